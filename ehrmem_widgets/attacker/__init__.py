@@ -1,0 +1,1 @@
+"""What the attacker knows: facts and their precision, the prompt that they make, and how many people fit them."""

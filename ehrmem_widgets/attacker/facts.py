@@ -1,0 +1,289 @@
+"""Known facts: which events of a record the attacker holds, and how precisely; and the rungs, ready-made sets of them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ehrmem_widgets.cohort.codes import Kind, parse_code
+from ehrmem_widgets.cohort.record import Record
+from ehrmem_widgets.cohort.sequence import encode
+from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.errors import InputError
+
+AGE = -1  # the place of the age among the facts: it is derived, not an event
+
+
+class ValuePrecision(StrEnum):
+    """How well a value is known: its bin; low, middle or high; or only that the test was done."""
+
+    EXACT = "exact"
+    COARSE = "coarse"
+    UNKNOWN = "unknown"
+
+
+class DatePrecision(StrEnum):
+    """How well a date is known: to the minute, the day, the week, the month, or not at all."""
+
+    EXACT = "exact"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, order=True)
+class KnownFact:
+    """One event that the attacker holds, by its place in ``record.events`` (AGE: the age at the first event)."""
+
+    place: int
+    value: ValuePrecision = ValuePrecision.EXACT
+    date: DatePrecision = DatePrecision.EXACT
+
+
+KnownFacts = tuple[KnownFact, ...]
+
+RUNGS: Mapping[str, str] = {
+    "nothing": "Nothing",
+    "demographics": "Age, sex and other static facts",
+    "one_lab": "+ one lab test with its value",
+    "lab_dates": "+ which labs were drawn that day",
+    "lab_values": "+ the values of those labs",
+    "first_10": "The first 10 codes",
+    "first_20": "The first 20 codes",
+    "first_50": "The first 50 codes",
+}
+_FIRST = re.compile(r"first_(\d+)")
+_BEFORE = re.compile(r"before_(\d{4}-\d{2}-\d{2})")
+
+
+def facts_of_rung(name: str, record: Record, vocabulary: Vocabulary) -> KnownFacts:
+    """The known facts of a rung: a name of ``RUNGS``, ``first_N`` for any N, or ``before_YYYY-MM-DD``.
+
+    The lab rungs hold the labs of the first day on which any was drawn, so that what comes later is left to be leaked.
+    """
+    static = tuple(KnownFact(place) for place, event in enumerate(record.events) if event.time is None)
+    age = (KnownFact(AGE),) if record.age_at_start() is not None else ()
+    labs = _first_labs(record)
+    if name == "nothing":
+        return ()
+    if name == "demographics":
+        return (*age, *static)
+    if name == "one_lab":
+        return (*age, *static, *(KnownFact(place, date=DatePrecision.DAY) for place in labs[:1]))
+    if name == "lab_dates":
+        return (*age, *static, *(KnownFact(p, ValuePrecision.UNKNOWN, DatePrecision.DAY) for p in labs))
+    if name == "lab_values":
+        return (*age, *static, *(KnownFact(place, date=DatePrecision.DAY) for place in labs))
+    if match := _FIRST.fullmatch(name):
+        return first_codes(int(match[1]), record, vocabulary)
+    if match := _BEFORE.fullmatch(name):
+        return (*age, *static, *_dated_before(match[1], record))
+    raise InputError(
+        f"There is no rung {name!r}. The rungs are {', '.join(RUNGS)}, first_N for any N, and before_YYYY-MM-DD."
+    )
+
+
+def first_codes(n: int, record: Record, vocabulary: Vocabulary) -> KnownFacts:
+    """The events among the first n codes of the record's sequence, the start code not counted (the paper's set-up)."""
+    sequence = encode(record, vocabulary)
+    offset = 1 if vocabulary.start else 0
+    window = list(zip(sequence.codes, sequence.event_of, strict=True))[offset : offset + n]
+    age = any(code.startswith("AGE//") for code, _ in window)
+    return (*((KnownFact(AGE),) if age else ()), *(KnownFact(place) for _, place in window if place >= 0))
+
+
+def check_facts(facts: Sequence[KnownFact], record: Record) -> KnownFacts:
+    """The facts in the record's order, once each. Raises InputError for an event that the record does not have."""
+    last = len(record.events) - 1
+    for fact in facts:
+        if not AGE <= fact.place <= last:
+            raise InputError(f"The record of {record.pseudonym} has events 0 to {last}; there is no event {fact.place}.")
+    if len({fact.place for fact in facts}) < len(facts):
+        raise InputError("A fact is given twice.")
+    return tuple(sorted(facts, key=lambda fact: fact.place))
+
+
+def facts_to_text(facts: Sequence[KnownFact]) -> str:
+    """Facts in one short line, for a command: places in the record, each with its precisions unless exact.
+
+    >>> facts_to_text((KnownFact(AGE), KnownFact(0), KnownFact(5, ValuePrecision.UNKNOWN, DatePrecision.DAY)))
+    'age 0 5:unknown:day'
+    """
+    words = []
+    for fact in facts:
+        precisions = [str(fact.value), str(fact.date)]
+        name = "age" if fact.place == AGE else str(fact.place)
+        words.append(":".join([name, *precisions]) if precisions != ["exact", "exact"] else name)
+    return " ".join(words)
+
+
+def facts_from_text(text: str) -> KnownFacts:
+    """What ``facts_to_text`` wrote.
+
+    >>> facts_from_text("age 5:unknown:day")[1]
+    KnownFact(place=5, value=<ValuePrecision.UNKNOWN: 'unknown'>, date=<DatePrecision.DAY: 'day'>)
+    """
+    facts = []
+    for word in text.split():
+        name, _, precisions = word.partition(":")
+        value, _, when = precisions.partition(":")
+        if name != "age" and not name.isdigit():
+            raise InputError(
+                f"{text!r} is neither a facts file nor a line of facts such as 'age 0 1 5:unknown:day' (age, then places in "
+                "the record, each with the precision of its value and of its date)."
+            )
+        facts.append(
+            KnownFact(
+                AGE if name == "age" else int(name),
+                _precision(ValuePrecision, value or "exact"),
+                _precision(DatePrecision, when or "exact"),
+            )
+        )
+    return tuple(facts)
+
+
+def load_facts(path: str | Path, record: Record, vocabulary: Vocabulary) -> KnownFacts:
+    """Known facts from a YAML or JSON file, checked against the record.
+
+    The file is a list. ``age: 53`` is the age; any other fact has a ``code`` and, where known, ``value`` and ``date``;
+    ``value_precision`` (exact, coarse, unknown) and ``date_precision`` (exact, day, week, month, unknown) say how
+    precisely the attacker knows them. Raises InputError for a fact that contradicts the record, saying what it holds.
+    """
+    try:
+        given = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"The facts file {str(path)!r} cannot be read: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"The facts file {str(path)!r} is neither YAML nor JSON: {error}.") from None
+    if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
+        raise InputError(f"The facts file {str(path)!r} must hold a list of facts, each with a code (or age).")
+    facts: list[KnownFact] = []
+    for item in given:
+        facts.append(_fact_from(item, record, vocabulary, {fact.place for fact in facts}))
+    return check_facts(facts, record)
+
+
+def facts_to_json(facts: Sequence[KnownFact], record: Record) -> str:
+    """The facts as ``load_facts`` reads them."""
+    items: list[dict[str, Any]] = []
+    for fact in facts:
+        if fact.place == AGE:
+            items.append({"age": record.age_at_start(), "value_precision": str(fact.value)})
+            continue
+        event = record.events[fact.place]
+        item: dict[str, Any] = {"code": event.code}
+        if event.value is not None:
+            item |= {"value": event.value, "value_precision": str(fact.value)}
+        if event.time is not None:
+            item |= {"date": event.time.isoformat(" ", "minutes"), "date_precision": str(fact.date)}
+        items.append(item)
+    return json.dumps(items, indent=1)
+
+
+def _first_labs(record: Record) -> list[int]:
+    labs = [p for p, e in enumerate(record.events) if e.time is not None and parse_code(e.code).kind is Kind.LABORATORY]
+    with_value = [place for place in labs if record.events[place].value is not None] or labs
+    if not with_value:
+        return []
+    day = record.events[with_value[0]].time
+    return [p for p in with_value if record.events[p].time.date() == day.date()]  # type: ignore[union-attr]
+
+
+def _dated_before(text: str, record: Record) -> list[KnownFact]:
+    try:
+        limit = datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"{text!r} is no date. Give the rung as before_YYYY-MM-DD.") from None
+    return [KnownFact(place) for place, e in enumerate(record.events) if e.time is not None and e.time < limit]
+
+
+def _fact_from(item: dict[str, Any], record: Record, vocabulary: Vocabulary, taken: set[int]) -> KnownFact:
+    unknown = set(item) - {"age", "code", "value", "date", "value_precision", "date_precision"}
+    if unknown or ("age" in item) == ("code" in item):
+        raise InputError(
+            f"A fact has either an age or a code, and may have value, date, value_precision and date_precision; got {item}."
+        )
+    value = _precision(ValuePrecision, item.get("value_precision", "exact"))
+    if "age" in item:
+        age = record.age_at_start()
+        if item["age"] != age:
+            raise InputError(f"The facts say age {item['age']}, the record of {record.pseudonym} says {age}.")
+        return KnownFact(AGE, value)
+    when = _moment(item.get("date"))
+    default = "unknown" if when is None else "day" if not isinstance(when, datetime) else "exact"
+    precision = _precision(DatePrecision, item.get("date_precision", default))
+    same_code = [place for place, event in enumerate(record.events) if event.code == item["code"] and place not in taken]
+    if not same_code:
+        near = difflib.get_close_matches(str(item["code"]), {event.code for event in record.events}, n=3)
+        raise InputError(
+            f"The record of {record.pseudonym} has no (further) event {item['code']!r}."
+            + (f" Close to it are {', '.join(near)}." if near else "")
+        )
+    for place in same_code:
+        event = record.events[place]
+        on_date = when is None or _same_moment(when, event.time, precision)
+        amount = item.get("value")
+        in_bin = amount is None or (
+            event.value is not None and _same_bin(float(amount), event.value, vocabulary.bins.get(event.code, ()))
+        )
+        if on_date and in_bin:
+            return KnownFact(place, value if amount is not None or "value_precision" in item else _default_value(event), precision)
+    seen = "; ".join(
+        f"{e.time:%Y-%m-%d}" + (f" with value {e.value:g}" if e.value is not None else "")
+        for e in (record.events[place] for place in same_code[:5])
+        if e.time is not None
+    )
+    raise InputError(
+        f"The facts contradict the record of {record.pseudonym}: {item['code']} is there on {seen or 'no date'}, "
+        f"not as {({k: str(v) for k, v in item.items() if k in ('value', 'date')})}."
+    )
+
+
+def _default_value(event: Any) -> ValuePrecision:
+    return ValuePrecision.EXACT if event.value is None else ValuePrecision.UNKNOWN
+
+
+def _precision(kind: Any, given: object) -> Any:
+    try:
+        return kind(given)
+    except ValueError:
+        raise InputError(f"A precision is one of {', '.join(kind)}; got {given!r}.") from None
+
+
+def _moment(given: object) -> date | datetime | None:
+    if given is None or isinstance(given, date):  # YAML makes dates of dates
+        return given
+    try:
+        text = str(given)
+        return date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"{given!r} is no date. Write YYYY-MM-DD or YYYY-MM-DD HH:MM.") from None
+
+
+def _same_moment(when: date | datetime, time: datetime | None, precision: DatePrecision) -> bool:
+    if time is None:
+        return False
+    day = when.date() if isinstance(when, datetime) else when
+    if precision is DatePrecision.UNKNOWN:
+        return True
+    if precision is DatePrecision.MONTH:
+        return (day.year, day.month) == (time.year, time.month)
+    if precision is DatePrecision.WEEK:
+        return day.isocalendar()[:2] == time.date().isocalendar()[:2]
+    if isinstance(when, datetime) and precision is DatePrecision.EXACT:
+        return abs((when - time).total_seconds()) < 60
+    return day == time.date()
+
+
+def _same_bin(a: float, b: float, edges: Sequence[float]) -> bool:
+    return all((a >= edge) == (b >= edge) for edge in edges) if edges else abs(a - b) <= 1e-6 * max(1.0, abs(b))

@@ -1,0 +1,397 @@
+"""Decode many continuations of few prompts, fast: each prompt is read once, its keys and values shared by all samples.
+
+``SharedPromptDecoder`` runs the transformer blocks of GPT-2, Llama and GPT-NeoX itself: keys and values of the prompt are
+kept once a prompt, those of the continuations in preallocated memory, so that a step is a few matrix products.
+``LibraryDecoder`` leaves every architecture (Mamba2 among them) to transformers and its own cache.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Decoder(Protocol):
+    """What the sampling loop needs."""
+
+    def begin(self, prompts: list[list[int]], samples: int, room: int) -> Tensor:
+        """Read the prompts; ``room`` is the number of steps to come. Returns logits (prompts, 1, codes)."""
+        ...
+
+    def step(self, codes: Tensor) -> Tensor:
+        """Append one code to each continuation. ``codes``: (prompts, samples). Returns (prompts, samples, codes)."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Norm:
+    weight: Tensor
+    bias: Tensor | None
+    epsilon: float
+    root_mean_square: bool
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.root_mean_square:
+            return F.rms_norm(x, (x.shape[-1],), self.weight, self.epsilon)
+        return F.layer_norm(x, (x.shape[-1],), self.weight, self.bias, self.epsilon)
+
+
+@dataclass(frozen=True)
+class _Linear:
+    weight: Tensor  # (in, out)
+    bias: Tensor | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.matmul(x, self.weight) if self.bias is None else torch.addmm(self.bias, x, self.weight)
+
+
+@dataclass(frozen=True)
+class _Block:
+    norm_attention: _Norm
+    query_key_value: _Linear
+    attention_out: _Linear
+    norm_mlp: _Norm
+    up: _Linear
+    gate: _Linear | None
+    down: _Linear
+    activation: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """The parts of a decoder-only transformer that a step needs, whatever library class they came from."""
+
+    embedding: Tensor
+    positions: Tensor | None  # learned position embeddings
+    rotary: tuple[Tensor, Tensor] | None  # cos, sin: (context, rotated dimensions)
+    blocks: list[_Block]
+    norm: _Norm
+    head: _Linear
+    heads: int
+    key_heads: int
+    width: int  # of a head
+    parallel: bool  # attention and MLP read the same input (GPT-NeoX)
+
+
+class SharedPromptDecoder:
+    """The fast decoder, for one stream of continuations."""
+
+    def __init__(self, parts: Transformer) -> None:
+        self._parts = parts
+
+    @torch.inference_mode()
+    def begin(self, prompts: list[list[int]], samples: int, room: int) -> Tensor:
+        parts = self._parts
+        device = parts.embedding.device
+        lengths = torch.tensor([len(p) for p in prompts], device=device)
+        longest = int(lengths.max())
+        # Left padding: every prompt ends at the same place, and padded keys are masked out.
+        padding = longest - lengths
+        ids = torch.tensor([[0] * (longest - len(p)) + p for p in prompts], device=device)
+        places = (torch.arange(longest, device=device) - padding[:, None]).clamp(min=0)
+        visible = torch.arange(longest, device=device) >= padding[:, None]
+        causal = torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
+        mask = causal & visible[:, None, :]
+        mask = (mask | torch.eye(longest, dtype=torch.bool, device=device)).unsqueeze(1)  # a padded row sees itself
+        self._count, self._samples, self._lengths, self._at = len(prompts), samples, lengths, 0
+        self._prompt_bias = None
+        if bool(padding.any()):
+            self._prompt_bias = torch.zeros(len(prompts), 1, 1, longest, device=device)
+            self._prompt_bias.masked_fill_(~visible[:, None, None, :], float("-inf"))
+        self._prompt_cache: list[tuple[Tensor, Tensor]] = []
+        rows = len(prompts) * samples
+        shape = (rows, parts.key_heads, max(room, 1), parts.width)
+        self._cache = [
+            (torch.empty(shape, device=device), torch.empty(shape, device=device)) for _ in parts.blocks
+        ]
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            # (prompts * longest, heads, width) -> (prompts, heads, longest, width)
+            q, k, v = (x.view(len(prompts), longest, -1, parts.width).transpose(1, 2) for x in (q, k, v))
+            k, v = k.contiguous(), v.contiguous()
+            self._prompt_cache.append((k.transpose(2, 3), v))
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=parts.heads != parts.key_heads)
+            return mixed.transpose(1, 2).reshape(len(prompts) * longest, -1)
+
+        x = self._forward(ids.reshape(-1), places.reshape(-1), attend)
+        last = x.view(len(prompts), longest, -1)[:, -1]
+        return parts.head(parts.norm(last)).unsqueeze(1)
+
+    @torch.inference_mode()
+    def step(self, codes: Tensor) -> Tensor:
+        parts = self._parts
+        prompts, samples, at = self._count, self._samples, self._at
+        group = parts.heads // parts.key_heads
+        scale = 1 / math.sqrt(parts.width)
+        places = (self._lengths + at).repeat_interleave(samples)
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            keys, values = self._cache[layer]
+            keys[:, :, at] = k
+            values[:, :, at] = v
+            prompt_keys, prompt_values = self._prompt_cache[layer]
+            q = q * scale
+            own = q.view(prompts * samples, parts.key_heads, group, parts.width)
+            to_own = own @ keys[:, :, : at + 1].transpose(2, 3)  # (rows, key heads, group, at + 1)
+            # All samples of a prompt ask its keys in one product: (prompts, key heads, samples * group, prompt length)
+            shared = own.view(prompts, samples, parts.key_heads, group, parts.width).transpose(1, 2)
+            shared = shared.reshape(prompts, parts.key_heads, samples * group, parts.width)
+            to_prompt = shared @ prompt_keys
+            if self._prompt_bias is not None:
+                to_prompt = to_prompt + self._prompt_bias
+            length = to_prompt.shape[-1]
+            to_own = to_own.view(prompts, samples, parts.key_heads, group, at + 1).transpose(1, 2)
+            scores = torch.cat([to_prompt, to_own.reshape(prompts, parts.key_heads, samples * group, at + 1)], dim=-1)
+            weights = scores.softmax(dim=-1)
+            mixed = weights[..., :length] @ prompt_values
+            mixed = mixed.view(prompts, parts.key_heads, samples, group, parts.width).transpose(1, 2)
+            to_own = weights[..., length:].view(prompts, parts.key_heads, samples, group, at + 1).transpose(1, 2)
+            to_own = to_own.reshape(prompts * samples, parts.key_heads, group, at + 1)
+            mixed = mixed.reshape(prompts * samples, parts.key_heads, group, parts.width)
+            return (mixed + to_own @ values[:, :, : at + 1]).reshape(prompts * samples, -1)
+
+        x = self._forward(codes.reshape(-1), places, attend)
+        self._at += 1
+        return parts.head(parts.norm(x)).view(prompts, samples, -1)
+
+    def _forward(
+        self, ids: Tensor, places: Tensor, attend: Callable[[int, Tensor, Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        parts = self._parts
+        x = parts.embedding[ids]
+        if parts.positions is not None:
+            x = x + parts.positions[places]
+        turn = None if parts.rotary is None else (parts.rotary[0][places, None], parts.rotary[1][places, None])
+        sizes = [parts.heads * parts.width, parts.key_heads * parts.width, parts.key_heads * parts.width]
+        for layer, block in enumerate(parts.blocks):
+            q, k, v = block.query_key_value(block.norm_attention(x)).split(sizes, dim=-1)
+            q, k, v = (y.unflatten(-1, (-1, parts.width)) for y in (q, k, v))
+            if turn is not None:
+                q, k = _rotate(q, *turn), _rotate(k, *turn)
+            mixed = block.attention_out(attend(layer, q, k, v))
+            h = block.norm_mlp(x if parts.parallel else x + mixed)
+            inner = block.activation(block.up(h) if block.gate is None else block.gate(h))
+            if block.gate is not None:
+                inner = inner * block.up(h)
+            x = x + mixed + block.down(inner)
+        return x
+
+
+class LibraryDecoder:
+    """Any causal model of transformers, by its own forward and its own cache, one prompt after the other."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        names = {"mamba", "mamba2", "falcon_mamba"}
+        self._cache_name = "cache_params" if model.config.model_type in names else "past_key_values"
+
+    @torch.inference_mode()
+    def begin(self, prompts: list[list[int]], samples: int, room: int) -> Tensor:
+        self._caches, logits = [], []
+        for prompt in prompts:
+            answer = self._model(input_ids=torch.tensor([prompt], device=self._model.device), use_cache=True)
+            cache = getattr(answer, self._cache_name)
+            if samples > 1:
+                _repeat(cache, samples)
+            self._caches.append(cache)
+            logits.append(answer.logits[:, -1:].float())
+        return torch.cat(logits)
+
+    @torch.inference_mode()
+    def step(self, codes: Tensor) -> Tensor:
+        logits = []
+        for place, row in enumerate(codes):
+            answer = self._model(input_ids=row[:, None], use_cache=True, **{self._cache_name: self._caches[place]})
+            logits.append(answer.logits[:, -1].float())
+        return torch.stack(logits)
+
+
+class UnsupportedModelError(Exception):
+    """The fast decoder does not know this architecture."""
+
+
+def best_decoder(model: Any) -> Callable[[], Decoder]:
+    """What makes a decoder: the fast one where it gives the library's own logits, code for code; else the library's."""
+    try:
+        parts = transformer_parts(model)
+        fast = SharedPromptDecoder(parts)
+    except (UnsupportedModelError, AttributeError):
+        return lambda: LibraryDecoder(model)
+    length = min(12, model.config.max_position_embeddings - 4)
+    ids = [(7 * i + 1) % model.config.vocab_size for i in range(length)]
+    with torch.inference_mode():
+        expected = model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float()
+    found = [fast.begin([ids[:4], ids[2:4]], 2, length)[0, 0]]
+    found += [fast.step(torch.tensor([[code] * 2] * 2, device=model.device))[0, 1] for code in ids[4:]]
+    agree = torch.allclose(torch.stack(found), expected[3:], atol=1e-3, rtol=1e-3)
+    return (lambda: SharedPromptDecoder(parts)) if agree else (lambda: LibraryDecoder(model))
+
+
+def _repeat(cache: Any, samples: int) -> None:
+    for layer in cache.layers:
+        if hasattr(layer, "batch_repeat_interleave"):
+            layer.batch_repeat_interleave(samples)
+            continue
+        for name in ("conv_states", "recurrent_states", "keys", "values"):
+            value = getattr(layer, name, None)
+            if isinstance(value, Tensor):
+                setattr(layer, name, value.repeat_interleave(samples, dim=0))
+            elif isinstance(value, dict):
+                setattr(layer, name, {k: v.repeat_interleave(samples, dim=0) for k, v in value.items()})
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    rotated = cos.shape[-1]
+    turning, kept = x[..., :rotated], x[..., rotated:]
+    a, b = turning.chunk(2, dim=-1)
+    turned = turning * cos + torch.cat([-b, a], dim=-1) * sin
+    return turned if rotated == x.shape[-1] else torch.cat([turned, kept], dim=-1)
+
+
+def transformer_parts(model: Any) -> Transformer:
+    """The weights of a GPT-2, Llama or GPT-NeoX. Raises ``UnsupportedModelError`` for another architecture."""
+    builders = {"gpt2": _gpt2, "llama": _llama, "gpt_neox": _gpt_neox}
+    build = builders.get(model.config.model_type)
+    if build is None:
+        raise UnsupportedModelError(model.config.model_type)
+    return build(model)
+
+
+def _gpt2(model: Any) -> Transformer:
+    from transformers.activations import ACT2FN
+
+    config, body = model.config, model.transformer
+    blocks = [
+        _Block(
+            norm_attention=_layer_norm(b.ln_1),
+            query_key_value=_Linear(b.attn.c_attn.weight.data, b.attn.c_attn.bias.data),  # stored (in, out)
+            attention_out=_Linear(b.attn.c_proj.weight.data, b.attn.c_proj.bias.data),
+            norm_mlp=_layer_norm(b.ln_2),
+            up=_Linear(b.mlp.c_fc.weight.data, b.mlp.c_fc.bias.data),
+            gate=None,
+            down=_Linear(b.mlp.c_proj.weight.data, b.mlp.c_proj.bias.data),
+            activation=_activation(config.activation_function, ACT2FN),
+        )
+        for b in body.h
+    ]
+    return Transformer(
+        embedding=body.wte.weight.data,
+        positions=body.wpe.weight.data,
+        rotary=None,
+        blocks=blocks,
+        norm=_layer_norm(body.ln_f),
+        head=_linear(model.lm_head),
+        heads=config.n_head,
+        key_heads=config.n_head,
+        width=config.n_embd // config.n_head,
+        parallel=False,
+    )
+
+
+def _llama(model: Any) -> Transformer:
+    from transformers.activations import ACT2FN
+
+    config, body = model.config, model.model
+    blocks = [
+        _Block(
+            norm_attention=_rms_norm(b.input_layernorm),
+            query_key_value=_stacked(b.self_attn.q_proj, b.self_attn.k_proj, b.self_attn.v_proj),
+            attention_out=_linear(b.self_attn.o_proj),
+            norm_mlp=_rms_norm(b.post_attention_layernorm),
+            up=_linear(b.mlp.up_proj),
+            gate=_linear(b.mlp.gate_proj),
+            down=_linear(b.mlp.down_proj),
+            activation=_activation(config.hidden_act, ACT2FN),
+        )
+        for b in body.layers
+    ]
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return Transformer(
+        embedding=body.embed_tokens.weight.data,
+        positions=None,
+        rotary=_rotary(body, config),
+        blocks=blocks,
+        norm=_rms_norm(body.norm),
+        head=_linear(model.lm_head),
+        heads=config.num_attention_heads,
+        key_heads=config.num_key_value_heads,
+        width=width,
+        parallel=False,
+    )
+
+
+def _gpt_neox(model: Any) -> Transformer:
+    from transformers.activations import ACT2FN
+
+    config, body = model.config, model.gpt_neox
+    heads = config.num_attention_heads
+    width = config.hidden_size // heads
+
+    def by_part(layer: Any) -> _Linear:  # stored head by head as (q, k, v); we want all q, all k, all v
+        weight = layer.weight.data.view(heads, 3, width, -1).transpose(0, 1).reshape(3 * heads * width, -1)
+        bias = None if layer.bias is None else layer.bias.data.view(heads, 3, width).transpose(0, 1).reshape(-1)
+        return _Linear(weight.t().contiguous(), bias)
+
+    blocks = [
+        _Block(
+            norm_attention=_layer_norm(b.input_layernorm),
+            query_key_value=by_part(b.attention.query_key_value),
+            attention_out=_linear(b.attention.dense),
+            norm_mlp=_layer_norm(b.post_attention_layernorm),
+            up=_linear(b.mlp.dense_h_to_4h),
+            gate=None,
+            down=_linear(b.mlp.dense_4h_to_h),
+            activation=_activation(config.hidden_act, ACT2FN),
+        )
+        for b in body.layers
+    ]
+    return Transformer(
+        embedding=body.embed_in.weight.data,
+        positions=None,
+        rotary=_rotary(body, config),
+        blocks=blocks,
+        norm=_layer_norm(body.final_layer_norm),
+        head=_linear(getattr(model, "embed_out", None) or model.lm_head),
+        heads=heads,
+        key_heads=heads,
+        width=width,
+        parallel=config.use_parallel_residual,
+    )
+
+
+def _activation(name: str, library: Any) -> Callable[[Tensor], Tensor]:
+    if name == "gelu_new":  # the same function, in one kernel
+        return lambda x: F.gelu(x, approximate="tanh")
+    return library[name]  # type: ignore[no-any-return]
+
+
+def _rotary(body: Any, config: Any) -> tuple[Tensor, Tensor]:
+    places = torch.arange(config.max_position_embeddings, device=body.rotary_emb.inv_freq.device)[None]
+    with torch.inference_mode():
+        cos, sin = body.rotary_emb(torch.zeros(1, device=places.device), places)
+    return cos[0].float(), sin[0].float()
+
+
+def _layer_norm(module: Any) -> _Norm:
+    bias = None if module.bias is None else module.bias.data
+    return _Norm(module.weight.data, bias, module.eps, root_mean_square=False)
+
+
+def _rms_norm(module: Any) -> _Norm:
+    return _Norm(module.weight.data, None, module.variance_epsilon, root_mean_square=True)
+
+
+def _linear(module: Any) -> _Linear:
+    return _Linear(module.weight.data.t(), None if module.bias is None else module.bias.data)
+
+
+def _stacked(*modules: Any) -> _Linear:
+    weight = torch.cat([m.weight.data for m in modules]).t()
+    bias = None if modules[0].bias is None else torch.cat([m.bias.data for m in modules])
+    return _Linear(weight, bias)

@@ -1,0 +1,246 @@
+"""A Hugging Face folder as a black box: config.json, safetensors weights and this kit's vocabulary.json."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ehrmem_widgets.blackbox.decoding import Decoder, best_decoder
+from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step, split_prompts
+from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.errors import InputError
+
+VOCABULARY_FILE = "vocabulary.json"
+_ROWS_AT_ONCE = 4096  # codes in one forward pass of score and embed: fits any laptop
+torch.set_num_threads(min(4, os.cpu_count() or 1))  # more threads than cores are many times slower than one
+
+
+class FolderModel:
+    """A causal language model of transformers, read from a folder. Weights are never shown, only its answers.
+
+    Raises
+    ------
+    InputError
+        For a folder without config or safetensors, a pickle, code of the model's own, missing or unexpected or misshapen
+        weights, and a vocabulary that does not fit the head. A model that only half loads would be audited as a random
+        one and found to remember nobody.
+
+    """
+
+    answers = frozenset({Query.SAMPLE, Query.PROBABILITIES, Query.EMBEDDINGS})
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.name = self.folder.name
+        _check_folder(self.folder)
+        self.vocabulary = Vocabulary.load(self.folder / VOCABULARY_FILE)
+        self._model = _load(self.folder)
+        head = int(self._model.get_output_embeddings().weight.shape[0])
+        if head < len(self.vocabulary):
+            raise InputError(
+                f"The vocabulary does not fit the model: it lists {len(self.vocabulary):,} codes and the model knows "
+                f"{head:,}. Give the vocabulary that the model was trained with."
+            )
+        self.codes_in_head = head
+        self.fingerprint = _fingerprint(self.folder)
+        self.context_length = int(getattr(self._model.config, "max_position_embeddings", None) or 2**20)
+        self._stops = torch.tensor([self.vocabulary.id(code) for code in sorted(self.vocabulary.stops)])
+
+    def __repr__(self) -> str:
+        return f"FolderModel({self.name!r}: {len(self.vocabulary):,} codes, context {self.context_length:,})"
+
+    def continue_(
+        self,
+        prompts: Sequence[SlotIds],
+        horizon: int,
+        samples: int,
+        *,
+        watch: np.ndarray | None = None,
+        avoid: np.ndarray | None = None,
+        seed: int = 0,
+    ) -> Iterator[Step]:
+        """As ``BlackBox.continue_``; stops early when the context is full or every continuation has ended."""
+        shared, slots = split_prompts(prompts)
+        room = self.context_length - max(len(p) for p in prompts)
+        horizon = min(horizon, room)
+        if horizon < 1:
+            raise InputError(
+                f"The prompt fills the model's context of {self.context_length:,} codes. Give the attacker fewer facts."
+            )
+        rng = np.random.default_rng(seed)
+        shape = (len(prompts), samples)
+        decoder = self._new_decoder()
+        logits = decoder.begin(shared, samples, len(slots[0]) + horizon)
+        log_weight = torch.zeros(shape)
+        for place in range(len(slots[0])):
+            allowed = torch.zeros(shape[0], 1, self.codes_in_head, dtype=torch.bool)
+            for row, filled in enumerate(slots):
+                allowed[row, 0, filled[place]] = True
+            codes, kept = _draw(torch.softmax(logits, dim=-1) * allowed, rng.random(samples, dtype=np.float32))
+            log_weight = log_weight + kept.log()
+            logits = decoder.step(codes)
+        weight = log_weight.numpy()
+        groups = None if watch is None else torch.from_numpy(self._padded(watch).astype(np.float32))
+        keep = None if avoid is None else torch.from_numpy(~self._padded(avoid))
+        alive = torch.ones(shape, dtype=torch.bool)
+        for step in range(horizon):
+            probabilities = torch.softmax(logits, dim=-1)
+            mass = None
+            if groups is not None:
+                mass = ((probabilities @ groups) * alive[..., None]).numpy()
+            allowed_now = probabilities if keep is None else probabilities * keep
+            codes, _ = _draw(allowed_now, rng.random(samples, dtype=np.float32))
+            yield Step(torch.where(alive, codes, -1).numpy(), mass, weight)
+            alive = alive & ~torch.isin(codes, self._stops)
+            if step + 1 == horizon or not bool(alive.any()):
+                return
+            logits = decoder.step(codes)
+
+    def score(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
+        """As ``BlackBox.score``; of a sequence longer than the context, its first part."""
+        scores: list[np.ndarray] = [np.empty(0)] * len(sequences)
+        for places, ids in self._batches(sequences):
+            with torch.inference_mode():
+                logits = self._model(input_ids=ids).logits[:, :-1].float()
+                found = logits.log_softmax(dim=-1).gather(-1, ids[:, 1:, None])[..., 0].numpy()
+            for row, place in enumerate(places):
+                scores[place] = found[row, : min(len(sequences[place]), self.context_length) - 1].astype(float)
+        return scores
+
+    def embed(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
+        """The last layer's states, averaged over the codes and scaled to unit length; the first part of a sequence
+        longer than the context."""
+        embeddings: list[np.ndarray] = [np.empty(0)] * len(sequences)
+        for places, ids in self._batches(sequences):
+            with torch.inference_mode():
+                states = self._model.base_model(input_ids=ids).last_hidden_state.float()
+                lengths = torch.tensor([min(len(sequences[p]), self.context_length) for p in places])
+                inside = (torch.arange(ids.shape[1]) < lengths[:, None]).float()[..., None]
+                mean = (states * inside).sum(dim=1) / lengths[:, None]
+                found = torch.nn.functional.normalize(mean, dim=-1).numpy()
+            for row, place in enumerate(places):
+                embeddings[place] = found[row]
+        return np.stack(embeddings) if embeddings else np.empty((0, 0))
+
+    @cached_property
+    def training(self) -> dict[str, Any]:
+        """What ``training.json`` says of how the model was trained; empty where there is none."""
+        path = self.folder / "training.json"
+        return dict(json.loads(path.read_text())) if path.exists() else {}
+
+    @cached_property
+    def _new_decoder(self) -> Callable[[], Decoder]:
+        """Makes a decoder for one stream, so that two streams never share a cache."""
+        return best_decoder(self._model)
+
+    def _padded(self, by_code: np.ndarray) -> np.ndarray:
+        missing = self.codes_in_head - len(by_code)
+        return np.concatenate([by_code, np.zeros((missing, *by_code.shape[1:]), by_code.dtype)]) if missing else by_code
+
+    def _batches(self, sequences: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], Tensor]]:
+        """Sequences of like length together, padded on the right (harmless to what stands before it)."""
+        order = sorted(range(len(sequences)), key=lambda place: len(sequences[place]))
+        batch: list[int] = []
+        for place in order:
+            if len(sequences[place]) == 0:
+                raise InputError("A record without any code cannot be read by a model.")
+            length = min(len(sequences[place]), self.context_length)
+            if batch and length * (len(batch) + 1) > _ROWS_AT_ONCE:
+                yield batch, self._right_padded([sequences[p] for p in batch])
+                batch = []
+            batch.append(place)
+        if batch:
+            yield batch, self._right_padded([sequences[p] for p in batch])
+
+    def _right_padded(self, sequences: list[Sequence[int]]) -> Tensor:
+        longest = min(max(len(s) for s in sequences), self.context_length)
+        return torch.tensor([[*s[:longest], *[0] * (longest - len(s))] for s in sequences])
+
+
+def _draw(weights: Tensor, uniform: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Inverse-CDF sampling with one uniform a sample: (P, 1 or S, V), (S,) -> codes (P, S), total weight (P, S)."""
+    cumulated = weights.cumsum(dim=-1)
+    total = cumulated[..., -1]
+    target = torch.from_numpy(uniform) * total
+    if cumulated.shape[1] == 1:  # one distribution for all samples of a prompt
+        drawn = torch.searchsorted(cumulated, target.unsqueeze(1), right=True)[:, 0]
+    else:
+        drawn = torch.searchsorted(cumulated, target.unsqueeze(-1), right=True)[..., 0]
+    return drawn.clamp(max=weights.shape[-1] - 1), total.expand(target.shape)
+
+
+def _fingerprint(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.safetensors"), folder / VOCABULARY_FILE]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise InputError(f"There is no model folder {str(folder)!r}.")
+    if not (folder / "config.json").exists():
+        raise InputError(f"{str(folder)!r} is no Hugging Face model folder: it has no config.json.")
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise InputError(f"config.json of {str(folder)!r} is no JSON.") from None
+    if "auto_map" in config:
+        raise InputError(
+            f"The model in {str(folder)!r} wants to run code of its own ('auto_map' in config.json), which this kit never "
+            "does. Ask the vendor for a model of an architecture that transformers itself knows."
+        )
+    if not any(folder.glob("*.safetensors")):
+        if any(p.suffix in {".bin", ".pt", ".pth", ".pkl", ".ckpt"} for p in folder.iterdir()):
+            raise InputError(
+                f"The weights in {str(folder)!r} are a pickle, which can run any code when opened; this kit reads "
+                "safetensors only. Convert them where they were made: model.save_pretrained(folder, "
+                "safe_serialization=True)."
+            )
+        raise InputError(f"{str(folder)!r} holds no weights (*.safetensors).")
+
+
+def _load(folder: Path) -> Any:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import transformers
+    from safetensors import SafetensorError
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except SafetensorError as error:
+        raise InputError(f"The weights in {str(folder)!r} are broken: {error}. Copy the file again.") from None
+    except (ValueError, KeyError, OSError, RuntimeError) as error:
+        raise InputError(f"The model in {str(folder)!r} cannot be opened: {str(error).splitlines()[0]}") from None
+    faults = [
+        f"{len(report[kind])} {kind.split('_')[0]} (such as {_name(sorted(map(str, report[kind]))[0])})"
+        for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
+        if report.get(kind)
+    ]
+    if faults:
+        raise InputError(
+            f"The weights in {str(folder)!r} do not belong to its config.json: {', '.join(faults)}. A model that loads in "
+            "part only is partly random, and would seem to remember nobody. Ask for the complete, matching files."
+        )
+    return model.eval()
+
+
+def _name(key: str) -> str:
+    return key.strip("()'\"").split("'")[0]

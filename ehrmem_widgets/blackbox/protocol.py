@@ -1,0 +1,96 @@
+"""The black box: a model that we can only query. Sequences of code ids in, numbers out; streamed, cancellable, seeded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+
+from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.errors import InputError
+
+SlotIds = Sequence[Sequence[int]]
+"""A prompt in ids: for each place, the ids that are allowed there."""
+
+
+class Query(StrEnum):
+    """What a black box may be asked."""
+
+    SAMPLE = "sample"
+    PROBABILITIES = "probabilities"
+    EMBEDDINGS = "embeddings"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of all continuations.
+
+    ``codes``: (prompts, samples) ids emitted at this step, -1 once a continuation has ended.
+    ``mass``: (prompts, samples, groups) total probability of each watched group at this step, before anything is
+    avoided; 0 once ended. None when the black box gives no probabilities.
+    ``log_weight``: (prompts, samples) log importance weight of how the prompt's slots were filled; the same at each step.
+    """
+
+    codes: np.ndarray
+    mass: np.ndarray | None
+    log_weight: np.ndarray
+
+
+class BlackBox(Protocol):
+    """A model as an attacker meets it."""
+
+    name: str
+    fingerprint: str
+    vocabulary: Vocabulary
+    context_length: int
+    answers: frozenset[Query]
+
+    def continue_(
+        self,
+        prompts: Sequence[SlotIds],
+        horizon: int,
+        samples: int,
+        *,
+        watch: np.ndarray | None = None,
+        avoid: np.ndarray | None = None,
+        seed: int = 0,
+    ) -> Iterator[Step]:
+        """Sample ``samples`` continuations of each prompt, one step at a time, for at most ``horizon`` steps.
+
+        Slots with several ids are filled from the model restricted to the slot. ``watch`` is (codes, groups), 0 or 1;
+        ``avoid`` is (codes,) bool: codes that are masked, the rest renormalised. The same seed uses the same uniform
+        numbers in every black box and for every prompt (common random numbers), so that an answer about one prompt does
+        not depend on which others were asked with it. Stopping the iteration cancels.
+        """
+        ...
+
+    def score(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
+        """For each sequence of n ids, the n - 1 log-probabilities of each id given those before it."""
+        ...
+
+    def embed(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
+        """(n, d) embeddings of unit length."""
+        ...
+
+
+def split_prompts(prompts: Sequence[SlotIds]) -> tuple[list[list[int]], list[list[list[int]]]]:
+    """Each prompt as (ids that all samples share, slots still to be filled).
+
+    The second parts are equally long, so that all continuations start at the same step; a prompt that needs fewer
+    slots hands over some of its last single ids. Raises InputError for an empty prompt or an empty slot.
+    """
+    for prompt in prompts:
+        if not prompt or any(len(slot) == 0 for slot in prompt):
+            raise InputError("A prompt needs at least one code, and each of its slots at least one code.")
+    several = [next((i for i, slot in enumerate(p) if len(slot) > 1), len(p)) for p in prompts]
+    if any(first == 0 for first in several):
+        raise InputError("The first place of a prompt must be one code (the start code).")
+    longest = max(len(p) - first for p, first in zip(prompts, several, strict=True))
+    if any(len(p) <= longest for p in prompts):
+        raise ValueError("prompts of such different forms cannot be continued together")
+    cut = [len(p) - longest for p in prompts]
+    shared = [[int(slot[0]) for slot in p[:c]] for p, c in zip(prompts, cut, strict=True)]
+    return shared, [[list(slot) for slot in p[c:]] for p, c in zip(prompts, cut, strict=True)]

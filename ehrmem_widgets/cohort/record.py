@@ -1,0 +1,36 @@
+"""A record: one patient's static facts and time-ordered coded events (a MEDS subject)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True)
+class Event:
+    """One row of a MEDS data set. ``time`` is None for a static fact; ``value`` is None where none was recorded."""
+
+    time: datetime | None
+    code: str
+    value: float | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """All events of one patient, static facts first, then by time; ties keep the order of the rows.
+
+    ``patient_id`` is the data set's own id and is never shown: ``pseudonym`` is.
+    """
+
+    patient_id: int
+    pseudonym: str
+    events: tuple[Event, ...]
+    birth: datetime | None = None
+
+    def age_at_start(self) -> int | None:
+        """Age in whole years at the first dated event, or None when birth or dates are missing."""
+        first = next((event.time for event in self.events if event.time is not None), None)
+        if self.birth is None or first is None:
+            return None
+        before_birthday = (first.month, first.day) < (self.birth.month, self.birth.day)
+        return max(0, first.year - self.birth.year - before_birthday)

@@ -1,0 +1,351 @@
+"""One patient, one state of knowledge, one stream of ever better answers: what the main screen and the report show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from ehrmem_widgets.attacker.facts import KnownFacts
+from ehrmem_widgets.attacker.identifiability import FactIndex
+from ehrmem_widgets.attacker.prompt import Prompt, build_prompt
+from ehrmem_widgets.blackbox.protocol import BlackBox, Query
+from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
+from ehrmem_widgets.cohort.codes import parse_code
+from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.cohort.record import Record
+from ehrmem_widgets.cohort.sequence import encode
+from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.probes.controls import CONTROLS, ControlPool, same_facts_of
+from ehrmem_widgets.probes.findings import Answer, AttributeFinding, ReadableEvent
+from ehrmem_widgets.probes.leak import ProductForm, SumForm, leaks_of_many, slot_ids
+from ehrmem_widgets.probes.neighbours import EmbeddingStore, NeighbourMap, known_codes
+from ehrmem_widgets.statistics.intervals import Estimate, difference
+from ehrmem_widgets.statistics.verdicts import judge
+
+HORIZON = 64
+MOST_SAMPLES = 1024
+HALF_WIDTH = 0.02  # an answer is settled when the focus is known this well
+_SHARED_SAMPLES = 256  # unmasked trajectories for all attributes
+_SAMPLES_A_CONTROL = 8
+_CHUNKS = (16, 48, 64, 128, 256)  # the first is small, so that something is seen at once
+_SHOWN = 3
+_SHOWN_CODES = 40
+
+
+@dataclass(frozen=True)
+class State:
+    """All that an answer depends on. Two equal states give the same numbers, live or headless.
+
+    ``rung`` is the name of the rung that ``facts`` are, or None when they were dialled by hand; ``samples`` is the most
+    trajectories spent on the attribute in focus.
+    """
+
+    patient_id: int
+    facts: KnownFacts
+    rung: str | None
+    attributes: tuple[str, ...]
+    focus: str
+    horizon: int = HORIZON
+    samples: int = MOST_SAMPLES
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least, most in (("horizon", 1, 4096), ("samples", 16, 1_000_000)):
+            if not least <= getattr(self, name) <= most:
+                raise InputError(f"{name} must be between {least} and {most:,}; got {getattr(self, name)}.")
+        if self.focus not in self.attributes:
+            raise InputError(f"The attribute in focus, {self.focus!r}, is not among those asked about.")
+
+
+class Exploration:
+    """Holds what answers need: the data set, the audited model, the reference model, controls and neighbours.
+
+    ``reference`` is a model that never saw the patients; without it every verdict is "cannot conclude".
+    """
+
+    def __init__(
+        self, dataset: MedsDataset, model: BlackBox, reference: BlackBox | None = None, *, map_folder: Path | None = None
+    ) -> None:
+        self.dataset, self.model, self.reference = dataset, model, reference
+        self.attributes = AttributeCodes(
+            model.vocabulary, dataset.attributes, dataset.codes["code"].tolist(), dataset.descriptions
+        )
+        seen = {_trained_on(model, MEMBER_SPLIT), _trained_on(reference, "reference")}
+        self.controls = ControlPool(dataset, seen)
+        self.record = lru_cache(maxsize=32)(dataset.record)
+        self._index = FactIndex(dataset, model.vocabulary)
+        self.store = EmbeddingStore(model, dataset) if Query.EMBEDDINGS in model.answers else None
+        self.map = NeighbourMap(self.store, map_folder) if self.store else None
+
+    def answers(self, state: State) -> Iterator[Answer | None]:
+        """Ever better answers to one state; the last is settled. None between them marks a point at which the work can be
+        broken off. The answers depend on the state alone, not on what was asked before."""
+        question = _Question(self, state)
+        yield from question.first_answers()
+        yield question.answer
+        yield from question.neighbours()
+        yield from question.refine()
+        yield from question.ask_controls()
+        yield question.settled()
+
+    def known(self, record: Record, prompt: Prompt):  # type: ignore[no-untyped-def]
+        """k and bits of the facts that made the prompt."""
+        return self._index.count(record, prompt.facts)
+
+    def held(self, patient_id: int) -> tuple[str, ...]:
+        """The names of the sensitive attributes that a patient's record holds."""
+        record = self.record(patient_id)
+        return tuple(
+            name
+            for name, attribute in self.attributes.attributes.items()
+            if attribute.own_value is None and self.attributes.held(name, record)
+        )
+
+
+class _Question:
+    """One state while it is being answered."""
+
+    def __init__(self, exploration: Exploration, state: State) -> None:
+        self.exploration, self.state = exploration, state
+        self.record = exploration.record(state.patient_id)
+        models = [exploration.model] + ([exploration.reference] if exploration.reference else [])
+        self.models: list[BlackBox] = models
+        codes = exploration.attributes
+        self.strip = codes.strip(state.attributes, self.record)
+        self.focus_column = state.attributes.index(state.focus)
+        self.held = [codes.held(name, self.record) for name in state.attributes]
+        self.watches = [self._watch(model.vocabulary) for model in models]
+        self.prompts = [build_prompt(self.record, state.facts, m.vocabulary, strip=self.strip) for m in models]
+        self.slots = [slot_ids(p, m.vocabulary) for p, m in zip(self.prompts, models, strict=True)]
+        room = min(m.context_length - len(s) for m, s in zip(models, self.slots, strict=True))
+        if room < 1:
+            raise InputError(
+                f"The facts make a prompt of {len(self.slots[0])} codes, and the model reads at most "
+                f"{min(m.context_length for m in models)}. Give the attacker fewer facts."
+            )
+        self.horizon = min(state.horizon, room)
+        self.sums = [
+            SumForm(m, s, w, self.horizon) for m, s, w in zip(models, self.slots, self.watches, strict=True)
+        ]
+        self.products = [
+            ProductForm(m, s, w[:, self.focus_column], self.horizon)
+            for m, s, w in zip(models, self.slots, self.watches, strict=True)
+            if Query.PROBABILITIES in m.answers
+        ]
+        if len(self.products) < len(models):
+            self.products = []
+        self.control_leaks: list[np.ndarray] = []
+        self.answer = Answer(
+            known=exploration.known(self.record, self.prompts[0]),
+            focus=state.focus,
+            horizon=self.horizon,
+            prompt=tuple(slot[0] if len(slot) == 1 else f"one of {len(slot)}" for slot in self.prompts[0].slots),
+            stripped=self.prompts[0].stripped,
+            left_out=self.prompts[0].left_out,
+            truth=self._truth(),
+            warnings=self._warnings(),
+        )
+
+    def first_answers(self) -> Iterator[Answer | None]:
+        yield from self.sums[0].add(_CHUNKS[0], self._seed(0))
+        generated = tuple(self._readable(codes) for codes in self.sums[0].trajectories[:_SHOWN])
+        self.answer = replace(
+            self.answer, generated=generated, effective_samples=self._effective(), attributes=self._findings()
+        )
+        yield self.answer
+        for form in self.sums[1:]:
+            yield from form.add(_CHUNKS[0], self._seed(0))
+        for form in self.products:
+            yield from form.add(_CHUNKS[0], self._seed(1))
+        self._update()
+
+    def neighbours(self) -> Iterator[Answer | None]:
+        store, chart = self.exploration.store, self.exploration.map
+        codes = known_codes(self.slots[0])
+        if store is None or chart is None or not codes:
+            return
+        for _ in store.build():
+            yield None
+        query = self.exploration.model.embed([codes])[0]
+        finding, distances = store.find(query, self.state.patient_id)
+        position, approximate = chart.place(query, distances)
+        self.answer = replace(
+            self.answer, neighbours=replace(finding, position=position, approximate=approximate)
+        )
+        yield self.answer
+
+    def refine(self) -> Iterator[Answer | None]:
+        chunk = 1
+        while True:
+            enough = self._focus_settled()
+            shared = self.sums[0].n < min(_SHARED_SAMPLES, self.state.samples)
+            if enough and not shared:
+                return
+            size = _CHUNKS[min(chunk, len(_CHUNKS) - 1)]
+            if not enough:
+                for form in self.products or self.sums:
+                    size_now = min(size, self.state.samples - form.n)
+                    yield from form.add(size_now, self._seed(2 * chunk + 1))
+            if shared and self.products:
+                for total in self.sums:
+                    size_now = min(size, min(_SHARED_SAMPLES, self.state.samples) - total.n)
+                    yield from total.add(size_now, self._seed(2 * chunk))
+            self._update()
+            yield self.answer
+            chunk += 1
+
+    def ask_controls(self) -> Iterator[Answer | None]:
+        exploration, state = self.exploration, self.state
+        if exploration.reference is None:
+            return
+        others = exploration.controls.similar(self.record, self.prompts[0].facts, CONTROLS)
+        leaks = []
+        for model, watch in zip(self.models, self.watches, strict=True):
+            prompts = []
+            for other in others:
+                facts = same_facts_of(other, self.record, state.facts, state.rung, model.vocabulary)
+                prompts.append(slot_ids(build_prompt(other, facts, model.vocabulary, strip=self.strip), model.vocabulary))
+            prompts = [p for p in prompts if len(p) + 1 <= model.context_length]
+            for found in leaks_of_many(model, prompts, watch, self.horizon, _SAMPLES_A_CONTROL, self._seed(0)):
+                if found is None:
+                    yield None
+                else:
+                    leaks.append(found)
+        self.control_leaks = leaks
+
+    def settled(self) -> Answer:
+        findings = []
+        for column, finding in enumerate(self.answer.attributes):
+            controls: tuple[tuple[float, float], ...] = ()
+            if len(self.control_leaks) == 2:
+                pairs = np.stack([leaks[:, column] for leaks in self.control_leaks], axis=1)
+                controls = tuple((float(a), float(r)) for a, r in pairs)
+            judgement = judge(
+                finding.audited,
+                finding.reference,
+                controls,
+                held=finding.held,
+                effective_samples=self.answer.effective_samples,
+            )
+            findings.append(replace(finding, controls=controls, judgement=judgement))
+        self.answer = replace(self.answer, attributes=tuple(findings), settled=True)
+        return self.answer
+
+    def _update(self) -> None:
+        curves = [form.curve() for form in self.products if form.n]
+        self.answer = replace(
+            self.answer,
+            attributes=self._findings(),
+            curve=curves[0] if curves else None,
+            reference_curve=curves[1] if len(curves) > 1 else None,
+            effective_samples=self._effective(),
+        )
+
+    def _findings(self) -> tuple[AttributeFinding, ...]:
+        findings = []
+        for column, name in enumerate(self.state.attributes):
+            attribute = self.exploration.attributes.attributes[name]
+            product = column == self.focus_column and bool(self.products) and self.products[0].n > 0
+            estimates: list[Estimate] = []
+            for place, form in enumerate(self.sums):
+                if product and self.products[place].n:
+                    estimates.append(self.products[place].estimate())
+                elif form.n:
+                    estimates.append(form.estimate(column))
+            reference = estimates[1] if len(estimates) > 1 else None
+            findings.append(
+                AttributeFinding(
+                    name=name,
+                    title=attribute.title,
+                    severity=attribute.severity,
+                    held=self.held[column],
+                    audited=estimates[0],
+                    reference=reference,
+                    excess=difference(estimates[0], reference) if reference else None,
+                    method="product form" if product else "counting" if self.sums[0].counting else "sum form",
+                )
+            )
+        return tuple(findings)
+
+    def _focus_settled(self) -> bool:
+        forms = self.products or self.sums
+        if forms[0].n >= self.state.samples:
+            return True
+        if forms[0].n < _CHUNKS[0] + _CHUNKS[1]:  # an interval from fewer is not to be trusted
+            return False
+        estimates = [
+            form.estimate() if isinstance(form, ProductForm) else form.estimate(self.focus_column) for form in forms
+        ]
+        return all(estimate.half_width <= HALF_WIDTH for estimate in estimates)
+
+    def _effective(self) -> float:
+        return float("inf") if self.prompts[0].exact else self.sums[0].effective_samples
+
+    def _watch(self, vocabulary: Vocabulary) -> np.ndarray:
+        codes = self.exploration.attributes
+        if vocabulary is not codes.vocabulary and vocabulary.codes != codes.vocabulary.codes:
+            codes = AttributeCodes(vocabulary, codes.attributes)
+        return codes.watch(self.state.attributes, self.record)
+
+    def _seed(self, chunk: int) -> int:
+        """The seed of a chunk, the same for the audited and the reference model (common random numbers)."""
+        return int(np.random.SeedSequence([self.state.seed, chunk]).generate_state(1)[0])
+
+    def _truth(self) -> tuple[ReadableEvent, ...]:
+        vocabulary = self.models[0].vocabulary
+        sequence = encode(self.record, vocabulary)
+        last = self.prompts[0].last
+        start = next((i + 1 for i, place in reversed(list(enumerate(sequence.event_of))) if place == last), 0)
+        if last < 0:
+            start = len(self.prompts[0].slots)
+        return tuple(self._event(code, True) for code in sequence.codes[start : start + self.horizon])
+
+    def _readable(self, ids: np.ndarray) -> tuple[ReadableEvent, ...]:
+        codes = self.models[0].vocabulary.codes
+        truth = {event.label for event in self.answer.truth if event.kind not in ("time", "special")}
+        events = []
+        for number in ids[ids >= 0][:_SHOWN_CODES]:
+            code = codes[number] if number < len(codes) else "(a number without a code)"
+            event = self._event(code, False)
+            events.append(replace(event, true=event.label in truth))
+        return tuple(events)
+
+    def _event(self, code: str, true: bool) -> ReadableEvent:
+        vocabulary = self.models[0].vocabulary
+        return ReadableEvent(
+            label=vocabulary.label(code),
+            kind=str(parse_code(vocabulary.base(code)).kind),
+            sensitive=self.exploration.attributes.title_of(code),
+            true=true,
+        )
+
+    def _warnings(self) -> tuple[str, ...]:
+        warnings = []
+        if self.horizon < self.state.horizon:
+            warnings.append(
+                f"The model reads {self.models[0].context_length} codes at most: the horizon is {self.horizon} instead of "
+                f"{self.state.horizon}."
+            )
+        if Query.PROBABILITIES not in self.models[0].answers:
+            warnings.append(
+                "This model returns no probabilities: leaks are counted, which needs many times the samples for the same "
+                "interval."
+            )
+        if self.exploration.reference is None:
+            warnings.append("There is no reference model, so nothing can be called memorized.")
+        return tuple(warnings)
+
+
+def _trained_on(model: BlackBox | None, otherwise: str) -> str:
+    return str(getattr(model, "training", {}).get("split", otherwise))
+
+
+def choose_focus(held: Sequence[str], names: Sequence[str], severity: dict[str, int]) -> str:
+    """The attribute to look at first: the gravest that the patient holds, or else the gravest of all."""
+    candidates = [name for name in names if name in held] or list(names)
+    return max(candidates, key=lambda name: severity[name])

@@ -1,0 +1,104 @@
+"""Findings: what a probe found, with intervals and n, ready to be shown or written. Plain frozen data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ehrmem_widgets.attacker.identifiability import Identifiability
+from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.statistics.verdicts import Judgement
+
+
+@dataclass(frozen=True)
+class AttributeFinding:
+    """The leak of one sensitive attribute about one patient.
+
+    ``method`` is "product form" (REACH), "sum form" (SCOPE) or "counting". ``controls`` holds (audited, reference) leak of
+    each similar person whom neither model saw. ``judgement`` is None while the controls are still being asked.
+    """
+
+    name: str
+    title: str
+    severity: int
+    held: bool
+    audited: Estimate
+    reference: Estimate | None
+    excess: Estimate | None
+    method: str
+    controls: tuple[tuple[float, float], ...] = ()
+    judgement: Judgement | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """P(leak within t) for t = 1..T: three arrays of shape (T,), and the n behind them."""
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    n: int
+
+
+@dataclass(frozen=True)
+class ReadableEvent:
+    """One code in words. ``sensitive`` is the title of the sensitive attribute that it belongs to, or None; ``true`` says
+    whether the patient's true continuation holds the same code (its value bin included)."""
+
+    label: str
+    kind: str
+    sensitive: str | None = None
+    true: bool = False
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A record near the query; ``distance`` is Euclidean between embeddings of unit length (0 to 2)."""
+
+    pseudonym: str
+    distance: float
+    is_patient: bool
+
+
+@dataclass(frozen=True)
+class NeighbourFinding:
+    """Where the patient's own full record stands among all ``n``, by distance from what the attacker holds (rank 1: the
+    nearest). ``position`` (2,) is the query on the map, ``approximate`` until UMAP itself has placed it; both
+    are None where there is no map yet."""
+
+    rank: int
+    n: int
+    nearest: tuple[Neighbour, ...]
+    position: np.ndarray | None = None
+    approximate: bool = True
+
+
+@dataclass(frozen=True)
+class Answer:
+    """All that the main screen and the report show for one state; partial until ``settled``.
+
+    ``focus`` names the attribute that the curves are about. ``generated`` holds a few sampled continuations, ``truth`` what
+    really follows the last known event. ``stripped`` counts known facts withheld because they are sensitive (or strong
+    proxies), ``left_out`` those whose code the model does not know; ``effective_samples`` is that of the slots' weights.
+    """
+
+    known: Identifiability
+    focus: str
+    horizon: int
+    prompt: tuple[str, ...] = ()
+    stripped: int = 0
+    left_out: int = 0
+    attributes: tuple[AttributeFinding, ...] = ()
+    curve: Curve | None = None
+    reference_curve: Curve | None = None
+    generated: tuple[tuple[ReadableEvent, ...], ...] = ()
+    truth: tuple[ReadableEvent, ...] = ()
+    neighbours: NeighbourFinding | None = None
+    effective_samples: float = float("inf")
+    warnings: tuple[str, ...] = field(default=())
+    settled: bool = False
+
+    def attribute(self, name: str) -> AttributeFinding | None:
+        """The finding for one attribute, by name."""
+        return next((finding for finding in self.attributes if finding.name == name), None)

@@ -1,0 +1,148 @@
+"""Embedding neighbours: is the patient's own full record among the nearest to what the attacker holds?
+
+Ranks come from the real embedding space; the two-dimensional map (UMAP) is for the eye only (methods, section 4).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+
+from ehrmem_widgets.blackbox.protocol import BlackBox
+from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.sequence import encode
+from ehrmem_widgets.probes.findings import Neighbour, NeighbourFinding
+
+MAP_FILE = "neighbour_map.npz"
+_AT_ONCE = 256
+_MAP_NEIGHBOURS = 15
+_UMAP_SEED = 0
+
+
+class EmbeddingStore:
+    """The full-record embeddings of a cohort, made once a cohort and model and kept in the user's cache folder.
+
+    ``ids``: (n,) patient ids; ``embeddings``: (n, d) of unit length, None until ``build`` is through.
+    """
+
+    def __init__(self, model: BlackBox, dataset: MedsDataset, *, most_patients: int = 20_000) -> None:
+        self._model, self._dataset = model, dataset
+        ids = np.array(dataset.ids(), dtype=np.int64)
+        if len(ids) > most_patients:
+            ids = np.sort(np.random.default_rng(0).choice(ids, most_patients, replace=False))
+        self.ids = ids
+        key = hashlib.sha256(f"{model.fingerprint} {dataset.fingerprint} {len(ids)}".encode()).hexdigest()[:24]
+        self.key = key
+        self._path = platformdirs.user_cache_path("ehrmem") / f"embeddings-{key}.npz"
+        self.embeddings: np.ndarray | None = _read(self._path, "embeddings", len(ids))
+
+    def build(self) -> Iterator[float]:
+        """Embed every record; yields the share done. Does nothing when the store is there already."""
+        if self.embeddings is not None:
+            return
+        parts = []
+        for start in range(0, len(self.ids), _AT_ONCE):
+            records = self._dataset.records(self.ids[start : start + _AT_ONCE].tolist())
+            vocabulary = self._model.vocabulary
+            parts.append(self._model.embed([vocabulary.ids(encode(r, vocabulary).codes) for r in records]))
+            yield min(1.0, (start + _AT_ONCE) / len(self.ids))
+        self.embeddings = np.concatenate(parts).astype(np.float32)
+        save_arrays(self._path, embeddings=self.embeddings)
+
+    def find(self, query: np.ndarray, patient_id: int, *, shown: int = 10) -> tuple[NeighbourFinding, np.ndarray]:
+        """The rank of a patient's own record by distance from a query (d,), and the distances (n,) to all."""
+        assert self.embeddings is not None, "build the store first"
+        distances = np.sqrt(np.maximum(0, 2 - 2 * self.embeddings @ query.astype(np.float32)))
+        own = np.flatnonzero(self.ids == patient_id)
+        # Ties are no help to an attacker: the patient stands after everybody at the same distance.
+        rank = int((distances <= distances[own[0]]).sum()) if len(own) else len(self.ids)
+        order = np.argsort(distances, kind="stable")[:shown]
+        nearest = tuple(
+            Neighbour(
+                self._dataset.pseudonym(int(self.ids[place])),
+                float(distances[place]),
+                bool(self.ids[place] == patient_id),
+            )
+            for place in order
+        )
+        return NeighbourFinding(rank, len(self.ids), nearest), distances
+
+
+class NeighbourMap:
+    """The two-dimensional map of a store: UMAP, fitted once a cohort and model, its coordinates kept.
+
+    ``coordinates``: (n, 2), None until there are any. ``folder`` may hold a map shipped beside the model.
+    """
+
+    def __init__(self, store: EmbeddingStore, folder: Path | None = None) -> None:
+        self._store = store
+        self._path = platformdirs.user_cache_path("ehrmem") / f"map-{store.key}.npz"
+        self._reducer = None
+        self.coordinates = _read(self._path, "coordinates", len(store.ids))
+        if self.coordinates is None and folder is not None:
+            self.coordinates = _read(folder / MAP_FILE, "coordinates", len(store.ids), key=store.key)
+
+    def fit(self) -> None:
+        """Fit UMAP (ten seconds to a minute: it imports and compiles). Afterwards positions are UMAP's own."""
+        import umap
+
+        assert self._store.embeddings is not None, "build the store first"
+        reducer = umap.UMAP(n_neighbors=_MAP_NEIGHBOURS, min_dist=0.1, random_state=_UMAP_SEED, n_jobs=1)
+        coordinates = np.asarray(reducer.fit_transform(self._store.embeddings), dtype=np.float32)
+        reducer.transform(self._store.embeddings[:1])  # compile it now, not when somebody waits
+        self.coordinates, self._reducer = coordinates, reducer
+        save_arrays(self._path, coordinates=coordinates, key=np.array(self._store.key))
+
+    @property
+    def fitted(self) -> bool:
+        """Whether UMAP itself can place a query."""
+        return self._reducer is not None
+
+    def place(self, query: np.ndarray, distances: np.ndarray) -> tuple[np.ndarray | None, bool]:
+        """The query's place on the map and whether it is approximate: until UMAP is fitted in this session, the mean of
+        its neighbours' places weighted by nearness."""
+        if self._reducer is not None:
+            return np.asarray(self._reducer.transform(query[None].astype(np.float32))[0]), False
+        if self.coordinates is None:
+            return None, True
+        nearest = np.argsort(distances, kind="stable")[:_MAP_NEIGHBOURS]
+        weights = 1 / (distances[nearest] + 1e-3)
+        return weights @ self.coordinates[nearest] / weights.sum(), True
+
+
+def save_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write an .npz whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _read(path: Path, name: str, n: int, key: str | None = None) -> np.ndarray | None:
+    """An array of n rows from an .npz; None where the file is missing, broken or of another cohort."""
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            found = np.asarray(stored[name])
+            if key is not None and str(stored["key"]) != key:
+                return None
+    except (ValueError, KeyError, OSError):
+        return None
+    return found if len(found) == n else None
+
+
+def known_codes(slots: Sequence[Sequence[int]]) -> list[int]:
+    """What of a prompt can be embedded: the places that are known as one code."""
+    return [slot[0] for slot in slots if len(slot) == 1]

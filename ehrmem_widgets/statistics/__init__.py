@@ -1,0 +1,1 @@
+"""Intervals and verdicts: thin over scipy and statsmodels."""

@@ -1,0 +1,98 @@
+"""Intervals: an estimate never travels without its bounds and its n. Thin over scipy and statsmodels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval and the number of observations behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def half_width(self) -> float:
+        """Half the interval's width."""
+        return (self.high - self.low) / 2
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f}, n = {self.n:,})"
+
+
+def proportion(hits: int, n: int) -> Estimate:
+    """A counted proportion with its Wilson interval.
+
+    >>> proportion(0, 100)
+    Estimate(value=0.0, low=0.0, high=0.0369..., n=100)
+    """
+    low, high = proportion_confint(hits, n, alpha=1 - CONFIDENCE, method="wilson")
+    return Estimate(hits / n, max(0.0, float(low)), min(1.0, float(high)), n)
+
+
+def weighted_mean(values: np.ndarray, log_weights: np.ndarray | None = None) -> Estimate:
+    """The mean of probabilities over trajectories with a t-interval, clipped to [0, 1].
+
+    ``log_weights`` are log importance weights; then it is the self-normalised mean, its standard error by the delta
+    method, and the degrees of freedom are those of the effective sample size (Owen, Monte Carlo, section 9.2).
+    """
+    n = len(values)
+    if log_weights is None or np.ptp(log_weights) == 0:
+        weights = np.full(n, 1 / n)
+    else:
+        weights = np.exp(log_weights - log_weights.max())
+        weights = weights / weights.sum()
+    mean = float(weights @ values)
+    effective = effective_sample_size(np.log(np.maximum(weights, 1e-300)))
+    if effective < 1.5 or n < 2:
+        return Estimate(min(max(mean, 0.0), 1.0), 0.0, 1.0, n)
+    variance = float(weights**2 @ (values - mean) ** 2) * effective / (effective - 1)
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, effective - 1)) * math.sqrt(variance)
+    value, low, high = (min(max(x, 0.0), 1.0) for x in (mean, mean - reach, mean + reach))
+    return Estimate(value, low, high, n)
+
+
+def effective_sample_size(log_weights: np.ndarray) -> float:
+    """(sum w)^2 / sum w^2: how many equally weighted samples the weighted ones are worth.
+
+    >>> round(effective_sample_size(np.log([1, 1, 1, 1])), 6)
+    4.0
+    """
+    weights = np.exp(log_weights - np.max(log_weights))
+    return float(weights.sum() ** 2 / (weights**2).sum())
+
+
+def difference(a: Estimate, b: Estimate) -> Estimate:
+    """a - b with an interval made of both (MOVER; Newcombe, Statistics in Medicine 1998, method 10).
+
+    >>> difference(Estimate(0.5, 0.4, 0.6, 10), Estimate(0.5, 0.4, 0.6, 20))
+    Estimate(value=0.0, low=-0.1414..., high=0.1414..., n=10)
+    """
+    value = a.value - b.value
+    low = value - math.hypot(a.value - a.low, b.high - b.value)
+    high = value + math.hypot(a.high - a.value, b.value - b.low)
+    return Estimate(value, max(-1.0, low), min(1.0, high), min(a.n, b.n))
+
+
+def queries_needed(leak: float, probability: float) -> int | None:
+    """n of (n, p)-extraction: queries until the attribute is seen at least once with this probability (Hayes et al.,
+    arXiv 2410.19482). None when the leak probability is 0.
+
+    >>> queries_needed(0.01, 0.5), queries_needed(0.0001, 0.9)
+    (69, 23025)
+    """
+    if leak <= 0:
+        return None
+    if leak >= 1:
+        return 1
+    return max(1, math.ceil(math.log1p(-probability) / math.log1p(-leak)))

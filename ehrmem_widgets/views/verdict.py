@@ -1,0 +1,68 @@
+"""The verdict about one attribute, with the figures that it rests on."""
+
+from __future__ import annotations
+
+from ehrmem_widgets.probes.findings import AttributeFinding
+from ehrmem_widgets.statistics.intervals import Estimate, queries_needed
+from ehrmem_widgets.views.leak_bars import SIMILAR_PEOPLE, typical_control
+from ehrmem_widgets.views.markup import RULE, VERDICT_COLOURS, escape, icon, interval, known, plural, verdict_name
+
+CHANCE = 0.9
+METHODS = {
+    "product form": "next-code probabilities along sampled continuations that avoid the attribute (product form, REACH)",
+    "sum form": "next-code probabilities along freely sampled continuations (sum form, SCOPE; a first answer, refined in focus)",
+    "counting": "counting the sampled continuations that hold the attribute (the model gives no probabilities)",
+}
+
+
+def verdict_box(finding: AttributeFinding, *, settled: bool) -> str:
+    """The verdict and its sentence; below it audited, reference and excess with intervals and n, method, and questions."""
+    judgement = finding.judgement
+    colour = VERDICT_COLOURS[judgement.verdict] if judgement else RULE
+    sentence = judgement.sentence if judgement else _undecided(finding, settled)
+    return (
+        f'<div class="ehrmem-verdict" role="group" aria-label="{escape(f"Verdict on {finding.title}: {verdict_name(judgement)}")}" '
+        f'style="--ehrmem-verdict:{colour}">'
+        f'<p class="ehrmem-small">{escape(finding.title)} · severity {finding.severity} of 5 (declared) · '
+        f"{'in the record' if finding.held else 'not in the record'}</p>"
+        f'<p class="ehrmem-said">{icon(judgement)} <b>{verdict_name(judgement)}</b>: {escape(sentence)}</p>'
+        f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(value)}</dd>' for name, value in _figures(finding))}</dl>"
+        f'<p class="ehrmem-small">{escape(_questions(finding.audited))}</p></div>'
+    )
+
+
+def _undecided(finding: AttributeFinding, settled: bool) -> str:
+    if not known(finding.audited):
+        return "the model has not answered yet." if not settled else "the model gave no answer."
+    if settled:
+        return "similar people were not asked about, so there is nothing to judge by."
+    return f"checking {SIMILAR_PEOPLE} similar people whom the model never saw ({len(finding.controls)} so far)."
+
+
+def _figures(finding: AttributeFinding) -> list[tuple[str, str]]:
+    typical = typical_control(finding)
+    figures = [
+        ("Audited model", interval(finding.audited)),
+        ("Reference that never saw the patient", interval(finding.reference)),
+        ("Excess over the reference", interval(finding.excess, signed=True)),
+    ]
+    if typical is not None:
+        share = finding.judgement.rank_p if finding.judgement else None
+        rank = f"; chance that a never-seen patient stands out this much: {share:.3f}" if share is not None else ""
+        figures.append(("Similar people", f"{typical:.2f} on average, n = {len(finding.controls)}{rank}"))
+    return [*figures, ("Method", METHODS.get(finding.method, finding.method))]
+
+
+def _questions(audited: Estimate) -> str:
+    if not known(audited):
+        return ""
+    needed = queries_needed(audited.value, CHANCE)
+    if needed is None:
+        fewest = queries_needed(audited.high, CHANCE)
+        bound = f" With the upper bound it would be {plural(fewest, 'question')} or more." if fewest else ""
+        return f"The attribute was not seen in {plural(audited.n, 'sample')}.{bound}"
+    fewest, most = queries_needed(audited.high, CHANCE), queries_needed(audited.low, CHANCE)
+    span = f"{fewest:,} to {most:,}" if most is not None else f"{fewest:,} or more"
+    return (
+        f"An attacker would need about {plural(needed, 'question')} ({span}) to see it once with {CHANCE:.0%} probability."
+    ).replace("%", " %")

@@ -1,0 +1,44 @@
+"""Shared by all tests: the thread cap, the real data's folder, and a loud account of what was not run."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")  # before anything imports numpy or torch: small machines stay usable
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NEEDS = {"browser": "needs Chromium", "shared_data": "needs the real demonstration data"}
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real demonstration data: ``$EHRMEM_SHARED_DATA``, else ``../shared/data`` beside the checkout."""
+    named = os.environ.get("EHRMEM_SHARED_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        where = f"EHRMEM_SHARED_DATA={named} is no folder" if named else "no ../shared/data beside the checkout"
+        pytest.skip(f"real demonstration data absent: {where}; set EHRMEM_SHARED_DATA to its folder")
+    return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly, by reason, which tests this machine could not run: a skip must never look like a pass."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if not skipped:
+        return
+    terminalreporter.section(f"NOT RUN HERE: {len(skipped)} tests", sep="!", yellow=True, bold=True)
+    for (need, reason), count in sorted(Counter(_need_and_reason(report) for report in skipped).items()):
+        terminalreporter.write_line(f"{count:5d} x {need}{reason}", yellow=True)
+
+
+def _need_and_reason(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str]:
+    """The mark that explains the skip (or nothing), and the reason given."""
+    longrepr = report.longrepr
+    reason = longrepr[2] if isinstance(longrepr, tuple) else str(longrepr)
+    need = next((f"[{text}] " for mark, text in NEEDS.items() if mark in report.keywords), "")
+    return need, str(reason).removeprefix("Skipped: ")

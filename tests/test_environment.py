@@ -1,0 +1,101 @@
+"""pyproject.toml, requirements.lock and environment.yml name the same environment, and import stays light."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[1]
+TORCH = "2.13.0"
+# conda-forge's name -> PyPI's, where they differ
+CONDA_NAMES = {"pytorch": "torch", "python-duckdb": "duckdb", "playwright-python": "playwright"}
+NOT_FROM_PYPI = {"python", "pip"}  # what environment.yml needs besides
+
+
+def direct_requirements() -> dict[str, Requirement]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = project["dependencies"] + [line for extra in project["optional-dependencies"].values() for line in extra]
+    return {canonicalize_name(requirement.name): requirement for requirement in map(Requirement, lines)}
+
+
+def lock_lines() -> list[str]:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def lock_pins() -> dict[str, str]:
+    return {canonicalize_name(name): version for name, version in (line.split("==") for line in lock_lines())}
+
+
+def conda_pins() -> dict[str, str]:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    pins: dict[str, str] = {}
+    for line in environment["dependencies"]:
+        if isinstance(line, dict):
+            pins |= dict(item.split("==") for item in line["pip"])
+        elif (name := re.split("[=<>]", line)[0]) not in NOT_FROM_PYPI:
+            pins[CONDA_NAMES.get(name, name)] = line.partition("=")[2]
+    return {canonicalize_name(name): version for name, version in pins.items()}
+
+
+def test_lock_holds_plain_exact_pins_only() -> None:
+    """No index, no host, no path, no local version: the lock installs from whatever index the machine uses."""
+    odd = [line for line in lock_lines() if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.!]*", line)]
+    assert not odd, f"requirements.lock may only hold lines like name==1.2.3; run `make lock`. Found: {odd}"
+    assert "://" not in (ROOT / "requirements.lock").read_text()
+
+
+def test_lock_has_the_agreed_torch_and_no_cuda() -> None:
+    assert lock_pins()["torch"] == TORCH
+    assert re.search(rf"^TORCH +:= {re.escape(TORCH)}$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    cuda = [name for name in lock_pins() if name.startswith(("nvidia", "cuda", "triton"))]
+    assert not cuda, f"the lock is for the CPU build of torch; these came with another: {cuda}"
+
+
+@pytest.mark.parametrize("where, pins", [("requirements.lock", lock_pins()), ("environment.yml", conda_pins())])
+def test_every_direct_dependency_is_pinned_within_its_bounds(where: str, pins: dict[str, str]) -> None:
+    for name, requirement in direct_requirements().items():
+        assert name in pins, f"{where} lacks {name}, which pyproject.toml asks for"
+        assert requirement.specifier.contains(Version(pins[name])), f"{where}: {name} {pins[name]}, not {requirement}"
+
+
+def test_environment_yml_has_the_locks_versions_and_nothing_else() -> None:
+    locked = lock_pins()
+    assert conda_pins() == {name: locked.get(name) for name in direct_requirements()}
+
+
+def test_installed_versions_are_the_locked_ones() -> None:
+    """The environment the tests run in is the one the lock describes (local suffixes such as +cpu do not count)."""
+    from importlib.metadata import version
+
+    locked = lock_pins()
+    differ = {
+        name: (version(name), locked[name])
+        for name in direct_requirements()
+        if Version(version(name)).public != locked[name]
+    }
+    assert not differ, f"installed and locked versions differ; run `make .venv/.installed`: {differ}"
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    heavy = ["torch", "transformers", "pandas", "numpy", "scipy", "sklearn", "seaborn", "umap", "duckdb", "ipywidgets"]
+    code = f"import sys, ehrmem_widgets; print([name for name in {heavy!r} if name in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"
+
+
+def test_unknown_name_is_refused_with_what_there_is() -> None:
+    import ehrmem_widgets
+
+    assert {"ExplorePatient", "MedsDataset"} <= set(dir(ehrmem_widgets))
+    with pytest.raises(AttributeError, match="it offers ExplorePatient, MedsDataset"):
+        _ = ehrmem_widgets.Explore
