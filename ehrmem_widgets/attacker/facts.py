@@ -69,21 +69,23 @@ _BEFORE = re.compile(r"before_(\d{4}-\d{2}-\d{2})")
 def facts_of_rung(name: str, record: Record, vocabulary: Vocabulary) -> KnownFacts:
     """The known facts of a rung: a name of ``RUNGS``, ``first_N`` for any N, or ``before_YYYY-MM-DD``.
 
-    The lab rungs hold the labs of the first day on which any was drawn, so that what comes later is left to be leaked.
+    The lab rungs hold the labs of the first day on which any was drawn, and the visit that they belong to, so that what
+    comes later is left to be leaked.
     """
     static = tuple(KnownFact(place) for place, event in enumerate(record.events) if event.time is None)
     age = (KnownFact(AGE),) if record.age_at_start() is not None else ()
-    labs = _first_labs(record)
+    labs, visit = _first_labs(record)
     if name == "nothing":
         return ()
     if name == "demographics":
         return (*age, *static)
     if name == "one_lab":
-        return (*age, *static, *(KnownFact(place, date=DatePrecision.DAY) for place in labs[:1]))
+        return (*age, *static, *(KnownFact(place, date=DatePrecision.DAY) for place in (*visit, *labs[:1])))
     if name == "lab_dates":
-        return (*age, *static, *(KnownFact(p, ValuePrecision.UNKNOWN, DatePrecision.DAY) for p in labs))
+        drawn = (KnownFact(place, ValuePrecision.UNKNOWN, DatePrecision.DAY) for place in labs)
+        return (*age, *static, *(KnownFact(place, date=DatePrecision.DAY) for place in visit), *drawn)
     if name == "lab_values":
-        return (*age, *static, *(KnownFact(place, date=DatePrecision.DAY) for place in labs))
+        return (*age, *static, *(KnownFact(place, date=DatePrecision.DAY) for place in (*visit, *labs)))
     if match := _FIRST.fullmatch(name):
         return first_codes(int(match[1]), record, vocabulary)
     if match := _BEFORE.fullmatch(name):
@@ -107,7 +109,9 @@ def check_facts(facts: Sequence[KnownFact], record: Record) -> KnownFacts:
     last = len(record.events) - 1
     for fact in facts:
         if not AGE <= fact.place <= last:
-            raise InputError(f"The record of {record.pseudonym} has events 0 to {last}; there is no event {fact.place}.")
+            raise InputError(
+                f"The record of {record.pseudonym} has events 0 to {last}; there is no event {fact.place}."
+            )
     if len({fact.place for fact in facts}) < len(facts):
         raise InputError("A fact is given twice.")
     return tuple(sorted(facts, key=lambda fact: fact.place))
@@ -190,13 +194,17 @@ def facts_to_json(facts: Sequence[KnownFact], record: Record) -> str:
     return json.dumps(items, indent=1)
 
 
-def _first_labs(record: Record) -> list[int]:
-    labs = [p for p, e in enumerate(record.events) if e.time is not None and parse_code(e.code).kind is Kind.LABORATORY]
-    with_value = [place for place in labs if record.events[place].value is not None] or labs
-    if not with_value:
-        return []
-    day = record.events[with_value[0]].time
-    return [p for p in with_value if record.events[p].time.date() == day.date()]  # type: ignore[union-attr]
+def _first_labs(record: Record) -> tuple[list[int], list[int]]:
+    """Places of the labs of the first day that has any with a value (else any), and of that day's encounters before them."""
+    dated = [(place, event) for place, event in enumerate(record.events) if event.time is not None]
+    labs = [(place, event) for place, event in dated if parse_code(event.code).kind is Kind.laboratory]
+    labs = [(place, event) for place, event in labs if event.value is not None] or labs
+    if not labs:
+        return [], []
+    first, day = labs[0][0], labs[0][1].time.date()  # type: ignore[union-attr]
+    that_day = [(place, event) for place, event in dated if event.time.date() == day]  # type: ignore[union-attr]
+    visit = [p for p, e in that_day if p < first and parse_code(e.code).kind is Kind.encounter]
+    return [place for place, _ in labs if place in {p for p, _ in that_day}], visit
 
 
 def _dated_before(text: str, record: Record) -> list[KnownFact]:
@@ -222,7 +230,9 @@ def _fact_from(item: dict[str, Any], record: Record, vocabulary: Vocabulary, tak
     when = _moment(item.get("date"))
     default = "unknown" if when is None else "day" if not isinstance(when, datetime) else "exact"
     precision = _precision(DatePrecision, item.get("date_precision", default))
-    same_code = [place for place, event in enumerate(record.events) if event.code == item["code"] and place not in taken]
+    same_code = [
+        place for place, event in enumerate(record.events) if event.code == item["code"] and place not in taken
+    ]
     if not same_code:
         near = difflib.get_close_matches(str(item["code"]), {event.code for event in record.events}, n=3)
         raise InputError(
@@ -237,7 +247,9 @@ def _fact_from(item: dict[str, Any], record: Record, vocabulary: Vocabulary, tak
             event.value is not None and _same_bin(float(amount), event.value, vocabulary.bins.get(event.code, ()))
         )
         if on_date and in_bin:
-            return KnownFact(place, value if amount is not None or "value_precision" in item else _default_value(event), precision)
+            return KnownFact(
+                place, value if amount is not None or "value_precision" in item else _default_value(event), precision
+            )
     seen = "; ".join(
         f"{e.time:%Y-%m-%d}" + (f" with value {e.value:g}" if e.value is not None else "")
         for e in (record.events[place] for place in same_code[:5])
@@ -245,7 +257,7 @@ def _fact_from(item: dict[str, Any], record: Record, vocabulary: Vocabulary, tak
     )
     raise InputError(
         f"The facts contradict the record of {record.pseudonym}: {item['code']} is there on {seen or 'no date'}, "
-        f"not as {({k: str(v) for k, v in item.items() if k in ('value', 'date')})}."
+        f"not as { ({k: str(v) for k, v in item.items() if k in ('value', 'date')}) }."
     )
 
 

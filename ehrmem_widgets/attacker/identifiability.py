@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
-from ehrmem_widgets.attacker.facts import AGE, DatePrecision, KnownFact, ValuePrecision
+from ehrmem_widgets.attacker.facts import AGE, KnownFact, ValuePrecision
 from ehrmem_widgets.attacker.prompt import days_allowed, value_slot
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
@@ -83,17 +83,15 @@ class FactIndex:
         days = np.ma.filled(rows["time"], np.datetime64("NaT")).astype("datetime64[D]")
         return patients, days, np.ma.filled(np.ma.asarray(rows["value"], dtype=float), np.nan)
 
-    @property
+    @cached_property
     def _ages(self) -> np.ndarray:
-        if not hasattr(self, "_age_cache"):
-            rows = self._dataset.query(
-                """
-                SELECT patient_id, date_diff('year', birth, first)
-                       - CASE WHEN strftime(first, '%m%d') < strftime(birth, '%m%d') THEN 1 ELSE 0 END AS age
-                FROM (SELECT patient_id, min(time) FILTER (code LIKE 'MEDS_BIRTH%') AS birth,
-                             min(time) FILTER (code NOT LIKE 'MEDS_BIRTH%') AS first FROM events GROUP BY patient_id)
-                ORDER BY patient_id
-                """
-            ).fetchnumpy()
-            self._age_cache = np.ma.filled(np.ma.asarray(rows["age"], dtype=float), np.nan)
-        return self._age_cache
+        rows = self._dataset.query(
+            """
+            SELECT patient_id, date_diff('year', birth, first)
+                   - CASE WHEN strftime(first, '%m%d') < strftime(birth, '%m%d') THEN 1 ELSE 0 END AS age
+            FROM (SELECT patient_id, min(time) FILTER (code LIKE 'MEDS_BIRTH%') AS birth,
+                         min(time) FILTER (code NOT LIKE 'MEDS_BIRTH%') AS first FROM events GROUP BY patient_id)
+            ORDER BY patient_id
+            """
+        ).fetchnumpy()
+        return np.ma.filled(np.ma.asarray(rows["age"], dtype=float), np.nan)

@@ -105,11 +105,8 @@ class SharedPromptDecoder:
             self._prompt_bias = torch.zeros(len(prompts), 1, 1, longest, device=device)
             self._prompt_bias.masked_fill_(~visible[:, None, None, :], float("-inf"))
         self._prompt_cache: list[tuple[Tensor, Tensor]] = []
-        rows = len(prompts) * samples
-        shape = (rows, parts.key_heads, max(room, 1), parts.width)
-        self._cache = [
-            (torch.empty(shape, device=device), torch.empty(shape, device=device)) for _ in parts.blocks
-        ]
+        shape = (len(prompts), parts.key_heads, samples, max(room, 1), parts.width)
+        self._cache = [(torch.empty(shape, device=device), torch.empty(shape, device=device)) for _ in parts.blocks]
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             # (prompts * longest, heads, width) -> (prompts, heads, longest, width)
@@ -128,41 +125,31 @@ class SharedPromptDecoder:
         parts = self._parts
         prompts, samples, at = self._count, self._samples, self._at
         group = parts.heads // parts.key_heads
-        scale = 1 / math.sqrt(parts.width)
         places = (self._lengths + at).repeat_interleave(samples)
+        scale = 1 / math.sqrt(parts.width)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             keys, values = self._cache[layer]
-            keys[:, :, at] = k
-            values[:, :, at] = v
+            keys[:, :, :, at] = k.view(prompts, samples, parts.key_heads, -1).transpose(1, 2)
+            values[:, :, :, at] = v.view(prompts, samples, parts.key_heads, -1).transpose(1, 2)
             prompt_keys, prompt_values = self._prompt_cache[layer]
-            q = q * scale
-            own = q.view(prompts * samples, parts.key_heads, group, parts.width)
-            to_own = own @ keys[:, :, : at + 1].transpose(2, 3)  # (rows, key heads, group, at + 1)
-            # All samples of a prompt ask its keys in one product: (prompts, key heads, samples * group, prompt length)
-            shared = own.view(prompts, samples, parts.key_heads, group, parts.width).transpose(1, 2)
-            shared = shared.reshape(prompts, parts.key_heads, samples * group, parts.width)
-            to_prompt = shared @ prompt_keys
+            # (prompts, key heads, samples, group, width): all samples of a prompt ask its keys in one product
+            q = (q * scale).view(prompts, samples, parts.key_heads, group, parts.width).transpose(1, 2).contiguous()
+            to_prompt = q.view(prompts, parts.key_heads, samples * group, parts.width) @ prompt_keys
             if self._prompt_bias is not None:
                 to_prompt = to_prompt + self._prompt_bias
             length = to_prompt.shape[-1]
-            to_own = to_own.view(prompts, samples, parts.key_heads, group, at + 1).transpose(1, 2)
-            scores = torch.cat([to_prompt, to_own.reshape(prompts, parts.key_heads, samples * group, at + 1)], dim=-1)
-            weights = scores.softmax(dim=-1)
-            mixed = weights[..., :length] @ prompt_values
-            mixed = mixed.view(prompts, parts.key_heads, samples, group, parts.width).transpose(1, 2)
-            to_own = weights[..., length:].view(prompts, parts.key_heads, samples, group, at + 1).transpose(1, 2)
-            to_own = to_own.reshape(prompts * samples, parts.key_heads, group, at + 1)
-            mixed = mixed.reshape(prompts * samples, parts.key_heads, group, parts.width)
-            return (mixed + to_own @ values[:, :, : at + 1]).reshape(prompts * samples, -1)
+            to_own = q @ keys[:, :, :, : at + 1].transpose(3, 4)
+            weights = torch.cat([to_prompt.view(*q.shape[:4], length), to_own], dim=-1).softmax(dim=-1)
+            of_prompt = weights[..., :length].reshape(prompts, parts.key_heads, samples * group, length) @ prompt_values
+            of_own = weights[..., length:] @ values[:, :, :, : at + 1]
+            return (of_prompt.view(q.shape) + of_own).transpose(1, 2).reshape(prompts * samples, -1)
 
         x = self._forward(codes.reshape(-1), places, attend)
         self._at += 1
         return parts.head(parts.norm(x)).view(prompts, samples, -1)
 
-    def _forward(
-        self, ids: Tensor, places: Tensor, attend: Callable[[int, Tensor, Tensor, Tensor], Tensor]
-    ) -> Tensor:
+    def _forward(self, ids: Tensor, places: Tensor, attend: Callable[[int, Tensor, Tensor, Tensor], Tensor]) -> Tensor:
         parts = self._parts
         x = parts.embedding[ids]
         if parts.positions is not None:
@@ -368,7 +355,7 @@ def _gpt_neox(model: Any) -> Transformer:
 def _activation(name: str, library: Any) -> Callable[[Tensor], Tensor]:
     if name == "gelu_new":  # the same function, in one kernel
         return lambda x: F.gelu(x, approximate="tanh")
-    return library[name]  # type: ignore[no-any-return]
+    return library[name]
 
 
 def _rotary(body: Any, config: Any) -> tuple[Tensor, Tensor]:

@@ -58,7 +58,9 @@ class MarkovChain:
         for _ in range(horizon):
             following = self.transitions[now]
             mass = (following @ watch) * alive[..., None]
-            now, _kept = _draw(following if avoid is None else following * ~avoid, rng.random(samples, dtype=np.float32))
+            now, _kept = _draw(
+                following if avoid is None else following * ~avoid, rng.random(samples, dtype=np.float32)
+            )
             yield Step(np.where(alive, now, -1), mass, log_weight)
             alive &= ~np.isin(now, stops)
             if not alive.any():

@@ -1,19 +1,22 @@
-"""Train a small GPT-2 on a MEDS data set: the sample models, and a first model for whoever has data but no model yet."""
+"""Train a small Llama on a MEDS data set: the sample models, and a first model for whoever has data but no model yet."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ehrmem_widgets.blackbox.folder import VOCABULARY_FILE
+from ehrmem_widgets.blackbox.folder import VOCABULARY_FILE, threads
 from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.vocabulary import Vocabulary, learn_vocabulary
 from ehrmem_widgets.errors import InputError
@@ -41,7 +44,8 @@ def train_model(
 
     ``repetitions`` says how often a patient's record is seen in an epoch (1 unless named). ``minutes`` ends the training
     after that time whatever the epoch, the learning rate falling to its end by then. With ``epochs`` alone, the same seed
-    gives the same weights on the same machine. Records longer than the context are cut into windows.
+    gives the same weights on the same machine. Records longer than the context are cut into windows;
+    half of them are seen with events left out, so that the model can continue from partial records.
     """
     import transformers
 
@@ -49,29 +53,31 @@ def train_model(
     if not ids:
         raise InputError(f"The split {split!r} of {dataset.name} has no patients.")
     vocabulary = vocabulary or learn_vocabulary(dataset, split=split)
-    windows = _windows(dataset, ids, vocabulary, context, repetitions or {})
+    records = [r for r in dataset.records(ids) for _ in range((repetitions or {}).get(r.patient_id, 1))]
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    model = transformers.GPT2LMHeadModel(
-        transformers.GPT2Config(
+    model = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
             vocab_size=len(vocabulary),
-            n_positions=context,
-            n_embd=width,
-            n_layer=layers,
-            n_head=4,
-            resid_pdrop=dropout,
-            embd_pdrop=dropout,
-            attn_pdrop=dropout,
+            max_position_embeddings=context,
+            hidden_size=width,
+            intermediate_size=width * 11 // 4,
+            num_hidden_layers=layers,
+            num_attention_heads=width // 32,
+            attention_dropout=dropout,
+            tie_word_embeddings=True,
             bos_token_id=vocabulary.id(vocabulary.start) if vocabulary.start else None,
             eos_token_id=[vocabulary.id(code) for code in sorted(vocabulary.stops)],
             pad_token_id=vocabulary.id(vocabulary.pad) if vocabulary.pad else None,
         )
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01, betas=(0.9, 0.98))
+    torch.set_num_threads(os.cpu_count() or 1)  # nobody waits for an answer: take every core
     begun = time.monotonic()
     losses: list[float] = []
     model.train()
     for epoch in range(epochs):
+        windows = _windows(records, vocabulary, context, rng)
         batches = _batches(windows, rng)
         total = 0.0
         for place, batch in enumerate(batches):
@@ -88,12 +94,12 @@ def train_model(
             report(f"epoch {epoch + 1} of {epochs}: loss {losses[-1]:.3f} ({time.monotonic() - begun:.0f} s)")
             continue
         break
+    torch.set_num_threads(threads())
     facts = {
         "data": dataset.name,
         "split": split,
         "patients": len(ids),
-        "windows": len(windows),
-        "codes": int(sum(len(w) for w in windows)),
+        "records_an_epoch": len(records),
         "parameters": sum(p.numel() for p in model.parameters()),
         "seed": seed,
         "epochs": len(losses),
@@ -104,14 +110,18 @@ def train_model(
 
 
 def _windows(
-    dataset: MedsDataset, ids: Sequence[int], vocabulary: Vocabulary, context: int, repetitions: Mapping[int, int]
+    records: Sequence[Record], vocabulary: Vocabulary, context: int, rng: np.random.Generator
 ) -> list[list[int]]:
+    """One epoch's sequences: every other record as it is, the others with events left out at random, as records with gaps
+    and prompts of known facts are (code dropout)."""
     windows = []
-    for record in dataset.records(ids):
+    for record in records:
+        if rng.random() < 0.5:
+            kept = rng.random(len(record.events)) > rng.uniform(0.1, 0.6)
+            record = replace(record, events=tuple(e for e, keep in zip(record.events, kept, strict=True) if keep))
         sequence = vocabulary.ids(encode(record, vocabulary).codes)
-        cut = [sequence[start : start + context] for start in range(0, len(sequence), context)]
-        windows += [w for w in cut if len(w) > 1] * repetitions.get(record.patient_id, 1)
-    return windows
+        windows += [sequence[start : start + context] for start in range(0, len(sequence), context)]
+    return [w for w in windows if len(w) > 1]
 
 
 def _batches(windows: list[list[int]], rng: np.random.Generator) -> list[torch.Tensor]:

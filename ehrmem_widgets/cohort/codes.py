@@ -17,6 +17,8 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from ehrmem_widgets.cohort.time_codes import gap_label
+
 
 class Kind(StrEnum):
     """What a code records, coarsely."""
@@ -316,7 +318,7 @@ def _from_parts(text: str, parts: CodeParts) -> str:
     if head == "AGE":
         return f"Aged {parts.concept}"
     if head == "TIME":
-        return f"Time gap {parts.concept}"
+        return gap_label(f"TIME//{parts.concept}")
     if parts.kind == Kind.laboratory:
         specimen = "Specimen for laboratory test" if "SPECIMEN_COLLECTED" in pieces else "Laboratory test"
         return f"{specimen} {parts.concept}" + (f" ({parts.unit.strip('()')})" if parts.unit else "")

@@ -7,6 +7,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ class MedsDataset:
         return f"MedsDataset({self.name!r}: {len(self):,} patients)"
 
     def __len__(self) -> int:
-        return int(self.query("SELECT count(*) FROM patient_ids").fetchone()[0])
+        return len(self.query("SELECT patient_id FROM patient_ids").fetchall())
 
     def query(self, sql: str, parameters: Sequence[Any] | None = None) -> duckdb.DuckDBPyConnection:
         """Run SQL over the views ``events`` (patient_id, time, code, value, row order) and ``splits``."""
@@ -219,7 +220,7 @@ class MedsDataset:
                 "ORDER BY patient_id, time NULLS FIRST, filename, file_row_number",
             )
         events: dict[int, list[Event]] = {patient: [] for patient in wanted}
-        births = {}
+        births: dict[int, datetime | None] = {}
         for patient, time, code, value in rows:
             if code == "MEDS_BIRTH" or code.startswith("MEDS_BIRTH//"):
                 births.setdefault(patient, time)

@@ -13,6 +13,7 @@ from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.time_codes import age_code, gap_code
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 
+
 @dataclass(frozen=True)
 class CodeSequence:
     """A record's codes, and for each the place of its event in ``record.events`` (-1: start, age, gap, end).

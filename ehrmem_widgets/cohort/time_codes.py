@@ -64,3 +64,20 @@ def gap_codes_between(fewest_days: int, most_days: int) -> list[str]:
 def _last_from(steps: tuple[tuple[str, int], ...], amount: float) -> str | None:
     fitting = [code for code, first in steps if amount >= first]
     return fitting[-1] if fitting else None
+
+
+def gap_label(code: str) -> str:
+    """A gap code in words.
+
+    >>> gap_label("TIME//20-40"), gap_label("TIME//1W"), gap_label("TIME//0")
+    ('20 to 40 minutes later', '1 week later', 'later that day')
+    """
+    amount = code.rpartition("//")[2]
+    if amount == "0":
+        return "later that day"
+    if "-" in amount:
+        return f"{amount.replace('-', ' to ')} minutes later"
+    number, unit = (amount[:-1], {"W": "week", "M": "month", "Y": "year"}.get(amount[-1], "")) if amount else ("", "")
+    if not unit:
+        number, unit = amount, "day"
+    return f"{number} {unit}{'' if number == '1' else 's'} later" if number.isdigit() else f"Time gap {amount}"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ehrmem_widgets.attacker.facts import KnownFacts
-from ehrmem_widgets.attacker.identifiability import FactIndex
+from ehrmem_widgets.attacker.identifiability import FactIndex, Identifiability
 from ehrmem_widgets.attacker.prompt import Prompt, build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
@@ -69,7 +69,12 @@ class Exploration:
     """
 
     def __init__(
-        self, dataset: MedsDataset, model: BlackBox, reference: BlackBox | None = None, *, map_folder: Path | None = None
+        self,
+        dataset: MedsDataset,
+        model: BlackBox,
+        reference: BlackBox | None = None,
+        *,
+        map_folder: Path | None = None,
     ) -> None:
         self.dataset, self.model, self.reference = dataset, model, reference
         self.attributes = AttributeCodes(
@@ -93,7 +98,7 @@ class Exploration:
         yield from question.ask_controls()
         yield question.settled()
 
-    def known(self, record: Record, prompt: Prompt):  # type: ignore[no-untyped-def]
+    def known(self, record: Record, prompt: Prompt) -> Identifiability:
         """k and bits of the facts that made the prompt."""
         return self._index.count(record, prompt.facts)
 
@@ -129,9 +134,7 @@ class _Question:
                 f"{min(m.context_length for m in models)}. Give the attacker fewer facts."
             )
         self.horizon = min(state.horizon, room)
-        self.sums = [
-            SumForm(m, s, w, self.horizon) for m, s, w in zip(models, self.slots, self.watches, strict=True)
-        ]
+        self.sums = [SumForm(m, s, w, self.horizon) for m, s, w in zip(models, self.slots, self.watches, strict=True)]
         self.products = [
             ProductForm(m, s, w[:, self.focus_column], self.horizon)
             for m, s, w in zip(models, self.slots, self.watches, strict=True)
@@ -158,10 +161,10 @@ class _Question:
             self.answer, generated=generated, effective_samples=self._effective(), attributes=self._findings()
         )
         yield self.answer
-        for form in self.sums[1:]:
-            yield from form.add(_CHUNKS[0], self._seed(0))
-        for form in self.products:
-            yield from form.add(_CHUNKS[0], self._seed(1))
+        for total in self.sums[1:]:
+            yield from total.add(_CHUNKS[0], self._seed(0))
+        for product in self.products:
+            yield from product.add(_CHUNKS[0], self._seed(1))
         self._update()
 
     def neighbours(self) -> Iterator[Answer | None]:
@@ -174,9 +177,7 @@ class _Question:
         query = self.exploration.model.embed([codes])[0]
         finding, distances = store.find(query, self.state.patient_id)
         position, approximate = chart.place(query, distances)
-        self.answer = replace(
-            self.answer, neighbours=replace(finding, position=position, approximate=approximate)
-        )
+        self.answer = replace(self.answer, neighbours=replace(finding, position=position, approximate=approximate))
         yield self.answer
 
     def refine(self) -> Iterator[Answer | None]:
@@ -209,7 +210,9 @@ class _Question:
             prompts = []
             for other in others:
                 facts = same_facts_of(other, self.record, state.facts, state.rung, model.vocabulary)
-                prompts.append(slot_ids(build_prompt(other, facts, model.vocabulary, strip=self.strip), model.vocabulary))
+                prompts.append(
+                    slot_ids(build_prompt(other, facts, model.vocabulary, strip=self.strip), model.vocabulary)
+                )
             prompts = [p for p in prompts if len(p) + 1 <= model.context_length]
             for found in leaks_of_many(model, prompts, watch, self.horizon, _SAMPLES_A_CONTROL, self._seed(0)):
                 if found is None:

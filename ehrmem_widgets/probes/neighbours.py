@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
@@ -41,6 +42,11 @@ class EmbeddingStore:
         self.key = key
         self._path = platformdirs.user_cache_path("ehrmem") / f"embeddings-{key}.npz"
         self.embeddings: np.ndarray | None = _read(self._path, "embeddings", len(ids))
+
+    @property
+    def key_array(self) -> np.ndarray:
+        """The key of cohort and model, as it is stored with a map."""
+        return np.array(self.key)
 
     def build(self) -> Iterator[float]:
         """Embed every record; yields the share done. Does nothing when the store is there already."""
@@ -83,7 +89,7 @@ class NeighbourMap:
     def __init__(self, store: EmbeddingStore, folder: Path | None = None) -> None:
         self._store = store
         self._path = platformdirs.user_cache_path("ehrmem") / f"map-{store.key}.npz"
-        self._reducer = None
+        self._reducer: Any = None
         self.coordinates = _read(self._path, "coordinates", len(store.ids))
         if self.coordinates is None and folder is not None:
             self.coordinates = _read(folder / MAP_FILE, "coordinates", len(store.ids), key=store.key)
@@ -97,7 +103,7 @@ class NeighbourMap:
         coordinates = np.asarray(reducer.fit_transform(self._store.embeddings), dtype=np.float32)
         reducer.transform(self._store.embeddings[:1])  # compile it now, not when somebody waits
         self.coordinates, self._reducer = coordinates, reducer
-        save_arrays(self._path, coordinates=coordinates, key=np.array(self._store.key))
+        save_arrays(self._path, coordinates=coordinates, key=self._store.key_array)
 
     @property
     def fitted(self) -> bool:

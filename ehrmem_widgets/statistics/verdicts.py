@@ -107,9 +107,10 @@ def judge(
             "it this patient's, too few to call it common.",
             rank_p,
         )
+    spared = f"{n}" if as_high == 0 else f"{n - as_high} of {n}"
     return Judgement(
         Verdict.MEMORIZED,
-        f"the model gives this away about this patient and not about {n - as_high} of {n} similar people it never saw "
+        f"the model gives this away about this patient and not about {spared} similar people it never saw "
         f"({shown}, against {typical:.2f}; {reference.value:.2f} from a model that never saw the patient).",
         rank_p,
     )

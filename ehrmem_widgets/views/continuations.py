@@ -26,7 +26,8 @@ def continuations(generated: Sequence[Sequence[ReadableEvent]], truth: Sequence[
     return (
         f'<div class="ehrmem-continuations" role="group" tabindex="0" aria-label="{escape(_sentence(shown, truth))}">'
         f"{''.join(columns)}</div>"
-        '<div class="ehrmem-small" style="min-height:20px">◆ sensitive &nbsp; ✓ also in what really followed (same value) &nbsp; '
+        '<div class="ehrmem-small" style="min-height:20px">◆ sensitive &nbsp; ✓ also in what really followed '
+        "(same value) &nbsp; "
         "Each column is one of many possible continuations; the probabilities come from all of them.</div>"
     )
 
@@ -42,7 +43,9 @@ def _column(heading: str, events: Sequence[ReadableEvent], *, nothing: str, trut
 
 def _item(event: ReadableEvent, in_truth: bool) -> str:
     checked = event.true and not in_truth
-    classes = [name for name, on in (("ehrmem-sensitive", event.sensitive), ("ehrmem-time", event.kind == "time")) if on]
+    classes = [
+        name for name, on in (("ehrmem-sensitive", event.sensitive), ("ehrmem-time", event.kind == "time")) if on
+    ]
     attribute = f' class="{" ".join(classes)}"' if classes else ""
     mark = ("◆" if event.sensitive else "") + ("✓" if checked else "")
     tags = [escape(event.sensitive)] if event.sensitive else []
@@ -57,6 +60,7 @@ def _sentence(generated: Sequence[Sequence[ReadableEvent]], truth: Sequence[Read
     events = [event for column in generated for event in column]
     return (
         f"{plural(len(generated), 'sampled continuation')} with {plural(len(events), 'event')}, "
-        f"{sum(event.sensitive is not None for event in events)} of them sensitive and {sum(event.true for event in events)} "
+        f"{sum(event.sensitive is not None for event in events)} of them sensitive and "
+        f"{sum(event.true for event in events)} "
         f"also in what really followed, beside the {plural(len(truth), 'event')} that really followed."
     )

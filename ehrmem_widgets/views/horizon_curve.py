@@ -15,7 +15,9 @@ _PLOT_WIDTH, _PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 def horizon_curve(curve: Curve | None, reference: Curve | None, *, title: str, horizon: int) -> str:
     """An SVG of the probability that at least one code of ``title`` is generated within t codes, t = 1..``horizon``."""
     horizon = max(horizon, 1)
-    body = text(LEFT, 16, shorten(f"{title}: probability of a leak within t codes", 72), more='font-weight="600"') + _axes(horizon)
+    body = text(
+        LEFT, 16, shorten(f"{title}: probability of a leak within t codes", 72), more='font-weight="600"'
+    ) + _axes(horizon)
     curve, reference = _drawable(curve), _drawable(reference)
     if curve is None:
         words = "No curve yet: nothing has been asked of the model."
@@ -23,7 +25,9 @@ def horizon_curve(curve: Curve | None, reference: Curve | None, *, title: str, h
         return svg(body, width=WIDTH, height=HEIGHT, label=f"{title}: no curve yet.")
     if reference is not None:
         body += _line(reference, horizon, ORANGE, dashed=True)
-    body += _line(curve, horizon, BLUE, dashed=False) + _legend(curve, reference) + _end_labels(curve, reference, horizon)
+    body += (
+        _line(curve, horizon, BLUE, dashed=False) + _legend(curve, reference) + _end_labels(curve, reference, horizon)
+    )
     return svg(body, width=WIDTH, height=HEIGHT, label=_sentence(curve, reference, title))
 
 
@@ -35,7 +39,10 @@ def _axes(horizon: int) -> str:
     marks += "".join(text(_x(t, horizon), bottom + 15, t, more='text-anchor="middle"') for t in steps)
     ticks = "".join(f"M{_x(t, horizon):.1f} {bottom}v4" for t in steps)
     names = text(LEFT + _PLOT_WIDTH / 2, HEIGHT - 6, "codes generated", more='text-anchor="middle"') + text(
-        12, TOP + _PLOT_HEIGHT / 2, "probability", more=f'text-anchor="middle" transform="rotate(-90 12 {TOP + _PLOT_HEIGHT / 2:g})"'
+        12,
+        TOP + _PLOT_HEIGHT / 2,
+        "probability",
+        more=f'text-anchor="middle" transform="rotate(-90 12 {TOP + _PLOT_HEIGHT / 2:g})"',
     )
     return (
         f'<path d="{grid}" style="stroke:{RULE}" fill="none"/>'
@@ -65,7 +72,9 @@ def _path(xs: np.ndarray, values: np.ndarray) -> str:
 
 def _legend(curve: Curve, reference: Curve | None) -> str:
     y = 34
-    body = f'<path d="M{LEFT} {y}h24" stroke="{BLUE}" stroke-width="2.4"/>' + text(LEFT + 30, y + 4, f"audited model (n = {curve.n:,})")
+    body = f'<path d="M{LEFT} {y}h24" stroke="{BLUE}" stroke-width="2.4"/>' + text(
+        LEFT + 30, y + 4, f"audited model (n = {curve.n:,})"
+    )
     if reference is not None:
         x = LEFT + 200
         body += f'<path d="M{x} {y}h24" stroke="{ORANGE}" stroke-width="2.4" stroke-dasharray="6 3.5"/>'

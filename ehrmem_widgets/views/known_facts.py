@@ -16,7 +16,7 @@ def known_facts_sentence(answer: Answer) -> str:
     warnings = "".join(
         f'<p class="ehrmem-note ehrmem-warning">Warning: {escape(warning)}</p>' for warning in _warnings(answer)
     )
-    return f'<div class="ehrmem-known" role="status"><p>{_sentence(answer)}</p>{notes}{warnings}</div>'
+    return f'<div class="ehrmem-known"><p>{_sentence(answer)}</p>{notes}{warnings}</div>'
 
 
 def _sentence(answer: Answer) -> str:
@@ -30,7 +30,8 @@ def _sentence(answer: Answer) -> str:
         says = ": <b>the facts fit nobody</b>, so they contradict the records"
     else:
         says = ""
-    fit = f"{'It fits' if known.facts == 1 else 'They fit'} {known.k:,} of {plural(known.n, 'patient')} (k = {known.k:,}){says}."
+    they = "It fits" if known.facts == 1 else "They fit"
+    fit = f"{they} {known.k:,} of {plural(known.n, 'patient')} (k = {known.k:,}){says}."
     if not known.facts:
         fit = f"Any of {plural(known.n, 'patient')} may be meant (k = {known.k:,})."
     return f"The attacker holds {facts}. {fit} That is {known.bits:.1f} bits of {math.log2(known.n):.1f}."

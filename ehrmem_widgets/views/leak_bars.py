@@ -25,15 +25,15 @@ from ehrmem_widgets.views.markup import (
 )
 
 SIMILAR_PEOPLE = 40  # how many controls a patient is compared with
-WIDTH, ROW, TOP, BOTTOM = 784, 42, 40, 34
+WIDTH, ROW, TOP, BOTTOM = 796, 42, 40, 34
 BAR_X, BAR_WIDTH, NUMBERS_X, VERDICT_X = 304, 180, 498, 672
 
 
 def leak_bars(attributes: Sequence[AttributeFinding], focus: str, *, settled: bool = False) -> str:
     """An SVG with one row an attribute, in the order given; the row named ``focus`` is marked.
 
-    Severity stands as declared, apart from the measured likelihood, and is never blended with it. ``settled`` says that no
-    more controls are being asked, so that a row without a judgement reads "not checked".
+    Severity stands as declared, apart from the measured likelihood, and is never blended with it. ``settled`` says
+    that no more controls are being asked, so that a row without a judgement reads "not checked".
     """
     if not attributes:
         words = "No sensitive attributes to show yet."
@@ -91,9 +91,11 @@ def _row(finding: AttributeFinding, y: int, focused: bool, settled: bool) -> str
     return (
         f"<g><title>{escape(_row_sentence(finding, settled))}</title>{band}"
         + (f'<path d="{grid}" style="stroke:{RULE}" fill="none"/>' if grid else "")
-        + f'<circle cx="15" cy="{y + 14}" r="4.5" fill="{"currentColor" if finding.held else "none"}" stroke="currentColor"/>'
+        + f'<circle cx="15" cy="{y + 14}" r="4.5" fill="{"currentColor" if finding.held else "none"}" '
+        f'stroke="currentColor"/>'
         + text(26, y + 18, shorten(finding.title, 41), more=f'font-size="12"{weight}')
-        + f'<g font-size="10.5" opacity=".8">{text(26, y + 33, f"{mark}{held}")}{_severity(finding.severity, y + 33)}</g>'
+        + f'<g font-size="10.5" '
+        f'opacity=".8">{text(26, y + 33, f"{mark}{held}")}{_severity(finding.severity, y + 33)}</g>'
         + _bar(finding.audited, y + 8, BLUE, striped=False)
         + _bar(finding.reference, y + 23, ORANGE, striped=True)
         + _control_tick(finding, y)
@@ -127,7 +129,7 @@ def _bar(estimate: Estimate | None, y: int, colour: str, *, striped: bool) -> st
         shape = f'<rect x="{BAR_X}" y="{y}" width="{width:.1f}" height="11" fill="{colour}"/>'
     whisker = f"M{low:.1f} {mid:g}H{high:.1f}M{low:.1f} {y + 2}v7M{high:.1f} {y + 2}v7"
     return (
-        f'{shape}<path d="{whisker}" style="stroke:{PAPER}" stroke-width="4" fill="none"/>'
+        f'{shape}<path d="{whisker}" style="stroke:{PAPER}" stroke-width="2.8" opacity=".85" fill="none"/>'
         f'<path d="{whisker}" stroke="currentColor" stroke-width="1.4" fill="none"/>'
     )
 
@@ -158,12 +160,15 @@ def _verdict(finding: AttributeFinding, y: int, settled: bool) -> str:
     shape = "" if finding.judgement is None and settled else verdict_icon(finding.judgement, VERDICT_X, y + 14)
     lines = textwrap.wrap(words, 15)
     start = y + 24.5 if len(lines) == 1 else y + 18
-    return shape + f'<g font-size="11">{"".join(text(VERDICT_X + 18, start + 13 * i, s) for i, s in enumerate(lines))}</g>'
+    return (
+        shape + f'<g font-size="11">{"".join(text(VERDICT_X + 18, start + 13 * i, s) for i, s in enumerate(lines))}</g>'
+    )
 
 
 def _legend(y: int) -> str:
     return (
-        f'<g font-size="10.5"><rect x="26" y="{y - 9}" width="22" height="9" fill="{BLUE}"/>{text(53, y - 1, "audited model")}'
+        f'<g font-size="10.5"><rect x="26" y="{y - 9}" width="22" height="9" '
+        f'fill="{BLUE}"/>{text(53, y - 1, "audited model")}'
         f'<path d="M140 {y - 4.5}h22" stroke="{ORANGE}" stroke-width="9" stroke-dasharray="2.5 2"/>'
         f'<rect x="140" y="{y - 8.5}" width="22" height="8" fill="none" stroke="{ORANGE}"/>'
         + text(167, y - 1, "reference model that never saw the patient")
@@ -172,7 +177,8 @@ def _legend(y: int) -> str:
         + text(437, y - 1, "typical similar person")
         + f'<circle cx="592" cy="{y - 4.5}" r="4" fill="currentColor" stroke="currentColor"/>'
         + text(602, y - 1, "in the record")
-        + f'<circle cx="694" cy="{y - 4.5}" r="4" fill="none" stroke="currentColor"/>{text(704, y - 1, "not in it")}</g>'
+        + f'<circle cx="694" cy="{y - 4.5}" r="4" fill="none" '
+        f'stroke="currentColor"/>{text(704, y - 1, "not in it")}</g>'
     )
 
 
@@ -181,7 +187,11 @@ def _row_sentence(finding: AttributeFinding, settled: bool) -> str:
     return (
         f"{finding.title}, severity {finding.severity}, {'in' if finding.held else 'not in'} the record: "
         f"audited {interval(finding.audited)}; reference {interval(finding.reference)}; "
-        + (f"typical of {plural(len(finding.controls), 'similar person', 'similar people')} {typical:.2f}; " if typical is not None else "")
+        + (
+            f"typical of {plural(len(finding.controls), 'similar person', 'similar people')} {typical:.2f}; "
+            if typical is not None
+            else ""
+        )
         + verdict_words(finding, settled=settled)
     )
 

@@ -9,7 +9,7 @@ import re
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
 
-# Okabe & Ito (2008): told apart with every common colour vision. Never the only sign: shape, pattern or words go with it.
+# Okabe & Ito (2008), told apart with every common colour vision. Never the only sign: shape, pattern or words go along.
 BLUE, ORANGE, VERMILION, GREEN, PURPLE, SKY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"
 GREY = "#8A8A8A"
 
@@ -25,7 +25,7 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def escape(value: object) -> str:
-    """Text from data, safe inside HTML, SVG and their attributes; characters that XML cannot hold become a question mark.
+    """Text from data, safe inside HTML, SVG and their attributes; a character that XML cannot hold becomes U+FFFD.
 
     >>> escape('<script>"x"</script>')
     '&lt;script&gt;&quot;x&quot;&lt;/script&gt;'
@@ -73,7 +73,7 @@ def plural(n: int, one: str, many: str | None = None) -> str:
 
 
 def svg(body: str, *, width: int, height: int, label: str, fit: str = "xMinYMin meet") -> str:
-    """An SVG of fixed height that scales down to its column, inherits the theme's ink, and says itself in one sentence."""
+    """An SVG of fixed height that scales down to its column, has the theme's ink, and says itself in one sentence."""
     return (
         f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 {width} {height}" width="100%" height="{height}" '
         f'preserveAspectRatio="{fit}" font-size="12" fill="currentColor" '
@@ -101,18 +101,20 @@ def verdict_icon(judgement: Judgement | None, x: float, y: float, size: float = 
         return ring + ' stroke-dasharray="2 2"/>'
     colour = VERDICT_COLOURS[judgement.verdict]
     if judgement.verdict is Verdict.MEMORIZED:
-        mark = f'<path d="M{cx:g} {y + size * 0.36:g}v{size * 0.28:g}m0 {size * 0.1:g}v{size * 0.1:g}" stroke="#fff" stroke-width="1.6"/>'
+        stem = f"M{cx:g} {y + size * 0.36:g}v{size * 0.28:g}m0 {size * 0.1:g}v{size * 0.1:g}"
+        mark = f'<path d="{stem}" stroke="#fff" stroke-width="1.6"/>'
         return f'<path d="M{cx:g} {y:g}L{x + size:g} {y + size:g}H{x:g}z" fill="{colour}"/>{mark}'
     if judgement.verdict is Verdict.POPULATION:
         return f'<circle cx="{cx:g}" cy="{cy:g}" r="{half:g}" fill="{colour}"/>'
     return (
-        f'<rect x="{x:g}" y="{y:g}" width="{size:g}" height="{size:g}" rx="2" fill="none" stroke="{colour}" stroke-width="1.5"/>'
+        f'<rect x="{x:g}" y="{y:g}" width="{size:g}" height="{size:g}" rx="2" fill="none" stroke="{colour}" '
+        f'stroke-width="1.5"/>'
         + text(cx, y + size * 0.82, "?", more=f'text-anchor="middle" font-size="{size * 0.85:g}" font-weight="700"')
     )
 
 
 def icon(judgement: Judgement | None, size: int = 18) -> str:
-    """The verdict's shape on its own, to stand before its words in HTML (hidden from screen readers: the words say it)."""
+    """The verdict's shape alone, to stand before its words in HTML; hidden from screen readers, as the words say it."""
     return (
         f'<svg aria-hidden="true" width="{size}" height="{size}" viewBox="0 0 {size} {size}" fill="currentColor" '
         f'style="vertical-align:-3px">{verdict_icon(judgement, 1, 1, size - 2)}</svg>'

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ehrmem_widgets.probes.findings import Neighbour, NeighbourFinding
-from ehrmem_widgets.views.markup import BLUE, GREY, INK, ORANGE, PAPER, RULE, VERMILION, escape, plural, shorten, svg, text
+from ehrmem_widgets.views.markup import (
+    BLUE,
+    GREY,
+    INK,
+    ORANGE,
+    PAPER,
+    RULE,
+    VERMILION,
+    escape,
+    plural,
+    shorten,
+    svg,
+    text,
+)
 
 MOST_POINTS = 3000
 WIDTH, HEIGHT, LEGEND = 640, 440, 48
@@ -19,7 +32,8 @@ def neighbour_list(finding: NeighbourFinding | None) -> str:
     if finding is None:
         return '<div class="ehrmem-neighbours"><p>Nearest records: nothing has been asked of the model yet.</p></div>'
     rows = "".join(_row(place, neighbour) for place, neighbour in enumerate(finding.nearest, 1))
-    head = '<tr><th scope="col">Place</th><th scope="col">Record</th><th scope="col">Distance (0 to 2)</th><th scope="col"></th></tr>'
+    names = ("Place", "Record", "Distance (0 to 2)", "Note")
+    head = "<tr>" + "".join(f'<th scope="col">{name}</th>' for name in names) + "</tr>"
     table = f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>" if rows else ""
     return f'<div class="ehrmem-neighbours"><p>{_sentence(finding)}</p>{table}</div>'
 
@@ -47,14 +61,17 @@ def neighbour_map(
     at = placed(points)
     drawn = np.unique(np.linspace(0, len(points) - 1, min(len(points), MOST_POINTS)).astype(int))
     body = f'<rect x=".5" y=".5" width="{WIDTH - 1}" height="{HEIGHT - 1}" fill="none" style="stroke:{RULE}"/>'
-    body += "".join(_kind(at[drawn][every_kind[drawn] == kind], kind) for kind in (2, 1, 0))
+    body += "".join(_kind(at[drawn][every_kind[drawn] == kind], kind) for kind in (0, 1, 2))
     body += "".join(_ring(*at[place]) for place in nearest if 0 <= place < len(at))
     if 0 <= patient < len(at):
         body += _patient(*at[patient])
     if position is not None:
-        body += _query(*placed(np.asarray(position, dtype=float).reshape(1, 2))[0], finding is not None and finding.approximate)
+        x, y = placed(np.asarray(position, dtype=float).reshape(1, 2))[0].tolist()
+        body += _query(x, y, finding is not None and finding.approximate)
     body += _legend(bool(len(nearest)), patient >= 0, position is not None)
-    return svg(body, width=WIDTH, height=HEIGHT + LEGEND, label=_map_sentence(len(points), len(drawn), every_kind, finding))
+    return svg(
+        body, width=WIDTH, height=HEIGHT + LEGEND, label=_map_sentence(len(points), len(drawn), every_kind, finding)
+    )
 
 
 def _sentence(finding: NeighbourFinding) -> str:
@@ -72,7 +89,7 @@ def _row(place: int, neighbour: Neighbour) -> str:
     )
 
 
-def _scale(points: np.ndarray, position: np.ndarray | None):  # type: ignore[no-untyped-def]
+def _scale(points: np.ndarray, position: np.ndarray | None) -> Callable[[np.ndarray], np.ndarray]:
     """A function from map to SVG coordinates, the same scale both ways, y upwards."""
     every = points if position is None else np.vstack([points, np.asarray(position, dtype=float).reshape(1, 2)])
     low, high = every.min(axis=0), every.max(axis=0)
@@ -88,9 +105,12 @@ def _kind(at: np.ndarray, kind: int) -> str:
     spots = [f"{x:.1f} {y:.1f}" for x, y in at.tolist()]
     label = f"<title>{escape(name)}</title>"
     if kind == 0:  # a line of no length with round ends is a dot
-        return f'<path d="{"".join(f"M{s}h0" for s in spots)}" stroke="{colour}" stroke-width="4" stroke-linecap="round" opacity=".65">{label}</path>'
+        d = "".join(f"M{s}h0" for s in spots)
+        look = 'stroke-width="4" stroke-linecap="round"'
+        return f'<path d="{d}" stroke="{colour}" {look} opacity=".8">{label}</path>'
     shape = "m-2 0a2 2 0 1 0 4 0a2 2 0 1 0-4 0" if kind == 1 else "m-2-2l4 4m0-4l-4 4"
-    return f'<path d="{"".join(f"M{s}{shape}" for s in spots)}" fill="none" stroke="{colour}" stroke-width="1" opacity=".8">{label}</path>'
+    d = "".join(f"M{s}{shape}" for s in spots)
+    return f'<path d="{d}" fill="none" stroke="{colour}" stroke-width="1" opacity=".8">{label}</path>'
 
 
 def _ring(x: float, y: float) -> str:
@@ -114,7 +134,8 @@ def _query(x: float, y: float, approximate: bool) -> str:
 def _legend(nearest: bool, patient: bool, query: bool) -> str:
     y = HEIGHT + 17
     body = "".join(
-        f'<g transform="translate({x - 9} {y - 4}) scale(1.6)">{_kind(np.zeros((1, 2)), kind)}</g>' + text(x, y, KINDS[kind][0])
+        f'<g transform="translate({x - 9} {y - 4}) scale(1.6)">{_kind(np.zeros((1, 2)), kind)}</g>'
+        + text(x, y, KINDS[kind][0])
         for kind, x in ((0, 24), (1, 150), (2, 310))
     )
     y += 20
@@ -122,17 +143,22 @@ def _legend(nearest: bool, patient: bool, query: bool) -> str:
         body += f'<path d="M4 {y - 4}h14M11 {y - 11}v14" stroke="currentColor" stroke-width="2.4"/>'
         body += text(24, y, "what the attacker holds (dashed: placed roughly)")
     if patient:
-        body += f'<g transform="translate(330 {y - 4}) scale(.75)">{_patient(0, 0)}</g>' + text(344, y, "this patient's record")
+        body += f'<g transform="translate(330 {y - 4}) scale(.75)">{_patient(0, 0)}</g>' + text(
+            344, y, "this patient's record"
+        )
     if nearest:
         body += _ring(490, y - 4) + text(502, y, "nearest records")
     return f'<g font-size="11">{body}</g>'
 
 
 def _map_sentence(n: int, drawn: int, kinds: np.ndarray, finding: NeighbourFinding | None) -> str:
-    counts = ", ".join(f"{int((kinds == kind).sum()):,} {name}" for kind, (name, _) in enumerate(KINDS) if (kinds == kind).any())
+    counts = ", ".join(
+        f"{int((kinds == kind).sum()):,} {name}" for kind, (name, _) in enumerate(KINDS) if (kinds == kind).any()
+    )
     sentence = f"Map of {plural(n, 'record')} ({counts})"
     if drawn < n:
         sentence += f", {drawn:,} of them drawn"
     if finding is not None and finding.n:
-        sentence += f"; the patient's own record is number {finding.rank:,} of {finding.n:,} by distance (measured in the embedding, not on the map)"
+        rank = f"number {finding.rank:,} of {finding.n:,}"
+        sentence += f"; the patient's own record is {rank} by distance (measured in the embedding, not on the map)"
     return sentence + "."

@@ -17,20 +17,25 @@ from ehrmem_widgets.views.styles import style_tag
 from ehrmem_widgets.views.verdict import verdict_box
 
 HOW_TO_READ = (
-    "An attacker who holds the facts below asks the model what comes next for this patient.",
-    "The leak probability is the chance that the model names a sensitive attribute within the horizon; the range in brackets is "
+    "An attacker who holds the facts listed on this page asks the model what comes next for this patient.",
+    "The leak probability is the chance that the model names a sensitive attribute within the horizon; the range "
+    "in brackets is "
     "its 95 % interval, and n is the number of samples behind it.",
-    "The same question is put to a reference model that never saw the patient, and about similar people whom no model saw.",
+    "The same question is put to a reference model that never saw the patient, and about similar people whom no "
+    "model saw.",
     "Memorized means that the model gives this away about this patient, and not about people like this patient.",
-    "Population knowledge means that the answer comes from what is common in people like this patient; cannot conclude means "
+    "Population knowledge means that the answer comes from what is common in people like this patient; cannot "
+    "conclude means "
     "that the evidence does not settle it.",
-    "Severity is declared by people and likelihood is measured; the two stand side by side and are never mixed into one score.",
+    "Severity is declared by people and likelihood is measured; the two stand side by side and are never mixed "
+    "into one score.",
 )
 WHAT_IT_DOES_NOT_SAY = (
     "This page is evidence only for the attack that was run, with these facts, this model and these settings.",
     "It is not a clearance: no result here means that the model is safe for this or any other patient.",
     "An attacker who knows other facts, or asks in another way, may learn more.",
-    "Other attacks were not run here: reconstruction of the record, membership inference, perturbation of identifiers, and "
+    "Other attacks were not run here: reconstruction of the record, membership inference, perturbation of "
+    "identifiers, and "
     "comparison of subgroups.",
 )
 
@@ -55,7 +60,10 @@ def patient_page(
         _who(answer, patient),
         _section("What the attacker holds", known_facts_sentence(answer) + facts_html),
         _section("Verdict on the attribute in focus", _focus(answer)),
-        _section("All sensitive attributes", leak_bars(answer.attributes, answer.focus, settled=answer.settled) + _table(answer)),
+        _section(
+            "All sensitive attributes",
+            leak_bars(answer.attributes, answer.focus, settled=answer.settled) + _table(answer),
+        ),
         _section("How the leak grows with the length of the answer", _curve(answer)),
         _section("What the model says next, and what really followed", continuations(answer.generated, answer.truth)),
         _section("Nearest records", _neighbours(answer, coordinates, kinds, nearest, patient_row)),
@@ -72,7 +80,8 @@ def _who(answer: Answer, patient: str) -> str:
     state = "" if answer.settled else "<p><b>Not finished:</b> these are partial results.</p>"
     return (
         f"<h2>Would the model give away patient {escape(patient)}?</h2>"
-        f"<p>What an attacker who holds {plural(answer.known.facts, 'fact')} about patient <b>{escape(patient)}</b> would learn from the "
+        f"<p>What an attacker who holds {plural(answer.known.facts, 'fact')} about patient "
+        f"<b>{escape(patient)}</b> would learn from the "
         f"model within {plural(answer.horizon, 'generated code')}{about}.</p>{state}"
     )
 
@@ -106,7 +115,9 @@ def _table_row(finding: AttributeFinding, focused: bool, settled: bool) -> str:
     )
     chosen = ' class="ehrmem-chosen"' if focused else ""
     name = finding.title + (" (in focus)" if focused else "")
-    return f'<tr{chosen}><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
+    return (
+        f'<tr{chosen}><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
+    )
 
 
 def _curve(answer: Answer) -> str:
@@ -130,7 +141,11 @@ def _neighbours(
 
 
 def _settings(answer: Answer, settings: Mapping[str, str]) -> str:
-    rows = {**settings} if any(name.lower() == "horizon" for name in settings) else {**settings, "horizon": f"{answer.horizon} codes"}
+    rows = (
+        {**settings}
+        if any(name.lower() == "horizon" for name in settings)
+        else {**settings, "horizon": f"{answer.horizon} codes"}
+    )
     return f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(value)}</dd>' for name, value in rows.items())}</dl>"
 
 

@@ -9,19 +9,22 @@ from ehrmem_widgets.views.markup import RULE, VERDICT_COLOURS, escape, icon, int
 
 CHANCE = 0.9
 METHODS = {
-    "product form": "next-code probabilities along sampled continuations that avoid the attribute (product form, REACH)",
-    "sum form": "next-code probabilities along freely sampled continuations (sum form, SCOPE; a first answer, refined in focus)",
+    "product form": "next-code probabilities along sampled continuations that avoid the attribute (product form, "
+    "REACH)",
+    "sum form": "next-code probabilities along freely sampled continuations (sum form, SCOPE; a first answer, "
+    "refined in focus)",
     "counting": "counting the sampled continuations that hold the attribute (the model gives no probabilities)",
 }
 
 
 def verdict_box(finding: AttributeFinding, *, settled: bool) -> str:
-    """The verdict and its sentence; below it audited, reference and excess with intervals and n, method, and questions."""
+    """The verdict and its sentence; below it the figures with intervals and n, the method, the questions needed."""
     judgement = finding.judgement
     colour = VERDICT_COLOURS[judgement.verdict] if judgement else RULE
     sentence = judgement.sentence if judgement else _undecided(finding, settled)
     return (
-        f'<div class="ehrmem-verdict" role="group" aria-label="{escape(f"Verdict on {finding.title}: {verdict_name(judgement)}")}" '
+        f'<div class="ehrmem-verdict" role="group" '
+        f'aria-label="{escape(f"Verdict on {finding.title}: {verdict_name(judgement)}")}" '
         f'style="--ehrmem-verdict:{colour}">'
         f'<p class="ehrmem-small">{escape(finding.title)} · severity {finding.severity} of 5 (declared) · '
         f"{'in the record' if finding.held else 'not in the record'}</p>"
@@ -64,5 +67,6 @@ def _questions(audited: Estimate) -> str:
     fewest, most = queries_needed(audited.high, CHANCE), queries_needed(audited.low, CHANCE)
     span = f"{fewest:,} to {most:,}" if most is not None else f"{fewest:,} or more"
     return (
-        f"An attacker would need about {plural(needed, 'question')} ({span}) to see it once with {CHANCE:.0%} probability."
+        f"An attacker would need about {plural(needed, 'question')} ({span}) to see it once with {CHANCE:.0%} "
+        f"probability."
     ).replace("%", " %")

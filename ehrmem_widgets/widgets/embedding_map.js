@@ -2,6 +2,7 @@
 const KINDS = [["seen in training", "#0072B2"], ["not seen in training", "#E69F00"], ["other", "#8A8A8A"]];
 const PATIENT = "#D55E00";
 const MARGIN = 18;
+const STRIDE = 7919; // a prime
 
 const DRAW = [
   (c) => { c.beginPath(); c.arc(0, 0, 2.4, 0, 7); c.fill(); },
@@ -36,11 +37,11 @@ function drawKind(c, kind, colour) {
 }
 
 // A small picture of one point: copying it is far cheaper than 20,000 arcs.
-function sprite(kind, ratio) {
+function sprite(kind, ratio, size) {
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = Math.ceil(8 * ratio);
   const c = canvas.getContext("2d");
-  c.setTransform(ratio, 0, 0, ratio, 4 * ratio, 4 * ratio);
+  c.setTransform(ratio * size, 0, 0, ratio * size, 4 * ratio, 4 * ratio);
   drawKind(c, kind, KINDS[kind][1]);
   return canvas;
 }
@@ -134,7 +135,7 @@ function render({ model, el }) {
   function drawBase() {
     ratio = window.devicePixelRatio || 1;
     const height = model.get("height");
-    canvas.style.height = `${height}px`;
+    canvas.style.height = `${height + 2}px`; // with its border
     const width = canvas.clientWidth;
     if (!width) return false; // hidden: the resize observer calls again
     canvas.width = base.width = Math.round(width * ratio);
@@ -144,15 +145,15 @@ function render({ model, el }) {
     const c = base.getContext("2d");
     c.fillStyle = colours.paper;
     c.fillRect(0, 0, base.width, base.height);
-    c.globalAlpha = points.length > 4000 ? 0.6 : 0.8;
+    const n = kinds.length;
+    c.globalAlpha = n > 4000 ? 0.7 : 0.85;
     const half = 4 * ratio;
-    for (const kind of [2, 1, 0]) {
-      const picture = sprite(kind, ratio);
-      for (let i = 0; i < kinds.length; i++) {
-        if (kinds[i] !== kind) continue;
-        const [x, y] = at(points[2 * i], points[2 * i + 1]);
-        c.drawImage(picture, Math.round(x * ratio - half), Math.round(y * ratio - half));
-      }
+    const pictures = KINDS.map((_, kind) => sprite(kind, ratio, n > 4000 ? 0.65 : 1));
+    const stride = n % STRIDE ? STRIDE : 1; // all points in mixed order, so that no kind lies on top of the others
+    for (let j = 0; j < n; j++) {
+      const i = (j * stride) % n;
+      const [x, y] = at(points[2 * i], points[2 * i + 1]);
+      c.drawImage(pictures[kinds[i]], Math.round(x * ratio - half), Math.round(y * ratio - half));
     }
     key.replaceChildren(...legend(colours));
     stale = false;

@@ -20,7 +20,7 @@ class EmbeddingMap(anywidget.AnyWidget):
     """A canvas of records; the base layer is drawn once, so that moving the query costs next to nothing.
 
     ``coordinates`` (n, 2) are the stored map, ``kinds`` (n,) is 0 (seen in training), 1 (not seen) or 2 (other).
-    ``query`` is [x, y] or [], ``nearest`` up to ten rows of the map, ``patient`` the row of the patient's own record or -1;
+    ``query`` is [x, y] or [], ``nearest`` up to ten rows of the map, ``patient`` the row of the patient's own or -1;
     ``approximate`` draws the query dashed; ``description`` is the sentence below the map and its accessible name.
 
     >>> EmbeddingMap([[0, 0], [1, 2]], [0, 1], patient=1).patient
@@ -50,15 +50,22 @@ class EmbeddingMap(anywidget.AnyWidget):
         packed = _pack(coordinates, kinds)
         super().__init__(**packed, patient=patient, description=description, height=height)
 
-    def set_points(self, coordinates: np.ndarray | Sequence[Sequence[float]], kinds: np.ndarray | Sequence[int]) -> None:
+    def set_points(
+        self, coordinates: np.ndarray | Sequence[Sequence[float]], kinds: np.ndarray | Sequence[int]
+    ) -> None:
         """Show another map. Raises InputError unless there is a kind of 0, 1 or 2 for each of at most 20,000 points."""
         packed = _pack(coordinates, kinds)
         with self.hold_sync():
-            self.set_trait("points", packed["points"])
-            self.set_trait("kinds", packed["kinds"])
+            self.points = packed["points"]
+            self.kinds = packed["kinds"]
 
     def place(
-        self, query: Sequence[float] | np.ndarray | None, nearest: Sequence[int] = (), *, approximate: bool = False, description: str | None = None
+        self,
+        query: Sequence[float] | np.ndarray | None,
+        nearest: Sequence[int] = (),
+        *,
+        approximate: bool = False,
+        description: str | None = None,
     ) -> None:
         """Move the query and its nearest records, in one message. ``query`` None takes it off the map."""
         with self.hold_sync():
@@ -75,5 +82,7 @@ def _pack(coordinates: Any, kinds: Any) -> dict[str, bytes]:
     if len(points) > MOST_POINTS:
         raise InputError(f"The map shows at most {MOST_POINTS:,} points; got {len(points):,}. Give a sample of them.")
     if len(every_kind) != len(points) or not np.isin(every_kind, (0, 1, 2)).all():
-        raise InputError(f"The map needs a kind of 0, 1 or 2 for each of {len(points):,} points; got {len(every_kind):,} kinds.")
+        raise InputError(
+            f"The map needs a kind of 0, 1 or 2 for each of {len(points):,} points; got {len(every_kind):,} kinds."
+        )
     return {"points": points.tobytes(), "kinds": every_kind.astype(np.uint8).tobytes()}

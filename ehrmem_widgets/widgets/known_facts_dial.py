@@ -18,7 +18,7 @@ _ROW = {"place": int, "when": str, "label": str, "value": str, "sensitive": str,
 class KnownFactsDial(anywidget.AnyWidget):
     """Every event a toggle, every value and date with its precision.
 
-    ``rows``: dicts with ``place`` (int, -1 is the age), ``when`` ("2130-05-02 14:30", or "" for what has no date), ``label``,
+    ``rows``: dicts with ``place`` (int, -1 is the age), ``when`` ("2130-05-02 14:30", or "" without a date), ``label``,
     ``value`` (text), ``sensitive`` (the sensitive attribute's title, or ""), ``has_value`` and ``has_date``.
     ``facts``: ``[place, value precision, date precision]`` for each event known, in order of place; synced both ways.
     ``focus_note``: a sentence above the list. Raises TraitError for a row or fact of the wrong form, saying which.
@@ -32,7 +32,7 @@ class KnownFactsDial(anywidget.AnyWidget):
     _css = _HERE.with_suffix(".css").read_text(encoding="utf-8")
 
     rows = traitlets.List(traitlets.Dict()).tag(sync=True)
-    facts = traitlets.List().tag(sync=True)
+    facts: traitlets.List[list[Any]] = traitlets.List().tag(sync=True)
     focus_note = traitlets.Unicode("").tag(sync=True)
 
     def __init__(
@@ -45,7 +45,9 @@ class KnownFactsDial(anywidget.AnyWidget):
         for row in proposal["value"]:
             wrong = [name for name, kind in _ROW.items() if not isinstance(row.get(name), kind)]
             if wrong:
-                raise traitlets.TraitError(f"A row of the dial needs {', '.join(wrong)} in the right type; got {row!r}.")
+                raise traitlets.TraitError(
+                    f"A row of the dial needs {', '.join(wrong)} in the right type; got {row!r}."
+                )
         return list(proposal["value"])
 
     @traitlets.validate("facts")

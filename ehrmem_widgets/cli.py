@@ -1,0 +1,394 @@
+"""``ehrmem``: a thin door to the same functions that the notebooks use. Exit: 0, 2 (wrong input), 1 (our fault)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ehrmem_widgets import __version__
+from ehrmem_widgets.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ehrmem_widgets.cohort.dataset import MedsDataset
+
+FOLDERS = {
+    "data": "folder of a MEDS data set (the sample cohort, if neither data nor model is named)",
+    "model": "folder of the model to audit: config.json, *.safetensors, vocabulary.json",
+    "reference": "folder of a model that never saw these patients; without one nothing can be called memorized",
+}
+MODEL_FILES = {"config.json", "training.json", "vocabulary.json"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; errors are one sentence on standard error."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if not hasattr(arguments, "command"):
+        parser.print_help()
+        return 2
+    debug = getattr(arguments, "debug", False)
+    try:
+        with _terminated_like_interrupted():
+            arguments.command(arguments)
+            sys.stdout.flush()
+        return 0
+    except InputError as error:
+        if debug:
+            raise
+        return _say(str(error), 2)
+    except KeyboardInterrupt:
+        return _say("Interrupted. Nothing half-done was left behind.", 130)
+    except BrokenPipeError:  # such as `ehrmem patients | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        sentence = " ".join(str(error).split()) or "no further words"
+        return _say(
+            f"Something went wrong on our side: {type(error).__name__}: {sentence}. Add --debug for details.", 1
+        )
+
+
+def explore(arguments: argparse.Namespace) -> None:
+    """Open the main screen."""
+    from ehrmem_widgets.jupyterlab_autorun.serve import serve
+    from ehrmem_widgets.reports.patient_report import explore_notebook
+
+    for name in FOLDERS:
+        folder = getattr(arguments, name) or os.environ.get(f"EHRMEM_{name.upper()}")
+        if folder:
+            os.environ[f"EHRMEM_{name.upper()}"] = str(Path(folder).resolve())  # the kernel works in another folder
+    _check_folders()
+    serve(explore_notebook(), port=arguments.port, browser=not arguments.no_browser)
+
+
+def report(arguments: argparse.Namespace) -> None:
+    """Write one patient's report."""
+    from ehrmem_widgets.reports.patient_report import make_report
+
+    names = ("patient", "rung", "facts", "attributes", "focus", "horizon", "samples", "seed", *FOLDERS)
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    print("Asking the model; this takes about half a minute ...", file=sys.stderr, flush=True)
+    make_report(arguments.out, **given)
+    print(f"Wrote {arguments.out} and {arguments.out.with_suffix('.json')} (identifying: internal use).")
+
+
+def patients(arguments: argparse.Namespace) -> None:
+    """Print the table of patients."""
+    table = patient_table(_data(arguments.data))
+    if arguments.json:
+        print(json.dumps(table.to_dict("records"), indent=1))
+    else:
+        table["attributes"] = [", ".join(names) for names in table["attributes"]]
+        print(_aligned(table))
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train a small model on a data set."""
+    from ehrmem_widgets.cohort.dataset import MedsDataset
+
+    dataset = MedsDataset(arguments.data)
+    _refuse_to_overwrite(arguments.out)
+    from ehrmem_widgets.blackbox.folder import VOCABULARY_FILE
+    from ehrmem_widgets.blackbox.training import train_model
+    from ehrmem_widgets.cohort.vocabulary import Vocabulary
+
+    vocabulary = Vocabulary.load(arguments.vocabulary / VOCABULARY_FILE) if arguments.vocabulary else None
+    with _whole_folder(arguments.out) as unfinished:
+        train_model(
+            dataset,
+            unfinished,
+            split=arguments.split,
+            seed=arguments.seed,
+            epochs=arguments.epochs,
+            minutes=arguments.minutes,
+            vocabulary=vocabulary,
+        )
+    print(f"Wrote the model to {arguments.out}.")
+
+
+def build_samples(arguments: argparse.Namespace) -> None:
+    """Rebuild the samples."""
+    from ehrmem_widgets.samples.build import build_samples as build
+    from ehrmem_widgets.samples.folders import SAMPLES
+
+    build(arguments.out or SAMPLES, report=_progress)
+
+
+def patient_table(dataset: MedsDataset) -> pd.DataFrame:
+    """What may be shown of every patient: ``pseudonym``, ``split``, ``age_band``, ``sex``, ``events``, ``attributes``
+    (a list of names). Neither ids nor dates nor exact ages."""
+    shown = dataset.patients[["pseudonym", "split", "age", "sex", "events", "attributes"]].reset_index(drop=True)
+    shown = shown.astype({"split": object, "sex": object})
+    shown["age"] = [age_band(age) for age in shown["age"]]
+    shown["attributes"] = [list(names) for names in shown["attributes"]]
+    shown[["split", "sex"]] = shown[["split", "sex"]].fillna("")
+    return shown.rename(columns={"age": "age_band"})
+
+
+def age_band(age: float) -> str:
+    """Ten years of age together; those of 90 and more are one band, for there are few of them.
+
+    >>> age_band(53.0), age_band(97.0), age_band(float("nan"))
+    ('50-59', '90+', '')
+    """
+    if not age >= 0:
+        return ""
+    return "90+" if age >= 90 else f"{int(age) // 10 * 10}-{int(age) // 10 * 10 + 9}"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and takes no abbreviated options (a script must not change its meaning later)."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}. '{self.prog} --help' explains.\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="ehrmem",
+        description="Test whether a clinical foundation model has memorized individual patients.",
+        epilog="Start with 'ehrmem explore': it opens the main screen in your browser, on sample patients.",
+    )
+    parser.add_argument("--version", action="version", version=f"ehrmem {__version__}")
+    common = _Parser(add_help=False)
+    common.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the whole traceback of an error"
+    )
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(title="commands", metavar="")
+
+    def add(name: str, run: Callable[[argparse.Namespace], None], words: str, more: str, example: str) -> _Parser:
+        one = commands.add_parser(
+            name, help=words, description=f"{words}\n\n{more}", epilog=f"example:\n  {example}", parents=[common]
+        )
+        one.set_defaults(command=run)
+        return one
+
+    _explore_options(
+        add(
+            "explore",
+            explore,
+            "Open the main screen: what would the model give away about one patient?",
+            "Starts JupyterLab on this computer only, on a notebook that runs by itself. Nothing is sent anywhere.\n"
+            "Without options it shows the sample patients and models.",
+            "ehrmem explore --data my_meds --model my_model --reference other_model",
+        )
+    )
+    _report_options(
+        add(
+            "report",
+            report,
+            "Write one patient's report: an HTML file that opens offline, and its numbers as JSON beside it.",
+            "Runs the notebook of the main screen without a screen; the same settings and seed give the same numbers.\n"
+            "The report is about one patient: treat it like a patient record.",
+            "ehrmem report --patient P-OXSX-EB32 --rung lab_values --out report.html",
+        )
+    )
+    table = add(
+        "patients",
+        patients,
+        "List the patients by pseudonym: split, age band, sex, number of events, sensitive attributes held.",
+        "Ids are never shown. The pseudonyms are what --patient takes.",
+        "ehrmem patients --data my_meds | less",
+    )
+    _folder_option(table, "data")
+    table.add_argument("--json", action="store_true", help="as JSON, for scripts")
+    _train_options(
+        add(
+            "train",
+            train,
+            "Train a small model on a MEDS data set, to try the tests when there is no model yet.",
+            "It memorizes if trained long; a model trained on another split with --vocabulary serves as its reference.",
+            "ehrmem train --data my_meds --out my_model --minutes 10",
+        )
+    )
+    samples = add(
+        "build-samples",
+        build_samples,
+        "Rebuild the sample patients and the sample models (about 12 minutes).",
+        "The patients are synthetic; the same command makes the same ones everywhere.",
+        "ehrmem build-samples --out my_samples",
+    )
+    samples.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (data_samples of this clone)")
+    return parser
+
+
+def _explore_options(parser: argparse.ArgumentParser) -> None:
+    for name in FOLDERS:
+        _folder_option(parser, name)
+    parser.add_argument("--port", type=_whole(1, 65535), metavar="N", help="port to use (the first free one from 8888)")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address, open nothing")
+
+
+def _report_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--patient", metavar="ID", help="pseudonym or id; 'ehrmem patients' lists them (an example)")
+    for name in FOLDERS:
+        _folder_option(parser, name)
+    known = parser.add_mutually_exclusive_group()
+    known.add_argument(
+        "--rung",
+        metavar="NAME",
+        help="what the attacker knows: nothing, demographics, one_lab, lab_dates, lab_values, first_N or "
+        "before_YYYY-MM-DD (lab_values)",
+    )
+    known.add_argument(
+        "--facts", metavar="FILE", help="or exact facts: a YAML or JSON file, or a line such as 'age 0 1 5:unknown:day'"
+    )
+    parser.add_argument("--attributes", metavar="A,B", help="sensitive attributes to ask about (all)")
+    parser.add_argument("--focus", metavar="A", help="the one to look at closely (the gravest that the patient holds)")
+    parser.add_argument("--horizon", type=_whole(1), metavar="N", help="how many codes the model generates (64)")
+    parser.add_argument("--samples", type=_whole(1), metavar="N", help="most trajectories for the focus (1024)")
+    parser.add_argument("--seed", type=_whole(0), metavar="N", help="same seed, same numbers (0)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE.html", required=True, help="the report; FILE.json goes beside it"
+    )
+
+
+def _train_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, metavar="DIR", required=True, help="folder of a MEDS data set")
+    parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the model")
+    parser.add_argument("--split", default="train", metavar="NAME", help="whom to train on (train)")
+    parser.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="same seed, same weights (0)")
+    parser.add_argument("--minutes", type=_minutes, metavar="M", help="stop after so long (no limit)")
+    parser.add_argument("--epochs", type=_whole(1), default=30, metavar="N", help="passes over the patients (30)")
+    parser.add_argument("--vocabulary", type=Path, metavar="DIR", help="share the vocabulary of this model folder")
+
+
+def _folder_option(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument(f"--{name}", metavar="DIR", help=FOLDERS[name])
+
+
+def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    def whole_number(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from None
+        if number < least or (most is not None and number > most):
+            raise argparse.ArgumentTypeError(f"must be {least} or more" + (f", {most} at most" if most else ""))
+        return number
+
+    return whole_number
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
+    if not 0 < minutes < float("inf"):
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return minutes
+
+
+def _data(given: str | None) -> MedsDataset:
+    from ehrmem_widgets.cohort.dataset import MedsDataset
+    from ehrmem_widgets.samples.folders import sample_data
+
+    return MedsDataset(given or os.environ.get("EHRMEM_DATA") or sample_data())
+
+
+def _check_folders() -> None:
+    """Say at once, before a browser opens, what is certainly wrong. The notebook looks closer."""
+    from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
+
+    given = {name: os.environ.get(f"EHRMEM_{name.upper()}") for name in FOLDERS}
+    if bool(given["data"]) != bool(given["model"]):
+        raise InputError("Give the data set and the model together: a model is audited on the data it was trained on.")
+    _data(given["data"])
+    models: list[str | Path | None] = [given["model"], given["reference"]]
+    if not given["data"]:
+        models = [given["model"] or sample_model(), given["reference"] or sample_reference()]
+        sample_data()
+    for folder in (one for one in models if one):
+        if not (Path(folder) / "config.json").is_file():
+            raise InputError(f"{str(folder)!r} is no model folder: it has no config.json.")
+
+
+def _aligned(table: pd.DataFrame) -> str:
+    heads = [name.replace("_", " ") for name in table.columns]
+    rows = [heads, *([str(value) for value in row] for row in table.itertuples(index=False))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    return "\n".join("  ".join(f"{v:<{w}}" for v, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _refuse_to_overwrite(out: Path) -> None:
+    if out.is_file() or not out.absolute().parent.is_dir():
+        raise InputError(f"The model cannot be written: {str(out)!r} is a file, or its parent folder does not exist.")
+    files = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    others = sorted(name for name in files if name not in MODEL_FILES and not name.endswith((".safetensors", ".npz")))
+    if others or (files and "training.json" not in files):
+        found = f" (it holds {others[0]})" if others else ""
+        raise InputError(
+            f"{str(out)!r} is not empty and not just a model that 'ehrmem train' made{found}, so it is left as it is. "
+            "Name another folder."
+        )
+
+
+@contextmanager
+def _whole_folder(out: Path) -> Iterator[Path]:
+    """A folder to write to that takes the place of ``out`` when all is done; until then an older one stays."""
+    out = out.absolute()
+    try:
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise InputError(f"The model could not be written to {out}: {error.strerror or error}.") from None
+    new, old = work / "new", work / "old"
+    try:
+        yield new
+        if out.exists():
+            out.rename(old)
+        new.rename(out)
+    except OSError as error:
+        raise InputError(f"The model could not be written to {out}: {error.strerror or error}.") from error
+    finally:
+        if old.exists() and not out.exists():
+            old.rename(out)
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM (a batch system's time limit) cleans up as Ctrl-C does."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _progress(line: str) -> None:
+    print(line, flush=True)
+
+
+def _say(sentence: str, code: int) -> int:
+    print(f"ehrmem: {sentence}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+// A prebuilt JupyterLab extension written by hand: JupyterLab asks a module-federation container for "./extension", and
+// a container is no more than an object with init() and get(). It needs no shared modules, so no node, no build.
+(() => {
+  "use strict";
+
+  // Only notebooks that say so, and only those at the top of the folder that `ehrmem explore` serves.
+  const wants = (panel) =>
+    panel.context.model.getMetadata("ehrmem")?.autorun === true && !panel.context.path.includes("/");
+
+  const plugin = {
+    id: "ehrmem-autorun:plugin",
+    description: "Runs all cells of an ehrmem notebook when it is first shown.",
+    autoStart: true,
+    activate: (app) => {
+      const seen = new WeakSet();
+      const run = async () => {
+        const panel = app.shell.currentWidget;
+        if (!panel?.context?.model?.getMetadata || !panel.sessionContext || seen.has(panel)) return;
+        seen.add(panel);
+        await panel.context.ready;
+        if (!wants(panel)) return;
+        await panel.sessionContext.ready;
+        await panel.sessionContext.session?.kernel?.info;
+        if (panel.isDisposed) return;
+        if (app.shell.currentWidget !== panel) return void seen.delete(panel); // looked away: run when shown again
+        await app.commands.execute("notebook:run-all-cells");
+      };
+      const report = (error) => console.error("ehrmem-autorun", error);
+      app.restored
+        .then(() => {
+          app.shell.collapseLeft?.(); // the whole width for the main screen
+          app.shell.currentChanged?.connect(() => void run().catch(report));
+          return run();
+        })
+        .catch(report);
+    },
+  };
+
+  (window._JUPYTERLAB ||= {})["ehrmem-autorun"] = {
+    init: () => {},
+    get: async () => () => ({ __esModule: true, default: plugin }),
+  };
+})();

@@ -1,0 +1,95 @@
+"""Start JupyterLab on one notebook: this machine only, always with a token, silent towards the outside."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ehrmem_widgets.errors import InputError
+
+ADDRESS = "127.0.0.1"
+WORKSPACE = "ehrmem"  # a layout of its own: a person's other JupyterLab windows stay as they are
+_EXTENSIONS = Path(__file__).parent / "labextensions"
+
+
+def serve(notebook: Path, *, port: int | None = None, browser: bool = True) -> None:
+    """Serve the notebook's folder until Ctrl-C, and say where. Raises InputError when the port is taken."""
+    from jupyterlab.labapp import LabApp
+
+    if port is not None and not _free(port):
+        raise InputError(f"Port {port} is taken. Give another one, or leave --port out and a free one is found.")
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this very environment, not one of the user's others
+    token = secrets.token_hex(24)
+    server = LabApp.initialize_server(options(notebook, port, browser, token=token))
+    if server.ip != ADDRESS or server.identity_provider.token != token:
+        raise RuntimeError("the server would not be private: a configuration of yours overrides address or token")
+    print(
+        f"The main screen opens in your browser, at\n\n    {server.connection_url.rstrip('/')}{_page(notebook)}?token={token}\n\n"
+        "It runs on this computer only. Keep this window open while you work; Ctrl-C here ends it.",
+        flush=True,
+    )
+    server.start()
+
+
+def options(notebook: Path, port: int | None, browser: bool, *, token: str) -> list[str]:
+    """JupyterLab's command line, in this process, so that no list of processes shows the token. It wins over
+    the person's own configuration files."""
+    from jupyter_core.paths import jupyter_runtime_dir
+
+    given: dict[str, Any] = {
+        "ServerApp.ip": ADDRESS,
+        "ServerApp.allow_remote_access": False,
+        "ServerApp.allow_origin": "",
+        "ServerApp.allow_origin_pat": "",
+        "ServerApp.open_browser": browser,
+        "ServerApp.root_dir": notebook.parent,
+        "ServerApp.preferred_dir": notebook.parent,
+        "ServerApp.answer_yes": True,  # Ctrl-C once is enough
+        "ServerApp.log_level": "ERROR",
+        "IdentityProvider.token": token,
+        "ContentsManager.pre_save_hook": f"{__name__}.without_outputs",
+        "LabApp.default_url": _page(notebook),
+        "LabApp.extra_labextensions_path": _EXTENSIONS,
+        "LabApp.extension_manager": "readonly",  # the other one lists packages from the outside
+        "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+        "LabApp.news_url": None,
+        "LabApp.collaborative": False,
+        "LabApp.log_level": "ERROR",
+        "LanguageServerManager.autodetect": False,  # no helpers for writing code, which start programs such as npm
+    }
+    if os.name == "posix" and len(jupyter_runtime_dir()) < 50:  # a Unix socket's path has about 100 characters
+        given["KernelManager.transport"] = "ipc"  # no port that others on this computer could listen at
+    if port is not None:
+        given |= {"ServerApp.port": port, "ServerApp.port_retries": 0}
+    if getattr(os, "geteuid", lambda: 1)() == 0:
+        given["ServerApp.allow_root"] = True
+    return [f"--{name}={value}" for name, value in given.items()]
+
+
+def without_outputs(model: dict[str, Any], **_: Any) -> None:
+    """Called by JupyterLab before it saves: what was shown about a patient stays out of the file of our notebooks."""
+    content = model.get("content")
+    if model.get("type") != "notebook" or not content or "ehrmem" not in content["metadata"]:
+        return
+    content["metadata"].pop("widgets", None)
+    for cell in content["cells"]:
+        if cell["cell_type"] == "code":
+            cell["outputs"], cell["execution_count"] = [], None
+
+
+def _page(notebook: Path) -> str:
+    return f"/lab/workspaces/{WORKSPACE}/tree/{quote(notebook.name)}"
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ADDRESS, port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,1 @@
+"""The same notebooks headless: parameters, one offline HTML file, and the numbers beside it."""

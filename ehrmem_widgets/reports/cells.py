@@ -1,0 +1,98 @@
+"""What a notebook's cells need around the one call that matters: errors in plain words, and the results file."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.views.markup import escape
+
+
+class _HasResults(Protocol):
+    def wait(self, timeout: float | None = None) -> bool: ...
+    def results(self) -> dict[str, Any]: ...
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Where a person is watching, show an error as one plain sentence in place; headless, let it fail the run."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not person_is_watching():
+            raise
+        _show(error_strip("Stopped. Run the cell again to start over."))
+    except InputError as error:
+        if not person_is_watching():
+            raise
+        _show(error_strip(str(error)))
+    except Exception as error:
+        if not person_is_watching():
+            raise
+        _show(error_strip(f"Something went wrong on our side ({type(error).__name__}).", traceback.format_exc()))
+
+
+def error_strip(sentence: str, details: str = "") -> str:
+    """An error as markup: one sentence, with details to unfold for whoever is asked to help."""
+    more = f"<details><summary>Details for the developers</summary><pre>{escape(details)}</pre></details>"
+    return (
+        '<div class="ehrmem-error" role="alert" style="padding:8px 12px;border:2px solid #D55E00;font-size:14px;'
+        'color:var(--jp-ui-font-color1,#111);background:var(--jp-layout-color1,#fff)">'
+        f"{escape(sentence)}{more if details else ''}</div>"
+    )
+
+
+def person_is_watching() -> bool:
+    """Whether a person sits at the front end that started this cell: papermill and nbclient accept no typed input."""
+    from IPython.core.getipython import get_ipython
+
+    kernel = getattr(get_ipython(), "kernel", None)
+    return bool(getattr(kernel, "_allow_stdin", False))
+
+
+def write_results(shown: _HasResults, results_file: str) -> None:
+    """Write the results once they are settled, as JSON, if a file is named: whole or not at all."""
+    if results_file:
+        shown.wait()
+        write_whole({Path(results_file): json.dumps(shown.results(), indent=1, allow_nan=False) + "\n"})
+
+
+def write_whole(texts: dict[Path, str]) -> None:
+    """Write text files for this user's eyes only (mode 600), each whole or not at all.
+
+    They are written beside their final names first, then renamed. Whatever interrupts it, no half file has a final
+    name, and older files stand until the new ones are complete.
+
+    Raises InputError when the folder cannot be written or the disk is full.
+    """
+    waiting: dict[Path, Path] = {}
+    try:
+        for path, text in texts.items():
+            descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+            waiting[path] = Path(name)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, part in waiting.items():
+            os.replace(part, path)
+    except OSError as error:
+        names = " and ".join(str(path) for path in texts)
+        raise InputError(f"{names} could not be written: {error.strerror or error}. Nothing was changed.") from None
+    finally:
+        for part in waiting.values():
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
+def _show(markup: str) -> None:
+    from IPython.display import HTML, display
+
+    display(HTML(markup))

@@ -1,0 +1,205 @@
+"""One patient's report: the main notebook run headless, one HTML file that opens offline, and the numbers beside it."""
+
+from __future__ import annotations
+
+import errno
+import getpass
+import json
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import ehrmem_widgets
+from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.reports.cells import write_whole
+from ehrmem_widgets.reports.page import report_page
+from ehrmem_widgets.reports.parameters import Parameter, check_given, notebook_parameters
+
+NOTEBOOKS = Path(ehrmem_widgets.__file__).parents[1] / "notebooks"
+FOLDERS = ("data", "model", "reference")
+_NOT_THE_USERS = ("live", "results_file")  # set here, whatever the caller wants
+
+
+class ReportFailure(RuntimeError):
+    """A report failed through a fault of ours; the message says where the partial notebook lies."""
+
+
+def explore_notebook() -> Path:
+    """The main notebook of this installation."""
+    notebook = NOTEBOOKS / "01_explore_patient.ipynb"
+    if not notebook.exists():
+        raise InputError(
+            f"The notebook {notebook.name} is not beside the package: work from a clone of the repository."
+        )
+    return notebook
+
+
+def make_report(out: str | Path, **parameters: Any) -> dict[str, Any]:
+    """Run the main notebook headless and write ``out`` (HTML) and, beside it, the same name with ``.json``.
+
+    ``parameters`` are the notebook's own (patient, rung or facts, attributes, focus, horizon, samples, seed, data,
+    model, reference). Returns what the JSON file holds. Both files appear at the end or not at all; older ones stand
+    till then.
+
+    Raises
+    ------
+    InputError
+        For wrong parameters, data, models or an output that cannot be written, in one sentence.
+    ReportFailure
+        For a fault of ours; the partial notebook is kept in a folder that only this user can read.
+
+    """
+    out = _checked_out(Path(out))
+    notebook = explore_notebook()
+    declared = {k: p for k, p in notebook_parameters(notebook).items() if k not in _NOT_THE_USERS}
+    check_given(parameters, declared)
+    if parameters.get("rung") and parameters.get("facts"):
+        raise InputError("Give what the attacker knows as a rung or as facts, not both.")
+    with _private_folder() as folder, _full_disk_in_words(out):
+        run, results = _run(notebook, folder, parameters)
+        whole = {**results, "run": _how_it_was_made(parameters, results, declared, out)}
+        page = report_page(
+            run, title=f"Memorization report: patient {results['patient']}", made=_made_in_words(whole["run"])
+        )
+        write_whole({out.with_suffix(".json"): json.dumps(whole, indent=1, allow_nan=False) + "\n", out: page})
+    return whole
+
+
+def _run(notebook: Path, folder: Path, parameters: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The executed notebook and its results. The kernel works in the caller's folder, so that relative paths hold."""
+    import papermill
+
+    results_file = folder / "results.json"
+    try:
+        executed = papermill.execute_notebook(
+            str(notebook),
+            str(folder / "partial.ipynb"),
+            {**parameters, "live": False, "results_file": str(results_file)},
+            kernel_name="python3",
+            progress_bar=False,
+            config=_kernel_settings(folder),
+        )
+    except papermill.PapermillExecutionError as error:
+        if error.ename == InputError.__name__:
+            raise InputError(error.evalue) from None
+        raise ReportFailure(f"{error.ename}: {error.evalue}") from error
+    return executed, json.loads(results_file.read_text(encoding="utf-8"))
+
+
+def _kernel_settings(folder: Path) -> Any:
+    """Talk to the kernel through files in the private folder, not through ports, wherever the system can (a Unix socket's
+    path has at most about 100 characters)."""
+    from traitlets.config import Config
+
+    sockets = os.name == "posix" and len(str(folder)) < 50
+    return Config({"KernelManager": {"transport": "ipc"}} if sockets else {})
+
+
+@contextmanager
+def _private_folder() -> Iterator[Path]:
+    """A folder for this user's eyes only. It is gone afterwards, except when a fault of ours must be looked into."""
+    folder = Path(tempfile.mkdtemp(prefix="ehrmem-report-"))  # mode 700
+    ours = {
+        "IPYTHONDIR": str(folder / "ipython"),  # no patient in the person's IPython history
+        "JUPYTER_RUNTIME_DIR": str(folder),
+        "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this very environment
+    }
+    outside = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    keep = False
+    try:
+        yield folder
+    except (InputError, OSError):
+        raise
+    except Exception as error:
+        keep = True
+        raise ReportFailure(f"{error} (the partial notebook, which names the patient, is kept in {folder})") from error
+    finally:
+        for name, value in outside.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _full_disk_in_words(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        raise InputError(f"{out} could not be written: {error.strerror}. Nothing was changed.") from None
+
+
+def _checked_out(out: Path) -> Path:
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"The report is an HTML file: name it like report.html, not {out.name!r}.")
+    if out.is_dir() or not out.parent.is_dir():
+        what = "is a folder" if out.is_dir() else f"lies in a folder that does not exist ({out.parent})"
+        raise InputError(f"The report cannot be written: {str(out)!r} {what}.")
+    if not os.access(out.parent, os.W_OK):
+        raise InputError(f"The report cannot be written: you may not write in the folder {out.parent}.")
+    return out
+
+
+def _how_it_was_made(
+    parameters: dict[str, Any], results: dict[str, Any], declared: dict[str, Parameter], out: Path
+) -> dict[str, Any]:
+    given = {**{name: os.environ.get(f"EHRMEM_{name.upper()}", "") for name in FOLDERS}, **parameters}
+    given["patient"] = results["patient"]  # the pseudonym, whatever was typed
+    used = {name: given.get(name, parameter.default) for name, parameter in declared.items()}
+    return {
+        "made_by": _who(),
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": _command(given, declared, out),
+        "seed": used["seed"],
+        "data": results["data"],
+        "model": results["model"]["name"],
+        "reference": results["reference"]["name"] if results["reference"] else None,
+        "versions": {
+            "ehrmem": ehrmem_widgets.__version__,
+            "python": python_version(),
+            "torch": version("torch"),
+            "transformers": version("transformers"),
+        },
+        "handling": "identifying: internal use",
+    }
+
+
+def _command(given: dict[str, Any], declared: dict[str, Parameter], out: Path) -> str:
+    """The command that makes the same report again, with all that is not a default."""
+    words = ["ehrmem", "report"]
+    for name, parameter in declared.items():
+        value = given.get(name, parameter.default)
+        if value not in ("", [], parameter.default):
+            words += [f"--{name}", ",".join(value) if isinstance(value, list | tuple) else str(value)]
+    return shlex.join([*words, "--out", str(out)])
+
+
+def _made_in_words(run: dict[str, Any]) -> dict[str, str]:
+    return {
+        "Made by": run["made_by"],
+        "Made at": run["made_at"].replace("T", " ").replace("+00:00", " UTC"),
+        "Data": run["data"],
+        "Audited model": run["model"],
+        "Reference model": run["reference"] or "none",
+        "Seed": str(run["seed"]),
+        "Command": run["command"],
+        "Versions": ", ".join(f"{name} {number}" for name, number in run["versions"].items()),
+        "Handling": run["handling"],
+    }
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container without a user name
+        return "unknown"

@@ -1,0 +1,54 @@
+"""Where the sample cohort and the sample models lie, and which patient to show first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.errors import InputError
+
+SAMPLES = Path(__file__).parents[2] / "data_samples"
+GROUND_TRUTH = "ground_truth.parquet"
+
+
+def sample_data() -> Path:
+    """The folder of the synthetic cohort."""
+    return _existing(SAMPLES / "cohort")
+
+
+def sample_model() -> Path:
+    """The folder of the model that memorizes."""
+    return _existing(SAMPLES / "models" / "memorizing")
+
+
+def sample_reference() -> Path:
+    """The folder of the model that never saw the members."""
+    return _existing(SAMPLES / "models" / "reference")
+
+
+def example_patient(dataset: MedsDataset) -> int:
+    """A patient worth looking at first: in the sample cohort a canary planted 16 times, elsewhere the member of the training
+    split with the gravest attribute."""
+    patients = dataset.patients
+    truth = dataset.root / GROUND_TRUTH
+    candidates = patients
+    if truth.exists():
+        rows = pd.read_parquet(truth)
+        candidates = patients.loc[sorted(rows.loc[rows["canary"] & (rows["repetitions"] == 16), "subject_id"])]
+    elif (patients["split"] == MEMBER_SPLIT).any():
+        candidates = patients[patients["split"] == MEMBER_SPLIT]
+    severity = candidates["attributes"].map(
+        lambda names: max((dataset.attributes[n].severity for n in names), default=0)
+    )
+    return int(severity.idxmax())
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise InputError(
+            f"The samples are not here ({folder.parent.name}/{folder.name} is missing): run 'ehrmem build-samples', or name "
+            "your own data and model."
+        )
+    return folder

@@ -1,0 +1,723 @@
+"""The main screen: pick a patient, dial what an attacker knows, watch what the model would give away."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+
+from ehrmem_widgets.attacker.facts import (
+    AGE,
+    RUNGS,
+    DatePrecision,
+    KnownFact,
+    KnownFacts,
+    ValuePrecision,
+    check_facts,
+    facts_from_text,
+    facts_of_rung,
+    facts_to_text,
+    load_facts,
+)
+from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.cohort.record import Record
+from ehrmem_widgets.cohort.sequence import encode
+from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.probes.exploration import HORIZON, MOST_SAMPLES, Exploration, State, choose_focus
+from ehrmem_widgets.probes.findings import Answer
+from ehrmem_widgets.samples.folders import example_patient, sample_data, sample_model, sample_reference
+from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.views.continuations import continuations
+from ehrmem_widgets.views.horizon_curve import horizon_curve
+from ehrmem_widgets.views.known_facts import known_facts_sentence
+from ehrmem_widgets.views.leak_bars import leak_bars
+from ehrmem_widgets.views.markup import escape
+from ehrmem_widgets.views.neighbours import neighbour_list
+from ehrmem_widgets.views.patient_page import patient_page
+from ehrmem_widgets.views.styles import style_tag
+from ehrmem_widgets.views.verdict import verdict_box
+from ehrmem_widgets.widgets.embedding_map import EmbeddingMap
+from ehrmem_widgets.widgets.known_facts_dial import KnownFactsDial
+from ehrmem_widgets.widgets.patient_picker import PatientPicker, split_in_words
+from ehrmem_widgets.widgets.runner import LatestWins, Runner, Synchronous
+
+DEFAULT_RUNG = "lab_values"
+log = logging.getLogger(__name__)
+
+
+class ExplorePatient:
+    """One patient, what an attacker knows, and what the model then gives away. Shows itself as a cell's last expression.
+
+    Parameters
+    ----------
+    data, model, reference
+        Folders: a MEDS data set, the audited model, and a model that never saw the patients. None: what the environment
+        names (EHRMEM_DATA, EHRMEM_MODEL, EHRMEM_REFERENCE), else the samples; a data set or model of your own without a
+        reference is explored without one.
+    patient
+        A pseudonym or id; None: an example.
+    rung, facts
+        What the attacker knows: the name of a rung, or a facts file or line (see ``attacker.facts``); not both.
+    attributes, focus
+        Names of the sensitive attributes asked about (a list or comma-separated), and the one to look at closely.
+    horizon, samples, seed
+        Codes generated, the most trajectories for the attribute in focus, and the seed. Same seed, same result.
+    live
+        True shows widgets that answer as they are turned; False answers in full at once and shows a static page.
+
+    Raises
+    ------
+    InputError
+        For anything that does not fit, in one sentence.
+
+    """
+
+    def __init__(
+        self,
+        data: str | Path | None = None,
+        *,
+        model: str | Path | None = None,
+        reference: str | Path | None = None,
+        patient: str | int | None = None,
+        rung: str | None = None,
+        facts: str | None = None,
+        attributes: str | Sequence[str] | None = None,
+        focus: str | None = None,
+        horizon: int = HORIZON,
+        samples: int = MOST_SAMPLES,
+        seed: int = 0,
+        live: bool = True,
+    ) -> None:
+        self.folders = _folders(data, model, reference)
+        self.exploration = _open(self.folders)
+        self._live = live
+        dataset = self.exploration.dataset
+        patient_id = example_patient(dataset) if patient in (None, "") else dataset.find(patient)
+        self._chosen_focus = focus or None
+        self.state = self._first_state(patient_id, rung, facts, attributes, horizon, samples, seed)
+        self.answer: Answer | None = None
+        self.error: str | None = None
+        self._runner: Runner[State]
+        if live:
+            self._screen = _Screen(self)
+            self._runner = LatestWins(self.exploration.answers, self._show, self._fail)
+        else:
+            self._runner = Synchronous(self.exploration.answers, self._show)
+        self._runner.submit(self.state)
+
+    def set(self, **changes: Any) -> None:
+        """Change parts of the state (the names of ``State``); the view follows."""
+        self.state = replace(self.state, **changes)
+        self._runner.submit(self.state)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the shown answer is settled; False when the time ran out."""
+        return self._runner.wait(timeout)
+
+    def close(self) -> None:
+        """Stop the live answers."""
+        self._runner.close()
+
+    def results(self) -> dict[str, Any]:
+        """The last answer as plain data for JSON: every figure with its interval and n, the patient by pseudonym."""
+        if self.answer is None:
+            raise InputError("There is no answer yet.")
+        return results_of(self.answer, self.state, self.exploration, self.folders)
+
+    def command(self) -> str:
+        """The command that makes the report of this very state."""
+        words = ["ehrmem", "report", "--patient", self.exploration.dataset.pseudonym(self.state.patient_id)]
+        for name in ("data", "model", "reference"):
+            if self.folders[name] is not None and self.folders[name] != _samples()[name]:
+                words += [f"--{name}", str(self.folders[name])]
+        state = self.state
+        words += ["--rung", state.rung] if state.rung else ["--facts", facts_to_text(state.facts) or "none"]
+        if state.attributes != self.exploration.attributes.default_names():
+            words += ["--attributes", ",".join(state.attributes)]
+        words += ["--focus", state.focus, "--horizon", str(state.horizon), "--samples", str(state.samples)]
+        words += ["--seed", str(state.seed), "--out", "report.html"]
+        return shlex.join(words)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        if self._live:
+            return self._screen.box._repr_mimebundle_(**kwargs)
+        return {"text/html": self.page(), "text/plain": repr(self)}
+
+    def __repr__(self) -> str:
+        name = self.exploration.dataset.pseudonym(self.state.patient_id)
+        return f"ExplorePatient({name}, {len(self.state.facts)} known facts, focus {self.state.focus})"
+
+    def page(self) -> str:
+        """The last answer as one static piece of HTML."""
+        if self.answer is None:
+            raise InputError("There is no answer yet.")
+        exploration, state = self.exploration, self.state
+        chart, store = exploration.map, exploration.store
+        shown: dict[str, Any] = {}
+        if chart is not None and store is not None and chart.coordinates is not None and self.answer.neighbours:
+            shown = {
+                "coordinates": chart.coordinates,
+                "kinds": self.kinds(),
+                "nearest": self.nearest_rows(self.answer),
+                "patient_row": self.own_row(state.patient_id),
+            }
+        return patient_page(
+            self.answer,
+            patient=exploration.dataset.pseudonym(state.patient_id),
+            facts_html=facts_list(exploration.record(state.patient_id), self.answer, state, exploration),
+            settings=self._settings(),
+            **shown,
+        )
+
+    def kinds(self) -> np.ndarray:
+        """(n,) 0 seen in training, 1 not seen, 2 unknown, for each record of the neighbour store."""
+        assert self.exploration.store is not None
+        splits = self.exploration.dataset.patients["split"].reindex(self.exploration.store.ids)
+        return np.where(splits.isna(), 2, np.where(splits == MEMBER_SPLIT, 0, 1)).astype(np.uint8)
+
+    def own_row(self, patient_id: int) -> int:
+        """The patient's row in the neighbour store, -1 where it holds a sample without the patient."""
+        assert self.exploration.store is not None
+        rows = np.flatnonzero(self.exploration.store.ids == patient_id)
+        return int(rows[0]) if len(rows) else -1
+
+    def nearest_rows(self, answer: Answer) -> list[int]:
+        """Rows of the neighbour store of the nearest records of an answer."""
+        assert self.exploration.store is not None
+        if answer.neighbours is None:
+            return []
+        rows = {self.exploration.dataset.pseudonym(int(i)): row for row, i in enumerate(self.exploration.store.ids)}
+        return [rows[n.pseudonym] for n in answer.neighbours.nearest]
+
+    def _settings(self) -> dict[str, str]:
+        state, exploration = self.state, self.exploration
+        reference = exploration.reference
+        split = exploration.dataset.patients["split"].get(state.patient_id)
+        return {
+            "Data": f"{exploration.dataset.name} ({len(exploration.dataset):,} patients)",
+            "Audited model": exploration.model.name,
+            "Reference model": reference.name if reference else "none",
+            "This patient": split_in_words(split),
+            "Known facts": RUNGS.get(state.rung or "", state.rung or "set by hand"),
+            "Horizon": f"{self.answer.horizon if self.answer else state.horizon} codes",
+            "Most samples": f"{state.samples:,}",
+            "Seed": str(state.seed),
+            "Sampling": "temperature 1, no truncation (top-p 1)",
+        }
+
+    def _first_state(
+        self,
+        patient_id: int,
+        rung: str | None,
+        facts: str | None,
+        attributes: str | Sequence[str] | None,
+        horizon: int,
+        samples: int,
+        seed: int,
+    ) -> State:
+        exploration = self.exploration
+        if rung and facts:
+            raise InputError("Give what the attacker knows as a rung or as facts, not both.")
+        if isinstance(attributes, str):
+            attributes = [name.strip() for name in attributes.split(",") if name.strip()]
+        names = exploration.attributes.check_names(attributes or exploration.attributes.default_names())
+        record = exploration.record(patient_id)
+        if facts:
+            rung, known = None, _facts(facts, record, exploration)
+        else:
+            rung = rung or DEFAULT_RUNG
+            known = facts_of_rung(rung, record, exploration.model.vocabulary)
+        if self._chosen_focus is not None and self._chosen_focus not in names:
+            raise InputError(
+                f"The focus {self._chosen_focus!r} is not among the attributes asked about: {', '.join(names)}."
+            )
+        focus = self._chosen_focus or self.natural_focus(patient_id, names)
+        return State(patient_id, known, rung, names, focus, horizon, samples, seed)
+
+    def natural_focus(self, patient_id: int, names: Sequence[str]) -> str:
+        """The attribute to look at first: the gravest that the patient holds."""
+        severity = {name: a.severity for name, a in self.exploration.attributes.attributes.items()}
+        return choose_focus(self.exploration.held(patient_id), names, severity)
+
+    def _show(self, state: State, answer: Answer) -> None:
+        self.answer, self.error = answer, None
+        if self._live:
+            self._screen.paint(state, answer)
+
+    def _fail(self, error: Exception) -> None:
+        if isinstance(error, InputError):
+            self.error = str(error)
+        else:
+            log.error("the live answer failed", exc_info=error)
+            self.error = f"Something went wrong on our side ({type(error).__name__}). The last answer still stands."
+        self._screen.show_error(self.error)
+
+
+class _Screen:
+    """The widgets of the main screen and what they do: each callback makes a new state and hands it on."""
+
+    def __init__(self, view: ExplorePatient) -> None:
+        self._view = view
+        self._setting = threading.Lock()
+        self._quiet = False
+        self._shown_patient: int | None = None
+        self._map_points: object = None
+        exploration, state = view.exploration, view.state
+        full, named = widgets.Layout(width="100%"), {"description_width": "90px"}
+        self.picker = PatientPicker(exploration.dataset, state.patient_id, self._pick)
+        self.rung = widgets.Dropdown(
+            options=[(title, name) for name, title in RUNGS.items()] + [("Set by hand, below", "")],
+            description="Knows", layout=full, style=named,
+        )  # fmt: skip
+        self.first = widgets.IntSlider(min=0, max=1, description="First codes", layout=full, style=named)
+        self.first_box = widgets.BoundedIntText(
+            min=0,
+            max=1,
+            description="or type",
+            layout=widgets.Layout(width="160px"),
+            style={"description_width": "60px"},
+        )
+        self.dial = KnownFactsDial(focus_note="Tick what the attacker knows about this patient, and how precisely.")
+        attributes = exploration.attributes
+        self.focus = widgets.Dropdown(
+            options=[(attributes.attributes[name].title, name) for name in state.attributes], description="In focus",
+            layout=full, style=named,
+        )  # fmt: skip
+        self.horizon = widgets.BoundedIntText(
+            min=1, max=512, description="Horizon (codes)", layout=widgets.Layout(width="200px"),
+            style={"description_width": "110px"},
+        )  # fmt: skip
+        self.seed = widgets.BoundedIntText(
+            min=0, max=2**31 - 1, description="Seed", layout=widgets.Layout(width="160px"),
+            style={"description_width": "50px"},
+        )  # fmt: skip
+        self.pin = widgets.Button(description="Pin this state", tooltip="Keep these results beside the next ones")
+        self.copy = widgets.Button(
+            description="Copy as report", tooltip="Show the command that writes this as a report"
+        )
+        self.exact_map = widgets.Button(
+            description="Place exactly (UMAP)", tooltip="Fit UMAP now: takes ten seconds to a minute, once",
+            layout=widgets.Layout(width="190px"),
+        )  # fmt: skip
+        self.error, self.status, self.known, self.verdict, self.bars, self.curve, self.text, self.neighbours = (
+            widgets.HTML(layout=full) for _ in range(8)
+        )
+        self.error.layout.display = "none"
+        self.pinned, self.command = widgets.HTML(layout=full), widgets.HTML(layout=full)
+        self.map = EmbeddingMap(height=330)
+        self._arrange()
+        self._load_patient(state)
+        self._wire()
+
+    def paint(self, state: State, answer: Answer) -> None:
+        """Show an answer. Only the runner's worker calls this."""
+        finding = answer.attribute(answer.focus)
+        self._say(None)
+        self.status.value = _status(state, answer, self._view)
+        self.known.value = known_facts_sentence(answer)
+        self.bars.value = leak_bars(answer.attributes, answer.focus, settled=answer.settled)
+        if finding is not None:
+            self.verdict.value = verdict_box(finding, settled=answer.settled)
+            self.curve.value = horizon_curve(
+                answer.curve, answer.reference_curve, title=finding.title, horizon=answer.horizon
+            )
+        self.text.value = continuations(answer.generated, answer.truth)
+        if answer.neighbours is not None:
+            self.neighbours.value = neighbour_list(answer.neighbours)
+            self._paint_map(state, answer)
+
+    def show_error(self, sentence: str) -> None:
+        """Show what went wrong, in place."""
+        self._say(sentence)
+
+    def _paint_map(self, state: State, answer: Answer) -> None:
+        chart = self._view.exploration.map
+        assert chart is not None and answer.neighbours is not None
+        if chart.coordinates is None:
+            self.map.description = "There is no map of these records yet. The button below draws it (up to a minute)."
+            return
+        if self._map_points is not chart.coordinates:
+            self._map_points = chart.coordinates
+            self.map.set_points(chart.coordinates, self._view.kinds())
+        finding = answer.neighbours
+        how = "roughly, by its neighbours" if finding.approximate else "by UMAP"
+        with self.map.hold_sync():
+            self.map.patient = self._view.own_row(state.patient_id)
+            self.map.place(
+                finding.position,
+                self._view.nearest_rows(answer),
+                approximate=finding.approximate,
+                description=f"Each point is a record. The cross is what the attacker holds, placed {how}; the patient's own "
+                f"record is number {finding.rank:,} of {finding.n:,} by distance.",
+            )
+
+    def _arrange(self) -> None:
+        def heading(text: str) -> widgets.HTML:
+            return widgets.HTML(f'<h3 class="ehrmem-head">{escape(text)}</h3>')
+
+        gap = "8px"
+        left = widgets.VBox(
+            [
+                heading("1. Pick a patient"), self.picker.box,
+                heading("2. Say what the attacker knows"), self.rung, self.first, self.first_box, self.dial,
+                self.known,
+            ],
+            layout=widgets.Layout(width="400px", min_width="340px", flex="0 1 400px", padding="0 12px 0 0"),
+        )  # fmt: skip
+        right = widgets.VBox(
+            [
+                heading("3. See what the model gives away"), self.focus, self.verdict, self.bars,
+                widgets.HBox([self.horizon, self.seed, self.pin, self.copy], layout=widgets.Layout(flex_flow="row wrap")),
+                self.command, self.curve,
+                heading("What the model says next, and what really followed"), self.text,
+                heading("Nearest records, by the model's own embedding"),
+                widgets.HBox(
+                    [
+                        widgets.VBox([self.map, self.exact_map], layout=widgets.Layout(flex="1 1 380px", min_width="320px")),
+                        widgets.VBox([self.neighbours], layout=widgets.Layout(flex="1 1 320px", min_width="300px")),
+                    ],
+                    layout=widgets.Layout(flex_flow="row wrap", width="100%"),
+                ),
+                self.pinned,
+            ],
+            layout=widgets.Layout(flex="1 1 620px", min_width="480px"),
+        )  # fmt: skip
+        body = widgets.HBox([left, right], layout=widgets.Layout(width="100%", flex_flow="row wrap", gap=gap))
+        self.box = widgets.VBox([widgets.HTML(style_tag() + _SCREEN_STYLE), self.error, self.status, body])
+        self.box.add_class("ehrmem-screen")
+
+    def _wire(self) -> None:
+        widgets.jslink((self.first, "value"), (self.first_box, "value"))
+        self.rung.observe(self._heard(self._set_rung), "value")
+        self.first.observe(self._heard(self._set_first), "value")
+        self.dial.observe(self._heard(self._set_facts), "facts")
+        self.focus.observe(self._heard(lambda value: self._submit(focus=value)), "value")
+        self.horizon.observe(self._heard(lambda value: self._submit(horizon=value)), "value")
+        self.seed.observe(self._heard(lambda value: self._submit(seed=value)), "value")
+        self.pin.on_click(lambda button: self._guard(self._pin))
+        self.copy.on_click(lambda button: self._guard(self._copy))
+        self.exact_map.on_click(lambda button: self._guard(self._fit_map))
+
+    def _heard(self, act: Any) -> Any:
+        """A callback that passes on a change made by the user, and shows what goes wrong in place."""
+
+        def callback(change: dict[str, Any]) -> None:
+            if not self._quiet:
+                self._guard(lambda: act(change["new"]))
+
+        return callback
+
+    def _guard(self, act: Any) -> None:
+        try:
+            with self._setting:
+                act()
+        except InputError as error:
+            self._say(str(error))
+        except Exception as error:
+            log.exception("a control failed")
+            self._say(f"Something went wrong on our side ({type(error).__name__}). The last answer still stands.")
+
+    def _say(self, sentence: str | None) -> None:
+        self.error.value = f'<div class="ehrmem-error" role="alert">{escape(sentence)}</div>' if sentence else ""
+        self.error.layout.display = None if sentence else "none"
+
+    def _submit(self, **changes: Any) -> None:
+        self.command.value = ""
+        self._view.set(**changes)
+
+    def _pick(self, patient_id: int) -> None:
+        self._guard(lambda: self._change_patient(patient_id))
+
+    def _change_patient(self, patient_id: int) -> None:
+        view, state = self._view, self._view.state
+        record = view.exploration.record(patient_id)
+        rung = state.rung or DEFAULT_RUNG
+        facts = facts_of_rung(rung, record, view.exploration.model.vocabulary)
+        focus = view.natural_focus(patient_id, state.attributes)
+        new = replace(state, patient_id=patient_id, facts=facts, rung=rung, focus=focus)
+        self._load_patient(new)
+        self._submit(patient_id=patient_id, facts=facts, rung=rung, focus=focus)
+
+    def _set_rung(self, name: str) -> None:
+        if name:
+            self._take_rung(name)
+
+    def _set_first(self, n: int) -> None:
+        self._take_rung(f"first_{n}")
+
+    def _take_rung(self, name: str) -> None:
+        exploration = self._view.exploration
+        facts = facts_of_rung(name, exploration.record(self._view.state.patient_id), exploration.model.vocabulary)
+        self._follow(replace(self._view.state, facts=facts, rung=name))
+        self._submit(facts=facts, rung=name)
+
+    def _set_facts(self, given: list[list[Any]]) -> None:
+        record = self._view.exploration.record(self._view.state.patient_id)
+        facts = check_facts([KnownFact(p, ValuePrecision(v), DatePrecision(d)) for p, v, d in given], record)
+        if facts == self._view.state.facts:
+            return
+        self._follow(replace(self._view.state, facts=facts, rung=None), dial=False)
+        self._submit(facts=facts, rung=None)
+
+    def _follow(self, state: State, *, dial: bool = True) -> None:
+        """Make the controls show a state without hearing themselves."""
+        self._quiet = True
+        try:
+            self.rung.value = state.rung if state.rung in RUNGS else ""
+            if state.rung and state.rung.startswith("first_"):
+                self.first.value = min(int(state.rung.removeprefix("first_")), self.first.max)
+            self.focus.value, self.horizon.value, self.seed.value = state.focus, state.horizon, state.seed
+            if dial:
+                self.dial.facts = [[f.place, str(f.value), str(f.date)] for f in state.facts]
+        finally:
+            self._quiet = False
+
+    def _load_patient(self, state: State) -> None:
+        exploration = self._view.exploration
+        record = exploration.record(state.patient_id)
+        codes = len(encode(record, exploration.model.vocabulary).codes) - 2
+        self._quiet = True
+        try:
+            with self.dial.hold_sync():
+                self.dial.facts = []
+                self.dial.rows = dial_rows(record, exploration)
+            most = max(1, min(codes, exploration.model.context_length - 32))
+            self.first.max = self.first_box.max = most
+        finally:
+            self._quiet = False
+        self._follow(state)
+
+    def _pin(self) -> None:
+        view = self._view
+        if view.answer is None:
+            return
+        name = escape(view.exploration.dataset.pseudonym(view.state.patient_id))
+        knows = escape(RUNGS.get(view.state.rung or "", view.state.rung or "facts set by hand"))
+        self.pinned.value = (
+            f'<div class="ehrmem-pinned"><h3 class="ehrmem-head">Pinned: {name}, {knows}</h3>'
+            f"{self.verdict.value}{self.bars.value}{self.known.value}</div>"
+        )
+
+    def _copy(self) -> None:
+        self.command.value = (
+            '<div class="ehrmem-command">This command writes what you see as a report (select and copy):'
+            f'<pre tabindex="0">{escape(self._view.command())}</pre></div>'
+        )
+
+    def _fit_map(self) -> None:
+        chart = self._view.exploration.map
+        if chart is None or self._view.exploration.store is None or self._view.exploration.store.embeddings is None:
+            raise InputError(
+                "The records are still being read, or this model gives no embeddings. Try again in a moment."
+            )
+        if chart.fitted:
+            return
+        self.exact_map.disabled, self.exact_map.description = True, "Fitting UMAP ..."
+        threading.Thread(target=self._fit_map_now, name="ehrmem map", daemon=True).start()
+
+    def _fit_map_now(self) -> None:
+        chart = self._view.exploration.map
+        assert chart is not None
+        try:
+            chart.fit()
+            self.exact_map.description = "Placed by UMAP"
+            self._view.set()
+        except Exception as error:
+            log.exception("the map failed")
+            self._say(f"The map could not be drawn ({type(error).__name__}). Ranks and distances are not affected.")
+            self.exact_map.disabled, self.exact_map.description = False, "Place exactly (UMAP)"
+
+
+def dial_rows(record: Record, exploration: Exploration) -> list[dict[str, Any]]:
+    """The record as the dial lists it: the age, then every event."""
+    age = record.age_at_start()
+    rows: list[dict[str, Any]] = []
+    if age is not None:
+        rows.append(_row(AGE, "", "Age at the first event", f"{age} years", "", has_value=True))
+    for place, event in enumerate(record.events):
+        rows.append(
+            _row(
+                place,
+                event.time.strftime("%Y-%m-%d %H:%M") if event.time else "",
+                exploration.dataset.label(event.code),
+                "" if event.value is None else f"{event.value:g}",
+                exploration.attributes.title_of(event.code) or "",
+                has_value=event.value is not None,
+            )
+        )
+    return rows
+
+
+def facts_list(record: Record, answer: Answer, state: State, exploration: Exploration) -> str:
+    """What the attacker holds, in words, as an HTML list."""
+    rows = {row["place"]: row for row in dial_rows(record, exploration)}
+    items = []
+    strip = exploration.attributes.strip(state.attributes, record)
+    for fact in state.facts:
+        row = rows[fact.place]
+        if fact.place >= 0 and record.events[fact.place].code in strip:
+            continue
+        value = {"exact": row["value"], "coarse": "roughly", "unknown": "value not known"}[str(fact.value)]
+        when = {"exact": row["when"], "day": row["when"][:10], "week": f"in the week of {row['when'][:10]}",
+                "month": row["when"][:7], "unknown": "date not known"}[str(fact.date)]  # fmt: skip
+        words = [row["label"], value if row["has_value"] else "", when if row["has_date"] else ""]
+        items.append(f"<li>{escape(', '.join(word for word in words if word))}</li>")
+    return f'<ul class="ehrmem-facts">{"".join(items)}</ul>' if items else ""
+
+
+def results_of(
+    answer: Answer, state: State, exploration: Exploration, folders: dict[str, Path | None]
+) -> dict[str, Any]:
+    """An answer as plain data: what ``results.json`` holds."""
+    neighbours = answer.neighbours
+    return {
+        "patient": exploration.dataset.pseudonym(state.patient_id),
+        "data": exploration.dataset.name,
+        "model": {"name": exploration.model.name, "fingerprint": exploration.model.fingerprint},
+        "reference": exploration.reference
+        and {"name": exploration.reference.name, "fingerprint": exploration.reference.fingerprint},
+        "settings": {
+            "rung": state.rung,
+            "facts": facts_to_text(state.facts),
+            "attributes": list(state.attributes),
+            "focus": state.focus,
+            "horizon": answer.horizon,
+            "samples": state.samples,
+            "seed": state.seed,
+            "temperature": 1.0,
+            "top_p": 1.0,
+        },
+        "known": {
+            "facts": answer.known.facts,
+            "k": answer.known.k,
+            "patients": answer.known.n,
+            "bits": round(answer.known.bits, 4),
+            "withheld_sensitive": answer.stripped,
+            "unknown_to_model": answer.left_out,
+            "effective_samples": answer.effective_samples if np.isfinite(answer.effective_samples) else None,
+        },
+        "attributes": [
+            {
+                "name": finding.name,
+                "title": finding.title,
+                "severity": finding.severity,
+                "in_record": finding.held,
+                "audited": _numbers(finding.audited),
+                "reference": _numbers(finding.reference),
+                "excess": _numbers(finding.excess),
+                "method": finding.method,
+                "controls": len(finding.controls),
+                "control_mean": float(np.mean([a for a, _ in finding.controls])) if finding.controls else None,
+                "verdict": str(finding.judgement.verdict) if finding.judgement else None,
+                "sentence": finding.judgement.sentence if finding.judgement else None,
+                "rank_p": finding.judgement.rank_p if finding.judgement else None,
+            }
+            for finding in answer.attributes
+        ],
+        "curve": None
+        if answer.curve is None
+        else {
+            "n": answer.curve.n,
+            **{k: [float(x) for x in getattr(answer.curve, k)] for k in ("value", "low", "high")},
+        },
+        "neighbours": neighbours
+        and {
+            "rank": neighbours.rank,
+            "of": neighbours.n,
+            "nearest": [asdict(neighbour) for neighbour in neighbours.nearest],
+        },
+        "warnings": list(answer.warnings),
+        "settled": answer.settled,
+    }
+
+
+def _numbers(estimate: Estimate | None) -> dict[str, float] | None:
+    return asdict(estimate) if estimate else None
+
+
+def _row(place: int, when: str, label: str, value: str, sensitive: str, *, has_value: bool) -> dict[str, Any]:
+    return {
+        "place": place, "when": when, "label": label, "value": value, "sensitive": sensitive, "has_value": has_value,
+        "has_date": bool(when),
+    }  # fmt: skip
+
+
+def _status(state: State, answer: Answer, view: ExplorePatient) -> str:
+    finding = answer.attribute(answer.focus)
+    n = finding.audited.n if finding else 0
+    name = escape(view.exploration.dataset.pseudonym(state.patient_id))
+    knows = escape(RUNGS.get(state.rung or "", (state.rung or "facts set by hand").replace("_", " ")))
+    doing = "settled" if answer.settled else "working"
+    words = "Settled." if answer.settled else "Asking the model ..."
+    split = escape(split_in_words(view.exploration.dataset.patients["split"].get(state.patient_id)))
+    return (
+        f'<div class="ehrmem-status" role="status" data-state="{doing}" data-rung="{escape(state.rung or "")}" '
+        f'data-patient="{name}">Patient <b>{name}</b> ({split}); the attacker knows: <b>{knows}</b>; '
+        f"{n:,} samples. {words}</div>"
+    )
+
+
+def _facts(given: str, record: Record, exploration: Exploration) -> KnownFacts:
+    if given == "none":
+        return ()
+    if Path(given).suffix in {".json", ".yaml", ".yml"} or Path(given).is_file():
+        return load_facts(given, record, exploration.model.vocabulary)
+    return check_facts(facts_from_text(given), record)
+
+
+def _samples() -> dict[str, Path | None]:
+    return {"data": sample_data(), "model": sample_model(), "reference": sample_reference()}
+
+
+def _folders(data: str | Path | None, model: str | Path | None, reference: str | Path | None) -> dict[str, Path | None]:
+    """What was given, else the environment's; the samples only when neither names data nor model."""
+    given = {
+        name: value or os.environ.get(f"EHRMEM_{name.upper()}") or None
+        for name, value in (("data", data), ("model", model), ("reference", reference))
+    }
+    if not given["data"] and not given["model"]:
+        samples = _samples()
+        return {name: Path(value) if value else samples[name] for name, value in given.items()}
+    if not given["data"] or not given["model"]:
+        raise InputError("Give the data set and the model together: a model is audited on the data it was trained on.")
+    return {name: Path(value) if value else None for name, value in given.items()}
+
+
+def _open(folders: dict[str, Path | None]) -> Exploration:
+    from ehrmem_widgets.blackbox.checks import check_has_learned, check_vocabulary_fits
+    from ehrmem_widgets.blackbox.folder import FolderModel
+
+    assert folders["data"] is not None and folders["model"] is not None
+    dataset = MedsDataset(folders["data"])
+    model = FolderModel(folders["model"])
+    reference = FolderModel(folders["reference"]) if folders["reference"] else None
+    split = MEMBER_SPLIT if MEMBER_SPLIT in dataset.splits else None
+    records = dataset.records(dataset.ids(split)[:24])
+    for one in (model, reference):
+        if one is not None:
+            check_vocabulary_fits(one.vocabulary, dataset)
+            check_has_learned(one, [one.vocabulary.ids(encode(r, one.vocabulary).codes) for r in records])
+    return Exploration(dataset, model, reference, map_folder=folders["model"])
+
+
+_SCREEN_STYLE = """<style>
+.ehrmem-screen { max-width: 1500px; }
+.ehrmem-head { font-size: 14px; font-weight: 600; margin: 10px 0 4px; color: var(--jp-ui-font-color1, #111); }
+.ehrmem-status { padding: 4px 10px; border-left: 4px solid #0072B2; background: var(--jp-layout-color2, #eee);
+  color: var(--jp-ui-font-color1, #111); font-size: 13px; }
+.ehrmem-status[data-state="settled"] { border-left-color: #009E73; }
+.ehrmem-error { padding: 8px 12px; border: 2px solid #D55E00; color: var(--jp-ui-font-color1, #111);
+  background: var(--jp-layout-color1, #fff); font-size: 14px; }
+.ehrmem-command pre { white-space: pre-wrap; user-select: all; padding: 8px; background: var(--jp-layout-color2, #eee);
+  color: var(--jp-ui-font-color1, #111); }
+.ehrmem-pinned { border: 1px dashed var(--jp-border-color1, #999); padding: 4px 10px; margin-top: 10px; }
+.ehrmem-picker select { font-size: 12px; }
+</style>"""

@@ -1,0 +1,92 @@
+"""The patient picker: a search box and a list of pseudonyms with age band, events and attributes held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import ipywidgets as widgets
+import pandas as pd
+
+from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+
+_SHOWN = 200
+
+
+class PatientPicker:
+    """``box`` is the widget; ``on_pick`` is called with the id of a newly picked patient."""
+
+    def __init__(self, dataset: MedsDataset, patient_id: int, on_pick: Callable[[int], None]) -> None:
+        self._dataset, self._on_pick = dataset, on_pick
+        self._ids = dataset.patients.index.to_numpy()
+        self._lines = describe_patients(dataset)
+        wide = widgets.Layout(width="100%")
+        self.search = widgets.Text(
+            description="Find patients", placeholder="pseudonym, attribute, F, 60-69 ...", layout=wide,
+            style={"description_width": "90px"},
+        )  # fmt: skip
+        self.list = widgets.Select(description="Patient", rows=7, layout=wide, style={"description_width": "90px"})
+        self.list.add_class("ehrmem-picker")
+        self.note = widgets.HTML()
+        self.box = widgets.VBox([self.search, self.list, self.note])
+        self._fill(patient_id)
+        self.search.observe(lambda change: self._fill(self.list.value), "value")
+        self.list.observe(self._picked, "value")
+
+    def _fill(self, keep: int | None) -> None:
+        words = self.search.value.lower().split()
+        found = [place for place, line in enumerate(self._lines) if all(word in line.lower() for word in words)]
+        shown = found[:_SHOWN]
+        if not words and keep is not None:  # the picked patient stays in sight
+            place = int((self._ids == keep).argmax())
+            shown = [place, *[p for p in shown if p != place]]
+        options = [(self._lines[place], int(self._ids[place])) for place in shown]
+        self._filling = True
+        try:
+            self.list.options = options
+            self.list.value = keep if any(value == keep for _, value in options) else None
+        finally:
+            self._filling = False
+        more = f"; the first {_SHOWN} are listed, search to narrow them" if len(found) > _SHOWN else ""
+        self.note.value = (
+            f'<div class="ehrmem-small">{len(found):,} of {len(self._lines):,} patients{more}. '
+            "Columns: pseudonym, sex, age, events, split, attributes held.</div>"
+        )
+
+    def _picked(self, change: dict[str, object]) -> None:
+        if not self._filling and change["new"] is not None:
+            self._on_pick(int(change["new"]))  # type: ignore[call-overload]
+
+
+def describe_patients(dataset: MedsDataset) -> list[str]:
+    """One line a patient, in the order of ``dataset.patients``; ages in bands of ten years."""
+    return [_line(row, dataset) for row in dataset.patients.itertuples()]
+
+
+def age_band(age: float) -> str:
+    """A band of ten years; everybody from 90 on is one band.
+
+    >>> age_band(47), age_band(93)
+    ('40-49', '90+')
+    """
+    if pd.isna(age):
+        return "-"
+    return "90+" if age >= 90 else f"{int(age // 10) * 10}-{int(age // 10) * 10 + 9}"
+
+
+def split_in_words(split: object) -> str:
+    """What a split means for the audited model."""
+    if not isinstance(split, str):
+        return "no split"
+    return "in training" if split == MEMBER_SPLIT else split.replace("_", " ")
+
+
+def _line(row: object, dataset: MedsDataset) -> str:
+    titles = ", ".join(dataset.attributes[name].title for name in row.attributes)  # type: ignore[attr-defined]
+    sex = row.sex if isinstance(row.sex, str) else "-"  # type: ignore[attr-defined]
+    columns = (
+        row.pseudonym,  # type: ignore[attr-defined]
+        f"{sex[:1]} {age_band(row.age)}",  # type: ignore[attr-defined]
+        f"{row.events} events",  # type: ignore[attr-defined]
+        split_in_words(row.split),  # type: ignore[attr-defined]
+    )
+    return " · ".join([*columns, *([titles] if titles else [])])

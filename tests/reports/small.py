@@ -1,0 +1,59 @@
+"""How the small cohort and its model are made: kept apart, so that other tests' fixtures can use it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+SIZES = {"members": 60, "non_members": 60, "reference": 60, "canaries": 2, "null_canaries": 4, "rare": 6}
+
+
+@dataclass(frozen=True)
+class Small:
+    """Folders of a small cohort, a model of its members, and a stand-in for a reference."""
+
+    data: Path
+    model: Path
+    reference: Path
+
+    def options(self) -> list[str]:
+        """As options of the command line."""
+        return [f"--{name}={getattr(self, name)}" for name in ("data", "model", "reference")]
+
+    def environment(self) -> dict[str, str]:
+        """As the environment of a kernel, beside what is there now."""
+        return {**os.environ, **{f"EHRMEM_{n.upper()}": str(getattr(self, n)) for n in ("data", "model", "reference")}}
+
+
+def make_small(out: Path) -> Small:
+    """Make the cohort and train a model just long enough that real sequences are likelier than shuffled ones."""
+    import torch
+
+    from ehrmem_widgets.blackbox.training import train_model
+    from ehrmem_widgets.cohort.dataset import MedsDataset
+    from ehrmem_widgets.cohort.vocabulary import learn_vocabulary
+    from ehrmem_widgets.samples.synthetic_cohort import generate_cohort
+
+    small = Small(out / "cohort", out / "model", out / "reference")
+    generate_cohort(small.data, seed=3, **SIZES)
+    dataset = MedsDataset(small.data)
+    vocabulary = learn_vocabulary(dataset)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # too small to share
+    try:
+        train_model(
+            dataset,
+            small.model,
+            epochs=14,
+            vocabulary=vocabulary,
+            width=64,
+            layers=2,
+            context=128,
+            report=lambda _: None,
+        )
+    finally:
+        torch.set_num_threads(threads)
+    shutil.copytree(small.model, small.reference)  # these tests are about plumbing, not about findings
+    return small

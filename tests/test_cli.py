@@ -1,0 +1,164 @@
+"""The command: its exit codes, its sentences, and what it never shows."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ehrmem_widgets import cli
+from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.samples.synthetic_cohort import generate_cohort
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cohort")
+    generate_cohort(out, seed=5, members=60, non_members=30, reference=30, canaries=2, null_canaries=4, rare=6)
+    return out
+
+
+def run(*words: object) -> int:
+    try:
+        return cli.main([str(word) for word in words])
+    except SystemExit as exit_:
+        return int(exit_.code or 0)
+
+
+def one_sentence(text: str) -> str:
+    assert text.count("\n") == 1 and "Traceback" not in text, text
+    return text
+
+
+@pytest.mark.parametrize("command", ["", "explore", "report", "patients", "train", "build-samples"])
+def test_help_is_there_for_a_newcomer(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*command.split(), "--help") == 0
+    out = capsys.readouterr().out
+    assert "ehrmem" in out and ("example:" in out or not command)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys; from ehrmem_widgets import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
+    code += "print(sorted({'torch', 'pandas', 'numpy', 'duckdb', 'transformers', 'papermill'} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "[]"
+
+
+def test_no_command_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 2
+    assert "explore" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["patients", "--data", "no/such/folder"], "There is no folder 'no/such/folder'"),
+        (["report", "--out", "x.pdf"], "name it like report.html"),
+        (["report", "--out", "no/such/folder/x.html"], "folder that does not exist"),
+        (["report"], "--out"),
+        (["report", "--horizon", "many", "--out", "x.html"], "expected a whole number, got 'many'"),
+        (["report", "--samples", "0", "--out", "x.html"], "must be 1 or more"),
+        (["report", "--rung", "nothing", "--facts", "age", "--out", "x.html"], "not allowed with"),
+        (["train", "--data", "no/such/folder", "--out", "m"], "There is no folder"),
+        (["train", "--data", "d", "--out", "m", "--minutes", "0"], "must be more than 0"),
+        (["explore", "--data", "somewhere"], "together"),
+        (["explore", "--port", "99999"], "65535 at most"),
+        (["reprot"], "invalid choice"),
+        (["patients", "--dat", "x"], "unrecognized arguments"),
+    ],
+)
+def test_wrong_input_is_exit_2_and_one_sentence(
+    words: list[str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("EHRMEM_DATA", "EHRMEM_MODEL", "EHRMEM_REFERENCE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")
+    assert run(*words) == 2
+    error = capsys.readouterr().err.replace("Asking the model; this takes about half a minute ...\n", "")
+    assert expected in one_sentence(error)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_our_fault_is_exit_1_and_debug_shows_more(
+    cohort: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(_: MedsDataset) -> None:
+        raise ZeroDivisionError("by\nzero")
+
+    monkeypatch.setattr(cli, "patient_table", broken)
+    assert run("patients", "--data", cohort) == 1
+    assert "ZeroDivisionError: by zero. Add --debug" in one_sentence(capsys.readouterr().err)
+    with pytest.raises(ZeroDivisionError):
+        run("patients", "--data", cohort, "--debug")
+
+
+def test_interrupt_is_exit_130(
+    cohort: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: MedsDataset) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "patient_table", interrupted)
+    assert run("patients", "--data", cohort) == 130
+    one_sentence(capsys.readouterr().err)
+
+
+def test_patients_shows_pseudonyms_and_never_ids(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = MedsDataset(cohort)
+    assert run("patients", "--data", cohort) == 0
+    table = capsys.readouterr().out
+    assert run("patients", "--data", cohort, "--json") == 0
+    raw = capsys.readouterr().out
+    rows = json.loads(raw)
+    assert table.splitlines()[0].split() == ["pseudonym", "split", "age", "band", "sex", "events", "attributes"]
+    assert len(rows) == len(dataset) == len(table.splitlines()) - 1
+    assert set(rows[0]) == {"pseudonym", "split", "age_band", "sex", "events", "attributes"}
+    assert all(re.fullmatch(r"P-\w{4}-\w{4}|", row["pseudonym"]) for row in rows)
+    assert all(re.fullmatch(r"\d+-\d+|90\+|", row["age_band"]) for row in rows)
+    for patient_id in dataset.ids():
+        assert str(patient_id) not in table and str(patient_id) not in raw
+
+
+def test_patients_into_a_closed_pipe_is_quiet(cohort: Path) -> None:
+    line = f"{sys.executable} -m ehrmem_widgets.cli patients --data {cohort} | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stderr == "" and done.stdout.startswith("pseudonym")
+
+
+def test_train_leaves_other_folders_alone(cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert run("train", "--data", cohort, "--out", tmp_path) == 2
+    assert "left as it is" in one_sentence(capsys.readouterr().err)
+    assert run("train", "--data", cohort, "--out", tmp_path / "m", "--split", "nobody") == 2
+    assert "There is no split 'nobody'" in one_sentence(capsys.readouterr().err)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_train_writes_a_model_with_a_shared_vocabulary_and_replaces_only_its_own(cohort: Path, tmp_path: Path) -> None:
+    words = ["train", "--data", cohort, "--epochs", 1, "--minutes", 0.02]
+    assert run(*words, "--out", tmp_path / "a") == 0
+    assert run(*words, "--out", tmp_path / "b", "--split", "reference", "--vocabulary", tmp_path / "a") == 0
+    first, second = (json.loads((tmp_path / name / "training.json").read_text()) for name in "ab")
+    assert (first["split"], second["split"]) == ("train", "reference")
+    assert (tmp_path / "a/vocabulary.json").read_bytes() == (tmp_path / "b/vocabulary.json").read_bytes()
+    assert run(*words, "--out", tmp_path / "a", "--seed", 3) == 0
+    assert json.loads((tmp_path / "a/training.json").read_text())["seed"] == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_an_older_model_survives_an_interrupt(cohort: Path, tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "training.json").write_text("{}")
+    with pytest.raises(KeyboardInterrupt), cli._whole_folder(tmp_path / "m") as new:
+        new.mkdir()
+        raise KeyboardInterrupt
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["m", "m/training.json"]
