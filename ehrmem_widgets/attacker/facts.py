@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import yaml
 
 from ehrmem_widgets.cohort.codes import Kind, parse_code
-from ehrmem_widgets.cohort.record import Record
+from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import InputError
@@ -107,6 +108,8 @@ def first_codes(n: int, record: Record, vocabulary: Vocabulary) -> KnownFacts:
 def check_facts(facts: Sequence[KnownFact], record: Record) -> KnownFacts:
     """The facts in the record's order, once each. Raises InputError for an event that the record does not have."""
     last = len(record.events) - 1
+    if record.age_at_start() is None and any(fact.place == AGE for fact in facts):
+        raise InputError(f"The record of {record.pseudonym} gives no age: it lacks a birth date or any dated event.")
     for fact in facts:
         if not AGE <= fact.place <= last:
             raise InputError(
@@ -141,7 +144,7 @@ def facts_from_text(text: str) -> KnownFacts:
     for word in text.split():
         name, _, precisions = word.partition(":")
         value, _, when = precisions.partition(":")
-        if name != "age" and not name.isdigit():
+        if name != "age" and not name.isdecimal():
             raise InputError(
                 f"{text!r} is neither a facts file nor a line of facts such as 'age 0 1 5:unknown:day' (age, then places in "
                 "the record, each with the precision of its value and of its date)."
@@ -224,10 +227,11 @@ def _fact_from(item: dict[str, Any], record: Record, vocabulary: Vocabulary, tak
     value = _precision(ValuePrecision, item.get("value_precision", "exact"))
     if "age" in item:
         age = record.age_at_start()
-        if item["age"] != age:
+        if age is not None and item["age"] != age:  # without an age, check_facts says so
             raise InputError(f"The facts say age {item['age']}, the record of {record.pseudonym} says {age}.")
         return KnownFact(AGE, value)
     when = _moment(item.get("date"))
+    amount = _amount(item.get("value"))
     default = "unknown" if when is None else "day" if not isinstance(when, datetime) else "exact"
     precision = _precision(DatePrecision, item.get("date_precision", default))
     same_code = [
@@ -239,12 +243,11 @@ def _fact_from(item: dict[str, Any], record: Record, vocabulary: Vocabulary, tak
             f"The record of {record.pseudonym} has no (further) event {item['code']!r}."
             + (f" Close to it are {', '.join(near)}." if near else "")
         )
-    for place in same_code:
+    for place in sorted(same_code, key=lambda place: _far_off(when, amount, record.events[place])):
         event = record.events[place]
         on_date = when is None or _same_moment(when, event.time, precision)
-        amount = item.get("value")
         in_bin = amount is None or (
-            event.value is not None and _same_bin(float(amount), event.value, vocabulary.bins.get(event.code, ()))
+            event.value is not None and _same_bin(amount, event.value, vocabulary.bins.get(event.code, ()))
         )
         if on_date and in_bin:
             return KnownFact(
@@ -272,14 +275,39 @@ def _precision(kind: Any, given: object) -> Any:
         raise InputError(f"A precision is one of {', '.join(kind)}; got {given!r}.") from None
 
 
-def _moment(given: object) -> date | datetime | None:
-    if given is None or isinstance(given, date):  # YAML makes dates of dates
-        return given
+def _amount(given: object) -> float | None:
+    if given is None:
+        return None
     try:
-        text = str(given)
-        return date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
+        amount = float(str(given))
     except ValueError:
-        raise InputError(f"{given!r} is no date. Write YYYY-MM-DD or YYYY-MM-DD HH:MM.") from None
+        amount = math.nan
+    if not math.isfinite(amount):
+        raise InputError(f"The value of a fact is a number; got {given!r}.")
+    return amount
+
+
+def _moment(given: object) -> date | datetime | None:
+    moment = given
+    if given is not None and not isinstance(given, date):  # YAML makes dates of dates
+        try:
+            text = str(given)
+            moment = date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
+        except ValueError:
+            raise InputError(f"{given!r} is no date. Write YYYY-MM-DD or YYYY-MM-DD HH:MM.") from None
+    if isinstance(moment, datetime) and moment.tzinfo is not None:  # a record's times are UTC, without a zone
+        return moment.astimezone(UTC).replace(tzinfo=None)
+    return moment  # type: ignore[return-value]
+
+
+def _far_off(when: date | datetime | None, amount: float | None, event: Event) -> tuple[float, float]:
+    """How far an event is from a given date and value: of several that fit, the nearest is meant."""
+    away = 0.0
+    if isinstance(when, datetime) and event.time is not None:
+        away = abs((event.time - when).total_seconds())
+    elif when is not None and event.time is not None:
+        away = abs((event.time.date() - when).days)
+    return away, abs(event.value - amount) if amount is not None and event.value is not None else 0.0
 
 
 def _same_moment(when: date | datetime, time: datetime | None, precision: DatePrecision) -> bool:

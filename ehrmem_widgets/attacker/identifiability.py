@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from ehrmem_widgets.attacker.facts import AGE, KnownFact, ValuePrecision
+from ehrmem_widgets.attacker.facts import AGE, DatePrecision, KnownFact, ValuePrecision
 from ehrmem_widgets.attacker.prompt import days_allowed, value_slot
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
@@ -51,18 +51,23 @@ class FactIndex:
 
     def _who_fits(self, record: Record, fact: KnownFact) -> np.ndarray:
         if fact.place == AGE:
-            ages, age = self._ages, record.age_at_start() or 0
+            ages, age = self._ages, record.age_at_start()
+            if age is None:  # then the fact says nothing
+                return np.ones(len(ages), dtype=bool)
             if fact.value is ValuePrecision.COARSE:
                 return np.asarray(ages // 10 == age // 10)
             return np.asarray(ages == age) if fact.value is ValuePrecision.EXACT else np.ones(len(ages), dtype=bool)
         event = record.events[fact.place]
-        patients, days, values = self._rows(event.code)
+        patients, times, values = self._rows(event.code)
         keep = np.ones(len(patients), dtype=bool)
         if event.value is not None and fact.value is not ValuePrecision.UNKNOWN:
             low, high = self._range(event.code, value_slot(event, fact.value, self._vocabulary), event.value)
             keep &= (values >= low) & (values < high)
-        if event.time is not None and (allowed := days_allowed(event.time.date(), fact.date)) is not None:
+        if event.time is not None and fact.date is DatePrecision.EXACT:
+            keep &= times == np.datetime64(event.time, "m")
+        elif event.time is not None and (allowed := days_allowed(event.time.date(), fact.date)) is not None:
             first, last = (np.datetime64(day, "D") for day in allowed)
+            days = times.astype("datetime64[D]")
             keep &= (days >= first) & (days <= last)
         fitting = np.zeros(len(self._ids), dtype=bool)
         fitting[patients[keep]] = True
@@ -80,8 +85,8 @@ class FactIndex:
     def _read_rows(self, code: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = self._dataset.query("SELECT patient_id, time, value FROM events WHERE code = ?", [code]).fetchnumpy()
         patients = np.searchsorted(self._ids, np.asarray(rows["patient_id"]))
-        days = np.ma.filled(rows["time"], np.datetime64("NaT")).astype("datetime64[D]")
-        return patients, days, np.ma.filled(np.ma.asarray(rows["value"], dtype=float), np.nan)
+        times = np.ma.filled(rows["time"], np.datetime64("NaT")).astype("datetime64[m]")
+        return patients, times, np.ma.filled(np.ma.asarray(rows["value"], dtype=float), np.nan)
 
     @cached_property
     def _ages(self) -> np.ndarray:
@@ -94,4 +99,4 @@ class FactIndex:
             ORDER BY patient_id
             """
         ).fetchnumpy()
-        return np.ma.filled(np.ma.asarray(rows["age"], dtype=float), np.nan)
+        return np.maximum(np.ma.filled(np.ma.asarray(rows["age"], dtype=float), np.nan), 0)  # as Record.age_at_start

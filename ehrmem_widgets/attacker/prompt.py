@@ -55,6 +55,8 @@ def build_prompt(
             elif slot:
                 slots.append(slot)
                 used.append(fact)
+            elif fact.value is not ValuePrecision.UNKNOWN:
+                left_out += 1
             continue
         event = record.events[fact.place]
         if event.code in strip:

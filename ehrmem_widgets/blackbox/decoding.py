@@ -37,8 +37,9 @@ class _Norm:
     root_mean_square: bool
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self.root_mean_square:
-            return F.rms_norm(x, (x.shape[-1],), self.weight, self.epsilon)
+        if self.root_mean_square:  # fewer, smaller steps than the library's; its weight is part of what follows
+            square = torch.linalg.vecdot(x, x).unsqueeze(-1)
+            return x * torch.rsqrt(square / x.shape[-1] + self.epsilon)
         return F.layer_norm(x, (x.shape[-1],), self.weight, self.bias, self.epsilon)
 
 
@@ -54,11 +55,11 @@ class _Linear:
 @dataclass(frozen=True)
 class _Block:
     norm_attention: _Norm
-    query_key_value: _Linear
+    query_key_value: _Linear  # out: queries, keys, values; with rotary positions also queries and keys turned by 90 degrees
     attention_out: _Linear
     norm_mlp: _Norm
-    up: _Linear
-    gate: _Linear | None
+    up: _Linear  # out: up, or gate and up
+    gated: bool
     down: _Linear
     activation: Callable[[Tensor], Tensor]
 
@@ -69,7 +70,7 @@ class Transformer:
 
     embedding: Tensor
     positions: Tensor | None  # learned position embeddings
-    rotary: tuple[Tensor, Tensor] | None  # cos, sin: (context, rotated dimensions)
+    rotary: tuple[Tensor, Tensor] | None  # cos, sin: (context, width of a head)
     blocks: list[_Block]
     norm: _Norm
     head: _Linear
@@ -110,7 +111,7 @@ class SharedPromptDecoder:
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             # (prompts * longest, heads, width) -> (prompts, heads, longest, width)
-            q, k, v = (x.view(len(prompts), longest, -1, parts.width).transpose(1, 2) for x in (q, k, v))
+            q, k, v = (x.reshape(len(prompts), longest, -1, parts.width).transpose(1, 2) for x in (q, k, v))
             k, v = k.contiguous(), v.contiguous()
             self._prompt_cache.append((k.transpose(2, 3), v))
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=parts.heads != parts.key_heads)
@@ -130,8 +131,8 @@ class SharedPromptDecoder:
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             keys, values = self._cache[layer]
-            keys[:, :, :, at] = k.view(prompts, samples, parts.key_heads, -1).transpose(1, 2)
-            values[:, :, :, at] = v.view(prompts, samples, parts.key_heads, -1).transpose(1, 2)
+            keys[:, :, :, at] = k.reshape(prompts, samples, parts.key_heads, -1).transpose(1, 2)
+            values[:, :, :, at] = v.reshape(prompts, samples, parts.key_heads, -1).transpose(1, 2)
             prompt_keys, prompt_values = self._prompt_cache[layer]
             # (prompts, key heads, samples, group, width): all samples of a prompt ask its keys in one product
             q = (q * scale).view(prompts, samples, parts.key_heads, group, parts.width).transpose(1, 2).contiguous()
@@ -155,17 +156,19 @@ class SharedPromptDecoder:
         if parts.positions is not None:
             x = x + parts.positions[places]
         turn = None if parts.rotary is None else (parts.rotary[0][places, None], parts.rotary[1][places, None])
-        sizes = [parts.heads * parts.width, parts.key_heads * parts.width, parts.key_heads * parts.width]
+        turned, key_width = (parts.heads + parts.key_heads) * parts.width, parts.key_heads * parts.width
         for layer, block in enumerate(parts.blocks):
-            q, k, v = block.query_key_value(block.norm_attention(x)).split(sizes, dim=-1)
-            q, k, v = (y.unflatten(-1, (-1, parts.width)) for y in (q, k, v))
+            found = block.query_key_value(block.norm_attention(x))
+            qk, v = found[:, :turned].unflatten(1, (-1, parts.width)), found[:, turned : turned + key_width]
             if turn is not None:
-                q, k = _rotate(q, *turn), _rotate(k, *turn)
-            mixed = block.attention_out(attend(layer, q, k, v))
-            h = block.norm_mlp(x if parts.parallel else x + mixed)
-            inner = block.activation(block.up(h) if block.gate is None else block.gate(h))
-            if block.gate is not None:
-                inner = inner * block.up(h)
+                qk = torch.addcmul(qk * turn[0], found[:, turned + key_width :].unflatten(1, (-1, parts.width)), turn[1])
+            mixed = block.attention_out(attend(layer, qk[:, : parts.heads], qk[:, parts.heads :], v))
+            inner = block.up(block.norm_mlp(x if parts.parallel else x + mixed))
+            if block.gated:
+                gate, up = inner.chunk(2, dim=-1)
+                inner = block.activation(gate) * up
+            else:
+                inner = block.activation(inner)
             x = x + mixed + block.down(inner)
         return x
 
@@ -233,14 +236,6 @@ def _repeat(cache: Any, samples: int) -> None:
                 setattr(layer, name, {k: v.repeat_interleave(samples, dim=0) for k, v in value.items()})
 
 
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    rotated = cos.shape[-1]
-    turning, kept = x[..., :rotated], x[..., rotated:]
-    a, b = turning.chunk(2, dim=-1)
-    turned = turning * cos + torch.cat([-b, a], dim=-1) * sin
-    return turned if rotated == x.shape[-1] else torch.cat([turned, kept], dim=-1)
-
-
 def transformer_parts(model: Any) -> Transformer:
     """The weights of a GPT-2, Llama or GPT-NeoX. Raises ``UnsupportedModelError`` for another architecture."""
     builders = {"gpt2": _gpt2, "llama": _llama, "gpt_neox": _gpt_neox}
@@ -261,7 +256,7 @@ def _gpt2(model: Any) -> Transformer:
             attention_out=_Linear(b.attn.c_proj.weight.data, b.attn.c_proj.bias.data),
             norm_mlp=_layer_norm(b.ln_2),
             up=_Linear(b.mlp.c_fc.weight.data, b.mlp.c_fc.bias.data),
-            gate=None,
+            gated=False,
             down=_Linear(b.mlp.c_proj.weight.data, b.mlp.c_proj.bias.data),
             activation=_activation(config.activation_function, ACT2FN),
         )
@@ -285,27 +280,33 @@ def _llama(model: Any) -> Transformer:
     from transformers.activations import ACT2FN
 
     config, body = model.config, model.model
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    rotary, rotated = _rotary(body, config, width)
     blocks = [
         _Block(
             norm_attention=_rms_norm(b.input_layernorm),
-            query_key_value=_stacked(b.self_attn.q_proj, b.self_attn.k_proj, b.self_attn.v_proj),
+            query_key_value=_turning(
+                _stacked(b.self_attn.q_proj, b.self_attn.k_proj, b.self_attn.v_proj, scale=b.input_layernorm.weight),
+                config.num_attention_heads + config.num_key_value_heads,
+                width,
+                rotated,
+            ),
             attention_out=_linear(b.self_attn.o_proj),
             norm_mlp=_rms_norm(b.post_attention_layernorm),
-            up=_linear(b.mlp.up_proj),
-            gate=_linear(b.mlp.gate_proj),
+            up=_stacked(b.mlp.gate_proj, b.mlp.up_proj, scale=b.post_attention_layernorm.weight),
+            gated=True,
             down=_linear(b.mlp.down_proj),
             activation=_activation(config.hidden_act, ACT2FN),
         )
         for b in body.layers
     ]
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return Transformer(
         embedding=body.embed_tokens.weight.data,
         positions=None,
-        rotary=_rotary(body, config),
+        rotary=rotary,
         blocks=blocks,
         norm=_rms_norm(body.norm),
-        head=_linear(model.lm_head),
+        head=_stacked(model.lm_head, scale=body.norm.weight),
         heads=config.num_attention_heads,
         key_heads=config.num_key_value_heads,
         width=width,
@@ -319,6 +320,7 @@ def _gpt_neox(model: Any) -> Transformer:
     config, body = model.config, model.gpt_neox
     heads = config.num_attention_heads
     width = config.hidden_size // heads
+    rotary, rotated = _rotary(body, config, width)
 
     def by_part(layer: Any) -> _Linear:  # stored head by head as (q, k, v); we want all q, all k, all v
         weight = layer.weight.data.view(heads, 3, width, -1).transpose(0, 1).reshape(3 * heads * width, -1)
@@ -328,11 +330,11 @@ def _gpt_neox(model: Any) -> Transformer:
     blocks = [
         _Block(
             norm_attention=_layer_norm(b.input_layernorm),
-            query_key_value=by_part(b.attention.query_key_value),
+            query_key_value=_turning(by_part(b.attention.query_key_value), 2 * heads, width, rotated),
             attention_out=_linear(b.attention.dense),
             norm_mlp=_layer_norm(b.post_attention_layernorm),
             up=_linear(b.mlp.dense_h_to_4h),
-            gate=None,
+            gated=False,
             down=_linear(b.mlp.dense_4h_to_h),
             activation=_activation(config.hidden_act, ACT2FN),
         )
@@ -341,7 +343,7 @@ def _gpt_neox(model: Any) -> Transformer:
     return Transformer(
         embedding=body.embed_in.weight.data,
         positions=None,
-        rotary=_rotary(body, config),
+        rotary=rotary,
         blocks=blocks,
         norm=_layer_norm(body.final_layer_norm),
         head=_linear(getattr(model, "embed_out", None) or model.lm_head),
@@ -358,11 +360,25 @@ def _activation(name: str, library: Any) -> Callable[[Tensor], Tensor]:
     return library[name]
 
 
-def _rotary(body: Any, config: Any) -> tuple[Tensor, Tensor]:
+def _rotary(body: Any, config: Any, width: int) -> tuple[tuple[Tensor, Tensor], int]:
+    """cos and sin (context, width), 1 and 0 where nothing is rotated, and how many dimensions are."""
     places = torch.arange(config.max_position_embeddings, device=body.rotary_emb.inv_freq.device)[None]
     with torch.inference_mode():
         cos, sin = body.rotary_emb(torch.zeros(1, device=places.device), places)
-    return cos[0].float(), sin[0].float()
+    rotated = cos.shape[-1]
+    return (F.pad(cos[0].float(), (0, width - rotated), value=1.0), F.pad(sin[0].float(), (0, width - rotated))), rotated
+
+
+def _turning(linear: _Linear, heads: int, width: int, rotated: int) -> _Linear:
+    """Also give the first ``heads`` heads turned by 90 degrees, so that a rotation is x cos + turned x sin."""
+
+    def turned(x: Tensor) -> Tensor:  # (..., out)
+        first = x[..., : heads * width].unflatten(-1, (heads, width))
+        a, b = first[..., :rotated].chunk(2, dim=-1)
+        return F.pad(torch.cat([-b, a], dim=-1), (0, width - rotated)).flatten(-2)
+
+    weight = torch.cat([linear.weight, turned(linear.weight)], dim=-1).contiguous()
+    return _Linear(weight, None if linear.bias is None else torch.cat([linear.bias, turned(linear.bias)]))
 
 
 def _layer_norm(module: Any) -> _Norm:
@@ -378,7 +394,8 @@ def _linear(module: Any) -> _Linear:
     return _Linear(module.weight.data.t(), None if module.bias is None else module.bias.data)
 
 
-def _stacked(*modules: Any) -> _Linear:
-    weight = torch.cat([m.weight.data for m in modules]).t()
+def _stacked(*modules: Any, scale: Tensor) -> _Linear:
+    """Several linear layers as one, the weight of the norm before them (``scale``) included."""
+    weight = (torch.cat([m.weight.data for m in modules]) * scale.data).t().contiguous()
     bias = None if modules[0].bias is None else torch.cat([m.bias.data for m in modules])
     return _Linear(weight, bias)

@@ -188,7 +188,7 @@ def _draw(weights: Tensor, uniform: np.ndarray) -> tuple[Tensor, Tensor]:
 
 def _fingerprint(folder: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.safetensors"), folder / VOCABULARY_FILE]):
+    for path in sorted([*folder.glob("*.safetensors"), folder / VOCABULARY_FILE, folder / "config.json"]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -68,7 +69,7 @@ class MedsDataset:
         path = self.root / "metadata" / "dataset.json"
         try:
             found = json.loads(path.read_text()) if path.exists() else {}
-        except json.JSONDecodeError:
+        except ValueError:  # no JSON, or no text at all
             found = {}
         return found if isinstance(found, dict) else {}
 
@@ -80,7 +81,8 @@ class MedsDataset:
     @cached_property
     def fingerprint(self) -> str:
         """Changes when a Parquet file of the data set is added, removed or changed (by name, size and time)."""
-        seen = [(str(p.relative_to(self.root)), p.stat().st_size) for p in sorted(self.root.glob("**/*.parquet"))]
+        files = [(p.relative_to(self.root).as_posix(), p.stat()) for p in sorted(self.root.glob("**/*.parquet"))]
+        seen = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]
         return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
 
     @cached_property
@@ -89,8 +91,7 @@ class MedsDataset:
         path = self.root / "metadata" / "codes.parquet"
         if not path.exists():
             return {}
-        columns = {row[0] for row in self.query(f"DESCRIBE SELECT * FROM {_parquet(path)}").fetchall()}
-        if not {"code", "description"} <= columns:
+        if not {"code", "description"} <= self._columns(path):
             return {}
         rows = self.query(
             f"SELECT CAST(code AS VARCHAR), CAST(description AS VARCHAR) FROM {_parquet(path)} "
@@ -147,14 +148,19 @@ class MedsDataset:
         """
         table = self.query(
             """
+            SELECT patient_id, split, sex,
+                   date_diff('year', birth, last)
+                   - CASE WHEN strftime(last, '%m%d') < strftime(birth, '%m%d') THEN 1 ELSE 0 END AS age,
+                   events, first, last
+            FROM (
             SELECT patient_id, any_value(split) AS split,
                    any_value(split_part(code, '//', 2)) FILTER (code LIKE 'GENDER//%' OR code LIKE 'SEX//%') AS sex,
-                   date_diff('day', min(time) FILTER (code LIKE 'MEDS_BIRTH%'),
-                             max(time) FILTER (code NOT LIKE 'MEDS_BIRTH%')) // 365.25 AS age,
+                   min(time) FILTER (code LIKE 'MEDS_BIRTH%') AS birth,
                    count(*) FILTER (code NOT LIKE 'MEDS_BIRTH%') AS events,
                    min(time) FILTER (code NOT LIKE 'MEDS_BIRTH%') AS first,
                    max(time) FILTER (code NOT LIKE 'MEDS_BIRTH%') AS last
-            FROM events LEFT JOIN splits USING (patient_id) GROUP BY patient_id ORDER BY patient_id
+            FROM events LEFT JOIN splits USING (patient_id) GROUP BY patient_id)
+            ORDER BY patient_id
             """
         ).df()
         held = self.attribute_codes.query("role == 'code'")
@@ -180,8 +186,8 @@ class MedsDataset:
         known = self._ids_by_pseudonym
         if text.upper() in known:
             return known[text.upper()]
-        if text.lstrip("-").isdigit():
-            number = int(text)
+        number = _whole_number(text)
+        if number is not None:
             if self.query("SELECT 1 FROM patient_ids WHERE patient_id = ?", [number]).fetchone():
                 return number
             rows = self.query(
@@ -190,6 +196,8 @@ class MedsDataset:
             near = [pseudonym(row[0], self._key) for row in rows]
         else:
             near = difflib.get_close_matches(text.upper(), known, n=3, cutoff=0.0)
+        if not near:
+            raise InputError(f"There is no patient {text!r} in {self.name}: the data set has no patients at all.")
         raise InputError(
             f"There is no patient {text!r} in {self.name}. The nearest ones are {', '.join(near)}. "
             "'ehrmem patients' lists all of them."
@@ -236,6 +244,14 @@ class MedsDataset:
     def _ids_by_pseudonym(self) -> dict[str, int]:
         return {pseudonym(patient, self._key): patient for patient in self.ids()}
 
+    def _columns(self, path: Path) -> set[str]:
+        try:
+            return {row[0] for row in self.query(f"DESCRIBE SELECT * FROM {_parquet(path)}").fetchall()}
+        except duckdb.Error as error:
+            raise InputError(
+                f"metadata/{path.name} of {str(self.root)!r} cannot be read: {str(error).splitlines()[0]}"
+            ) from None
+
     def _with_table(self, given: pd.DataFrame, sql: str) -> list[tuple[Any, ...]]:
         with self._lock:
             cursor = self._connection.cursor()
@@ -245,14 +261,15 @@ class MedsDataset:
     def _events_query(self) -> str:
         if not self.root.is_dir():
             raise InputError(f"There is no folder {str(self.root)!r}. Give the folder of a MEDS data set.")
-        if not any((self.root / "data").glob("**/*.parquet")):
+        files = sorted(str(path) for path in (self.root / "data").glob("**/*.parquet") if path.is_file())
+        if not files:
             raise InputError(
                 f"{str(self.root)!r} is no MEDS data set: no Parquet file under its folder 'data'. "
                 "A MEDS data set holds data/**/*.parquet with the columns subject_id, time, code and numeric_value."
             )
         source = (
-            f"read_parquet({_quoted(str(self.root / 'data' / '**' / '*.parquet'))}, "
-            "union_by_name = true, filename = true, file_row_number = true)"
+            f"read_parquet([{', '.join(map(_quoted_literally, files))}], "
+            "union_by_name = true, filename = true, file_row_number = true, hive_partitioning = false)"
         )
         try:
             types = dict(row[:2] for row in self.query(f"DESCRIBE SELECT * FROM {source}").fetchall())
@@ -273,26 +290,28 @@ class MedsDataset:
             )
         if types["subject_id"] == "VARCHAR":
             bad = self.query(
-                f"SELECT subject_id FROM {source} WHERE try_cast(subject_id AS BIGINT) IS NULL LIMIT 1"
+                f"SELECT subject_id FROM {source} WHERE try_cast(subject_id AS BIGINT) IS NULL "
+                "OR NOT regexp_full_match(subject_id, '\\s*[+-]?[0-9]+\\s*') LIMIT 1"
             ).fetchone()
             if bad:
                 raise InputError(
                     "subject_id holds text that is no whole number. MEDS asks for 64-bit integers: "
                     "number the patients and keep the list of numbers."
                 )
-        time = "timezone('UTC', time)" if "WITH TIME ZONE" in types["time"] else "CAST(time AS TIMESTAMP)"
-        value = "CAST(numeric_value AS FLOAT)" if "numeric_value" in types else "CAST(NULL AS FLOAT)"
+        zoned = "WITH TIME ZONE" in types["time"] or "TIMESTAMPTZ" in types["time"]
+        time = "timezone('UTC', CAST(time AS TIMESTAMPTZ))" if zoned else "CAST(time AS TIMESTAMP)"
+        value = "TRY_CAST(numeric_value AS FLOAT)" if "numeric_value" in types else "CAST(NULL AS FLOAT)"
         return (
             f"SELECT CAST(subject_id AS BIGINT) AS patient_id, {time} AS time, CAST(code AS VARCHAR) AS code, "
             f"CASE WHEN isfinite({value}) THEN {value} END AS value, filename, file_row_number FROM {source} "
-            "WHERE code IS NOT NULL"
+            "WHERE code IS NOT NULL AND subject_id IS NOT NULL"
         )
 
     def _splits_query(self) -> str:
         path = self.root / "metadata" / "subject_splits.parquet"
         if not path.exists():
             return "SELECT CAST(NULL AS BIGINT) AS patient_id, CAST(NULL AS VARCHAR) AS split WHERE false"
-        columns = {row[0] for row in self.query(f"DESCRIBE SELECT * FROM {_parquet(path)}").fetchall()}
+        columns = self._columns(path)
         if not {"subject_id", "split"} <= columns:
             raise InputError(
                 f"metadata/subject_splits.parquet of {str(self.root)!r} must have the columns subject_id and split; "
@@ -310,8 +329,18 @@ def _no_such_split(split: str, splits: dict[str, int]) -> str:
     return f"There is no split {split!r}. The data set has {', '.join(splits)}."
 
 
+def _whole_number(text: str) -> int | None:
+    """The number that the text is, if it is one that a 64-bit id can be near to."""
+    return int(text) if re.fullmatch(r"[+-]?[0-9]{1,30}", text) else None
+
+
 def _parquet(path: Path) -> str:
-    return f"read_parquet({_quoted(str(path))})"
+    return f"read_parquet({_quoted_literally(str(path))})"
+
+
+def _quoted_literally(path: str) -> str:
+    """A path for DuckDB, in which nothing is a wildcard."""
+    return _quoted(re.sub(r"([*?\[])", r"[\1]", path))
 
 
 def _quoted(text: str) -> str:

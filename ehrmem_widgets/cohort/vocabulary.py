@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -125,9 +126,17 @@ class Vocabulary:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["format"] != FORMAT:
                 raise ValueError(f"format is {content['format']!r}, expected {FORMAT!r}")
+            if not isinstance(content["codes"], list) or not all(isinstance(code, str) for code in content["codes"]):
+                raise ValueError("codes is no list of texts")
             codes = tuple(content["codes"])
             if len(set(codes)) != len(codes):
                 raise ValueError("a code is listed twice")
+            for code in (content["start"], content["pad"], *content["stops"]):
+                if code is not None and code not in codes:
+                    raise ValueError(f"{code!r} is not among its codes")
+            for code, edges in content["bins"].items():
+                if any(a >= b for a, b in itertools.pairwise(map(float, edges))):
+                    raise ValueError(f"the edges of {code!r} do not rise")
             return cls(
                 codes=codes,
                 bins={code: tuple(edges) for code, edges in content["bins"].items()},

@@ -30,7 +30,7 @@ from ehrmem_widgets.statistics.verdicts import judge
 HORIZON = 64
 MOST_SAMPLES = 1024
 HALF_WIDTH = 0.02  # an answer is settled when the focus is known this well
-_SHARED_SAMPLES = 256  # unmasked trajectories for all attributes
+_SHARED_SAMPLES = 128  # unmasked trajectories for all attributes
 _SAMPLES_A_CONTROL = 8
 _CHUNKS = (16, 48, 64, 128, 256)  # the first is small, so that something is seen at once
 _SHOWN = 3
@@ -90,7 +90,7 @@ class Exploration:
     def answers(self, state: State) -> Iterator[Answer | None]:
         """Ever better answers to one state; the last is settled. None between them marks a point at which the work can be
         broken off. The answers depend on the state alone, not on what was asked before."""
-        question = _Question(self, state)
+        question = Question(self, state)
         yield from question.first_answers()
         yield question.answer
         yield from question.neighbours()
@@ -112,7 +112,7 @@ class Exploration:
         )
 
 
-class _Question:
+class Question:
     """One state while it is being answered."""
 
     def __init__(self, exploration: Exploration, state: State) -> None:
@@ -155,6 +155,7 @@ class _Question:
         )
 
     def first_answers(self) -> Iterator[Answer | None]:
+        """The first interval, from few samples, then the reference model and the attribute in focus."""
         yield from self.sums[0].add(_CHUNKS[0], self._seed(0))
         generated = tuple(self._readable(codes) for codes in self.sums[0].trajectories[:_SHOWN])
         self.answer = replace(
@@ -168,6 +169,7 @@ class _Question:
         self._update()
 
     def neighbours(self) -> Iterator[Answer | None]:
+        """The rank of the patient's own record, and the place on the map."""
         store, chart = self.exploration.store, self.exploration.map
         codes = known_codes(self.slots[0])
         if store is None or chart is None or not codes:
@@ -181,6 +183,7 @@ class _Question:
         yield self.answer
 
     def refine(self) -> Iterator[Answer | None]:
+        """More samples until the attribute in focus is known to +-0.02, or the most samples are spent."""
         chunk = 1
         while True:
             enough = self._focus_settled()
@@ -200,20 +203,23 @@ class _Question:
             yield self.answer
             chunk += 1
 
-    def ask_controls(self) -> Iterator[Answer | None]:
-        exploration, state = self.exploration, self.state
-        if exploration.reference is None:
+    def controls(self) -> list[Record]:
+        """The similar people whom no model saw."""
+        return self.exploration.controls.similar(self.record, self.prompts[0].facts, CONTROLS)
+
+    def ask_controls(self, others: Sequence[Record] | None = None) -> Iterator[Answer | None]:
+        """Put the same question about other people (the controls), and keep the leaks: (controls, attributes) a model."""
+        state = self.state
+        if self.exploration.reference is None:
             return
-        others = exploration.controls.similar(self.record, self.prompts[0].facts, CONTROLS)
+        others = self.controls() if others is None else others
         leaks = []
         for model, watch in zip(self.models, self.watches, strict=True):
             prompts = []
             for other in others:
                 facts = same_facts_of(other, self.record, state.facts, state.rung, model.vocabulary)
-                prompts.append(
-                    slot_ids(build_prompt(other, facts, model.vocabulary, strip=self.strip), model.vocabulary)
-                )
-            prompts = [p for p in prompts if len(p) + 1 <= model.context_length]
+                prompt = build_prompt(other, facts, model.vocabulary, strip=self.strip)
+                prompts.append(slot_ids(prompt, model.vocabulary)[: model.context_length - 1])
             for found in leaks_of_many(model, prompts, watch, self.horizon, _SAMPLES_A_CONTROL, self._seed(0)):
                 if found is None:
                     yield None
@@ -222,6 +228,7 @@ class _Question:
         self.control_leaks = leaks
 
     def settled(self) -> Answer:
+        """The last answer: with the controls and the verdicts."""
         findings = []
         for column, finding in enumerate(self.answer.attributes):
             controls: tuple[tuple[float, float], ...] = ()

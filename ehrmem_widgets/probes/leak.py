@@ -15,7 +15,13 @@ from ehrmem_widgets.attacker.prompt import Prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.probes.findings import Curve
-from ehrmem_widgets.statistics.intervals import Estimate, effective_sample_size, proportion, weighted_mean
+from ehrmem_widgets.statistics.intervals import (
+    Estimate,
+    effective_sample_size,
+    proportion,
+    weighted_mean,
+    weighted_means,
+)
 
 
 def slot_ids(prompt: Prompt, vocabulary: Vocabulary) -> SlotIds:
@@ -112,9 +118,7 @@ class ProductForm:
 
     def curve(self) -> Curve:
         """P(leak within t) for each t."""
-        points = [weighted_mean(self._leaks[:, t], self._log_weights) for t in range(self._horizon)]
-        value, low, high = (np.array([getattr(p, name) for p in points]) for name in ("value", "low", "high"))
-        return Curve(value, low, high, self.n)
+        return Curve(*weighted_means(self._leaks, self._log_weights), self.n)
 
 
 def leaks_of_many(

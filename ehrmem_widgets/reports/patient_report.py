@@ -86,6 +86,7 @@ def _run(notebook: Path, folder: Path, parameters: dict[str, Any]) -> tuple[Any,
             kernel_name="python3",
             progress_bar=False,
             config=_kernel_settings(folder),
+            extra_arguments=["--IPKernelApp.log_level=50"],  # the kernel's own log is not for the terminal
         )
     except papermill.PapermillExecutionError as error:
         if error.ename == InputError.__name__:

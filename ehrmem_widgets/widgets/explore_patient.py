@@ -271,13 +271,13 @@ class _Screen:
         self._shown_patient: int | None = None
         self._map_points: object = None
         exploration, state = view.exploration, view.state
-        full, named = widgets.Layout(width="100%"), {"description_width": "90px"}
+        named = {"description_width": "90px"}
         self.picker = PatientPicker(exploration.dataset, state.patient_id, self._pick)
         self.rung = widgets.Dropdown(
             options=[(title, name) for name, title in RUNGS.items()] + [("Set by hand, below", "")],
-            description="Knows", layout=full, style=named,
+            description="Knows", layout=_full(), style=named,
         )  # fmt: skip
-        self.first = widgets.IntSlider(min=0, max=1, description="First codes", layout=full, style=named)
+        self.first = widgets.IntSlider(min=0, max=1, description="First codes", layout=_full(), style=named)
         self.first_box = widgets.BoundedIntText(
             min=0,
             max=1,
@@ -289,7 +289,7 @@ class _Screen:
         attributes = exploration.attributes
         self.focus = widgets.Dropdown(
             options=[(attributes.attributes[name].title, name) for name in state.attributes], description="In focus",
-            layout=full, style=named,
+            layout=_full(), style=named,
         )  # fmt: skip
         self.horizon = widgets.BoundedIntText(
             min=1, max=512, description="Horizon (codes)", layout=widgets.Layout(width="200px"),
@@ -308,10 +308,10 @@ class _Screen:
             layout=widgets.Layout(width="190px"),
         )  # fmt: skip
         self.error, self.status, self.known, self.verdict, self.bars, self.curve, self.text, self.neighbours = (
-            widgets.HTML(layout=full) for _ in range(8)
+            widgets.HTML(layout=_full()) for _ in range(8)
         )
         self.error.layout.display = "none"
-        self.pinned, self.command = widgets.HTML(layout=full), widgets.HTML(layout=full)
+        self.pinned, self.command = widgets.HTML(layout=_full()), widgets.HTML(layout=_full())
         self.map = EmbeddingMap(height=330)
         self._arrange()
         self._load_patient(state)
@@ -534,6 +534,11 @@ class _Screen:
             log.exception("the map failed")
             self._say(f"The map could not be drawn ({type(error).__name__}). Ranks and distances are not affected.")
             self.exact_map.disabled, self.exact_map.description = False, "Place exactly (UMAP)"
+
+
+def _full() -> widgets.Layout:
+    """A layout of its own for each widget: one that is shared hides all when one is hidden."""
+    return widgets.Layout(width="100%")
 
 
 def dial_rows(record: Record, exploration: Exploration) -> list[dict[str, Any]]:

@@ -19,12 +19,13 @@ class PatientPicker:
         self._dataset, self._on_pick = dataset, on_pick
         self._ids = dataset.patients.index.to_numpy()
         self._lines = describe_patients(dataset)
-        wide = widgets.Layout(width="100%")
         self.search = widgets.Text(
-            description="Find patients", placeholder="pseudonym, attribute, F, 60-69 ...", layout=wide,
+            description="Find patients", placeholder="pseudonym, attribute, F, 60-69 ...", layout=widgets.Layout(width="100%"),
             style={"description_width": "90px"},
         )  # fmt: skip
-        self.list = widgets.Select(description="Patient", rows=7, layout=wide, style={"description_width": "90px"})
+        self.list = widgets.Select(
+            description="Patient", rows=7, layout=widgets.Layout(width="100%"), style={"description_width": "90px"}
+        )
         self.list.add_class("ehrmem-picker")
         self.note = widgets.HTML()
         self.box = widgets.VBox([self.search, self.list, self.note])

@@ -1,0 +1,192 @@
+"""Speed, each figure a ratio of two ways measured in turn in this very run. ``make bench``."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ehrmem_widgets.attacker.facts import facts_of_rung
+from ehrmem_widgets.attacker.prompt import build_prompt
+from ehrmem_widgets.blackbox.folder import FolderModel
+from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.probes.exploration import HALF_WIDTH, Exploration, Question, State, choose_focus
+from ehrmem_widgets.probes.leak import ProductForm, SumForm, slot_ids
+from ehrmem_widgets.samples.folders import GROUND_TRUTH, sample_data, sample_model, sample_reference
+from ehrmem_widgets.statistics.intervals import proportion
+from tests.benchmarks import browser
+from tests.benchmarks.lines import Lines
+
+ROUNDS = 5
+
+
+def main() -> None:
+    """Print the lines; exit non-zero when one is short."""
+    lines = Lines()
+    for prompt, goal in ((32, ">= 3"), (256, ">= 6")):
+        samples_a_second(lines, prompt, goal)
+    dataset = MedsDataset(sample_data())
+    exploration = Exploration(dataset, FolderModel(sample_model()), FolderModel(sample_reference()))
+    settled_answer(lines, exploration)
+    variance_ratio(lines, exploration)
+    import_time(lines)
+    browser.main(lines)
+    lines.finish()
+
+
+def samples_a_second(lines: Lines, length: int, goal: str, samples: int = 100, horizon: int = 100) -> None:
+    """Our stream against HF ``generate``: 100 samples of 100 codes of one prompt, GPT-2 of 6.15 M parameters."""
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=5000, n_positions=512, n_embd=256, n_layer=6, n_head=8, bos_token_id=0, eos_token_id=None
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+        codes = tuple(f"CODE//{i}" for i in range(5000))
+        Vocabulary(codes, start=None, stops=frozenset(), pad=None).save(Path(folder) / "vocabulary.json")
+        model = FolderModel(folder)
+    prompt = [[1 + i % 4000] for i in range(length)]
+
+    def ours() -> None:
+        for _ in model.continue_([prompt], horizon, samples, seed=1):
+            pass
+
+    def theirs() -> None:
+        hf_generate(model, prompt, horizon, samples)
+
+    ratios = in_turn(theirs, ours)
+    lines.add(
+        f"samples_per_second_vs_hf_generate_prompt_{length}", statistics.median(ratios), span(ratios), len(ratios), goal
+    )
+
+
+def settled_answer(lines: Lines, exploration: Exploration, patients: int = 4) -> None:
+    """A dial change until the focus is known to +-0.02 on the audited and the reference model, against HF ``generate`` and
+    counting hits until the Wilson interval is as narrow."""
+    truth = pd.read_parquet(sample_data() / GROUND_TRUTH).set_index("subject_id")
+    names = exploration.attributes.default_names()
+    canaries = truth.index[truth["canary"] & (truth["repetitions"] >= 8)]
+    chosen = [int(p) for p in canaries if set(exploration.held(int(p))) & set(names)][:patients]
+    ratios, first = [], []
+    for patient in chosen:
+        state = state_of(exploration, patient, "lab_values", names)
+        began = time.perf_counter()
+        question = Question(exploration, state)
+        for answer in question.first_answers():
+            if answer is not None:
+                first.append(time.perf_counter() - began)
+        for _ in question.refine():
+            pass
+        ours = time.perf_counter() - began
+        began = time.perf_counter()
+        for model, slots, watch in zip(question.models, question.slots, question.watches, strict=True):
+            count_with_hf(model, slots, watch[:, question.focus_column], question.horizon)
+        ratios.append((time.perf_counter() - began) / ours)
+    lines.add("settled_answer_vs_hf_generate_and_counting", statistics.median(ratios), span(ratios), len(ratios), ">= 20")
+    lines.add("first_interval_ms_without_browser", 1000 * statistics.median(first), span([1000 * t for t in first]), len(first), "<= 150")
+
+
+def count_with_hf(model: Any, slots: Any, codes: np.ndarray, horizon: int, batch: int = 128) -> None:
+    """HF ``generate`` until the share of continuations that hit is known to +-0.02."""
+    prompt = [[slot[0]] for slot in slots]
+    hits = n = 0
+    while n == 0 or proportion(hits, n).half_width > HALF_WIDTH:
+        found = hf_generate(model, prompt, horizon, batch)
+        padded = np.concatenate([codes, np.zeros(model.codes_in_head - len(codes), dtype=bool)])
+        hits += int(padded[found].any(axis=1).sum())
+        n += batch
+
+
+def hf_generate(model: Any, prompt: list[list[int]], horizon: int, samples: int) -> np.ndarray:
+    """(samples, horizon) ids by the library's own loop."""
+    ids = torch.tensor([[slot[0] for slot in prompt]])
+    stops = [int(i) for i in model._stops] or None
+    with torch.inference_mode():
+        out = model._model.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=True, top_k=0, num_return_sequences=samples,
+            max_new_tokens=horizon, eos_token_id=stops, pad_token_id=0, min_new_tokens=None if stops else horizon,
+        )  # fmt: skip
+    return np.asarray(out[:, ids.shape[1] :])
+
+
+def variance_ratio(lines: Lines, exploration: Exploration, samples: int = 256) -> None:
+    """Variance of counting, P (1 - P), over that of the product and of the sum form, over sample patients with P < 0.05."""
+    names = exploration.attributes.default_names()
+    patients = np.random.default_rng(0).choice(exploration.dataset.ids(), 60, replace=False)
+    product_ratios, sum_ratios = [], []
+    for number in patients:
+        patient = int(number)
+        state = state_of(exploration, patient, "lab_values", names)
+        record = exploration.record(patient)
+        model = exploration.model
+        strip = exploration.attributes.strip(names, record)
+        prompt = slot_ids(build_prompt(record, state.facts, model.vocabulary, strip=strip), model.vocabulary)
+        watch = exploration.attributes.watch((state.focus,), record)
+        product = ProductForm(model, prompt, watch[:, 0], state.horizon)
+        total = SumForm(model, prompt, watch, state.horizon)
+        for form in (product, total):
+            for _ in form.add(samples, 1):
+                pass
+        p = product.estimate().value
+        if 0 < p < 0.05 and np.ptp(product._log_weights) == 0:
+            product_ratios.append(p * (1 - p) / max(float(product._leaks[:, -1].var(ddof=1)), 1e-12))
+            sum_ratios.append(p * (1 - p) / max(float(total._values[:, 0].var(ddof=1)), 1e-12))
+    for name, ratios, goal in (("product", product_ratios, ">= 30"), ("sum", sum_ratios, ">= 1")):
+        if ratios:
+            lines.add(f"variance_counting_over_{name}_form_median", statistics.median(ratios), span(ratios), len(ratios), goal)
+            lines.add(f"variance_counting_over_{name}_form_worst", min(ratios), span(ratios), len(ratios), ">= 1")
+
+
+def state_of(exploration: Exploration, patient: int, rung: str, names: tuple[str, ...]) -> State:
+    """The main screen's state for a patient at a rung."""
+    severity = {name: attribute.severity for name, attribute in exploration.attributes.attributes.items()}
+    record = exploration.record(patient)
+    facts = facts_of_rung(rung, record, exploration.model.vocabulary)
+    return State(patient, facts, rung, names, choose_focus(exploration.held(patient), names, severity))
+
+
+def import_time(lines: Lines) -> None:
+    """Seconds that ``import ehrmem_widgets`` takes beyond an empty interpreter."""
+
+    def run(code: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return time.perf_counter() - began
+
+    spent = [run("import ehrmem_widgets") - run("pass") for _ in range(ROUNDS)]
+    lines.add("import_seconds", statistics.median(spent), span(spent), ROUNDS, "<= 1")
+
+
+def in_turn(theirs: Callable[[], None], ours: Callable[[], None]) -> list[float]:
+    """Ratios theirs / ours, measured in turn after a warm-up of each."""
+    ratios = []
+    for round_ in range(ROUNDS + 1):
+        times = []
+        for act in (theirs, ours):
+            began = time.perf_counter()
+            act()
+            times.append(time.perf_counter() - began)
+        if round_:
+            ratios.append(times[0] / times[1])
+    return ratios
+
+
+def span(values: list[float]) -> str:
+    """The lowest and the highest."""
+    return f"{min(values):.3g} to {max(values):.3g}"
+
+
+if __name__ == "__main__":
+    main()
