@@ -55,10 +55,10 @@ KnownFacts = tuple[KnownFact, ...]
 
 RUNGS: Mapping[str, str] = {
     "nothing": "Nothing",
-    "demographics": "Age, sex and other static facts",
-    "one_lab": "+ one lab test with its value",
-    "lab_dates": "+ which labs were drawn that day",
-    "lab_values": "+ the values of those labs",
+    "demographics": "Demographics: age, sex and other static facts",
+    "one_lab": "Demographics + one lab test with its value",
+    "lab_dates": "Demographics + which labs were drawn that day",
+    "lab_values": "Demographics + those labs with their values",
     "first_10": "The first 10 codes",
     "first_20": "The first 20 codes",
     "first_50": "The first 50 codes",

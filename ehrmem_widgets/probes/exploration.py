@@ -65,7 +65,8 @@ class State:
 class Exploration:
     """Holds what answers need: the data set, the audited model, the reference model, controls and neighbours.
 
-    ``reference`` is a model that never saw the patients; without it every verdict is "cannot conclude".
+    ``reference`` is a model that never saw the patients; without it every verdict is "cannot conclude". ``folder`` may hold
+    embeddings and a map of the cohort.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Exploration:
         model: BlackBox,
         reference: BlackBox | None = None,
         *,
-        map_folder: Path | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.dataset, self.model, self.reference = dataset, model, reference
         self.attributes = AttributeCodes(
@@ -84,8 +85,8 @@ class Exploration:
         self.controls = ControlPool(dataset, seen)
         self.record = lru_cache(maxsize=32)(dataset.record)
         self._index = FactIndex(dataset, model.vocabulary)
-        self.store = EmbeddingStore(model, dataset) if Query.EMBEDDINGS in model.answers else None
-        self.map = NeighbourMap(self.store, map_folder) if self.store else None
+        self.store = EmbeddingStore(model, dataset, folder=folder) if Query.EMBEDDINGS in model.answers else None
+        self.map = NeighbourMap(self.store, folder) if self.store else None
 
     def answers(self, state: State) -> Iterator[Answer | None]:
         """Ever better answers to one state; the last is settled. None between them marks a point at which the work can be

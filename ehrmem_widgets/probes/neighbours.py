@@ -20,7 +20,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.probes.findings import Neighbour, NeighbourFinding
 
-MAP_FILE = "neighbour_map.npz"
+NEIGHBOURS_FILE = "neighbours.npz"
 _AT_ONCE = 256
 _MAP_NEIGHBOURS = 15
 _UMAP_SEED = 0
@@ -29,10 +29,13 @@ _UMAP_SEED = 0
 class EmbeddingStore:
     """The full-record embeddings of a cohort, made once a cohort and model and kept in the user's cache folder.
 
-    ``ids``: (n,) patient ids; ``embeddings``: (n, d) of unit length, None until ``build`` is through.
+    ``ids``: (n,) patient ids; ``embeddings``: (n, d) of unit length, None until ``build`` is through. ``folder`` may hold
+    embeddings shipped beside the model.
     """
 
-    def __init__(self, model: BlackBox, dataset: MedsDataset, *, most_patients: int = 20_000) -> None:
+    def __init__(
+        self, model: BlackBox, dataset: MedsDataset, *, folder: Path | None = None, most_patients: int = 20_000
+    ) -> None:
         self._model, self._dataset = model, dataset
         ids = np.array(dataset.ids(), dtype=np.int64)
         if len(ids) > most_patients:
@@ -41,7 +44,10 @@ class EmbeddingStore:
         key = hashlib.sha256(f"{model.fingerprint} {dataset.fingerprint} {len(ids)}".encode()).hexdigest()[:24]
         self.key = key
         self._path = platformdirs.user_cache_path("ehrmem") / f"embeddings-{key}.npz"
+        self._parts: list[np.ndarray] = []
         self.embeddings: np.ndarray | None = _read(self._path, "embeddings", len(ids))
+        if self.embeddings is None and folder is not None:
+            self.embeddings = _read(folder / NEIGHBOURS_FILE, "embeddings", len(ids), key=key)
 
     @property
     def key_array(self) -> np.ndarray:
@@ -49,16 +55,16 @@ class EmbeddingStore:
         return np.array(self.key)
 
     def build(self) -> Iterator[float]:
-        """Embed every record; yields the share done. Does nothing when the store is there already."""
+        """Embed every record; yields the share done. Does nothing when the store is there already, and goes on where an
+        earlier call was broken off."""
         if self.embeddings is not None:
             return
-        parts = []
-        for start in range(0, len(self.ids), _AT_ONCE):
+        for start in range(len(self._parts) * _AT_ONCE, len(self.ids), _AT_ONCE):
             records = self._dataset.records(self.ids[start : start + _AT_ONCE].tolist())
             vocabulary = self._model.vocabulary
-            parts.append(self._model.embed([vocabulary.ids(encode(r, vocabulary).codes) for r in records]))
+            self._parts.append(self._model.embed([vocabulary.ids(encode(r, vocabulary).codes) for r in records]))
             yield min(1.0, (start + _AT_ONCE) / len(self.ids))
-        self.embeddings = np.concatenate(parts).astype(np.float32)
+        self.embeddings = np.concatenate(self._parts).astype(np.float32)
         save_arrays(self._path, embeddings=self.embeddings)
 
     def find(self, query: np.ndarray, patient_id: int, *, shown: int = 10) -> tuple[NeighbourFinding, np.ndarray]:
@@ -92,7 +98,7 @@ class NeighbourMap:
         self._reducer: Any = None
         self.coordinates = _read(self._path, "coordinates", len(store.ids))
         if self.coordinates is None and folder is not None:
-            self.coordinates = _read(folder / MAP_FILE, "coordinates", len(store.ids), key=store.key)
+            self.coordinates = _read(folder / NEIGHBOURS_FILE, "coordinates", len(store.ids), key=store.key)
 
     def fit(self) -> None:
         """Fit UMAP (ten seconds to a minute: it imports and compiles). Afterwards positions are UMAP's own."""
@@ -146,7 +152,7 @@ def _read(path: Path, name: str, n: int, key: str | None = None) -> np.ndarray |
                 return None
     except (ValueError, KeyError, OSError):
         return None
-    return found if len(found) == n else None
+    return found.astype(np.float32) if len(found) == n else None
 
 
 def known_codes(slots: Sequence[Sequence[int]]) -> list[int]:

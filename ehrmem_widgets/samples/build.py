@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from ehrmem_widgets.cohort.dataset import MedsDataset
@@ -14,7 +15,7 @@ from ehrmem_widgets.samples.synthetic_cohort import generate_cohort
 
 COHORT_SEED = 2025
 MEMORIZING_EPOCHS = 40
-REFERENCE_EPOCHS = 14
+REFERENCE_EPOCHS = 16
 
 
 def build_samples(out: Path = SAMPLES, *, report: Callable[[str], None] = print) -> None:
@@ -25,7 +26,7 @@ def build_samples(out: Path = SAMPLES, *, report: Callable[[str], None] = print)
     """
     from ehrmem_widgets.blackbox.folder import FolderModel
     from ehrmem_widgets.blackbox.training import train_model
-    from ehrmem_widgets.probes.neighbours import MAP_FILE, EmbeddingStore, NeighbourMap, save_arrays
+    from ehrmem_widgets.probes.neighbours import NEIGHBOURS_FILE, EmbeddingStore, NeighbourMap, save_arrays
 
     cohort = out / "cohort"
     report("Making the synthetic cohort ...")
@@ -49,8 +50,13 @@ def build_samples(out: Path = SAMPLES, *, report: Callable[[str], None] = print)
         pass
     chart = NeighbourMap(store)
     chart.fit()
-    assert chart.coordinates is not None
-    save_arrays(memorizing / MAP_FILE, coordinates=chart.coordinates, key=store.key_array)
+    assert store.embeddings is not None and chart.coordinates is not None
+    save_arrays(
+        memorizing / NEIGHBOURS_FILE,
+        embeddings=store.embeddings.astype(np.float16),
+        coordinates=chart.coordinates,
+        key=store.key_array,
+    )
     report(f"Done: {out}")
 
 

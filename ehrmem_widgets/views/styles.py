@@ -35,7 +35,8 @@ STYLE = f"""
 .ehrmem-verdict dl {{ display: grid; grid-template-columns: max-content 1fr; gap: 1px 14px; margin: 6px 0 4px;
   font-size: 12px;
   font-variant-numeric: tabular-nums; }}
-.ehrmem-verdict dt {{ font-weight: 400; opacity: .82; }} .ehrmem-verdict dd {{ margin: 0; }}
+.ehrmem-verdict dl > dt {{ font-weight: 400; opacity: .82; float: none; width: auto; }}
+.ehrmem-verdict dl > dd {{ margin: 0; padding: 0; width: auto; }}
 .ehrmem-continuations {{ height: 290px; overflow: auto; display: grid; grid-auto-flow: column;
   grid-auto-columns: minmax(150px, 1fr);
   gap: 0 12px; border: 1px solid {RULE}; border-radius: 3px; padding: 0 10px 8px; font-size: 12px; line-height: 1.4; }}

@@ -710,7 +710,7 @@ def _open(folders: dict[str, Path | None]) -> Exploration:
         if one is not None:
             check_vocabulary_fits(one.vocabulary, dataset)
             check_has_learned(one, [one.vocabulary.ids(encode(r, one.vocabulary).codes) for r in records])
-    return Exploration(dataset, model, reference, map_folder=folders["model"])
+    return Exploration(dataset, model, reference, folder=folders["model"])
 
 
 _SCREEN_STYLE = """<style>

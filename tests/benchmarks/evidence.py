@@ -1,6 +1,6 @@
 """Statistical evidence on the sample cohort: coverage of the intervals, power on planted canaries, false alarms.
 
-``make evidence``. Every patient's verdict comes from the same question that the main screen puts, with at most 128 samples
+``make evidence``. Every patient's verdict comes from the same question that the main screen puts, with 64 samples
 for the attribute in focus; controls are asked once a rung instead of once a patient (their answers do not depend on who
 else is asked).
 """
@@ -21,9 +21,11 @@ from ehrmem_widgets.statistics.intervals import proportion
 from ehrmem_widgets.statistics.verdicts import Verdict
 from tests.benchmarks.lines import Lines
 
-RUNGS = ("demographics", "one_lab", "lab_values")
+FEW_FACTS = "one_lab"  # age, sex, race, that there was a visit, one lab value: five facts
+RUNGS = (FEW_FACTS, "demographics", "lab_values")  # demographics alone often fit several people: no goal for power there
+REPETITIONS = (16, 8, 4, 2, 1)
 NON_MEMBERS = 200
-SAMPLES = 128
+SAMPLES = 64
 CHAIN = np.array([[0.90, 0.08, 0.02], [0.30, 0.65, 0.05], [0, 0, 1]])
 
 
@@ -79,10 +81,10 @@ def verdicts_of_rung(lines: Lines, exploration: Exploration, truth: pd.DataFrame
     def asked_about(patients: pd.Index) -> list[int]:
         return [int(p) for p in patients if set(exploration.held(int(p))) & set(asked)]
 
-    for repetitions in (16, 8, 4, 2, 1):
+    for repetitions in REPETITIONS if rung == FEW_FACTS else (16,):
         canaries = asked_about(truth.index[truth["canary"] & (truth["repetitions"] == repetitions)])
         found = proportion(sum(map(memorized, canaries)), len(canaries))
-        goal = ">= 0.9" if repetitions == 16 else ">= 0"
+        goal = ">= 0.9" if repetitions == 16 and rung != "demographics" else ">= 0"
         name = f"memorized_canaries_x{repetitions}_{rung}"
         lines.add(name, found.value, f"{found.low:.3f} to {found.high:.3f}", found.n, goal)
     strangers = asked_about(truth.index[truth["split"] == "held_out"])
