@@ -113,7 +113,7 @@ def _age_slot(record: Record, fact: KnownFact, vocabulary: Vocabulary) -> Slot:
     if age is None or fact.value is ValuePrecision.UNKNOWN:
         return ()
     ages = [age] if fact.value is ValuePrecision.EXACT else range(age // 10 * 10, age // 10 * 10 + 10)
-    return tuple(code for a in ages if (code := age_code(a)) in vocabulary)
+    return tuple(code for code in dict.fromkeys(map(age_code, ages)) if code in vocabulary)
 
 
 def _gap_slot(before: tuple[Event, KnownFact], now: tuple[Event, KnownFact], vocabulary: Vocabulary) -> Slot:

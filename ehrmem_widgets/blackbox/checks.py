@@ -39,7 +39,9 @@ def check_has_learned(model: BlackBox, sequences: Sequence[Sequence[int]], *, se
     shuffled = [[s[0], *rng.permutation(s[1:]).tolist()] for s in real]
     scores = model.score(real + shuffled)
     gain = np.array([a.mean() - b.mean() for a, b in zip(scores[: len(real)], scores[len(real) :], strict=True)])
-    if not np.isfinite(gain).all() or len(gain) == 0 or gain.mean() - 3 * gain.std() / np.sqrt(len(gain)) <= 0:
+    if len(gain) == 0:
+        raise InputError(f"No record is long enough to see whether the model {model.name!r} has learned anything.")
+    if not np.isfinite(gain).all() or gain.mean() - 3 * gain.std() / np.sqrt(len(gain)) <= 0:
         raise InputError(
             f"The model {model.name!r} finds real records no likelier than shuffled ones ({gain.mean():+.3f} nats a code, "
             f"n = {len(gain)}). Its weights or its vocabulary are wrong, and an audit of it would mean nothing."

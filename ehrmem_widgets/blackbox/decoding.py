@@ -55,7 +55,9 @@ class _Linear:
 @dataclass(frozen=True)
 class _Block:
     norm_attention: _Norm
-    query_key_value: _Linear  # out: queries, keys, values; with rotary positions also queries and keys turned by 90 degrees
+    query_key_value: (
+        _Linear  # out: queries, keys, values; with rotary positions also queries and keys turned by 90 degrees
+    )
     attention_out: _Linear
     norm_mlp: _Norm
     up: _Linear  # out: up, or gate and up
@@ -161,7 +163,9 @@ class SharedPromptDecoder:
             found = block.query_key_value(block.norm_attention(x))
             qk, v = found[:, :turned].unflatten(1, (-1, parts.width)), found[:, turned : turned + key_width]
             if turn is not None:
-                qk = torch.addcmul(qk * turn[0], found[:, turned + key_width :].unflatten(1, (-1, parts.width)), turn[1])
+                qk = torch.addcmul(
+                    qk * turn[0], found[:, turned + key_width :].unflatten(1, (-1, parts.width)), turn[1]
+                )
             mixed = block.attention_out(attend(layer, qk[:, : parts.heads], qk[:, parts.heads :], v))
             inner = block.up(block.norm_mlp(x if parts.parallel else x + mixed))
             if block.gated:
@@ -366,7 +370,10 @@ def _rotary(body: Any, config: Any, width: int) -> tuple[tuple[Tensor, Tensor], 
     with torch.inference_mode():
         cos, sin = body.rotary_emb(torch.zeros(1, device=places.device), places)
     rotated = cos.shape[-1]
-    return (F.pad(cos[0].float(), (0, width - rotated), value=1.0), F.pad(sin[0].float(), (0, width - rotated))), rotated
+    return (
+        F.pad(cos[0].float(), (0, width - rotated), value=1.0),
+        F.pad(sin[0].float(), (0, width - rotated)),
+    ), rotated
 
 
 def _turning(linear: _Linear, heads: int, width: int, rotated: int) -> _Linear:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ehrmem_widgets.blackbox.decoding import Decoder, best_decoder
-from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step, split_prompts
+from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step, slot_uniforms, split_prompts
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import InputError
 
@@ -84,7 +84,7 @@ class FolderModel:
             raise InputError(
                 f"The prompt fills the model's context of {self.context_length:,} codes. Give the attacker fewer facts."
             )
-        rng = np.random.default_rng(seed)
+        rng, to_fill = np.random.default_rng(seed), slot_uniforms(len(slots[0]), samples, seed)
         shape = (len(prompts), samples)
         decoder = self._new_decoder()
         logits = decoder.begin(shared, samples, len(slots[0]) + horizon)
@@ -93,7 +93,7 @@ class FolderModel:
             allowed = torch.zeros(shape[0], 1, self.codes_in_head, dtype=torch.bool)
             for row, filled in enumerate(slots):
                 allowed[row, 0, filled[place]] = True
-            codes, kept = _draw(torch.softmax(logits, dim=-1) * allowed, rng.random(samples, dtype=np.float32))
+            codes, kept = _draw(torch.softmax(logits, dim=-1) * allowed, to_fill[place])
             log_weight = log_weight + kept.log()
             logits = decoder.step(codes)
         weight = log_weight.numpy()
@@ -202,6 +202,8 @@ def _check_folder(folder: Path) -> None:
         config = json.loads((folder / "config.json").read_text())
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise InputError(f"config.json of {str(folder)!r} is no JSON.") from None
+    if not isinstance(config, dict):
+        raise InputError(f"config.json of {str(folder)!r} is no JSON object.")
     if "auto_map" in config:
         raise InputError(
             f"The model in {str(folder)!r} wants to run code of its own ('auto_map' in config.json), which this kit never "
@@ -220,6 +222,7 @@ def _check_folder(folder: Path) -> None:
 def _load(folder: Path) -> Any:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import transformers
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     transformers.logging.set_verbosity_error()
@@ -236,8 +239,12 @@ def _load(folder: Path) -> Any:
         model, report = loaded
     except SafetensorError as error:
         raise InputError(f"The weights in {str(folder)!r} are broken: {error}. Copy the file again.") from None
-    except (ValueError, KeyError, OSError, RuntimeError) as error:
-        raise InputError(f"The model in {str(folder)!r} cannot be opened: {str(error).splitlines()[0]}") from None
+    except (
+        *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, ImportError, OSError, RuntimeError),
+        StrictDataclassError,
+    ) as error:
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        raise InputError(f"The model in {str(folder)!r} cannot be opened: {said}") from None
     faults = [
         f"{len(report[kind])} {kind.split('_')[0]} (such as {_name(sorted(map(str, report[kind]))[0])})"
         for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step, split_prompts
+from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step, slot_uniforms, split_prompts
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 
 
@@ -41,7 +41,7 @@ class MarkovChain:
     ) -> Iterator[Step]:
         """As ``BlackBox.continue_``."""
         shared, slots = split_prompts(prompts)
-        rng = np.random.default_rng(seed)
+        rng, to_fill = np.random.default_rng(seed), slot_uniforms(len(slots[0]), samples, seed)
         shape = (len(prompts), samples)
         now = np.repeat([[ids[-1]] for ids in shared], samples, axis=1)
         log_weight = np.zeros(shape)
@@ -49,7 +49,7 @@ class MarkovChain:
             allowed = np.zeros((shape[0], 1, len(self.transitions)), dtype=bool)
             for row, filled in enumerate(slots):
                 allowed[row, 0, filled[place]] = True
-            now, kept = _draw(self.transitions[now] * allowed, rng.random(samples, dtype=np.float32))
+            now, kept = _draw(self.transitions[now] * allowed, to_fill[place])
             with np.errstate(divide="ignore"):
                 log_weight = log_weight + np.log(kept)
         watch = np.zeros((len(self.transitions), 0)) if watch is None else watch

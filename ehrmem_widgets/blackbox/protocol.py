@@ -94,3 +94,9 @@ def split_prompts(prompts: Sequence[SlotIds]) -> tuple[list[list[int]], list[lis
     cut = [len(p) - longest for p in prompts]
     shared = [[int(slot[0]) for slot in p[:c]] for p, c in zip(prompts, cut, strict=True)]
     return shared, [[list(slot) for slot in p[c:]] for p, c in zip(prompts, cut, strict=True)]
+
+
+def slot_uniforms(slots: int, samples: int, seed: int) -> np.ndarray:
+    """(slots, samples) uniform numbers for filling slots, counted from the prompt's end: a slot's numbers do not depend on
+    how many slots stand before it."""
+    return np.random.default_rng([seed, 1]).random((slots, samples), dtype=np.float32)[::-1]

@@ -37,7 +37,8 @@ def proportion(hits: int, n: int) -> Estimate:
     Estimate(value=0.0, low=0.0, high=0.0369..., n=100)
     """
     low, high = proportion_confint(hits, n, alpha=1 - CONFIDENCE, method="wilson")
-    return Estimate(hits / n, max(0.0, float(low)), min(1.0, float(high)), n)
+    low, high = (0.0 if hits == 0 else float(low)), (1.0 if hits == n else float(high))  # free of rounding
+    return Estimate(hits / n, max(0.0, low), min(1.0, high), n)
 
 
 def weighted_mean(values: np.ndarray, log_weights: np.ndarray | None = None) -> Estimate:

@@ -17,10 +17,10 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+CODES = ("GENDER//F", "RACE//UNKNOWN", VISIT, FLU, DRUG, IRON, *(f"{SODIUM}//{b}" for b in range(10)))
+
 VOCABULARY = Vocabulary(
-    ("[PAD]", "[BOS]", "[EOS]", *AGE_CODES, *TIME_CODES)
-    + ("GENDER//F", "RACE//UNKNOWN", VISIT, FLU, DRUG, IRON)
-    + tuple(f"{SODIUM}//{b}" for b in range(10)),
+    ("[PAD]", "[BOS]", "[EOS]", *AGE_CODES, *TIME_CODES, *CODES),
     bins={SODIUM: EDGES},
 )
 

@@ -69,9 +69,7 @@ def test_the_age_is_known_to_the_year_the_decade_or_not_at_all() -> None:
     decade = tuple(f"AGE//{age}" for age in range(30, 40))
     assert prompt_of(KnownFact(AGE, COARSE), record=young).slots == (("[BOS]",), decade)
     old = replace(RECORD, birth=at("1901-05-05"))
-    assert prompt_of(KnownFact(AGE, COARSE), record=old).slots[1] == AGE_CODES[110:] or (
-        prompt_of(KnownFact(AGE, COARSE), record=old).slots[1] == AGE_CODES[110:111]
-    )
+    assert prompt_of(KnownFact(AGE, COARSE), record=old).slots[1] == ("AGE//110",)
     unknown = prompt_of(KnownFact(AGE, UNKNOWN))
     assert (unknown.slots, unknown.facts, unknown.left_out) == ((("[BOS]",),), (), 0)
 
@@ -115,8 +113,9 @@ def test_stripping_takes_precedence_over_leaving_out() -> None:
 
 
 def test_the_days_that_a_date_may_be() -> None:
+    draw = random.Random(3)
     for _ in range(500):
-        day = date(2019, 1, 1) + timedelta(days=random.Random(_).randrange(2000))
+        day = date(2019, 1, 1) + timedelta(days=draw.randrange(2000))
         for precision in (DatePrecision.EXACT, DatePrecision.DAY):
             assert days_allowed(day, precision) == (day, day)
         monday, sunday = days_allowed(day, DatePrecision.WEEK) or (day, day)

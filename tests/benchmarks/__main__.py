@@ -94,8 +94,16 @@ def settled_answer(lines: Lines, exploration: Exploration, patients: int = 4) ->
         for model, slots, watch in zip(question.models, question.slots, question.watches, strict=True):
             count_with_hf(model, slots, watch[:, question.focus_column], question.horizon)
         ratios.append((time.perf_counter() - began) / ours)
-    lines.add("settled_answer_vs_hf_generate_and_counting", statistics.median(ratios), span(ratios), len(ratios), ">= 20")
-    lines.add("first_interval_ms_without_browser", 1000 * statistics.median(first), span([1000 * t for t in first]), len(first), "<= 150")
+    lines.add(
+        "settled_answer_vs_hf_generate_and_counting", statistics.median(ratios), span(ratios), len(ratios), ">= 20"
+    )
+    lines.add(
+        "first_interval_ms_without_browser",
+        1000 * statistics.median(first),
+        span([1000 * t for t in first]),
+        len(first),
+        "<= 150",
+    )
 
 
 def count_with_hf(model: Any, slots: Any, codes: np.ndarray, horizon: int, batch: int = 128) -> None:
@@ -145,7 +153,9 @@ def variance_ratio(lines: Lines, exploration: Exploration, samples: int = 256) -
             sum_ratios.append(p * (1 - p) / max(float(total._values[:, 0].var(ddof=1)), 1e-12))
     for name, ratios, goal in (("product", product_ratios, ">= 30"), ("sum", sum_ratios, ">= 1")):
         if ratios:
-            lines.add(f"variance_counting_over_{name}_form_median", statistics.median(ratios), span(ratios), len(ratios), goal)
+            lines.add(
+                f"variance_counting_over_{name}_form_median", statistics.median(ratios), span(ratios), len(ratios), goal
+            )
             lines.add(f"variance_counting_over_{name}_form_worst", min(ratios), span(ratios), len(ratios), ">= 1")
 
 

@@ -22,7 +22,11 @@ from ehrmem_widgets.statistics.verdicts import Verdict
 from tests.benchmarks.lines import Lines
 
 FEW_FACTS = "one_lab"  # age, sex, race, that there was a visit, one lab value: five facts
-RUNGS = (FEW_FACTS, "demographics", "lab_values")  # demographics alone often fit several people: no goal for power there
+RUNGS = (
+    FEW_FACTS,
+    "demographics",
+    "lab_values",
+)  # demographics alone often fit several people: no goal for power there
 REPETITIONS = (16, 8, 4, 2, 1)
 NON_MEMBERS = 200
 SAMPLES = 64

@@ -84,7 +84,9 @@ def test_a_record_without_birth_has_no_age_and_an_empty_one_only_start_and_end()
     assert encode(Record(1, "P", (), at("1990-01-01")), small_vocabulary()).codes == ("[BOS]", "[EOS]")
 
 
-@pytest.mark.parametrize(("first", "age"), [("2019-06-29", 52), ("2019-06-30", 53), ("1960-01-01", 0), ("2100-01-01", 110)])
+@pytest.mark.parametrize(
+    ("first", "age"), [("2019-06-29", 52), ("2019-06-30", 53), ("1960-01-01", 0), ("2100-01-01", 110)]
+)
 def test_the_age_is_in_whole_years_and_within_the_models_range(first: str, age: int) -> None:
     record = Record(1, "P", (Event(at(first), FLU),), at("1966-06-30"))
     assert encode(record, small_vocabulary()).codes[1] == f"AGE//{age}"
@@ -198,7 +200,7 @@ def test_of_too_many_codes_the_least_held_are_left_out(tmp_path: Path) -> None:
 
 
 def test_a_split_of_nobody_teaches_nothing(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="The split 'tuning' of .* holds no events to learn a vocabulary from"):
+    with pytest.raises(InputError, match=r"The split 'tuning' of .* holds no events to learn a vocabulary from"):
         learn_vocabulary(cohort(tmp_path), split="tuning")
 
 
@@ -223,7 +225,7 @@ def test_a_code_that_the_model_does_not_know_is_refused_by_name() -> None:
 
 
 def test_a_vocabulary_survives_saving(tmp_path: Path) -> None:
-    odd = ("CODE//with \"quotes\", spaces | and [brackets)", "é//ø", "")
+    odd = ('CODE//with "quotes", spaces | and [brackets)', "é//ø", "")
     for number, vocabulary in enumerate(
         [
             small_vocabulary(),
@@ -238,7 +240,7 @@ def test_a_vocabulary_survives_saving(tmp_path: Path) -> None:
 
 def test_a_vocabulary_that_is_missing_or_of_another_form_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "vocabulary.json"
-    with pytest.raises(InputError, match="The model folder has no vocabulary.json"):
+    with pytest.raises(InputError, match=r"The model folder has no vocabulary.json"):
         Vocabulary.load(path)
     small_vocabulary().save(path)
     good = json.loads(path.read_text())

@@ -1,0 +1,145 @@
+"""The worked numbers of the methods page, and intervals that hold what they promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ehrmem_widgets.statistics.intervals import (
+    Estimate,
+    difference,
+    effective_sample_size,
+    proportion,
+    queries_needed,
+    weighted_mean,
+    weighted_means,
+)
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "middle", "reach", "tolerance"),
+    [(850, 1000, 0.849, 0.022, 5e-4), (0, 1000, 0.002, 0.002, 5e-4), (23, 100, 0.23999, 0.08156, 5e-6)],
+)
+def test_wilson(hits: int, n: int, middle: float, reach: float, tolerance: float) -> None:
+    found = proportion(hits, n)
+    assert found.value == hits / n and found.n == n
+    assert (found.low + found.high) / 2 == pytest.approx(middle, abs=tolerance)
+    assert found.half_width == pytest.approx(reach, abs=tolerance)
+
+
+def test_wilson_of_the_papers_eight_of_nine_and_of_no_hit_in_a_hundred() -> None:
+    eight = proportion(8, 9)
+    assert (eight.low, eight.high) == (pytest.approx(0.565, abs=5e-4), pytest.approx(0.980, abs=5e-4))
+    none = proportion(0, 100)
+    assert none.low == 0 and none.high == pytest.approx(0.037, abs=5e-4)
+    every = proportion(100, 100)
+    assert every.high == 1 and every.low == pytest.approx(1 - none.high)
+
+
+@pytest.mark.parametrize(
+    ("leak", "probability", "queries"),
+    [
+        (0.01, 0.5, 69),
+        (0.001, 0.5, 693),
+        (0.01, 0.99, 459),
+        (0.0001, 0.9, 23_025),
+        (0.5, 0.5, 1),
+        (0.5, 0.75, 2),
+        (0.1, 0.271, 3),  # 1 - .9^3, and no query more
+        (0.1, 0.2711, 4),
+        (1.0, 0.99, 1),
+        (0.0, 0.5, None),
+        (0.9, 0.1, 1),
+    ],
+)
+def test_queries_needed(leak: float, probability: float, queries: int | None) -> None:
+    assert queries_needed(leak, probability) == queries
+
+
+def test_queries_needed_is_the_least_number_that_suffices() -> None:
+    rng = np.random.default_rng(0)
+    for leak, probability in rng.uniform(0.001, 0.999, (300, 2)):
+        n = queries_needed(leak, probability)
+        assert n is not None
+        assert 1 - (1 - leak) ** n >= probability - 1e-12
+        assert n == 1 or 1 - (1 - leak) ** (n - 1) < probability
+
+
+# Differences ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_difference_of_proportions_is_newcombes() -> None:
+    """Newcombe (1998), table II: 56/70 - 48/80 = .20, method 10 gives .0524 to .3339; 9/10 - 3/10: .1705 to .8090."""
+    for a, b, low, high in (((56, 70), (48, 80), 0.0524, 0.3339), ((9, 10), (3, 10), 0.1705, 0.8090)):
+        found = difference(proportion(*a), proportion(*b))
+        assert found.value == pytest.approx(a[0] / a[1] - b[0] / b[1])
+        assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+        assert found.n == min(a[1], b[1])
+
+
+def test_a_difference_is_turned_round_with_its_sides_and_stays_within_bounds() -> None:
+    a, b = Estimate(0.7, 0.6, 0.9, 50), Estimate(0.1, 0.05, 0.3, 20)
+    one, other = difference(a, b), difference(b, a)
+    assert (one.value, one.low, one.high) == pytest.approx((-other.value, -other.high, -other.low))
+    assert one.low < one.value < one.high
+    certain = difference(Estimate(1, 1, 1, 5), Estimate(0, 0, 0, 5))
+    assert (certain.value, certain.low, certain.high) == (1, 1, 1)
+    widest = difference(Estimate(1, 0, 1, 5), Estimate(0, 0, 1, 5))
+    assert -1 <= widest.low <= widest.high == 1
+
+
+# Means over trajectories ----------------------------------------------------------------------------------------------
+
+
+def test_an_unweighted_mean_has_the_t_interval_of_the_textbook() -> None:
+    values = np.random.default_rng(1).uniform(0.2, 0.6, 30)
+    found = weighted_mean(values)
+    low, high = stats.t.interval(0.95, 29, values.mean(), stats.sem(values))
+    assert (found.value, found.low, found.high, found.n) == pytest.approx((values.mean(), low, high, 30))
+    assert weighted_mean(values, np.full(30, -700.0)) == found  # equal weights, however small
+
+
+def test_weights_count_as_repetitions_do() -> None:
+    values, log_weights = np.array([0.1, 0.5, 0.9]), np.log([2.0, 1.0, 1.0])
+    assert weighted_mean(values, log_weights).value == pytest.approx((0.1 * 2 + 0.5 + 0.9) / 4)
+    assert effective_sample_size(log_weights) == pytest.approx(16 / 6)
+    assert effective_sample_size(np.full(40, -1e4)) == pytest.approx(40)
+    assert effective_sample_size(np.array([0.0, -1e4, -1e4])) == pytest.approx(1)
+
+
+def test_columns_are_estimated_each_on_its_own() -> None:
+    rng = np.random.default_rng(2)
+    values, log_weights = rng.uniform(size=(40, 5)), rng.normal(size=40)
+    columns = np.stack(weighted_means(values, log_weights))
+    for column in range(5):
+        one = weighted_mean(values[:, column], log_weights)
+        assert tuple(columns[:, column]) == pytest.approx((one.value, one.low, one.high))
+
+
+def test_one_sample_says_nothing() -> None:
+    assert weighted_mean(np.array([0.3])) == Estimate(0.3, 0.0, 1.0, 1)
+    rules = weighted_mean(np.array([0.3, 0.8, 0.9]), np.array([0.0, -50.0, -50.0]))
+    assert (rules.value, rules.low, rules.high) == (pytest.approx(0.3), 0.0, 1.0)
+
+
+def test_an_interval_never_leaves_what_a_probability_can_be() -> None:
+    found = weighted_mean(np.array([0.0, 0.0, 0.9, 1.4]))
+    assert found.low == 0.0 and found.high == 1.0 and 0 <= found.value <= 1
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_intervals_cover_the_mean_as_often_as_they_say(weighted: bool) -> None:
+    """2,000 runs of 60 values; importance weights correct values that were drawn from the wrong distribution."""
+    rng = np.random.default_rng(3)
+    covered = 0
+    for _ in range(2000):
+        values = rng.beta(2, 4, 60) if not weighted else rng.uniform(size=60)
+        log_weights = np.log(values) + 3 * np.log1p(-values) if weighted else None  # uniform to Beta(2, 4)
+        found = weighted_mean(values, log_weights)
+        covered += found.low <= 1 / 3 <= found.high
+    assert 0.93 <= covered / 2000 <= 0.97
+
+
+def test_an_estimate_in_words_has_its_interval_and_its_n() -> None:
+    assert str(Estimate(0.123, 0.05, 0.2, 1200)) == "0.12 (0.05 to 0.20, n = 1,200)"
