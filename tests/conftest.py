@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")  # before anything imports numpy or torch: small machines stay usable
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before anything imports torch: a thread that waits for a core costs most
 
 from collections import Counter
 from pathlib import Path

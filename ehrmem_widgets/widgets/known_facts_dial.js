@@ -79,7 +79,24 @@ function showGroup(group) {
   setIfOther(group.count, "textContent", `${known} of ${group.entries.length} known`);
 }
 
+// JupyterLab takes keys for itself (arrows move between cells, "d" twice deletes the cell) wherever no text is typed: in a
+// list, a box, a slider, a button. This tells it that the keys pressed on the screen of the dial belong to the screen.
+function keepKeys(el) {
+  const keep = (event) => {
+    const screen = el.closest(".ehrmem-screen") || el;
+    if (screen.contains(event.target)) event.target.setAttribute("data-lm-suppress-shortcuts", "true");
+  };
+  document.addEventListener("focusin", keep);
+  return () => document.removeEventListener("focusin", keep);
+}
+
+// JupyterLab takes the arrow keys from every focused list for itself; those of this screen keep theirs.
+function keepArrowKeys(event) {
+  if (event.target.tagName === "SELECT" && event.target.closest(".ehrmem-screen")) event.stopPropagation();
+}
+
 function render({ model, el }) {
+  const giveKeysBack = keepKeys(el);
   const note = make("p", { className: "ehrmem-dial-note", role: "status" });
   const scroll = make("div", { className: "ehrmem-dial-scroll" });
   el.classList.add("ehrmem-dial");
@@ -141,12 +158,14 @@ function render({ model, el }) {
   }
 
   scroll.addEventListener("change", changed);
+  window.addEventListener("keydown", keepArrowKeys, true);
   model.on("change:rows", rebuild);
   model.on("change:facts", follow);
   model.on("change:focus_note", showNote);
   rebuild();
   showNote();
   return () => {
+    giveKeysBack();
     model.off("change:rows", rebuild);
     model.off("change:facts", follow);
     model.off("change:focus_note", showNote);

@@ -10,13 +10,14 @@ import pandas as pd
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
 
 _SHOWN = 200
+_NOBODY = ""  # chosen when the picked patient is not among those found
 
 
 class PatientPicker:
     """``box`` is the widget; ``on_pick`` is called with the id of a newly picked patient."""
 
     def __init__(self, dataset: MedsDataset, patient_id: int, on_pick: Callable[[int], None]) -> None:
-        self._dataset, self._on_pick = dataset, on_pick
+        self._dataset, self._on_pick, self._chosen = dataset, on_pick, patient_id
         self._ids = dataset.patients.index.to_numpy()
         self._lines = describe_patients(dataset)
         self.search = widgets.Text(
@@ -29,22 +30,25 @@ class PatientPicker:
         self.list.add_class("ehrmem-picker")
         self.note = widgets.HTML()
         self.box = widgets.VBox([self.search, self.list, self.note])
-        self._fill(patient_id)
-        self.search.observe(lambda change: self._fill(self.list.value), "value")
+        self._fill()
+        self.search.observe(lambda change: self._fill(), "value")
         self.list.observe(self._picked, "value")
 
-    def _fill(self, keep: int | None) -> None:
+    def _fill(self) -> None:
+        keep = self._chosen
         words = self.search.value.lower().split()
         found = [place for place, line in enumerate(self._lines) if all(word in line.lower() for word in words)]
         shown = found[:_SHOWN]
-        if not words and keep is not None:  # the picked patient stays in sight
+        if not words:  # the picked patient stays in sight
             place = int((self._ids == keep).argmax())
             shown = [place, *[p for p in shown if p != place]]
-        options = [(self._lines[place], int(self._ids[place])) for place in shown]
+        options: list[tuple[str, int | str]] = [(self._lines[place], int(self._ids[place])) for place in shown]
+        if not any(value == keep for _, value in options):  # a list with nothing chosen does not answer the keyboard
+            options.insert(0, (f"{len(found):,} found: choose one", _NOBODY))
         self._filling = True
         try:
             self.list.options = options
-            self.list.value = keep if any(value == keep for _, value in options) else None
+            self.list.value = keep if options[0][1] != _NOBODY else _NOBODY
         finally:
             self._filling = False
         more = f"; the first {_SHOWN} are listed, search to narrow them" if len(found) > _SHOWN else ""
@@ -54,8 +58,9 @@ class PatientPicker:
         )
 
     def _picked(self, change: dict[str, object]) -> None:
-        if not self._filling and change["new"] is not None:
-            self._on_pick(int(change["new"]))  # type: ignore[call-overload]
+        if not self._filling and change["new"] not in (None, _NOBODY):
+            self._chosen = int(change["new"])  # type: ignore[call-overload]
+            self._on_pick(self._chosen)
 
 
 def describe_patients(dataset: MedsDataset) -> list[str]:

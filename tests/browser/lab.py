@@ -1,0 +1,122 @@
+"""A real JupyterLab on the main screen, started as a user starts it, and a headless Chromium that reaches nothing else."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
+CHROMIUM = shutil.which("chromium")
+HERE = re.compile(r"(https?|wss?)://127\.0\.0\.1[:/]|data:|blob:|about:")
+
+
+@contextmanager
+def explore(home: Path, *, overrides: str | None = None) -> Iterator[str]:
+    """``ehrmem explore`` in a home of its own; yields the address that it prints. ``overrides``: JupyterLab settings, as
+    JSON by schema."""
+    environment = {
+        **os.environ,
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_RUNTIME_DIR": str(home / "run"),
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "IPYTHONDIR": str(home / "ipython"),
+    }
+    if overrides is not None:
+        for schema, settings in _settings(overrides):
+            path = home / "settings" / schema
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(settings)
+    command = [sys.executable, "-m", "ehrmem_widgets.cli", "explore", "--no-browser"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert server.stdout is not None
+    try:
+        yield next(found[0] for line in server.stdout if (found := re.search(r"http://\S+", line)))
+    finally:
+        server.send_signal(signal.SIGINT)
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+class Visitor:
+    """A page on the main screen, which notes every error and every request to the outside (and lets none through)."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.errors: list[str] = []
+        self.outside: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.route(lambda url: not HERE.match(url), self._refuse)
+
+    def _refuse(self, route: Any) -> None:
+        self.outside.append(route.request.url)
+        route.abort()
+
+    def settled(self, timeout: float = 120) -> dict[str, str]:
+        """Wait for a settled answer; the status line's patient and rung."""
+        self.page.locator('.ehrmem-status[data-state="settled"]').wait_for(timeout=timeout * 1000)
+        return self.status()
+
+    def status(self) -> dict[str, str]:
+        """The patient, the rung and the state that the status line shows."""
+        return dict(self.page.evaluate("({...document.querySelector('.ehrmem-status').dataset})"))
+
+    def html(self, selector: str) -> str:
+        """What an element shows."""
+        return str(self.page.locator(selector).first.inner_html())
+
+    def changed(self, selector: str, before: str, timeout: float = 60) -> None:
+        """Wait until an element shows something else."""
+        self.page.wait_for_function(
+            "([s, b]) => document.querySelector(s) && document.querySelector(s).innerHTML !== b",
+            arg=[selector, before],
+            timeout=timeout * 1000,
+        )
+
+
+@contextmanager
+def headless_chromium() -> Iterator[Any]:
+    """The system's Chromium, without a window."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def visit(browser: Any, address: str) -> Iterator[Visitor]:
+    """Open the address on a page of its own."""
+    page = browser.new_page(viewport={"width": 1440, "height": 1500})
+    visitor = Visitor(page)
+    page.goto(address)
+    yield visitor
+    page.close()
+
+
+def _settings(overrides: str) -> list[tuple[str, str]]:
+    import json
+
+    return [(schema, json.dumps(settings)) for schema, settings in json.loads(overrides).items()]
