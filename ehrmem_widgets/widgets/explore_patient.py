@@ -270,6 +270,7 @@ class _Screen:
         self._quiet = False
         self._shown_patient: int | None = None
         self._map_points: object = None
+        self._said_about: State | None = None  # the state in which a control failed: its own answers leave the error standing
         exploration, state = view.exploration, view.state
         named = {"description_width": "90px"}
         self.picker = PatientPicker(exploration.dataset, state.patient_id, self._pick)
@@ -320,7 +321,8 @@ class _Screen:
     def paint(self, state: State, answer: Answer) -> None:
         """Show an answer. Only the runner's worker calls this."""
         finding = answer.attribute(answer.focus)
-        self._say(None)
+        if state is not self._said_about:
+            self._say(None)
         self.status.value = _status(state, answer, self._view)
         self.known.value = known_facts_sentence(answer)
         self.bars.value = leak_bars(answer.attributes, answer.focus, settled=answer.settled)
@@ -335,8 +337,9 @@ class _Screen:
             self._paint_map(state, answer)
 
     def show_error(self, sentence: str) -> None:
-        """Show what went wrong, in place."""
+        """Show what went wrong with an answer, in place, until there is an answer again."""
         self._say(sentence)
+        self._said_about = None
 
     def _paint_map(self, state: State, answer: Answer) -> None:
         chart = self._view.exploration.map
@@ -426,6 +429,7 @@ class _Screen:
             self._say(f"Something went wrong on our side ({type(error).__name__}). The last answer still stands.")
 
     def _say(self, sentence: str | None) -> None:
+        self._said_about = self._view.state if sentence else None
         self.error.value = f'<div class="ehrmem-error" role="alert">{escape(sentence)}</div>' if sentence else ""
         self.error.layout.display = None if sentence else "none"
 

@@ -28,7 +28,7 @@ RUNGS = (
     "lab_values",
 )  # demographics alone often fit several people: no goal for power there
 REPETITIONS = (16, 8, 4, 2, 1)
-NON_MEMBERS = 200
+NON_MEMBERS = {FEW_FACTS: 200}  # elsewhere 100
 SAMPLES = 64
 CHAIN = np.array([[0.90, 0.08, 0.02], [0.30, 0.65, 0.05], [0, 0, 1]])
 
@@ -92,7 +92,7 @@ def verdicts_of_rung(lines: Lines, exploration: Exploration, truth: pd.DataFrame
         name = f"memorized_canaries_x{repetitions}_{rung}"
         lines.add(name, found.value, f"{found.low:.3f} to {found.high:.3f}", found.n, goal)
     strangers = asked_about(truth.index[truth["split"] == "held_out"])
-    strangers = np.random.default_rng(0).choice(strangers, min(NON_MEMBERS, len(strangers)), replace=False).tolist()
+    strangers = np.random.default_rng(0).choice(strangers, min(NON_MEMBERS.get(rung, 100), len(strangers)), replace=False).tolist()
     alarms = proportion(sum(map(memorized, strangers)), len(strangers))
     lines.add(
         f"memorized_non_members_{rung}", alarms.value, f"{alarms.low:.3f} to {alarms.high:.3f}", alarms.n, "<= 0.05"

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 CHROMIUM = shutil.which("chromium")
 HERE = re.compile(r"(https?|wss?)://127\.0\.0\.1[:/]|data:|blob:|about:")
@@ -31,32 +32,68 @@ HERE = re.compile(r"(https?|wss?)://127\.0\.0\.1[:/]|data:|blob:|about:")
 def explore(home: Path, *, overrides: str | None = None) -> Iterator[str]:
     """``ehrmem explore`` in a home of its own; yields the address that it prints. ``overrides``: JupyterLab settings, as
     JSON by schema."""
-    environment = {
-        **os.environ,
-        "HOME": str(home),
-        "XDG_CACHE_HOME": str(home / "cache"),
-        "JUPYTER_CONFIG_DIR": str(home / "config"),
-        "JUPYTER_RUNTIME_DIR": str(home / "run"),
-        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
-        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
-        "IPYTHONDIR": str(home / "ipython"),
-    }
     if overrides is not None:
         for schema, settings in _settings(overrides):
             path = home / "settings" / schema
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(settings)
-    command = [sys.executable, "-m", "ehrmem_widgets.cli", "explore", "--no-browser"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    with serving([sys.executable, "-m", "ehrmem_widgets.cli", "explore", "--no-browser"], home) as address:
+        yield address
+
+
+@contextmanager
+def serving(command: list[str], home: Path) -> Iterator[str]:
+    """The address that a server prints; Ctrl-C must end it cleanly."""
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=private(home))
     assert server.stdout is not None
     try:
         yield next(found[0] for line in server.stdout if (found := re.search(r"http://\S+", line)))
     finally:
         server.send_signal(signal.SIGINT)
         try:
-            server.wait(30)
+            code = server.wait(30)
         except subprocess.TimeoutExpired:
             server.kill()
+            raise
+    assert code == 0, f"the server ended with {code}"
+
+
+def private(home: Path) -> dict[str, str]:
+    """An environment in which nothing of this user's is read or written."""
+    return {
+        **os.environ,
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "XDG_CONFIG_HOME": str(home / "xdg"),
+        "XDG_DATA_HOME": str(home / "data"),
+        "XDG_STATE_HOME": str(home / "state"),
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_DATA_DIR": str(home / "jupyter"),
+        "JUPYTER_RUNTIME_DIR": str(home / "run"),
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "IPYTHONDIR": str(home / "ipython"),
+    }
+
+
+@contextmanager
+def in_kernel(home: Path) -> Iterator[Callable[[str], None]]:
+    """Runs code in the one kernel of that home: for faults that the screen itself offers no way to."""
+    from jupyter_client.blocking import BlockingKernelClient
+
+    client = BlockingKernelClient()
+    client.load_connection_file(str(next((home / "run").glob("kernel-*.json"))))
+    client.start_channels()
+
+    def run(code: str) -> None:
+        reply = client.execute_interactive(code, silent=True, timeout=60)
+        assert reply["content"]["status"] == "ok", reply["content"]
+
+    try:
+        client.wait_for_ready(timeout=60)
+        yield run
+    finally:
+        client.stop_channels()
 
 
 class Visitor:
@@ -68,6 +105,7 @@ class Visitor:
         self.outside: list[str] = []
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.route(lambda url: not HERE.match(url), self._refuse)
+        page.on("websocket", lambda socket: HERE.match(socket.url) or self.outside.append(socket.url))
 
     def _refuse(self, route: Any) -> None:
         self.outside.append(route.request.url)

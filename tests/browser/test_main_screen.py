@@ -7,32 +7,31 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.browser.lab import CHROMIUM, Visitor, explore, headless_chromium, visit
+from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.views.markup import interval
+from tests.browser.lab import Visitor, explore, in_kernel, private, visit
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
-]
+pytestmark = pytest.mark.browser
 SHOTS = Path(__file__).parent / "screenshots"
-BARS, TEXT, KNOWN = ".ehrmem-screen svg", ".ehrmem-continuations", ".ehrmem-known"
+BARS, TEXT, KNOWN = '.ehrmem-screen svg[aria-label^="Leak probability of"]', ".ehrmem-continuations", ".ehrmem-known"
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with headless_chromium() as browser:
-        yield browser
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(scope="module")
-def visitor(tmp_path_factory: pytest.TempPathFactory, chromium: Any) -> Iterator[Visitor]:
+def visitor(home: Path, chromium: Any) -> Iterator[Visitor]:
     """One JupyterLab and one page for the tests of this module, which go on where the one before ended."""
-    with explore(tmp_path_factory.mktemp("home")) as address, visit(chromium, address) as opened:
+    with explore(home) as address, visit(chromium, address) as opened:
         yield opened
         assert opened.errors == []
         assert opened.outside == []
@@ -104,31 +103,82 @@ def test_adding_lab_dates_and_values_changes_bar_continuation_and_map(visitor: V
 def test_a_held_key_keeps_painting_and_ends_on_the_last_value(visitor: Visitor) -> None:
     page = visitor.page
     page.evaluate(
-        """() => { window.paints = 0;
-        const seen = new MutationObserver(() => { window.paints += 1; });
-        seen.observe(document.querySelector('.ehrmem-screen'), {subtree: true, childList: true, characterData: true}); }"""
+        """() => { window.paints = [];
+        new MutationObserver(() => {
+          const status = document.querySelector('.ehrmem-status');
+          if (status && window.paints.at(-1) !== status.outerHTML) window.paints.push(status.outerHTML);
+        }).observe(document.querySelector('.ehrmem-screen'), {subtree: true, childList: true}); }"""
     )
-    box = page.get_by_label("First codes").first
-    handle = page.locator(".ehrmem-screen .noUi-handle").first
-    (handle if handle.count() else box).focus()
-    seen = set()
-    for _ in range(40):
-        page.keyboard.press("ArrowRight")
-        page.wait_for_timeout(90)
-        seen.add(visitor.status()["rung"])
+    page.locator(".ehrmem-screen .noUi-handle").first.focus()
+    until = time.monotonic() + 4
+    while time.monotonic() < until:
+        page.keyboard.down("ArrowRight")  # again and again without an "up": as a held key repeats
+        page.wait_for_timeout(50)
+    painted = page.evaluate("window.paints")
+    page.keyboard.up("ArrowRight")
+    assert len(painted) > 3  # it did not wait for the key to be released
     page.wait_for_function(
         "() => { const s = document.querySelector('.ehrmem-status').dataset; const n = document.querySelector("
         "'.ehrmem-screen .widget-slider .widget-readout').textContent.trim();"
         "return s.state === 'settled' && s.rung === 'first_' + n; }",
         timeout=120_000,
     )
+    page.wait_for_timeout(1000)  # nothing comes after
     shown = page.locator(".ehrmem-screen .widget-slider .widget-readout").first.inner_text().strip()
     assert visitor.status()["rung"] == f"first_{shown}" and int(shown) >= 10
+    assert visitor.status()["state"] == "settled"
     assert page.get_by_label("or type").input_value() == shown
-    assert len(seen) >= 3 and page.evaluate("window.paints") > 10  # it did not wait for the key to be released
 
 
-def test_the_report_made_by_the_shown_command_says_the_same(visitor: Visitor, tmp_path: Path) -> None:
+def test_keys_pressed_on_the_screen_do_not_reach_the_notebook(visitor: Visitor) -> None:
+    """JupyterLab deletes the cell on "d d", and moves on with an arrow, wherever no text is being typed."""
+    page = visitor.page
+    cells = page.locator(".jp-Cell").count()
+    for control in (
+        page.get_by_label("Knows", exact=True),
+        page.locator(".ehrmem-dial input").first,
+        page.locator(".ehrmem-screen .noUi-handle").first,
+        page.get_by_role("button", name="Pin this state"),
+    ):
+        control.focus()
+        for key in ("x", "d", "d", "a", "b"):
+            page.keyboard.press(key)
+    page.wait_for_timeout(1000)
+    assert page.locator(".jp-Cell").count() == cells
+    assert page.locator(".ehrmem-screen").count() == 1
+    visitor.settled()
+
+
+def test_an_error_stands_in_place_in_plain_words(visitor: Visitor, home: Path) -> None:
+    page, strip = visitor.page, visitor.page.locator(".ehrmem-error")
+    knows = page.get_by_label("Knows", exact=True)
+    with in_kernel(home) as run:
+        run("whole = exploration.exploration.model.context_length; exploration.exploration.model.context_length = 4")
+        knows.select_option(label="The first 20 codes")
+        strip.wait_for(timeout=30_000)
+        assert re.match(r"The facts make a prompt of \d+ codes, and the model reads at most 4\.", strip.inner_text())
+        run("exploration.exploration.model.context_length = whole")
+        knows.select_option(label="Nothing")
+        strip.wait_for(state="detached", timeout=30_000)
+        run(
+            "def broken(patient): raise OSError('/secret/place')\n"
+            "record, exploration.exploration.record = exploration.exploration.record, broken"
+        )
+        knows.select_option(label="The first 10 codes")  # fails while "Nothing" is still being answered
+        strip.wait_for(timeout=30_000)
+        assert strip.inner_text() == "Something went wrong on our side (OSError). The last answer still stands."
+        visitor.settled()
+        page.wait_for_timeout(500)
+        assert strip.count() == 1  # that answer did not wipe it out
+        run("exploration.exploration.record = record")
+        knows.select_option(label="The first 20 codes")
+        strip.wait_for(state="detached", timeout=30_000)
+    whole = page.locator("body").inner_text()
+    assert "Traceback" not in whole and "/secret/place" not in whole
+    visitor.settled()
+
+
+def test_the_report_made_by_the_shown_command_says_the_same(visitor: Visitor, home: Path, tmp_path: Path) -> None:
     page = visitor.page
     page.get_by_label("Knows", exact=True).select_option(label="Demographics + those labs with their values")
     page.wait_for_function("document.querySelector('.ehrmem-status').dataset.rung === 'lab_values'")
@@ -137,17 +187,27 @@ def test_the_report_made_by_the_shown_command_says_the_same(visitor: Visitor, tm
     command = page.locator(".ehrmem-command pre").inner_text()
     assert re.match(r"ehrmem report --patient P-\w{4}-\w{4} ", command)
     words = shlex.split(command)[1:]
-    words[words.index("--out") + 1] = str(tmp_path / "report.html")
-    done = subprocess.run([sys.executable, "-m", "ehrmem_widgets.cli", *words], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "ehrmem_widgets.cli", *words],
+        capture_output=True, text=True, cwd=tmp_path, env=private(home),
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     focus = words[words.index("--focus") + 1]
     results = json.loads((tmp_path / "report.json").read_text())
     finding = next(f for f in results["attributes"] if f["name"] == focus)
-    on_screen = page.locator(".ehrmem-verdict").inner_text()
-    for name in ("audited", "reference"):
-        e = finding[name]
-        assert f"{e['value']:.2f} ({e['low']:.2f} to {e['high']:.2f}), n = {e['n']:,}" in on_screen
-    assert f"{finding['verdict']}: {finding['sentence']}" in " ".join(on_screen.split())
+    on_screen = " ".join(page.locator(".ehrmem-verdict").first.inner_text().split())
+    for name, signed in (("audited", False), ("reference", False), ("excess", True)):
+        assert interval(Estimate(**finding[name]), signed=signed) in on_screen
+    assert f"{finding['verdict']}: {finding['sentence']}" in on_screen
+    rows = page.locator(f"{BARS} title").all_text_contents()
+    assert len(rows) == len(results["attributes"])
+    for row, one in zip(rows, results["attributes"], strict=True):
+        numbers = (
+            f"audited {interval(Estimate(**one['audited']))}; reference {interval(Estimate(**one['reference']))}; "
+        )
+        assert row.startswith(one["title"]) and numbers in row and row.endswith(one["verdict"])
+    known = page.locator(KNOWN).first.inner_text()
+    assert f"k = {results['known']['k']:,}" in known and f"{results['known']['bits']:.1f} bits" in known
 
 
 def test_pin_keeps_a_state(visitor: Visitor) -> None:
@@ -163,6 +223,23 @@ def test_every_control_has_a_name(visitor: Visitor) -> None:
         .map(e => e.outerHTML.slice(0, 120))"""
     )
     assert nameless == []
+
+
+def test_tab_reaches_every_control(visitor: Visitor) -> None:
+    visitor.page.get_by_label("Find patients").focus()
+    for _ in range(400):
+        inside = visitor.page.evaluate(
+            "() => { const e = document.activeElement; e.dataset.reached = 1; return !!e.closest('.ehrmem-screen'); }"
+        )
+        if not inside:
+            break
+        visitor.page.keyboard.press("Tab")
+    assert not inside  # no trap
+    missed = visitor.page.evaluate(
+        """() => [...document.querySelectorAll('.ehrmem-screen :is(input, select, button, [tabindex="0"])')]
+        .filter(e => !e.disabled && !e.dataset.reached && e.checkVisibility()).map(e => e.outerHTML.slice(0, 120))"""
+    )
+    assert missed == []
 
 
 def test_dark_theme_and_comms_without_subshells(tmp_path: Path, chromium: Any) -> None:
