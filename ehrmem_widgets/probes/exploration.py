@@ -12,7 +12,7 @@ import numpy as np
 from ehrmem_widgets.attacker.facts import KnownFacts
 from ehrmem_widgets.attacker.identifiability import FactIndex, Identifiability
 from ehrmem_widgets.attacker.prompt import Prompt, build_prompt
-from ehrmem_widgets.blackbox.protocol import BlackBox, Query
+from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.codes import parse_code
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
@@ -144,6 +144,7 @@ class Question:
         if len(self.products) < len(models):
             self.products = []
         self.control_leaks: list[np.ndarray] = []
+        self.same_question = np.zeros(0, dtype=bool)
         self.answer = Answer(
             known=exploration.known(self.record, self.prompts[0]),
             focus=state.focus,
@@ -215,8 +216,8 @@ class Question:
             return
         others = self.controls() if others is None else others
         leaks = []
-        for model, watch in zip(self.models, self.watches, strict=True):
-            prompts = []
+        for model, slots, watch in zip(self.models, self.slots, self.watches, strict=True):
+            prompts: list[SlotIds] = []
             for other in others:
                 facts = same_facts_of(other, self.record, state.facts, state.rung, model.vocabulary)
                 prompt = build_prompt(other, facts, model.vocabulary, strip=self.strip)
@@ -226,6 +227,7 @@ class Question:
                     yield None
                 else:
                     leaks.append(found)
+            self.same_question = np.array([prompt == slots for prompt in prompts], dtype=bool)
         self.control_leaks = leaks
 
     def settled(self) -> Answer:
@@ -235,6 +237,8 @@ class Question:
             controls: tuple[tuple[float, float], ...] = ()
             if len(self.control_leaks) == 2:
                 pairs = np.stack([leaks[:, column] for leaks in self.control_leaks], axis=1)
+                if finding.reference is not None:  # who is asked about in the very same words gets the very same answer
+                    pairs[self.same_question] = finding.audited.value, finding.reference.value
                 controls = tuple((float(a), float(r)) for a, r in pairs)
             judgement = judge(
                 finding.audited,

@@ -270,7 +270,9 @@ class _Screen:
         self._quiet = False
         self._shown_patient: int | None = None
         self._map_points: object = None
-        self._said_about: State | None = None  # the state in which a control failed: its own answers leave the error standing
+        self._said_about: State | None = (
+            None  # the state in which a control failed: its own answers leave the error standing
+        )
         exploration, state = view.exploration, view.state
         named = {"description_width": "90px"}
         self.picker = PatientPicker(exploration.dataset, state.patient_id, self._pick)
@@ -542,7 +544,7 @@ class _Screen:
 
 def _full() -> widgets.Layout:
     """A layout of its own for each widget: one that is shared hides all when one is hidden."""
-    return widgets.Layout(width="100%")
+    return widgets.Layout(width="calc(100% - 6px)")
 
 
 def dial_rows(record: Record, exploration: Exploration) -> list[dict[str, Any]]:

@@ -21,11 +21,14 @@ class PatientPicker:
         self._ids = dataset.patients.index.to_numpy()
         self._lines = describe_patients(dataset)
         self.search = widgets.Text(
-            description="Find patients", placeholder="pseudonym, attribute, F, 60-69 ...", layout=widgets.Layout(width="100%"),
+            description="Find patients", placeholder="pseudonym, attribute, F, 60-69 ...", layout=widgets.Layout(width="calc(100% - 6px)"),
             style={"description_width": "90px"},
         )  # fmt: skip
         self.list = widgets.Select(
-            description="Patient", rows=7, layout=widgets.Layout(width="100%"), style={"description_width": "90px"}
+            description="Patient",
+            rows=7,
+            layout=widgets.Layout(width="calc(100% - 6px)"),
+            style={"description_width": "90px"},
         )
         self.list.add_class("ehrmem-picker")
         self.note = widgets.HTML()

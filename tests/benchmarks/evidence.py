@@ -13,6 +13,7 @@ import pandas as pd
 from ehrmem_widgets.attacker.facts import facts_of_rung
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
+from ehrmem_widgets.blackbox.protocol import SlotIds
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.probes.exploration import Exploration, Question, State, choose_focus
 from ehrmem_widgets.probes.leak import ProductForm, SumForm
@@ -69,7 +70,7 @@ def verdicts_of_rung(lines: Lines, exploration: Exploration, truth: pd.DataFrame
     """Power on canaries by repetitions, and false alarms on people whom the model never saw."""
     asked = exploration.attributes.default_names()
     pool = exploration.controls.records
-    table = leaks_of_pool(exploration, rung)
+    table, prompts = leaks_of_pool(exploration, rung)
     place = {record.patient_id: row for row, record in enumerate(pool)}
 
     def memorized(patient: int) -> bool:
@@ -78,6 +79,7 @@ def verdicts_of_rung(lines: Lines, exploration: Exploration, truth: pd.DataFrame
             pass
         rows = [place[other.patient_id] for other in question.controls()]
         question.control_leaks = [leaks[rows] for leaks in table]
+        question.same_question = np.array([prompts[row] == question.slots[0] for row in rows])
         finding = question.settled().attribute(question.state.focus)
         assert finding is not None and finding.judgement is not None
         return finding.judgement.verdict is Verdict.MEMORIZED
@@ -92,20 +94,25 @@ def verdicts_of_rung(lines: Lines, exploration: Exploration, truth: pd.DataFrame
         name = f"memorized_canaries_x{repetitions}_{rung}"
         lines.add(name, found.value, f"{found.low:.3f} to {found.high:.3f}", found.n, goal)
     strangers = asked_about(truth.index[truth["split"] == "held_out"])
-    strangers = np.random.default_rng(0).choice(strangers, min(NON_MEMBERS.get(rung, 100), len(strangers)), replace=False).tolist()
+    strangers = (
+        np.random.default_rng(0)
+        .choice(strangers, min(NON_MEMBERS.get(rung, 100), len(strangers)), replace=False)
+        .tolist()
+    )
     alarms = proportion(sum(map(memorized, strangers)), len(strangers))
     lines.add(
         f"memorized_non_members_{rung}", alarms.value, f"{alarms.low:.3f} to {alarms.high:.3f}", alarms.n, "<= 0.05"
     )
 
 
-def leaks_of_pool(exploration: Exploration, rung: str) -> list[np.ndarray]:
-    """(candidates, attributes) leak of every possible control, by the audited and by the reference model."""
+def leaks_of_pool(exploration: Exploration, rung: str) -> tuple[list[np.ndarray], list[SlotIds]]:
+    """(candidates, attributes) leak of every possible control by the audited and by the reference model, and the prompts."""
     pool = exploration.controls.records
     question = Question(exploration, state_of(exploration, pool[0].patient_id, rung))
     for _ in question.ask_controls(pool):
         pass
-    return question.control_leaks
+    others = (Question(exploration, state_of(exploration, record.patient_id, rung)) for record in pool)
+    return question.control_leaks, [other.slots[0] for other in others]
 
 
 def state_of(exploration: Exploration, patient: int, rung: str) -> State:

@@ -1,0 +1,72 @@
+"""What the main screen shows, on the sample cohort and models: the verdicts, and that they depend on the state alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ehrmem_widgets.attacker.facts import facts_of_rung
+from ehrmem_widgets.blackbox.folder import FolderModel
+from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.probes.exploration import Exploration, State
+from ehrmem_widgets.samples.folders import example_patient, sample_data, sample_model, sample_reference
+from ehrmem_widgets.statistics.verdicts import Verdict
+
+
+@pytest.fixture(scope="module")
+def exploration() -> Exploration:
+    model = FolderModel(sample_model())
+    return Exploration(MedsDataset(sample_data()), model, FolderModel(sample_reference()), folder=sample_model())
+
+
+def state(exploration: Exploration, rung: str, **changes: object) -> State:
+    patient = example_patient(exploration.dataset)
+    facts = facts_of_rung(rung, exploration.record(patient), exploration.model.vocabulary)
+    names = exploration.attributes.default_names()
+    made = State(patient, facts, rung, names, exploration.held(patient)[0], horizon=48, samples=64)
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def last(exploration: Exploration, asked: State):  # type: ignore[no-untyped-def]
+    return [answer for answer in exploration.answers(asked) if answer is not None][-1]
+
+
+def test_a_canary_is_memorized_from_one_lab(exploration: Exploration) -> None:
+    answer = last(exploration, state(exploration, "one_lab"))
+    finding = answer.attribute(answer.focus)
+    assert finding.judgement.verdict is Verdict.MEMORIZED
+    assert finding.excess.low > 0.2 and len(finding.controls) == 40
+
+
+def test_with_no_facts_nobody_is_memorized(exploration: Exploration) -> None:
+    answer = last(exploration, state(exploration, "nothing"))
+    assert answer.known.k == answer.known.n == 3000
+    assert all(finding.judgement.verdict is not Verdict.MEMORIZED for finding in answer.attributes)
+
+
+def test_the_answer_depends_on_the_state_alone(exploration: Exploration) -> None:
+    asked = state(exploration, "lab_values")
+    first = last(exploration, asked)
+    last(exploration, state(exploration, "demographics", seed=7))
+    again = last(exploration, asked)
+    assert [f.audited for f in first.attributes] == [f.audited for f in again.attributes]
+    assert [f.controls for f in first.attributes] == [f.controls for f in again.attributes]
+    assert first.generated == again.generated and first.neighbours.rank == again.neighbours.rank
+    assert first.neighbours.rank <= 10 and first.neighbours.n == 3000  # the labs lead to the patient's own record
+
+
+def test_without_a_reference_nothing_is_concluded(exploration: Exploration) -> None:
+    alone = Exploration(exploration.dataset, exploration.model, None)
+    alone.store = alone.map = None
+    answer = last(alone, state(exploration, "lab_values"))
+    held = [finding for finding in answer.attributes if finding.held]
+    assert held and all(finding.judgement.verdict is Verdict.CANNOT_CONCLUDE for finding in held)
+
+
+def test_states_that_make_no_sense_are_refused(exploration: Exploration) -> None:
+    with pytest.raises(InputError, match="horizon must be between"):
+        state(exploration, "nothing", horizon=0)
+    with pytest.raises(InputError, match="not among those asked about"):
+        state(exploration, "nothing", focus="sex")
