@@ -72,7 +72,9 @@ def train_model(
         )
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01, betas=(0.9, 0.98))
-    torch.set_num_threads(os.cpu_count() or 1)  # nobody waits for an answer: take every core
+    torch.set_num_threads(
+        int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    )  # nobody waits: take every core
     begun = time.monotonic()
     losses: list[float] = []
     model.train()

@@ -27,7 +27,7 @@ from ehrmem_widgets.statistics.intervals import proportion
 from tests.benchmarks import browser
 from tests.benchmarks.lines import Lines
 
-ROUNDS = 5
+ROUNDS = 3
 
 
 def main() -> None:
@@ -129,7 +129,7 @@ def hf_generate(model: Any, prompt: list[list[int]], horizon: int, samples: int)
     return np.asarray(out[:, ids.shape[1] :])
 
 
-def variance_ratio(lines: Lines, exploration: Exploration, samples: int = 256) -> None:
+def variance_ratio(lines: Lines, exploration: Exploration, samples: int = 128) -> None:
     """Variance of counting, P (1 - P), over that of the product and of the sum form, over sample patients with P < 0.05."""
     names = exploration.attributes.default_names()
     patients = np.random.default_rng(0).choice(exploration.dataset.ids(), 60, replace=False)

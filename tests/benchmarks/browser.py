@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.benchmarks.lines import Lines
 from tests.browser.lab import CHROMIUM, explore, headless_chromium, visit
 
-PRESSES = 15
+PRESSES = 10
 STARTS = 3
 _CLOCK = """() => {
   window.firstPaint = null;
