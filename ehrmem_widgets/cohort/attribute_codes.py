@@ -37,10 +37,15 @@ class AttributeCodes:
 
     def check_names(self, names: Sequence[str]) -> tuple[str, ...]:
         """The names, or InputError that lists the valid ones."""
-        unknown = [name for name in names if name not in self.attributes]
-        if unknown or not names:
+        if not names:
             raise InputError(
-                f"There is no sensitive attribute {', '.join(map(repr, unknown)) or 'given'}. "
+                "The model's vocabulary holds no code of any declared sensitive attribute: there is nothing to ask about. "
+                "Declare what matters in these data in sensitive_attributes.yaml, or name attributes."
+            )
+        unknown = [name for name in names if name not in self.attributes]
+        if unknown:
+            raise InputError(
+                f"There is no sensitive attribute {', '.join(map(repr, unknown))}. "
                 f"The attributes are {', '.join(self.attributes)}."
             )
         return tuple(dict.fromkeys(names))

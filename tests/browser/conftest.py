@@ -1,4 +1,4 @@
-"""One headless Chromium for all browser tests."""
+"""A headless Chromium for each module of browser tests (Playwright allows one at a time)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.browser.lab import CHROMIUM, headless_chromium
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """The system's Chromium; the test is skipped where there is none."""
     if CHROMIUM is None:
