@@ -6,8 +6,10 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,7 +49,9 @@ def serving(command: list[str], home: Path) -> Iterator[str]:
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=private(home))
     assert server.stdout is not None
     try:
-        yield next(found[0] for line in server.stdout if (found := re.search(r"http://\S+", line)))
+        address = next(found[0] for line in server.stdout if (found := re.search(r"http://\S+", line)))
+        _wait_until_it_answers(int(address.split(":")[2].split("/")[0]))
+        yield address
     finally:
         server.send_signal(signal.SIGINT)
         try:
@@ -158,3 +162,16 @@ def _settings(overrides: str) -> list[tuple[str, str]]:
     import json
 
     return [(schema, json.dumps(settings)) for schema, settings in json.loads(overrides).items()]
+
+
+def _wait_until_it_answers(port: int, seconds: float = 30) -> None:
+    """The address is printed a moment before the server listens."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
