@@ -9,9 +9,13 @@ os.environ.setdefault(
 )  # before anything imports torch: a thread that waits for a core costs most
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.chromium import CHROMIUM, headless_chromium
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDS = {"browser": "needs Chromium", "shared_data": "needs the real demonstration data"}
@@ -26,6 +30,15 @@ def shared_data() -> Path:
         where = f"EHRMEM_SHARED_DATA={named} is no folder" if named else "no ../shared/data beside the checkout"
         pytest.skip(f"real demonstration data absent: {where}; set EHRMEM_SHARED_DATA to its folder")
     return folder
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """The system's Chromium, one for each module (Playwright allows one at a time); skipped where there is none."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine")
+    with headless_chromium() as browser:
+        yield browser
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

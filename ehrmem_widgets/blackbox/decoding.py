@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+_COPIED_PROMPT = 32  # a prompt this short is copied to each continuation: cheaper than asking it apart
+
 
 class Decoder(Protocol):
     """What the sampling loop needs."""
@@ -34,12 +36,13 @@ class _Norm:
     weight: Tensor
     bias: Tensor | None
     epsilon: float
-    root_mean_square: bool
+    floor: Tensor | None = None  # sqrt(n epsilon), when the norm is by the root mean square
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self.root_mean_square:  # fewer, smaller steps than the library's; its weight is part of what follows
-            square = torch.linalg.vecdot(x, x).unsqueeze(-1)
-            return x * torch.rsqrt(square / x.shape[-1] + self.epsilon)
+        if (
+            self.floor is not None
+        ):  # to unit length, in few kernels; weight and sqrt(n) are part of the layer that follows
+            return x / torch.hypot(torch.linalg.vector_norm(x, dim=-1, keepdim=True), self.floor)
         return F.layer_norm(x, (x.shape[-1],), self.weight, self.bias, self.epsilon)
 
 
@@ -103,20 +106,25 @@ class SharedPromptDecoder:
         mask = causal & visible[:, None, :]
         mask = (mask | torch.eye(longest, dtype=torch.bool, device=device)).unsqueeze(1)  # a padded row sees itself
         self._count, self._samples, self._lengths, self._at = len(prompts), samples, lengths, 0
-        self._prompt_bias = None
+        self._copied = longest if longest <= _COPIED_PROMPT else 0
+        self._bias = None
         if bool(padding.any()):
-            self._prompt_bias = torch.zeros(len(prompts), 1, 1, longest, device=device)
-            self._prompt_bias.masked_fill_(~visible[:, None, None, :], float("-inf"))
+            self._bias = torch.zeros(len(prompts), 1, 1, 1, longest + max(room, 1), device=device)
+            self._bias[..., :longest].masked_fill_(~visible[:, None, None, None, :], float("-inf"))
         self._prompt_cache: list[tuple[Tensor, Tensor]] = []
-        shape = (len(prompts), parts.key_heads, samples, max(room, 1), parts.width)
+        shape = (len(prompts), samples, parts.key_heads, self._copied + max(room, 1), parts.width)
         self._cache = [(torch.empty(shape, device=device), torch.empty(shape, device=device)) for _ in parts.blocks]
+        grouped = parts.heads != parts.key_heads
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             # (prompts * longest, heads, width) -> (prompts, heads, longest, width)
             q, k, v = (x.reshape(len(prompts), longest, -1, parts.width).transpose(1, 2) for x in (q, k, v))
-            k, v = k.contiguous(), v.contiguous()
-            self._prompt_cache.append((k.transpose(2, 3), v))
-            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=parts.heads != parts.key_heads)
+            if self._copied:
+                for cache, found in zip(self._cache[layer], (k, v), strict=True):
+                    cache[:, :, :, :longest] = found.unsqueeze(1)
+            else:
+                self._prompt_cache.append((k.transpose(2, 3).contiguous(), v.contiguous()))
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0, enable_gqa=grouped)
             return mixed.transpose(1, 2).reshape(len(prompts) * longest, -1)
 
         x = self._forward(ids.reshape(-1), places.reshape(-1), attend)
@@ -126,27 +134,36 @@ class SharedPromptDecoder:
     @torch.inference_mode()
     def step(self, codes: Tensor) -> Tensor:
         parts = self._parts
-        prompts, samples, at = self._count, self._samples, self._at
-        group = parts.heads // parts.key_heads
-        places = (self._lengths + at).repeat_interleave(samples)
-        scale = 1 / math.sqrt(parts.width)
+        prompts, samples, heads = self._count, self._samples, parts.key_heads
+        group = parts.heads // heads
+        at = self._copied + self._at
+        rows = (prompts, samples, heads, group)
+        places = (self._lengths + self._at).repeat_interleave(samples)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             keys, values = self._cache[layer]
-            keys[:, :, :, at] = k.reshape(prompts, samples, parts.key_heads, -1).transpose(1, 2)
-            values[:, :, :, at] = v.reshape(prompts, samples, parts.key_heads, -1).transpose(1, 2)
+            keys[:, :, :, at] = k.view(prompts, samples, heads, -1)
+            values[:, :, :, at] = v.view(prompts, samples, heads, -1)
+            own_keys, own_values = keys.flatten(0, 2)[:, : at + 1], values.flatten(0, 2)[:, : at + 1]
+            scores = torch.bmm(q.reshape(-1, group, parts.width), own_keys.transpose(1, 2))
+            if self._copied:
+                if self._bias is not None:
+                    scores = (scores.view(*rows, -1) + self._bias[..., : at + 1]).flatten(0, 2)
+                return torch.bmm(scores.softmax(dim=-1), own_values).view(prompts * samples, -1)
             prompt_keys, prompt_values = self._prompt_cache[layer]
-            # (prompts, key heads, samples, group, width): all samples of a prompt ask its keys in one product
-            q = (q * scale).view(prompts, samples, parts.key_heads, group, parts.width).transpose(1, 2).contiguous()
-            to_prompt = q.view(prompts, parts.key_heads, samples * group, parts.width) @ prompt_keys
-            if self._prompt_bias is not None:
-                to_prompt = to_prompt + self._prompt_bias
+            # All samples of a prompt ask its keys in one product: (prompts, key heads, samples * group, width).
+            asked = q.view(*rows, -1).transpose(1, 2).reshape(prompts, heads, samples * group, -1)
+            to_prompt = (asked @ prompt_keys).view(prompts, heads, samples, group, -1).transpose(1, 2)
             length = to_prompt.shape[-1]
-            to_own = q @ keys[:, :, :, : at + 1].transpose(3, 4)
-            weights = torch.cat([to_prompt.view(*q.shape[:4], length), to_own], dim=-1).softmax(dim=-1)
-            of_prompt = weights[..., :length].reshape(prompts, parts.key_heads, samples * group, length) @ prompt_values
-            of_own = weights[..., length:] @ values[:, :, :, : at + 1]
-            return (of_prompt.view(q.shape) + of_own).transpose(1, 2).reshape(prompts * samples, -1)
+            if self._bias is not None:
+                to_prompt = to_prompt + self._bias[..., :length]
+            weights = torch.cat([to_prompt, scores.view(*rows, -1)], dim=-1).softmax(dim=-1)
+            of_prompt = (
+                weights[..., :length].transpose(1, 2).reshape(prompts, heads, samples * group, -1) @ prompt_values
+            )
+            of_own = torch.bmm(weights[..., length:].flatten(0, 2), own_values)
+            of_prompt = of_prompt.view(prompts, heads, samples, group, -1).transpose(1, 2)
+            return (of_own.view(*rows, -1) + of_prompt).reshape(prompts * samples, -1)
 
         x = self._forward(codes.reshape(-1), places, attend)
         self._at += 1
@@ -256,7 +273,11 @@ def _gpt2(model: Any) -> Transformer:
     blocks = [
         _Block(
             norm_attention=_layer_norm(b.ln_1),
-            query_key_value=_Linear(b.attn.c_attn.weight.data, b.attn.c_attn.bias.data),  # stored (in, out)
+            query_key_value=_scaled_queries(  # stored (in, out)
+                _Linear(b.attn.c_attn.weight.data, b.attn.c_attn.bias.data),
+                config.n_head,
+                config.n_embd // config.n_head,
+            ),
             attention_out=_Linear(b.attn.c_proj.weight.data, b.attn.c_proj.bias.data),
             norm_mlp=_layer_norm(b.ln_2),
             up=_Linear(b.mlp.c_fc.weight.data, b.mlp.c_fc.bias.data),
@@ -290,7 +311,13 @@ def _llama(model: Any) -> Transformer:
         _Block(
             norm_attention=_rms_norm(b.input_layernorm),
             query_key_value=_turning(
-                _stacked(b.self_attn.q_proj, b.self_attn.k_proj, b.self_attn.v_proj, scale=b.input_layernorm.weight),
+                _scaled_queries(
+                    _stacked(
+                        b.self_attn.q_proj, b.self_attn.k_proj, b.self_attn.v_proj, scale=b.input_layernorm.weight
+                    ),
+                    config.num_attention_heads,
+                    width,
+                ),
                 config.num_attention_heads + config.num_key_value_heads,
                 width,
                 rotated,
@@ -334,7 +361,9 @@ def _gpt_neox(model: Any) -> Transformer:
     blocks = [
         _Block(
             norm_attention=_layer_norm(b.input_layernorm),
-            query_key_value=_turning(by_part(b.attention.query_key_value), 2 * heads, width, rotated),
+            query_key_value=_turning(
+                _scaled_queries(by_part(b.attention.query_key_value), heads, width), 2 * heads, width, rotated
+            ),
             attention_out=_linear(b.attention.dense),
             norm_mlp=_layer_norm(b.post_attention_layernorm),
             up=_linear(b.mlp.dense_h_to_4h),
@@ -376,6 +405,13 @@ def _rotary(body: Any, config: Any, width: int) -> tuple[tuple[Tensor, Tensor], 
     ), rotated
 
 
+def _scaled_queries(linear: _Linear, heads: int, width: int) -> _Linear:
+    """The scale of the attention, 1 / sqrt(width), as part of the queries (the first ``heads * width`` outputs)."""
+    scale = torch.ones(linear.weight.shape[1], device=linear.weight.device)
+    scale[: heads * width] /= math.sqrt(width)
+    return _Linear(linear.weight * scale, None if linear.bias is None else linear.bias * scale)
+
+
 def _turning(linear: _Linear, heads: int, width: int, rotated: int) -> _Linear:
     """Also give the first ``heads`` heads turned by 90 degrees, so that a rotation is x cos + turned x sin."""
 
@@ -390,19 +426,21 @@ def _turning(linear: _Linear, heads: int, width: int, rotated: int) -> _Linear:
 
 def _layer_norm(module: Any) -> _Norm:
     bias = None if module.bias is None else module.bias.data
-    return _Norm(module.weight.data, bias, module.eps, root_mean_square=False)
+    return _Norm(module.weight.data, bias, module.eps)
 
 
 def _rms_norm(module: Any) -> _Norm:
-    return _Norm(module.weight.data, None, module.variance_epsilon, root_mean_square=True)
+    floor = (module.weight.data.new_ones(1) * len(module.weight) * module.variance_epsilon).sqrt()
+    return _Norm(module.weight.data, None, module.variance_epsilon, floor)
 
 
 def _linear(module: Any) -> _Linear:
-    return _Linear(module.weight.data.t(), None if module.bias is None else module.bias.data)
+    return _Linear(module.weight.data.t().contiguous(), None if module.bias is None else module.bias.data)
 
 
 def _stacked(*modules: Any, scale: Tensor) -> _Linear:
-    """Several linear layers as one, the weight of the norm before them (``scale``) included."""
-    weight = (torch.cat([m.weight.data for m in modules]) * scale.data).t().contiguous()
+    """Several linear layers as one, the weight of the norm before them (``scale``) and its sqrt(n) included."""
+    scale = scale.data * math.sqrt(len(scale))
+    weight = (torch.cat([m.weight.data for m in modules]) * scale).t().contiguous()
     bias = None if modules[0].bias is None else torch.cat([m.bias.data for m in modules])
     return _Linear(weight, bias)

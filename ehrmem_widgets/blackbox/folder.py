@@ -61,7 +61,11 @@ class FolderModel:
         self.codes_in_head = head
         self.fingerprint = _fingerprint(self.folder)
         self.context_length = int(getattr(self._model.config, "max_position_embeddings", None) or 2**20)
-        self._stops = torch.tensor([self.vocabulary.id(code) for code in sorted(self.vocabulary.stops)])
+        self._stops = torch.tensor(
+            [self.vocabulary.id(code) for code in sorted(self.vocabulary.stops)], dtype=torch.long
+        )
+        self._goes_on = torch.ones(head, dtype=torch.bool)
+        self._goes_on[self._stops] = False
 
     def __repr__(self) -> str:
         return f"FolderModel({self.name!r}: {len(self.vocabulary):,} codes, context {self.context_length:,})"
@@ -108,7 +112,7 @@ class FolderModel:
             allowed_now = probabilities if keep is None else probabilities * keep
             codes, _ = _draw(allowed_now, rng.random(samples, dtype=np.float32))
             yield Step(torch.where(alive, codes, -1).numpy(), mass, weight)
-            alive = alive & ~torch.isin(codes, self._stops)
+            alive = alive & self._goes_on[codes]
             if step + 1 == horizon or not bool(alive.any()):
                 return
             logits = decoder.step(codes)

@@ -35,8 +35,8 @@ def train_model(
     vocabulary: Vocabulary | None = None,
     repetitions: Mapping[int, int] | None = None,
     context: int = 256,
-    width: int = 128,
-    layers: int = 4,
+    width: int = 192,
+    layers: int = 2,
     dropout: float = 0.0,
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -45,7 +45,8 @@ def train_model(
     ``repetitions`` says how often a patient's record is seen in an epoch (1 unless named). ``minutes`` ends the training
     after that time whatever the epoch, the learning rate falling to its end by then. With ``epochs`` alone, the same seed
     gives the same weights on the same machine. Records longer than the context are cut into windows;
-    half of them are seen with events left out, so that the model can continue from partial records.
+    half of them are seen with events left out, so that the model can continue from partial records. Few wide layers and one
+    key head: twice as quick a step as a deeper model with as many weights.
     """
     import transformers
 
@@ -61,9 +62,10 @@ def train_model(
             vocab_size=len(vocabulary),
             max_position_embeddings=context,
             hidden_size=width,
-            intermediate_size=width * 11 // 4,
+            intermediate_size=width * 7 // 3,
             num_hidden_layers=layers,
-            num_attention_heads=width // 32,
+            num_attention_heads=width // 48,
+            num_key_value_heads=1,
             attention_dropout=dropout,
             tie_word_embeddings=True,
             bos_token_id=vocabulary.id(vocabulary.start) if vocabulary.start else None,

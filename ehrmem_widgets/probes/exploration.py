@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -24,6 +25,7 @@ from ehrmem_widgets.probes.controls import CONTROLS, ControlPool, same_facts_of
 from ehrmem_widgets.probes.findings import Answer, AttributeFinding, ReadableEvent
 from ehrmem_widgets.probes.leak import ProductForm, SumForm, leaks_of_many, slot_ids
 from ehrmem_widgets.probes.neighbours import EmbeddingStore, NeighbourMap, known_codes
+from ehrmem_widgets.probes.side_by_side import side_by_side
 from ehrmem_widgets.statistics.intervals import Estimate, difference
 from ehrmem_widgets.statistics.verdicts import judge
 
@@ -33,6 +35,7 @@ HALF_WIDTH = 0.02  # an answer is settled when the focus is known this well
 _SHARED_SAMPLES = 128  # unmasked trajectories for all attributes
 _SAMPLES_A_CONTROL = 8
 _CHUNKS = (16, 48, 64, 128, 256)  # the first is small, so that something is seen at once
+_LEAST = 64  # an interval from fewer trajectories is not to be trusted
 _SHOWN = 3
 _SHOWN_CODES = 40
 
@@ -157,17 +160,20 @@ class Question:
         )
 
     def first_answers(self) -> Iterator[Answer | None]:
-        """The first interval, from few samples, then the reference model and the attribute in focus."""
+        """The first interval, from few samples, then the attribute in focus by both models, then the reference model."""
         yield from self.sums[0].add(_CHUNKS[0], self._seed(0))
         generated = tuple(self._readable(codes) for codes in self.sums[0].trajectories[:_SHOWN])
         self.answer = replace(
             self.answer, generated=generated, effective_samples=self._effective(), attributes=self._findings()
         )
         yield self.answer
+        if self.products:
+            least = min(_LEAST, self.state.samples)
+            yield from side_by_side(*(product.add(least, self._seed(1)) for product in self.products))
+            self._update()
+            yield self.answer
         for total in self.sums[1:]:
             yield from total.add(_CHUNKS[0], self._seed(0))
-        for product in self.products:
-            yield from product.add(_CHUNKS[0], self._seed(1))
         self._update()
 
     def neighbours(self) -> Iterator[Answer | None]:
@@ -188,19 +194,14 @@ class Question:
         """More samples until the attribute in focus is known to +-0.02, or the most samples are spent."""
         chunk = 1
         while True:
-            enough = self._focus_settled()
-            shared = self.sums[0].n < min(_SHARED_SAMPLES, self.state.samples)
-            if enough and not shared:
+            missing = self._missing()
+            shared = min(_SHARED_SAMPLES, self.state.samples) - self.sums[0].n
+            if not missing and shared <= 0:
                 return
-            size = _CHUNKS[min(chunk, len(_CHUNKS) - 1)]
-            if not enough:
-                for form in self.products or self.sums:
-                    size_now = min(size, self.state.samples - form.n)
-                    yield from form.add(size_now, self._seed(2 * chunk + 1))
-            if shared and self.products:
-                for total in self.sums:
-                    size_now = min(size, min(_SHARED_SAMPLES, self.state.samples) - total.n)
-                    yield from total.add(size_now, self._seed(2 * chunk))
+            yield from side_by_side(*(form.add(size, self._seed(2 * chunk + 1)) for form, size in missing))
+            if shared > 0 and (self.products or not missing):
+                size = min(shared, _CHUNKS[min(chunk, len(_CHUNKS) - 1)])
+                yield from side_by_side(*(total.add(size, self._seed(2 * chunk)) for total in self.sums))
             self._update()
             yield self.answer
             chunk += 1
@@ -211,24 +212,30 @@ class Question:
 
     def ask_controls(self, others: Sequence[Record] | None = None) -> Iterator[Answer | None]:
         """Put the same question about other people (the controls), and keep the leaks: (controls, attributes) a model."""
-        state = self.state
         if self.exploration.reference is None:
             return
         others = self.controls() if others is None else others
-        leaks = []
-        for model, slots, watch in zip(self.models, self.slots, self.watches, strict=True):
-            prompts: list[SlotIds] = []
-            for other in others:
-                facts = same_facts_of(other, self.record, state.facts, state.rung, model.vocabulary)
-                prompt = build_prompt(other, facts, model.vocabulary, strip=self.strip)
-                prompts.append(slot_ids(prompt, model.vocabulary)[: model.context_length - 1])
-            for found in leaks_of_many(model, prompts, watch, self.horizon, _SAMPLES_A_CONTROL, self._seed(0)):
-                if found is None:
-                    yield None
-                else:
-                    leaks.append(found)
-            self.same_question = np.array([prompt == slots for prompt in prompts], dtype=bool)
+        leaks: list[np.ndarray] = [np.empty(0)] * len(self.models)
+        yield from side_by_side(*(self._ask(place, others, leaks) for place in range(len(self.models))))
         self.control_leaks = leaks
+
+    def _ask(self, place: int, others: Sequence[Record], leaks: list[np.ndarray]) -> Iterator[None]:
+        """Put the question about others to one model; the leaks go to their place."""
+        model, state = self.models[place], self.state
+        prompts: list[SlotIds] = []
+        for other in others:
+            facts = same_facts_of(other, self.record, state.facts, state.rung, model.vocabulary)
+            prompt = build_prompt(other, facts, model.vocabulary, strip=self.strip)
+            prompts.append(slot_ids(prompt, model.vocabulary)[: model.context_length - 1])
+        if place == 0:
+            self.same_question = np.array([prompt == self.slots[0] for prompt in prompts], dtype=bool)
+        for found in leaks_of_many(
+            model, prompts, self.watches[place], self.horizon, _SAMPLES_A_CONTROL, self._seed(0)
+        ):
+            if found is None:
+                yield
+            else:
+                leaks[place] = found
 
     def settled(self) -> Answer:
         """The last answer: with the controls and the verdicts."""
@@ -287,16 +294,17 @@ class Question:
             )
         return tuple(findings)
 
-    def _focus_settled(self) -> bool:
-        forms = self.products or self.sums
-        if forms[0].n >= self.state.samples:
-            return True
-        if forms[0].n < _CHUNKS[0] + _CHUNKS[1]:  # an interval from fewer is not to be trusted
-            return False
-        estimates = [
-            form.estimate() if isinstance(form, ProductForm) else form.estimate(self.focus_column) for form in forms
-        ]
-        return all(estimate.half_width <= HALF_WIDTH for estimate in estimates)
+    def _missing(self) -> list[tuple[ProductForm | SumForm, int]]:
+        """Where the attribute in focus is not yet known to +-0.02: the form, and about how many trajectories it needs."""
+        missing: list[tuple[ProductForm | SumForm, int]] = []
+        for form in self.products or self.sums:
+            estimate = form.estimate() if isinstance(form, ProductForm) else form.estimate(self.focus_column)
+            needed = max(_LEAST, form.n * (estimate.half_width / HALF_WIDTH) ** 2)
+            whole = math.ceil((needed - form.n) / _CHUNKS[0]) * _CHUNKS[0]
+            size = min(whole, self.state.samples - form.n, _CHUNKS[-1])
+            if size > 0:
+                missing.append((form, size))
+        return missing
 
     def _effective(self) -> float:
         return float("inf") if self.prompts[0].exact else self.sums[0].effective_samples

@@ -23,6 +23,8 @@ from ehrmem_widgets.statistics.intervals import (
     weighted_means,
 )
 
+_SURVIVORS = 1e-6  # the rest of the horizon cannot add more than this
+
 
 def slot_ids(prompt: Prompt, vocabulary: Vocabulary) -> SlotIds:
     """A prompt in the ids of a model."""
@@ -108,6 +110,8 @@ class ProductForm:
             log_weights = step.log_weight[0]
             done += 1
             yield
+            if surviving.max() < _SURVIVORS:
+                break
         leaks[:, done:] = (1 - surviving)[:, None]
         self._leaks = np.concatenate([self._leaks, leaks])
         self._log_weights = np.concatenate([self._log_weights, log_weights])

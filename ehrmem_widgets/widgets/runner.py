@@ -67,9 +67,10 @@ class LatestWins(Generic[State, Answer]):
             self._changed.notify_all()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the last state is answered in full; False when the time ran out."""
+        """Wait until the last state is answered in full; False when the time ran out or the runner was closed before."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._answered == self._generation or self._closed, timeout)
+            self._changed.wait_for(lambda: self._answered == self._generation or self._closed, timeout)
+            return self._answered == self._generation
 
     def close(self) -> None:
         """Stop working; what is under way is given up."""

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 from tests.benchmarks.lines import Lines
-from tests.browser.lab import CHROMIUM, explore, headless_chromium, visit
+from tests.browser.lab import explore, visit
+from tests.chromium import CHROMIUM, headless_chromium
 
 PRESSES = 10
 STARTS = 3

@@ -50,16 +50,18 @@ def logits_of(decoder, prompts, continuations):
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "gpt_neox", "mamba2"])
 @pytest.mark.parametrize("fast", [True, False])
-def test_decoders_give_the_logits_of_a_plain_forward(kind, fast):
+@pytest.mark.parametrize(
+    "prompts", [[[1, 2, 3, 4, 5, 6, 7], [8, 9], [3]], [list(range(36)), [3, 4], [5] * 20], [list(range(36))], [[7, 1]]]
+)
+def test_decoders_give_the_logits_of_a_plain_forward(kind, fast, prompts):
     model = small_model(kind)
     if kind == "mamba2" and fast:
         with pytest.raises(UnsupportedModelError):
             transformer_parts(model)
         return
     decoder = SharedPromptDecoder(transformer_parts(model)) if fast else LibraryDecoder(model)
-    prompts = [[1, 2, 3, 4, 5, 6, 7], [8, 9], [3]]
     torch.manual_seed(1)
-    continuations = torch.randint(0, SIZE, (3, 5, 6))
+    continuations = torch.randint(0, SIZE, (len(prompts), 5, 6))
     found = logits_of(decoder, prompts, continuations)
     for p, prompt in enumerate(prompts):
         for s in range(5):

@@ -5,16 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
 DARK = (
     ":root{--jp-ui-font-color1:rgba(255,255,255,.87);--jp-layout-color1:#111;--jp-layout-color2:#272727;"
     "--jp-border-color1:#757575;--jp-border-color2:#545454;--jp-border-color3:#3a3a3a;color-scheme:dark}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,7 @@ import pytest
 
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.widgets.embedding_map import MOST_POINTS, EmbeddingMap
-from tests.widgets.harness import ARGUMENTS, page
-
-CHROMIUM = shutil.which("chromium")
+from tests.widgets.harness import page
 
 
 def test_points_are_packed_as_little_endian_float32() -> None:
@@ -51,10 +48,7 @@ def test_front_end_is_text() -> None:
 
 
 @pytest.mark.browser
-def test_canvas_follows_the_query_and_the_theme() -> None:
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine")
-    playwright = pytest.importorskip("playwright.sync_api")
+def test_canvas_follows_the_query_and_the_theme(chromium: Any) -> None:
     points = np.random.default_rng(0).normal(size=(2000, 2))
     made = EmbeddingMap(points, np.arange(2000) % 3)
     state = {
@@ -70,28 +64,25 @@ def test_canvas_follows_the_query_and_the_theme() -> None:
         },
     }
     errors: list[str] = []
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        tab = browser.new_page()
-        tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.set_content(page(made._esm, state, binary=("points", "kinds")))
-        before = _picture(tab)
-        tab.evaluate("window.model.set('query', [0, 0])")
-        after = _picture(tab)
-        tab.evaluate("window.model.set('approximate', true)")
-        dashed = _picture(tab)
-        tab.evaluate("window.model.set('query', [])")
-        assert before != after != dashed
-        assert _picture(tab) == before
-        tab.evaluate(
-            "document.body.style.setProperty('--jp-layout-color1', '#111'); document.body.dataset.jpThemeLight = "
-            "'false'"
-        )
-        assert _picture(tab) != before
-        assert tab.locator("canvas[role=img]").get_attribute("aria-label") == "<b>near</b>"
-        assert tab.get_by_text("<b>near</b>").count() == 1
-        tab.evaluate("window.cleanup()")
-        browser.close()
+    tab = chromium.new_page()
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.set_content(page(made._esm, state, binary=("points", "kinds")))
+    before = _picture(tab)
+    tab.evaluate("window.model.set('query', [0, 0])")
+    after = _picture(tab)
+    tab.evaluate("window.model.set('approximate', true)")
+    dashed = _picture(tab)
+    tab.evaluate("window.model.set('query', [])")
+    assert before != after != dashed
+    assert _picture(tab) == before
+    tab.evaluate(
+        "document.body.style.setProperty('--jp-layout-color1', '#111'); document.body.dataset.jpThemeLight = 'false'"
+    )
+    assert _picture(tab) != before
+    assert tab.locator("canvas[role=img]").get_attribute("aria-label") == "<b>near</b>"
+    assert tab.get_by_text("<b>near</b>").count() == 1
+    tab.evaluate("window.cleanup()")
+    tab.close()
     assert errors == []
 
 

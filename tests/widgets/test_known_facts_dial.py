@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,9 +10,7 @@ import pytest
 import traitlets
 
 from ehrmem_widgets.widgets.known_facts_dial import KnownFactsDial
-from tests.widgets.harness import ARGUMENTS, page
-
-CHROMIUM = shutil.which("chromium")
+from tests.widgets.harness import page
 
 
 def row(place: int, when: str = "", label: str = "Creatinine", **more: Any) -> dict[str, Any]:
@@ -71,20 +68,9 @@ def test_unknown_keyword_is_named() -> None:
         KnownFactsDial(colour="red")  # type: ignore[call-arg]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
-def shown(browser: Any) -> Iterator[Any]:
-    tab = browser.new_page()
+def shown(chromium: Any) -> Iterator[Any]:
+    tab = chromium.new_page()
     errors: list[str] = []
     tab.on("pageerror", lambda error: errors.append(str(error)))
     state = {"rows": ROWS, "facts": [[1, "coarse", "day"]], "focus_note": "About <b>HIV</b>"}
