@@ -13,6 +13,7 @@ from ehrmem_widgets.errors import InputError
 
 ADDRESS = "127.0.0.1"
 WORKSPACE = "ehrmem"  # a layout of its own: a person's other JupyterLab windows stay as they are
+_OPEN_AHEAD = "from ehrmem_widgets.widgets.explore_patient import open_ahead; open_ahead(); del open_ahead"
 _EXTENSIONS = Path(__file__).parent / "labextensions"
 
 
@@ -32,7 +33,19 @@ def serve(notebook: Path, *, port: int | None = None, browser: bool = True) -> N
         "It runs on this computer only. Keep this window open while you work; Ctrl-C here ends it.",
         flush=True,
     )
+    server.io_loop.add_callback(_start_kernel, server, notebook)
     server.start()
+
+
+async def _start_kernel(server: Any, notebook: Path) -> None:
+    """Start the notebook's kernel and open data and models in it while the page still loads; JupyterLab takes over the
+    session that it finds for the notebook's path. What goes wrong here is shown when the notebook runs."""
+    session = await server.session_manager.create_session(
+        path=notebook.name, name=notebook.name, type="notebook", kernel_name="python3"
+    )
+    client = server.kernel_manager.get_kernel(session["kernel"]["id"]).client()
+    client.start_channels()
+    client.execute(_OPEN_AHEAD, silent=True, store_history=False)
 
 
 def options(notebook: Path, port: int | None, browser: bool, *, token: str) -> list[str]:

@@ -24,7 +24,7 @@ from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.controls import CONTROLS, ControlPool, same_facts_of
 from ehrmem_widgets.probes.findings import Answer, AttributeFinding, ReadableEvent
 from ehrmem_widgets.probes.leak import ProductForm, SumForm, leaks_of_many, slot_ids
-from ehrmem_widgets.probes.neighbours import EmbeddingStore, NeighbourMap, known_codes
+from ehrmem_widgets.probes.neighbours import EmbeddingStore, NeighbourMap, embed_slots
 from ehrmem_widgets.probes.side_by_side import side_by_side
 from ehrmem_widgets.statistics.intervals import Estimate, difference
 from ehrmem_widgets.statistics.verdicts import judge
@@ -179,12 +179,11 @@ class Question:
     def neighbours(self) -> Iterator[Answer | None]:
         """The rank of the patient's own record, and the place on the map."""
         store, chart = self.exploration.store, self.exploration.map
-        codes = known_codes(self.slots[0])
-        if store is None or chart is None or not codes:
+        if store is None or chart is None:
             return
         for _ in store.build():
             yield None
-        query = self.exploration.model.embed([codes])[0]
+        query = embed_slots(self.exploration.model, self.slots[0])
         finding, distances = store.find(query, self.state.patient_id)
         position, approximate = chart.place(query, distances)
         self.answer = replace(self.answer, neighbours=replace(finding, position=position, approximate=approximate))
@@ -293,6 +292,11 @@ class Question:
                 )
             )
         return tuple(findings)
+
+    @property
+    def focus_settled(self) -> bool:
+        """Whether the attribute in focus is known to +-0.02, by both models, or all samples are spent."""
+        return all(form.n for form in self.products or self.sums) and not self._missing()
 
     def _missing(self) -> list[tuple[ProductForm | SumForm, int]]:
         """Where the attribute in focus is not yet known to +-0.02: the form, and about how many trajectories it needs."""

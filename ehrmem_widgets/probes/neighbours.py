@@ -8,14 +8,14 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import platformdirs
 
-from ehrmem_widgets.blackbox.protocol import BlackBox
+from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.probes.findings import Neighbour, NeighbourFinding
@@ -155,6 +155,12 @@ def _read(path: Path, name: str, n: int, key: str | None = None) -> np.ndarray |
     return found.astype(np.float32) if len(found) == n else None
 
 
-def known_codes(slots: Sequence[Sequence[int]]) -> list[int]:
-    """What of a prompt can be embedded: the places that are known as one code."""
-    return [slot[0] for slot in slots if len(slot) == 1]
+def embed_slots(model: BlackBox, slots: SlotIds, *, fills: int = 8) -> np.ndarray:
+    """The embedding (d,) of a partial record. What is known as one of several codes (a lab without its value, a date to
+    the week) is filled at random ``fills`` times, always in the same way, and the embeddings are averaged."""
+    if all(len(slot) == 1 for slot in slots):
+        return model.embed([[slot[0] for slot in slots]])[0]
+    rng = np.random.default_rng(0)
+    filled = np.stack([rng.choice(np.asarray(slot), fills) for slot in slots], axis=1)
+    mean = model.embed(filled.tolist()).mean(axis=0)
+    return np.asarray(mean / np.linalg.norm(mean))

@@ -89,8 +89,8 @@ def judge(
     if as_high / n >= COMMON_SHARE:
         return Judgement(
             Verdict.POPULATION,
-            f"the model says as much beyond the reference about {as_high} of {n} similar people whom it never saw ({shown}, "
-            f"{against}).",
+            f"the model says as much about {f'all {n}' if as_high == n else f'{as_high} of {n}'} similar people whom it never saw "
+            f"({shown}, {against}).",
             rank_p,
         )
     if excess.low <= EXCESS_THAT_MATTERS:

@@ -97,7 +97,8 @@ class ExplorePatient:
         live: bool = True,
     ) -> None:
         self.folders = _folders(data, model, reference)
-        self.exploration = _open(self.folders)
+        ahead = _key(self.folders) in _opened_ahead
+        self.exploration = _opened_ahead.pop(_key(self.folders)) if ahead else _open(self.folders)
         self._live = live
         dataset = self.exploration.dataset
         patient_id = example_patient(dataset) if patient in (None, "") else dataset.find(patient)
@@ -700,6 +701,19 @@ def _folders(data: str | Path | None, model: str | Path | None, reference: str |
     if not given["data"] or not given["model"]:
         raise InputError("Give the data set and the model together: a model is audited on the data it was trained on.")
     return {name: Path(value) if value else None for name, value in given.items()}
+
+
+_opened_ahead: dict[tuple[Path | None, ...], Exploration] = {}
+
+
+def open_ahead() -> None:
+    """Open what the environment names, or the samples, so that the next ``ExplorePatient`` is there at once."""
+    folders = _folders(None, None, None)
+    _opened_ahead[_key(folders)] = _open(folders)
+
+
+def _key(folders: dict[str, Path | None]) -> tuple[Path | None, ...]:
+    return tuple(folders[name] for name in ("data", "model", "reference"))
 
 
 def _open(folders: dict[str, Path | None]) -> Exploration:

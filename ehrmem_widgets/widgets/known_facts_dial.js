@@ -90,11 +90,6 @@ function keepKeys(el) {
   return () => document.removeEventListener("focusin", keep);
 }
 
-// JupyterLab takes the arrow keys from every focused list for itself; those of this screen keep theirs.
-function keepArrowKeys(event) {
-  if (event.target.tagName === "SELECT" && event.target.closest(".ehrmem-screen")) event.stopPropagation();
-}
-
 function render({ model, el }) {
   const giveKeysBack = keepKeys(el);
   const note = make("p", { className: "ehrmem-dial-note", role: "status" });
@@ -158,7 +153,6 @@ function render({ model, el }) {
   }
 
   scroll.addEventListener("change", changed);
-  window.addEventListener("keydown", keepArrowKeys, true);
   model.on("change:rows", rebuild);
   model.on("change:facts", follow);
   model.on("change:focus_note", showNote);

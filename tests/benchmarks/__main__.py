@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from ehrmem_widgets.attacker.facts import facts_of_rung
-from ehrmem_widgets.attacker.prompt import build_prompt
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.probes.exploration import HALF_WIDTH, Exploration, Question, State, choose_focus
-from ehrmem_widgets.probes.leak import ProductForm, SumForm, slot_ids
-from ehrmem_widgets.samples.folders import GROUND_TRUTH, sample_data, sample_model, sample_reference
+from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import proportion
 from tests.benchmarks import browser
 from tests.benchmarks.lines import Lines
@@ -72,23 +71,22 @@ def samples_a_second(lines: Lines, length: int, goal: str, samples: int = 100, h
     )
 
 
-def settled_answer(lines: Lines, exploration: Exploration, patients: int = 4) -> None:
+def settled_answer(lines: Lines, exploration: Exploration, patients: int = 6) -> None:
     """A dial change until the focus is known to +-0.02 on the audited and the reference model, against HF ``generate`` and
-    counting hits until the Wilson interval is as narrow."""
-    truth = pd.read_parquet(sample_data() / GROUND_TRUTH).set_index("subject_id")
+    counting hits until the Wilson interval is as narrow: patients drawn at random, at two rungs each."""
     names = exploration.attributes.default_names()
-    canaries = truth.index[truth["canary"] & (truth["repetitions"] >= 8)]
-    chosen = [int(p) for p in canaries if set(exploration.held(int(p))) & set(names)][:patients]
+    chosen = np.random.default_rng(0).choice(exploration.dataset.ids(), patients, replace=False)
     ratios, first = [], []
-    for patient in chosen:
-        state = state_of(exploration, patient, "lab_values", names)
+    for patient, rung in itertools.product(map(int, chosen), ("one_lab", "lab_values")):
+        state = state_of(exploration, patient, rung, names)
         began = time.perf_counter()
         question = Question(exploration, state)
-        for answer in question.first_answers():
-            if answer is not None:
+        painted = (a for a in itertools.chain(question.first_answers(), question.refine()) if a is not None)
+        for number, _ in enumerate(painted):
+            if number == 0:
                 first.append(time.perf_counter() - began)
-        for _ in question.refine():
-            pass
+            if question.focus_settled:
+                break
         ours = time.perf_counter() - began
         began = time.perf_counter()
         for model, slots, watch in zip(question.models, question.slots, question.watches, strict=True):
@@ -129,34 +127,27 @@ def hf_generate(model: Any, prompt: list[list[int]], horizon: int, samples: int)
     return np.asarray(out[:, ids.shape[1] :])
 
 
-def variance_ratio(lines: Lines, exploration: Exploration, samples: int = 128) -> None:
+def variance_ratio(lines: Lines, exploration: Exploration, patients: int = 40, samples: int = 128) -> None:
     """Variance of counting, P (1 - P), over that of the product and of the sum form, over sample patients with P < 0.05."""
     names = exploration.attributes.default_names()
-    patients = np.random.default_rng(0).choice(exploration.dataset.ids(), 60, replace=False)
-    product_ratios, sum_ratios = [], []
-    for number in patients:
-        patient = int(number)
-        state = state_of(exploration, patient, "lab_values", names)
-        record = exploration.record(patient)
-        model = exploration.model
-        strip = exploration.attributes.strip(names, record)
-        prompt = slot_ids(build_prompt(record, state.facts, model.vocabulary, strip=strip), model.vocabulary)
-        watch = exploration.attributes.watch((state.focus,), record)
-        product = ProductForm(model, prompt, watch[:, 0], state.horizon)
-        total = SumForm(model, prompt, watch, state.horizon)
-        for form in (product, total):
-            for _ in form.add(samples, 1):
+    chosen = np.random.default_rng(0).choice(exploration.dataset.ids(), patients, replace=False)
+    ratios: dict[str, list[float]] = defaultdict(list)
+    for patient in map(int, chosen):
+        question = Question(exploration, state_of(exploration, patient, "one_lab", names))
+        for place, name in enumerate(("audited", "reference")):
+            product, total = question.products[place], question.sums[place]
+            for _ in itertools.chain(product.add(samples, 1), total.add(samples, 1)):
                 pass
-        p = product.estimate().value
-        if 0 < p < 0.05 and np.ptp(product._log_weights) == 0:
-            product_ratios.append(p * (1 - p) / max(float(product._leaks[:, -1].var(ddof=1)), 1e-12))
-            sum_ratios.append(p * (1 - p) / max(float(total._values[:, 0].var(ddof=1)), 1e-12))
-    for name, ratios, goal in (("product", product_ratios, ">= 30"), ("sum", sum_ratios, ">= 1")):
-        if ratios:
-            lines.add(
-                f"variance_counting_over_{name}_form_median", statistics.median(ratios), span(ratios), len(ratios), goal
-            )
-            lines.add(f"variance_counting_over_{name}_form_worst", min(ratios), span(ratios), len(ratios), ">= 1")
+            p = product.estimate().value
+            if 0 < p < 0.05 and np.ptp(product._log_weights) == 0:
+                counting = p * (1 - p)
+                spread = {"product": product._leaks[:, -1], "sum": total._values[:, question.focus_column]}
+                for form, values in spread.items():
+                    ratios[f"{form}_form_{name}"].append(counting / max(float(values.var(ddof=1)), 1e-12))
+    for name, found in ratios.items():
+        goal = ">= 30" if name.startswith("product") else ">= 1"
+        lines.add(f"variance_counting_over_{name}_median", statistics.median(found), span(found), len(found), goal)
+        lines.add(f"variance_counting_over_{name}_worst", min(found), span(found), len(found), ">= 1")
 
 
 def state_of(exploration: Exploration, patient: int, rung: str, names: tuple[str, ...]) -> State:

@@ -56,7 +56,8 @@ def test_too_many_controls_alike_to_accuse_and_too_few_to_acquit() -> None:
 def test_what_one_control_in_five_shows_too_is_population_knowledge(loud: int) -> None:
     found = judged(controls=[LOUD] * loud + [QUIET] * (40 - loud))
     assert found.verdict is Verdict.POPULATION
-    assert f"as much beyond the reference about {loud} of 40 similar people whom it never saw" in found.sentence
+    people = "all 40" if loud == 40 else "8 of 40"
+    assert f"as much about {people} similar people whom it never saw" in found.sentence
 
 
 def test_a_tie_with_the_patient_counts_against_the_accusation() -> None:

@@ -19,12 +19,16 @@
         seen.add(panel);
         await panel.context.ready;
         if (!wants(panel)) return;
+        panel.addClass("ehrmem-notebook");
         await panel.sessionContext.ready;
         await panel.sessionContext.session?.kernel?.info;
         if (panel.isDisposed) return;
         if (app.shell.currentWidget !== panel) return void seen.delete(panel); // looked away: run when shown again
         await app.commands.execute("notebook:run-all-cells");
       };
+      const style = document.createElement("style"); // a folded cell is a line of code that says nothing to a clinician
+      style.textContent = ".ehrmem-notebook .jp-InputPlaceholder { display: none; }";
+      document.head.append(style);
       const report = (error) => console.error("ehrmem-autorun", error);
       app.restored
         .then(() => {
