@@ -34,7 +34,9 @@ MOST_SAMPLES = 1024
 HALF_WIDTH = 0.02  # an answer is settled when the focus is known this well
 _SHARED_SAMPLES = 128  # unmasked trajectories for all attributes
 _SAMPLES_A_CONTROL = 8
-_CHUNKS = (16, 48, 64, 128, 256)  # the first is small, so that something is seen at once
+_FIRST = 16  # trajectories behind the first interval, so that something is seen at once
+_SHARED_CHUNK = 56
+_MOST_AT_ONCE = 256
 _LEAST = 64  # an interval from fewer trajectories is not to be trusted
 _SHOWN = 3
 _SHOWN_CODES = 40
@@ -161,7 +163,7 @@ class Question:
 
     def first_answers(self) -> Iterator[Answer | None]:
         """The first interval, from few samples, then the attribute in focus by both models, then the reference model."""
-        yield from self.sums[0].add(_CHUNKS[0], self._seed(0))
+        yield from self.sums[0].add(_FIRST, self._seed(0))
         generated = tuple(self._readable(codes) for codes in self.sums[0].trajectories[:_SHOWN])
         self.answer = replace(
             self.answer, generated=generated, effective_samples=self._effective(), attributes=self._findings()
@@ -173,7 +175,7 @@ class Question:
             self._update()
             yield self.answer
         for total in self.sums[1:]:
-            yield from total.add(_CHUNKS[0], self._seed(0))
+            yield from total.add(_FIRST, self._seed(0))
         self._update()
 
     def neighbours(self) -> Iterator[Answer | None]:
@@ -199,7 +201,7 @@ class Question:
                 return
             yield from side_by_side(*(form.add(size, self._seed(2 * chunk + 1)) for form, size in missing))
             if shared > 0 and (self.products or not missing):
-                size = min(shared, _CHUNKS[min(chunk, len(_CHUNKS) - 1)])
+                size = min(shared, _SHARED_CHUNK)
                 yield from side_by_side(*(total.add(size, self._seed(2 * chunk)) for total in self.sums))
             self._update()
             yield self.answer
@@ -304,8 +306,7 @@ class Question:
         for form in self.products or self.sums:
             estimate = form.estimate() if isinstance(form, ProductForm) else form.estimate(self.focus_column)
             needed = max(_LEAST, form.n * (estimate.half_width / HALF_WIDTH) ** 2)
-            whole = math.ceil((needed - form.n) / _CHUNKS[0]) * _CHUNKS[0]
-            size = min(whole, self.state.samples - form.n, _CHUNKS[-1])
+            size = min(16 * math.ceil((needed - form.n) / 16), self.state.samples - form.n, _MOST_AT_ONCE)
             if size > 0:
                 missing.append((form, size))
         return missing

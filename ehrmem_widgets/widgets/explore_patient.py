@@ -744,5 +744,8 @@ _SCREEN_STYLE = """<style>
 .ehrmem-command pre { white-space: pre-wrap; user-select: all; padding: 8px; background: var(--jp-layout-color2, #eee);
   color: var(--jp-ui-font-color1, #111); }
 .ehrmem-pinned { border: 1px dashed var(--jp-border-color1, #999); padding: 4px 10px; margin-top: 10px; }
-.ehrmem-picker select { font-size: 12px; }
+.ehrmem-picker select { font-size: 12px; width: 100%; }
+.ehrmem-picker .widget-label { text-align: left; height: 20px; line-height: 20px; font-size: 12px; opacity: .82; }
+.ehrmem-screen .ehrmem-small, .ehrmem-screen .ehrmem-note { line-height: 1.4; }
+.ehrmem-screen .ehrmem-known { padding-top: 8px; }
 </style>"""

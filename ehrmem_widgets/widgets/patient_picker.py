@@ -25,10 +25,10 @@ class PatientPicker:
             style={"description_width": "90px"},
         )  # fmt: skip
         self.list = widgets.Select(
-            description="Patient",
+            description="Patient: pseudonym, sex, age, attributes held, split, events",
             rows=7,
-            layout=widgets.Layout(width="calc(100% - 6px)"),
-            style={"description_width": "90px"},
+            layout=widgets.Layout(width="calc(100% - 6px)", flex_flow="column", height="auto"),
+            style={"description_width": "100%"},
         )
         self.list.add_class("ehrmem-picker")
         self.note = widgets.HTML()
@@ -56,8 +56,7 @@ class PatientPicker:
             self._filling = False
         more = f"; the first {_SHOWN} are listed, search to narrow them" if len(found) > _SHOWN else ""
         self.note.value = (
-            f'<div class="ehrmem-small">{len(found):,} of {len(self._lines):,} patients{more}. '
-            "Columns: pseudonym, sex, age, events, split, attributes held.</div>"
+            f'<div class="ehrmem-small">{len(found):,} of {len(self._lines):,} patients{more}.</div>'
         )
 
     def _picked(self, change: dict[str, object]) -> None:
@@ -95,7 +94,8 @@ def _line(row: object, dataset: MedsDataset) -> str:
     columns = (
         row.pseudonym,  # type: ignore[attr-defined]
         f"{sex[:1]} {age_band(row.age)}",  # type: ignore[attr-defined]
-        f"{row.events} events",  # type: ignore[attr-defined]
+        titles or "nothing sensitive",
         split_in_words(row.split),  # type: ignore[attr-defined]
+        f"{row.events} events",  # type: ignore[attr-defined]
     )
-    return " · ".join([*columns, *([titles] if titles else [])])
+    return " · ".join(columns)
