@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_COPIED_PROMPT = 32  # a prompt this short is copied to each continuation: cheaper than asking it apart
+_COPIED_PROMPT = 65_536  # numbers a layer: a prompt's keys this small are copied to each continuation, not asked apart
 
 
 class Decoder(Protocol):
@@ -106,7 +106,8 @@ class SharedPromptDecoder:
         mask = causal & visible[:, None, :]
         mask = (mask | torch.eye(longest, dtype=torch.bool, device=device)).unsqueeze(1)  # a padded row sees itself
         self._count, self._samples, self._lengths, self._at = len(prompts), samples, lengths, 0
-        self._copied = longest if longest <= _COPIED_PROMPT else 0
+        copied = len(prompts) * samples * longest * parts.key_heads * parts.width
+        self._copied = longest if copied <= _COPIED_PROMPT else 0
         self._bias = None
         if bool(padding.any()):
             self._bias = torch.zeros(len(prompts), 1, 1, 1, longest + max(room, 1), device=device)

@@ -19,7 +19,7 @@ REFERENCE_EPOCHS = 16
 
 
 def build_samples(out: Path = SAMPLES, *, report: Callable[[str], None] = print) -> None:
-    """Build the sample cohort and models (about 12 minutes on two cores).
+    """Build the sample cohort and models (about 8 minutes on two cores).
 
     The cohort comes out byte for byte the same everywhere. Weights come out the same bit for bit on the same machine with
     the same number of threads; on another, floating-point order differs and final losses agree to about 0.05 nats a code.

@@ -55,9 +55,7 @@ class PatientPicker:
         finally:
             self._filling = False
         more = f"; the first {_SHOWN} are listed, search to narrow them" if len(found) > _SHOWN else ""
-        self.note.value = (
-            f'<div class="ehrmem-small">{len(found):,} of {len(self._lines):,} patients{more}.</div>'
-        )
+        self.note.value = f'<div class="ehrmem-small">{len(found):,} of {len(self._lines):,} patients{more}.</div>'
 
     def _picked(self, change: dict[str, object]) -> None:
         if not self._filling and change["new"] not in (None, _NOBODY):

@@ -4,6 +4,7 @@ import pytest
 import torch
 import transformers
 
+from ehrmem_widgets.blackbox import decoding
 from ehrmem_widgets.blackbox.decoding import (
     LibraryDecoder,
     SharedPromptDecoder,
@@ -53,7 +54,9 @@ def logits_of(decoder, prompts, continuations):
 @pytest.mark.parametrize(
     "prompts", [[[1, 2, 3, 4, 5, 6, 7], [8, 9], [3]], [list(range(36)), [3, 4], [5] * 20], [list(range(36))], [[7, 1]]]
 )
-def test_decoders_give_the_logits_of_a_plain_forward(kind, fast, prompts):
+@pytest.mark.parametrize("copied", [0, 10**9])  # the prompt asked apart, and copied to each continuation
+def test_decoders_give_the_logits_of_a_plain_forward(kind, fast, prompts, copied, monkeypatch):
+    monkeypatch.setattr(decoding, "_COPIED_PROMPT", copied)
     model = small_model(kind)
     if kind == "mamba2" and fast:
         with pytest.raises(UnsupportedModelError):
