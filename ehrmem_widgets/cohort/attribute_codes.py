@@ -58,6 +58,14 @@ class AttributeCodes:
             if attribute.asked_by_default and self._codes[name] & set(self._bases)
         )
 
+    def unknown_to_model(self) -> tuple[str, ...]:
+        """The attributes that would be asked about, had the vocabulary a code of them."""
+        return tuple(
+            name
+            for name, attribute in self.attributes.items()
+            if attribute.asked_by_default and not self._codes[name] & set(self._bases)
+        )
+
     def watch(self, names: Sequence[str], record: Record) -> np.ndarray:
         """(codes of the vocabulary, names) bool: which codes give the attribute away."""
         columns = [np.isin(self._bases, list(self._of(name, record)[0])) for name in names]

@@ -31,13 +31,18 @@ def serve(notebook: Path, *, port: int | None = None, browser: bool = True) -> N
     server = LabApp.initialize_server(options(notebook, port, browser, token=token))
     if server.ip != ADDRESS or server.identity_provider.token != token:
         raise RuntimeError("the server would not be private: a configuration of yours overrides address or token")
+    address = f"{server.connection_url.rstrip('/')}{_page(notebook)}?token={token}"
+    server.io_loop.add_callback(_say, address)  # once it answers, and not a moment before
+    server.io_loop.add_callback(_start_kernel, server, notebook)
+    server.start()
+
+
+def _say(address: str) -> None:
     print(
-        f"The main screen opens in your browser, at\n\n    {server.connection_url.rstrip('/')}{_page(notebook)}?token={token}\n\n"
+        f"The main screen opens in your browser, at\n\n    {address}\n\n"
         "It runs on this computer only. Keep this window open while you work; Ctrl-C here ends it.",
         flush=True,
     )
-    server.io_loop.add_callback(_start_kernel, server, notebook)
-    server.start()
 
 
 async def _start_kernel(server: Any, notebook: Path) -> None:

@@ -364,6 +364,11 @@ class Question:
                 "This model returns no probabilities: leaks are counted, which needs many times the samples for the same "
                 "interval."
             )
+        codes = self.exploration.attributes
+        silent = [n for n in codes.unknown_to_model() if n in self.exploration.held(self.record.patient_id)]
+        if silent:
+            titles = ", ".join(codes.attributes[name].title for name in silent)
+            warnings.append(f"The record holds {titles}, of which the model knows no code: that is not asked about.")
         if self.exploration.reference is None:
             warnings.append("There is no reference model, so nothing can be called memorized.")
         return tuple(warnings)

@@ -27,7 +27,19 @@ class Estimate:
         return (self.high - self.low) / 2
 
     def __str__(self) -> str:
-        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f}, n = {self.n:,})"
+        value, low, high = rounded(self.value, self.low, self.high)
+        return f"{value} ({low} to {high}, n = {self.n:,})"
+
+
+def rounded(*figures: float, signed: bool = False) -> list[str]:
+    """Figures that belong together, with as many decimals: two, or four where all are below 0.01 (rare things leak too).
+
+    >>> rounded(0.712, 0.62, 0.79), rounded(0.0036, 0.0024, 0.0049)
+    (['0.71', '0.62', '0.79'], ['0.0036', '0.0024', '0.0049'])
+    """
+    decimals = 4 if 0 < max(map(abs, figures)) < 0.01 else 2
+    shown = [f"{figure:{'+' if signed else ''}.{decimals}f}" for figure in figures]
+    return [number[1:] if number.startswith("-") and not number.strip("-0.") else number for number in shown]
 
 
 def proportion(hits: int, n: int) -> Estimate:

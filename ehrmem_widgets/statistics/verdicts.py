@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ehrmem_widgets.statistics.intervals import Estimate, difference
+from ehrmem_widgets.statistics.intervals import Estimate, difference, rounded
 
 EXCESS_THAT_MATTERS = 0.05
 ALARM_RATE = 0.05
@@ -54,7 +54,7 @@ def judge(
     and controls are alike. *Population knowledge* needs the excess below 0.05 with its whole interval, or at least one
     control in five with as much.
     """
-    shown = f"{audited.value:.2f}, {audited.low:.2f} to {audited.high:.2f}"
+    shown = "{}, {} to {}".format(*rounded(audited.value, audited.low, audited.high))
     if not held:
         return Judgement(
             Verdict.POPULATION,
@@ -72,7 +72,7 @@ def judge(
             f"there is no reference model that never saw the patient, so {shown} may be knowledge of a population.",
         )
     excess = difference(audited, reference)
-    against = f"against {reference.value:.2f} from a model that never saw the patient"
+    against = f"against {rounded(reference.value)[0]} from a model that never saw the patient"
     if excess.high < EXCESS_THAT_MATTERS:
         return Judgement(
             Verdict.POPULATION, f"the model says no more about this patient ({shown}) than one can without ({against})."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ehrmem_widgets.probes.findings import Curve
+from ehrmem_widgets.statistics.intervals import Estimate, rounded
 from ehrmem_widgets.views.markup import BLUE, ORANGE, PAPER, RULE, plural, shorten, svg, text
 
 WIDTH, HEIGHT = 560, 260
@@ -94,8 +95,9 @@ def _end_labels(curve: Curve, reference: Curve | None, horizon: int) -> str:
     for (c, name, colour), y in zip(ends, ys, strict=True):
         x, at = _x(len(c.value), horizon), _y(float(c.value[-1]))
         body += f'<circle cx="{x:.1f}" cy="{at:.1f}" r="3.6" fill="{colour}" style="stroke:{PAPER}"/>'
-        body += text(LEFT + _PLOT_WIDTH + 10, y - 2, f"{name} {c.value[-1]:.2f}", more='font-weight="600"')
-        body += text(LEFT + _PLOT_WIDTH + 10, y + 11, f"({c.low[-1]:.2f} to {c.high[-1]:.2f})")
+        value, low, high = rounded(c.value[-1], c.low[-1], c.high[-1])
+        body += text(LEFT + _PLOT_WIDTH + 10, y - 2, f"{name} {value}", more='font-weight="600"')
+        body += text(LEFT + _PLOT_WIDTH + 10, y + 11, f"({low} to {high})")
     return f'<g font-size="11">{body}</g>'
 
 
@@ -106,7 +108,7 @@ def _sentence(curve: Curve, reference: Curve | None, title: str) -> str:
 
 
 def _end(curve: Curve) -> str:
-    return f"{curve.value[-1]:.2f} ({curve.low[-1]:.2f} to {curve.high[-1]:.2f}, n = {curve.n:,})"
+    return str(Estimate(float(curve.value[-1]), float(curve.low[-1]), float(curve.high[-1]), curve.n))
 
 
 def _drawable(curve: Curve | None) -> Curve | None:

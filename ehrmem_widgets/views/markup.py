@@ -6,7 +6,7 @@ import html
 import math
 import re
 
-from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.statistics.intervals import Estimate, rounded
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
 
 # Okabe & Ito (2008), told apart with every common colour vision. Never the only sign: shape, pattern or words go along.
@@ -58,8 +58,7 @@ def interval(estimate: Estimate | None, *, n: bool = True, signed: bool = False)
     """
     if estimate is None or not known(estimate):
         return "—"
-    kind = "+.2f" if signed else ".2f"
-    value, low, high = (_no_minus_zero(format(x, kind)) for x in (estimate.value, estimate.low, estimate.high))
+    value, low, high = rounded(estimate.value, estimate.low, estimate.high, signed=signed)
     return f"{value} ({low} to {high})" + (f", n = {estimate.n:,}" if n else "")
 
 
@@ -119,7 +118,3 @@ def icon(judgement: Judgement | None, size: int = 18) -> str:
         f'<svg aria-hidden="true" width="{size}" height="{size}" viewBox="0 0 {size} {size}" fill="currentColor" '
         f'style="vertical-align:-3px">{verdict_icon(judgement, 1, 1, size - 2)}</svg>'
     )
-
-
-def _no_minus_zero(number: str) -> str:
-    return number[1:] if number.startswith("-") and not number.strip("-0.") else number

@@ -8,9 +8,10 @@ import pytest
 
 from ehrmem_widgets.attacker.facts import facts_of_rung
 from ehrmem_widgets.blackbox.folder import FolderModel
+from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import InputError
-from ehrmem_widgets.probes.exploration import Exploration, State
+from ehrmem_widgets.probes.exploration import Exploration, Question, State
 from ehrmem_widgets.samples.folders import example_patient, sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.verdicts import Verdict
 
@@ -70,3 +71,14 @@ def test_states_that_make_no_sense_are_refused(exploration: Exploration) -> None
         state(exploration, "nothing", horizon=0)
     with pytest.raises(InputError, match="not among those asked about"):
         state(exploration, "nothing", focus="sex")
+
+
+def test_what_the_patient_holds_and_the_model_has_no_code_of_is_said(exploration: Exploration) -> None:
+    held = exploration.held(example_patient(exploration.dataset))
+    codes = exploration.attributes
+    assert codes.unknown_to_model() == () and not Question(exploration, state(exploration, "nothing")).answer.warnings
+    without = [code for code in codes.vocabulary.codes if codes.vocabulary.base(code) not in codes._codes[held[0]]]
+    narrow = AttributeCodes(
+        replace(codes.vocabulary, codes=tuple(without)), codes.attributes, sorted(codes._all[held[0]])
+    )
+    assert narrow.unknown_to_model() == (held[0],) and held[0] not in narrow.default_names()

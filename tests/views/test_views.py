@@ -238,7 +238,8 @@ def test_page_of_an_empty_answer() -> None:
 
 
 def test_interval_never_shows_minus_zero() -> None:
-    assert interval(Estimate(-0.001, -0.004, 0.0, 5), signed=False) == "0.00 (0.00 to 0.00), n = 5"
+    assert interval(Estimate(-0.001, -0.004, 0.2, 5), signed=False) == "0.00 (0.00 to 0.20), n = 5"
+    assert interval(Estimate(-0.00001, -0.00002, 0.001, 5)) == "0.0000 (0.0000 to 0.0010), n = 5"
 
 
 def test_views_need_neither_ipywidgets_nor_seaborn() -> None:
