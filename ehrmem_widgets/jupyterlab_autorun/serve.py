@@ -53,7 +53,10 @@ async def _start_kernel(server: Any, notebook: Path) -> None:
     )
     client = server.kernel_manager.get_kernel(session["kernel"]["id"]).client()
     client.start_channels()
-    client.execute(_OPEN_AHEAD, silent=True, store_history=False)
+    try:
+        await client.execute(_OPEN_AHEAD, silent=True, store_history=False, reply=True)
+    finally:
+        client.stop_channels()
 
 
 def options(notebook: Path, port: int | None, browser: bool, *, token: str) -> list[str]:
