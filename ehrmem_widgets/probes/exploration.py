@@ -16,7 +16,7 @@ from ehrmem_widgets.attacker.prompt import Prompt, build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.codes import parse_code
-from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
@@ -25,6 +25,7 @@ from ehrmem_widgets.probes.controls import CONTROLS, ControlPool, same_facts_of
 from ehrmem_widgets.probes.findings import Answer, AttributeFinding, ReadableEvent
 from ehrmem_widgets.probes.leak import ProductForm, SumForm, leaks_of_many, slot_ids
 from ehrmem_widgets.probes.neighbours import EmbeddingStore, NeighbourMap, embed_slots
+from ehrmem_widgets.probes.people import seen_by
 from ehrmem_widgets.probes.side_by_side import side_by_side
 from ehrmem_widgets.statistics.intervals import Estimate, difference
 from ehrmem_widgets.statistics.verdicts import judge
@@ -86,8 +87,7 @@ class Exploration:
         self.attributes = AttributeCodes(
             model.vocabulary, dataset.attributes, dataset.codes["code"].tolist(), dataset.descriptions
         )
-        seen = {_trained_on(model, MEMBER_SPLIT), _trained_on(reference, "reference")}
-        self.controls = ControlPool(dataset, seen)
+        self.controls = ControlPool(dataset, seen_by(model, reference))
         self.record = lru_cache(maxsize=32)(dataset.record)
         self._index = FactIndex(dataset, model.vocabulary)
         self.store = EmbeddingStore(model, dataset, folder=folder) if Query.EMBEDDINGS in model.answers else None
@@ -372,10 +372,6 @@ class Question:
         if self.exploration.reference is None:
             warnings.append("There is no reference model, so nothing can be called memorized.")
         return tuple(warnings)
-
-
-def _trained_on(model: BlackBox | None, otherwise: str) -> str:
-    return str(getattr(model, "training", {}).get("split", otherwise))
 
 
 def choose_focus(held: Sequence[str], names: Sequence[str], severity: dict[str, int]) -> str:

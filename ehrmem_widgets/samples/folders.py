@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.cohort.ground_truth import GROUND_TRUTH
 from ehrmem_widgets.errors import InputError
 
 SAMPLES = Path(__file__).parents[2] / "data_samples"
-GROUND_TRUTH = "ground_truth.parquet"
 
 
 def sample_data() -> Path:

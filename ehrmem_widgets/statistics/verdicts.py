@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -113,4 +114,39 @@ def judge(
         f"the model gives this away about this patient and not about {spared} similar people it never saw "
         f"({shown}, against {typical:.2f}; {reference.value:.2f} from a model that never saw the patient).",
         rank_p,
+    )
+
+
+def judge_cohort(
+    effect: Estimate,
+    p: float,
+    *,
+    no_effect: float,
+    members: int,
+    non_members: int,
+    what: str,
+    confounded: str = "",
+    fewest: int = FEWEST_CONTROLS,
+) -> Judgement:
+    """The verdict on a figure about a whole cohort, such as the AUROC of a membership score.
+
+    ``effect`` is *memorized* when its interval lies above ``no_effect`` and ``p`` (already corrected for its family) is at
+    most 0.05; *population knowledge* (members fare no differently from people whom the model never saw) when it does not
+    stand out although there were at least ``fewest`` of each; *cannot conclude* with fewer, without a figure, or where
+    something else explains the difference (``confounded``: why, in words). ``what`` names the figure in words.
+    """
+    shown = f"{what} {effect}"
+    if members < fewest or non_members < fewest:
+        return Judgement(
+            Verdict.CANNOT_CONCLUDE,
+            f"there are {members} members and {non_members} non-members to compare; at least {fewest} of each are needed.",
+        )
+    if not math.isfinite(effect.value):
+        return Judgement(Verdict.CANNOT_CONCLUDE, f"{what} could not be computed.")
+    if effect.low > no_effect and p <= ALARM_RATE:
+        if confounded:
+            return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown} stands out, but {confounded}.", p)
+        return Judgement(Verdict.MEMORIZED, f"{shown}: more for members than for people whom the model never saw.", p)
+    return Judgement(
+        Verdict.POPULATION, f"{shown}: members cannot be told from people whom the model never saw by this.", p
     )

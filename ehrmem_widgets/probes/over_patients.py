@@ -1,0 +1,121 @@
+"""Work over many patients: in fixed portions, with the time left, kept as it goes so that a broken run is taken up again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ehrmem_widgets.cohort.record import Record
+from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.probes.cohort_finding import as_json
+
+Rows = list[dict[str, Any]]
+"""What was found about some patients: plain data that JSON can hold."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the work is: ``done`` of ``total`` patients, and the ``seconds_left`` at the pace so far (None at first)."""
+
+    what: str
+    done: int
+    total: int
+    seconds_left: float | None = None
+
+
+Heard = Callable[[Progress], None]
+"""Is told of progress between portions; what it raises ends the work (what is done is kept)."""
+
+
+def over_patients(
+    ask: Callable[[list[Record]], Rows],
+    records: Sequence[Record],
+    *,
+    what: str,
+    settings: Mapping[str, Any],
+    keep: Path | None = None,
+    heard: Heard | None = None,
+    at_once: int = 20,
+) -> Rows:
+    """The rows of all records, in their order.
+
+    ``ask`` answers a portion of at most ``at_once`` records. The portions depend on the records and ``at_once`` alone, so a
+    run taken up again gives the same numbers as one that was never broken off. ``keep`` names a file (JSON lines, readable by
+    this user only) to which each finished portion is added; one that holds portions of the same ``settings`` and records is
+    continued, any other is refused with InputError. It is left to the caller to remove it at the end.
+    """
+    portions = [list(records[start : start + at_once]) for start in range(0, len(records), at_once)]
+    key = _key(what, settings, records, at_once)
+    done = _kept(keep, key) if keep else []
+    done = done[: len(portions)]
+    total, began, first = len(records), time.monotonic(), len(done)
+    file = _open(keep, key, done) if keep else None
+    try:
+        for place in range(first, len(portions)):
+            if heard:
+                asked = sum(map(len, portions[:place]))
+                fresh = asked - sum(map(len, portions[:first]))
+                pace = (time.monotonic() - began) / fresh if fresh else None
+                heard(Progress(what, asked, total, None if pace is None else pace * (total - asked)))
+            rows = as_json(ask(portions[place]))
+            if file:
+                file.write(json.dumps({"portion": place, "rows": rows}) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            done.append(rows)
+    finally:
+        if file:
+            file.close()
+    if heard:
+        heard(Progress(what, total, total, 0.0))
+    return [row for rows in done for row in rows]
+
+
+def _key(what: str, settings: Mapping[str, Any], records: Sequence[Record], at_once: int) -> str:
+    about = json.dumps([what, as_json(settings), [r.pseudonym for r in records], at_once], sort_keys=True)
+    return hashlib.sha256(about.encode()).hexdigest()[:24]
+
+
+def _kept(path: Path, key: str) -> list[Rows]:
+    """The whole portions that a file holds; a last line that was cut off is dropped."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # what follows the last line break was not finished
+    found: list[Rows] = []
+    try:
+        same = bool(lines) and json.loads(lines[0]) == {"key": key}
+    except ValueError:
+        same = False
+    if lines and not same:
+        raise InputError(
+            f"{str(path)!r} holds results of another run (other data, models, patients or settings). Remove it to start over, "
+            "or name another file."
+        )
+    for place, line in enumerate(lines[1:]):
+        try:
+            portion = json.loads(line)
+        except ValueError:
+            break
+        if portion.get("portion") != place:
+            break
+        found.append(portion["rows"])
+    return found
+
+
+def _open(path: Path, key: str, done: Sequence[Rows]) -> Any:
+    """The file with what was kept so far, written anew (whatever was cut off is gone) and open for more."""
+    part = path.with_name(path.name + ".new")
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(json.dumps({"key": key}) + "\n")
+            file.writelines(json.dumps({"portion": i, "rows": rows}) + "\n" for i, rows in enumerate(done))
+        os.replace(part, path)
+        return path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{str(path)!r} could not be written: {error.strerror or error}.") from None

@@ -1,0 +1,135 @@
+"""Who is asked about: members (the audited model was trained on them) and non-members (neither model was), canaries apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ehrmem_widgets.blackbox.protocol import BlackBox
+from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.cohort.ground_truth import canary_repetitions
+from ehrmem_widgets.cohort.record import Record
+
+MEMBER, NON_MEMBER = "member", "non-member"
+CANARY, NULL_CANARY = "canary", "canary never trained"
+MOST = 400  # patients asked about unless told otherwise: half members, half non-members
+
+
+@dataclass(frozen=True)
+class People:
+    """The records of those asked about, and what is known of each.
+
+    ``groups``: by patient id, MEMBER, NON_MEMBER, CANARY (planted and trained on) or NULL_CANARY (planted, never trained on);
+    ``repetitions``: by patient id, how often training saw a canary in an epoch (0: never). ``left_out``: (pseudonym, reason).
+    """
+
+    records: tuple[Record, ...]
+    groups: dict[int, str]
+    repetitions: dict[int, int] = field(default_factory=dict)
+    left_out: tuple[tuple[str, str], ...] = ()
+
+    def of(self, *groups: str) -> list[Record]:
+        """The records of some groups."""
+        return [record for record in self.records if self.groups[record.patient_id] in groups]
+
+    def group(self, record: Record) -> str:
+        """The group of a record."""
+        return self.groups[record.patient_id]
+
+    @cached_property
+    def group_of_pseudonym(self) -> dict[str, str]:
+        """The group of each pseudonym."""
+        return {record.pseudonym: self.groups[record.patient_id] for record in self.records}
+
+    def counts(self) -> dict[str, int]:
+        """How many are in each group."""
+        found = list(self.groups.values())
+        return {group: found.count(group) for group in (MEMBER, NON_MEMBER, CANARY, NULL_CANARY) if group in found}
+
+
+def trained_on(model: BlackBox | None, otherwise: str) -> str:
+    """The split that a model says it was trained on."""
+    return str(getattr(model, "training", {}).get("split", otherwise))
+
+
+def seen_by(model: BlackBox, reference: BlackBox | None) -> frozenset[str]:
+    """The splits that either model was trained on."""
+    return frozenset({trained_on(model, MEMBER_SPLIT), trained_on(reference, "reference")})
+
+
+def choose_people(
+    dataset: MedsDataset,
+    model: BlackBox,
+    reference: BlackBox | None = None,
+    *,
+    patients: Sequence[int | str] | None = None,
+    most: int = MOST,
+    canaries: bool = True,
+    seed: int = 0,
+) -> People:
+    """Choose whom to ask about.
+
+    Without ``patients``: ``most`` ordinary patients, half members and half non-members where there are so many, drawn with
+    ``seed``; with ``canaries`` also, beyond these, the canaries seen most often and those never trained on (the positive and
+    the negative control; only data sets with a ground_truth.parquet have any). With ``patients`` (ids or pseudonyms): those.
+    Patients without a dated event, and those whom only the reference model saw, are left out with the reason.
+    """
+    members, known = trained_on(model, MEMBER_SPLIT), seen_by(model, reference)
+    planted = canary_repetitions(dataset)
+    split = dataset.patients["split"].to_dict()
+    left_out: list[tuple[str, str]] = []
+
+    def group(patient: int) -> str | None:
+        member = split.get(patient) == members
+        if not member and split.get(patient) in known:
+            return None
+        if patient in planted:
+            return CANARY if member else NULL_CANARY
+        return MEMBER if member else NON_MEMBER
+
+    groups = {int(p): g for p in split if (g := group(int(p))) is not None}
+    if patients is None:
+        rng = np.random.default_rng(seed)
+        chosen = [*_draw(rng, groups, MEMBER, most // 2), *_draw(rng, groups, NON_MEMBER, most - most // 2)]
+        if canaries and planted:
+            often = max(planted.values())
+            chosen += sorted(p for p, n in planted.items() if n in (0, often) and p in groups)
+    else:
+        chosen = list(dict.fromkeys(dataset.find(patient) for patient in patients))
+        for patient in chosen:
+            if patient not in groups:
+                left_out.append((dataset.pseudonym(patient), "the reference model was trained on this patient"))
+        chosen = [patient for patient in chosen if patient in groups]
+    records = []
+    for record in dataset.records(chosen):
+        if any(event.time is not None for event in record.events):
+            records.append(record)
+        else:
+            left_out.append((record.pseudonym, "the record has no dated event"))
+    return People(
+        tuple(records),
+        {r.patient_id: groups[r.patient_id] for r in records},
+        {r.patient_id: planted[r.patient_id] for r in records if r.patient_id in planted},
+        tuple(left_out),
+    )
+
+
+def about_people(people: People, model: BlackBox, reference: BlackBox | None, dataset: MedsDataset) -> dict[str, Any]:
+    """What every finding's settings say of data, models and people."""
+    return {
+        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},
+        "model": {"name": model.name, "fingerprint": model.fingerprint},
+        "reference": reference and {"name": reference.name, "fingerprint": reference.fingerprint},
+        "people": people.counts(),
+    }
+
+
+def _draw(rng: np.random.Generator, groups: dict[int, str], group: str, most: int) -> list[int]:
+    candidates = sorted(patient for patient, its in groups.items() if its == group)
+    if len(candidates) > most:
+        candidates = sorted(rng.choice(candidates, most, replace=False).tolist())
+    return candidates
