@@ -91,9 +91,13 @@ def facts_of_rung(name: str, record: Record, vocabulary: Vocabulary) -> KnownFac
         return first_codes(int(match[1]), record, vocabulary)
     if match := _BEFORE.fullmatch(name):
         return (*age, *static, *_dated_before(match[1], record))
-    raise InputError(
-        f"There is no rung {name!r}. The rungs are {', '.join(RUNGS)}, first_N for any N, and before_YYYY-MM-DD."
-    )
+    raise _no_such_rung(name)
+
+
+def check_rung(name: str) -> None:
+    """Raise InputError, naming the rungs there are, for a name that is none."""
+    if name not in RUNGS and not _FIRST.fullmatch(name) and not _BEFORE.fullmatch(name):
+        raise _no_such_rung(name)
 
 
 def first_codes(n: int, record: Record, vocabulary: Vocabulary) -> KnownFacts:
@@ -195,6 +199,12 @@ def facts_to_json(facts: Sequence[KnownFact], record: Record) -> str:
             item |= {"date": event.time.isoformat(" ", "minutes"), "date_precision": str(fact.date)}
         items.append(item)
     return json.dumps(items, indent=1)
+
+
+def _no_such_rung(name: str) -> InputError:
+    return InputError(
+        f"There is no rung {name!r}. The rungs are {', '.join(RUNGS)}, first_N for any N, and before_YYYY-MM-DD."
+    )
 
 
 def _first_labs(record: Record) -> tuple[list[int], list[int]]:

@@ -112,22 +112,15 @@ class CohortFinding:
         about = json.loads((table.schema.metadata or {}).get(b"ehrmem", b"{}"))
         if "probe" not in about or set(table.column_names) != set(COLUMNS):
             raise InputError(f"{str(path)!r} is no finding of this kit. Findings are written by 'ehrmem probe NAME'.")
-        return cls(about["probe"], table.to_pandas(), about["settings"], tuple(about["sentences"]))
+        return cls(about["probe"], _typed(table.to_pandas()), about["settings"], tuple(about["sentences"]))
 
 
 def finding(
     probe: str, rows: Iterable[Mapping[str, Any]], settings: Mapping[str, Any], sentences: Sequence[str]
 ) -> CohortFinding:
     """A finding from rows made by ``row``, ``patient_row`` and ``excluded_row``; the columns complete and typed."""
-    table = pd.DataFrame([{**row, "probe": probe} for row in rows], columns=list(COLUMNS))
-    for name, kind in COLUMNS.items():
-        if kind == "str":
-            table[name] = table[name].fillna("").astype(str).astype(object)
-        elif kind == "int64":
-            table[name] = table[name].fillna(0).astype("int64")
-        else:
-            table[name] = table[name].astype("float64")
-    return CohortFinding(probe, table, settings, tuple(sentences))
+    table = pd.DataFrame([{**row, "probe": probe} for row in rows], columns=list(COLUMNS), dtype=object)
+    return CohortFinding(probe, _typed(table), settings, tuple(sentences))
 
 
 def row(
@@ -170,3 +163,21 @@ def as_json(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     return value
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of ``COLUMNS`` in their order and with their types, text empty and n 0 where there is none."""
+    columns = {}
+    for name, kind in COLUMNS.items():
+        column = table[name].astype(object)
+        if kind == "str":
+            columns[name] = pd.Series(
+                ["" if value is None or value != value else str(value) for value in column], dtype=object
+            )
+        elif kind == "int64":
+            columns[name] = pd.Series(
+                [0 if value is None or value != value else int(value) for value in column], dtype="int64"
+            )
+        else:
+            columns[name] = pd.Series([np.nan if value is None else float(value) for value in column], dtype="float64")
+    return pd.DataFrame(columns)

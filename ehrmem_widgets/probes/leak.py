@@ -137,21 +137,45 @@ def leaks_of_many(
 
     For controls: ``samples`` can be small, since it is their spread that matters. Prompts of one form are read together.
     """
-    leaks = np.zeros((len(prompts), watch.shape[1]))
-    for places in _in_like_forms(prompts, samples):
-        for values, _, log_weights, _ in _sum_forms(model, [prompts[p] for p in places], watch, horizon, samples, seed):
+    for found in leak_intervals_of_many(model, prompts, watch, horizon, samples, seed):
+        yield None if found is None else found[..., 0]
+
+
+def leak_intervals_of_many(
+    model: BlackBox,
+    prompts: Sequence[SlotIds],
+    watch: np.ndarray,
+    horizon: int,
+    samples: int,
+    seed: int,
+) -> Iterator[np.ndarray | None]:
+    """As ``leaks_of_many``, with 95 % intervals: at last an array (prompts, attributes, 3) of value, low and high.
+
+    A model without probabilities is counted, with Wilson intervals. Equal prompts are asked once: they get equal answers.
+    """
+    counting = Query.PROBABILITIES not in model.answers
+    keys = [tuple(map(tuple, prompt)) for prompt in prompts]
+    unique = {key: place for place, key in reversed(list(enumerate(keys)))}
+    asked = sorted(unique.values())
+    leaks = np.zeros((len(prompts), watch.shape[1], 3))
+    for rows_ in in_like_forms([prompts[place] for place in asked], samples):
+        places = [asked[row] for row in rows_]
+        for values, hits, log_weights, _ in _sum_forms(
+            model, [prompts[p] for p in places], watch, horizon, samples, seed
+        ):
             if values is None:
                 yield None
                 continue
             for row, place in enumerate(places):
-                for column in range(watch.shape[1]):
-                    leaks[place, column] = _bounded_mean(values[row][:, column], log_weights[row])
-    yield leaks
+                leaks[place] = _with_interval(hits[row] if counting else values[row], log_weights[row], counting)
+    yield leaks[[unique[key] for key in keys]]
 
 
-def _bounded_mean(values: np.ndarray, log_weights: np.ndarray) -> float:
-    weights = np.exp(log_weights - log_weights.max())
-    return float(min(1.0, weights @ values / weights.sum()))
+def _with_interval(values: np.ndarray, log_weights: np.ndarray, counting: bool) -> np.ndarray:
+    if counting and not np.ptp(log_weights):
+        found = [proportion(int(column.sum()), len(column)) for column in values.T]
+        return np.array([(one.value, one.low, one.high) for one in found]).reshape(-1, 3)
+    return np.stack(weighted_means(values.astype(float), log_weights), axis=-1)
 
 
 def _sum_forms(model, prompts, watch, horizon, samples, seed):  # type: ignore[no-untyped-def]
@@ -172,7 +196,7 @@ def _sum_forms(model, prompts, watch, horizon, samples, seed):  # type: ignore[n
     yield values, hits, log_weights, np.stack(codes, axis=-1)
 
 
-def _in_like_forms(prompts: Sequence[SlotIds], samples: int, rows_at_once: int = 512) -> Iterator[list[int]]:
+def in_like_forms(prompts: Sequence[SlotIds], samples: int, rows_at_once: int = 512) -> Iterator[list[int]]:
     """Places of prompts that can be continued together: as many slots after the first open one, of like length."""
     forms: dict[int, list[int]] = {}
     for place, prompt in enumerate(prompts):

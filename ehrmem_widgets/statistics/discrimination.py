@@ -39,6 +39,28 @@ def auroc_difference(
     return _interval(value, spread, len(positive) + len(negative), (-1.0, 1.0))
 
 
+def macro_auroc(truth: np.ndarray, score: np.ndarray, *, fewest: int = 5, seed: int = 0) -> Estimate:
+    """The mean AUROC over several attributes, patients resampled. ``truth`` (n, attributes) is 1, 0 or nan (not counted),
+    ``score`` likewise.
+
+    Attributes with fewer than ``fewest`` holders or non-holders do not enter; ``NOTHING`` when none is left.
+    """
+    if not len(truth):
+        return NOTHING
+    counts = np.random.default_rng([seed, 4]).multinomial(len(truth), np.full(len(truth), 1 / len(truth)), RESAMPLES)
+    values, spread = [], []
+    for held, scores in zip(truth.T, score.T, strict=True):
+        positive, negative = np.flatnonzero(held == 1), np.flatnonzero(held == 0)
+        if min(len(positive), len(negative)) < fewest:
+            continue
+        wins = _wins(scores[positive], scores[negative])
+        values.append(wins.mean())
+        pairs = counts[:, positive].sum(axis=1) * counts[:, negative].sum(axis=1)
+        won = ((counts[:, positive] @ wins) * counts[:, negative]).sum(axis=1)
+        spread.append(np.divide(won, pairs, out=np.full(len(won), np.nan), where=pairs > 0))
+    return _interval(float(np.mean(values)), np.mean(spread, axis=0), len(truth)) if values else NOTHING
+
+
 def auroc_p(positive: np.ndarray, negative: np.ndarray, *, alternative: str = "greater") -> float:
     """The Mann-Whitney p-value of an AUROC above 0.5 (exact for small groups without ties); nan when a group is empty."""
     from scipy import stats
@@ -49,18 +71,23 @@ def auroc_p(positive: np.ndarray, negative: np.ndarray, *, alternative: str = "g
 
 
 def average_precision(truth: np.ndarray, score: np.ndarray, *, seed: int = 0) -> Estimate:
-    """Area under the precision-recall curve (average precision), patients resampled within the two groups."""
-    from sklearn.metrics import average_precision_score
-
-    truth = np.asarray(truth, bool)
+    """Area under the precision-recall curve (average precision, as scikit-learn's: ties are one threshold), patients
+    resampled within the two groups. ``NOTHING`` without a holder."""
+    truth, score = np.asarray(truth, bool), np.asarray(score, float)
     if not truth.any():
         return NOTHING
-    return patient_bootstrap(
-        lambda rows: float(average_precision_score(truth[rows], score[rows])),
-        truth.astype(int),
-        seed=seed,
-        resamples=400,
-    )
+    rng = np.random.default_rng([seed, 5])
+    counts = np.ones((RESAMPLES + 1, len(truth)))  # the first row is the sample itself
+    for group in (truth, ~truth):
+        if group.any():
+            counts[1:, group] = rng.multinomial(group.sum(), np.full(group.sum(), 1 / group.sum()), RESAMPLES)
+    order = np.argsort(-score, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)
+    found = (counts * truth)[:, order].cumsum(axis=1)[:, ends]
+    called = counts[:, order].cumsum(axis=1)[:, ends]
+    precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
+    values = (np.diff(found, axis=1, prepend=0) * precision).sum(axis=1) / truth.sum()
+    return _interval(float(values[0]), values[1:], len(truth))
 
 
 def tpr_at_fpr(members: np.ndarray, non_members: np.ndarray, fpr: float, *, seed: int = 0) -> Estimate:

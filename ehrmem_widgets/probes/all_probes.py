@@ -1,0 +1,120 @@
+"""All probes by name, each run in the same way: what a command, a notebook or an audit calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ehrmem_widgets.attacker.facts import check_rung
+from ehrmem_widgets.blackbox.protocol import BlackBox
+from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.probes.cohort_finding import CohortFinding
+from ehrmem_widgets.probes.over_patients import Heard
+from ehrmem_widgets.probes.people import MOST, People, choose_people
+from ehrmem_widgets.statistics.verdicts import Verdict
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A probe's name, its function (module and name), the keyword that a rung is given by (None: it takes no rung), and whether
+    its verdicts compare members with non-members (then the preflight may downgrade them)."""
+
+    name: str
+    function: str
+    rung: str | None
+    compares: bool = True
+
+
+PROBES: Mapping[str, Probe] = {
+    probe.name: probe
+    for probe in (
+        Probe("reconstruction", "reconstruction", "rungs"),
+        Probe("attribute", "attribute", "rungs"),
+        Probe("embedding", "embedding", "rung"),
+        Probe("neighbours", "embedding_neighbours", "rungs"),
+        Probe("membership", "membership", None, compares=False),
+        Probe(
+            "perturbation", "T5: does the leak collapse off the true age, sex, value or date?", "perturbation", "rung"
+        ),
+        Probe("subgroups", "subgroups.subgroup_probe", None),
+        Probe("ranking", "ranking", "ladder", compares=False),
+        Probe("preflight", "preflight", None, compares=False),
+    )
+}
+
+
+def run_probe(
+    name: str,
+    dataset: MedsDataset,
+    model: BlackBox,
+    reference: BlackBox | None = None,
+    *,
+    rung: str | None = None,
+    patients: Sequence[int | str] | None = None,
+    people: People | None = None,
+    most: int = MOST,
+    seed: int = 0,
+    keep: Path | None = None,
+    heard: Heard | None = None,
+    preflight: CohortFinding | None = None,
+    **more: Any,
+) -> CohortFinding:
+    """Run one probe by its name; ``more`` are options of its own.
+
+    Who is asked about is chosen first (``people``, or by ``patients``, or ``most`` at random). A probe that compares members
+    with non-members is preceded by the data preflight (unless ``preflight`` is given), which may downgrade its verdicts.
+    Raises InputError for an unknown name, or a rung given to a probe that takes none.
+    """
+    if name not in PROBES:
+        raise InputError(f"There is no probe {name!r}. The probes are {', '.join(PROBES)}.")
+    probe = PROBES[name]
+    if rung is not None:
+        if probe.rung is None:
+            raise InputError(f"The probe {name!r} asks about whole records and takes no rung.")
+        check_rung(rung)
+        more[probe.rung] = rung if probe.rung == "rung" else (rung,)
+    people = people or choose_people(dataset, model, reference, patients=patients, most=most, seed=seed)
+    if preflight is None and (probe.compares or name == "membership"):
+        preflight = _function(PROBES["preflight"])(dataset, model, reference=reference, people=people, seed=seed)
+    if name == "preflight":
+        return _function(probe)(dataset, model, reference=reference, people=people, seed=seed, heard=heard)
+    if name in ("membership", "subgroups"):
+        more["preflight"] = preflight
+    found = _function(probe)(
+        model, dataset, reference=reference, people=people, seed=seed, keep=keep, heard=heard, **more
+    )
+    return downgraded(found, preflight) if probe.compares and preflight is not None else found
+
+
+def downgraded(found: CohortFinding, preflight: CohortFinding) -> CohortFinding:
+    """A finding whose cohort verdicts *memorized* become *cannot conclude* where members and non-members can be told apart
+    without any model: then a difference between them need not come from the model. Patients' own verdicts stand: they
+    are measured against a reference model as well."""
+    rows = preflight.about("cohort", figure="model_free_auroc", group="all")
+    if not len(rows) or rows.iloc[0]["verdict"] != Verdict.CANNOT_CONCLUDE or not rows.iloc[0]["low"] > 0.5:
+        return found
+    table = found.table.copy()
+    touched = (table["level"] == "cohort") & (table["verdict"] == Verdict.MEMORIZED) & (table["group"] != "canaries")
+    if not touched.any():
+        return found
+    one = rows.iloc[0]
+    why = (
+        f"members and non-members differ before any model is asked (a model-free classifier tells them apart with AUROC "
+        f"{one['value']:.2f}, {one['low']:.2f} to {one['high']:.2f}, n = {int(one['n'])})"
+    )
+    table.loc[touched, "verdict"] = str(Verdict.CANNOT_CONCLUDE)
+    table.loc[touched, "note"] = [f"{note} But {why}." for note in table.loc[touched, "note"]]
+    said = [
+        sentence.replace(f"{Verdict.MEMORIZED}:", f"{Verdict.CANNOT_CONCLUDE}:", 1) if sentence.startswith(Verdict.MEMORIZED) else sentence
+        for sentence in found.sentences
+    ]  # fmt: skip
+    return replace(found, table=table, sentences=(f"Cannot conclude from members against non-members: {why}.", *said))
+
+
+def _function(probe: Probe) -> Callable[..., CohortFinding]:
+    module, _, name = probe.function.partition(".")
+    return getattr(import_module(f"ehrmem_widgets.probes.{module}"), name or module)

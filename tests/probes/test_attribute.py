@@ -1,0 +1,177 @@
+"""T2: on a chain whose leaks are known, and on the sample models, where canaries must be found and strangers not."""
+
+import numpy as np
+import pytest
+
+from ehrmem_widgets.blackbox.folder import FolderModel
+from ehrmem_widgets.blackbox.protocol import Query
+from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
+from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.probes.all_probes import downgraded, run_probe
+from ehrmem_widgets.probes.attribute import ALL, attribute, paper_table
+from ehrmem_widgets.probes.cohort_finding import finding, row
+from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
+from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
+from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.statistics.verdicts import Verdict
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return MedsDataset(sample_data()), FolderModel(sample_model()), FolderModel(sample_reference())
+
+
+def codes_held(dataset, model, record):
+    codes = AttributeCodes(model.vocabulary, dataset.attributes, dataset.codes["code"].tolist(), dataset.descriptions)
+    return [codes.held(name, record) for name in codes.default_names()]
+
+
+@pytest.fixture(scope="module")
+def canaries(samples):
+    """Twelve canaries that were trained on and twenty-four that were not."""
+    people = choose_people(*samples, most=0)
+    records = (*people.of(CANARY)[:12], *people.of(NULL_CANARY)[:24])
+    return People(records, {r.patient_id: people.group(r) for r in records})
+
+
+@pytest.fixture(scope="module")
+def found(samples, canaries):
+    dataset, model, reference = samples
+    return attribute(
+        model, dataset, reference=reference, people=canaries, rungs=("nothing", "one_lab"), samples=8, horizon=48
+    )
+
+
+def test_the_audited_model_knows_its_canaries_and_the_reference_does_not(found):
+    gap = found.estimate("excess_gap", group="canaries", rung="one_lab")
+    assert gap.low > 0.3
+    nothing = found.estimate("excess_gap", group="canaries", rung="nothing")
+    assert abs(nothing.value) < 0.2
+    patients = found.about("patient", figure="excess", rung="one_lab")
+    named = patients[patients["verdict"] == Verdict.MEMORIZED].groupby("group")["patient"].nunique()
+    assert named[CANARY] >= 10
+    assert named.get(NULL_CANARY, 0) <= 2
+
+
+def test_every_figure_has_its_interval_and_n(found):
+    patients = found.about("patient")
+    assert (patients["low"] <= patients["value"]).all() and (patients["value"] <= patients["high"]).all()
+    assert (patients["n"] > 0).all()
+
+
+def test_with_nothing_known_everybody_gets_the_same_answer(found):
+    leaks = found.about("patient", figure="leak", rung="nothing", model="audited")
+    assert (leaks.groupby("attribute")["value"].nunique() == 1).all()
+
+
+def test_the_ranks_are_those_of_a_test_over_all_that_a_patient_holds(found):
+    """p of an excess counts the never-trained whose largest excess is as high, the patient never among them."""
+    rows = found.about("patient", figure="excess", rung="one_lab")
+    never = rows[rows["group"] == NULL_CANARY]
+    largest = never.groupby("patient")["value"].max()
+    for one in rows.sample(10, random_state=0).itertuples():
+        controls = largest.drop(one.patient, errors="ignore")
+        assert one.p == pytest.approx((1 + (controls >= one.value).sum()) / (1 + len(controls)))
+
+
+def test_who_holds_an_attribute_only_before_the_last_known_event_is_not_counted(samples):
+    dataset, model, reference = samples
+    people = choose_people(dataset, model, reference, most=0)
+    one = people.of(CANARY)[0]
+    alone = People((one,), {one.patient_id: CANARY})
+    found = attribute(model, dataset, reference=reference, people=alone, rungs=("first_180",), samples=8, horizon=8)
+    assert len(one.events) < 180
+    assert not len(found.about("patient"))
+    prevalence = found.about("cohort", figure="prevalence")
+    held = sum(codes_held(dataset, model, one))
+    assert held > 0
+    assert (prevalence["value"].fillna(0) == 0).all()
+    assert (prevalence["n"] == 0).sum() == held
+
+
+def test_a_model_without_probabilities_is_counted_with_wilson_intervals(samples, canaries):
+    dataset, _, reference = samples
+
+    class OnlySamples(FolderModel):
+        answers = frozenset({Query.SAMPLE})
+
+        def continue_(self, *arguments, **options):
+            for step in super().continue_(*arguments, **options):
+                yield type(step)(step.codes, None, step.log_weight)
+
+    few = People(canaries.records[:4], {r.patient_id: canaries.group(r) for r in canaries.records[:4]})
+    found = attribute(
+        OnlySamples(sample_model()), dataset, reference=reference, people=few, rungs=("one_lab",), samples=8, horizon=48
+    )
+    audited = found.about("patient", figure="leak", model="audited")
+    assert set(np.round(audited["value"] * 8, 9) % 1) == {0.0}
+    assert (audited["high"] > audited["value"]).sum() >= (audited["value"] < 1).sum()
+    assert any("counted" in sentence for sentence in found.sentences)
+
+
+def test_without_a_reference_nothing_is_called_memorized(samples, canaries):
+    dataset, model, _ = samples
+    few = People(canaries.records[:3], {r.patient_id: canaries.group(r) for r in canaries.records[:3]})
+    found = attribute(model, dataset, people=few, rungs=("nothing",), samples=8, horizon=8)
+    assert not (found.table["verdict"] == Verdict.MEMORIZED).any()
+    assert any(s.startswith("Cannot conclude") and "reference" in s for s in found.sentences)
+
+
+def test_too_few_people_end_in_cannot_conclude_with_the_number_needed(found):
+    one = found.about("cohort", figure="excess_gap", group="all")
+    assert (one["verdict"] == Verdict.CANNOT_CONCLUDE).all()
+    assert one["note"].str.contains("at least 19").all()
+
+
+def test_the_papers_table_shows_each_figure_with_its_interval(samples):
+    dataset, model, reference = samples
+    people = choose_people(dataset, model, reference, most=60, canaries=False)
+    found = attribute(model, dataset, reference=reference, people=people, rungs=("first_10",), samples=8, horizon=16)
+    table = paper_table(found)
+    assert list(table.columns) == ["first_10"]
+    assert table["first_10"].str.contains(r"0\.\d{3} \(\d\.\d{3} to \d\.\d{3}\)").all()
+    assert table.index.str.contains(r"\(\d+\.\d% of 30\)").all()
+    assert found.about("cohort", figure="auroc", attribute=ALL)["n"].isin([0, 30]).all()
+
+
+def test_patients_of_the_reference_model_are_left_out_and_counted(samples):
+    dataset, model, reference = samples
+    theirs, ours = dataset.ids("reference")[:2], dataset.ids("train")[:1]
+    people = choose_people(dataset, model, reference, patients=[*theirs, *ours])
+    assert people.counts() == {MEMBER: 1} or people.counts() == {CANARY: 1}
+    assert [reason for _, reason in people.left_out] == ["the reference model was trained on this patient"] * 2
+
+
+def test_people_are_the_same_for_the_same_seed_and_half_of_them_members(samples):
+    one, again, other = (choose_people(*samples, most=40, seed=s) for s in (1, 1, 2))
+    assert one.records == again.records != other.records
+    assert one.counts()[MEMBER] == one.counts()[NON_MEMBER] == 20
+    assert set(one.repetitions.values()) == {0, 16}
+
+
+def test_an_unknown_probe_or_rung_is_refused_in_words(samples):
+    with pytest.raises(InputError, match=r"no probe 'memory'.*reconstruction"):
+        run_probe("memory", *samples)
+    with pytest.raises(InputError, match="no rung 'labs'"):
+        run_probe("attribute", *samples, rung="labs")
+    with pytest.raises(InputError, match="takes no rung"):
+        run_probe("membership", *samples, rung="one_lab")
+
+
+def test_a_preflight_that_tells_them_apart_downgrades_the_verdict():
+    gap = row(
+        "excess_gap", Estimate(0.3, 0.2, 0.4, 80), group="all", verdict=str(Verdict.MEMORIZED), note="it stands out."
+    )
+    made = finding("attribute", [gap], {}, ["Memorized: it stands out."])
+
+    def preflight(low, verdict):
+        return finding(
+            "preflight", [row("model_free_auroc", Estimate(0.7, low, 0.8, 80), group="all", verdict=verdict)], {}, []
+        )
+
+    spoilt = downgraded(made, preflight(0.6, str(Verdict.CANNOT_CONCLUDE)))
+    assert spoilt.table.loc[0, "verdict"] == Verdict.CANNOT_CONCLUDE
+    assert "0.70, 0.60 to 0.80" in spoilt.table.loc[0, "note"]
+    assert not any(s.startswith("Memorized") for s in spoilt.sentences)
+    assert downgraded(made, preflight(0.4, "")) is made

@@ -1,0 +1,108 @@
+"""Work over patients: a run broken off is taken up again to the same numbers; findings are written whole and read back."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from ehrmem_widgets.cohort.record import Record
+from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
+from ehrmem_widgets.probes.over_patients import over_patients
+from ehrmem_widgets.statistics.intervals import Estimate
+
+RECORDS = [Record(i, f"P-{i}", (), None) for i in range(23)]
+
+
+def ask(records):
+    return [{"patient": r.pseudonym, "value": np.float64(1 / (r.patient_id + 3))} for r in records]
+
+
+def work(keep=None, heard=None, settings=None, what=ask):
+    return over_patients(what, RECORDS, what="a test", settings=settings or {"a": 1}, keep=keep, heard=heard, at_once=5)
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [0, 5, 15, 20])
+def test_a_broken_run_goes_on_where_it_was_and_ends_the_same(tmp_path, after):
+    keep, asked = tmp_path / "kept", []
+
+    def stop(progress):
+        if progress.done >= after:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        work(keep, stop)
+
+    def remember(records):
+        asked.extend(r.patient_id for r in records)
+        return ask(records)
+
+    assert work(keep, what=remember) == work()
+    assert asked == list(range(after, 23))  # nobody is asked twice
+
+
+def test_a_line_cut_off_in_the_middle_is_asked_again(tmp_path):
+    keep = tmp_path / "kept"
+    expected = work(keep)
+    keep.write_text(keep.read_text()[:-30])
+    assert work(keep) == expected
+    assert work(keep) == expected
+
+
+def test_what_another_run_kept_is_refused_in_words_and_left_alone(tmp_path):
+    keep = tmp_path / "kept"
+    work(keep)
+    before = keep.read_bytes()
+    with pytest.raises(InputError, match="another run"):
+        work(keep, settings={"a": 2})
+    assert keep.read_bytes() == before
+
+
+def test_what_is_kept_is_for_this_users_eyes_only(tmp_path):
+    keep = tmp_path / "kept"
+    work(keep)
+    assert os.stat(keep).st_mode & 0o077 == 0
+
+
+def test_progress_tells_how_much_and_how_long(tmp_path):
+    heard = []
+    work(heard=heard.append)
+    assert [p.done for p in heard] == [0, 5, 10, 15, 20, 23]
+    assert heard[0].seconds_left is None and heard[-1].seconds_left == 0
+    assert all(p.seconds_left > 0 for p in heard[1:-1])
+
+
+def test_a_finding_is_written_whole_and_read_back(tmp_path):
+    made = finding(
+        "attribute",
+        [
+            row("auroc", Estimate(0.7, 0.6, 0.8, 40), group="member", p=0.01),
+            patient_row("P-1", "leak", Estimate(0.2, 0.1, 0.3, 16)),
+            excluded_row("P-2", "no dated event"),
+            excluded_row("P-3", "no dated event"),
+        ],
+        {"seed": 3, "rungs": ["nothing"]},
+        ["Memorized: yes."],
+    )
+    made.save(tmp_path / "f.parquet")
+    back = CohortFinding.load(tmp_path / "f.parquet")
+    assert back.table.equals(made.table)
+    assert (back.probe, back.settings, back.sentences) == (made.probe, made.settings, made.sentences)
+    assert back.estimate("auroc", group="member") == Estimate(0.7, 0.6, 0.8, 40)
+    assert back.exclusions == {"no dated event": 2}
+    assert "Left out: 2 (no dated event)." in back.summary()
+    assert os.stat(tmp_path / "f.parquet").st_mode & 0o077 == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["f.parquet"]
+
+
+def test_what_is_no_finding_is_refused(tmp_path):
+    (tmp_path / "x.parquet").write_text(json.dumps({}))
+    with pytest.raises(InputError, match="no finding"):
+        CohortFinding.load(tmp_path / "x.parquet")
+    with pytest.raises(InputError, match="could not be written"):
+        finding("p", [], {}, []).save(tmp_path / "nowhere" / "f.parquet")
