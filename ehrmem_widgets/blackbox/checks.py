@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from ehrmem_widgets.blackbox.protocol import BlackBox
-from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import InputError
 
 LEAST_KNOWN = 0.5
+
+
+def open_checked(folders: Mapping[str, Path | None]) -> tuple[MedsDataset, BlackBox, BlackBox | None]:
+    """Open the folders ``data``, ``model`` and ``reference`` (None: there is none), and refuse models that do not fit the data
+    or have learned nothing of it."""
+    from ehrmem_widgets.blackbox.folder import FolderModel
+
+    assert folders["data"] is not None and folders["model"] is not None
+    dataset = MedsDataset(folders["data"])
+    model = FolderModel(folders["model"])
+    reference = FolderModel(folders["reference"]) if folders["reference"] else None
+    split = MEMBER_SPLIT if MEMBER_SPLIT in dataset.splits else None
+    records = dataset.records(dataset.ids(split)[:24])
+    for one in (model, reference):
+        if one is not None:
+            check_vocabulary_fits(one.vocabulary, dataset)
+            check_has_learned(one, [one.vocabulary.ids(encode(r, one.vocabulary).codes) for r in records])
+    return dataset, model, reference
 
 
 def check_vocabulary_fits(vocabulary: Vocabulary, dataset: MedsDataset) -> float:

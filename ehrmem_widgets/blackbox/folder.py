@@ -20,6 +20,7 @@ from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import InputError
 
 VOCABULARY_FILE = "vocabulary.json"
+_ROWS_OF_LOGITS = 64
 _ROWS_AT_ONCE = 4096  # codes in one forward pass of score and embed: fits any laptop
 
 
@@ -128,6 +129,17 @@ class FolderModel:
                 scores[place] = found[row, : min(len(sequences[place]), self.context_length) - 1].astype(float)
         return scores
 
+    def score_moments(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
+        """As ``BlackBox.score_moments``; of a sequence longer than the context, its first part."""
+        found: list[np.ndarray] = [np.empty((0, 3))] * len(sequences)
+        for places, ids in self._batches(sequences):
+            with torch.inference_mode():
+                logits = self._model(input_ids=ids).logits
+                for row, place in enumerate(places):
+                    length = min(len(sequences[place]), self.context_length)
+                    found[place] = _moments(logits[row, : length - 1], ids[row, 1:length]).numpy().astype(float)
+        return found
+
     def embed(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
         """The last layer's states, averaged over the codes and scaled to unit length; the first part of a sequence
         longer than the context."""
@@ -188,6 +200,22 @@ def _draw(weights: Tensor, uniform: np.ndarray) -> tuple[Tensor, Tensor]:
     else:
         drawn = torch.searchsorted(cumulated, target.unsqueeze(-1), right=True)[..., 0]
     return drawn.clamp(max=weights.shape[-1] - 1), total.expand(target.shape)
+
+
+def _moments(logits: Tensor, following: Tensor) -> Tensor:
+    """(n, codes) logits, (n,) ids -> (n, 3), as ``BlackBox.score_moments``. One exponential a logit, and few rows at a time,
+    so that all the sums over the codes are taken in the processor's cache."""
+    found = torch.empty(len(logits), 3)
+    for rows, ids, out in zip(*(x.split(_ROWS_OF_LOGITS) for x in (logits, following, found)), strict=True):
+        below = rows.float() - rows.amax(dim=-1, keepdim=True)
+        actual = below.gather(-1, ids[:, None])[:, 0]
+        weights = below.clamp_(min=-80).exp()  # beneath, a code adds nothing, and -inf times 0 would be no number
+        total = weights.sum(dim=-1)
+        mean = torch.linalg.vecdot(weights, below) / total
+        below -= mean[:, None]
+        spread = torch.linalg.vecdot(weights.mul_(below), below) / total
+        out[:, 0], out[:, 1], out[:, 2] = actual - total.log(), mean - total.log(), spread.sqrt()
+    return found
 
 
 def _fingerprint(folder: Path) -> str:

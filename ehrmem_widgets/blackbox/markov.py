@@ -71,6 +71,16 @@ class MarkovChain:
         with np.errstate(divide="ignore"):
             return [np.log(self.transitions[list(s[:-1]), list(s[1:])]) for s in sequences]
 
+    def score_moments(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
+        """As ``BlackBox.score_moments``, exactly; impossible codes have no part in the moments (0 log 0 = 0)."""
+        logs = np.log(np.where(self.transitions > 0, self.transitions, 1.0))
+        mean = (self.transitions * logs).sum(axis=1)
+        spread = np.sqrt((self.transitions * (logs - mean[:, None]) ** 2).sum(axis=1))
+        return [
+            np.column_stack([scores, mean[list(s[:-1])], spread[list(s[:-1])]])
+            for s, scores in zip(sequences, self.score(sequences), strict=True)
+        ]
+
     def embed(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
         """A Markov chain has no embeddings."""
         raise NotImplementedError("a Markov chain gives no embeddings")

@@ -71,6 +71,11 @@ class BlackBox(Protocol):
         """For each sequence of n ids, the n - 1 log-probabilities of each id given those before it."""
         ...
 
+    def score_moments(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
+        """For each sequence of n ids, (n - 1, 3): the log-probability of each id given those before it, and the mean and the
+        standard deviation of the log-probability over the model's own next-code distribution there (for Min-K%++)."""
+        ...
+
     def embed(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
         """(n, d) embeddings of unit length."""
         ...

@@ -19,6 +19,7 @@ _BETWEEN_DAYS = (
     ("TIME//2Y", 730),
 )
 TIME_CODES = tuple(code for code, _ in (*_WITHIN_A_DAY, *_BETWEEN_DAYS))
+_FEWEST_DAYS = {code: minutes / 1440 for code, minutes in _WITHIN_A_DAY} | dict(_BETWEEN_DAYS)
 AGE_PREFIX = "AGE//"
 OLDEST = 110
 AGE_CODES = tuple(f"{AGE_PREFIX}{age}" for age in range(OLDEST + 1))
@@ -45,6 +46,15 @@ def gap_code(before: datetime | None, now: datetime) -> str | None:
     if days > 0:
         return _last_from(_BETWEEN_DAYS, days)
     return _last_from(_WITHIN_A_DAY, (now - before).total_seconds() / 60)
+
+
+def gap_days(code: str) -> float:
+    """The fewest days that a gap code stands for; a day for a gap that this kit does not write, 0 for any other code.
+
+    >>> gap_days("TIME//1W"), gap_days("TIME//0") * 24, gap_days("AGE//53")
+    (7.0, 1.0, 0.0)
+    """
+    return float(_FEWEST_DAYS.get(code, 1 if code.startswith("TIME//") else 0))
 
 
 def gap_codes_between(fewest_days: int, most_days: int) -> list[str]:

@@ -8,13 +8,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ehrmem_widgets.attacker.facts import check_rung
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.cohort_finding import CohortFinding
+from ehrmem_widgets.probes.exposure import AlternativesOf, canary_exposures
 from ehrmem_widgets.probes.over_patients import Heard
-from ehrmem_widgets.probes.people import MOST, People, choose_people
+from ehrmem_widgets.probes.people import CANARY, MOST, NULL_CANARY, People, choose_people
 from ehrmem_widgets.statistics.verdicts import Verdict
 
 
@@ -37,10 +40,8 @@ PROBES: Mapping[str, Probe] = {
         Probe("embedding", "embedding", "rung"),
         Probe("neighbours", "embedding_neighbours", "rungs"),
         Probe("membership", "membership", None, compares=False),
-        Probe(
-            "perturbation", "T5: does the leak collapse off the true age, sex, value or date?", "perturbation", "rung"
-        ),
-        Probe("subgroups", "subgroups.subgroup_probe", None),
+        Probe("perturbation", "perturbation", "rung"),
+        Probe("subgroups", "subgroups.subgroup_probe", "rung"),
         Probe("ranking", "ranking", "ladder", compares=False),
         Probe("preflight", "preflight", None, compares=False),
     )
@@ -61,12 +62,14 @@ def run_probe(
     keep: Path | None = None,
     heard: Heard | None = None,
     preflight: CohortFinding | None = None,
+    alternatives_of: AlternativesOf | None = None,
     **more: Any,
 ) -> CohortFinding:
     """Run one probe by its name; ``more`` are options of its own.
 
     Who is asked about is chosen first (``people``, or by ``patients``, or ``most`` at random). A probe that compares members
     with non-members is preceded by the data preflight (unless ``preflight`` is given), which may downgrade its verdicts.
+    With ``alternatives_of`` (other secrets that a canary could have held), membership also measures the canaries' exposure.
     Raises InputError for an unknown name, or a rung given to a probe that takes none.
     """
     if name not in PROBES:
@@ -82,11 +85,17 @@ def run_probe(
         preflight = _function(PROBES["preflight"])(dataset, model, reference=reference, people=people, seed=seed)
     if name == "preflight":
         return _function(probe)(dataset, model, reference=reference, people=people, seed=seed, heard=heard)
-    if name in ("membership", "subgroups"):
+    if name == "membership":
         more["preflight"] = preflight
     found = _function(probe)(
         model, dataset, reference=reference, people=people, seed=seed, keep=keep, heard=heard, **more
     )
+    if name == "membership" and alternatives_of is not None and set(people.groups.values()) & {CANARY, NULL_CANARY}:
+        exposed = canary_exposures(
+            model, dataset, alternatives_of=alternatives_of, reference=reference, people=people, seed=seed, heard=heard
+        )
+        table = pd.concat([found.table, exposed.table.assign(probe=found.probe)], ignore_index=True)
+        found = replace(found, table=table, sentences=(*found.sentences, *exposed.sentences))
     return downgraded(found, preflight) if probe.compares and preflight is not None else found
 
 

@@ -51,6 +51,7 @@ from ehrmem_widgets.statistics.verdicts import (
 RUNGS = ("nothing", "demographics", "first_10", "first_20", "first_50")
 """The paper's prompt set-ups: Random, Static, 10, 20 and 50 codes."""
 ALL = "all attributes"
+LARGEST_EXCESS = "largest_excess"
 SAID = 0.5  # the model "says" an attribute whose leak probability is above one half
 FEWEST_HOLDERS = 5
 _AT_ONCE = 32
@@ -74,7 +75,7 @@ def attribute(
     """T2 over many patients.
 
     Patient rows: ``leak`` (model audited or reference) and ``excess`` of each attribute that the record holds, at each rung,
-    with interval, n (trajectories), and on ``excess`` the verdict. Who holds an attribute only before the last known event counts neither as
+    with interval, n (trajectories), and on ``excess`` the verdict; ``largest_excess`` of all that a patient holds. Who holds an attribute only before the last known event counts neither as
     a holder nor as one without it (it is withheld from the prompt). Cohort rows, by group and rung: ``auroc``,
     ``average_precision``, ``precision``, ``recall`` (of leak probabilities above 0.5) of each attribute and of the mean
     over ``"all attributes"``; ``excess_risk`` (the mean over patients of their largest excess), and the gap between
@@ -368,6 +369,7 @@ class _Rung:
         rows: list[dict[str, Any]] = []
         for place, patient in enumerate(self.patients):
             controls = largest[never & (np.arange(len(largest)) != place)]
+            mine: list[Estimate] = []
             for column in np.flatnonzero(self.held[place]):
                 of = {
                     m: Estimate(*leaks[place, column].tolist(), n=self.samples)  # type: ignore[misc]
@@ -378,9 +380,14 @@ class _Rung:
                 }  # fmt: skip
                 rows += [patient_row(patient, "leak", estimate, model=model, **where) for model, estimate in of.items()]
                 excess = difference(of["audited"], of["reference"])
+                mine.append(excess)
                 p = rank_p(excess.value, controls)
                 judgement = _judge(excess, p, len(controls), codes.attributes[names[column]].title)
                 rows.append(patient_row(patient, "excess", excess, p=p, judgement=judgement, **where))
+            if mine:
+                most = max(mine, key=lambda one: one.value)
+                where = {"group": self.groups[place], "rung": self.rung, "attribute": ALL}
+                rows.append(patient_row(patient, LARGEST_EXCESS, most, p=rank_p(most.value, controls), **where))
         for one, q in zip(
             (r for r in rows if r["figure"] == "excess"),
             benjamini_hochberg([r["p"] for r in rows if r["figure"] == "excess"]),

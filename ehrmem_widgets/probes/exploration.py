@@ -18,7 +18,6 @@ from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.codes import parse_code
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.controls import CONTROLS, ControlPool, same_facts_of
@@ -27,6 +26,7 @@ from ehrmem_widgets.probes.leak import ProductForm, SumForm, leaks_of_many, slot
 from ehrmem_widgets.probes.neighbours import EmbeddingStore, NeighbourMap, embed_slots
 from ehrmem_widgets.probes.people import seen_by
 from ehrmem_widgets.probes.side_by_side import side_by_side
+from ehrmem_widgets.probes.truth import true_continuation
 from ehrmem_widgets.statistics.intervals import Estimate, difference
 from ehrmem_widgets.statistics.verdicts import judge
 
@@ -325,13 +325,8 @@ class Question:
         return int(np.random.SeedSequence([self.state.seed, chunk]).generate_state(1)[0])
 
     def _truth(self) -> tuple[ReadableEvent, ...]:
-        vocabulary = self.models[0].vocabulary
-        sequence = encode(self.record, vocabulary)
-        last = self.prompts[0].last
-        start = next((i + 1 for i, place in reversed(list(enumerate(sequence.event_of))) if place == last), 0)
-        if last < 0:
-            start = len(self.prompts[0].slots)
-        return tuple(self._event(code, True) for code in sequence.codes[start : start + self.horizon])
+        codes = true_continuation(self.record, self.prompts[0], self.models[0].vocabulary, self.horizon)
+        return tuple(self._event(code, True) for code in codes)
 
     def _readable(self, ids: np.ndarray) -> tuple[ReadableEvent, ...]:
         codes = self.models[0].vocabulary.codes

@@ -418,7 +418,7 @@ def _visit(
     events = [Event(start, f"ENCOUNTER//{kind}")]
     for lab in sorted(labs, key=lambda name: name not in book["vitals"]):
         at = start + timedelta(minutes=5) if lab in book["vitals"] else drawn
-        events.append(Event(at, _lab(book, lab), values[lab]))
+        events.append(Event(at, lab_code(book, lab), values[lab]))
     events += [Event(coded, _diagnosis(code)) for code in diagnoses]
     # Later visits hold fewer prescriptions: with seven visits the record stays below MAX_EVENTS.
     events += [Event(given, f"MEDICATION//ATC//{drug}") for drug in drugs[: 3 if visit < 2 else 2]]
@@ -430,7 +430,7 @@ def _values(
 ) -> dict[str, float]:
     """The value of each lab in its unit. A canary's is uniform over the lab's whole range, whatever else it holds."""
     if patient.archetype == "canary":
-        return {lab: _anywhere(rng, book["labs"][lab]) for lab in labs}
+        return {lab: value_anywhere(rng, book["labs"][lab]) for lab in labs}
     values: dict[str, float] = {}
 
     def value(lab: str) -> float:
@@ -468,7 +468,7 @@ def _one_value(rng: np.random.Generator, patient: Patient, visit: int, lab: str,
     return _report(row, typical * math.exp(shift) if shape == "lognormal" else typical + shift)
 
 
-def _anywhere(rng: np.random.Generator, row: Sequence[Any]) -> float:
+def value_anywhere(rng: np.random.Generator, row: Sequence[Any]) -> float:
     """A value uniform over the lab's range, on the log scale for a lognormal lab."""
     low, high = row[6], row[7]
     if row[3] == "lognormal":
@@ -541,7 +541,7 @@ def _death(rng: np.random.Generator, patient: Patient, chance: float) -> list[Ev
 # Codes and chances
 
 
-def _lab(book: Mapping[str, Any], lab: str) -> str:
+def lab_code(book: Mapping[str, Any], lab: str) -> str:
     return f"LAB//{book['labs'][lab][0]}//{book['labs'][lab][1]}"
 
 
@@ -633,7 +633,7 @@ def _codes_table(book: Mapping[str, Any], used: set[str]) -> pa.Table:
         "ENCOUNTER//INPATIENT": ("Hospital admission", ["Visit/IP"], None),
     }
     known |= {f"RACE//{race}": (f"Race or ethnicity: {race.title()}", [], None) for race in book["races"]}
-    known |= {_lab(book, lab): (row[2], [f"LOINC/{row[0]}"], row[1]) for lab, row in book["labs"].items()}
+    known |= {lab_code(book, lab): (row[2], [f"LOINC/{row[0]}"], row[1]) for lab, row in book["labs"].items()}
     known |= {_diagnosis(code): (title, [f"ICD10CM/{code}"], None) for code, title in book["diagnoses"].items()}
     known |= {f"MEDICATION//ATC//{drug}": (row[0], [f"ATC/{drug}"], None) for drug, row in book["drugs"].items()}
     codes = sorted(used)

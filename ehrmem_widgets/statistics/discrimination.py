@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate
+from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate, proportion
 
 RESAMPLES = 1000
 NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
@@ -16,7 +16,8 @@ NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
 
 def auroc(positive: np.ndarray, negative: np.ndarray, *, seed: int = 0) -> Estimate:
     """P(a positive's score is above a negative's), ties half, with a patient bootstrap interval (1,000 resamples, stratified
-    by group). ``NOTHING`` when a group is empty.
+    by group). Where the groups do not overlap at all, Wilson's interval with the size of the smaller group (by the bound of
+    Birnbaum & Klose, Annals of Mathematical Statistics 1957, on the variance). ``NOTHING`` when a group is empty.
 
     >>> auroc(np.array([2.0, 3.0, 4.0]), np.array([1.0, 2.0])).value
     0.9166666666666666
@@ -24,7 +25,10 @@ def auroc(positive: np.ndarray, negative: np.ndarray, *, seed: int = 0) -> Estim
     if not len(positive) or not len(negative):
         return NOTHING
     wins = _wins(np.asarray(positive, float), np.asarray(negative, float))
-    return _interval(float(wins.mean()), _resampled_wins(wins, seed), len(positive) + len(negative))
+    n = len(positive) + len(negative)
+    if wins.mean() in (0.0, 1.0):  # every resample says the same: the variance is at most A (1 - A) / the smaller group
+        return _extreme(float(wins.mean()), min(len(positive), len(negative)), n)
+    return _interval(float(wins.mean()), _resampled_wins(wins, seed), n)
 
 
 def auroc_difference(
@@ -95,12 +99,18 @@ def tpr_at_fpr(members: np.ndarray, non_members: np.ndarray, fpr: float, *, seed
     are resampled, so that the interval holds the uncertainty of the threshold too (Carlini et al., arXiv 2112.03570)."""
     if not len(members) or not len(non_members):
         return NOTHING
+    members, non_members = np.asarray(members, float), np.asarray(non_members, float)
     rng = np.random.default_rng([seed, 2])
-    values = [
-        _tpr(rng.choice(members, len(members)), rng.choice(non_members, len(non_members)), fpr)
-        for _ in range(RESAMPLES)
-    ]
-    return _interval(_tpr(members, non_members, fpr), np.array(values), len(members) + len(non_members))
+    size, place = len(non_members), _allowed(fpr, len(non_members))
+    value = float(np.mean(members > np.sort(non_members)[size - 1 - place]))
+    n = len(members) + size
+    if np.ptp(np.concatenate([members, non_members])) and value in (0.0, 1.0):
+        return _extreme(value, len(members), n)
+    values = np.empty(RESAMPLES)
+    for start in range(0, RESAMPLES, 100):
+        others = np.partition(rng.choice(non_members, (100, size)), size - 1 - place, axis=1)[:, size - 1 - place]
+        values[start : start + 100] = np.mean(rng.choice(members, (100, len(members))) > others[:, None], axis=1)
+    return _interval(value, values, n)
 
 
 def controls_needed(fpr: float) -> int:
@@ -186,10 +196,14 @@ def _resampled_wins(wins: np.ndarray, seed: int) -> np.ndarray:
     return np.asarray(((rows @ wins) * columns).sum(axis=1))
 
 
-def _tpr(members: np.ndarray, non_members: np.ndarray, fpr: float) -> float:
-    allowed = math.floor(fpr * len(non_members))
-    threshold = np.sort(non_members)[::-1][allowed]  # strictly above it are at most `allowed` non-members
-    return float(np.mean(members > threshold))
+def _allowed(fpr: float, non_members: int) -> int:
+    """How many non-members may lie strictly above the threshold."""
+    return min(math.floor(fpr * non_members), non_members - 1)
+
+
+def _extreme(value: float, successes: int, n: int) -> Estimate:
+    found = proportion(round(value * successes), successes)
+    return Estimate(value, found.low, found.high, n)
 
 
 def _interval(

@@ -126,6 +126,7 @@ def judge_cohort(
     non_members: int,
     what: str,
     confounded: str = "",
+    control_missed: str = "",
     fewest: int = FEWEST_CONTROLS,
 ) -> Judgement:
     """The verdict on a figure about a whole cohort, such as the AUROC of a membership score.
@@ -133,7 +134,8 @@ def judge_cohort(
     ``effect`` is *memorized* when its interval lies above ``no_effect`` and ``p`` (already corrected for its family) is at
     most 0.05; *population knowledge* (members fare no differently from people whom the model never saw) when it does not
     stand out although there were at least ``fewest`` of each; *cannot conclude* with fewer, without a figure, or where
-    something else explains the difference (``confounded``: why, in words). ``what`` names the figure in words.
+    something else explains the difference (``confounded``: why, in words), or where the same probe misses what was planted
+    (``control_missed``: in words; then not finding anything says nothing). ``what`` names the figure in words.
     """
     shown = f"{what} {effect}"
     if members < fewest or non_members < fewest:
@@ -147,6 +149,8 @@ def judge_cohort(
         if confounded:
             return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown} stands out, but {confounded}.", p)
         return Judgement(Verdict.MEMORIZED, f"{shown}: more for members than for people whom the model never saw.", p)
+    if control_missed:
+        return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown} does not stand out, but {control_missed}.", p)
     return Judgement(
         Verdict.POPULATION, f"{shown}: members cannot be told from people whom the model never saw by this.", p
     )

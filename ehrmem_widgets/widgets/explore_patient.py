@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import threading
 from collections.abc import Sequence
@@ -27,13 +26,13 @@ from ehrmem_widgets.attacker.facts import (
     facts_to_text,
     load_facts,
 )
-from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.exploration import HORIZON, MOST_SAMPLES, Exploration, State, choose_focus
 from ehrmem_widgets.probes.findings import Answer
-from ehrmem_widgets.samples.folders import example_patient, sample_data, sample_model, sample_reference
+from ehrmem_widgets.samples.folders import example_patient, given_folders, sample_folders
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.continuations import continuations
 from ehrmem_widgets.views.horizon_curve import horizon_curve
@@ -96,7 +95,7 @@ class ExplorePatient:
         seed: int = 0,
         live: bool = True,
     ) -> None:
-        self.folders = _folders(data, model, reference)
+        self.folders = given_folders(data, model, reference)
         ahead = _key(self.folders) in _opened_ahead
         self.exploration = _opened_ahead.pop(_key(self.folders)) if ahead else _open(self.folders)
         self._live = live
@@ -137,7 +136,7 @@ class ExplorePatient:
         """The command that makes the report of this very state."""
         words = ["ehrmem", "report", "--patient", self.exploration.dataset.pseudonym(self.state.patient_id)]
         for name in ("data", "model", "reference"):
-            if self.folders[name] is not None and self.folders[name] != _samples()[name]:
+            if self.folders[name] is not None and self.folders[name] != sample_folders()[name]:
                 words += [f"--{name}", str(self.folders[name])]
         state = self.state
         words += ["--rung", state.rung] if state.rung else ["--facts", facts_to_text(state.facts) or "none"]
@@ -685,30 +684,12 @@ def _facts(given: str, record: Record, exploration: Exploration) -> KnownFacts:
     return check_facts(facts_from_text(given), record)
 
 
-def _samples() -> dict[str, Path | None]:
-    return {"data": sample_data(), "model": sample_model(), "reference": sample_reference()}
-
-
-def _folders(data: str | Path | None, model: str | Path | None, reference: str | Path | None) -> dict[str, Path | None]:
-    """What was given, else the environment's; the samples only when neither names data nor model."""
-    given = {
-        name: value or os.environ.get(f"EHRMEM_{name.upper()}") or None
-        for name, value in (("data", data), ("model", model), ("reference", reference))
-    }
-    if not given["data"] and not given["model"]:
-        samples = _samples()
-        return {name: Path(value) if value else samples[name] for name, value in given.items()}
-    if not given["data"] or not given["model"]:
-        raise InputError("Give the data set and the model together: a model is audited on the data it was trained on.")
-    return {name: Path(value) if value else None for name, value in given.items()}
-
-
 _opened_ahead: dict[tuple[Path | None, ...], Exploration] = {}
 
 
 def open_ahead() -> None:
     """Open what the environment names, or the samples, so that the next ``ExplorePatient`` is there at once."""
-    folders = _folders(None, None, None)
+    folders = given_folders(None, None, None)
     _opened_ahead[_key(folders)] = _open(folders)
 
 
@@ -717,20 +698,9 @@ def _key(folders: dict[str, Path | None]) -> tuple[Path | None, ...]:
 
 
 def _open(folders: dict[str, Path | None]) -> Exploration:
-    from ehrmem_widgets.blackbox.checks import check_has_learned, check_vocabulary_fits
-    from ehrmem_widgets.blackbox.folder import FolderModel
+    from ehrmem_widgets.blackbox.checks import open_checked
 
-    assert folders["data"] is not None and folders["model"] is not None
-    dataset = MedsDataset(folders["data"])
-    model = FolderModel(folders["model"])
-    reference = FolderModel(folders["reference"]) if folders["reference"] else None
-    split = MEMBER_SPLIT if MEMBER_SPLIT in dataset.splits else None
-    records = dataset.records(dataset.ids(split)[:24])
-    for one in (model, reference):
-        if one is not None:
-            check_vocabulary_fits(one.vocabulary, dataset)
-            check_has_learned(one, [one.vocabulary.ids(encode(r, one.vocabulary).codes) for r in records])
-    return Exploration(dataset, model, reference, folder=folders["model"])
+    return Exploration(*open_checked(folders), folder=folders["model"])
 
 
 _SCREEN_STYLE = """<style>

@@ -59,6 +59,13 @@ def test_nobody_to_compare_is_no_figure_and_constant_scores_are_chance():
     assert auroc_p(np.ones(20), np.ones(30)) == 1.0
 
 
+def test_groups_that_do_not_overlap_still_have_an_interval():
+    apart = auroc(np.arange(30.0) + 100, np.arange(200.0) / 10)
+    assert apart.value == apart.high == 1
+    assert apart.low == pytest.approx(proportion(30, 30).low)
+    assert auroc(np.arange(30.0), np.arange(200.0) + 100).high == pytest.approx(proportion(0, 30).high)
+
+
 def test_a_paired_difference_of_a_score_with_itself_is_nothing():
     same = auroc_difference(SCORE[TRUTH], SCORE[~TRUTH], SCORE[TRUTH], SCORE[~TRUTH])
     assert (same.value, same.low, same.high) == (0, 0, 0)
@@ -79,7 +86,8 @@ def test_tpr_at_fpr_and_the_uncertainty_of_its_threshold():
     members, others = np.arange(100.0), np.arange(100.0)
     assert tpr_at_fpr(members, others, 0.01).value == pytest.approx(0.01)
     far = tpr_at_fpr(members + 1000, others, 0.001)
-    assert (far.value, far.low, far.high) == (1, 1, 1)
+    assert far.value == far.high == 1
+    assert far.low == pytest.approx(proportion(100, 100).low)  # not one: a hundred members were looked at
     rng = np.random.default_rng(3)
     wide, narrow = (
         tpr_at_fpr(rng.normal(2, 1, 2000), rng.normal(0, 1, n), 0.01) for n in (100, 5000)

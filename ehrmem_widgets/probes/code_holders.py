@@ -1,0 +1,55 @@
+"""How many patients hold each code, with its value bin: what is rare, and what is routine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.errors import InputError
+
+
+@dataclass(frozen=True)
+class CodeHolders:
+    """``by_code``: patients who hold a code as the model reads it (with its value bin); ``by_base``: with any value;
+    ``patients``: how many there are."""
+
+    by_code: dict[str, int]
+    by_base: dict[str, int]
+    patients: int
+
+    def rare(self, share: float) -> set[str]:
+        """The codes that at most this share of the patients holds."""
+        return {code for code, held in self.by_code.items() if held <= share * self.patients}
+
+    def routine(self, share: float, vocabulary: Vocabulary) -> set[str]:
+        """The model's codes of which, whatever the value, at least this share of the patients holds one."""
+        often = {base for base, held in self.by_base.items() if held >= share * self.patients}
+        return {code for code in vocabulary.codes if vocabulary.base(code) in often}
+
+
+def code_holders(dataset: MedsDataset, vocabulary: Vocabulary, split: str) -> CodeHolders:
+    """Count the holders of each code among the patients of a split. Raises InputError when the split has nobody."""
+    patients = len(dataset.ids(split))
+    if not patients:
+        raise InputError(f"The split {split!r} has no patients, so no code can be called rare or routine.")
+    binned = sorted(vocabulary.bins)
+    rows = dataset.query(
+        """
+        WITH learned AS (SELECT unnest(?::VARCHAR[]) AS code, unnest(?::DOUBLE[][]) AS edges),
+        read AS (
+            SELECT patient_id, code,
+                   CASE WHEN edges IS NULL OR value IS NULL THEN code
+                        ELSE code || '//' || len([x for x in edges if x <= value::DOUBLE]) END AS binned
+            FROM events JOIN splits USING (patient_id) LEFT JOIN learned USING (code)
+            WHERE split = ? AND code NOT LIKE 'MEDS_BIRTH%')
+        SELECT binned, 'code', count(DISTINCT patient_id) FROM read GROUP BY binned
+        UNION ALL SELECT code, 'base', count(DISTINCT patient_id) FROM read GROUP BY code
+        """,
+        [binned, [list(vocabulary.bins[code]) for code in binned], split],
+    ).fetchall()
+    return CodeHolders(
+        {code: held for code, kind, held in rows if kind == "code" and code in vocabulary},
+        {code: held for code, kind, held in rows if kind == "base"},
+        patients,
+    )

@@ -1,0 +1,251 @@
+"""T4, membership inference: can those whom the model was trained on be told from those whom it never saw?
+
+One scoring pass over each full record gives Loss, Min-K% and Min-K%++; a second one behind a prefix of strangers gives ReCaLL;
+a reference model's pass gives Ratio and RMIA. Members are compared with non-members (``group`` "all"), and the canaries that
+were trained on with those that never were (``group`` "canaries": the positive control, on people made all alike).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ehrmem_widgets.blackbox.protocol import BlackBox, Query
+from ehrmem_widgets.cohort.codes import parse_code
+from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.ground_truth import canary_repetitions
+from ehrmem_widgets.cohort.record import Record
+from ehrmem_widgets.cohort.sequence import encode
+from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.probes import membership_scores as scores
+from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row
+from ehrmem_widgets.probes.membership_cohort import compare
+from ehrmem_widgets.probes.membership_scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL, RMIA
+from ehrmem_widgets.probes.over_patients import Heard, Rows, over_patients
+from ehrmem_widgets.probes.people import NON_MEMBER, People, about_people, choose_people, seen_by
+from ehrmem_widgets.statistics.verdicts import Verdict
+
+PROBE = "membership"
+_PREFIX_RECORDS, _PREFIX_CODES = 2, 32
+_AT_ONCE = 64
+
+
+def membership(
+    model: BlackBox,
+    dataset: MedsDataset,
+    *,
+    reference: BlackBox | None = None,
+    patients: Sequence[int | str] | None = None,
+    people: People | None = None,
+    priors: Sequence[float] = (0.01, 0.1),
+    preflight: CohortFinding | None = None,
+    seed: int = 0,
+    keep: Path | None = None,
+    heard: Heard | None = None,
+) -> CohortFinding:
+    """Score every record and see how well each score tells members from non-members.
+
+    ``people`` (or ``patients``, or else 400 drawn with ``seed``) are asked about; ``priors`` are the shares of members among
+    those whom an attacker would ask about; ``preflight`` is the finding of the data preflight, if there is one: where its
+    ``model_free_auroc`` does as well, nothing is concluded. ``keep`` and ``heard`` are those of ``over_patients``.
+
+    Cohort rows, by ``figure`` (``group`` "all" or "canaries"):
+
+    - ``auroc``: ``attribute`` is the score; ``model`` "audited", "" where both models are meant (Ratio, RMIA), or "reference"
+      (the same score from a model that saw nobody here: the negative control). ``p`` is one-sided Mann-Whitney and
+      ``p_adjusted`` Holm's over the scores; the verdict stands at Ratio, or at Loss without a reference.
+    - ``tpr_at_fpr_0.01``, ``tpr_at_fpr_0.001``: members found at that share of false alarms; ``note`` says when there are too
+      few non-members to know the threshold.
+    - ``ppv_at_prior_0.01`` ...: P(member | called a member) at that prior and the threshold of 1 % false alarms.
+    - ``auroc_by_kind``, ``auroc_by_quarter``: of the same score over some codes of the record only; ``attribute`` is the kind of
+      code or "quarter 1" to "quarter 4" of the codes (in time), ``p_adjusted`` Holm's over all parts.
+
+    Patient rows: ``figure`` "score", ``attribute`` its name. Raises InputError for a prior that is no share.
+    """
+    if not priors or not all(0 < prior < 1 for prior in priors):
+        raise InputError(f"A prior is the share of members, above 0 and below 1; got {list(priors)}.")
+    people = people or choose_people(dataset, model, reference, patients=patients, seed=seed)
+    settings = {**about_people(people, model, reference, dataset), "priors": list(priors), "seed": seed}
+    settings |= {
+        "k": scores.K,
+        "gamma": scores.GAMMA,
+        "threat": "next-code probabilities of whole, exactly known records",
+    }
+    table = [excluded_row(patient, reason) for patient, reason in people.left_out]
+    if Query.PROBABILITIES not in model.answers:
+        sentence = (
+            f"{Verdict.CANNOT_CONCLUDE}: the black box gives no probabilities, and every membership score needs them."
+        )
+        return finding(PROBE, table, settings, (sentence,))
+    notes = []
+    if reference is not None and Query.PROBABILITIES not in reference.answers:
+        notes.append(
+            "The reference model gives no probabilities, so the scores that need one (Ratio, RMIA) were not run."
+        )
+        reference = None
+    elif reference is None:
+        notes.append("There is no reference model, so the scores that need one (Ratio, RMIA) were not run.")
+    prefix_of, prefix = _prefix(model, reference, dataset, people, seed)
+    if not prefix:
+        notes.append("Nobody is left outside those asked about to take a prefix from, so ReCaLL was not run.")
+    settings["prefix"] = {"patients": prefix_of, "codes": len(prefix)}
+    scorer = Scorer(model, reference, prefix)
+    answers = over_patients(
+        scorer.ask, people.records, what=PROBE, settings=settings, keep=keep, heard=heard, at_once=_AT_ONCE
+    )
+    for answer in answers:
+        answer["group"] = people.group_of_pseudonym[answer["patient"]]
+        table += [excluded_row(answer["patient"], why, group=answer["group"]) for why in answer.get("without", ())]
+    _add_rmia(answers)
+    for answer in answers:
+        table += [
+            patient_row(
+                answer["patient"], "score", value=score, n=answer["codes"], attribute=name, group=answer["group"]
+            )
+            for name, score in answer["scores"].items()
+        ]
+    cut = sum(answer["cut"] for answer in answers)
+    if cut:
+        notes.append(
+            f"Of {cut} records only the first part was scored: they are longer than what the models can read at once."
+        )
+    judged, sentences = compare(answers, tuple(priors), preflight, seed)
+    return finding(PROBE, [*table, *judged], settings, (*sentences, *notes))
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """What is asked about each record. ``prefix``: ids of strangers' records that ReCaLL puts before it; may be empty."""
+
+    model: BlackBox
+    reference: BlackBox | None = None
+    prefix: Sequence[int] = ()
+
+    @property
+    def context(self) -> int:
+        """How many codes of a record are scored at most: what both models can read."""
+        return min(m.context_length for m in (self.model, self.reference) if m is not None)
+
+    def ask(self, records: list[Record]) -> Rows:
+        """For each record ``patient``, ``codes`` (number scored), ``cut``, ``scores`` by name, ``parts`` by kind of code and by
+        quarter, and ``without``: which scores it has none of, and why."""
+        ids, kinds, cut = _read(records, self.model, self.context)
+        known = [i for i, kind in enumerate(kinds) if kind]
+        found = dict(zip(known, self.of([ids[i] for i in known]), strict=True))
+        theirs: dict[int, np.ndarray] = {}
+        their_kinds: list[list[str]] = []
+        if self.reference is not None:
+            their_ids, their_kinds, _ = _read(records, self.reference, self.context)
+            known = [i for i in known if their_kinds[i]]
+            theirs = dict(zip(known, self.reference.score([their_ids[i] for i in known]), strict=True))
+        return [
+            self._about(record, found.get(i), kinds[i], theirs.get(i), their_kinds[i] if i in theirs else [])
+            | {"cut": cut[i]}
+            for i, record in enumerate(records)
+        ]
+
+    def of(self, sequences: Sequence[Sequence[int]]) -> list[tuple[np.ndarray, dict[str, float]]]:
+        """For each sequence of n ids, (n - 1,) log-probabilities and the scores that the audited model alone gives."""
+        moments = self.model.score_moments(sequences)
+        room, first = self.model.context_length - len(self.prefix), len(self.prefix)
+        behind = self.model.score([[*self.prefix, *s[:room]] for s in sequences]) if self.prefix else []
+        found = []
+        for place, said in enumerate(moments):
+            log_p = said[:, 0]
+            here = {LOSS: scores.loss(log_p), MIN_K: scores.min_k(log_p), MIN_K_PLUS_PLUS: scores.min_k_plus_plus(said)}
+            if self.prefix:  # the record's first code is not scored alone, so neither behind the prefix
+                after = behind[place][first:]
+                here[RECALL] = scores.recall(after, log_p[: len(after)])
+            found.append((log_p, here))
+        return found
+
+    def _about(
+        self,
+        record: Record,
+        found: tuple[np.ndarray, dict[str, float]] | None,
+        kinds: Sequence[str],
+        theirs: np.ndarray | None,
+        their_kinds: Sequence[str],
+    ) -> dict[str, Any]:
+        answer: dict[str, Any] = {"patient": record.pseudonym, "codes": 0, "scores": {}, "reference": {}, "parts": {}}
+        if found is None:
+            return answer | {"without": ["no score: the record has fewer than two codes that the model knows"]}
+        log_p, given = found
+        parts, without = _by_part(log_p, kinds), []
+        if theirs is not None:
+            given[RATIO] = scores.ratio(log_p, theirs)
+            answer["reference"] = {LOSS: scores.loss(theirs), MIN_K: scores.min_k(theirs)}
+            others = _by_part(theirs, their_kinds)
+            with np.errstate(invalid="ignore"):
+                parts = {part: float(np.subtract(v, others[part])) for part, v in parts.items() if part in others}
+        elif self.reference is not None:
+            without.append(f"no {RATIO}: the record has fewer than two codes that the reference model knows")
+            parts = {}
+        missing = [name for name, score in given.items() if math.isnan(score)]
+        if missing:
+            without.append(f"no {', '.join(missing)}: what was answered makes no number")
+        # Rounded, or records that score alike would differ by the rounding of means over other lengths.
+        kept = {name: round(score, 9) for name, score in given.items() if name not in missing}
+        parts = {part: round(score, 9) for part, score in parts.items()}
+        return answer | {"codes": len(log_p), "scores": kept, "parts": parts, "without": without}
+
+
+def _read(
+    records: Sequence[Record], model: BlackBox, context: int
+) -> tuple[list[list[int]], list[list[str]], list[bool]]:
+    """Each record in the model's ids; the kind of each code after the first (none where there is nothing to score); and whether
+    the record goes on beyond the context."""
+    ids, kinds, cut = [], [], []
+    for record in records:
+        sequence = encode(record, model.vocabulary)
+        ids.append(model.vocabulary.ids(sequence.codes[:context]))
+        some = len(ids[-1]) > 1 and any(place >= 0 for place in sequence.event_of)
+        kinds.append(
+            [str(parse_code(model.vocabulary.base(code)).kind) for code in sequence.codes[1:context]] if some else []
+        )
+        cut.append(len(sequence.codes) > context)
+    return ids, kinds, cut
+
+
+def _by_part(log_p: np.ndarray, kinds: Sequence[str]) -> dict[str, float]:
+    """The mean over the codes of each kind, and of each quarter of the record."""
+    places: dict[str, list[int]] = {}
+    for place, kind in enumerate(kinds):
+        places.setdefault(kind, []).append(place)
+        places.setdefault(f"quarter {1 + 4 * place // len(kinds)}", []).append(place)
+    return {part: scores.loss(log_p[there]) for part, there in places.items()}
+
+
+def _prefix(
+    model: BlackBox, reference: BlackBox | None, dataset: MedsDataset, people: People, seed: int
+) -> tuple[list[str], list[int]]:
+    """Pseudonyms and the first codes of a few people whom neither model saw and who are not asked about, in at most a quarter
+    of the context."""
+    split, seen = dataset.patients["split"], seen_by(model, reference)
+    barred = set(people.groups) | set(canary_repetitions(dataset))
+    strangers = sorted(int(p) for p in split.index[~split.isin(seen)] if int(p) not in barred)
+    if not strangers:
+        return [], []
+    rng = np.random.default_rng([seed, 4])
+    chosen = rng.choice(strangers, min(_PREFIX_RECORDS, len(strangers)), replace=False)
+    found = dataset.records(chosen.tolist())
+    length = min(_PREFIX_CODES, model.context_length // (4 * len(found)))
+    ids = [code for r in found for code in model.vocabulary.ids(encode(r, model.vocabulary).codes[:length])]
+    return [r.pseudonym for r in found], ids
+
+
+def _add_rmia(answers: Rows) -> None:
+    """RMIA of everyone with a Ratio: against the ordinary non-members, without oneself."""
+    with_ratio = [a for a in answers if RATIO in a["scores"]]
+    population = [a for a in with_ratio if a["group"] == NON_MEMBER]
+    ratios = np.array([a["scores"][RATIO] for a in population])
+    place_of = {a["patient"]: place for place, a in enumerate(population)}
+    for answer in with_ratio:
+        others = np.delete(ratios, place_of[answer["patient"]]) if answer["patient"] in place_of else ratios
+        if len(others):
+            answer["scores"][RMIA] = scores.rmia(answer["scores"][RATIO], others)

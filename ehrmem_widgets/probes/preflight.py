@@ -1,0 +1,421 @@
+"""The data preflight: can members be told from non-members without asking the model at all (methods, section 5)?
+
+If they can, by their era, their length or their codes, a membership score may read just that, and no verdict can rest on it
+(as with data sets whose non-members were collected after the model: Das et al., arXiv 2406.16201; Meeus et al., 2406.17975).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ehrmem_widgets.blackbox.protocol import BlackBox
+from ehrmem_widgets.cohort.codes import Kind, parse_code
+from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.cohort.record import Record
+from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, row
+from ehrmem_widgets.probes.embedding import ALL, CANARIES, PAIRS
+from ehrmem_widgets.probes.over_patients import Heard, Progress
+from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_people, trained_on
+from ehrmem_widgets.statistics.discrimination import auroc, auroc_p, controls_needed, patient_bootstrap
+from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate, difference, proportion
+from ehrmem_widgets.statistics.multiple_testing import benjamini_hochberg, holm
+from ehrmem_widgets.statistics.verdicts import ALARM_RATE, FEWEST_CONTROLS, Judgement, Verdict
+
+FIGURE = "model_free_auroc"
+NEAR = 0.9  # Jaccard similarity of two sets of codes from which on records are near-duplicates
+FEWEST_CODES = 5  # records with fewer codes are alike by chance
+MOST_COMPARED = 5_000  # patients of a split looked through for duplicates
+_FEWEST_CANARIES = 20
+_FEWEST_WITH_CODE = 10
+_SHOWN = 5
+_COMMON_CODES = 30
+_FOLDS = 5
+_BLOCK = 500
+_SITE = re.compile(r"((CARE_)?SITE|HOSPITAL|FACILITY|INSTITUTION)(_?ID)?//", re.IGNORECASE)
+
+
+def preflight(
+    dataset: MedsDataset,
+    model: BlackBox | None = None,
+    *,
+    reference: BlackBox | None = None,
+    patients: Sequence[int | str] | None = None,
+    people: People | None = None,
+    seed: int = 0,
+    heard: Heard | None = None,
+) -> CohortFinding:
+    """Are members and non-members alike, and can they be told apart without a model?
+
+    Figures for group "all" (members against non-members) and, with 20 of each, "canaries" (planted and trained on, against never
+    trained on):
+
+    - ``model_free_auroc``: the mean of the out-of-fold probabilities of two classifiers declared beforehand: logistic
+      regression on the bag of codes (values in tenths) with length, year of the first event and age, and gradient boosting on a few dozen
+      features; AUROC with patient bootstrap, Mann-Whitney p. Without any difference it lies a little below 0.5.
+    - ``difference_length`` (number of events), ``_era`` (year of the first event), ``_age`` (at that event), ``_female``:
+      standardised mean differences (interval: Hedges and Olkin 1985, chapter 5) with Kolmogorov-Smirnov p (sex: Fisher), and
+      ``association_site`` (Cramer's V, chi-square p) where codes name a site; p-values by Holm.
+    - ``codes_that_differ``: how many of the codes held by at least 10 differ in use (chi-square, Benjamini-Hochberg 5 %); and
+      ``code_use_difference`` of the few that differ most (share of members less that of non-members), the code in ``attribute``.
+    - ``duplicates`` and ``near_duplicates`` (group "member / non-member", "member / reference"): the share of the non-members
+      (of the reference model's patients) whose sequence of codes a member has too, or whose set of codes (with values in tenths) has a Jaccard
+      similarity of 0.9 or more to a member's; among at most 5,000 patients a side, at least 5 codes each.
+
+    Without a model, members are the split "train". ``explains`` hands the result to other probes.
+    """
+    people = people or choose_people(dataset, model, reference, patients=patients, seed=seed)  # type: ignore[arg-type]
+    settings = {
+        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},
+        "model": model and {"name": model.name, "fingerprint": model.fingerprint},
+        "people": people.counts(),
+        "seed": seed,
+    }
+    rows: list[dict[str, Any]] = []
+    said: list[str] = []
+    for step, (group, pair) in enumerate(PAIRS.items()):
+        _tell(heard, "Telling members from non-members without the model", step, len(PAIRS) + 1)
+        records = [people.of(one) for one in pair]
+        counts = [len(some) for some in records]
+        if group == CANARIES and min(counts) < _FEWEST_CANARIES:
+            continue
+        if min(counts) < FEWEST_CONTROLS:
+            note = (
+                f"there are {counts[0]} members and {counts[1]} non-members to compare; at least {FEWEST_CONTROLS} of each "
+                "are needed."
+            )
+            rows.append(row(FIGURE, group=group, judgement=Judgement(Verdict.CANNOT_CONCLUDE, note)))
+            said.append(f"{Verdict.CANNOT_CONCLUDE}: {note}")
+            continue
+        made, sentences = _compare(records[0], records[1], group, dataset, seed)
+        rows += made
+        said += sentences
+    _tell(heard, "Looking for duplicates", len(PAIRS), len(PAIRS) + 1)
+    made, sentences = _duplicates(dataset, model, reference, seed)
+    rows += made
+    said += sentences
+    said.append(_controls_sentence(people.counts().get(NON_MEMBER, 0)))
+    _tell(heard, "Looking for duplicates", len(PAIRS) + 1, len(PAIRS) + 1)
+    return finding("preflight", [*rows, *(excluded_row(p, why) for p, why in people.left_out)], settings, said)
+
+
+def explains(preflight: CohortFinding | None, auroc: Estimate, *, group: str = ALL) -> str:
+    """Why a membership AUROC may be no memorization, for ``judge_cohort``; empty when the data do not explain it.
+
+    They do when members can be told from non-members without the model (the interval lies above 0.5) and the score's interval
+    reaches down to what that achieves.
+    """
+    if preflight is None or not len(preflight.about("cohort", figure=FIGURE, group=group)):
+        return ""
+    free = preflight.estimate(FIGURE, group=group)
+    if not (free.low > 0.5 and auroc.low <= free.high):  # nan explains nothing
+        return ""
+    return f"members can be told from non-members without asking the model (AUROC {free})"
+
+
+def _tell(heard: Heard | None, what: str, done: int, total: int) -> None:
+    if heard:
+        heard(Progress(what, done, total))
+
+
+def _compare(
+    members: list[Record], others: list[Record], group: str, dataset: MedsDataset, seed: int
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """How two groups differ, and how well they are told apart."""
+    records = [*members, *others]
+    truth = np.arange(len(records)) < len(members)
+    events = _events_of(records)
+    traits = _traits(records)
+    rows = [_told_apart(events, traits, truth, group, seed)]
+    family = _trait_rows(traits, truth, group)
+    if (site := _site_row(records, truth, group, seed)) is not None:
+        family.append(site)
+    for made, adjusted in zip(family, holm([made["p"] for made in family]), strict=True):
+        made["p_adjusted"] = float(adjusted)
+    codes = _code_rows(events, truth, group, dataset)
+    differ = [_trait(made) for made in family if made["p_adjusted"] <= ALARM_RATE]
+    who = "Members and non-members" if group == ALL else "Canaries trained on and never trained on"
+    verb = (
+        f"differ in {', '.join(differ)}" if differ else f"do not differ detectably in {', '.join(map(_trait, family))}"
+    )
+    said = [
+        _told_apart_sentence(rows[0], group),
+        f"{who} {verb}; {codes[0]['value']:.0f} of {codes[0]['n']} codes are used differently (Benjamini-Hochberg at 5 %).",
+    ]
+    return [*rows, *family, *codes], said
+
+
+def _trait(made: dict[str, Any]) -> str:
+    name = str(made["figure"]).split("_", 1)[1]
+    return {"female": "sex", "era": "year of the first event"}.get(name, name)
+
+
+def _told_apart(events: pd.DataFrame, traits: pd.DataFrame, truth: np.ndarray, group: str, seed: int) -> dict[str, Any]:
+    score = model_free_scores(events, traits, truth, seed=seed)
+    found = auroc(score[truth], score[~truth], seed=seed)
+    made = row(FIGURE, found, group=group, p=auroc_p(score[truth], score[~truth]))
+    if found.low > 0.5:
+        made["verdict"] = str(Verdict.CANNOT_CONCLUDE)
+        made["note"] = "the two groups can be told apart without asking the model, so no membership score is evidence."
+    return made
+
+
+def _told_apart_sentence(made: dict[str, Any], group: str) -> str:
+    shown = Estimate(made["value"], made["low"], made["high"], made["n"])
+    who = "members and non-members" if group == ALL else "planted canaries trained on and never trained on"
+    if made.get("verdict"):
+        return (
+            f"{Verdict.CANNOT_CONCLUDE}: {who} can be told apart without asking the model (AUROC {shown}), so no membership "
+            "score is evidence."
+        )
+    return (
+        f"Without asking the model, {who} cannot be told apart (AUROC {shown}): the data do not explain a membership score whose "
+        f"interval lies above {max(0.5, made['high']):.2f}."
+    )
+
+
+def model_free_scores(events: pd.DataFrame, traits: pd.DataFrame, truth: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """(n,) the mean out-of-fold probability of membership of two classifiers that never ask a model. ``events``: columns person
+    (0 to n - 1), code, token; ``traits``: (n, ...) as of ``_traits``."""
+    from scipy import sparse
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import MaxAbsScaler, StandardScaler
+
+    n = len(truth)
+    few = traits.dropna(axis="columns", how="all").to_numpy(float)
+    filled = StandardScaler().fit_transform(np.where(np.isfinite(few), few, np.nanmean(few, axis=0)))
+    bag = sparse.hstack([_bag(events, "token", n), sparse.csr_matrix(filled)]).tocsr()
+    common = events["code"].value_counts().index[:_COMMON_CODES]
+    counts = pd.crosstab(events["person"], events["code"]).reindex(index=range(n), columns=common, fill_value=0)
+    kinds = events["code"].map({code: str(parse_code(code).kind) for code in events["code"].unique()})
+    of_kind = pd.crosstab(events["person"], kinds).reindex(index=range(n), columns=[str(k) for k in Kind], fill_value=0)
+    dense = np.column_stack([few, of_kind.to_numpy(float), counts.to_numpy(float)])
+    parts = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
+    chosen = [
+        (make_pipeline(MaxAbsScaler(), LogisticRegression(C=0.1, max_iter=5000)), bag),
+        (HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=8, learning_rate=0.1, random_state=seed), dense),
+    ]
+    found = [cross_val_predict(c, x, truth, cv=parts, method="predict_proba")[:, 1] for c, x in chosen]
+    return np.asarray(np.mean(found, axis=0))
+
+
+def _events_of(records: Sequence[Record]) -> pd.DataFrame:
+    """person, code and token (the code with the tenth of its values, over all these records) of each event."""
+    events = pd.DataFrame(
+        [(person, event.code, event.value) for person, record in enumerate(records) for event in record.events],
+        columns=["person", "code", "value"],
+    )
+    return _with_tokens(events)
+
+
+def _with_tokens(events: pd.DataFrame) -> pd.DataFrame:
+    tenth = np.ceil(events["value"].astype(float).groupby(events["code"]).rank(pct=True) * 10)
+    with_value = tenth.notna()
+    events["token"] = events["code"].astype(object)
+    events.loc[with_value, "token"] = (
+        events.loc[with_value, "code"].astype(str) + "//" + tenth[with_value].astype(int).astype(str)
+    )
+    return events
+
+
+def _traits(records: Sequence[Record]) -> pd.DataFrame:
+    """length, era, age and female of each record; nan where not recorded."""
+    rows = []
+    for record in records:
+        first = next((event.time for event in record.events if event.time is not None), None)
+        age = record.age_at_start()
+        sex = next((e.code.split("//")[1] for e in record.events if e.code.startswith(("GENDER//", "SEX//"))), None)
+        rows.append(
+            {
+                "length": float(len(record.events)),
+                "era": math.nan if first is None else first.year + (first.timetuple().tm_yday - 1) / 366,
+                "age": math.nan if age is None else float(age),
+                "female": math.nan if sex is None else float(sex.upper().startswith("F")),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _trait_rows(traits: pd.DataFrame, truth: np.ndarray, group: str) -> list[dict[str, Any]]:
+    from scipy import stats
+
+    rows = []
+    for name in traits:
+        values = traits[name].to_numpy(float)
+        a, b = (values[side & np.isfinite(values)] for side in (truth, ~truth))
+        if min(len(a), len(b)) < 2:
+            continue
+        if name == "female":
+            p = stats.fisher_exact([[a.sum(), len(a) - a.sum()], [b.sum(), len(b) - b.sum()]]).pvalue
+        else:
+            p = stats.ks_2samp(a, b).pvalue
+        rows.append(row(f"difference_{name}", standardised_difference(a, b), group=group, p=float(p)))
+    return rows
+
+
+def standardised_difference(a: np.ndarray, b: np.ndarray) -> Estimate:
+    """(mean a - mean b) / pooled standard deviation, with the large-sample interval of Hedges and Olkin (1985, chapter 5).
+
+    >>> standardised_difference(np.array([2.0, 3.0, 4.0]), np.array([1.0, 2.0, 3.0])).value
+    1.0
+    """
+    from scipy import stats
+
+    spread = math.sqrt((np.var(a, ddof=1) * (len(a) - 1) + np.var(b, ddof=1) * (len(b) - 1)) / (len(a) + len(b) - 2))
+    gap = float(np.mean(a) - np.mean(b))
+    d = gap / spread if spread > 0 else (0.0 if gap == 0 else math.copysign(math.inf, gap))
+    n = len(a) + len(b)
+    if not math.isfinite(d):
+        return Estimate(d, d, d, n)
+    reach = stats.norm.ppf((1 + CONFIDENCE) / 2) * math.sqrt(n / (len(a) * len(b)) + d * d / (2 * n))
+    return Estimate(d, d - reach, d + reach, n)
+
+
+def _site_row(records: Sequence[Record], truth: np.ndarray, group: str, seed: int) -> dict[str, Any] | None:
+    """How strongly membership goes with the site; None where the codes name none, or one alone."""
+    from scipy import stats
+    from scipy.stats.contingency import association
+
+    site = np.array([next((e.code for e in r.events if _SITE.match(e.code)), "") for r in records])
+    if len(set(site)) < 2:
+        return None
+
+    def cramers_v(at: np.ndarray) -> float:
+        table = pd.crosstab(truth[at], site[at]).to_numpy()
+        return float(association(table, method="cramer")) if min(table.shape) > 1 else math.nan
+
+    found = patient_bootstrap(cramers_v, truth.astype(int), seed=seed, resamples=200)
+    p = stats.chi2_contingency(pd.crosstab(truth, site).to_numpy(), correction=False).pvalue
+    return row("association_site", found, group=group, p=float(p))
+
+
+def _code_rows(events: pd.DataFrame, truth: np.ndarray, group: str, dataset: MedsDataset) -> list[dict[str, Any]]:
+    """How many codes differ in use, and those that differ most."""
+    from scipy import stats
+
+    held = events[["person", "code"]].drop_duplicates()
+    table = pd.crosstab(held["code"], truth[held["person"].to_numpy()]).reindex(columns=[True, False], fill_value=0)
+    total = table.sum(axis=1)
+    table = table[(total >= _FEWEST_WITH_CODE) & (total <= len(truth) - _FEWEST_WITH_CODE)]
+    a, b = table[True].to_numpy(float), table[False].to_numpy(float)
+    c, d = truth.sum() - a, (~truth).sum() - b
+    square = len(truth) * (a * d - b * c) ** 2 / ((a + b) * (c + d) * (a + c) * (b + d))
+    p = stats.chi2.sf(square, 1)
+    adjusted = benjamini_hochberg(p)
+    rows = [row("codes_that_differ", value=float((adjusted <= ALARM_RATE).sum()), n=len(table), group=group)]
+    for place in np.argsort(p, kind="stable")[:_SHOWN]:
+        share = difference(proportion(int(a[place]), int(truth.sum())), proportion(int(b[place]), int((~truth).sum())))
+        code = str(table.index[place])
+        made = row("code_use_difference", share, group=group, attribute=code, note=dataset.label(code))
+        rows.append({**made, "n": len(truth), "p": float(p[place]), "p_adjusted": float(adjusted[place])})
+    return rows
+
+
+def _duplicates(
+    dataset: MedsDataset, model: BlackBox | None, reference: BlackBox | None, seed: int
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Records of non-members, and of the reference model's patients, that a member has too."""
+    member_split = trained_on(model, MEMBER_SPLIT)
+    reference_split = trained_on(reference, "reference")
+    seen = (member_split, reference_split)
+    by_side = {
+        MEMBER: [member_split],
+        NON_MEMBER: [split for split in dataset.splits if split not in seen],
+        "reference": [reference_split] if reference_split != member_split else [],
+    }
+    rng = np.random.default_rng([seed, 6])
+    sides = {
+        side: _draw(rng, sorted(i for split in splits if split in dataset.splits for i in dataset.ids(split)))
+        for side, splits in by_side.items()
+    }
+    everybody = sorted({patient for ids in sides.values() for patient in ids})
+    place_of = {patient: place for place, patient in enumerate(everybody)}
+    rows: list[dict[str, Any]] = []
+    said: list[str] = []
+    if not sides[MEMBER]:
+        return rows, ["No duplicates were looked for: the data set names no members."]
+    events = _with_tokens(
+        dataset.query(
+            "SELECT patient_id AS patient, code, value FROM events WHERE patient_id IN (SELECT unnest(?)) "
+            "AND NOT (code = 'MEDS_BIRTH' OR starts_with(code, 'MEDS_BIRTH//')) "
+            "ORDER BY patient_id, time NULLS FIRST, filename, file_row_number",
+            [everybody],
+        ).df()
+    )
+    events["person"] = events["patient"].map(place_of)
+    sets = _bag(events, "token", len(everybody))
+    sets.data[:] = 1
+    sequences = events.groupby("person")["token"].agg("\n".join).reindex(range(len(everybody)), fill_value="")
+    enough = np.asarray(sets.sum(axis=1)).ravel() >= FEWEST_CODES
+    inside = {side: np.array([p for i in ids if enough[p := place_of[i]]], dtype=int) for side, ids in sides.items()}
+    members = set(sequences.iloc[inside[MEMBER]])
+    for side in (NON_MEMBER, "reference"):
+        at = inside[side]
+        if not len(at) or not len(inside[MEMBER]):
+            continue
+        same = int(sequences.iloc[at].isin(members).sum())
+        near = int(_has_near(sets[at], sets[inside[MEMBER]]).sum())
+        group = f"{MEMBER} / {side}"
+        note = f"{same} of {len(at)} against {len(inside[MEMBER])} members"
+        rows.append(row("duplicates", proportion(same, len(at)), group=group, note=note))
+        note = f"{near} of {len(at)} against {len(inside[MEMBER])} members"
+        rows.append(row("near_duplicates", proportion(near, len(at)), group=group, note=note))
+        whom = "non-members" if side == NON_MEMBER else "patients of the reference model"
+        said.append(
+            f"Of {len(at):,} {whom} {same} have the very sequence of codes of one of {len(inside[MEMBER]):,} members, and {near} "
+            f"at least {NEAR:.0%} of the codes in common with one."
+        )
+    short = int((~enough).sum())
+    if short:
+        said.append(f"{short} records with fewer than {FEWEST_CODES} codes were not compared.")
+    return rows, said
+
+
+def _has_near(sets: Any, others: Any) -> np.ndarray:
+    """(n,) bool: which of the sets (n, codes; sparse 0 or 1) have a Jaccard similarity of NEAR or more to one of the others."""
+    sizes, other_sizes = (np.asarray(s.sum(axis=1)).ravel() for s in (sets, others))
+    found = np.zeros(len(sizes), dtype=bool)
+    for start in range(0, len(sizes), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        shared = (sets[block] @ others.T).tocoo()
+        together = sizes[block][shared.row] + other_sizes[shared.col] - shared.data
+        near = shared.row[shared.data >= NEAR * together - 1e-9]
+        found[start + np.unique(near)] = True
+    return found
+
+
+def _bag(events: pd.DataFrame, column: str, n: int) -> Any:
+    """(n, kinds of token) how often each person has each, sparse."""
+    from scipy import sparse
+
+    numbers, tokens = pd.factorize(events[column])
+    ones = np.ones(len(events))
+    return sparse.coo_matrix((ones, (events["person"].to_numpy(), numbers)), shape=(n, len(tokens))).tocsr()
+
+
+def _draw(rng: np.random.Generator, ids: list[int]) -> list[int]:
+    return sorted(rng.choice(ids, MOST_COMPARED, replace=False).tolist()) if len(ids) > MOST_COMPARED else ids
+
+
+def _controls_sentence(non_members: int) -> str:
+    """What the number of non-members allows."""
+    needed = [(rate, controls_needed(rate)) for rate in (0.01, 0.001)]
+    allowed = [f"{rate:.1%}" for rate, n in needed if non_members >= n]
+    missing = [f"{n:,} for {rate:.1%}" for rate, n in needed if non_members < n]
+    start = f"{non_members:,} non-members are asked"
+    if not missing:
+        return f"{start}: enough to bound a false positive rate of {' and '.join(allowed)}."
+    able = (
+        f"enough for a false positive rate of {allowed[0]} but not for less"
+        if allowed
+        else "too few to bound small false positive rates"
+    )
+    return f"{start}: {able} ({', '.join(missing)} needed)."

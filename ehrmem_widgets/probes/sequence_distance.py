@@ -1,0 +1,220 @@
+"""How far a generated code list is from the true one: dEMD as published, a form that sees order and time, rare codes.
+
+The list that the published distance was shown on (arXiv 2510.12950, section 4.1) is taken up whole, gap codes included:
+every code is an element, and a gap code (``TIME//..``) is compared like any other besides moving the clock, from its own
+place on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from ehrmem_widgets.cohort.codes import Kind, parse_code
+from ehrmem_widgets.cohort.time_codes import gap_days
+from ehrmem_widgets.cohort.vocabulary import Vocabulary
+
+TIME_PREFIX = "TIME//"
+A_YEAR = 365.0  # days: further apart than this is as far as it gets
+ORDER_WEIGHT = TIME_WEIGHT = 0.5
+NGRAMS = (1, 2, 3)
+_PUBLISHED_CLOCK = {
+    **dict.fromkeys(("TIME//10-20", "TIME//20-40", "TIME//40-60"), 0.1),
+    "TIME//0": 0.2,
+    "TIME//1": 0.4,
+    "TIME//2": 0.9,
+}
+_ANY_OTHER_GAP = 1.5
+
+
+def demd(a: Sequence[str], b: Sequence[str], distances: np.ndarray, *, timed: bool = True) -> float:
+    """dEMD as published: optimal transport between two code lists with uniform weights, exact as an assignment problem.
+
+    ``distances``: (len(a), len(b)), 1 - cosine of the code embeddings. A pair costs its distance times 1 + |dt|, where dt is
+    the difference of the two cumulative clocks (``TIME//10-20`` to ``TIME//40-60`` add .1, ``TIME//0`` .2, ``TIME//1`` .4,
+    ``TIME//2`` .9, any other 1.5; a gap code's own clock includes it). Each code that the longer list has more costs 1, and
+    2 when ``timed``, as the published code has it. The mean over the longer list's length; 0 for two empty lists.
+
+    It has a hole: a distance of 0 hides any time, so the same codes in another order or a year later score 0.
+    """
+    cost = np.asarray(distances, float)
+    if timed:
+        cost = cost * (1 + np.abs(np.subtract.outer(published_clock(a), published_clock(b))))
+    return _transport(cost, 2.0 if timed else 1.0)
+
+
+def timed_distance(a: Sequence[str], b: Sequence[str], distances: np.ndarray) -> float:
+    """As ``demd``, but order and time are added, not multiplied: 0 for the same list, 1 for nothing alike.
+
+    A pair costs min(1, code distance + (time + order) / 2). Time is log(1 + days apart) / log(366), at most 1: a day is .12,
+    a week .35, a month .58, a year or more 1. Order is how many places apart the codes stand, over the longer list's
+    length. So the right code at the wrong end of the list and a year off counts as nothing. Gap codes move the clock (by the
+    fewest days that they stand for) and are not elements; each code that the longer list has more costs 1. 1 when one of
+    the lists has no element, 0 when neither has.
+    """
+    in_a, in_b = (np.array([not _is_gap(code) for code in codes], dtype=bool) for codes in (a, b))
+    cost = _with_order_and_time(
+        np.asarray(distances, float).reshape(len(a), len(b))[np.ix_(in_a, in_b)],
+        np.cumsum([gap_days(code) for code in a])[in_a],
+        np.cumsum([gap_days(code) for code in b])[in_b],
+    )
+    return _transport(cost, 1.0)
+
+
+def rare_overlap(truth: Sequence[str], other: Sequence[str], rare: Collection[str], n: int = 1) -> float:
+    """The share of the truth's distinct runs of n codes with a rare one among them that the other list holds, code for code.
+
+    Gap codes are left out of both. nan where the truth has no such run.
+    """
+    wanted = {run for run in _runs(truth, n) if any(code in rare for code in run)}
+    return len(wanted & _runs(other, n)) / len(wanted) if wanted else float("nan")
+
+
+def published_clock(codes: Sequence[str]) -> np.ndarray:
+    """The published form's cumulative clock at each code, in its own units.
+
+    >>> published_clock(["A", "TIME//0", "B", "TIME//2", "C"]).tolist()
+    [0.0, 0.2, 0.2, 1.1, 1.1]
+    """
+    return np.cumsum([_published_gap(code) for code in codes])
+
+
+class Comparer:
+    """Compares true continuations with many generated ones in the ids of one vocabulary, whose codes are embedded once.
+
+    ``embedding``: (codes, d), rows of unit length. ``rare`` and ``routine`` name codes (with their value bin). Not compared are
+    start, end and padding codes and demographics (they are facts about the patient, not what followed); an id without a code
+    is like no code. A generated list is cut to as many codes as the true one has: a record ends where the data end, so a
+    model that goes on is not wrong, and one that ends sooner is padded.
+    """
+
+    def __init__(
+        self, vocabulary: Vocabulary, embedding: np.ndarray, rare: Collection[str], routine: Collection[str]
+    ) -> None:
+        codes = vocabulary.codes
+        special = {vocabulary.start, vocabulary.pad, *vocabulary.stops}
+        self._embedding = np.vstack(
+            [embedding, np.zeros((1, embedding.shape[1]))]
+        )  # the last row: an id without a code
+
+        def by_code(of: Sequence[float], last: float = 0) -> np.ndarray:
+            return np.array([*of, last])
+
+        ignored = [code in special or _is_demographic(vocabulary.base(code)) for code in codes]
+        self._ignored = by_code(ignored).astype(bool)
+        self._gap = by_code([_is_gap(code) for code in codes]).astype(bool)
+        self._clock = by_code([_published_gap(code) for code in codes])
+        self._days = by_code([gap_days(code) for code in codes])
+        self._rare = by_code([code in rare for code in codes]).astype(bool)
+        self._routine = by_code([code in routine for code in codes]).astype(bool)
+
+    def demd(self, truth: Sequence[int], trajectories: np.ndarray) -> np.ndarray:
+        """``demd`` (timed) of a truth, (n,) ids, from each of (S, T) ids, -1 where one has ended. Returns (S,)."""
+        return np.array(
+            [_transport(self._published_cost(*pair), 2.0) for pair in self._pairs(truth, trajectories)], dtype=float
+        )
+
+    def compare(self, truth: Sequence[int], trajectories: np.ndarray) -> dict[str, np.ndarray]:
+        """Each figure of a truth against each trajectory, (S,): ``demd``, ``timed_distance``, ``routine_share`` (of all that
+        the published match finds alike, the share at routine codes and gap codes; nan where it finds nothing), and
+        ``rare_overlap_1`` to ``_3`` (nan where the truth has none)."""
+        names = ["demd", "timed_distance", "routine_share", *(f"rare_overlap_{n}" for n in NGRAMS)]
+        found = {name: np.full(len(trajectories), np.nan) for name in names}
+        wanted = [self._rare_runs(self._ids(truth), n) for n in NGRAMS]
+        for row, (a, b, distance) in enumerate(self._pairs(truth, trajectories)):
+            cost = self._published_cost(a, b, distance)
+            places = _match(cost)
+            found["demd"][row] = _mean_cost(cost, places, 2.0)
+            found["routine_share"][row] = self._routine_share(a, distance, places)
+            in_a, in_b = ~self._gap[a], ~self._gap[b]
+            found["timed_distance"][row] = _transport(
+                _with_order_and_time(
+                    distance[np.ix_(in_a, in_b)], np.cumsum(self._days[a])[in_a], np.cumsum(self._days[b])[in_b]
+                ),
+                1.0,
+            )
+            for n, runs in zip(NGRAMS, wanted, strict=True):
+                if runs:
+                    found[f"rare_overlap_{n}"][row] = len(runs & _runs_of(b[in_b].tolist(), n)) / len(runs)
+        return found
+
+    def length(self, truth: Sequence[int]) -> int:
+        """How many codes of a truth can be compared, gap codes not counted."""
+        ids = self._ids(truth)
+        return int((~self._gap[ids]).sum())
+
+    def _ids(self, given: Sequence[int] | np.ndarray) -> np.ndarray:
+        ids = np.asarray(given, dtype=int)
+        ids = np.where(ids < len(self._ignored) - 1, ids, len(self._ignored) - 1)
+        ids = ids[ids >= 0]
+        return ids[~self._ignored[ids]]
+
+    def _pairs(self, truth: Sequence[int], trajectories: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """(ids, ids, code distances) of the truth with each trajectory, from one product with all codes that occur."""
+        a = self._ids(truth)
+        others = [self._ids(row)[: len(a)] for row in trajectories]
+        occurring, inverse = np.unique(np.concatenate([a, *others]), return_inverse=True)
+        rows, row_of = np.unique(a, return_inverse=True)
+        between = (1 - self._embedding[rows] @ self._embedding[occurring].T).clip(0, 2)
+        between[np.abs(between) < 1e-12] = 0.0  # a code with itself, whatever the rounding
+        columns = np.split(inverse, np.cumsum([len(a), *map(len, others)]))[1:-1]
+        return [(a, b, between[np.ix_(row_of, column)]) for b, column in zip(others, columns, strict=True)]
+
+    def _published_cost(self, a: np.ndarray, b: np.ndarray, distance: np.ndarray) -> np.ndarray:
+        clocks = np.cumsum(self._clock[a]), np.cumsum(self._clock[b])
+        return np.asarray(distance * (1 + np.abs(np.subtract.outer(*clocks))))
+
+    def _routine_share(self, a: np.ndarray, distance: np.ndarray, places: tuple[np.ndarray, np.ndarray]) -> float:
+        alike = (1 - distance[places]).clip(0)
+        routine = (self._routine | self._gap)[a[places[0]]]
+        return float(alike[routine].sum() / alike.sum()) if alike.sum() > 0 else float("nan")
+
+    def _rare_runs(self, ids: np.ndarray, n: int) -> set[tuple[int, ...]]:
+        return {run for run in _runs_of(ids[~self._gap[ids]].tolist(), n) if self._rare[list(run)].any()}
+
+
+@lru_cache(maxsize=4096)
+def _published_gap(code: str) -> float:
+    return _PUBLISHED_CLOCK.get(code, _ANY_OTHER_GAP) if _is_gap(code) else 0.0
+
+
+def _is_demographic(code: str) -> bool:
+    return parse_code(code).kind is Kind.demographic and not code.startswith("MEDS_DEATH")
+
+
+def _is_gap(code: str) -> bool:
+    return code.startswith(TIME_PREFIX)
+
+
+def _with_order_and_time(distance: np.ndarray, days_a: np.ndarray, days_b: np.ndarray) -> np.ndarray:
+    time = np.log1p(np.abs(np.subtract.outer(days_a, days_b))) / np.log1p(A_YEAR)
+    order = np.abs(np.subtract.outer(np.arange(len(days_a)), np.arange(len(days_b)))) / max(*distance.shape, 1)
+    return np.minimum(1.0, distance + TIME_WEIGHT * np.minimum(1.0, time) + ORDER_WEIGHT * order)
+
+
+def _transport(cost: np.ndarray, pad: float) -> float:
+    return _mean_cost(cost, _match(cost), pad)
+
+
+def _match(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The optimal pairs. Padding is a constant, so a rectangular problem gives what the padded square one would."""
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(cost)
+    return rows, columns
+
+
+def _mean_cost(cost: np.ndarray, places: tuple[np.ndarray, np.ndarray], pad: float) -> float:
+    longer, shorter = max(cost.shape), min(cost.shape)
+    return float((cost[places].sum() + pad * (longer - shorter)) / longer) if longer else 0.0
+
+
+def _runs(codes: Sequence[str], n: int) -> set[tuple[str, ...]]:
+    kept = [code for code in codes if not _is_gap(code)]
+    return set(zip(*(kept[i:] for i in range(n)), strict=False))
+
+
+def _runs_of(ids: list[int], n: int) -> set[tuple[int, ...]]:
+    return set(zip(*(ids[i:] for i in range(n)), strict=False))

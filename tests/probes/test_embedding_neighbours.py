@@ -1,0 +1,134 @@
+"""Neighbours over a cohort: ranks as on the main screen, intervals against published ones, and what is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ehrmem_widgets.blackbox.folder import FolderModel
+from ehrmem_widgets.blackbox.markov import MarkovChain
+from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.probes.cohort_finding import CohortFinding
+from ehrmem_widgets.probes.embedding import attribute_codes, stripped_prompt
+from ehrmem_widgets.probes.embedding_neighbours import embedding_neighbours, paired_difference
+from ehrmem_widgets.probes.neighbours import EmbeddingStore, embed_slots
+from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_people
+from ehrmem_widgets.samples.folders import sample_data, sample_model
+from ehrmem_widgets.statistics.intervals import difference, proportion
+
+RUNGS = ("demographics", "lab_dates", "first_9999")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MedsDataset]:
+    """150 patients of the sample cohort, a data set of its own, and a cache of its own."""
+    folder = tmp_path_factory.mktemp("few")
+    whole = MedsDataset(sample_data())
+    ids = [*whole.ids("train")[:60], *whole.ids("held_out")[:60], *whole.ids("reference")[:30]]
+    (folder / "data").mkdir()
+    (folder / "metadata").mkdir()
+    events = whole.query(
+        "SELECT patient_id AS subject_id, time, code, value AS numeric_value FROM events "
+        "WHERE patient_id IN (SELECT unnest(?)) ORDER BY patient_id, time NULLS FIRST, filename, file_row_number",
+        [ids],
+    )
+    events.df().to_parquet(folder / "data" / "0.parquet", index=False)
+    splits = whole.patients.loc[ids, "split"].rename_axis("subject_id").reset_index()
+    splits.to_parquet(folder / "metadata" / "subject_splits.parquet", index=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield MedsDataset(folder)
+
+
+@pytest.fixture(scope="module")
+def model() -> FolderModel:
+    return FolderModel(sample_model())
+
+
+@pytest.fixture(scope="module")
+def people(dataset: MedsDataset, model: FolderModel) -> People:
+    return choose_people(dataset, model, most=50, canaries=False)
+
+
+@pytest.fixture(scope="module")
+def found(dataset: MedsDataset, model: FolderModel, people: People) -> CohortFinding:
+    return embedding_neighbours(model, dataset, reference=model, people=people, rungs=RUNGS)
+
+
+def test_ranks_are_those_of_the_main_screen(
+    found: CohortFinding, dataset: MedsDataset, model: FolderModel, people: People
+) -> None:
+    store = EmbeddingStore(model, dataset, folder=model.folder)
+    codes = attribute_codes(model, dataset)
+    for record in people.records[:6]:
+        for rung in RUNGS[:2]:
+            query = embed_slots(model, stripped_prompt(record, rung, model, codes, codes.default_names()))
+            rank = store.find(query, record.patient_id)[0].rank
+            (row,) = found.about(
+                "patient", patient=record.pseudonym, figure="rank", rung=rung, model="audited"
+            ).to_dict("records")
+            assert row["value"] == pytest.approx(rank, abs=1) and row["n"] == len(dataset)  # float32 near-ties
+
+
+def test_rates_follow_from_the_ranks_and_a_plain_code_search_does_better(found: CohortFinding) -> None:
+    for rung in RUNGS[:2]:
+        for figure, model in (("rank", "audited"), ("code_rank", "")):
+            ranks = found.about("patient", figure=figure, rung=rung, model=model, group=MEMBER)["value"]
+            name = figure.replace("rank", "hit@10")
+            share = found.estimate(name, rung=rung, model=model, group=MEMBER)
+            assert share.n == len(ranks) == 25 and share.value == pytest.approx((ranks <= 10).mean())
+            assert share.low <= share.value <= share.high and share.high - share.low > 0.1
+    over = found.estimate("hit@10_over_codes", rung="lab_dates", group=MEMBER)
+    assert over.value < 0.1  # the sample model's embedding is a worse index of records than their codes
+    member, other = (
+        found.estimate("hit@10", rung="lab_dates", model="audited", group=g).value for g in (MEMBER, NON_MEMBER)
+    )
+    both = found.estimate("hit@10_difference", rung="lab_dates", model="audited", group="all")
+    assert both.value == pytest.approx(member - other) and both.n == 50
+    assert (
+        found.estimate("hit@10_beyond_reference", rung="lab_dates", group="all").value == 0
+    )  # the model against itself
+    assert "Memorized" not in set(found.table["verdict"])
+
+
+def test_a_rung_that_leaves_nothing_to_find_is_left_out_and_counted(found: CohortFinding) -> None:
+    assert found.exclusions["what is known is the whole record"] == 50
+    (row,) = found.about("cohort", figure="hit@10_difference", rung="first_9999", model="audited").to_dict("records")
+    assert row["verdict"] == "Cannot conclude" and "0 members and 0 non-members" in row["note"]
+
+
+def test_a_model_without_embeddings_is_told_so(dataset: MedsDataset, model: FolderModel, people: People) -> None:
+    chain = MarkovChain(np.full((len(model.vocabulary),) * 2, 1 / len(model.vocabulary)), model.vocabulary)
+    said = embedding_neighbours(chain, dataset, people=people).sentences
+    assert len(said) == 1 and "gives no embeddings" in said[0]
+
+
+def test_a_broken_run_is_taken_up_again(
+    tmp_path: Path, dataset: MedsDataset, model: FolderModel, people: People
+) -> None:
+    few = People(people.records[:45], people.groups)
+    asked = {"people": few, "rungs": ("demographics",), "keep": tmp_path / "kept"}
+    first = embedding_neighbours(model, dataset, **asked)
+    whole = asked["keep"].read_text()
+    asked["keep"].write_text(whole[:-50])  # broken off while the last portion was written
+    second = embedding_neighbours(model, dataset, **asked)
+    assert first.table.equals(second.table) and first.sentences == second.sentences
+    assert asked["keep"].read_text() == whole
+    assert any("no reference model" in s or "cannot be told" in s for s in first.sentences)
+
+
+def test_the_paired_interval_holds_what_it_promises() -> None:
+    both = np.array([True] * 20 + [False] * 20), np.array([True, False] * 20)  # phi = 0: as if they were two groups
+    assert paired_difference(*both) == difference(proportion(20, 40), proportion(20, 40))
+    none = paired_difference(np.zeros(30, dtype=bool), np.zeros(30, dtype=bool))
+    assert none.value == 0 and none.high == -none.low == pytest.approx(proportion(0, 30).high)
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(1000):  # shares 0.5 and 0.3 about the same people, correlated
+        common = rng.random(60)
+        estimate = paired_difference(common < 0.5, np.where(rng.random(60) < 0.5, common, rng.random(60)) < 0.3)
+        covered += estimate.low <= 0.2 <= estimate.high
+    assert 0.93 <= covered / 1000 <= 0.975

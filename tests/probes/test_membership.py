@@ -1,0 +1,364 @@
+"""Membership scores against worked numbers; the probe on the sample models, on chains that know nobody, and on spoilt input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from ehrmem_widgets.blackbox.folder import FolderModel
+from ehrmem_widgets.blackbox.markov import MarkovChain
+from ehrmem_widgets.blackbox.protocol import Query
+from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.probes import membership_scores as scores
+from ehrmem_widgets.probes.cohort_finding import CohortFinding, finding, row
+from ehrmem_widgets.probes.membership import membership
+from ehrmem_widgets.probes.membership_cohort import compare, ppv_at_fpr
+from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
+from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
+from ehrmem_widgets.statistics.intervals import Estimate
+from tests.cohort.meds import at, write
+
+P = np.log([0.5, 0.1, 0.9, 0.02, 0.3, 0.6, 0.05, 0.8, 0.4, 0.7])
+SINGLE = ("Loss", "Min-K%", "Min-K%++", "ReCaLL")
+
+
+# Scores ---------------------------------------------------------------------------------------------------------------
+
+
+def test_worked_numbers() -> None:
+    assert scores.min_k(P) == pytest.approx(-3.453878, abs=5e-7)
+    assert scores.loss(P) == pytest.approx(P.mean())
+    assert scores.min_k(P[:3]) == pytest.approx(np.log(0.1))  # at least one code
+    moments = np.concatenate(MarkovChain(np.tile([0.7, 0.2, 0.1], (3, 1))).score_moments([[0, 0], [0, 1], [0, 2]]))
+    np.testing.assert_allclose(moments[:, 1:], [[-0.801819, 0.703126]] * 3, atol=5e-7)
+    z = scores.standardised(moments)
+    np.testing.assert_allclose(z, [0.63309, -1.14861, -2.13441], atol=1e-5)
+    assert scores.min_k_plus_plus(np.column_stack([P, np.full(10, -1.0), np.full(10, 2.0)])) == pytest.approx(
+        (-3.453878 + 1) / 2, abs=1e-6
+    )
+    assert scores.recall(P - 1, P) == pytest.approx((P.mean() - 1) / P.mean())
+    assert scores.ratio(P, P - 0.25) == pytest.approx(0.25)
+    population = np.array([0.0, 0.1, 0.2, 0.3])
+    assert scores.rmia(0.2, population) == 0.75
+    assert scores.rmia(0.2, population, gamma=np.exp(0.15)) == 0.25
+    assert scores.rmia(0.2, np.array([0.1, np.nan])) == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_certainty_impossible_codes_and_no_numbers() -> None:
+    np.testing.assert_array_equal(scores.standardised([(0, 0, 0), (-np.inf, 0, 0)]), [0, -np.inf])
+    impossible, nothing = np.append(P, -np.inf), np.append(P, np.nan)
+    assert scores.loss(impossible) == scores.min_k(impossible) == -np.inf
+    assert np.isnan([scores.loss(nothing), scores.min_k(nothing), scores.ratio(nothing, np.append(P, -1))]).all()
+    assert np.isnan(scores.min_k_plus_plus(np.column_stack([nothing, nothing * 0 - 1, nothing * 0 + 1])))
+    assert np.isnan([scores.recall(P, np.zeros(10)), scores.recall(impossible, impossible)]).all()
+    assert np.isnan([scores.ratio(impossible, impossible), scores.rmia(1.0, np.array([]))]).all()
+
+
+def test_the_interval_of_the_ppv_holds_the_truth_of_the_threshold_used() -> None:
+    rng, inside, runs = np.random.default_rng(0), 0, 400
+    for run in range(runs):
+        members, others = rng.normal(2, 1, 150), rng.normal(0, 1, 150)
+        threshold = np.sort(others)[::-1][1]  # floor(0.01 * 150) = 1 false alarm
+        true, false = stats.norm.sf(threshold, 2), stats.norm.sf(threshold)
+        found = ppv_at_fpr(members, others, 0.01, 0.1, seed=run)
+        assert found.low <= found.value <= found.high
+        inside += found.low <= 0.1 * true / (0.1 * true + 0.9 * false) <= found.high
+    assert 0.93 <= inside / runs <= 0.98
+
+
+# The sample models ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cohort() -> MedsDataset:
+    return MedsDataset(sample_data())
+
+
+@pytest.fixture(scope="module")
+def models() -> tuple[FolderModel, FolderModel]:
+    return FolderModel(sample_model()), FolderModel(sample_reference())
+
+
+@pytest.fixture(scope="module")
+def people(cohort: MedsDataset, models: tuple[FolderModel, FolderModel]) -> People:
+    chosen = choose_people(cohort, *models, most=44)
+    few = [*chosen.of(MEMBER, NON_MEMBER), *chosen.of(CANARY)[:20], *chosen.of(NULL_CANARY)[:20]]
+    return replace(chosen, records=tuple(few), groups={r.patient_id: chosen.group(r) for r in few})
+
+
+@pytest.fixture(scope="module")
+def memorizing(cohort: MedsDataset, models: tuple[FolderModel, FolderModel], people: People) -> CohortFinding:
+    return membership(models[0], cohort, reference=models[1], people=people)
+
+
+def test_a_memorizing_model_is_found_by_every_score(memorizing: CohortFinding) -> None:
+    for group, n in (("all", 44), ("canaries", 40)):
+        for name in (*SINGLE, "Ratio", "RMIA"):
+            of = memorizing.estimate("auroc", group=group, attribute=name, model="audited" if name in SINGLE else "")
+            assert of.low > 0.8 and of.n == n, (group, name)
+    [headline] = memorizing.about("cohort", figure="auroc", group="all", attribute="Ratio").to_dict("records")
+    assert headline["verdict"] == "Memorized" and headline["p_adjusted"] < 1e-6
+    assert headline["p_adjusted"] >= headline["p"]
+    assert memorizing.sentences[0].startswith("Memorized: AUROC of Ratio 1.00")
+    assert any("Positive control: the planted canaries are found" in said for said in memorizing.sentences)
+
+
+def test_the_reference_model_cannot_tell_those_it_never_saw(
+    memorizing: CohortFinding, cohort: MedsDataset, models: tuple[FolderModel, FolderModel], people: People
+) -> None:
+    control = memorizing.estimate("auroc", group="all", attribute="Loss", model="reference")
+    assert control.low < 0.5 < control.high
+    ordinary = people.of(MEMBER, NON_MEMBER)
+    asked = replace(people, records=tuple(ordinary), groups={r.patient_id: people.group(r) for r in ordinary})
+    alone = membership(models[1], cohort, people=asked)
+    assert alone.estimate("auroc", attribute="Loss", group="all").value == pytest.approx(control.value)
+    assert alone.sentences[0].startswith("Population knowledge: AUROC of Loss")
+    assert "There is no reference model" in alone.summary()
+
+
+def test_what_gives_membership_away_is_the_labs_and_not_the_demographics(memorizing: CohortFinding) -> None:
+    kinds = memorizing.about("cohort", figure="auroc_by_kind").set_index("attribute")
+    assert kinds.loc["laboratory", "low"] > 0.8
+    assert kinds.loc["demographic", "low"] < 0.6
+    quarters = memorizing.about("cohort", figure="auroc_by_quarter")
+    assert sorted(quarters["attribute"]) == [f"quarter {i}" for i in (1, 2, 3, 4)]
+    assert (quarters["low"] > 0.6).all() and quarters["p_adjusted"].notna().all()
+
+
+def test_few_controls_are_said_and_the_ppv_is_that_of_the_prior(memorizing: CohortFinding) -> None:
+    [tpr] = memorizing.about("cohort", figure="tpr_at_fpr_0.01", attribute="Ratio").to_dict("records")
+    assert tpr["note"] == "22 non-members are too few to bound the false-positive rate at 1 %: 299 are needed"
+    assert (
+        "22 non-members are too few to bound the false-positive rate at 0.1 %: 2,995 are needed."
+        in memorizing.sentences
+    )
+    rare, common = (memorizing.estimate(f"ppv_at_prior_{p:g}", attribute="Ratio") for p in (0.01, 0.1))
+    # All members found, none of 22 falsely: a false-positive rate of 1 in 23 is expected.
+    assert rare.value == pytest.approx(0.01 / (0.01 + 0.99 / 23))
+    assert rare.low < rare.value < rare.high < 1 and rare.value < common.value
+
+
+def test_scores_depend_neither_on_order_nor_on_who_else_is_asked(
+    memorizing: CohortFinding, cohort: MedsDataset, models: tuple[FolderModel, FolderModel], people: People
+) -> None:
+    few = [*people.of(MEMBER)[:8], *people.of(NON_MEMBER)[:8]]
+    found = []
+    for order in (few, few[::-1]):
+        asked = replace(people, records=tuple(order), groups={r.patient_id: people.group(r) for r in few})
+        rows = membership(models[0], cohort, reference=models[1], people=asked).about("patient", figure="score")
+        found.append(rows.set_index(["patient", "attribute"])["value"].sort_index())
+    pd.testing.assert_series_equal(found[0], found[1], atol=1e-4)
+    before = memorizing.about("patient", figure="score").set_index(["patient", "attribute"])["value"]
+    for name in ("Loss", "Min-K%", "Min-K%++", "Ratio"):
+        one = found[0].xs(name, level="attribute")
+        np.testing.assert_allclose(before.xs(name, level="attribute")[one.index], one, atol=1e-4)
+
+
+def test_a_preflight_that_tells_members_apart_as_well_forbids_a_conclusion() -> None:
+    rng = np.random.default_rng(0)
+    answers = [
+        {"patient": f"{group} {i}", "group": group, "scores": {"Loss": score}, "reference": {}, "parts": {}}
+        for group, mean in ((MEMBER, 3.0), (NON_MEMBER, 0.0))
+        for i, score in enumerate(rng.normal(mean, 1, 40))
+    ]
+
+    def with_preflight(free: Estimate) -> str:
+        preflight = finding("preflight", [row("model_free_auroc", free, group="all")], {}, ())
+        return compare(answers, (0.1,), preflight, 0)[1][0]
+
+    said = with_preflight(Estimate(0.99, 0.97, 1.0, 80))
+    assert said.startswith("Cannot conclude: AUROC of Loss 0.98")
+    assert "members can be told from non-members without asking the model (AUROC 0.99" in said
+    assert with_preflight(Estimate(0.6, 0.52, 0.7, 80)).startswith("Memorized")
+    assert with_preflight(Estimate(0.6, 0.4, 1.0, 80)).startswith("Memorized")  # it may tell nobody apart
+    other = compare(answers, (0.1,), finding("preflight", [], {}, ()), 0)[1]
+    assert other[0].startswith("Memorized") and "No data preflight" not in " ".join(other)
+
+
+# Chains ---------------------------------------------------------------------------------------------------------------
+
+CODES = tuple(f"CODE//{i}" for i in range(6))
+VOCABULARY = Vocabulary(("[BOS]", "[EOS]", "TIME//1", *CODES), start="[BOS]", stops=frozenset({"[EOS]"}), pad=None)
+
+
+def chain(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).dirichlet(np.ones(len(VOCABULARY)), len(VOCABULARY))
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., MedsDataset]:
+    """A data set of people who are all alike: members, non-members and some codes each."""
+    monkeypatch.setenv("EHRMEM_PSEUDONYM_KEY", str(tmp_path / "pseudonym.key"))
+
+    def make(members: int, non_members: int, lengths: Sequence[int] = range(5, 15), name: str = "data") -> MedsDataset:
+        rng = np.random.default_rng(3)
+        rows, splits = [], {}
+        for patient in range(members + non_members):
+            splits[patient] = "train" if patient < members else "held_out"
+            for day in range(int(rng.choice(lengths))):
+                rows.append((patient, at("2020-01-01") + timedelta(days=day), str(rng.choice(CODES)), None))
+        return MedsDataset(write(tmp_path / name, {"0.parquet": rows}, splits=splits))
+
+    return make
+
+
+class _Nothing(MarkovChain):
+    """A chain whose answer about a record with CODE//5 is not a number."""
+
+    def score(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
+        spoilt = VOCABULARY.id("CODE//5")
+        found = super().score(sequences)
+        return [s * np.nan if spoilt in ids else s for s, ids in zip(found, sequences, strict=True)]
+
+
+class _Silent(MarkovChain):
+    """A chain that only gives samples."""
+
+    answers = frozenset({Query.SAMPLE})
+
+
+no_warnings = pytest.mark.filterwarnings("error::RuntimeWarning")
+
+
+@no_warnings
+def test_a_model_that_knows_nobody_is_not_accused(made: Callable[..., MedsDataset]) -> None:
+    data = made(100, 120)
+    found = membership(
+        MarkovChain(chain(), VOCABULARY), data, reference=MarkovChain(chain(1), VOCABULARY), patients=data.ids()[:200]
+    )
+    aurocs = found.about("cohort", figure="auroc", group="all")
+    assert len(aurocs) == 8 and ((aurocs["low"] <= 0.5) & (aurocs["high"] >= 0.5)).all()
+    assert found.sentences[0].startswith("Population knowledge")
+    assert found.exclusions == {}
+
+
+@no_warnings
+def test_a_score_is_worked_out_from_the_chain_itself(made: Callable[..., MedsDataset]) -> None:
+    data, transitions = made(20, 20), chain()
+    found = membership(
+        MarkovChain(transitions, VOCABULARY), data, reference=MarkovChain(chain(1), VOCABULARY), patients=range(38)
+    )
+    record = data.record(4)
+    ids = VOCABULARY.ids(["[BOS]", *[c for e in record.events for c in (e.code, "TIME//1")][:-1], "[EOS]"])
+    log_p, other = np.log(transitions[ids[:-1], ids[1:]]), np.log(chain(1)[ids[:-1], ids[1:]])
+    mine = found.about("patient", patient=record.pseudonym).set_index("attribute")["value"]
+    assert mine["Loss"] == pytest.approx(log_p.mean(), abs=1e-8)
+    assert mine["Ratio"] == pytest.approx(log_p.mean() - other.mean(), abs=1e-8)
+    assert mine["ReCaLL"] == pytest.approx(1)  # a chain does not look back
+    ratios = found.about("patient", attribute="Ratio", group=NON_MEMBER)["value"]
+    assert mine["RMIA"] == pytest.approx((ratios <= mine["Ratio"]).mean())
+
+
+@no_warnings
+def test_who_gives_no_number_is_left_out_and_counted(made: Callable[..., MedsDataset]) -> None:
+    data = made(60, 60)
+    found = membership(_Nothing(chain(), VOCABULARY), data, patients=range(110))
+    reason = "no Loss, Min-K%, Min-K%++, ReCaLL: what was answered makes no number"
+    n = found.exclusions[reason]
+    held = {r.pseudonym for r in data.records(range(110)) if any(e.code == "CODE//5" for e in r.events)}
+    assert 20 < n < 110 and set(found.about("excluded", note=reason)["patient"]) == held
+    # The strangers' prefix holds the code too, so nobody has a ReCaLL.
+    assert found.exclusions["no ReCaLL: what was answered makes no number"] == 110 - n
+    assert found.estimate("auroc", attribute="Loss").n == 110 - n
+
+    both = membership(
+        MarkovChain(chain(), VOCABULARY), data, reference=_Nothing(chain(), VOCABULARY), patients=range(110)
+    )
+    assert both.exclusions == {"no Ratio: what was answered makes no number": n}
+    assert both.estimate("auroc", attribute="Loss", model="audited").n == 110
+
+
+@no_warnings
+def test_a_model_without_any_number_or_probability_concludes_nothing(made: Callable[..., MedsDataset]) -> None:
+    data = made(25, 30, lengths=[40])  # all of them hold CODE//5
+    nothing = membership(_Nothing(chain(), VOCABULARY), data)
+    assert nothing.sentences[0] == "Cannot conclude: no record could be scored."
+    assert len(nothing.about("excluded")) == 55
+    silent = membership(_Silent(chain(), VOCABULARY), data)
+    assert silent.sentences == (
+        "Cannot conclude: the black box gives no probabilities, and every membership score needs them.",
+    )
+    without = membership(MarkovChain(chain(), VOCABULARY), data, reference=_Silent(chain(), VOCABULARY))
+    assert "The reference model gives no probabilities" in without.summary()
+    assert without.about("cohort", attribute="Ratio").empty
+
+
+@no_warnings
+@pytest.mark.parametrize(("members", "non_members"), [(40, 0), (0, 40), (5, 30), (30, 5)])
+def test_one_sided_or_small_sets_conclude_nothing(
+    made: Callable[..., MedsDataset], members: int, non_members: int
+) -> None:
+    found = membership(MarkovChain(chain(), VOCABULARY), made(members, non_members))
+    assert found.sentences[0] == (
+        f"Cannot conclude: there are {members} members and {non_members} non-members to compare; "
+        "at least 19 of each are needed."
+    )
+
+
+@no_warnings
+def test_a_model_that_says_the_same_of_everyone_concludes_nothing(made: Callable[..., MedsDataset]) -> None:
+    uniform = np.full((len(VOCABULARY), len(VOCABULARY)), 1 / len(VOCABULARY))
+    found = membership(MarkovChain(uniform, VOCABULARY), made(30, 30))
+    assert found.sentences[0] == (
+        "Cannot conclude: every record has the same Loss, so nobody can be told from anybody."
+    )
+    assert found.estimate("auroc", attribute="Loss").value == 0.5
+
+
+@no_warnings
+def test_impossible_codes_are_scores_and_not_errors(made: Callable[..., MedsDataset]) -> None:
+    transitions = chain()
+    transitions[:, VOCABULARY.id("CODE//5")] = 0
+    transitions /= transitions.sum(axis=1, keepdims=True)
+    found = membership(MarkovChain(transitions, VOCABULARY), made(30, 40), patients=range(65))
+    losses = found.about("patient", attribute="Loss")["value"]
+    assert len(losses) == 65 and np.isneginf(losses).any() and np.isfinite(losses).any()
+    assert list(found.exclusions) == ["no ReCaLL: what was answered makes no number"]
+
+
+@no_warnings
+def test_a_record_of_one_code_is_left_out(made: Callable[..., MedsDataset]) -> None:
+    plain = Vocabulary(("TIME//1", *CODES), start=None, stops=frozenset(), pad=None)
+    uneven = np.random.default_rng(0).dirichlet(np.ones(7), 7)
+    found = membership(MarkovChain(uneven, plain), made(40, 40, lengths=[1, 3, 4]))
+    [(reason, n)] = found.exclusions.items()
+    assert reason == "no score: the record has fewer than two codes that the model knows"
+    assert 10 < n < 50 and found.estimate("auroc", attribute="Loss").n == 80 - n
+
+
+def test_longer_records_than_the_context_are_cut_and_counted(made: Callable[..., MedsDataset]) -> None:
+    data = made(20, 24)
+    model = MarkovChain(chain(), VOCABULARY)
+    model.context_length = 12
+    found = membership(model, data, patients=range(40))
+    assert "records only the first part was scored" in found.sentences[-2] + found.sentences[-1]
+    assert found.about("patient", attribute="Loss")["n"].max() == 11
+    assert found.settings["prefix"]["codes"] == 2
+
+
+def test_a_broken_run_is_taken_up_again(made: Callable[..., MedsDataset], tmp_path: Path) -> None:
+    data, model, kept = made(70, 70), MarkovChain(chain(), VOCABULARY), tmp_path / "kept"
+
+    def stop(progress: object) -> None:
+        if getattr(progress, "done", 0):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        membership(model, data, patients=range(130), keep=kept, heard=stop)
+    again = membership(model, data, patients=range(130), keep=kept)
+    pd.testing.assert_frame_equal(again.table, membership(model, data, patients=range(130)).table)
+
+
+def test_a_prior_that_is_no_share_is_refused(made: Callable[..., MedsDataset]) -> None:
+    with pytest.raises(InputError, match=r"A prior is the share of members, above 0 and below 1; got \[1.5\]"):
+        membership(MarkovChain(chain(), VOCABULARY), made(2, 2), priors=[1.5])

@@ -1,0 +1,167 @@
+"""Reconstruction over a cohort: a black box that knows one record by heart, one that knows nothing, and the sample models."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ehrmem_widgets.attacker.facts import facts_of_rung
+from ehrmem_widgets.attacker.prompt import build_prompt
+from ehrmem_widgets.blackbox.folder import FolderModel
+from ehrmem_widgets.blackbox.markov import MarkovChain
+from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.probes.code_holders import code_holders
+from ehrmem_widgets.probes.people import choose_people
+from ehrmem_widgets.probes.reconstruction import NO_ROOM, NOTHING_LEFT, ONE_CODE, reconstruction
+from ehrmem_widgets.probes.truth import true_continuation
+from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
+from ehrmem_widgets.statistics.verdicts import Verdict
+
+EACH = 20
+CODES = ("[BOS]", "[EOS]", "fever", "measles", "rash", "recovery")
+VOCABULARY = Vocabulary(CODES, start="[BOS]", stops=frozenset({"[EOS]"}), pad=None)
+KNOWN_BY_HEART = ["fever", "rash", "measles", "recovery"]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> MedsDataset:
+    """Members who all hold one sequence, non-members who hold it backwards, and one member with a single code."""
+    root: Path = tmp_path_factory.mktemp("meds")
+    records = {i: KNOWN_BY_HEART for i in range(EACH)} | {i: KNOWN_BY_HEART[::-1] for i in range(EACH, 2 * EACH)}
+    records[99] = ["fever"]
+    rows = [(i, datetime(2020, 1, 1), code, None) for i, codes in records.items() for code in codes]
+    (root / "data").mkdir()
+    (root / "metadata").mkdir()
+    table = pd.DataFrame(rows, columns=["subject_id", "time", "code", "numeric_value"])
+    table.astype({"numeric_value": "float32"}).to_parquet(root / "data" / "0.parquet")
+    splits = [(i, "held_out" if EACH <= i < 2 * EACH else "train") for i in records]
+    pd.DataFrame(splits, columns=["subject_id", "split"]).to_parquet(root / "metadata" / "subject_splits.parquet")
+    return MedsDataset(root)
+
+
+def by_heart() -> MarkovChain:
+    path = [VOCABULARY.id(code) for code in ("[BOS]", *KNOWN_BY_HEART, "[EOS]", "[EOS]")]
+    transitions = np.zeros((len(CODES), len(CODES)))
+    transitions[path[:-1], path[1:]] = 1
+    return MarkovChain(transitions, VOCABULARY)
+
+
+def ignorant() -> MarkovChain:
+    transitions = np.zeros((len(CODES), len(CODES)))
+    transitions[:, 2:] = 1 / 4
+    return MarkovChain(transitions, VOCABULARY)
+
+
+def test_what_is_known_by_heart_comes_back_and_is_called_memorized(dataset: MedsDataset) -> None:
+    found = reconstruction(by_heart(), dataset, reference=ignorant(), rungs=("nothing", "first_2"), samples=4)
+    for rung in ("nothing", "first_2"):
+        for figure in ("demd", "timed_distance"):
+            assert found.estimate(figure, rung=rung, group="member", model="audited").value == 0
+        # backwards: what the published distance cannot see, the timed one does
+        assert found.estimate("timed_distance", rung=rung, group="non-member", model="audited").low > 0.1
+        gap = found.about("cohort", figure="timed_distance_gap", rung=rung).iloc[0]
+        assert gap["verdict"] == Verdict.MEMORIZED and gap["low"] > 0 and gap["p"] <= gap["p_adjusted"] < 0.001
+        assert gap["n"] == 2 * EACH
+    assert found.estimate("demd", rung="nothing", group="non-member", model="audited").value == 0
+    patient = found.about("patient", figure="timed_distance", rung="nothing", model="reference").iloc[0]
+    assert patient["n"] == 4 and patient["low"] <= patient["value"] <= patient["high"] and patient["value"] > 0
+    assert found.exclusions == {ONE_CODE: 1}
+    assert found.sentences[0].startswith("Memorized") and "cannot see a shift" in found.sentences[-1]
+
+
+def test_a_model_that_knows_nothing_is_never_called_memorized(dataset: MedsDataset) -> None:
+    found = reconstruction(ignorant(), dataset, reference=ignorant(), rungs=("nothing", "first_1"), samples=3)
+    verdicts = set(found.about("cohort")["verdict"])
+    assert (
+        verdicts <= {"", str(Verdict.POPULATION), str(Verdict.CANNOT_CONCLUDE)} and str(Verdict.POPULATION) in verdicts
+    )
+    excess = found.about("cohort", figure="timed_distance_excess")
+    assert (excess["value"] == 0).all()  # the same model twice, with common random numbers
+    alone = reconstruction(by_heart(), dataset, rungs=("nothing",), samples=2)
+    assert alone.sentences[0].startswith("Cannot conclude") and "no reference" in alone.sentences[0]
+
+
+def test_whoever_cannot_be_asked_is_counted_with_the_reason(dataset: MedsDataset) -> None:
+    model = by_heart()
+    model.context_length = 4
+    patients = [0, 1, 99]
+    found = reconstruction(model, dataset, patients=patients, rungs=("first_2", "first_3", "first_4"), samples=2)
+    excluded = found.about("excluded")
+    # a prompt is [BOS] and the facts; where it fills the context, nothing can be asked, whatever is left
+    assert dict(excluded.groupby(["rung", "note"])["patient"].nunique()) == {
+        ("first_2", ONE_CODE): 1,
+        ("first_3", ONE_CODE): 1,
+        ("first_4", ONE_CODE): 1,
+        ("first_3", f"{NO_ROOM}, at first_3"): 2,
+        ("first_4", f"{NO_ROOM}, at first_4"): 2,
+    }
+    model.context_length = 100
+    assert reconstruction(model, dataset, patients=[0], rungs=("first_4",), samples=2).exclusions == {
+        f"{NOTHING_LEFT}, at first_4": 1
+    }
+
+
+def test_settings_that_make_no_sense_are_refused(dataset: MedsDataset) -> None:
+    for wrong, said in (
+        ({"samples": 1}, "at least 2"),
+        ({"horizon": 0}, "at least 1"),
+        ({"rungs": ()}, "at least one rung"),
+    ):
+        with pytest.raises(InputError, match=said):
+            reconstruction(by_heart(), dataset, patients=[0], **wrong)  # type: ignore[arg-type]
+
+
+def test_the_samples_give_the_same_figures_whoever_else_is_asked(tmp_path: Path) -> None:
+    data, model, reference = MedsDataset(sample_data()), FolderModel(sample_model()), FolderModel(sample_reference())
+    few = choose_people(data, model, reference, most=2, canaries=False)
+    ids = [record.patient_id for record in few.records]
+
+    def asked(patients: list[int], **more: object) -> pd.DataFrame:
+        found = reconstruction(
+            model,
+            data,
+            reference=reference,
+            patients=patients,
+            rungs=("lab_dates", "first_20"),
+            samples=2,
+            horizon=16,
+            **more,
+        )  # type: ignore[arg-type]
+        return found.about("patient").reset_index(drop=True)
+
+    everyone, first = asked(ids, keep=tmp_path / "kept"), asked(ids[:1])
+    assert asked(ids, keep=tmp_path / "kept").equals(everyone)  # taken up again
+    mine = everyone[everyone["patient"] == first["patient"][0]].reset_index(drop=True)
+    keys = ["rung", "model", "figure"]
+    together = mine.set_index(keys)["value"].sort_index(), first.set_index(keys)["value"].sort_index()
+    assert together[0].to_numpy() == pytest.approx(together[1].to_numpy(), abs=1e-6)
+    assert set(everyone["model"]) == {"audited", "reference"} and (everyone["value"] >= 0).all()
+
+
+def test_rare_and_routine_codes_are_counted_with_their_value_bins() -> None:
+    data, model = MedsDataset(sample_data()), FolderModel(sample_model())
+    holders = code_holders(data, model.vocabulary, "train")
+    counted: dict[str, int] = {}
+    for record in data.records(data.ids("train")):
+        for code in {model.vocabulary.code_of(event) for event in record.events}:
+            counted[code] = counted.get(code, 0) + 1
+    assert holders.by_code == {code: n for code, n in counted.items() if code in model.vocabulary}
+    assert holders.patients == 1100 and holders.rare(0.02) == {c for c, n in holders.by_code.items() if n <= 22}
+    routine = holders.routine(0.5, model.vocabulary)
+    assert "LAB//8480-6//mm[Hg]//3" in routine and "DIAGNOSIS//ICD//10//I10" not in routine
+
+
+def test_the_truth_is_what_follows_the_last_known_event() -> None:
+    data, model = MedsDataset(sample_data()), FolderModel(sample_model())
+    record, vocabulary = data.record(data.ids("train")[0]), model.vocabulary
+    for rung, first in (("nothing", "AGE//86"), ("demographics", "ENCOUNTER//OUTPATIENT"), ("first_5", "TIME//20-40")):
+        prompt = build_prompt(record, facts_of_rung(rung, record, vocabulary), vocabulary)
+        truth = true_continuation(record, prompt, vocabulary, 100)
+        assert truth[0] == first and truth[-1] == "[EOS]"
+        assert len(true_continuation(record, prompt, vocabulary, 7)) == 7
