@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ehrmem_widgets import __version__
 from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.probes.questions import QUESTIONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,27 +96,81 @@ def patients(arguments: argparse.Namespace) -> None:
         print(_aligned(table))
 
 
+def probe(arguments: argparse.Namespace) -> None:
+    """Run one probe over a cohort."""
+    from ehrmem_widgets.blackbox.checks import open_checked
+    from ehrmem_widgets.probes.all_probes import run_probe
+    from ehrmem_widgets.samples.canary_alternatives import alternatives_for
+    from ehrmem_widgets.samples.folders import given_folders
+
+    out: Path = arguments.out
+    if out.suffix != ".parquet" or not out.absolute().parent.is_dir() or out.is_dir():
+        raise InputError(f"Name a .parquet file in a folder that exists; got {str(out)!r}.")
+    patients = _patients_in(arguments.patients) if arguments.patients else None
+    dataset, model, reference = open_checked(given_folders(arguments.data, arguments.model, arguments.reference))
+    keep = out.with_name(out.name + ".unfinished")
+    found = run_probe(
+        arguments.name, dataset, model, reference, rung=arguments.rung, patients=patients, seed=arguments.seed,
+        keep=keep, heard=_Bar(), alternatives_of=alternatives_for(dataset),
+    )  # fmt: skip
+    found.save(out)
+    keep.unlink(missing_ok=True)
+    print(found.summary())
+    print(f"Wrote {out} ({len(found.table):,} rows; patients by pseudonym: internal use).")
+
+
+class _Bar:
+    """Progress with the time left, on standard error."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def __call__(self, progress: Any) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None or self._bar.desc != progress.what:
+            if self._bar is not None:
+                self._bar.close()
+            self._bar = tqdm(total=progress.total, desc=progress.what, unit=" patients", initial=progress.done)
+        self._bar.update(progress.done - self._bar.n)
+        if progress.done >= progress.total:
+            self._bar.close()
+
+
+def _patients_in(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The file of patients {str(path)!r} cannot be read: {error}.") from None
+    if not lines:
+        raise InputError(
+            f"{str(path)!r} names no patients. Give one pseudonym or id a line ('ehrmem patients' lists them)."
+        )
+    return lines
+
+
 def train(arguments: argparse.Namespace) -> None:
     """Train a small model on a data set."""
     from ehrmem_widgets.cohort.dataset import MedsDataset
 
+    if arguments.epsilon is not None and (arguments.epochs or arguments.minutes):
+        raise InputError("With --epsilon the number of steps is fixed: leave out --epochs and --minutes.")
     dataset = MedsDataset(arguments.data)
     _refuse_to_overwrite(arguments.out)
     from ehrmem_widgets.blackbox.folder import VOCABULARY_FILE
-    from ehrmem_widgets.blackbox.training import train_model
     from ehrmem_widgets.cohort.vocabulary import Vocabulary
 
     vocabulary = Vocabulary.load(arguments.vocabulary / VOCABULARY_FILE) if arguments.vocabulary else None
+    common = {"split": arguments.split, "seed": arguments.seed, "vocabulary": vocabulary}
     with _whole_folder(arguments.out) as unfinished:
-        train_model(
-            dataset,
-            unfinished,
-            split=arguments.split,
-            seed=arguments.seed,
-            epochs=arguments.epochs,
-            minutes=arguments.minutes,
-            vocabulary=vocabulary,
-        )
+        if arguments.epsilon is not None:
+            from ehrmem_widgets.blackbox.private_training import train_private_model
+
+            train_private_model(dataset, unfinished, epsilon=arguments.epsilon, **common)
+        else:
+            from ehrmem_widgets.blackbox.training import train_model
+
+            train_model(dataset, unfinished, epochs=arguments.epochs or 30, minutes=arguments.minutes, **common)
     print(f"Wrote the model to {arguments.out}.")
 
 
@@ -200,6 +255,17 @@ def _parser() -> argparse.ArgumentParser:
             "ehrmem report --patient P-OXSX-EB32 --rung lab_values --out report.html",
         )
     )
+    _probe_options(
+        add(
+            "probe",
+            probe,
+            "Run one test over many patients: members, people never seen, and planted canaries where there are any.",
+            "The summary goes to standard output, every figure with its interval and n to the Parquet file. A run that was\n"
+            "broken off is taken up again by the same command.\n\n"
+            + "\n".join(f"  {name:<16}{words}" for name, words in QUESTIONS.items()),
+            "ehrmem probe membership --out membership.parquet",
+        )
+    )
     table = add(
         "patients",
         patients,
@@ -221,7 +287,7 @@ def _parser() -> argparse.ArgumentParser:
     samples = add(
         "build-samples",
         build_samples,
-        "Rebuild the sample patients and the sample models (about 8 minutes).",
+        "Rebuild the sample patients and the sample models (about 14 minutes).",
         "The patients are synthetic; the same command makes the same ones everywhere.",
         "ehrmem build-samples --out my_samples",
     )
@@ -260,13 +326,35 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _probe_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", choices=list(QUESTIONS), help="one of " + ", ".join(QUESTIONS))
+    for name in FOLDERS:
+        _folder_option(parser, name)
+    parser.add_argument("--rung", metavar="NAME", help="what the attacker knows (each probe has its own ladder)")
+    parser.add_argument(
+        "--patients",
+        type=Path,
+        metavar="FILE",
+        help="text file of pseudonyms or ids (400 at random, half of them members)",
+    )
+    parser.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="same seed, same numbers (0)")
+    parser.add_argument("--out", type=Path, metavar="FILE.parquet", required=True, help="where to write the finding")
+
+
 def _train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", required=True, help="folder of a MEDS data set")
     parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the model")
     parser.add_argument("--split", default="train", metavar="NAME", help="whom to train on (train)")
     parser.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="same seed, same weights (0)")
     parser.add_argument("--minutes", type=_minutes, metavar="M", help="stop after so long (no limit)")
-    parser.add_argument("--epochs", type=_whole(1), default=30, metavar="N", help="passes over the patients (30)")
+    parser.add_argument("--epochs", type=_whole(1), metavar="N", help="passes over the patients (30)")
+    parser.add_argument(
+        "--epsilon",
+        type=_number,
+        metavar="E",
+        help="train privately: differential privacy for each patient, the stronger the smaller E is; 8 is weak, 1 is "
+        "strong (train without)",
+    )
     parser.add_argument("--vocabulary", type=Path, metavar="DIR", help="share the vocabulary of this model folder")
 
 
@@ -287,11 +375,15 @@ def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
     return whole_number
 
 
-def _minutes(text: str) -> float:
+def _number(text: str) -> float:
     try:
-        minutes = float(text)
+        return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
+
+
+def _minutes(text: str) -> float:
+    minutes = _number(text)
     if not 0 < minutes < float("inf"):
         raise argparse.ArgumentTypeError("must be more than 0")
     return minutes

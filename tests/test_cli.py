@@ -34,7 +34,7 @@ def one_sentence(text: str) -> str:
     return text
 
 
-@pytest.mark.parametrize("command", ["", "explore", "report", "patients", "train", "build-samples"])
+@pytest.mark.parametrize("command", ["", "explore", "report", "probe", "patients", "train", "build-samples"])
 def test_help_is_there_for_a_newcomer(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*command.split(), "--help") == 0
     out = capsys.readouterr().out
@@ -162,3 +162,41 @@ def test_an_older_model_survives_an_interrupt(cohort: Path, tmp_path: Path) -> N
         new.mkdir()
         raise KeyboardInterrupt
     assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["m", "m/training.json"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["membership", "--out", "x.csv"], "Name a .parquet file"),
+        (["membership", "--out", "no/such/x.parquet"], "Name a .parquet file in a folder that exists"),
+        (["memory", "--out", "x.parquet"], "invalid choice"),
+        (["attribute", "--rung", "labs", "--out", "x.parquet"], "no rung 'labs'"),
+        (["membership", "--rung", "one_lab", "--out", "x.parquet"], "takes no rung"),
+        (["preflight", "--patients", "nobody.txt", "--out", "x.parquet"], "cannot be read"),
+    ],
+)
+def test_a_probe_that_cannot_be_run_is_refused(
+    words: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("probe", *words) == 2
+    assert expected in one_sentence(capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_probe_writes_its_finding_and_says_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from ehrmem_widgets.probes.cohort_finding import CohortFinding
+    from ehrmem_widgets.samples.folders import sample_data
+
+    dataset = MedsDataset(sample_data())
+    people = dataset.patients.groupby("split").head(25)
+    names = tmp_path / "people.txt"
+    names.write_text("\n".join(people["pseudonym"]))
+    out = tmp_path / "membership.parquet"
+    assert run("probe", "membership", "--patients", names, "--seed", 3, "--out", out) == 0
+    said = capsys.readouterr().out
+    assert "AUROC" in said and "Left out: 25 (the reference model was trained on this patient)." in said
+    found = CohortFinding.load(out)
+    assert found.settings["seed"] == 3
+    assert not set(found.table["patient"]) & set(map(str, people.index))  # pseudonyms only
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["membership.parquet", "people.txt"]

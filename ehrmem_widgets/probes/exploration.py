@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,15 +17,17 @@ from ehrmem_widgets.attacker.prompt import Prompt, build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.codes import parse_code
-from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.controls import CONTROLS, ControlPool, same_facts_of
-from ehrmem_widgets.probes.findings import Answer, AttributeFinding, ReadableEvent
+from ehrmem_widgets.probes.findings import Answer, AttributeFinding, ReadableEvent, ReconstructionFinding
 from ehrmem_widgets.probes.leak import ProductForm, SumForm, leaks_of_many, slot_ids
 from ehrmem_widgets.probes.neighbours import EmbeddingStore, NeighbourMap, embed_slots
-from ehrmem_widgets.probes.people import seen_by
+from ehrmem_widgets.probes.people import seen_by, trained_on
+from ehrmem_widgets.probes.reconstruction import comparer_of, mean_over_trajectories
+from ehrmem_widgets.probes.sequence_distance import Comparer
 from ehrmem_widgets.probes.side_by_side import side_by_side
 from ehrmem_widgets.probes.truth import true_continuation
 from ehrmem_widgets.statistics.intervals import Estimate, difference
@@ -40,6 +43,7 @@ _SHARED_CHUNK = 56
 _MOST_AT_ONCE = 256
 _LEAST = 64  # an interval from fewer trajectories is not to be trusted
 _SHOWN = 3
+_COMPARED = 64  # continuations compared with the truth
 _SHOWN_CODES = 40
 
 
@@ -92,6 +96,7 @@ class Exploration:
         self._index = FactIndex(dataset, model.vocabulary)
         self.store = EmbeddingStore(model, dataset, folder=folder) if Query.EMBEDDINGS in model.answers else None
         self.map = NeighbourMap(self.store, folder) if self.store else None
+        self._comparers: dict[str, Comparer] = {}
 
     def answers(self, state: State) -> Iterator[Answer | None]:
         """Ever better answers to one state; the last is settled. None between them marks a point at which the work can be
@@ -101,12 +106,21 @@ class Exploration:
         yield question.answer
         yield from question.neighbours()
         yield from question.refine()
+        yield from question.reconstruct()
         yield from question.ask_controls()
         yield question.settled()
 
     def known(self, record: Record, prompt: Prompt) -> Identifiability:
         """k and bits of the facts that made the prompt."""
         return self._index.count(record, prompt.facts)
+
+    def comparer(self, model: BlackBox) -> Comparer:
+        """What compares a model's continuations with true ones; made once a vocabulary."""
+        key = hashlib.sha256("\n".join(model.vocabulary.codes).encode()).hexdigest()
+        if key not in self._comparers:
+            split = trained_on(self.model, MEMBER_SPLIT)
+            self._comparers[key] = comparer_of(model, self.dataset, split)
+        return self._comparers[key]
 
     def held(self, patient_id: int) -> tuple[str, ...]:
         """The names of the sensitive attributes that a patient's record holds."""
@@ -206,6 +220,35 @@ class Question:
             self._update()
             yield self.answer
             chunk += 1
+
+    def reconstruct(self) -> Iterator[Answer | None]:
+        """T1: how near the continuations come to what really followed, by both models."""
+        found: list[dict[str, Estimate | None]] = []
+        for model, total, prompt in zip(self.models, self.sums, self.prompts, strict=True):
+            truth = true_continuation(self.record, prompt, model.vocabulary, self.horizon)
+            compared = [
+                np.pad(t, (0, self.horizon - len(t)), constant_values=-1) for t in total.trajectories[:_COMPARED]
+            ]
+            comparer = self.exploration.comparer(model)
+            yield None
+            ids = model.vocabulary.ids(truth)
+            if not comparer.length(ids) or not compared:
+                return
+            figures = comparer.compare(ids, np.array(compared))
+            weights = total.log_weights[: len(compared)]
+            found.append(
+                {
+                    name: mean_over_trajectories(figures[name], weights)
+                    for name in ("timed_distance", "demd", "rare_overlap_1")
+                }
+            )
+            yield None
+        (distance, demd, rare), *others = ([f["timed_distance"], f["demd"], f["rare_overlap_1"]] for f in found)
+        if distance is None or demd is None:
+            return
+        finding = ReconstructionFinding(distance, demd, rare, *(others[0] if others else ()))
+        self.answer = replace(self.answer, reconstruction=finding)
+        yield self.answer
 
     def controls(self) -> list[Record]:
         """The similar people whom no model saw."""

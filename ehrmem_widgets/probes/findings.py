@@ -75,6 +75,20 @@ class NeighbourFinding:
 
 
 @dataclass(frozen=True)
+class ReconstructionFinding:
+    """T1 for one patient: how near the generated continuations come to what really followed, by the order- and time-aware
+    distance (0 the same, 1 nothing alike), the published dEMD, and the share of the rare codes that followed which came
+    back (None where none is rare). ``reference`` figures are the reference model's, None without one."""
+
+    distance: Estimate
+    demd: Estimate
+    rare: Estimate | None
+    reference_distance: Estimate | None = None
+    reference_demd: Estimate | None = None
+    reference_rare: Estimate | None = None
+
+
+@dataclass(frozen=True)
 class Answer:
     """All that the main screen and the report show for one state; partial until ``settled``.
 
@@ -94,6 +108,7 @@ class Answer:
     reference_curve: Curve | None = None
     generated: tuple[tuple[ReadableEvent, ...], ...] = ()
     truth: tuple[ReadableEvent, ...] = ()
+    reconstruction: ReconstructionFinding | None = None
     neighbours: NeighbourFinding | None = None
     effective_samples: float = float("inf")
     warnings: tuple[str, ...] = field(default=())

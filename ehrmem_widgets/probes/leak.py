@@ -51,6 +51,11 @@ class SumForm:
         return len(self._values)
 
     @property
+    def log_weights(self) -> np.ndarray:
+        """(n,) log importance weights of the trajectories."""
+        return self._log_weights
+
+    @property
     def effective_samples(self) -> float:
         """Effective sample size of the importance weights; n when the prompt leaves nothing open."""
         return effective_sample_size(self._log_weights) if self.n else 0.0

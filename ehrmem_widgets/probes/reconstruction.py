@@ -113,10 +113,10 @@ def reconstruction(
     }
     embedder = sentence_transformer(embedding) if isinstance(embedding, str | Path) else embedding
     split = trained_on(model, MEMBER_SPLIT)
-    asked = [_Asked(AUDITED, model, _comparer(model, dataset, split, embedder))]
+    asked = [_Asked(AUDITED, model, comparer_of(model, dataset, split, embedder))]
     if reference is not None:
         same = reference.vocabulary.codes == model.vocabulary.codes
-        comparer = asked[0].comparer if same else _comparer(reference, dataset, split, embedder)
+        comparer = asked[0].comparer if same else comparer_of(reference, dataset, split, embedder)
         asked.append(_Asked(REFERENCE, reference, comparer))
 
     def ask(records: list[Record]) -> Rows:
@@ -171,7 +171,9 @@ def _name(embedding: TextEmbedder | str | Path | None) -> str:
     return getattr(embedding, "__name__", type(embedding).__name__)
 
 
-def _comparer(model: BlackBox, dataset: MedsDataset, split: str, embedder: TextEmbedder | None) -> Comparer:
+def comparer_of(model: BlackBox, dataset: MedsDataset, split: str, embedder: TextEmbedder | None = None) -> Comparer:
+    """What compares continuations with true ones in a model's codes; rare and routine by their holders in ``split``. Takes a
+    second or two: the vocabulary is embedded."""
     vocabulary = model.vocabulary
     holders = code_holders(dataset, vocabulary, split)
     embedded = embed_codes(vocabulary.codes, vocabulary, embedder or label_embedder(vocabulary))
@@ -203,7 +205,7 @@ def _portion(
             ):
                 found = one.comparer.compare(task.truths[place], codes)
                 for name, values in found.items():
-                    estimate = _over_trajectories(values, log_weights)
+                    estimate = mean_over_trajectories(values, log_weights)
                     if estimate is not None:
                         yield patient_row(task.record.pseudonym, name, estimate, rung=task.rung, model=one.name)
 
@@ -247,7 +249,7 @@ def _continuations(
     return [found[key] for key in keys]
 
 
-def _over_trajectories(values: np.ndarray, log_weights: np.ndarray) -> Estimate | None:
+def mean_over_trajectories(values: np.ndarray, log_weights: np.ndarray) -> Estimate | None:
     """The mean over trajectories, weighted where the prompt left something open; None where none has the figure."""
     has = np.isfinite(values)
     values, log_weights = values[has], log_weights[has]

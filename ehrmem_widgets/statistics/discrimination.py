@@ -165,7 +165,7 @@ def mean_with_interval(values: np.ndarray, *, bounds: tuple[float, float] = (-ma
     if n == 1:
         return Estimate(mean, bounds[0], bounds[1], 1)
     reach = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
-    return Estimate(mean, max(bounds[0], mean - reach), min(bounds[1], mean + reach), n)
+    return Estimate(mean, float(max(bounds[0], mean - reach)), float(min(bounds[1], mean + reach)), n)
 
 
 def difference_of_means(a: np.ndarray, b: np.ndarray) -> Estimate:

@@ -13,6 +13,7 @@ from ehrmem_widgets.views.known_facts import known_facts_sentence
 from ehrmem_widgets.views.leak_bars import leak_bars, verdict_words
 from ehrmem_widgets.views.markup import escape, interval, plural
 from ehrmem_widgets.views.neighbours import neighbour_list, neighbour_map
+from ehrmem_widgets.views.reconstruction import reconstruction_sentence
 from ehrmem_widgets.views.styles import style_tag
 from ehrmem_widgets.views.verdict import verdict_box
 
@@ -65,7 +66,10 @@ def patient_page(
             leak_bars(answer.attributes, answer.focus, settled=answer.settled) + _table(answer),
         ),
         _section("How the leak grows with the length of the answer", _curve(answer)),
-        _section("What the model says next, and what really followed", continuations(answer.generated, answer.truth)),
+        _section(
+            "What the model says next, and what really followed",
+            continuations(answer.generated, answer.truth) + reconstruction_sentence(answer.reconstruction),
+        ),
         _section("Nearest records", _neighbours(answer, coordinates, kinds, nearest, patient_row)),
         _section("Settings", _settings(answer, settings)),
         _section("How to read this", _items("ol", "ehrmem-read", HOW_TO_READ)),

@@ -41,6 +41,7 @@ from ehrmem_widgets.views.leak_bars import leak_bars
 from ehrmem_widgets.views.markup import escape
 from ehrmem_widgets.views.neighbours import neighbour_list
 from ehrmem_widgets.views.patient_page import patient_page
+from ehrmem_widgets.views.reconstruction import reconstruction_sentence
 from ehrmem_widgets.views.styles import style_tag
 from ehrmem_widgets.views.verdict import verdict_box
 from ehrmem_widgets.widgets.embedding_map import EmbeddingMap
@@ -333,7 +334,7 @@ class _Screen:
             self.curve.value = horizon_curve(
                 answer.curve, answer.reference_curve, title=finding.title, horizon=answer.horizon
             )
-        self.text.value = continuations(answer.generated, answer.truth)
+        self.text.value = continuations(answer.generated, answer.truth) + reconstruction_sentence(answer.reconstruction)
         if answer.neighbours is not None:
             self.neighbours.value = neighbour_list(answer.neighbours)
             self._paint_map(state, answer)
@@ -639,6 +640,7 @@ def results_of(
             "n": answer.curve.n,
             **{k: [float(x) for x in getattr(answer.curve, k)] for k in ("value", "low", "high")},
         },
+        "reconstruction": answer.reconstruction and asdict(answer.reconstruction),
         "neighbours": neighbours
         and {
             "rank": neighbours.rank,

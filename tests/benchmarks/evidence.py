@@ -15,9 +15,9 @@ from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.protocol import SlotIds
 from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.ground_truth import GROUND_TRUTH
 from ehrmem_widgets.probes.exploration import Exploration, Question, State, choose_focus
 from ehrmem_widgets.probes.leak import ProductForm, SumForm
-from ehrmem_widgets.cohort.ground_truth import GROUND_TRUTH
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import proportion
 from ehrmem_widgets.statistics.verdicts import Verdict

@@ -39,6 +39,9 @@ def test_a_canary_is_memorized_from_one_lab(exploration: Exploration) -> None:
     finding = answer.attribute(answer.focus)
     assert finding.judgement.verdict is Verdict.MEMORIZED
     assert finding.excess.low > 0.2 and len(finding.controls) == 40
+    rebuilt = answer.reconstruction
+    assert rebuilt.distance.high < 0.5 < rebuilt.reference_distance.low
+    assert rebuilt.rare.low > rebuilt.reference_rare.high
 
 
 def test_with_no_facts_nobody_is_memorized(exploration: Exploration) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ehrmem_widgets.attacker.identifiability import Identifiability
-from ehrmem_widgets.probes.findings import NeighbourFinding, ReadableEvent
+from ehrmem_widgets.probes.findings import NeighbourFinding, ReadableEvent, ReconstructionFinding
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.continuations import continuations
 from ehrmem_widgets.views.horizon_curve import horizon_curve
@@ -18,6 +18,7 @@ from ehrmem_widgets.views.leak_bars import leak_bars
 from ehrmem_widgets.views.markup import interval
 from ehrmem_widgets.views.neighbours import neighbour_list, neighbour_map
 from ehrmem_widgets.views.patient_page import patient_page
+from ehrmem_widgets.views.reconstruction import reconstruction_sentence
 from ehrmem_widgets.views.verdict import verdict_box
 from tests.views.examples import (
     CONTROLS,
@@ -250,3 +251,13 @@ def test_views_need_neither_ipywidgets_nor_seaborn() -> None:
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
+
+
+def test_reconstruction_says_both_models_with_interval_and_n() -> None:
+    near, far = Estimate(0.2, 0.1, 0.3, 64), Estimate(0.9, 0.85, 0.95, 64)
+    said = words(reconstruction_sentence(ReconstructionFinding(near, near, None, far, far, None)))
+    assert "audited model 0.20 (0.10 to 0.30), n = 64; reference model 0.90 (0.85 to 0.95), n = 64" in said
+    assert "rare codes" not in said
+    with_rare = words(reconstruction_sentence(ReconstructionFinding(near, near, near)))
+    assert "rare codes that followed" in with_rare and "reference model" not in with_rare
+    assert "Not yet compared" in words(reconstruction_sentence(None))

@@ -1,0 +1,136 @@
+"""What is split by subgroup, one figure a person: the membership score, or the largest excess risk; and the rows to show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ehrmem_widgets.blackbox.protocol import BlackBox
+from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.cohort.ground_truth import canary_repetitions
+from ehrmem_widgets.probes.attribute import attribute
+from ehrmem_widgets.probes.cohort_finding import CohortFinding
+from ehrmem_widgets.probes.membership import membership
+from ehrmem_widgets.probes.membership_scores import LOSS, RATIO
+from ehrmem_widgets.probes.over_patients import Heard
+from ehrmem_widgets.probes.people import People, choose_people, seen_by, trained_on
+from ehrmem_widgets.probes.subgroups import FEWEST
+from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
+
+
+def membership_score(
+    model: BlackBox,
+    dataset: MedsDataset,
+    people: People,
+    *,
+    reference: BlackBox | None = None,
+    preflight: CohortFinding | None = None,
+    seed: int = 0,
+    heard: Heard | None = None,
+) -> CohortFinding:
+    """T4's finding with one patient figure: Ratio, or Loss without a reference."""
+    found = membership(model, dataset, reference=reference, people=people, preflight=preflight, seed=seed, heard=heard)
+    patient = found.table["level"] == "patient"
+    score = RATIO if (found.table.loc[patient, "attribute"] == RATIO).any() else LOSS
+    return replace(found, table=found.table[~patient | (found.table["attribute"] == score)])
+
+
+def largest_excess(
+    model: BlackBox,
+    dataset: MedsDataset,
+    people: People,
+    *,
+    reference: BlackBox,
+    rung: str = "lab_values",
+    seed: int = 0,
+    heard: Heard | None = None,
+) -> CohortFinding:
+    """T2's finding at one rung with one patient figure: ``excess``, the largest over the sensitive attributes that the record
+    holds after what the attacker knows; who holds none has no figure."""
+    found = attribute(model, dataset, reference=reference, people=people, rungs=(rung,), seed=seed, heard=heard)
+    rows = found.about("patient", figure="excess").sort_values("value", ascending=False, kind="stable")
+    kept = rows.drop_duplicates("patient").sort_index()
+    return replace(found, table=pd.concat([found.table[found.table["level"] != "patient"], kept]))
+
+
+def holders(
+    model: BlackBox, dataset: MedsDataset, reference: BlackBox | None = None, *, most: int = 400, seed: int = 0
+) -> People:
+    """Ordinary patients who hold a sensitive attribute, the only ones with an excess risk: ``most``, half members and half
+    non-members where there are so many."""
+    own = {name for name, attribute in dataset.attributes.items() if attribute.own_value is None}
+    patients = dataset.patients
+    holds = patients["attributes"].map(lambda names: bool(own & set(names))).astype(bool)
+    found = patients[holds & ~patients.index.isin(list(canary_repetitions(dataset)))]
+    members, seen = trained_on(model, MEMBER_SPLIT), seen_by(model, reference)
+    sides = (found["split"] == members, ~found["split"].isin(list(seen)))
+    rng = np.random.default_rng([seed, 7])
+    chosen: list[int] = []
+    for side, room in zip(sides, (most // 2, most - most // 2), strict=True):
+        there = sorted(int(patient) for patient in found.index[side])
+        chosen += sorted(rng.choice(there, room, replace=False).tolist()) if len(there) > room else there
+    return choose_people(dataset, model, reference, patients=chosen, seed=seed)
+
+
+@dataclass(frozen=True)
+class SubgroupRow:
+    """One subgroup: members asked about in it (0 where the cell is hidden), their ``gap`` to the other members, and
+    ``difference``, by how much that gap exceeds the same gap among non-members (None without any).
+
+    ``p_adjusted`` is Holm's over all subgroups tested, ``q`` Benjamini-Hochberg's; nan where nothing was tested. ``hidden``: not
+    shown because a cell is too small.
+    """
+
+    name: str
+    members: int
+    gap: Estimate
+    difference: Estimate | None
+    p_adjusted: float
+    q: float
+    judgement: Judgement
+    hidden: bool
+
+    @property
+    def kind(self) -> str:
+        """What divides people here: one of ``subgroups.KINDS``."""
+        return self.name.split(": ")[0]
+
+    @property
+    def effect(self) -> Estimate:
+        """What was tested."""
+        return self.difference if self.difference is not None else self.gap
+
+
+def subgroup_rows(split: CohortFinding) -> tuple[SubgroupRow, ...]:
+    """The rows of a finding of ``subgroups`` that split one figure, in its order."""
+    table = split.about("cohort")
+    figures = table["figure"].str.split(":", n=1).str[0]
+    rows = []
+    for name in table["group"].unique():
+        of = {
+            kind: table[(table["group"] == name) & (figures == kind)]
+            for kind in ("mean", "gap", "difference", "screening")
+        }
+        tested = (of["difference"] if len(of["difference"]) else of["gap"]).iloc[0]
+        said = str(tested["note"])
+        rows.append(
+            SubgroupRow(
+                str(name),
+                int(of["mean"].iloc[0]["n"]),
+                _estimate(of["gap"].iloc[0]),
+                _estimate(of["difference"].iloc[0]) if len(of["difference"]) else None,
+                float(tested["p_adjusted"]),
+                float(of["screening"].iloc[0]["p_adjusted"]),
+                Judgement(Verdict(tested["verdict"]), said),
+                said.startswith(f"<{FEWEST}"),
+            )
+        )
+    return tuple(rows)
+
+
+def _estimate(one: Any) -> Estimate:
+    return Estimate(float(one["value"]), float(one["low"]), float(one["high"]), int(one["n"]))
