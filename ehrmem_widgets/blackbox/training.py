@@ -6,7 +6,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,16 +49,62 @@ def train_model(
     half of them are seen with events left out, so that the model can continue from partial records. Few wide layers and one
     key head: twice as quick a step as a deeper model with as many weights.
     """
-    import transformers
-
-    ids = dataset.ids(split)
-    if not ids:
-        raise InputError(f"The split {split!r} of {dataset.name} has no patients.")
+    ids = ids_to_train_on(dataset, split)
     vocabulary = vocabulary or learn_vocabulary(dataset, split=split)
     records = [r for r in dataset.records(ids) for _ in range((repetitions or {}).get(r.patient_id, 1))]
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    model = transformers.LlamaForCausalLM(
+    model = new_model(vocabulary, context=context, width=width, layers=layers, dropout=dropout)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01, betas=(0.9, 0.98))
+    begun = time.monotonic()
+    losses: list[float] = []
+    model.train()
+    with every_core():
+        for epoch in range(epochs):
+            windows = [w for record in records for w in record_windows(record, vocabulary, context, rng)]
+            batches = _batches(windows, rng)
+            total = 0.0
+            for place, batch in enumerate(batches):
+                part = (epoch + place / len(batches)) / epochs
+                if minutes is not None:
+                    part = max(part, (time.monotonic() - begun) / (60 * minutes))
+                if part >= 1:
+                    break
+                for group in optimizer.param_groups:
+                    group["lr"] = 1e-3 * min(1.0, (epoch * len(batches) + place + 1) / 50) * falling(part)
+                total += _learn(model, optimizer, batch)
+            else:
+                losses.append(total / len(batches))
+                report(f"epoch {epoch + 1} of {epochs}: loss {losses[-1]:.3f} ({time.monotonic() - begun:.0f} s)")
+                continue
+            break
+    facts = {
+        "data": dataset.name,
+        "split": split,
+        "patients": len(ids),
+        "records_an_epoch": len(records),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "seed": seed,
+        "epochs": len(losses),
+        "final_loss": round(losses[-1], 4) if losses else None,
+    }
+    save_model(model, vocabulary, facts, out)
+    return facts
+
+
+def ids_to_train_on(dataset: MedsDataset, split: str) -> list[int]:
+    """The patients of a split. Raises InputError when there are none."""
+    ids = dataset.ids(split)
+    if not ids:
+        raise InputError(f"The split {split!r} of {dataset.name} has no patients.")
+    return ids
+
+
+def new_model(vocabulary: Vocabulary, *, context: int, width: int, layers: int, dropout: float = 0.0) -> Any:
+    """A Llama of random weights (torch's generator) for this vocabulary."""
+    import transformers
+
+    return transformers.LlamaForCausalLM(
         transformers.LlamaConfig(
             vocab_size=len(vocabulary),
             max_position_embeddings=context,
@@ -73,59 +120,47 @@ def train_model(
             pad_token_id=vocabulary.id(vocabulary.pad) if vocabulary.pad else None,
         )
     )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01, betas=(0.9, 0.98))
-    torch.set_num_threads(
-        int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    )  # nobody waits: take every core
-    begun = time.monotonic()
-    losses: list[float] = []
-    model.train()
-    for epoch in range(epochs):
-        windows = _windows(records, vocabulary, context, rng)
-        batches = _batches(windows, rng)
-        total = 0.0
-        for place, batch in enumerate(batches):
-            part = (epoch + place / len(batches)) / epochs
-            if minutes is not None:
-                part = max(part, (time.monotonic() - begun) / (60 * minutes))
-            if part >= 1:
-                break
-            for group in optimizer.param_groups:
-                group["lr"] = 1e-3 * min(1.0, (epoch * len(batches) + place + 1) / 50) * _falling(part)
-            total += _learn(model, optimizer, batch)
-        else:
-            losses.append(total / len(batches))
-            report(f"epoch {epoch + 1} of {epochs}: loss {losses[-1]:.3f} ({time.monotonic() - begun:.0f} s)")
-            continue
-        break
-    torch.set_num_threads(threads())
-    facts = {
-        "data": dataset.name,
-        "split": split,
-        "patients": len(ids),
-        "records_an_epoch": len(records),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "seed": seed,
-        "epochs": len(losses),
-        "final_loss": round(losses[-1], 4) if losses else None,
-    }
-    _save(model, vocabulary, facts, out)
-    return facts
 
 
-def _windows(
-    records: Sequence[Record], vocabulary: Vocabulary, context: int, rng: np.random.Generator
-) -> list[list[int]]:
-    """One epoch's sequences: every other record as it is, the others with events left out at random, as records with gaps
-    and prompts of known facts are (code dropout)."""
-    windows = []
-    for record in records:
-        if rng.random() < 0.5:
-            kept = rng.random(len(record.events)) > rng.uniform(0.1, 0.6)
-            record = replace(record, events=tuple(e for e, keep in zip(record.events, kept, strict=True) if keep))
-        sequence = vocabulary.ids(encode(record, vocabulary).codes)
-        windows += [sequence[start : start + context] for start in range(0, len(sequence), context)]
+def record_windows(record: Record, vocabulary: Vocabulary, context: int, rng: np.random.Generator) -> list[list[int]]:
+    """The sequences of one record, cut to the context: every other record as it is, the others with events left out at
+    random, as records with gaps and prompts of known facts are (code dropout)."""
+    if rng.random() < 0.5:
+        kept = rng.random(len(record.events)) > rng.uniform(0.1, 0.6)
+        record = replace(record, events=tuple(e for e, keep in zip(record.events, kept, strict=True) if keep))
+    sequence = vocabulary.ids(encode(record, vocabulary).codes)
+    windows = [sequence[start : start + context] for start in range(0, len(sequence), context)]
     return [w for w in windows if len(w) > 1]
+
+
+def padded(windows: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Windows as rows of one tensor, filled up on the right with -1."""
+    longest = max(len(window) for window in windows)
+    return torch.tensor([[*window, *[-1] * (longest - len(window))] for window in windows])
+
+
+@contextmanager
+def every_core() -> Iterator[None]:
+    """Nobody waits while a model trains: take every core, or OMP_NUM_THREADS."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads())
+
+
+def falling(part: float) -> float:
+    """The learning rate's factor when this part of the training is done: half a cosine from 1 to 0.05."""
+    return 0.5 * (1 + math.cos(math.pi * part)) * 0.95 + 0.05
+
+
+def save_model(model: Any, vocabulary: Vocabulary, facts: Mapping[str, Any], out: Path) -> None:
+    """Write a model folder: config, safetensors (16 bit), vocabulary and how it was trained."""
+    out.mkdir(parents=True, exist_ok=True)
+    model.half().save_pretrained(out, safe_serialization=True)
+    (out / "generation_config.json").unlink(missing_ok=True)
+    vocabulary.save(out / VOCABULARY_FILE)
+    (out / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 
 def _batches(windows: list[list[int]], rng: np.random.Generator) -> list[torch.Tensor]:
@@ -136,11 +171,8 @@ def _batches(windows: list[list[int]], rng: np.random.Generator) -> list[torch.T
         if batches[-1] and len(windows[i]) * (len(batches[-1]) + 1) > _CODES_A_BATCH:
             batches.append([])
         batches[-1].append(i)
-    padded = []
-    for places in batches:
-        longest = max(len(windows[i]) for i in places)
-        padded.append(torch.tensor([windows[i] + [-1] * (longest - len(windows[i])) for i in places]))
-    return [padded[i] for i in rng.permutation(len(padded))]
+    tensors = [padded([windows[i] for i in places]) for places in batches]
+    return [tensors[i] for i in rng.permutation(len(tensors))]
 
 
 def _learn(model: Any, optimizer: torch.optim.Optimizer, batch: torch.Tensor) -> float:
@@ -151,15 +183,3 @@ def _learn(model: Any, optimizer: torch.optim.Optimizer, batch: torch.Tensor) ->
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss.item()
-
-
-def _falling(part: float) -> float:
-    return 0.5 * (1 + math.cos(math.pi * part)) * 0.95 + 0.05
-
-
-def _save(model: Any, vocabulary: Vocabulary, facts: Mapping[str, Any], out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    model.half().save_pretrained(out, safe_serialization=True)
-    (out / "generation_config.json").unlink(missing_ok=True)
-    vocabulary.save(out / VOCABULARY_FILE)
-    (out / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
