@@ -23,7 +23,8 @@ from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.probes.exploration import HALF_WIDTH, Exploration, Question, State, choose_focus
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import proportion
-from tests.benchmarks import browser
+from tests.benchmarks import all_probes, attribute, browser, membership, reconstruction
+from tests.benchmarks.hf import hf_generate
 from tests.benchmarks.lines import Lines
 
 ROUNDS = 3
@@ -39,7 +40,8 @@ def main() -> None:
     settled_answer(lines, exploration)
     variance_ratio(lines, exploration)
     import_time(lines)
-    browser.main(lines)
+    for part in (membership, reconstruction, attribute, all_probes, browser):
+        part.main(lines)
     lines.finish()
 
 
@@ -113,18 +115,6 @@ def count_with_hf(model: Any, slots: Any, codes: np.ndarray, horizon: int, batch
         padded = np.concatenate([codes, np.zeros(model.codes_in_head - len(codes), dtype=bool)])
         hits += int(padded[found].any(axis=1).sum())
         n += batch
-
-
-def hf_generate(model: Any, prompt: list[list[int]], horizon: int, samples: int) -> np.ndarray:
-    """(samples, horizon) ids by the library's own loop."""
-    ids = torch.tensor([[slot[0] for slot in prompt]])
-    stops = [int(i) for i in model._stops] or None
-    with torch.inference_mode():
-        out = model._model.generate(
-            ids, attention_mask=torch.ones_like(ids), do_sample=True, top_k=0, num_return_sequences=samples,
-            max_new_tokens=horizon, eos_token_id=stops, pad_token_id=0, min_new_tokens=None if stops else horizon,
-        )  # fmt: skip
-    return np.asarray(out[:, ids.shape[1] :])
 
 
 def variance_ratio(lines: Lines, exploration: Exploration, patients: int = 40, samples: int = 128) -> None:

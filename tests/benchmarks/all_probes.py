@@ -1,0 +1,50 @@
+"""All probes over the sample cohort's 400 test patients (and its canaries), in a process of their own: minutes and memory."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+
+from tests.benchmarks.lines import Lines
+
+
+def main(lines: Lines) -> None:
+    """Two lines."""
+    began = time.perf_counter()
+    out = subprocess.run([sys.executable, "-m", __name__], check=True, stdout=subprocess.PIPE, text=True).stdout
+    minutes = (time.perf_counter() - began) / 60
+    print(out, file=sys.stderr)
+    lines.add("all_probes_over_400_patients_minutes", minutes, "one run", 400, "<= 15")
+    lines.add("all_probes_memory_gb", float(out.split()[-1]), "one run", 400, "<= 3")
+
+
+def run() -> None:
+    """Run every probe, as the command does."""
+    from ehrmem_widgets.blackbox.checks import open_checked
+    from ehrmem_widgets.probes.all_probes import PROBES, run_probe
+    from ehrmem_widgets.probes.people import choose_people
+    from ehrmem_widgets.samples.canary_alternatives import alternatives_for
+    from ehrmem_widgets.samples.folders import sample_folders
+
+    dataset, model, reference = open_checked(sample_folders())
+    people = choose_people(dataset, model, reference)
+    preflight = run_probe("preflight", dataset, model, reference, people=people)
+    for name in PROBES:
+        began = time.perf_counter()
+        run_probe(
+            name,
+            dataset,
+            model,
+            reference,
+            people=people,
+            preflight=preflight,
+            alternatives_of=alternatives_for(dataset),
+        )
+        print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
+    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.3f}")
+
+
+if __name__ == "__main__":
+    run()
