@@ -246,6 +246,7 @@ def _summarised(
     groups = people.group_of_pseudonym
     gaps: list[tuple[str, Estimate, float, int, int]] = []
     sentences: list[str] = []
+    controls: list[str] = []
     for rung in rungs:
         asked = _Rung(
             rung, [one for one in found if one["rung"] == rung and "left_out" not in one], groups, settings["samples"]
@@ -258,17 +259,26 @@ def _summarised(
             rows += asked.excess_rows(names, codes)
             effect, p, members, others = asked.gap(MEMBER, NON_MEMBER)
             gaps.append((rung, effect, p, members, others))
-            canaries = asked.gap(CANARY, NULL_CANARY)
-            if canaries[2]:
-                rows.append(row("excess_gap", canaries[0], group="canaries", rung=rung, p=canaries[1]))
+            planted, p_planted, n_planted, n_null = asked.gap(CANARY, NULL_CANARY)
+            if n_planted and n_null:
+                rows.append(row("excess_gap", planted, group="canaries", rung=rung, p=p_planted))
+                found_words = "found" if planted.low > 0 else "not found"
+                controls.append(f"at {rung.replace('_', ' ')} {found_words} ({planted})")
     adjusted = holm([p for _, _, p, _, _ in gaps])
     for (rung, effect, p, members, others), p_adjusted in zip(gaps, adjusted, strict=True):
         judgement = judge_cohort(
-            effect, p_adjusted, no_effect=0.0, members=members, non_members=others,
+            effect, p_adjusted, no_effect=0.0, members=members, non_members=others, matters=EXCESS_THAT_MATTERS,
             what=f"excess risk at {rung.replace('_', ' ')}, members less non-members, among those who hold an attribute:",
         )  # fmt: skip
         rows.append(row("excess_gap", effect, group="all", rung=rung, p=p, p_adjusted=p_adjusted, judgement=judgement))
         sentences.append(f"{judgement.verdict}: {judgement.sentence}")
+    if controls:
+        sentences.append(
+            "Positive control, excess risk of planted canaries less that of canaries never trained on: "
+            + "; ".join(controls)
+            + "."
+        )
+    sentences += _called(rows)
     if not has_reference:
         sentences.append(
             "Cannot conclude: without a reference model that never saw the patients, a leak may be knowledge of a population."
@@ -413,6 +423,19 @@ def _judge(excess: Estimate, p: float, controls: int, title: str) -> Judgement:
     if excess.high < EXCESS_THAT_MATTERS or p > 0.2:
         return Judgement(Verdict.POPULATION, f"{shown}, no more than for people never seen.", p)
     return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown}, between what is common and what stands out (p = {p:.3f}).", p)
+
+
+def _called(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """How many patients are called memorized at any rung, by group."""
+    asked: dict[str, set[str]] = {}
+    called: dict[str, set[str]] = {}
+    for one in rows:
+        if one["level"] == "patient" and one["figure"] == "excess":
+            asked.setdefault(one["group"], set()).add(one["patient"])
+            if one["verdict"] == Verdict.MEMORIZED:
+                called.setdefault(one["group"], set()).add(one["patient"])
+    words = [f"{len(called.get(group, ()))} of {len(patients)} {group}s" for group, patients in asked.items()]
+    return [f"Called memorized at one rung or another: {', '.join(words)} who hold an attribute."] if words else []
 
 
 def _silent(rows: Sequence[dict[str, Any]], names: Sequence[str], codes: AttributeCodes) -> list[str]:

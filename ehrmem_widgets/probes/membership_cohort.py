@@ -116,6 +116,7 @@ def _verdict(
         effect,
         one["p_adjusted"],
         no_effect=0.5,
+        matters=0.1,
         members=len(sides[0]),
         non_members=len(sides[1]),
         what=f"AUROC of {headline}",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ehrmem_widgets.blackbox.protocol import BlackBox
+from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.sequence import encode
@@ -37,6 +37,11 @@ class Step:
     reference: int | None = None
     codes: int | None = None
     why_not: str = ""
+
+    def ranked(self, by: str, rank: int | None) -> Step:
+        """The same rung with a rank by one search."""
+        found = {AUDITED: self.audited, REFERENCE: self.reference, CODES: self.codes, by: rank}
+        return Step(self.rung, found[AUDITED], found[REFERENCE], found[CODES], self.why_not)
 
 
 class RecordSearch:
@@ -102,7 +107,7 @@ class RecordSearch:
         """Why a rung says nothing about a patient; empty when it does."""
         return why_not(record, rung, self._models[AUDITED].vocabulary)
 
-    def _prompts(self, by: str, record: Record, rungs: Sequence[str]) -> list:
+    def _prompts(self, by: str, record: Record, rungs: Sequence[str]) -> list[SlotIds]:
         return [stripped_prompt(record, rung, self._models[by], self._attributes, self._names) for rung in rungs]
 
     def _codes_of(self, record: Record) -> list[int]:

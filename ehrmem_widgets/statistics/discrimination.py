@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def macro_auroc(truth: np.ndarray, score: np.ndarray, *, fewest: int = 5, seed: 
     """
     if not len(truth):
         return NOTHING
-    counts = np.random.default_rng([seed, 4]).multinomial(len(truth), np.full(len(truth), 1 / len(truth)), RESAMPLES)
+    counts = _resamples(len(truth), seed)
     values, spread = [], []
     for held, scores in zip(truth.T, score.T, strict=True):
         positive, negative = np.flatnonzero(held == 1), np.flatnonzero(held == 0)
@@ -80,11 +81,10 @@ def average_precision(truth: np.ndarray, score: np.ndarray, *, seed: int = 0) ->
     truth, score = np.asarray(truth, bool), np.asarray(score, float)
     if not truth.any():
         return NOTHING
-    rng = np.random.default_rng([seed, 5])
     counts = np.ones((RESAMPLES + 1, len(truth)))  # the first row is the sample itself
     for group in (truth, ~truth):
         if group.any():
-            counts[1:, group] = rng.multinomial(group.sum(), np.full(group.sum(), 1 / group.sum()), RESAMPLES)
+            counts[1:, group] = _resamples(int(group.sum()), seed + (1_000_003 if group is truth else 0))
     order = np.argsort(-score, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(score[order])), len(order) - 1)
     found = (counts * truth)[:, order].cumsum(axis=1)[:, ends]
@@ -189,11 +189,17 @@ def _wins(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
 
 
 def _resampled_wins(wins: np.ndarray, seed: int) -> np.ndarray:
-    rng = np.random.default_rng([seed, 1])
     m, n = wins.shape
-    rows = rng.multinomial(m, np.full(m, 1 / m), RESAMPLES) / m
-    columns = rng.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
-    return np.asarray(((rows @ wins) * columns).sum(axis=1))
+    rows, columns = _resamples(m, seed), _resamples(n, seed + 1_000_003)  # the two groups independently
+    return np.asarray(((rows @ wins) * columns).sum(axis=1) / (m * n))
+
+
+@lru_cache(maxsize=32)
+def _resamples(n: int, seed: int) -> np.ndarray:
+    """(RESAMPLES, n) how often each of n patients is drawn; kept, as many figures are about groups of the same size."""
+    counts = np.random.default_rng([seed, 1]).multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(float)
+    counts.flags.writeable = False
+    return counts
 
 
 def _allowed(fpr: float, non_members: int) -> int:

@@ -127,13 +127,15 @@ def judge_cohort(
     what: str,
     confounded: str = "",
     control_missed: str = "",
+    matters: float = math.inf,
     fewest: int = FEWEST_CONTROLS,
 ) -> Judgement:
     """The verdict on a figure about a whole cohort, such as the AUROC of a membership score.
 
     ``effect`` is *memorized* when its interval lies above ``no_effect`` and ``p`` (already corrected for its family) is at
-    most 0.05; *population knowledge* (members fare no differently from people whom the model never saw) when it does not
-    stand out although there were at least ``fewest`` of each; *cannot conclude* with fewer, without a figure, or where
+    most 0.05; *population knowledge* (members fare no differently from people whom the model never saw) when its interval
+    holds ``no_effect`` and ends within ``matters`` of it, with at least ``fewest`` of each; *cannot conclude* between the two,
+    with fewer, without a figure, or where
     something else explains the difference (``confounded``: why, in words), or where the same probe misses what was planted
     (``control_missed``: in words; then not finding anything says nothing). ``what`` names the figure in words.
     """
@@ -149,6 +151,11 @@ def judge_cohort(
         if confounded:
             return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown} stands out, but {confounded}.", p)
         return Judgement(Verdict.MEMORIZED, f"{shown}: more for members than for people whom the model never saw.", p)
+    if effect.low > no_effect:
+        return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown} does not hold for the whole family (p = {p:.3f}).", p)
+    if effect.high >= no_effect + matters:
+        words = "may be nothing, and may be large enough to matter: more people are needed"
+        return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown} {words}.", p)
     if control_missed:
         return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown} does not stand out, but {control_missed}.", p)
     return Judgement(

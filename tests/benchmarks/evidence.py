@@ -1,4 +1,5 @@
-"""Statistical evidence on the sample cohort: coverage of the intervals, power on planted canaries, false alarms.
+"""Statistical evidence on the sample cohort: coverage of the intervals, power on planted canaries, false alarms, the pattern
+of all probes over the sample models, and a null run.
 
 ``make evidence``. Every patient's verdict comes from the same question that the main screen puts, with 64 samples
 for the attribute in focus; controls are asked once a rung instead of once a patient (their answers do not depend on who
@@ -21,6 +22,7 @@ from ehrmem_widgets.probes.leak import ProductForm, SumForm
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import proportion
 from ehrmem_widgets.statistics.verdicts import Verdict
+from tests.benchmarks import null_run, sample_pattern
 from tests.benchmarks.lines import Lines
 
 FEW_FACTS = "one_lab"  # age, sex, race, that there was a visit, one lab value: five facts
@@ -44,6 +46,8 @@ def main() -> None:
     truth = pd.read_parquet(sample_data() / GROUND_TRUTH).set_index("subject_id")
     for rung in RUNGS:
         verdicts_of_rung(lines, exploration, truth, rung)
+    sample_pattern.main(lines)
+    null_run.main(lines)
     lines.finish()
 
 
