@@ -40,8 +40,8 @@ _SHARED_SAMPLES = 128  # unmasked trajectories for all attributes
 _SAMPLES_A_CONTROL = 8
 _FIRST = 16  # trajectories behind the first interval, so that something is seen at once
 _SHARED_CHUNK = 56
-_MOST_AT_ONCE = 256
-_LEAST = 64  # an interval from fewer trajectories is not to be trusted
+MOST_AT_ONCE = 256
+LEAST = 64  # an interval from fewer trajectories is not to be trusted
 _SHOWN = 3
 _COMPARED = 64  # continuations compared with the truth
 _SHOWN_CODES = 40
@@ -184,7 +184,7 @@ class Question:
         )
         yield self.answer
         if self.products:
-            least = min(_LEAST, self.state.samples)
+            least = min(LEAST, self.state.samples)
             yield from side_by_side(*(product.add(least, self._seed(1)) for product in self.products))
             self._update()
             yield self.answer
@@ -348,8 +348,8 @@ class Question:
         missing: list[tuple[ProductForm | SumForm, int]] = []
         for form in self.products or self.sums:
             estimate = form.estimate() if isinstance(form, ProductForm) else form.estimate(self.focus_column)
-            needed = max(_LEAST, form.n * (estimate.half_width / HALF_WIDTH) ** 2)
-            size = min(16 * math.ceil((needed - form.n) / 16), self.state.samples - form.n, _MOST_AT_ONCE)
+            needed = max(LEAST, form.n * (estimate.half_width / HALF_WIDTH) ** 2)
+            size = min(16 * math.ceil((needed - form.n) / 16), self.state.samples - form.n, MOST_AT_ONCE)
             if size > 0:
                 missing.append((form, size))
         return missing

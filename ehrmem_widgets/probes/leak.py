@@ -121,6 +121,11 @@ class ProductForm:
         self._leaks = np.concatenate([self._leaks, leaks])
         self._log_weights = np.concatenate([self._log_weights, log_weights])
 
+    @property
+    def leaks(self) -> np.ndarray:
+        """(n,) each trajectory's leak within the horizon."""
+        return self._leaks[:, -1]
+
     def estimate(self) -> Estimate:
         """The leak probability within the horizon."""
         return weighted_mean(self._leaks[:, -1], self._log_weights)

@@ -25,6 +25,7 @@ GROUPS: Mapping[str, tuple[str, str, str]] = {
 }
 """By the name that a person gives: the finding's name of the comparison, those trained on and those never seen."""
 
+_MATTERS = 0.1  # an AUROC this far from chance, as in the finding itself
 _BAND = np.geomspace(SMALLEST_FPR, 1, 19)
 
 
@@ -140,7 +141,7 @@ class MembershipSlices:
             why = f"every record has the same {score}, so nobody can be told from anybody."
             return Judgement(Verdict.CANNOT_CONCLUDE, why)
         return judge_cohort(
-            effect, p, no_effect=0.5, members=len(members), non_members=len(others), what=f"AUROC of {score}",
+            effect, p, no_effect=0.5, matters=_MATTERS, members=len(members), non_members=len(others), what=f"AUROC of {score}",
             confounded=explains(self.preflight, effect) if group == "ordinary" else "",
         )  # fmt: skip
 
@@ -176,8 +177,8 @@ def roc(members: np.ndarray, others: np.ndarray, *, seed: int = 0) -> Roc | None
         return None
     thresholds = np.unique(np.concatenate([members, others]))[::-1]
     rising_m, rising_o = np.sort(members), np.sort(others)
-    true = 1 - np.searchsorted(rising_m, thresholds) / len(members)  # at or above each threshold
-    false = 1 - np.searchsorted(rising_o, thresholds) / len(others)
+    true = (len(members) - np.searchsorted(rising_m, thresholds)) / len(members)  # at or above each threshold
+    false = (len(others) - np.searchsorted(rising_o, thresholds)) / len(others)
     at = np.append(_BAND[_BAND * len(others) < len(others) - 1], 1.0)
     band = [tpr_at_fpr(members, others, fpr, seed=seed) for fpr in at[:-1]]
     low, high = ([getattr(one, name) for one in band] + [1.0] for name in ("low", "high"))

@@ -125,33 +125,35 @@ def judge_spike(curve: SweepCurve, first_spike: float, null: Null, *, held: bool
     exact for a patient who was never seen.
     """
     value = spike_estimate(curve)
-    shown = f"moved off the true value, the leak falls by {value}"
+    falls = f"the leak falls by {value}" if value.value > 0 else f"the leak does not fall ({value})"
+    shown = f"moved off the true value, {falls}"
+    p = rank_p(first_spike, null.spikes) if null.n else None
     if not held:
         return Judgement(
             Verdict.POPULATION,
             f"the record does not hold this, so what the model says of it comes from other people; {shown}.",
+            p,
         )
     other = float("nan")
     if curve.reference is not None:
-        other = float(spikes(curve.reference[None], curve.true)[0])
+        other = float(curve.reference[curve.true] - np.nanmedian(np.delete(curve.reference, curve.true)))
     excess = value.value - other if np.isfinite(other) else value.value
     if excess < EXCESS_THAT_MATTERS:
         against = f" (a model that never saw the patient: {other:.2f})" if np.isfinite(other) else ""
-        return Judgement(Verdict.POPULATION, f"{shown}{against}: not by an amount that matters.")
-    if null.n < FEWEST_CONTROLS:
+        return Judgement(Verdict.POPULATION, f"{shown}{against}: not by an amount that matters.", p)
+    if p is None or null.n < FEWEST_CONTROLS:
         return Judgement(
             Verdict.CANNOT_CONCLUDE,
             f"{shown}, but there are {null.n} people whom no model saw to compare with; at least {FEWEST_CONTROLS} are needed.",
         )
-    p = rank_p(first_spike, null.spikes)
     as_much = round(p * (null.n + 1)) - 1
     seen = f"{as_much or 'none'} of {null.n} people whom no model saw show as much"
-    if value.low <= EXCESS_THAT_MATTERS and p < COMMON_SHARE:
+    if p >= COMMON_SHARE:
+        return Judgement(Verdict.POPULATION, f"{shown}, and {seen}.", p)
+    if value.low <= EXCESS_THAT_MATTERS:
         return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown}, which may be too little to matter; {seen}.", p)
     if p <= ALARM_RATE:
         return Judgement(Verdict.MEMORIZED, f"{shown}; {seen}.", p)
-    if p >= COMMON_SHARE:
-        return Judgement(Verdict.POPULATION, f"{shown}, and {seen}.", p)
     return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown}; {seen}, too many for a claim on one patient.", p)
 
 

@@ -31,6 +31,7 @@ from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.codes import Kind, parse_code
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
+from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.leak import leak_intervals_of_many, slot_ids
 from ehrmem_widgets.probes.over_patients import Heard, Rows, over_patients
@@ -91,6 +92,10 @@ def ranking(
     people = people or choose_people(dataset, model, reference, patients=patients, seed=seed)
     codes = AttributeCodes(model.vocabulary, dataset.attributes, dataset.codes["code"].tolist(), dataset.descriptions)
     names = codes.check_names(list(attributes) if attributes else codes.default_names())
+    if own := [name for name in names if codes.attributes[name].own_value is not None]:
+        raise InputError(
+            f"{', '.join(own)} differ from patient to patient: the ranking asks about named groups of codes only."
+        )
     settings = {
         **about_people(people, model, reference, dataset),
         "ladder": list(ladder),
@@ -166,35 +171,43 @@ class AttackSearch:
     def portion(self, records: Sequence[Record], ladder: Sequence[str], threshold: float) -> Rows:
         """One row a leak: the cheapest attack on an attribute of a patient."""
         rows: Rows = []
-        for record in records:
-            for name in self._names:
-                if not self._codes[0].held(name, record):
-                    continue
-                attack = self.cheapest(record, name, ladder, threshold)
+        for record, by_name in zip(records, self._on_the_ladder(records, ladder), strict=True):
+            for name, attacks in by_name.items():
+                attack = self._cheapest(record, name, attacks, threshold)
                 if attack is not None:
                     rows.append(self._row(record, name, attack))
         return rows
 
     def cheapest(self, record: Record, name: str, ladder: Sequence[str], threshold: float) -> Attack | None:
         """The successful attack with the fewest bits, by a rung or by greedy search; None when no rung succeeds."""
-        vocabulary = self._models[0].vocabulary
-        rungs = [(rung, facts_of_rung(rung, record, vocabulary)) for rung in ladder]
-        attacks = self._attacks(
-            record, name, [facts for _, facts in rungs], [rung for rung, _ in rungs], self._samples, 0
-        )
+        (by_name,) = self._on_the_ladder([record], ladder)
+        return self._cheapest(record, name, by_name[name], threshold)
+
+    def _cheapest(self, record: Record, name: str, attacks: Sequence[Attack], threshold: float) -> Attack | None:
         hits = [attack for attack in attacks if attack.succeeds(threshold)]
         if not hits:
             return None
-        best = min(hits, key=_cost)
-        greedy = self._greedy(record, name, threshold, _cost(best))
+        greedy = self._greedy(record, name, threshold, min(map(_cost, hits)))
         # Chosen among many on few samples, so asked anew with other ones; the same goes for the rung.
         candidates = [(greedy, "greedy search")] if greedy is not None else []
         candidates += [(attack.facts, attack.way) for attack in sorted(hits, key=_cost)]
         for facts, way in candidates:
-            (again,) = self._attacks(record, name, [facts], [way], _CHECK_SAMPLES, 1)
+            ((again,),) = self._attacks([(record, facts, way)], [name], _CHECK_SAMPLES, 1)
             if again.succeeds(threshold):
                 return again
         return None
+
+    def _on_the_ladder(self, records: Sequence[Record], ladder: Sequence[str]) -> list[dict[str, list[Attack]]]:
+        """For each record and each attribute that it holds, the attack by each rung; all asked together."""
+        vocabulary = self._models[0].vocabulary
+        asked = [(record, facts_of_rung(rung, record, vocabulary), rung) for record in records for rung in ladder]
+        attacks = iter(self._attacks(asked, self._names, self._samples, 0))
+        found = []
+        for record in records:
+            of_rungs = [next(attacks) for _ in ladder]
+            held = [column for column, name in enumerate(self._names) if self._codes[0].held(name, record)]
+            found.append({self._names[column]: [rung[column] for rung in of_rungs] for column in held})
+        return found
 
     def _greedy(self, record: Record, name: str, threshold: float, cost: tuple[float, int]) -> KnownFacts | None:
         """Facts that cost less than ``cost`` and pass the threshold on the search's few samples, or None."""
@@ -242,38 +255,47 @@ class AttackSearch:
     def _leak(self, record: Record, name: str, several: Sequence[KnownFacts]) -> np.ndarray:
         """(sets of facts,) the audited model's leak, on few samples."""
         prompts = [self._prompt(record, facts, 0) for facts in several]
-        return self._ask(0, record, name, prompts, _SEARCH_SAMPLES, 2)[:, 0]
+        *_, found = self._ask(0, record, [name], prompts, _SEARCH_SAMPLES, 2)
+        assert found is not None
+        return np.asarray(found[:, 0, 0])
 
     def _attacks(
-        self, record: Record, name: str, several: Sequence[KnownFacts], ways: Sequence[str], samples: int, stream: int
-    ) -> list[Attack]:
-        answers: list[np.ndarray] = [np.empty(0)] * 2
+        self, asked: Sequence[tuple[Record, KnownFacts, str]], names: Sequence[str], samples: int, stream: int
+    ) -> list[list[Attack]]:
+        """For each (record, facts, way) the attack on each attribute named, by both models."""
+        answers: list[np.ndarray | None] = [None, None]
 
         def ask(place: int) -> Iterator[None]:
-            prompts = [self._prompt(record, facts, place) for facts in several]
-            answers[place] = self._ask(place, record, name, prompts, samples, stream)
-            yield
+            prompts = [self._prompt(record, facts, place) for record, facts, _ in asked]
+            for found in self._ask(place, asked[0][0], names, prompts, samples, stream):
+                answers[place] = found
+                yield
 
         for _ in side_by_side(ask(0), ask(1)):
             pass
         attacks = []
-        for place, (facts, way) in enumerate(zip(several, ways, strict=True)):
-            audited, reference = (Estimate(*map(float, found[place]), samples) for found in answers)  # type: ignore[call-arg,arg-type]
+        for place, (record, facts, way) in enumerate(asked):
             used = build_prompt(record, facts, self._models[0].vocabulary, strip=self._strip(record)).facts
-            attacks.append(Attack(facts, self._index.count(record, used), audited, reference, way))
+            known = self._index.count(record, used)
+            of_names = []
+            for column in range(len(names)):
+                audited, reference = (
+                    Estimate(*map(float, found[place, column]), samples)  # type: ignore[index,call-arg,arg-type]
+                    for found in answers
+                )
+                of_names.append(Attack(facts, known, audited, reference, way))
+            attacks.append(of_names)
         return attacks
 
     def _ask(
-        self, place: int, record: Record, name: str, prompts: list[SlotIds], samples: int, stream: int
-    ) -> np.ndarray:
-        """(prompts, 3) leak with its interval."""
+        self, place: int, record: Record, names: Sequence[str], prompts: list[SlotIds], samples: int, stream: int
+    ) -> Iterator[np.ndarray | None]:
+        """At last (prompts, names, 3): the leaks with their intervals."""
         model = self._models[place]
-        watch = self._codes[place].watch([name], record)
+        watch = self._codes[place].watch(names, record)
         seed = int(np.random.SeedSequence([self._seed, 5, stream]).generate_state(1)[0])
         horizon = min(self._horizon, model.context_length - max(map(len, prompts)))
-        *_, found = leak_intervals_of_many(model, prompts, watch, horizon, samples, seed)
-        assert found is not None
-        return found[:, 0]
+        return leak_intervals_of_many(model, prompts, watch, horizon, samples, seed)
 
     def _prompt(self, record: Record, facts: KnownFacts, place: int) -> SlotIds:
         vocabulary = self._models[place].vocabulary

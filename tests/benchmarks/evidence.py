@@ -8,6 +8,8 @@ else is asked).
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 
@@ -17,10 +19,18 @@ from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.protocol import SlotIds
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import GROUND_TRUTH
-from ehrmem_widgets.probes.exploration import Exploration, Question, State, choose_focus
+from ehrmem_widgets.probes.exploration import (
+    HALF_WIDTH,
+    LEAST,
+    MOST_AT_ONCE,
+    Exploration,
+    Question,
+    State,
+    choose_focus,
+)
 from ehrmem_widgets.probes.leak import ProductForm, SumForm
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
-from ehrmem_widgets.statistics.intervals import proportion
+from ehrmem_widgets.statistics.intervals import proportion, weighted_mean
 from ehrmem_widgets.statistics.verdicts import Verdict
 from tests.benchmarks import null_run, sample_pattern
 from tests.benchmarks.lines import Lines
@@ -44,6 +54,7 @@ def main() -> None:
     dataset = MedsDataset(sample_data())
     exploration = Exploration(dataset, FolderModel(sample_model()), FolderModel(sample_reference()))
     truth = pd.read_parquet(sample_data() / GROUND_TRUTH).set_index("subject_id")
+    coverage_of_settled(lines, exploration, truth)
     for rung in RUNGS:
         verdicts_of_rung(lines, exploration, truth, rung)
     sample_pattern.main(lines)
@@ -69,6 +80,36 @@ def coverage(lines: Lines, runs: int = 2000) -> None:
             covered += estimate.low <= exact <= estimate.high
         rate = proportion(covered, runs)
         lines.add(name, rate.value, f"{rate.low:.3f} to {rate.high:.3f}", runs, "0.93..0.97")
+
+
+def coverage_of_settled(lines: Lines, exploration: Exploration, truth: pd.DataFrame, runs: int = 400) -> None:
+    """How often the interval at which the main screen stops (+-0.02, at least 64 samples) covers the mean of a pool of 1,024
+    trajectories, for canaries seen 2 to 8 times from one lab: a few trajectories carry their leak, and stopping looks."""
+    canaries = truth.index[truth["canary"] & truth["repetitions"].isin([2, 4, 8])]
+    chosen = [int(p) for p in canaries if exploration.held(int(p))][:12]
+    covered = tried = 0
+    for patient in chosen:
+        question = Question(exploration, state_of(exploration, patient, FEW_FACTS))
+        form = question.products[0]
+        for seed in range(4):
+            for _ in form.add(256, seed):
+                pass
+        pool = form.leaks
+        exact = float(pool.mean())
+        rng = np.random.default_rng(patient)
+        for _ in range(runs // len(chosen) + 1):
+            drawn = rng.choice(pool, len(pool))
+            n = LEAST
+            while True:
+                estimate = weighted_mean(drawn[:n])
+                if estimate.half_width <= HALF_WIDTH or n >= len(pool):
+                    break
+                needed = n * (estimate.half_width / HALF_WIDTH) ** 2
+                n = min(len(pool), n + min(16 * math.ceil((needed - n) / 16), MOST_AT_ONCE))
+            covered += estimate.low <= exact <= estimate.high
+            tried += 1
+    rate = proportion(covered, tried)
+    lines.add("coverage_when_settled_memorizing", rate.value, f"{rate.low:.3f} to {rate.high:.3f}", tried, "0.93..1")
 
 
 def verdicts_of_rung(lines: Lines, exploration: Exploration, truth: pd.DataFrame, rung: str) -> None:

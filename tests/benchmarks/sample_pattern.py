@@ -53,7 +53,7 @@ def told_apart(
         for score in (LOSS, RATIO):
             of = "" if score == RATIO else "audited"
             one = made.estimate("auroc", group=group, attribute=score, model=of)
-            above(lines, f"t4_auroc_{score.lower()}_{group}_{name}", one, 0.9 if found else None, 0.5)
+            above(lines, f"t4_auroc_{score.lower()}_{group}_{name}", one, 0.8 if found else None, 0.5)
         if name == "memorizing":
             one = made.estimate("auroc", group=group, attribute=LOSS, model="reference")
             above(lines, f"t4_auroc_{LOSS.lower()}_{group}_reference", one, None, 0.5)

@@ -7,6 +7,7 @@ from ehrmem_widgets.attacker.identifiability import FactIndex
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, choose_people
 from ehrmem_widgets.probes.ranking import THRESHOLD, AttackSearch, ranked, ranking
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
@@ -66,3 +67,9 @@ def test_without_a_reference_nothing_is_called_a_leak(samples):
     found = ranking(model, dataset, people=choose_people(dataset, model, most=4, canaries=False))
     assert found.sentences[0].startswith("Cannot conclude")
     assert not len(found.about("patient"))
+
+
+def test_attributes_that_every_patient_has_his_own_of_are_refused(samples):
+    dataset, model, reference = samples
+    with pytest.raises(InputError, match="sex differ from patient to patient"):
+        ranking(model, dataset, reference=reference, people=choose_people(*samples, most=4), attributes=["sex"])
