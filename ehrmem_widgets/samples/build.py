@@ -16,7 +16,7 @@ from ehrmem_widgets.samples.synthetic_cohort import generate_cohort
 COHORT_SEED = 2025
 MEMORIZING_EPOCHS = 40
 REFERENCE_EPOCHS = 16
-PRIVATE_EPSILON = 8.0
+PRIVATE_EPSILON = 3.0
 
 
 def build_samples(out: Path = SAMPLES, *, report: Callable[[str], None] = print) -> None:
