@@ -131,7 +131,7 @@ class _Bar:
         if self._bar is None or self._bar.desc != progress.what:
             if self._bar is not None:
                 self._bar.close()
-            self._bar = tqdm(total=progress.total, desc=progress.what, unit=" patients", initial=progress.done)
+            self._bar = tqdm(total=progress.total, desc=progress.what, unit="", initial=progress.done)
         self._bar.update(progress.done - self._bar.n)
         if progress.done >= progress.total:
             self._bar.close()
