@@ -57,3 +57,18 @@ def test_plain_papermill_fails_in_the_first_cell_and_lists_the_parameters(
     executed = json.loads((tmp_path / "out.ipynb").read_text())
     shown = [o for c in executed["cells"] for o in c.get("outputs", []) if o["output_type"] == "display_data"]
     assert not any("ehrmem-screen" in json.dumps(output) for output in shown)
+
+
+@pytest.mark.parametrize(
+    ("name", "figures"), [("03_membership", "scores"), ("05_subgroups", "subgroups")], ids=lambda given: given
+)
+def test_it_runs_headless_and_writes_its_numbers(name: str, figures: str, tmp_path: Path) -> None:
+    path = next(notebook for notebook in NOTEBOOKS if notebook.stem == name)
+    given = {"live": False, "patients": 40, "results_file": str(tmp_path / "results.json")}
+    papermill.execute_notebook(str(path), str(tmp_path / "out.ipynb"), given, progress_bar=False)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results[figures] and results["settings"]["patients"] == 40
+    executed = json.loads((tmp_path / "out.ipynb").read_text())
+    shown = [o for c in executed["cells"] for o in c.get("outputs", []) if o["output_type"] == "display_data"]
+    page = "".join(shown[-1]["data"]["text/html"])
+    assert results["sentence"].split("(")[0] in page and "://" not in page

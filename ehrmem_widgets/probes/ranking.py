@@ -283,7 +283,7 @@ class AttackSearch:
                     Estimate(*map(float, found[place, column]), samples)  # type: ignore[index,call-arg,arg-type]
                     for found in answers
                 )
-                of_names.append(Attack(facts, known, audited, reference, way))
+                of_names.append(Attack(used, known, audited, reference, way))
             attacks.append(of_names)
         return attacks
 
@@ -377,6 +377,8 @@ def _sentences(found: Rows, asked: int, threshold: float) -> list[str]:
         f"{len(found)} leaks about {len(patients)} of {asked} patients who hold a sensitive attribute: the model names it with "
         f"probability {threshold} or more, beyond the reference model.",
         f"The cheapest takes {cheap['bits']:.1f} bits (k = {cheap['k']}): {cheap['facts']}.",
+        "Facts that fit several people (k above 1) get the same answer about each of them: such a leak may be the memory of "
+        "another one who fits.",
         f"{identified} of {len(found)} need facts that fit only this patient: there the attacker had already identified the "
         f"patient. The median leak takes {float(np.median([one['bits'] for one in found])):.1f} bits of "
         f"{_most_bits(found):.1f}.",

@@ -53,17 +53,22 @@ def macro_auroc(truth: np.ndarray, score: np.ndarray, *, fewest: int = 5, seed: 
     if not len(truth):
         return NOTHING
     counts = _resamples(len(truth), seed)
-    values, spread = [], []
+    values, spread, smallest = [], [], len(truth)
     for held, scores in zip(truth.T, score.T, strict=True):
         positive, negative = np.flatnonzero(held == 1), np.flatnonzero(held == 0)
         if min(len(positive), len(negative)) < fewest:
             continue
+        smallest = min(smallest, len(positive), len(negative))
         wins = _wins(scores[positive], scores[negative])
         values.append(wins.mean())
         pairs = counts[:, positive].sum(axis=1) * counts[:, negative].sum(axis=1)
         won = ((counts[:, positive] @ wins) * counts[:, negative]).sum(axis=1)
         spread.append(np.divide(won, pairs, out=np.full(len(won), np.nan), where=pairs > 0))
-    return _interval(float(np.mean(values)), np.mean(spread, axis=0), len(truth)) if values else NOTHING
+    if not values:
+        return NOTHING
+    if np.mean(values) in (0.0, 1.0):  # as in ``auroc``
+        return _extreme(float(np.mean(values)), smallest, len(truth))
+    return _interval(float(np.mean(values)), np.mean(spread, axis=0), len(truth))
 
 
 def auroc_p(positive: np.ndarray, negative: np.ndarray, *, alternative: str = "greater") -> float:

@@ -18,6 +18,7 @@ from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.samples.folders import given_folders
 from ehrmem_widgets.views.markup import escape
 from ehrmem_widgets.views.styles import style_tag
+from ehrmem_widgets.widgets.keep_keys import KeepKeys
 from ehrmem_widgets.widgets.runner import LatestWins, Runner, Synchronous
 
 State = TypeVar("State")
@@ -75,7 +76,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
                 [self._error, self._status, self._view], layout=widgets.Layout(flex="1 1 0", min_width="0")
             )
             below = widgets.HBox([left, right], layout=widgets.Layout(width="100%"))
-            self.box = widgets.VBox([head, below])
+            self.box = widgets.VBox([head, below, KeepKeys()])
             self.box.add_class("ehrmem-screen")
             self._runner = LatestWins(self._answers, self._show, self._fail)
         else:
@@ -191,7 +192,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
         if isinstance(error, InputError):
             words = str(error)
         else:
-            log.error("a screen failed", exc_info=error)
+            log.info("a screen failed", exc_info=error)  # for who turns logging on: the strip says it in words
             words = f"Something went wrong on our side ({type(error).__name__}). The last answer still stands."
         if not self._live:
             raise error

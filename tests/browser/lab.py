@@ -14,19 +14,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_SERVE = (
+    "from ehrmem_widgets.jupyterlab_autorun.serve import serve; "
+    "from ehrmem_widgets.reports.patient_report import NOTEBOOKS; "
+)
 HERE = re.compile(r"(https?|wss?)://127\.0\.0\.1[:/]|data:|blob:|about:")
 
 
 @contextmanager
-def explore(home: Path, *, overrides: str | None = None) -> Iterator[str]:
+def explore(home: Path, *, overrides: str | None = None, notebook: str = "") -> Iterator[str]:
     """``ehrmem explore`` in a home of its own; yields the address that it prints. ``overrides``: JupyterLab settings, as
-    JSON by schema."""
+    JSON by schema. ``notebook``: the name of another notebook than the main screen's."""
     if overrides is not None:
         for schema, settings in _settings(overrides):
             path = home / "settings" / schema
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(settings)
-    with serving([sys.executable, "-m", "ehrmem_widgets.cli", "explore", "--no-browser"], home) as address:
+    command = ["-m", "ehrmem_widgets.cli", "explore", "--no-browser"]
+    if notebook:
+        command = ["-c", f"{_SERVE}serve(NOTEBOOKS / {notebook!r}, browser=False)"]
+    with serving([sys.executable, *command], home) as address:
         yield address
 
 

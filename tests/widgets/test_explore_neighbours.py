@@ -1,0 +1,124 @@
+"""Notebook 02's screen on the real sample models: live and headless say the same, and the last state wins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.probes.neighbours import EmbeddingStore
+from ehrmem_widgets.probes.rank_ladder import LADDER
+from ehrmem_widgets.samples.folders import sample_model, sample_reference
+from ehrmem_widgets.widgets.explore_neighbours import ExploreNeighbours
+from tests.views.examples import assert_harmless, words
+from tests.widgets.opened import few_patients, opened_once
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("neighbours")
+    with opened_once(folder / "cache"):
+        yield {"data": few_patients(folder / "data"), "model": sample_model(), "reference": sample_reference()}
+
+
+@pytest.fixture(scope="module")
+def live(given: dict[str, Any]) -> Iterator[ExploreNeighbours]:
+    screen = ExploreNeighbours(**given)
+    assert screen.wait(120)
+    yield screen
+    screen.close()
+
+
+def test_a_patient_is_placed_by_three_searches_on_every_rung(live: ExploreNeighbours) -> None:
+    answer = live.answer
+    assert answer is not None and answer.settled and answer.cohort is None
+    assert [step.rung for step in answer.steps] == list(LADDER)
+    for step in answer.steps:
+        ranks = (step.audited, step.reference, step.codes)
+        assert step.why_not or all(rank is not None and 1 <= rank <= 150 for rank in ranks)
+    chosen = next(step for step in answer.steps if step.rung == live.state.rung)
+    assert chosen.audited == answer.nearest.rank and answer.nearest.n == 150
+    said = words(live._view.value)
+    assert "among 150" in said and "Nobody else has been asked about yet." in said and "Cannot conclude" in said
+    assert "number" in live._nearest.value or "nearest of 150" in live._nearest.value
+
+
+def test_the_same_state_gives_the_same_numbers_live_and_headless(
+    live: ExploreNeighbours, given: dict[str, Any]
+) -> None:
+    headless = ExploreNeighbours(**given, live=False, rung="first_7", cohort=20, seed=1)
+    live.set(rung="first_7", cohort=20, seed=1)
+    assert live.wait(120)
+    assert live.state == headless.state
+    assert json.dumps(live.results()) == json.dumps(headless.results(), allow_nan=False)
+    assert live.results()["ladder"][-1]["rung"] == "first_7"
+    figures = live.results()["cohort"]["figures"]
+    hits = [f for f in figures if f["figure"] == "hit@10" and f["group"] == "member" and f["model"] == "audited"]
+    assert len(hits) == len(LADDER) and all(f["low"] <= f["value"] <= f["high"] and f["n"] <= 10 for f in hits)
+    page = headless.page()
+    assert_harmless(page.split("</style>")[1])
+    assert "The first 7 codes" in page and "Trained on, by the audited model" in page
+
+
+def test_the_last_state_wins_while_others_are_asked_about(live: ExploreNeighbours) -> None:
+    other = int(live.dataset.ids("held_out")[3])
+    live.set(cohort=20, seed=2)
+    live.set(patient_id=other, rung="demographics")
+    assert live.wait(120)
+    assert live.answer is not None and live.answer.cohort is not None
+    assert live.results()["patient"] == live.dataset.pseudonym(other)
+    assert f'data-rung="demographics" data-patient="{live.dataset.pseudonym(other)}"' in live._view.value
+    live.set(cohort=0)
+    assert live.wait(60) and live.answer.cohort is None
+
+
+def test_controls_change_the_state_and_a_wrong_one_is_said_in_words(live: ExploreNeighbours) -> None:
+    live._rung.value = "first_10"
+    assert live.wait(60) and live.state.rung == "first_10" and live.error is None
+    live.guarded(lambda: live.set(rung="labs"))
+    assert live.error is not None and live.error.startswith(
+        "There is no rung 'labs'. The rungs are nothing, demographics"
+    )
+    assert "There is no rung" in live._error.value and live._error.layout.display is None
+    live._seed.value = 5
+    assert live.wait(60) and live.error is None and live.state.seed == 5
+
+
+def test_a_model_without_a_map_says_how_to_get_one(live: ExploreNeighbours) -> None:
+    assert live._map.points == b"" and "There is no map of these records yet" in live._map.description
+    assert live._fit.description == "Draw the map (UMAP)"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "says"),
+    [
+        ({"pateint": 3}, TypeError, "pateint"),
+        ({"rung": "labs"}, InputError, "first_N for any N"),
+        ({"rung": "before_2020-13-01"}, InputError, "no date"),
+        ({"cohort": 5}, InputError, "0 .nobody else. or between 20 and 2,000"),
+        ({"seed": -1}, InputError, "0 or more"),
+        ({"patient": "P-NOBODY"}, InputError, "P-NOBODY"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    given: dict[str, Any], wrong: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        ExploreNeighbours(**given, live=False, **wrong)
+
+
+def test_a_patient_outside_the_sample_that_is_searched_is_put_into_it(
+    given: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(EmbeddingStore.__init__, "__kwdefaults__", {"folder": None, "most_patients": 100})
+    first = ExploreNeighbours(**given, live=False, cohort=0)
+    outside = next(i for i in first.dataset.ids("train") if i not in first._search.stores["audited"].ids)
+    shown = ExploreNeighbours(**given, live=False, cohort=0, patient=int(outside), rung="first_20")
+    assert shown.results()["records"] == 101
+    assert all(step["why_not"] or 1 <= step["codes"] <= 101 for step in shown.results()["ladder"])
+    assert shown.results()["ladder"][-1]["codes"] == 1
