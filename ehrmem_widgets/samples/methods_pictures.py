@@ -167,9 +167,7 @@ def _perturbation(findings: Mapping[str, CohortFinding]) -> str:
     one = spikes.iloc[len(spikes) // 2]
     null = found.about("patient", figure="curve:age", model="audited", patient=one["patient"])
     title = f"{_titles().get(one['attribute'], one['attribute'])}, {one['patient']}"
-    drawn = perturbation_curve(curve_of(found, one["patient"], "age"), title=title, people=int(null["n"].max()))
-    # A finding keeps no interval of a curve's points (the spike has one), so the legend must not name one.
-    return drawn.replace("audited model, 95 % interval (n = ", "audited model (n = ")
+    return perturbation_curve(curve_of(found, one["patient"], "age"), title=title, people=int(null["n"].max()))
 
 
 def _subgroups(findings: Mapping[str, CohortFinding]) -> str:

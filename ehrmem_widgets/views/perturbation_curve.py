@@ -202,7 +202,11 @@ def _audited(curve: SweepCurve, top: float) -> str:
 def _legend(curve: SweepCurve, people: int) -> str:
     body = (
         f'<path d="M{LEFT} 34h26" stroke="{BLUE}" stroke-width="2.4"/><circle cx="{LEFT + 13}" cy="34" r="4" fill="{BLUE}"/>'
-        + text(LEFT + 33, 38, f"audited model, 95 % interval (n = {curve.samples:,} samples a value)")
+        + text(
+            LEFT + 33,
+            38,
+            f"audited model{', 95 % interval' if curve.interval is not None else ''} (n = {curve.samples:,} samples a value)",
+        )
     )
     if curve.reference is not None:
         x = LEFT + 370
