@@ -199,10 +199,11 @@ def _resampled_wins(wins: np.ndarray, seed: int) -> np.ndarray:
     return np.asarray(((rows @ wins) * columns).sum(axis=1) / (m * n))
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=64)
 def _resamples(n: int, seed: int) -> np.ndarray:
     """(RESAMPLES, n) how often each of n patients is drawn; kept, as many figures are about groups of the same size."""
-    counts = np.random.default_rng([seed, 1]).multinomial(n, np.full(n, 1 / n), RESAMPLES).astype(float)
+    drawn = np.random.default_rng([seed, 1]).integers(0, n, (RESAMPLES, n)) + n * np.arange(RESAMPLES)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=RESAMPLES * n).reshape(RESAMPLES, n).astype(np.float32)
     counts.flags.writeable = False
     return counts
 

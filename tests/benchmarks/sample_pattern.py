@@ -135,8 +135,10 @@ def spikes(
     made = perturbation(model, dataset, reference=reference, people=people)
     rows = made.about("patient")
     rows = rows[rows["figure"].str.startswith("spike")]
-    for groups, label in (((CANARY,), "canaries_x16"), ((NON_MEMBER, NULL_CANARY), "never_trained")):
-        its = rows[rows["group"].isin(groups)].groupby("patient")["p_adjusted"].min()
+    trained = rows["group"].str.startswith(f"{CANARY} x")
+    never = rows["group"].isin((NON_MEMBER, NULL_CANARY))
+    for chosen, label in ((trained, "canaries_x16"), (never, "never_trained")):
+        its = rows[chosen].groupby("patient")["p_adjusted"].min()
         one = proportion(int((its <= ALARM_RATE).sum()), len(its))
         goal = (
             ">= 0.9"

@@ -122,7 +122,9 @@ def test_the_reference_model_cannot_tell_those_it_never_saw(
     asked = replace(people, records=tuple(ordinary), groups={r.patient_id: people.group(r) for r in ordinary})
     alone = membership(models[1], cohort, people=asked)
     assert alone.estimate("auroc", attribute="Loss", group="all").value == pytest.approx(control.value)
-    assert alone.sentences[0].startswith("Population knowledge: AUROC of Loss")
+    # Forty-four people cannot rule out an AUROC that would matter, and the verdict must not claim that they do.
+    assert alone.sentences[0].startswith("Cannot conclude: AUROC of Loss")
+    assert alone.sentences[0].endswith("more people are needed.")
     assert "There is no reference model" in alone.summary()
 
 

@@ -217,6 +217,7 @@ def test_membership_by_subgroup(dataset: MedsDataset) -> None:
     people = choose_people(dataset, model, reference, most=100, canaries=False)
     found = subgroup_probe(model, dataset, reference=reference, people=people, group_by=["sex"])
     assert found.probe == "subgroups" and found.settings["of"] == "membership"
-    assert set(found.about("cohort")["attribute"]) == {"Ratio"}
+    assert set(found.about("cohort")["attribute"]) == {"Ratio", "all attributes"}  # T4's score and T2's largest excess
+    assert len(found.about("cohort", figure="mean:largest_excess")) >= 2
     mean = found.estimate("mean:score", group="sex: F")
     assert mean.n >= 11 and mean.low < mean.value < mean.high

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ehrmem_widgets.statistics.intervals import Estimate
-from ehrmem_widgets.statistics.verdicts import FEWEST_CONTROLS, Judgement, Verdict, judge
+from ehrmem_widgets.statistics.verdicts import FEWEST_CONTROLS, Judgement, Verdict, judge, judge_cohort
 
 HIGH, LOW = Estimate(0.71, 0.62, 0.79, 128), Estimate(0.06, 0.03, 0.10, 96)
 QUIET, LOUD = (0.05, 0.06), (0.80, 0.05)
@@ -137,3 +137,31 @@ def test_a_patient_who_was_never_seen_is_accused_at_most_once_in_twenty(kind: st
     assert accused / runs <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / runs)
     if kind == "mild":
         assert accused > 0  # the simulation reaches the rule that it tests
+
+
+def cohort(low: float, value: float, high: float, p: float, **more: object) -> Judgement:
+    return judge_cohort(
+        Estimate(value, low, high, 80), p, no_effect=0.0, members=40, non_members=40, what="gap", **more
+    )  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("judgement", "verdict", "words"),
+    [
+        (cohort(0.1, 0.2, 0.3, 0.01), Verdict.MEMORIZED, "more for members"),
+        (cohort(-0.02, 0.0, 0.02, 0.5, matters=0.05), Verdict.POPULATION, "cannot be told"),
+        (cohort(-0.1, 0.1, 0.3, 0.2, matters=0.05), Verdict.CANNOT_CONCLUDE, "more people are needed"),
+        (cohort(0.01, 0.1, 0.2, 0.09), Verdict.CANNOT_CONCLUDE, "whole family"),
+        (cohort(0.1, 0.2, 0.3, 0.01, confounded="the groups differ"), Verdict.CANNOT_CONCLUDE, "the groups differ"),
+        (cohort(-0.1, 0.0, 0.1, 0.5, control_missed="nothing planted is found"), Verdict.CANNOT_CONCLUDE, "planted"),
+        (cohort(float("nan"), float("nan"), float("nan"), 0.5), Verdict.CANNOT_CONCLUDE, "could not be computed"),
+    ],
+)
+def test_the_verdict_on_a_cohort(judgement: Judgement, verdict: Verdict, words: str) -> None:
+    assert judgement.verdict is verdict
+    assert words in judgement.sentence
+
+
+def test_a_cohort_of_too_few_says_how_many_are_needed() -> None:
+    few = judge_cohort(Estimate(0.9, 0.8, 1, 20), 0.01, no_effect=0.5, members=10, non_members=10, what="AUROC")
+    assert few.verdict is Verdict.CANNOT_CONCLUDE and "at least 19 of each are needed" in few.sentence
