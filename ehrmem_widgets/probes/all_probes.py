@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -118,9 +119,11 @@ def downgraded(found: CohortFinding, preflight: CohortFinding) -> CohortFinding:
     table.loc[touched, "verdict"] = str(Verdict.CANNOT_CONCLUDE)
     table.loc[touched, "note"] = [f"{note} But {why}." for note in table.loc[touched, "note"]]
     said = [
-        sentence.replace(f"{Verdict.MEMORIZED}:", f"{Verdict.CANNOT_CONCLUDE}:", 1) if sentence.startswith(Verdict.MEMORIZED) else sentence
+        sentence
+        if "canar" in sentence.lower()
+        else re.sub(rf"\b{Verdict.MEMORIZED}\b", str(Verdict.CANNOT_CONCLUDE), sentence, count=1)
         for sentence in found.sentences
-    ]  # fmt: skip
+    ]
     return replace(found, table=table, sentences=(f"Cannot conclude from members against non-members: {why}.", *said))
 
 

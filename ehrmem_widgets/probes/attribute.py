@@ -268,10 +268,10 @@ def _summarised(
     for (rung, effect, p, members, others), p_adjusted in zip(gaps, adjusted, strict=True):
         judgement = judge_cohort(
             effect, p_adjusted, no_effect=0.0, members=members, non_members=others, matters=EXCESS_THAT_MATTERS,
-            what=f"excess risk at {rung.replace('_', ' ')}, members less non-members, among those who hold an attribute:",
+            what="excess risk, members less non-members, among those who hold an attribute:",
         )  # fmt: skip
         rows.append(row("excess_gap", effect, group="all", rung=rung, p=p, p_adjusted=p_adjusted, judgement=judgement))
-        sentences.append(f"{judgement.verdict}: {judgement.sentence}")
+        sentences.append(f"{judgement.verdict} at {rung.replace('_', ' ')}: {judgement.sentence}")
     if controls:
         sentences.append(
             "Positive control, excess risk of planted canaries less that of canaries never trained on: "
