@@ -143,3 +143,16 @@ def test_intervals_cover_the_mean_as_often_as_they_say(weighted: bool) -> None:
 
 def test_an_estimate_in_words_has_its_interval_and_its_n() -> None:
     assert str(Estimate(0.123, 0.05, 0.2, 1200)) == "0.12 (0.05 to 0.20, n = 1,200)"
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "low", "high"),
+    [(10, 100, 0.049, 0.176), (18, 100, 0.110, 0.269), (8, 9, 0.518, 0.997), (0, 100, 0, 0.0362)],
+)
+def test_clopper_and_pearsons_interval_is_the_published_one(hits: int, n: int, low: float, high: float) -> None:
+    found = proportion(hits, n, exact=True)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-4 if hits else 5e-5)
+
+
+def test_the_papers_precision_of_eight_in_nine_is_a_wide_interval() -> None:
+    assert (proportion(8, 9).low, proportion(8, 9).high) == pytest.approx((0.565, 0.980), abs=5e-4)
