@@ -47,7 +47,7 @@ samples: $(STAMP) ## Rebuild the sample cohort and the sample models
 
 # The stamp is written last, so an interrupted set-up is simply taken up again by the next call.
 $(STAMP): requirements.lock pyproject.toml | check-python
-	@echo "Setting up $(VENV) from requirements.lock (about 3 minutes, once) ..."
+	@echo "Setting up $(VENV) from requirements.lock (3 to 5 minutes, once) ..."
 	@rm -f $@
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(call PIP,$(BIN)/python) install -r requirements.lock
