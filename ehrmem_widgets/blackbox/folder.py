@@ -45,7 +45,7 @@ class FolderModel:
 
     """
 
-    answers = frozenset({Query.SAMPLE, Query.PROBABILITIES, Query.EMBEDDINGS})
+    answers = frozenset(Query)
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)

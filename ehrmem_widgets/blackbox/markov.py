@@ -18,7 +18,7 @@ class MarkovChain:
 
     name = fingerprint = "Markov chain"
     context_length = 1_000_000
-    answers = frozenset({Query.SAMPLE, Query.PROBABILITIES})
+    answers = frozenset(Query) - {Query.EMBEDDINGS}
 
     def __init__(self, transitions: np.ndarray, vocabulary: Vocabulary | None = None) -> None:
         self.transitions = np.asarray(transitions, dtype=float)

@@ -17,9 +17,14 @@ SlotIds = Sequence[Sequence[int]]
 
 
 class Query(StrEnum):
-    """What a black box may be asked."""
+    """What a black box may be asked.
+
+    SAMPLE: continuations. SCORES: the log-probability of given codes. PROBABILITIES: the whole next-code distribution (the
+    mass of watched groups while sampling, and its moments). EMBEDDINGS: a vector a sequence.
+    """
 
     SAMPLE = "sample"
+    SCORES = "scores"
     PROBABILITIES = "probabilities"
     EMBEDDINGS = "embeddings"
 

@@ -88,7 +88,7 @@ def canary_exposures(
     settings = {**about_people(people, model, reference, dataset), "alternatives": alternatives, "seed": seed}
     table = [excluded_row(patient, reason) for patient, reason in people.left_out]
     models = {"audited": model} | ({"reference": reference} if reference is not None else {})
-    mute = [name for name, m in models.items() if Query.PROBABILITIES not in m.answers]
+    mute = [name for name, m in models.items() if Query.SCORES not in m.answers]
     canaries = people.of(CANARY, NULL_CANARY)
     if mute or not canaries:
         why = (

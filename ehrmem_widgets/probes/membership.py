@@ -77,13 +77,15 @@ def membership(
         "threat": "next-code probabilities of whole, exactly known records",
     }
     table = [excluded_row(patient, reason) for patient, reason in people.left_out]
-    if Query.PROBABILITIES not in model.answers:
+    if Query.SCORES not in model.answers:
         sentence = (
             f"{Verdict.CANNOT_CONCLUDE}: the black box gives no probabilities, and every membership score needs them."
         )
         return finding(PROBE, table, settings, (sentence,))
     notes = []
-    if reference is not None and Query.PROBABILITIES not in reference.answers:
+    if Query.PROBABILITIES not in model.answers:
+        notes.append("The black box gives the probability of given codes only, so Min-K%++ was not run.")
+    if reference is not None and Query.SCORES not in reference.answers:
         notes.append(
             "The reference model gives no probabilities, so the scores that need one (Ratio, RMIA) were not run."
         )
@@ -151,13 +153,16 @@ class Scorer:
 
     def of(self, sequences: Sequence[Sequence[int]]) -> list[tuple[np.ndarray, dict[str, float]]]:
         """For each sequence of n ids, (n - 1,) log-probabilities and the scores that the audited model alone gives."""
-        moments = self.model.score_moments(sequences)
+        whole = Query.PROBABILITIES in self.model.answers
+        answers = self.model.score_moments(sequences) if whole else self.model.score(sequences)
         room, first = self.model.context_length - len(self.prefix), len(self.prefix)
         behind = self.model.score([[*self.prefix, *s[:room]] for s in sequences]) if self.prefix else []
         found = []
-        for place, said in enumerate(moments):
-            log_p = said[:, 0]
-            here = {LOSS: scores.loss(log_p), MIN_K: scores.min_k(log_p), MIN_K_PLUS_PLUS: scores.min_k_plus_plus(said)}
+        for place, said in enumerate(answers):
+            log_p = said[:, 0] if whole else said
+            here = {LOSS: scores.loss(log_p), MIN_K: scores.min_k(log_p)}
+            if whole:
+                here[MIN_K_PLUS_PLUS] = scores.min_k_plus_plus(said)
             if self.prefix:  # the record's first code is not scored alone, so neither behind the prefix
                 after = behind[place][first:]
                 here[RECALL] = scores.recall(after, log_p[: len(after)])

@@ -229,6 +229,15 @@ class _Silent(MarkovChain):
     answers = frozenset({Query.SAMPLE})
 
 
+class _ScoresOnly(MarkovChain):
+    """A chain that scores given codes but does not show whole distributions, as most servers."""
+
+    answers = frozenset({Query.SAMPLE, Query.SCORES})
+
+    def score_moments(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
+        raise AssertionError("never asked")
+
+
 no_warnings = pytest.mark.filterwarnings("error::RuntimeWarning")
 
 
@@ -364,3 +373,17 @@ def test_a_broken_run_is_taken_up_again(made: Callable[..., MedsDataset], tmp_pa
 def test_a_prior_that_is_no_share_is_refused(made: Callable[..., MedsDataset]) -> None:
     with pytest.raises(InputError, match=r"A prior is the share of members, above 0 and below 1; got \[1.5\]"):
         membership(MarkovChain(chain(), VOCABULARY), made(2, 2), priors=[1.5])
+
+
+def test_a_server_that_only_scores_given_codes_is_audited_without_min_k_plus_plus(
+    made: Callable[..., MedsDataset],
+) -> None:
+    data = made(30, 30)
+    found, whole = (
+        membership(kind(chain(), VOCABULARY), data, reference=MarkovChain(chain(1), VOCABULARY), patients=data.ids())
+        for kind in (_ScoresOnly, MarkovChain)
+    )
+    assert set(whole.about("patient")["attribute"]) - set(found.about("patient")["attribute"]) == {"Min-K%++"}
+    assert any("Min-K%++ was not run" in sentence for sentence in found.sentences)
+    same = found.about("patient", attribute="Ratio")["value"].to_numpy()
+    assert same == pytest.approx(whole.about("patient", attribute="Ratio")["value"].to_numpy())
