@@ -1,0 +1,21 @@
+"""One line of a preflight: what was looked at, whether it is fit for an audit, what was found and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["pass", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """``warn``: an audit runs, but something is missing from it. ``fail``: an audit would be wrong or impossible.
+
+    ``words`` say what was found; ``todo`` what to do about it, empty when there is nothing to do.
+    """
+
+    name: str
+    level: Level
+    words: str
+    todo: str = ""
