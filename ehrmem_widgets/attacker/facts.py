@@ -103,10 +103,10 @@ def check_rung(name: str) -> None:
 def first_codes(n: int, record: Record, vocabulary: Vocabulary) -> KnownFacts:
     """The events among the first n codes of the record's sequence, the start code not counted (the paper's set-up)."""
     sequence = encode(record, vocabulary)
-    offset = 1 if vocabulary.start else 0
-    window = list(zip(sequence.codes, sequence.event_of, strict=True))[offset : offset + n]
-    age = any(code.startswith("AGE//") for code, _ in window)
-    return (*((KnownFact(AGE),) if age else ()), *(KnownFact(place) for _, place in window if place >= 0))
+    end = len(vocabulary.opening) + n
+    age = 0 < sequence.age_ends <= end
+    places = dict.fromkeys(place for place in sequence.event_of[:end] if place >= 0)  # an event may take two codes
+    return (*((KnownFact(AGE),) if age else ()), *map(KnownFact, places))
 
 
 def check_facts(facts: Sequence[KnownFact], record: Record) -> KnownFacts:
@@ -256,9 +256,7 @@ def _fact_from(item: dict[str, Any], record: Record, vocabulary: Vocabulary, tak
     for place in sorted(same_code, key=lambda place: _far_off(when, amount, record.events[place])):
         event = record.events[place]
         on_date = when is None or _same_moment(when, event.time, precision)
-        in_bin = amount is None or (
-            event.value is not None and _same_bin(amount, event.value, vocabulary.bins.get(event.code, ()))
-        )
+        in_bin = amount is None or (event.value is not None and _same_bin(amount, event, vocabulary))
         if on_date and in_bin:
             return KnownFact(
                 place, value if amount is not None or "value_precision" in item else _default_value(event), precision
@@ -335,5 +333,9 @@ def _same_moment(when: date | datetime, time: datetime | None, precision: DatePr
     return day == time.date()
 
 
-def _same_bin(a: float, b: float, edges: Sequence[float]) -> bool:
-    return all((a >= edge) == (b >= edge) for edge in edges) if edges else abs(a - b) <= 1e-6 * max(1.0, abs(b))
+def _same_bin(amount: float, event: Event, vocabulary: Vocabulary) -> bool:
+    assert event.value is not None
+    own = vocabulary.bin_of(vocabulary.name(event), event.value)
+    if own is None or own.low == -own.high:  # no bins, or one that holds everything
+        return abs(amount - event.value) <= 1e-6 * max(1.0, abs(event.value))
+    return own == vocabulary.bin_of(vocabulary.name(event), amount)

@@ -61,7 +61,9 @@ class FactIndex:
         patients, times, values = self._rows(event.code)
         keep = np.ones(len(patients), dtype=bool)
         if event.value is not None and fact.value is not ValuePrecision.UNKNOWN:
-            low, high = self._range(event.code, value_slot(event, fact.value, self._vocabulary), event.value)
+            slot = value_slot(event, fact.value, self._vocabulary)
+            ends = self._vocabulary.range_of(self._vocabulary.name(event), slot)
+            low, high = ends if ends and ends != (-np.inf, np.inf) else (event.value, np.nextafter(event.value, np.inf))
             keep &= (values >= low) & (values < high)
         if event.time is not None and fact.date is DatePrecision.EXACT:
             keep &= times == np.datetime64(event.time, "m")
@@ -72,15 +74,6 @@ class FactIndex:
         fitting = np.zeros(len(self._ids), dtype=bool)
         fitting[patients[keep]] = True
         return fitting
-
-    def _range(self, code: str, slot: Sequence[str], value: float) -> tuple[float, float]:
-        edges = self._vocabulary.bins.get(code)
-        if not edges or not slot:
-            return value, np.nextafter(value, np.inf)
-        every = [f"{code}//{b}" for b in range(len(edges) + 1)]
-        places = [every.index(c) for c in slot if c in every]
-        bounds = (-np.inf, *edges, np.inf)
-        return bounds[min(places)], bounds[max(places) + 1]
 
     def _read_rows(self, code: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = self._dataset.query("SELECT patient_id, time, value FROM events WHERE code = ?", [code]).fetchnumpy()

@@ -9,18 +9,22 @@ from datetime import date, timedelta
 
 from ehrmem_widgets.attacker.facts import AGE, DatePrecision, KnownFact, ValuePrecision
 from ehrmem_widgets.cohort.record import Event, Record
-from ehrmem_widgets.cohort.time_codes import AGE_CODES, TIME_CODES, age_code, gap_code, gap_codes_between
+from ehrmem_widgets.cohort.time_codes import AGE_CODES, OLDEST, days_of_unit
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 
 Slot = tuple[str, ...]
+BETWEEN = -2
+YEAR = days_of_unit("years")
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the model is shown. ``facts`` are those that made it; of the rest, ``stripped`` were sensitive and
-    ``left_out`` have a code that the model does not know. ``last`` is the place of the last event known (-1: none)."""
+    """What the model is shown. ``places`` says of each slot the fact that it belongs to: the place of an event, AGE, or BETWEEN
+    for start and gap codes. ``facts`` are those that made it; of the rest, ``stripped`` were sensitive and ``left_out`` have a
+    code that the model does not know. ``last`` is the place of the last event known (-1: none)."""
 
     slots: tuple[Slot, ...]
+    places: tuple[int, ...]
     facts: tuple[KnownFact, ...]
     stripped: int = 0
     left_out: int = 0
@@ -43,17 +47,23 @@ def build_prompt(
 
     ``strip`` holds the base codes of the attributes asked about and of their proxies: such facts never enter.
     """
-    slots: list[Slot] = [(vocabulary.start,)] if vocabulary.start else []
+    slots: list[Slot] = [(code,) for code in vocabulary.opening]
+    places: list[int] = [BETWEEN] * len(slots)
     used: list[KnownFact] = []
     stripped = left_out = 0
     before: tuple[Event, KnownFact] | None = None
+
+    def add(more: Sequence[Slot], place: int) -> None:
+        slots.extend(more)
+        places.extend([place] * len(more))
+
     for fact in sorted(facts, key=lambda fact: fact.place):
         if fact.place == AGE:
-            slot = _age_slot(record, fact, vocabulary)
+            age = _age_slots(record, fact, vocabulary)
             if AGE_CODES[0] in strip:
                 stripped += 1
-            elif slot:
-                slots.append(slot)
+            elif age:
+                add(age, AGE)
                 used.append(fact)
             elif fact.value is not ValuePrecision.UNKNOWN:
                 left_out += 1
@@ -62,17 +72,27 @@ def build_prompt(
         if event.code in strip:
             stripped += 1
             continue
-        slot = value_slot(event, fact.value, vocabulary)
-        if not slot:
+        written = value_slots(event, fact.value, vocabulary)
+        if not written or (event.time is None and not vocabulary.grammar.statics):
             left_out += 1
             continue
         if event.time is not None:
-            if before is not None and (gap := _gap_slot(before, (event, fact), vocabulary)):
-                slots.append(gap)
+            if before is not None:
+                add(_gap_slots(before, (event, fact), vocabulary), BETWEEN)
             before = (event, fact)
-        slots.append(slot)
+        add(written, fact.place)
         used.append(fact)
-    return Prompt(tuple(slots), tuple(used), stripped, left_out)
+    return Prompt(tuple(slots), tuple(places), tuple(used), stripped, left_out)
+
+
+def value_slots(event: Event, precision: ValuePrecision, vocabulary: Vocabulary) -> tuple[Slot, ...]:
+    """The slots of an event: one, and where the model writes values as codes of their own a second one for the value. None when
+    the model does not know the event."""
+    first = value_slot(event, precision, vocabulary)
+    if not first or not vocabulary.next_codes or event.value is None:
+        return (first,) if first else ()
+    found = vocabulary.bin_of(vocabulary.name(event), event.value)
+    return (first, _as_precise(precision, found.code, vocabulary.next_codes)) if found else (first,)
 
 
 def value_slot(event: Event, precision: ValuePrecision, vocabulary: Vocabulary) -> Slot:
@@ -80,16 +100,23 @@ def value_slot(event: Event, precision: ValuePrecision, vocabulary: Vocabulary) 
 
     Coarse means low, middle or high: the lowest 3, the middle 4 or the highest 3 of ten bins.
     """
-    code = vocabulary.code_of(event)
-    if event.value is None or event.code not in vocabulary.bins or precision is ValuePrecision.EXACT:
+    code, name = vocabulary.code_of(event), vocabulary.name(event)
+    binned = name in vocabulary.value_bins and not vocabulary.next_codes
+    if event.value is None or not binned or precision is ValuePrecision.EXACT:
         return (code,) if code in vocabulary else ()
-    every = vocabulary.bins_of(event.code)
+    return _as_precise(precision, code, vocabulary.bins_of(name))
+
+
+def _as_precise(precision: ValuePrecision, code: str, every: Sequence[str]) -> Slot:
+    """Of all bins of a value, lowest first, those that an attacker allows who knows it so precisely."""
     if precision is ValuePrecision.UNKNOWN:
         return tuple(every)
     if code not in every:
         return ()
+    if precision is ValuePrecision.EXACT:
+        return (code,)
     third = [min(int(3 * (b + 0.5) / len(every)), 2) for b in range(len(every))]
-    return tuple(c for b, c in enumerate(every) if third[b] == third[every.index(code)])
+    return tuple(c for b, c in enumerate(every) if third[b] == third[list(every).index(code)])
 
 
 def days_allowed(time: date, precision: DatePrecision) -> tuple[date, date] | None:
@@ -108,25 +135,35 @@ def days_allowed(time: date, precision: DatePrecision) -> tuple[date, date] | No
     return time, time
 
 
-def _age_slot(record: Record, fact: KnownFact, vocabulary: Vocabulary) -> Slot:
-    age = record.age_at_start()
-    if age is None or fact.value is ValuePrecision.UNKNOWN:
-        return ()
-    ages = [age] if fact.value is ValuePrecision.EXACT else range(age // 10 * 10, age // 10 * 10 + 10)
-    return tuple(code for code in dict.fromkeys(map(age_code, ages)) if code in vocabulary)
+def _age_slots(record: Record, fact: KnownFact, vocabulary: Vocabulary) -> list[Slot]:
+    age, true = record.age_at_start(), vocabulary.age_codes_of(record)
+    if age is None or fact.value is ValuePrecision.UNKNOWN or not true:
+        return []
+    first, last = (age, age) if fact.value is ValuePrecision.EXACT else (age // 10 * 10, age // 10 * 10 + 9)
+    if true[0] != vocabulary.grammar.birth:
+        return [tuple(code for code, years in vocabulary.ages.items() if first <= min(years, OLDEST) <= last)]
+    if vocabulary.gap_rule is None or len(true) == 1:
+        return [(code,) for code in true]
+    day = date(2000, 1, 1)  # any: only the years between count
+    then = (day + timedelta(days=first * YEAR), day + timedelta(days=(last + 1) * YEAR))
+    fitting = [code for code in vocabulary.gap_rule.fitting((day, day), then) if code in vocabulary]
+    return [(true[0],), *([tuple(fitting)] if len(true) == 2 else [(code,) for code in true[1:]])]
 
 
-def _gap_slot(before: tuple[Event, KnownFact], now: tuple[Event, KnownFact], vocabulary: Vocabulary) -> Slot:
+def _gap_slots(before: tuple[Event, KnownFact], now: tuple[Event, KnownFact], vocabulary: Vocabulary) -> list[Slot]:
     (event_a, fact_a), (event_b, fact_b) = before, now
     assert event_a.time is not None and event_b.time is not None
-    true = gap_code(event_a.time, event_b.time)
-    if true is None:  # one panel: that its tests belong together is known with them
-        return ()
-    if fact_a.date is fact_b.date is DatePrecision.EXACT:
-        return (true,) if true in vocabulary else ()
+    rule = vocabulary.gap_rule
+    if rule is None:
+        return []
+    true = rule.between(event_a.time, event_b.time)
+    if not true:  # one panel: that its tests belong together is known with them
+        return []
+    exact = fact_a.date is fact_b.date is DatePrecision.EXACT
+    if exact or len(true) > 1:  # a gap of several codes is taken as known: how many there are is not dialled
+        return [(code,) for code in true if code in vocabulary]
     a = days_allowed(event_a.time.date(), fact_a.date)
     b = days_allowed(event_b.time.date(), fact_b.date)
-    fitting = list(TIME_CODES)
-    if a is not None and b is not None:
-        fitting = gap_codes_between(max(0, (b[0] - a[1]).days), (b[1] - a[0]).days)
-    return tuple(code for code in fitting if code in vocabulary)
+    fitting = rule.codes if a is None or b is None else rule.fitting(a, b)
+    allowed = tuple(code for code in fitting if code in vocabulary)
+    return [allowed] if allowed else []

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from ehrmem_widgets.blackbox.decoding import Decoder, best_decoder
 from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step, slot_uniforms, split_prompts
+from ehrmem_widgets.cohort.grammar import FILE_NAMES, OWN, Grammar
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.cohort.vocabulary_files import find_vocabulary
 from ehrmem_widgets.errors import InputError
 
 VOCABULARY_FILE = "vocabulary.json"
@@ -36,6 +38,9 @@ torch.set_num_threads(threads())
 class FolderModel:
     """A causal language model of transformers, read from a folder. Weights are never shown, only its answers.
 
+    ``vocabulary``: the file of its codes (any form of ``read_codes``), or the one found in the folder. ``grammar``: how it writes
+    records (``cohort/grammar.py``); the file in the folder, else guessed.
+
     Raises
     ------
     InputError
@@ -47,20 +52,27 @@ class FolderModel:
 
     answers = frozenset(Query)
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        vocabulary: str | Path | Vocabulary | None = None,
+        grammar: str | Path | Grammar | None = None,
+    ) -> None:
         self.folder = Path(folder)
         self.name = self.folder.name
         _check_folder(self.folder)
-        self.vocabulary = Vocabulary.load(self.folder / VOCABULARY_FILE)
+        listed = folder_vocabulary(self.folder, vocabulary, grammar)
         self._model = _load(self.folder)
         head = int(self._model.get_output_embeddings().weight.shape[0])
-        if head < len(self.vocabulary):
+        if head < len(listed):
             raise InputError(
-                f"The vocabulary does not fit the model: it lists {len(self.vocabulary):,} codes and the model knows "
+                f"The vocabulary does not fit the model: it lists {len(listed):,} codes and the model knows "
                 f"{head:,}. Give the vocabulary that the model was trained with."
             )
+        self.vocabulary = listed.widened(head)
         self.codes_in_head = head
-        self.fingerprint = _fingerprint(self.folder)
+        self.fingerprint = _fingerprint(self.folder, listed)
         self.context_length = int(getattr(self._model.config, "max_position_embeddings", None) or 2**20)
         self._stops = torch.tensor(
             [self.vocabulary.id(code) for code in sorted(self.vocabulary.stops)], dtype=torch.long
@@ -218,10 +230,26 @@ def _moments(logits: Tensor, following: Tensor) -> Tensor:
     return found
 
 
-def _fingerprint(folder: Path) -> str:
+def folder_vocabulary(
+    folder: Path, vocabulary: str | Path | Vocabulary | None = None, grammar: str | Path | Grammar | None = None
+) -> Vocabulary:
+    """A model folder's vocabulary: as given, else the file found in it; the grammar as given, else the file in it."""
+    if isinstance(vocabulary, Vocabulary):
+        return vocabulary
+    if grammar is None:
+        grammar = next((folder / name for name in FILE_NAMES if (folder / name).is_file()), None)
+    return Vocabulary.load(Path(vocabulary) if vocabulary else find_vocabulary(folder), grammar)
+
+
+def _fingerprint(folder: Path, vocabulary: Vocabulary) -> str:
     digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.safetensors"), folder / VOCABULARY_FILE, folder / "config.json"]):
+    files = [*folder.glob("*.safetensors"), folder / "config.json"]
+    if (folder / VOCABULARY_FILE).exists():
+        files.append(folder / VOCABULARY_FILE)
+    for path in sorted(files):
         digest.update(path.read_bytes())
+    if vocabulary.grammar != OWN or not (folder / VOCABULARY_FILE).exists():
+        digest.update(json.dumps([vocabulary.codes, vocabulary.grammar.to_yaml()]).encode())
     return digest.hexdigest()[:16]
 
 

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +126,7 @@ def record_windows(record: Record, vocabulary: Vocabulary, context: int, rng: np
     random, as records with gaps and prompts of known facts are (code dropout)."""
     if rng.random() < 0.5:
         kept = rng.random(len(record.events)) > rng.uniform(0.1, 0.6)
-        record = replace(record, events=tuple(e for e, keep in zip(record.events, kept, strict=True) if keep))
+        record = record.with_events(tuple(e for e, keep in zip(record.events, kept, strict=True) if keep))
     sequence = vocabulary.ids(encode(record, vocabulary).codes)
     windows = [sequence[start : start + context] for start in range(0, len(sequence), context)]
     return [w for w in windows if len(w) > 1]

@@ -8,7 +8,7 @@ import numpy as np
 
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, match_codes
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.cohort.time_codes import AGE_CODES, age_code
+from ehrmem_widgets.cohort.time_codes import AGE_CODES
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import InputError
 
@@ -32,7 +32,7 @@ class AttributeCodes:
         for code, name, role in matched[["code", "attribute", "role"]].itertuples(index=False):
             self._all[name].add(code)
             if role == "code":
-                self._codes[name].add(code)
+                self._codes[name] |= {code, vocabulary.grammar.renamed(code)}
         self._bases = np.array([vocabulary.base(code) for code in vocabulary.codes], dtype=object)
 
     def check_names(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -97,7 +97,8 @@ class AttributeCodes:
             age = record.age_at_start()
             if age is None:
                 return set(), set(AGE_CODES)
-            return {age_code(a) for a in range(age // 10 * 10, age // 10 * 10 + 10)}, set(AGE_CODES)
+            own = {code for code, years in self.vocabulary.ages.items() if years // 10 == age // 10}
+            return own, {*AGE_CODES, *self.vocabulary.ages}
         sexes = {code for code in self._bases if code.startswith(("GENDER//", "SEX//"))}
         own = {event.code for event in record.events} & sexes
         return own, sexes | own

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 
@@ -19,13 +19,21 @@ class Event:
 class Record:
     """All events of one patient, static facts first, then by time; ties keep the order of the rows.
 
-    ``patient_id`` is the data set's own id and is never shown: ``pseudonym`` is.
+    ``patient_id`` is the data set's own id and is never shown: ``pseudonym`` is. ``sequence``: the record in the model's own
+    codes, where it came as such, and ``event_of``, for each of them the place of its event (-1: none). A record with other
+    events must be made with ``sequence`` None.
     """
 
     patient_id: int
     pseudonym: str
     events: tuple[Event, ...]
     birth: datetime | None = None
+    sequence: tuple[str, ...] | None = None
+    event_of: tuple[int, ...] | None = None
+
+    def with_events(self, events: tuple[Event, ...]) -> Record:
+        """The same patient with other events."""
+        return replace(self, events=events, sequence=None, event_of=None)
 
     def age_at_start(self) -> int | None:
         """Age in whole years at the first dated event, or None when birth or dates are missing."""

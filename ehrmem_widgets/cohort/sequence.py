@@ -1,7 +1,7 @@
 """A record as the model reads it: ``[BOS] AGE//53 GENDER//F LAB//51491//0 TIME//2 DIAGNOSIS//... [EOS]``.
 
 The form is the paper's (arXiv 2510.12950, section 4.1): static facts first, a value's quantile bin as the code's last
-part, and a gap code between events at different times.
+part, and a gap code between events at different times. Models with another grammar (``cohort/grammar.py``) get theirs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.cohort.time_codes import age_code, gap_code
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 
 
@@ -18,41 +17,44 @@ from ehrmem_widgets.cohort.vocabulary import Vocabulary
 class CodeSequence:
     """A record's codes, and for each the place of its event in ``record.events`` (-1: start, age, gap, end).
 
-    ``left_out`` counts events whose code the model does not know.
+    ``left_out`` counts events whose code the model does not know. ``age_ends``: after how many codes the age is told (0: it is
+    not).
     """
 
     codes: tuple[str, ...]
     event_of: tuple[int, ...]
     left_out: int = 0
+    age_ends: int = 0
 
 
 def encode(record: Record, vocabulary: Vocabulary) -> CodeSequence:
-    """The code sequence of a record, with start and end codes where the vocabulary has them."""
-    codes: list[str] = []
-    places: list[int] = []
-
-    def add(code: str, place: int = -1) -> None:
-        codes.append(code)
-        places.append(place)
-
-    if vocabulary.start:
-        add(vocabulary.start)
-    age = record.age_at_start()
-    if age is not None and age_code(age) in vocabulary:
-        add(age_code(age))
+    """The code sequence of a record, with start and end codes where the vocabulary has them. A record that came as the model's own
+    sequence stays as it is."""
+    if record.sequence is not None and all(code in vocabulary for code in record.sequence):
+        assert record.event_of is not None
+        age = max((i + 1 for i, code in enumerate(record.sequence) if code in vocabulary.ages), default=0)
+        return CodeSequence(record.sequence, record.event_of, 0, age)
+    codes: list[str] = [*vocabulary.opening, *vocabulary.age_codes_of(record)]
+    age_ends = len(codes) if len(codes) > len(vocabulary.opening) else 0
+    places = [-1] * len(codes)
     before: datetime | None = None
     left_out = 0
     for place, event in enumerate(record.events):
-        code = vocabulary.code_of(event)
-        if code not in vocabulary:
+        if event.time is None and not vocabulary.grammar.statics:
+            left_out += 1
+            continue
+        written = vocabulary.codes_of(event)
+        if not written:
             left_out += 1
             continue
         if event.time is not None:
-            gap = gap_code(before, event.time)
-            if gap is not None and gap in vocabulary:
-                add(gap)
+            gap = vocabulary.gap_between(before, event.time)
+            codes += gap
+            places += [-1] * len(gap)
             before = event.time
-        add(code, place)
-    for stop in sorted(vocabulary.stops)[:1]:
-        add(stop)
-    return CodeSequence(tuple(codes), tuple(places), left_out)
+        codes += written
+        places += [place] * len(written)
+    if vocabulary.end:
+        codes.append(vocabulary.end)
+        places.append(-1)
+    return CodeSequence(tuple(codes), tuple(places), left_out, age_ends)

@@ -5,15 +5,22 @@ from __future__ import annotations
 import bisect
 import itertools
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ehrmem_widgets.cohort.codes import code_label
-from ehrmem_widgets.cohort.record import Event
-from ehrmem_widgets.cohort.time_codes import AGE_CODES, TIME_CODES
+import numpy as np
+
+from ehrmem_widgets.cohort.codes import Kind, code_label, parse_code
+from ehrmem_widgets.cohort.grammar import FILE_NAMES, OWN, Grammar, fitted, guess_grammar, read_grammar
+from ehrmem_widgets.cohort.record import Event, Record
+from ehrmem_widgets.cohort.time_codes import AGE_CODES, OLDEST, TIME_CODES, GapRule
+from ehrmem_widgets.cohort.vocabulary_files import read_codes
 from ehrmem_widgets.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,14 +28,26 @@ if TYPE_CHECKING:
 
 PAD, START, END = "[PAD]", "[BOS]", "[EOS]"
 FORMAT = "ehrmem-vocabulary/1"
+_NO_CODE = "[no code "  # an id of the model's that stands for nothing known
+
+
+@dataclass(frozen=True)
+class ValueBin:
+    """One bin of a code's values: from ``low``, included, to ``high``, and the code that stands for it."""
+
+    low: float
+    high: float
+    code: str
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Codes and their ids (a code's id is its place in ``codes``).
+    """Codes and their ids (a code's id is its place in ``codes``), and how a record is written with them (``grammar``).
 
-    ``bins`` gives, for each code that carries values, the inner edges of its quantile bins: n edges make n + 1 bins,
-    and bin b of code c is the code ``c//b``. ``labels`` and ``units`` are by base code.
+    ``bins`` gives, for each code that carries values, the inner edges of its bins where the bins' codes do not name them: n
+    edges make n + 1 bins, by this kit's own grammar the codes ``c//0`` to ``c//n``. ``labels`` are by base code, a code without
+    its value. ``guessed_edges``: the edges are not the model's own but learned from the data (``with_edges_of``);
+    ``grammar_guessed``: nobody declared the grammar.
     """
 
     codes: tuple[str, ...]
@@ -37,6 +56,9 @@ class Vocabulary:
     start: str | None = START
     stops: frozenset[str] = frozenset({END})
     pad: str | None = PAD
+    grammar: Grammar = OWN
+    guessed_edges: bool = False
+    grammar_guessed: bool = False
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -49,8 +71,19 @@ class Vocabulary:
         return {code: place for place, code in enumerate(self.codes)}
 
     @cached_property
-    def _base_and_bin(self) -> dict[str, tuple[str, int]]:
-        return {f"{base}//{b}": (base, b) for base, edges in self.bins.items() for b in range(len(edges) + 1)}
+    def opening(self) -> tuple[str, ...]:
+        """The codes that every sequence begins with."""
+        return (*self.grammar.before_start, *((self.start,) if self.start else ()))
+
+    @cached_property
+    def end(self) -> str | None:
+        """The code that a record's sequence ends with, None where the model has none."""
+        return next((code for code in (*self.grammar.stops, *sorted(self.stops)) if code in self.stops), None)
+
+    @cached_property
+    def special(self) -> frozenset[str]:
+        """The codes that say nothing about a patient: start, end, padding."""
+        return frozenset(c for c in (*self.opening, self.pad, *self.stops) if c is not None)
 
     def id(self, code: str) -> int:
         """The id of a code. Raises InputError when the model does not know the code."""
@@ -66,22 +99,169 @@ class Vocabulary:
         """The ids of several codes."""
         return [self.id(code) for code in codes]
 
+    # Values --------------------------------------------------------------------------------
+
+    @cached_property
+    def value_bins(self) -> dict[str, tuple[ValueBin, ...]]:
+        """The bins of each base code that carries values, lowest first, whether or not the model knows each of their codes. Bins
+        whose edges are not known have no width (low and high are nan)."""
+        rule = self.grammar.values
+        if rule is None:
+            return {}
+        if rule.kind == "next":
+            every = self.next_codes
+            return {base: _bins(every, edges) for base, edges in self.bins.items() if len(edges) == len(every) - 1}
+        if rule.kind == "range":
+            return _ranges(self.codes, str(rule.pattern))
+        found = {base: _bins([f"{base}//{b}" for b in range(len(e) + 1)], e) for base, e in self.bins.items()}
+        if rule.pattern:
+            for base, codes in _numbered(self.codes, rule.pattern).items():
+                found[base] = _bins(codes, self.bins.get(base))
+        return found
+
+    @cached_property
+    def next_codes(self) -> tuple[str, ...]:
+        """Where a value is a code of its own after the code it belongs to: those codes, lowest first."""
+        rule = self.grammar.values
+        if rule is None or rule.kind != "next":
+            return ()
+        found = [(int(match["bin"]), c) for c in self.codes if (match := re.fullmatch(str(rule.pattern), c))]
+        return tuple(code for _, code in sorted(found))
+
+    @cached_property
+    def _base_and_bin(self) -> dict[str, tuple[str, int]]:
+        if self.next_codes:
+            return {}
+        return {one.code: (base, b) for base, bins in self.value_bins.items() for b, one in enumerate(bins)}
+
     def base(self, code: str) -> str:
         """The code without its value bin: what labels and sensitive attributes are looked up by."""
         return self._base_and_bin.get(code, (code, -1))[0]
 
+    def name(self, event: Event) -> str:
+        """An event's code as the model writes it, without its value."""
+        return self.grammar.renamed(event.code) if self.grammar.rename else event.code
+
     def code_of(self, event: Event) -> str:
-        """An event as the model reads it: with its value bin where the code carries values."""
-        edges = self.bins.get(event.code)
-        if edges is None or event.value is None:
-            return event.code
-        return f"{event.code}//{bisect.bisect_right(edges, event.value)}"
+        """An event as the model reads it: with its value bin where that is part of the code."""
+        name = self.name(event)
+        if event.value is None or self.next_codes:
+            return name
+        found = self.bin_of(name, event.value)
+        return found.code if found else name
+
+    def codes_of(self, event: Event) -> tuple[str, ...]:
+        """The codes of an event, its value's own after it where the model writes it so; none where the model does not know
+        it, or not with this value."""
+        code = self.code_of(event)
+        if code not in self:
+            return ()
+        found = self.bin_of(code, event.value) if self.next_codes and event.value is not None else None
+        return (code, found.code) if found else (code,)
+
+    def bin_of(self, code: str, value: float) -> ValueBin | None:
+        """The bin of a base code that a value falls into; None where the code has no bins or no bin holds it."""
+        bins = self.value_bins.get(code, ())
+        place = bisect.bisect_right(self._lows.get(code, ()), value) - 1
+        return bins[place] if place >= 0 and not value > bins[place].high else None
+
+    @cached_property
+    def _lows(self) -> dict[str, list[float]]:
+        return {c: [one.low for one in bins] for c, bins in self.value_bins.items() if not math.isnan(bins[0].low)}
 
     def bins_of(self, code: str) -> list[str]:
         """Every bin of a base code that the model knows, lowest first; the code itself where it has no values."""
-        if code not in self.bins:
+        if code not in self.value_bins:
             return [code] if code in self else []
-        return [c for b in range(len(self.bins[code]) + 1) if (c := f"{code}//{b}") in self]
+        return [one.code for one in self.value_bins[code] if one.code in self]
+
+    def range_of(self, code: str, bins: Collection[str]) -> tuple[float, float] | None:
+        """The lowest and the highest value that some bins of a base code stand for; None where that is not known."""
+        found = [one for one in self.value_bins.get(code, ()) if one.code in bins and not math.isnan(one.low)]
+        return (found[0].low, found[-1].high) if found else None
+
+    @property
+    def lacks_edges(self) -> bool:
+        """Whether values have bins and nothing says which values they hold."""
+        if self.next_codes:
+            return not self.bins
+        return any(math.isnan(bins[0].low) for bins in self.value_bins.values())
+
+    def with_edges_of(self, dataset: MedsDataset, split: str | None) -> Vocabulary:
+        """Bins whose edges are not known get the equal shares of this split's values (of everyone's: None), as published
+        models' bins are; ``guessed_edges`` then says so."""
+        wanted = {base: len(bins) for base, bins in self.value_bins.items() if math.isnan(bins[0].low)}
+        shares = [b / 100 for b in range(101)]
+        rows = dataset.query(
+            f"SELECT code, quantile_cont(value, {shares}) FROM events "
+            + ("JOIN splits USING (patient_id) WHERE split = ? AND " if split else "WHERE ")
+            + "value IS NOT NULL GROUP BY code",
+            [split] if split else [],
+        ).fetchall()
+        found = dict(self.bins)
+        for code, quantiles in rows:
+            name = self.grammar.renamed(code)
+            n = len(self.next_codes) if self.next_codes and name in self else wanted.get(name, 0)
+            if n > 1:
+                at = np.linspace(0, 100, n + 1)[1:-1]
+                found[name] = tuple(np.interp(at, range(101), quantiles).tolist())
+        return replace(self, bins=found, guessed_edges=True)
+
+    # Time and age --------------------------------------------------------------------------
+
+    @cached_property
+    def gap_rule(self) -> GapRule | None:
+        """How the model writes that time passes; None where time leaves no trace."""
+        rule = self.grammar.gaps(self.codes)
+        return rule if rule is not None and any(code in self for code in rule.codes) else None
+
+    @cached_property
+    def gap_codes(self) -> tuple[str, ...]:
+        """The gap codes that the model knows, shortest first."""
+        return tuple(code for code in (self.gap_rule.codes if self.gap_rule else ()) if code in self)
+
+    def is_gap(self, code: str) -> bool:
+        """Whether a code says that time passes."""
+        return code in self._gap_set or (self.grammar.time == "calendar" and code.startswith("TIME//"))
+
+    @cached_property
+    def _gap_set(self) -> frozenset[str]:
+        return frozenset(self.gap_codes)
+
+    def gap_days(self, code: str) -> float:
+        """The fewest days that a gap code stands for; 0 for any other code."""
+        return self.gap_rule.days(code) if self.gap_rule else 0.0
+
+    def gap_between(self, before: datetime | None, now: datetime) -> tuple[str, ...]:
+        """The codes of the gap between two events; none where there was no event, or the model writes no such gap."""
+        if before is None or self.gap_rule is None:
+            return ()
+        return tuple(code for code in self.gap_rule.between(before, now) if code in self)
+
+    @cached_property
+    def ages(self) -> dict[str, int]:
+        """The codes of ages, and the years that each stands for, youngest first."""
+        found = ((code, self.grammar.years(code)) for code in self.codes)
+        return dict(sorted(((c, y) for c, y in found if y is not None), key=lambda pair: pair[1]))
+
+    def age_codes_of(self, record: Record) -> tuple[str, ...]:
+        """The codes that tell a record's age: its age code, or its birth and the gap after it; none where the model writes none."""
+        age = record.age_at_start()
+        if age is None:
+            return ()
+        if self.grammar.birth and record.birth is not None:
+            first = next(event.time for event in record.events if event.time is not None)
+            return (self.grammar.birth, *self.gap_between(record.birth, first))
+        age = min(age, OLDEST)
+        return tuple(code for code, years in self.ages.items() if years == age)[:1]
+
+    # Words ---------------------------------------------------------------------------------
+
+    def kind(self, code: str) -> Kind:
+        """What kind of code it is, coarsely."""
+        if code in self.special or code.startswith(_NO_CODE):
+            return Kind.special
+        return Kind.time if self.is_gap(code) else parse_code(self.base(code)).kind
 
     def label(self, code: str) -> str:
         """A readable label, with the range of values that the bin stands for.
@@ -89,18 +269,24 @@ class Vocabulary:
         >>> Vocabulary(("LAB//1//g",), bins={"LAB//1//g": (2.0, 5.5)}, labels={"LAB//1//g": "Iron"}).label("LAB//1//g//1")
         'Iron 2 to 5.5'
         """
+        if code.startswith(_NO_CODE):
+            return "(a number without a code)"
+        if code in self._gap_set and self.gap_rule:
+            return self.gap_rule.label(code)
+        if code in self.next_codes:
+            return f"value in part {self.next_codes.index(code) + 1} of {len(self.next_codes)}, from the lowest"
         base, b = self._base_and_bin.get(code, (code, -1))
         label = self.labels.get(base) or code_label(base)
-        if b < 0:
+        if b < 0 or len(self.value_bins[base]) == 1:
             return label
-        edges = self.bins[base]
-        if not edges:
-            return label
-        if b == 0:
-            return f"{label} below {edges[0]:.4g}"
-        if b == len(edges):
-            return f"{label} {edges[-1]:.4g} or more"
-        return f"{label} {edges[b - 1]:.4g} to {edges[b]:.4g}"
+        one = self.value_bins[base][b]
+        if math.isnan(one.low):
+            return f"{label}, value in part {b + 1} of {len(self.value_bins[base])}"
+        if one.low == -math.inf:
+            return f"{label} below {one.high:.4g}"
+        if one.high == math.inf:
+            return f"{label} {one.low:.4g} or more"
+        return f"{label} {one.low:.4g} to {one.high:.4g}"
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
@@ -116,37 +302,112 @@ class Vocabulary:
         path.write_text(json.dumps(content, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, path: Path) -> Vocabulary:
-        """Read what ``save`` wrote. Raises InputError when the file is missing or of another form."""
-        if not path.exists():
-            raise InputError(
-                f"The model folder has no {path.name}: the list of codes that its numbers stand for is needed."
-            )
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content["format"] != FORMAT:
-                raise ValueError(f"format is {content['format']!r}, expected {FORMAT!r}")
-            if not isinstance(content["codes"], list) or not all(isinstance(code, str) for code in content["codes"]):
-                raise ValueError("codes is no list of texts")
-            codes = tuple(content["codes"])
-            if len(set(codes)) != len(codes):
-                raise ValueError("a code is listed twice")
-            for code in (content["start"], content["pad"], *content["stops"]):
-                if code is not None and code not in codes:
-                    raise ValueError(f"{code!r} is not among its codes")
-            for code, edges in content["bins"].items():
-                if any(a >= b for a, b in itertools.pairwise(map(float, edges))):
-                    raise ValueError(f"the edges of {code!r} do not rise")
-            return cls(
-                codes=codes,
-                bins={code: tuple(edges) for code, edges in content["bins"].items()},
-                labels=content["labels"],
-                start=content["start"],
-                stops=frozenset(content["stops"]),
-                pad=content["pad"],
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path.name} is no vocabulary of this kit: {error}.") from None
+    def load(cls, path: str | Path, grammar: str | Path | Grammar | None = None) -> Vocabulary:
+        """Read a vocabulary: what ``save`` wrote, or any form that ``read_codes`` reads.
+
+        Ids without a code get a placeholder. ``grammar``: a grammar, its file or a published model's name; None takes the file
+        ``grammar.yaml`` (or .toml, .json) beside the vocabulary, else guesses by the codes. Raises InputError when a file is
+        missing or of another form.
+        """
+        path = Path(path)
+        given = read_grammar(grammar) if isinstance(grammar, str | Path) else grammar
+        own = _own_format(path)
+        if own is not None:
+            made = _from_own_format(own, path.name)
+            return made if given is None else replace(made, grammar=fitted(given, made.codes))
+        by_id = read_codes(path)
+        codes = tuple(by_id.get(number, f"{_NO_CODE}{number}]") for number in range(max(by_id) + 1))
+        if given is None:
+            beside = [path.parent / name for name in FILE_NAMES if (path.parent / name).is_file()]
+            given = read_grammar(beside[0]) if beside else None
+        known = fitted(given, codes) if given else guess_grammar(codes)
+        return cls(codes, {}, {}, known.start, frozenset(known.stops), known.pad, known, grammar_guessed=given is None)
+
+    def widened(self, head: int) -> Vocabulary:
+        """With placeholders for the ids that the model's head has beyond the vocabulary."""
+        more = tuple(f"{_NO_CODE}{number}]" for number in range(len(self), head))
+        return replace(self, codes=self.codes + more) if more else self
+
+    @property
+    def without_a_code(self) -> int:
+        """How many ids stand for nothing known."""
+        return sum(code.startswith(_NO_CODE) for code in self.codes)
+
+
+def _own_format(path: Path) -> dict[str, Any] | None:
+    """The content of a file that ``Vocabulary.save`` wrote, None for any other form."""
+    if not path.exists():
+        raise InputError(
+            f"The model folder has no {path.name}: the list of codes that its numbers stand for is needed."
+        )
+    if path.suffix != ".json":
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path.name} is no vocabulary: it is no JSON ({error}).") from None
+    return content if isinstance(content, dict) and "format" in content else None
+
+
+def _from_own_format(content: dict[str, Any], name: str) -> Vocabulary:
+    try:
+        if content["format"] != FORMAT:
+            raise ValueError(f"format is {content['format']!r}, expected {FORMAT!r}")
+        if not isinstance(content["codes"], list) or not all(isinstance(code, str) for code in content["codes"]):
+            raise ValueError("codes is no list of texts")
+        codes = tuple(content["codes"])
+        if len(set(codes)) != len(codes):
+            raise ValueError("a code is listed twice")
+        for code in (content["start"], content["pad"], *content["stops"]):
+            if code is not None and code not in codes:
+                raise ValueError(f"{code!r} is not among its codes")
+        for code, edges in content["bins"].items():
+            if any(a >= b for a, b in itertools.pairwise(map(float, edges))):
+                raise ValueError(f"the edges of {code!r} do not rise")
+        return Vocabulary(
+            codes=codes,
+            bins={code: tuple(edges) for code, edges in content["bins"].items()},
+            labels=content["labels"],
+            start=content["start"],
+            stops=frozenset(content["stops"]),
+            pad=content["pad"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{name} is no vocabulary of this kit: {error}.") from None
+
+
+def _bins(codes: Sequence[str], edges: Sequence[float] | None) -> tuple[ValueBin, ...]:
+    if edges is None or len(edges) != len(codes) - 1:
+        return tuple(ValueBin(math.nan, math.nan, code) for code in codes)
+    ends = (-math.inf, *edges, math.inf)
+    return tuple(ValueBin(low, high, code) for low, high, code in zip(ends[:-1], ends[1:], codes, strict=True))
+
+
+def _ranges(codes: Sequence[str], pattern: str) -> dict[str, tuple[ValueBin, ...]]:
+    """The bins whose ends stand in their codes. Where a code has bins in several units, those of the first unit listed."""
+    found: dict[str, list[ValueBin]] = {}
+    unit: dict[str, str | None] = {}
+    for code in codes:
+        if match := re.fullmatch(pattern, code):
+            part = match.groupdict()
+            if unit.setdefault(part["code"], part.get("unit")) == part.get("unit"):
+                ends = (float(np.float32(part[end])) for end in ("low", "high"))  # as MEDS holds values
+                found.setdefault(part["code"], []).append(ValueBin(*ends, code))
+    return {base: tuple(sorted(bins, key=lambda one: one.low)) for base, bins in found.items()}
+
+
+def _numbered(codes: Sequence[str], pattern: str) -> dict[str, list[str]]:
+    """The codes of bins by base, where their numbers run without a gap from 0 or 1: else the number is no bin's (such as an ICD
+    code's)."""
+    found: dict[str, dict[int, str]] = {}
+    for code in codes:
+        if match := re.fullmatch(pattern, code):
+            found.setdefault(match["code"], {})[int(match["bin"])] = code
+    return {
+        base: [bins[b] for b in sorted(bins)]
+        for base, bins in found.items()
+        if len(bins) > 1 and min(bins) <= 1 and max(bins) - min(bins) + 1 == len(bins)
+    }
 
 
 def learn_vocabulary(

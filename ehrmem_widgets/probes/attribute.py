@@ -208,7 +208,7 @@ class _Questions:
         codes = self._codes["audited"]
         if not codes.held(name, record):
             return 0.0
-        later = replace(record, events=record.events[last + 1 :])
+        later = record.with_events(record.events[last + 1 :])
         own_value = codes.attributes[name].own_value is not None
         return 1.0 if own_value or codes.held(name, later) else math.nan
 

@@ -71,8 +71,10 @@ def embed_codes(codes: Sequence[str], vocabulary: Vocabulary, embedder: TextEmbe
     are apart from all others, on a quarter circle by the logarithm of their length: ten minutes and two years are at right
     angles. Start, end and padding codes are at right angles to everything.
     """
-    special = [code for code in (vocabulary.start, vocabulary.pad, *sorted(vocabulary.stops)) if code is not None]
-    gaps = np.array([code.startswith("TIME//") for code in codes], dtype=bool)
+    special = [
+        *dict.fromkeys(c for c in (*vocabulary.opening, vocabulary.pad, *sorted(vocabulary.stops)) if c is not None)
+    ]
+    gaps = np.array([vocabulary.is_gap(code) for code in codes], dtype=bool)
     specials = np.array([code in special for code in codes], dtype=bool)
     texts = np.asarray(embedder([vocabulary.label(code) for code in codes]), dtype=float)
     if not np.isfinite(texts).all():
@@ -81,7 +83,8 @@ def embed_codes(codes: Sequence[str], vocabulary: Vocabulary, embedder: TextEmbe
     texts = np.divide(texts, length, out=np.zeros_like(texts), where=length > 0)
     texts[gaps | specials] = 0.0
     extra = np.zeros((len(codes), 2 + len(special)))
-    angle = np.log1p([min(gap_days(code), _LONGEST_GAP) for code in codes]) / np.log1p(_LONGEST_GAP) * np.pi / 2
+    days = [min(vocabulary.gap_days(code), _LONGEST_GAP) for code in codes]
+    angle = np.log1p(days) / np.log1p(_LONGEST_GAP) * np.pi / 2
     extra[gaps, 0], extra[gaps, 1] = np.cos(angle)[gaps], np.sin(angle)[gaps]
     for place in np.flatnonzero(specials):
         extra[place, 2 + special.index(codes[int(place)])] = 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ehrmem_widgets.cohort.dataset import MedsDataset
@@ -33,20 +34,24 @@ def code_holders(dataset: MedsDataset, vocabulary: Vocabulary, split: str) -> Co
     patients = len(dataset.ids(split))
     if not patients:
         raise InputError(f"The split {split!r} has no patients, so no code can be called rare or routine.")
-    binned = sorted(vocabulary.bins)
+    occurring = dataset.codes["code"].tolist()
+    names = [vocabulary.grammar.renamed(code) for code in occurring]
+    bins = [() if vocabulary.next_codes else vocabulary.value_bins.get(name, ()) for name in names]
+    bins = [() if found and math.isnan(found[0].low) else found for found in bins]
     rows = dataset.query(
         """
-        WITH learned AS (SELECT unnest(?::VARCHAR[]) AS code, unnest(?::DOUBLE[][]) AS edges),
+        WITH written AS (SELECT unnest(?::VARCHAR[]) AS code, unnest(?::VARCHAR[]) AS name, unnest(?::DOUBLE[][]) AS lows,
+                                unnest(?::VARCHAR[][]) AS bins),
         read AS (
-            SELECT patient_id, code,
-                   CASE WHEN edges IS NULL OR value IS NULL THEN code
-                        ELSE code || '//' || len([x for x in edges if x <= value::DOUBLE]) END AS binned
-            FROM events JOIN splits USING (patient_id) LEFT JOIN learned USING (code)
+            SELECT patient_id, name,
+                   CASE WHEN len(lows) = 0 OR value IS NULL THEN name
+                        ELSE bins[len([x for x in lows if x <= value::DOUBLE])] END AS binned
+            FROM events JOIN splits USING (patient_id) JOIN written USING (code)
             WHERE split = ? AND code NOT LIKE 'MEDS_BIRTH%')
-        SELECT binned, 'code', count(DISTINCT patient_id) FROM read GROUP BY binned
-        UNION ALL SELECT code, 'base', count(DISTINCT patient_id) FROM read GROUP BY code
+        SELECT binned, 'code', count(DISTINCT patient_id) FROM read WHERE binned IS NOT NULL GROUP BY binned
+        UNION ALL SELECT name, 'base', count(DISTINCT patient_id) FROM read GROUP BY name
         """,
-        [binned, [list(vocabulary.bins[code]) for code in binned], split],
+        [occurring, names, [[b.low for b in some] for some in bins], [[b.code for b in some] for some in bins], split],
     ).fetchall()
     return CodeHolders(
         {code: held for code, kind, held in rows if kind == "code" and code in vocabulary},

@@ -16,7 +16,6 @@ from ehrmem_widgets.attacker.identifiability import FactIndex, Identifiability
 from ehrmem_widgets.attacker.prompt import Prompt, build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
-from ehrmem_widgets.cohort.codes import parse_code
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
@@ -385,7 +384,7 @@ class Question:
         vocabulary = self.models[0].vocabulary
         return ReadableEvent(
             label=vocabulary.label(code),
-            kind=str(parse_code(vocabulary.base(code)).kind),
+            kind=str(vocabulary.kind(code)),
             sensitive=self.exploration.attributes.title_of(code),
             true=true,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,7 @@ def _first_day(record: Record, vocabulary: Vocabulary) -> _Day:
     """A record up to the end of its first day, as the model reads it, without the end code."""
     day = next(event.time.date() for event in record.events if event.time is not None)
     events = tuple(event for event in record.events if event.time is None or event.time.date() == day)
-    sequence = encode(replace(record, events=events), vocabulary)
+    sequence = encode(record.with_events(events), vocabulary)
     kept = [
         (code, place)
         for code, place in zip(sequence.codes, sequence.event_of, strict=True)

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
-from ehrmem_widgets.cohort.codes import parse_code
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.cohort.record import Record
@@ -210,9 +209,7 @@ def _read(
         sequence = encode(record, model.vocabulary)
         ids.append(model.vocabulary.ids(sequence.codes[:context]))
         some = len(ids[-1]) > 1 and any(place >= 0 for place in sequence.event_of)
-        kinds.append(
-            [str(parse_code(model.vocabulary.base(code)).kind) for code in sequence.codes[1:context]] if some else []
-        )
+        kinds.append([str(model.vocabulary.kind(code)) for code in sequence.codes[1:context]] if some else [])
         cut.append(len(sequence.codes) > context)
     return ids, kinds, cut
 

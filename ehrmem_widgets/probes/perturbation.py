@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 
 from ehrmem_widgets.attacker.facts import AGE, KnownFact, facts_of_rung
-from ehrmem_widgets.attacker.prompt import Prompt, build_prompt
+from ehrmem_widgets.attacker.prompt import BETWEEN, Prompt, build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.codes import Kind, parse_code
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.cohort.time_codes import AGE_CODES, TIME_CODES, age_code, gap_code
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
@@ -618,31 +617,30 @@ def _movable(
 ) -> dict[str, tuple[int, str, list[str]]]:
     """By identifier: the slot that holds it, the true code, and the codes that it is moved over (the truth among them)."""
     found: dict[str, tuple[int, str, list[str]]] = {}
-    facts = iter(prompt.facts)
     before = None
     gap = None
-    for place, slot in enumerate(prompt.slots):
-        if place == 0 and vocabulary.start:
+    for place, (slot, known) in enumerate(zip(prompt.slots, prompt.places, strict=True)):
+        if known == AGE:  # the last of its codes tells the years: an age, or the gap after the birth
+            true = vocabulary.age_codes_of(record)[-1]
+            every = list(vocabulary.ages) if true in vocabulary.ages else list(vocabulary.gap_codes)
+            found["age"] = (place, true, _around(true, every, reach))
             continue
-        if slot[0] in TIME_CODES:
-            gap = place
+        if known == BETWEEN:
+            gap = place if vocabulary.is_gap(slot[0]) else None
             continue
-        fact = next(facts)
-        if fact.place == AGE:
-            true = age_code(record.age_at_start() or 0)
-            found["age"] = (place, true, _around(true, [code for code in AGE_CODES if code in vocabulary], reach))
-            continue
-        event = record.events[fact.place]
+        event = record.events[known]
         if event.code.startswith(("GENDER//", "SEX//")):
             kind = event.code.split("//")[0] + "//"
             found["sex"] = (place, event.code, [code for code in vocabulary.codes if code.startswith(kind)])
         is_lab = parse_code(event.code).kind is Kind.laboratory and event.value is not None
-        if is_lab and event.code in vocabulary.bins and "lab" not in found:
-            found["lab"] = (place, vocabulary.code_of(event), vocabulary.bins_of(event.code))
+        value = vocabulary.bin_of(vocabulary.name(event), event.value) if is_lab and event.value is not None else None
+        if value is not None and value.code in slot and "lab" not in found:
+            every = list(vocabulary.next_codes) or vocabulary.bins_of(vocabulary.name(event))
+            found["lab"] = (place, value.code, every)
         if event.time is not None:
-            if gap == place - 1 and before is not None:
-                true = str(gap_code(before, event.time))
-                found["date"] = (gap, true, _around(true, [code for code in TIME_CODES if code in vocabulary], reach))
+            if gap is not None and gap == place - 1 and before is not None:
+                true = vocabulary.gap_between(before, event.time)[-1]
+                found["date"] = (gap, true, _around(true, list(vocabulary.gap_codes), reach))
             before = event.time
     return {name: (place, true, codes) for name, (place, true, codes) in found.items() if true in codes}
 

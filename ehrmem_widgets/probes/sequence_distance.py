@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ehrmem_widgets.cohort.codes import Kind, parse_code
+from ehrmem_widgets.cohort.codes import Kind
 from ehrmem_widgets.cohort.time_codes import gap_days
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 
@@ -27,6 +27,7 @@ _PUBLISHED_CLOCK = {
     "TIME//2": 0.9,
 }
 _ANY_OTHER_GAP = 1.5
+_PUBLISHED_BY_DAYS = ((1 / 24, 0.1), (1.0, 0.2), (2.0, 0.4), (3.0, 0.9))
 
 
 def demd(a: Sequence[str], b: Sequence[str], distances: np.ndarray, *, timed: bool = True) -> float:
@@ -94,7 +95,6 @@ class Comparer:
         self, vocabulary: Vocabulary, embedding: np.ndarray, rare: Collection[str], routine: Collection[str]
     ) -> None:
         codes = vocabulary.codes
-        special = {vocabulary.start, vocabulary.pad, *vocabulary.stops}
         self._embedding = np.vstack(
             [embedding, np.zeros((1, embedding.shape[1]))]
         )  # the last row: an id without a code
@@ -102,11 +102,11 @@ class Comparer:
         def by_code(of: Sequence[float], last: float = 0) -> np.ndarray:
             return np.array([*of, last])
 
-        ignored = [code in special or _is_demographic(vocabulary.base(code)) for code in codes]
+        ignored = [_says_nothing(code, vocabulary) for code in codes]
         self._ignored = by_code(ignored).astype(bool)
-        self._gap = by_code([_is_gap(code) for code in codes]).astype(bool)
-        self._clock = by_code([_published_gap(code) for code in codes])
-        self._days = by_code([gap_days(code) for code in codes])
+        self._gap = by_code([vocabulary.is_gap(code) for code in codes]).astype(bool)
+        self._clock = by_code([_clock(code, vocabulary) for code in codes])
+        self._days = by_code([vocabulary.gap_days(code) for code in codes])
         self._rare = by_code([code in rare for code in codes]).astype(bool)
         self._routine = by_code([code in routine for code in codes]).astype(bool)
 
@@ -180,8 +180,19 @@ def _published_gap(code: str) -> float:
     return _PUBLISHED_CLOCK.get(code, _ANY_OTHER_GAP) if _is_gap(code) else 0.0
 
 
-def _is_demographic(code: str) -> bool:
-    return parse_code(code).kind is Kind.demographic and not code.startswith("MEDS_DEATH")
+def _clock(code: str, vocabulary: Vocabulary) -> float:
+    """The published clock, and for the gap codes of other models that of the published code of the same length."""
+    if not vocabulary.is_gap(code) or code.startswith(TIME_PREFIX):
+        return _published_gap(code)
+    days = vocabulary.gap_days(code)
+    return next((units for longest, units in _PUBLISHED_BY_DAYS if days < longest), _ANY_OTHER_GAP)
+
+
+def _says_nothing(code: str, vocabulary: Vocabulary) -> bool:
+    """Whether a code tells nothing of what followed: special codes, demographics and birth, but not death."""
+    kind = vocabulary.kind(code)
+    demographic = kind is Kind.demographic and not code.startswith("MEDS_DEATH")
+    return demographic or code in vocabulary.special or code == vocabulary.grammar.birth
 
 
 def _is_gap(code: str) -> bool:

@@ -30,7 +30,7 @@ def canary_alternatives(record: Record, n: int, seed: int) -> list[Record]:
             if events[place].code in labs:
                 value = float(np.float32(value_anywhere(rng, labs[events[place].code])))
                 events[place] = replace(events[place], value=value)
-        copies.append(replace(record, events=tuple(events)))
+        copies.append(record.with_events(tuple(events)))
     return copies
 
 

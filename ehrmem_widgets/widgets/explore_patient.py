@@ -490,7 +490,8 @@ class _Screen:
     def _load_patient(self, state: State) -> None:
         exploration = self._view.exploration
         record = exploration.record(state.patient_id)
-        codes = len(encode(record, exploration.model.vocabulary).codes) - 2
+        vocabulary = exploration.model.vocabulary
+        codes = len(encode(record, vocabulary).codes) - len(vocabulary.opening) - bool(vocabulary.end)
         self._quiet = True
         try:
             with self.dial.hold_sync():

@@ -327,7 +327,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         f"1 unexpected \\(such as {EXTRA}\\)",
     ),
     "a weight of another shape": (edit_weights(lambda t: t.update({NORM: torch.ones(3)})), "The (weights|model) in"),
-    "no vocabulary": (lambda f: (f / "vocabulary.json").unlink(), "The model folder has no vocabulary.json"),
+    "no vocabulary": (lambda f: (f / "vocabulary.json").unlink(), "has no list of the codes that its numbers stand for"),
     "broken vocabulary": (lambda f: (f / "vocabulary.json").write_text("{"), "vocabulary.json is no vocabulary"),
     "vocabulary too large": (
         lambda f: Vocabulary((*CODES, "ONE//more")).save(f / "vocabulary.json"),

@@ -245,9 +245,9 @@ def test_a_vocabulary_that_is_missing_or_of_another_form_is_refused(tmp_path: Pa
     small_vocabulary().save(path)
     good = json.loads(path.read_text())
     bad = {
-        "{": "vocabulary.json is no vocabulary of this kit",
-        "[1]": "vocabulary.json is no vocabulary of this kit",
-        json.dumps({"model": {"vocab": {}}}): "'format'",
+        "{": "vocabulary.json is no vocabulary: it is no JSON",
+        "[1]": "the entry 1: 0 is no code with an id",
+        json.dumps({"model": {"vocab": {}}}): "it lists no codes",
         json.dumps({**good, "format": "ehrmem-vocabulary/9"}): "format is 'ehrmem-vocabulary/9', expected",
         json.dumps({**good, "codes": ["A", "A"]}): "a code is listed twice",
         json.dumps({**good, "codes": "GENDER//F"}): "codes is no list of texts",
@@ -263,5 +263,5 @@ def test_a_vocabulary_that_is_missing_or_of_another_form_is_refused(tmp_path: Pa
         with pytest.raises(InputError, match=told):
             Vocabulary.load(path)
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="is no vocabulary of this kit"):
+    with pytest.raises(InputError, match="is no JSON"):
         Vocabulary.load(path)
