@@ -17,17 +17,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ehrmem_widgets import __version__
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.questions import QUESTIONS
+from ehrmem_widgets.sources import SOURCES, Sources, given_sources, is_address
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ehrmem_widgets.cohort.dataset import MedsDataset
 
-FOLDERS = {
-    "data": "folder of a MEDS data set (the sample cohort, if neither data nor model is named)",
-    "model": "folder of the model to audit: config.json, *.safetensors, vocabulary.json",
-    "reference": "folder of a model that never saw these patients; without one nothing can be called memorized",
-}
+_METAVAR = {"data": "DIR", "model": "DIR|URL", "reference": "DIR|URL", "endpoint": "URL"}
 MODEL_FILES = {"config.json", "training.json", "vocabulary.json"}
 
 
@@ -67,11 +64,11 @@ def explore(arguments: argparse.Namespace) -> None:
     from ehrmem_widgets.jupyterlab_autorun.serve import serve
     from ehrmem_widgets.reports.patient_report import explore_notebook
 
-    for name in FOLDERS:
-        folder = getattr(arguments, name) or os.environ.get(f"EHRMEM_{name.upper()}")
-        if folder:
-            os.environ[f"EHRMEM_{name.upper()}"] = str(Path(folder).resolve())  # the kernel works in another folder
-    _check_folders()
+    for name in SOURCES:
+        named = getattr(arguments, name) or os.environ.get(f"EHRMEM_{name.upper()}")
+        if named:  # the kernel works in another folder
+            os.environ[f"EHRMEM_{name.upper()}"] = str(Path(named).resolve()) if Path(named).exists() else named
+    _check_named()
     serve(explore_notebook(), port=arguments.port, browser=not arguments.no_browser)
 
 
@@ -79,7 +76,7 @@ def report(arguments: argparse.Namespace) -> None:
     """Write one patient's report."""
     from ehrmem_widgets.reports.patient_report import make_report
 
-    names = ("patient", "rung", "facts", "attributes", "focus", "horizon", "samples", "seed", *FOLDERS)
+    names = ("patient", "rung", "facts", "attributes", "focus", "horizon", "samples", "seed", *SOURCES)
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     print("Asking the model; this takes about half a minute ...", file=sys.stderr, flush=True)
     make_report(arguments.out, **given)
@@ -88,7 +85,12 @@ def report(arguments: argparse.Namespace) -> None:
 
 def patients(arguments: argparse.Namespace) -> None:
     """Print the table of patients."""
-    table = patient_table(_data(arguments.data))
+    if arguments.sequences or os.environ.get("EHRMEM_SEQUENCES"):
+        from ehrmem_widgets.blackbox.opening import open_sequences
+
+        table = patient_table(open_sequences(_sources(arguments)))
+    else:
+        table = patient_table(_data(arguments.data))
     if arguments.json:
         print(json.dumps(table.to_dict("records"), indent=1))
     else:
@@ -98,16 +100,15 @@ def patients(arguments: argparse.Namespace) -> None:
 
 def probe(arguments: argparse.Namespace) -> None:
     """Run one probe over a cohort."""
-    from ehrmem_widgets.blackbox.checks import open_checked
+    from ehrmem_widgets.blackbox.opening import open_sources
     from ehrmem_widgets.probes.all_probes import run_probe
     from ehrmem_widgets.samples.canary_alternatives import alternatives_for
-    from ehrmem_widgets.samples.folders import given_folders
 
     out: Path = arguments.out
     if out.suffix != ".parquet" or not out.absolute().parent.is_dir() or out.is_dir():
         raise InputError(f"Name a .parquet file in a folder that exists; got {str(out)!r}.")
     patients = _patients_in(arguments.patients) if arguments.patients else None
-    dataset, model, reference = open_checked(given_folders(arguments.data, arguments.model, arguments.reference))
+    dataset, model, reference = open_sources(_sources(arguments))
     keep = out.with_name(out.name + ".unfinished")
     found = run_probe(
         arguments.name, dataset, model, reference, rung=arguments.rung, patients=patients, seed=arguments.seed,
@@ -273,7 +274,7 @@ def _parser() -> argparse.ArgumentParser:
         "Ids are never shown. The pseudonyms are what --patient takes.",
         "ehrmem patients --data my_meds | less",
     )
-    _folder_option(table, "data")
+    _source_options(table, ("data", "sequences", "model", "vocabulary", "grammar"))
     table.add_argument("--json", action="store_true", help="as JSON, for scripts")
     _train_options(
         add(
@@ -296,16 +297,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _explore_options(parser: argparse.ArgumentParser) -> None:
-    for name in FOLDERS:
-        _folder_option(parser, name)
+    _source_options(parser)
     parser.add_argument("--port", type=_whole(1, 65535), metavar="N", help="port to use (the first free one from 8888)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address, open nothing")
 
 
 def _report_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--patient", metavar="ID", help="pseudonym or id; 'ehrmem patients' lists them (an example)")
-    for name in FOLDERS:
-        _folder_option(parser, name)
+    _source_options(parser)
     known = parser.add_mutually_exclusive_group()
     known.add_argument(
         "--rung",
@@ -328,8 +327,7 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
 
 def _probe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", choices=list(QUESTIONS), help="one of " + ", ".join(QUESTIONS))
-    for name in FOLDERS:
-        _folder_option(parser, name)
+    _source_options(parser)
     parser.add_argument("--rung", metavar="NAME", help="what the attacker knows (each probe has its own ladder)")
     parser.add_argument(
         "--patients",
@@ -358,8 +356,9 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vocabulary", type=Path, metavar="DIR", help="share the vocabulary of this model folder")
 
 
-def _folder_option(parser: argparse.ArgumentParser, name: str) -> None:
-    parser.add_argument(f"--{name}", metavar="DIR", help=FOLDERS[name])
+def _source_options(parser: argparse.ArgumentParser, names: Sequence[str] = tuple(SOURCES)) -> None:
+    for name in names:
+        parser.add_argument(f"--{name}", metavar=_METAVAR.get(name, "FILE"), help=SOURCES[name])
 
 
 def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
@@ -396,21 +395,22 @@ def _data(given: str | None) -> MedsDataset:
     return MedsDataset(given or os.environ.get("EHRMEM_DATA") or sample_data())
 
 
-def _check_folders() -> None:
-    """Say at once, before a browser opens, what is certainly wrong. The notebook looks closer."""
-    from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
+def _sources(arguments: argparse.Namespace) -> Sources:
+    return given_sources(**{name: getattr(arguments, name, None) for name in SOURCES})
 
-    given = {name: os.environ.get(f"EHRMEM_{name.upper()}") for name in FOLDERS}
-    if bool(given["data"]) != bool(given["model"]):
-        raise InputError("Give the data set and the model together: a model is audited on the data it was trained on.")
-    _data(given["data"])
-    models: list[str | Path | None] = [given["model"], given["reference"]]
-    if not given["data"]:
-        models = [given["model"] or sample_model(), given["reference"] or sample_reference()]
-        sample_data()
-    for folder in (one for one in models if one):
-        if not (Path(folder) / "config.json").is_file():
-            raise InputError(f"{str(folder)!r} is no model folder: it has no config.json.")
+
+def _check_named() -> None:
+    """Say at once, before a browser opens, what is certainly wrong. The notebook looks closer."""
+    sources = given_sources()
+    if sources.data:
+        _data(sources.data)
+    for folder in (sources.model, sources.reference):
+        if folder and not is_address(folder) and not sources.endpoint and not (Path(folder) / "config.json").is_file():
+            raise InputError(f"{folder!r} is no model folder: it has no config.json.")
+    for name in ("vocabulary", "sequences"):
+        file = getattr(sources, name)
+        if file and not Path(file).is_file():
+            raise InputError(f"There is no file {file!r}: --{name} names {SOURCES[name]}.")
 
 
 def _aligned(table: pd.DataFrame) -> str:

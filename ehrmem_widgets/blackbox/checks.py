@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,36 +13,35 @@ from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import InputError
 
 LEAST_KNOWN = 0.5
+_LOOKED_AT = 24  # records whose likelihood is looked at
 
 
-def open_checked(folders: Mapping[str, Path | None]) -> tuple[MedsDataset, BlackBox, BlackBox | None]:
-    """Open the folders ``data``, ``model`` and ``reference`` (None: there is none), and refuse models that do not fit the data
-    or have learned nothing of it."""
-    from ehrmem_widgets.blackbox.folder import FolderModel
-
-    assert folders["data"] is not None and folders["model"] is not None
-    dataset = MedsDataset(folders["data"])
-    model = FolderModel(folders["model"])
-    reference = FolderModel(folders["reference"]) if folders["reference"] else None
+def sample_sequences(model: BlackBox, dataset: MedsDataset, records: int = _LOOKED_AT) -> list[list[int]]:
+    """The ids of a few records that the model is said to know, cut to its context."""
     split = MEMBER_SPLIT if MEMBER_SPLIT in dataset.splits else None
-    records = dataset.records(dataset.ids(split)[:24])
-    for one in (model, reference):
-        if one is not None:
-            check_vocabulary_fits(one.vocabulary, dataset)
-            check_has_learned(one, [one.vocabulary.ids(encode(r, one.vocabulary).codes) for r in records])
-    return dataset, model, reference
+    vocabulary = model.vocabulary
+    found = dataset.records(dataset.ids(split)[:records])
+    return [vocabulary.ids(encode(r, vocabulary).codes[: model.context_length]) for r in found]
+
+
+def known_share(vocabulary: Vocabulary, dataset: MedsDataset) -> tuple[float, list[str]]:
+    """The share of the data set's events (birth left out, and facts without a date where the model is told none) whose code the
+    model knows, and the three commonest codes that it does not know."""
+    codes = dataset.codes[~dataset.codes["code"].str.startswith("MEDS_BIRTH")]
+    names = [vocabulary.grammar.renamed(code) for code in codes["code"]]
+    known = np.array([bool(vocabulary.bins_of(name)) or name in vocabulary for name in names], dtype=bool)
+    share = float(codes["events"][known].sum() / max(codes["events"].sum(), 1))
+    return share, codes[~known].nlargest(3, "events")["code"].tolist()
 
 
 def check_vocabulary_fits(vocabulary: Vocabulary, dataset: MedsDataset) -> float:
     """The share of the data set's events whose code the model knows; InputError below one half."""
-    codes = dataset.codes[~dataset.codes["code"].str.startswith("MEDS_BIRTH")]
-    known = [bool(vocabulary.bins_of(code)) or code in vocabulary for code in codes["code"]]
-    share = float(codes["events"][known].sum() / max(codes["events"].sum(), 1))
+    share, missing = known_share(vocabulary, dataset)
     if share < LEAST_KNOWN:
-        missing = codes[~np.array(known)].nlargest(3, "events")["code"]
         raise InputError(
             f"The model does not speak this data set's codes: it knows {share:.0%} of the events of {dataset.name} "
-            f"(unknown are {', '.join(missing)}). Open it with the data set that it was trained on."
+            f"(unknown are {', '.join(missing)}). Open it with the data set that it was trained on, or say with a grammar's "
+            "'rename' how the model writes these codes."
         )
     return share
 
@@ -57,13 +55,46 @@ def check_has_learned(model: BlackBox, sequences: Sequence[Sequence[int]], *, se
     rng = np.random.default_rng(seed)
     real = [list(s) for s in sequences if len(s) > 3]
     shuffled = [[s[0], *rng.permutation(s[1:]).tolist()] for s in real]
-    scores = model.score(real + shuffled)
-    gain = np.array([a.mean() - b.mean() for a, b in zip(scores[: len(real)], scores[len(real) :], strict=True)])
+    gain = _gain(model, real, shuffled)
     if len(gain) == 0:
         raise InputError(f"No record is long enough to see whether the model {model.name!r} has learned anything.")
     if not np.isfinite(gain).all() or gain.mean() - 3 * gain.std() / np.sqrt(len(gain)) <= 0:
+        moved = _likelier_moved(model, real)
         raise InputError(
             f"The model {model.name!r} finds real records no likelier than shuffled ones ({gain.mean():+.3f} nats a code, "
             f"n = {len(gain)}). Its weights or its vocabulary are wrong, and an audit of it would mean nothing."
+            + (f" {_off_by_one(*moved)}" if moved else "")
         )
     return float(gain.mean())
+
+
+def check_codes_in_place(model: BlackBox, sequences: Sequence[Sequence[int]]) -> None:
+    """Raise InputError when every id moved by one makes real sequences clearly likelier: the vocabulary is off by one."""
+    real = [list(s) for s in sequences if len(s) > 3]
+    moved = _likelier_moved(model, real)
+    if moved:
+        raise InputError(f"The vocabulary does not fit the model {model.name!r}. {_off_by_one(*moved)}")
+
+
+def _likelier_moved(model: BlackBox, real: list[list[int]]) -> tuple[int, float] | None:
+    """By how much ids must be moved (-1 or 1) to make the sequences clearly likelier, and by how many nats a code."""
+    highest = len(model.vocabulary) - 1
+    for by in (1, -1):
+        gain = _gain(model, [[min(max(number + by, 0), highest) for number in s] for s in real], real)
+        if len(gain) > 3 and np.isfinite(gain).all() and gain.mean() - 3 * gain.std() / np.sqrt(len(gain)) > 0:
+            return by, float(gain.mean())
+    return None
+
+
+def _off_by_one(by: int, gain: float) -> str:
+    way = "one higher" if by > 0 else "one lower"
+    return (
+        f"With every id {way} real records are {gain:.2f} nats a code likelier: the list of codes is off by one (does the first "
+        "id belong to padding, or has the file a heading?)."
+    )
+
+
+def _gain(model: BlackBox, some: list[list[int]], others: list[list[int]]) -> np.ndarray:
+    scores = model.score(some + others)
+    pairs = zip(scores[: len(some)], scores[len(some) :], strict=True)
+    return np.array([float(np.mean(a)) - float(np.mean(b)) for a, b in pairs])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -46,8 +46,8 @@ class Vocabulary:
 
     ``bins`` gives, for each code that carries values, the inner edges of its bins where the bins' codes do not name them: n
     edges make n + 1 bins, by this kit's own grammar the codes ``c//0`` to ``c//n``. ``labels`` are by base code, a code without
-    its value. ``guessed_edges``: the edges are not the model's own but learned from the data (``with_edges_of``);
-    ``grammar_guessed``: nobody declared the grammar.
+    its value. ``edges``: "learned" when they are not the model's own but the data's (``with_edges_of``), "numbers" when a
+    value is known by its bin's number only (``with_bin_numbers``); ``grammar_guessed``: nobody declared the grammar.
     """
 
     codes: tuple[str, ...]
@@ -57,7 +57,7 @@ class Vocabulary:
     stops: frozenset[str] = frozenset({END})
     pad: str | None = PAD
     grammar: Grammar = OWN
-    guessed_edges: bool = False
+    edges: Literal["own", "learned", "numbers"] = "own"
     grammar_guessed: bool = False
 
     def __len__(self) -> int:
@@ -189,7 +189,7 @@ class Vocabulary:
 
     def with_edges_of(self, dataset: MedsDataset, split: str | None) -> Vocabulary:
         """Bins whose edges are not known get the equal shares of this split's values (of everyone's: None), as published
-        models' bins are; ``guessed_edges`` then says so."""
+        models' bins are; ``edges`` then says so."""
         wanted = {base: len(bins) for base, bins in self.value_bins.items() if math.isnan(bins[0].low)}
         shares = [b / 100 for b in range(101)]
         rows = dataset.query(
@@ -205,7 +205,19 @@ class Vocabulary:
             if n > 1:
                 at = np.linspace(0, 100, n + 1)[1:-1]
                 found[name] = tuple(np.interp(at, range(101), quantiles).tolist())
-        return replace(self, bins=found, guessed_edges=True)
+        return replace(self, bins=found, edges="learned")
+
+    def with_bin_numbers(self) -> Vocabulary:
+        """Bins whose edges are not known hold their own number as value, 0 for the lowest: for records that come in the model's
+        own codes."""
+        if self.next_codes:
+            n = len(self.next_codes)
+            bases = [c for c in self.codes if c not in self.special and not self.is_gap(c) and c not in self.next_codes]
+            found = {base: tuple(b + 0.5 for b in range(n - 1)) for base in bases}
+        else:
+            unknown = {base: bins for base, bins in self.value_bins.items() if math.isnan(bins[0].low)}
+            found = {base: tuple(b + 0.5 for b in range(len(bins) - 1)) for base, bins in unknown.items()}
+        return replace(self, bins={**self.bins, **found}, edges="numbers")
 
     # Time and age --------------------------------------------------------------------------
 
@@ -280,7 +292,7 @@ class Vocabulary:
         if b < 0 or len(self.value_bins[base]) == 1:
             return label
         one = self.value_bins[base][b]
-        if math.isnan(one.low):
+        if math.isnan(one.low) or self.edges == "numbers":
             return f"{label}, value in part {b + 1} of {len(self.value_bins[base])}"
         if one.low == -math.inf:
             return f"{label} below {one.high:.4g}"
@@ -391,8 +403,8 @@ def _ranges(codes: Sequence[str], pattern: str) -> dict[str, tuple[ValueBin, ...
         if match := re.fullmatch(pattern, code):
             part = match.groupdict()
             if unit.setdefault(part["code"], part.get("unit")) == part.get("unit"):
-                ends = (float(np.float32(part[end])) for end in ("low", "high"))  # as MEDS holds values
-                found.setdefault(part["code"], []).append(ValueBin(*ends, code))
+                low, high = (float(np.float32(part[end])) for end in ("low", "high"))  # as MEDS holds values
+                found.setdefault(part["code"], []).append(ValueBin(low, high, code))
     return {base: tuple(sorted(bins, key=lambda one: one.low)) for base, bins in found.items()}
 
 

@@ -22,9 +22,9 @@ from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.reports.cells import write_whole
 from ehrmem_widgets.reports.page import report_page
 from ehrmem_widgets.reports.parameters import Parameter, check_given, notebook_parameters
+from ehrmem_widgets.sources import SOURCES
 
 NOTEBOOKS = Path(ehrmem_widgets.__file__).parents[1] / "notebooks"
-FOLDERS = ("data", "model", "reference")
 _NOT_THE_USERS = ("live", "results_file")  # set here, whatever the caller wants
 
 
@@ -154,7 +154,7 @@ def _checked_out(out: Path) -> Path:
 def _how_it_was_made(
     parameters: dict[str, Any], results: dict[str, Any], declared: dict[str, Parameter], out: Path
 ) -> dict[str, Any]:
-    given = {**{name: os.environ.get(f"EHRMEM_{name.upper()}", "") for name in FOLDERS}, **parameters}
+    given = {**{name: os.environ.get(f"EHRMEM_{name.upper()}", "") for name in SOURCES}, **parameters}
     given["patient"] = results["patient"]  # the pseudonym, whatever was typed
     used = {name: given.get(name, parameter.default) for name, parameter in declared.items()}
     return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -32,28 +31,6 @@ def sample_reference() -> Path:
 def sample_private() -> Path:
     """The folder of the model trained on the members with differential privacy."""
     return _existing(SAMPLES / "models" / "private")
-
-
-def sample_folders() -> dict[str, Path | None]:
-    """The folders that are shown when nothing is named: data, model and reference."""
-    return {"data": sample_data(), "model": sample_model(), "reference": sample_reference()}
-
-
-def given_folders(
-    data: str | Path | None, model: str | Path | None, reference: str | Path | None
-) -> dict[str, Path | None]:
-    """What was given, else what the environment names (EHRMEM_DATA, EHRMEM_MODEL, EHRMEM_REFERENCE); the samples only when
-    neither names data nor model."""
-    given = {
-        name: value or os.environ.get(f"EHRMEM_{name.upper()}") or None
-        for name, value in (("data", data), ("model", model), ("reference", reference))
-    }
-    if not given["data"] and not given["model"]:
-        samples = sample_folders()
-        return {name: Path(value) if value else samples[name] for name, value in given.items()}
-    if not given["data"] or not given["model"]:
-        raise InputError("Give the data set and the model together: a model is audited on the data it was trained on.")
-    return {name: Path(value) if value else None for name, value in given.items()}
 
 
 def example_patient(dataset: MedsDataset) -> int:

@@ -32,7 +32,8 @@ from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.exploration import HORIZON, MOST_SAMPLES, Exploration, State, choose_focus
 from ehrmem_widgets.probes.findings import Answer
-from ehrmem_widgets.samples.folders import example_patient, given_folders, sample_folders
+from ehrmem_widgets.samples.folders import example_patient
+from ehrmem_widgets.sources import Sources, given_sources
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.continuations import continuations
 from ehrmem_widgets.views.horizon_curve import horizon_curve
@@ -59,9 +60,11 @@ class ExplorePatient:
     Parameters
     ----------
     data, model, reference
-        Folders: a MEDS data set, the audited model, and a model that never saw the patients. None: what the environment
-        names (EHRMEM_DATA, EHRMEM_MODEL, EHRMEM_REFERENCE), else the samples; a data set or model of your own without a
-        reference is explored without one.
+        Folders: a MEDS data set, the audited model, and a model that never saw the patients; a served model is named by its
+        address. None: what the environment names (EHRMEM_DATA, EHRMEM_MODEL, EHRMEM_REFERENCE), else the samples; a data set
+        or model of your own without a reference is explored without one.
+    vocabulary, grammar, sequences, endpoint
+        For models of others: see ``blackbox.opening.SOURCES``.
     patient
         A pseudonym or id; None: an example.
     rung, facts
@@ -86,6 +89,10 @@ class ExplorePatient:
         *,
         model: str | Path | None = None,
         reference: str | Path | None = None,
+        vocabulary: str | Path | None = None,
+        grammar: str | Path | None = None,
+        sequences: str | Path | None = None,
+        endpoint: str | None = None,
         patient: str | int | None = None,
         rung: str | None = None,
         facts: str | None = None,
@@ -96,9 +103,12 @@ class ExplorePatient:
         seed: int = 0,
         live: bool = True,
     ) -> None:
-        self.folders = given_folders(data, model, reference)
-        ahead = _key(self.folders) in _opened_ahead
-        self.exploration = _opened_ahead.pop(_key(self.folders)) if ahead else _open(self.folders)
+        self.sources = given_sources(
+            data=data, model=model, reference=reference, vocabulary=vocabulary, grammar=grammar, sequences=sequences,
+            endpoint=endpoint,
+        )  # fmt: skip
+        ahead = self.sources in _opened_ahead
+        self.exploration = _opened_ahead.pop(self.sources) if ahead else _open(self.sources)
         self._live = live
         dataset = self.exploration.dataset
         patient_id = example_patient(dataset) if patient in (None, "") else dataset.find(patient)
@@ -131,14 +141,12 @@ class ExplorePatient:
         """The last answer as plain data for JSON: every figure with its interval and n, the patient by pseudonym."""
         if self.answer is None:
             raise InputError("There is no answer yet.")
-        return results_of(self.answer, self.state, self.exploration, self.folders)
+        return results_of(self.answer, self.state, self.exploration)
 
     def command(self) -> str:
         """The command that makes the report of this very state."""
         words = ["ehrmem", "report", "--patient", self.exploration.dataset.pseudonym(self.state.patient_id)]
-        for name in ("data", "model", "reference"):
-            if self.folders[name] is not None and self.folders[name] != sample_folders()[name]:
-                words += [f"--{name}", str(self.folders[name])]
+        words += self.sources.options()
         state = self.state
         words += ["--rung", state.rung] if state.rung else ["--facts", facts_to_text(state.facts) or "none"]
         if state.attributes != self.exploration.attributes.default_names():
@@ -586,9 +594,7 @@ def facts_list(record: Record, answer: Answer, state: State, exploration: Explor
     return f'<ul class="ehrmem-facts">{"".join(items)}</ul>' if items else ""
 
 
-def results_of(
-    answer: Answer, state: State, exploration: Exploration, folders: dict[str, Path | None]
-) -> dict[str, Any]:
+def results_of(answer: Answer, state: State, exploration: Exploration) -> dict[str, Any]:
     """An answer as plain data: what ``results.json`` holds."""
     neighbours = answer.neighbours
     return {
@@ -687,23 +693,19 @@ def _facts(given: str, record: Record, exploration: Exploration) -> KnownFacts:
     return check_facts(facts_from_text(given), record)
 
 
-_opened_ahead: dict[tuple[Path | None, ...], Exploration] = {}
+_opened_ahead: dict[Sources, Exploration] = {}
 
 
 def open_ahead() -> None:
     """Open what the environment names, or the samples, so that the next ``ExplorePatient`` is there at once."""
-    folders = given_folders(None, None, None)
-    _opened_ahead[_key(folders)] = _open(folders)
+    sources = given_sources()
+    _opened_ahead[sources] = _open(sources)
 
 
-def _key(folders: dict[str, Path | None]) -> tuple[Path | None, ...]:
-    return tuple(folders[name] for name in ("data", "model", "reference"))
+def _open(sources: Sources) -> Exploration:
+    from ehrmem_widgets.blackbox.opening import open_sources
 
-
-def _open(folders: dict[str, Path | None]) -> Exploration:
-    from ehrmem_widgets.blackbox.checks import open_checked
-
-    return Exploration(*open_checked(folders), folder=folders["model"])
+    return Exploration(*open_sources(sources), folder=sources.model_folder)
 
 
 _SCREEN_STYLE = """<style>

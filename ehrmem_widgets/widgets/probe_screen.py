@@ -15,7 +15,7 @@ from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.over_patients import Progress
-from ehrmem_widgets.samples.folders import given_folders
+from ehrmem_widgets.sources import given_sources
 from ehrmem_widgets.views.markup import escape
 from ehrmem_widgets.views.styles import style_tag
 from ehrmem_widgets.widgets.keep_keys import KeepKeys
@@ -35,8 +35,8 @@ class ProbeScreen(ABC, Generic[State, Shown]):
 
     Parameters
     ----------
-    data, model, reference
-        Folders, as for ``ExplorePatient``; None: the environment's, else the samples.
+    data, model, reference, vocabulary, grammar, sequences, endpoint
+        As for ``ExplorePatient``; None: the environment's, else the samples.
     live
         True shows widgets; False answers in full at once and shows a static page.
     options
@@ -52,16 +52,23 @@ class ProbeScreen(ABC, Generic[State, Shown]):
         *,
         model: str | Path | None = None,
         reference: str | Path | None = None,
+        vocabulary: str | Path | None = None,
+        grammar: str | Path | None = None,
+        sequences: str | Path | None = None,
+        endpoint: str | None = None,
         live: bool = True,
         **options: Any,
     ) -> None:
-        from ehrmem_widgets.blackbox.checks import open_checked
+        from ehrmem_widgets.blackbox.opening import open_sources
 
-        self.folders = given_folders(data, model, reference)
+        self.sources = given_sources(
+            data=data, model=model, reference=reference, vocabulary=vocabulary, grammar=grammar, sequences=sequences,
+            endpoint=endpoint,
+        )  # fmt: skip
         self.dataset: MedsDataset
         self.model: BlackBox
         self.reference: BlackBox | None
-        self.dataset, self.model, self.reference = open_checked(self.folders)
+        self.dataset, self.model, self.reference = open_sources(self.sources)
         self._live = live
         self.state: State = self.first_state(**options)
         self.answer: Shown | None = None

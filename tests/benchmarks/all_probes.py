@@ -22,13 +22,13 @@ def main(lines: Lines) -> None:
 
 def run() -> None:
     """Run every probe, as the command does."""
-    from ehrmem_widgets.blackbox.checks import open_checked
+    from ehrmem_widgets.blackbox.opening import open_sources
     from ehrmem_widgets.probes.all_probes import PROBES, run_probe
     from ehrmem_widgets.probes.people import choose_people
     from ehrmem_widgets.samples.canary_alternatives import alternatives_for
-    from ehrmem_widgets.samples.folders import sample_folders
+    from ehrmem_widgets.sources import sample_sources
 
-    dataset, model, reference = open_checked(sample_folders())
+    dataset, model, reference = open_sources(sample_sources())
     people = choose_people(dataset, model, reference)
     preflight = run_probe("preflight", dataset, model, reference, people=people)
     for name in PROBES:

@@ -10,25 +10,21 @@ from typing import Any
 
 import pytest
 
-from ehrmem_widgets.blackbox import checks
+from ehrmem_widgets.blackbox import opening
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.samples.folders import sample_data
 
 
 @contextmanager
 def opened_once(cache: Path) -> Iterator[None]:
-    """What ``open_checked`` opens is kept while this lasts, and nothing is read from or written to the user's cache."""
-    real = checks.open_checked
-
-    @lru_cache
-    def of(*folders: tuple[str, Path | None]) -> Any:
-        return real(dict(folders))
+    """What ``open_sources`` opens is kept while this lasts, and nothing is read from or written to the user's cache."""
+    of: Any = lru_cache(opening.open_sources)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(cache))
         for name in ("DATA", "MODEL", "REFERENCE"):
             patch.delenv(f"EHRMEM_{name}", raising=False)
-        patch.setattr(checks, "open_checked", lambda folders: of(*folders.items()))
+        patch.setattr(opening, "open_sources", of)
         yield
 
 

@@ -1,0 +1,303 @@
+"""Patients who come in the model's own codes: a data set made of code sequences, so that an exotic tokenizer need not be rebuilt."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ehrmem_widgets.cohort.codes import Kind
+from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.record import Record
+from ehrmem_widgets.cohort.time_codes import CALENDAR, GapRule, Gaps
+from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.errors import InputError
+
+EPOCH = datetime(2000, 1, 1, 0, 5)
+"""Where a record's clock begins: sequences tell how much time passes, never a date."""
+_IDS, _PATIENTS, _FORM = ("ids", "input_ids", "token_ids"), ("subject_id", "patient_id", "id"), 1
+_AT_ONCE = 2000  # patients written at once
+_BIRTHDAY = timedelta(days=182)  # before the first event, besides the years of the age
+
+
+class SequenceDataset(MedsDataset):
+    """Code sequences as a data set: each code an event, its time counted from the gap codes, its value from its bin.
+
+    ``file``: Parquet or JSON lines, a row a sequence, with ``subject_id``, ``codes`` (a list of texts) or ``ids`` (a list of
+    numbers), and ``split`` where it is known. Several rows of one patient are windows of one record, joined in their order.
+    ``beside``: a MEDS data set whose splits and labels are used. ``vocabulary`` is the model's, with values by the number of
+    their bin where its edges are not known. What is read is kept in the user's cache folder.
+
+    Raises InputError for a file of another form, an empty one, and codes or ids that the model does not have: then the
+    sequences belong to another model.
+    """
+
+    def __init__(self, file: str | Path, vocabulary: Vocabulary, *, beside: str | Path | None = None) -> None:
+        self.file = Path(file)
+        self.vocabulary = vocabulary.with_bin_numbers() if vocabulary.lacks_edges else vocabulary
+        if not self.file.is_file() or self.file.suffix not in (".parquet", ".jsonl"):
+            raise InputError(
+                f"{str(self.file)!r} is no file of sequences. Give a .parquet or .jsonl file, a row a sequence, with subject_id, "
+                "codes (or ids) and split."
+            )
+        self._beside = MedsDataset(beside) if beside else None
+        folder = platformdirs.user_cache_path("ehrmem") / f"sequences-{self._key_of_cache()}"
+        if not (folder / "data").is_dir():
+            _write_whole(self.file, self.vocabulary, self._beside, folder)
+        self.about: dict[str, Any] = json.loads((folder / "about.json").read_text())
+        super().__init__(folder)
+
+    def records(self, patient_ids: Any) -> list[Record]:
+        """As of ``MedsDataset``, each with its own sequence."""
+        wanted = [int(patient) for patient in patient_ids]
+        found = self.query(
+            f"SELECT patient_id, ids, event_of FROM read_parquet('{self.root / 'sequences.parquet'}') "
+            "WHERE patient_id IN (SELECT unnest(?))",
+            [wanted],
+        ).fetchall()
+        own = {patient: (ids, event_of) for patient, ids, event_of in found}
+        codes = self.vocabulary.codes
+        return [
+            Record(
+                r.patient_id, r.pseudonym, r.events, r.birth,
+                tuple(codes[number] for number in own[r.patient_id][0]), tuple(own[r.patient_id][1]),
+            )
+            for r in super().records(wanted)
+        ]  # fmt: skip
+
+    @cached_property
+    def descriptions(self) -> dict[str, str]:
+        """The labels of the data set beside, and the vocabulary's own."""
+        return {**(self._beside.descriptions if self._beside else {}), **self.vocabulary.labels}
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return self.file.stem
+
+    def _key_of_cache(self) -> str:
+        digest = hashlib.sha256()
+        with self.file.open("rb") as file:
+            while part := file.read(1 << 20):
+                digest.update(part)
+        about = [
+            _FORM,
+            self.vocabulary.codes,
+            self.vocabulary.grammar.to_yaml(),
+            self._beside and self._beside.fingerprint,
+        ]
+        digest.update(json.dumps(about).encode())
+        return digest.hexdigest()[:24]
+
+
+@dataclass
+class _Reading:
+    """One sequence while it becomes a record."""
+
+    vocabulary: Vocabulary
+    now: datetime = EPOCH
+    birth: datetime | None = None
+    events: list[tuple[datetime | None, str, float | None]] = field(default_factory=list)
+    event_of: list[int] = field(default_factory=list)
+    dated: bool = False
+
+    def read(self, code: str) -> None:
+        vocabulary, rule = self.vocabulary, self.vocabulary.gap_rule
+        place = -1
+        if vocabulary.is_gap(code) and rule is not None:
+            self.now = _later(self.now, code, rule)
+        elif code in vocabulary.ages:
+            self.birth = EPOCH.replace(year=EPOCH.year - vocabulary.ages[code]) - _BIRTHDAY
+        elif code == vocabulary.grammar.birth and code is not None:
+            self.birth = self.now
+        elif code in vocabulary.next_codes and self.events:
+            time, before, _ = self.events[-1]
+            self.events[-1] = (time, before, _middle(vocabulary, before, code))
+            place = len(self.events) - 1
+        elif vocabulary.kind(code) is not Kind.special:
+            base = vocabulary.base(code)
+            static = not self.dated and vocabulary.grammar.statics and vocabulary.kind(code) is Kind.demographic
+            self.dated = self.dated or not static
+            value = _middle(vocabulary, base, code) if base != code else None
+            self.events.append((None if static else self.now, base, value))
+            place = len(self.events) - 1
+        self.event_of.append(place)
+
+
+def _later(now: datetime, code: str, rule: GapRule) -> datetime:
+    """The time after a gap code: the middle of what it stands for."""
+    if rule is CALENDAR:
+        days = rule.days(code)
+        if days >= 1:
+            return datetime.combine(now.date() + timedelta(days=days), EPOCH.time())
+        return now + timedelta(days=days * 1.02)
+    assert isinstance(rule, Gaps)
+    low, high = rule.lengths[code]
+    low = max(low, 0.0)
+    if code == rule.repeat:
+        return now + timedelta(days=low)
+    return now + timedelta(days=(low + high) / 2 if math.isfinite(high) else low * 1.1)
+
+
+def _middle(vocabulary: Vocabulary, base: str, code: str) -> float | None:
+    """A value in the middle of a bin; of an open one, at its end."""
+    found = next((one for one in vocabulary.value_bins.get(base, ()) if one.code == code), None)
+    if found is None:
+        return None
+    if math.isinf(found.low):
+        below = found.high - abs(found.high) * 1e-3 - 1e-6
+        return below if math.isfinite(below) else 0.0
+    return found.low if math.isinf(found.high) else (found.low + found.high) / 2
+
+
+def _write_whole(file: Path, vocabulary: Vocabulary, beside: MedsDataset | None, folder: Path) -> None:
+    """Write the data set beside its place and move it there when it is whole: a broken-off reading leaves nothing."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))  # mode 700
+    try:
+        _write(file, vocabulary, beside, work)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(work, folder)
+    except OSError as error:
+        raise InputError(f"The sequences could not be kept in {folder.parent}: {error.strerror or error}.") from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _write(file: Path, vocabulary: Vocabulary, beside: MedsDataset | None, work: Path) -> None:
+    (work / "data").mkdir()
+    (work / "metadata").mkdir()
+    schema = pa.schema([("subject_id", pa.int64()), ("time", pa.timestamp("us")), ("code", pa.string()), ("numeric_value", pa.float32())])  # fmt: skip
+    own = pa.schema([("patient_id", pa.int64()), ("ids", pa.list_(pa.int32())), ("event_of", pa.list_(pa.int32()))])
+    splits: dict[int, str] = {}
+    about = {"patients": 0, "rows": 0, "codes": 0, "joined": 0}
+    gathered = _gathered(file, vocabulary, splits, about)
+    with pq.ParquetWriter(work / "data" / "0.parquet", schema) as events, pq.ParquetWriter(work / "sequences.parquet", own) as sequences:  # fmt: skip
+        while some := list(itertools.islice(gathered, _AT_ONCE)):
+            rows: list[tuple[Any, ...]] = []
+            kept: list[tuple[int, list[int], list[int]]] = []
+            for patient, ids in some:
+                reading = _Reading(vocabulary)
+                for number in ids:
+                    reading.read(vocabulary.codes[number])
+                if reading.birth is not None:
+                    rows.append((patient, reading.birth, "MEDS_BIRTH", None))
+                rows += [(patient, *event) for event in reading.events]
+                kept.append((patient, ids, reading.event_of))
+                about["patients"] += 1
+                about["codes"] += len(ids)
+            events.write_table(pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(zip(*rows, strict=True), schema, strict=True)], schema=schema))  # fmt: skip
+            sequences.write_table(pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(zip(*kept, strict=True), own, strict=True)], schema=own))  # fmt: skip
+    if not about["patients"]:
+        raise InputError(f"{file.name} holds no sequences.")
+    if not splits and beside is not None:
+        splits = {patient: split for split in beside.splits for patient in beside.ids(split)}
+    if splits:
+        table = pa.table({"subject_id": list(splits), "split": list(splits.values())})
+        pq.write_table(table, work / "metadata" / "subject_splits.parquet")
+    (work / "metadata" / "dataset.json").write_text(json.dumps({"dataset_name": file.stem}))
+    (work / "about.json").write_text(json.dumps(about))
+
+
+def _gathered(
+    file: Path, vocabulary: Vocabulary, splits: dict[int, str], about: dict[str, int]
+) -> Iterator[tuple[int, list[int]]]:
+    """(patient, ids) of each patient, windows of one joined, padding left away. Fills splits and about."""
+    opening = vocabulary.ids(vocabulary.opening)
+    pad = {vocabulary.id(vocabulary.pad)} if vocabulary.pad else {n for n, c in enumerate(vocabulary.codes[:1]) if vocabulary.kind(c) is Kind.special and c not in vocabulary.special}  # fmt: skip
+    done: set[int] = set()
+    now: int | None = None
+    ids: list[int] = []
+    for patient, split, more in _rows(file, vocabulary):
+        about["rows"] += 1
+        while more and more[-1] in pad:
+            more.pop()
+        while more and more[0] in pad:
+            more.pop(0)
+        if split is not None and splits.setdefault(patient, split) != split:
+            raise InputError(f"{file.name}: a patient stands in two splits, {splits[patient]!r} and {split!r}.")
+        if patient == now:
+            about["joined"] += 1
+            ids += more[len(opening) :] if opening and more[: len(opening)] == opening else more
+            continue
+        if now is not None and ids:
+            yield now, ids
+        if patient in done:
+            raise InputError(
+                f"{file.name}: the windows of a patient do not stand one after the other. Sort the file by patient."
+            )
+        done.add(patient)
+        now, ids = patient, more
+    if now is not None and ids:
+        yield now, ids
+
+
+def _rows(file: Path, vocabulary: Vocabulary) -> Iterator[tuple[int, str | None, list[int]]]:
+    """(patient, split, ids) of each row, checked against the vocabulary."""
+    last = len(vocabulary) - 1
+    for number, row in enumerate(_raw_rows(file), 1):
+        patient = next((row[name] for name in _PATIENTS if row.get(name) is not None), None)
+        codes, ids = row.get("codes"), next((row[name] for name in _IDS if row.get(name) is not None), None)
+        if patient is None or (codes is None) == (ids is None):
+            raise InputError(
+                f"{file.name}, row {number}: a row needs subject_id and either codes or ids; it has {', '.join(map(str, row)) or 'nothing'}."
+            )
+        try:
+            patient = int(patient)
+            if ids is not None and any(isinstance(one, bool | float | str) for one in ids):
+                raise ValueError
+        except (TypeError, ValueError):
+            raise InputError(
+                f"{file.name}, row {number}: subject_id must be a whole number and ids whole numbers; got {patient!r}. Number "
+                "the patients and keep the list of numbers."
+            ) from None
+        if codes is not None:
+            unknown = next((code for code in codes if code not in vocabulary), None)
+            if unknown is not None:
+                raise InputError(
+                    f"{file.name}, row {number}: the model has no code {unknown!r}. These sequences and this vocabulary do not belong "
+                    "together."
+                )
+            ids = vocabulary.ids(codes)
+        elif ids and not 0 <= min(ids) <= max(ids) <= last:
+            raise InputError(
+                f"{file.name}, row {number}: ids run from 0 to {last:,} in this model, and the row has {min(ids)} to {max(ids):,}. These "
+                "sequences and this vocabulary do not belong together."
+            )
+        split = row.get("split")
+        yield patient, None if split is None else str(split), list(ids or ())
+
+
+def _raw_rows(file: Path) -> Iterator[Mapping[str, Any]]:
+    try:
+        if file.suffix == ".parquet":
+            with pq.ParquetFile(file) as opened:
+                for batch in opened.iter_batches(batch_size=500):
+                    yield from batch.to_pylist()
+            return
+        with file.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    row = json.loads(line)
+                    if not isinstance(row, dict):
+                        raise InputError(
+                            f"{file.name}, line {number}: expected an object with subject_id and codes or ids."
+                        )
+                    yield row
+    except (pa.ArrowInvalid, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{file.name} cannot be read: {' '.join(str(error).split())[:200]}.") from None
