@@ -1,0 +1,328 @@
+"""A model behind an address on this computer, by the protocol of ``completions``. One thread owns the model."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import queue
+import secrets
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from tornado.httpserver import HTTPServer
+from tornado.iostream import StreamClosedError
+from tornado.netutil import bind_sockets
+from tornado.web import Application, HTTPError, RequestHandler
+
+from ehrmem_widgets.blackbox.completions import (
+    CompletionRequest,
+    Continuations,
+    RefusedError,
+    about_prompts,
+    append,
+    read_object,
+    read_prompts,
+    read_request,
+)
+from ehrmem_widgets.blackbox.protocol import BlackBox, Query
+from ehrmem_widgets.errors import InputError
+
+HOST = "127.0.0.1"
+_ROWS_AT_ONCE = 1024  # continuations that are sampled together
+_LARGEST_BODY = 64 * 2**20
+
+
+class Served(NamedTuple):
+    """Where a model answers, and the token that it asks for."""
+
+    address: str
+    token: str
+
+
+def serve(model: BlackBox, port: int | None = None) -> None:
+    """Serve the model until Ctrl-C, and say where. Raises InputError when the port is taken."""
+    with serve_model(model, port=port) as (address, token):
+        print(
+            f"The model {model.name!r} answers at\n\n    address  {address}\n    token    {token}\n\n"
+            "On this computer only. Keep this window open while you work; Ctrl-C here ends it.",
+            flush=True,
+        )
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            print("Ended.")
+
+
+@contextmanager
+def serve_model(model: BlackBox, *, port: int | None = None, token: str | None = None) -> Iterator[Served]:
+    """Serve a model from this process, on this computer only, for as long as the context lasts.
+
+    ``port`` and ``token``: a free port and a random token if not given. Requests are answered one after the other; those that
+    wait and ask for the same kind of continuations are sampled together. Nothing about a request is logged.
+    """
+    try:
+        [listening] = bind_sockets(port or 0, HOST)
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"The model cannot be served on port {port} ({error}). Give another one, or none and a free one is found."
+        ) from None
+    token = token or secrets.token_hex(24)
+    worker = _Worker(model)
+    loop, stop, started = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
+
+    async def run() -> None:
+        server = HTTPServer(_application(model, worker, token), max_buffer_size=_LARGEST_BODY)
+        server.add_socket(listening)
+        started.set()
+        await stop.wait()
+        server.stop()
+        await server.close_all_connections()
+
+    def work() -> None:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(run())
+
+    thread = threading.Thread(target=work, name="ehrmem serve", daemon=True)
+    thread.start()
+    started.wait()
+    try:
+        yield Served(f"http://{HOST}:{listening.getsockname()[1]}", token)
+    finally:
+        worker.close()
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+
+
+@dataclass(eq=False)
+class _Sampling:
+    """A request for continuations. ``hear`` is called with its part of each Step, then with None, or with an exception."""
+
+    request: CompletionRequest
+    hear: Callable[[Any], Any]
+    given_up: bool = False
+
+
+class _Worker:
+    """The thread that owns the model."""
+
+    def __init__(self, model: BlackBox) -> None:
+        self._model = model
+        self._asked: queue.SimpleQueue[_Sampling | Callable[[], None] | None] = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="ehrmem model", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: _Sampling | Callable[[], None]) -> None:
+        self._asked.put(job)
+
+    def close(self) -> None:
+        """Give up what is under way."""
+        self._closed = True
+        self._asked.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        waiting: list[_Sampling | Callable[[], None] | None] = []
+        while not self._closed:
+            if not waiting:
+                waiting.append(self._asked.get())
+            while not self._asked.empty():
+                waiting.append(self._asked.get())
+            job = waiting.pop(0)
+            if isinstance(job, _Sampling):
+                together = [job]
+                for other in [one for one in waiting if isinstance(one, _Sampling)]:
+                    rows = sum(one.request.rows for one in together) + other.request.rows
+                    if other.request.kind == job.request.kind and rows <= _ROWS_AT_ONCE:
+                        together.append(other)
+                        waiting.remove(other)
+                self._sample(together)
+            elif job is not None:
+                job()
+
+    def _sample(self, jobs: list[_Sampling]) -> None:
+        """An answer about a prompt does not depend on the others, nor on whether its request came with theirs."""
+        prompts, request = [prompt for job in jobs for prompt in job.request.prompts], jobs[0].request
+        try:
+            for step in self._model.continue_(
+                prompts, request.horizon, request.samples, watch=request.watch, avoid=request.avoid, seed=request.seed
+            ):
+                if self._closed or all(job.given_up for job in jobs):
+                    break
+                start, mass = 0, step.mass
+                if mass is not None:
+                    mass = np.broadcast_to(mass, (*step.codes.shape, mass.shape[-1]))
+                for job in jobs:
+                    rows = slice(start, start := start + len(job.request.prompts))
+                    job.hear((step.codes[rows], None if mass is None else mass[rows], step.log_weight[rows]))
+        except Exception as error:
+            for job in jobs:
+                job.hear(error)
+        else:
+            for job in jobs:
+                job.hear(None)
+
+
+class _Handler(RequestHandler):
+    """The bearer token, errors in OpenAI's form, and the way to the model's thread."""
+
+    def initialize(self, model: BlackBox, worker: _Worker, token: str) -> None:
+        self.model, self.worker, self.token = model, worker, token
+
+    def prepare(self) -> None:
+        given = self.request.headers.get("Authorization", "")
+        if not hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
+            raise RefusedError("This server asks for its token: Authorization: Bearer TOKEN.", 401)
+
+    def write_error(self, status_code: int, **details: Any) -> None:
+        self.set_status(self._status(details["exc_info"][1], status_code))
+        self.finish(self._in_words(details["exc_info"][1]))
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        if not isinstance(value, RefusedError | InputError | HTTPError | StreamClosedError):
+            super().log_exception(typ, value, tb)
+
+    def _status(self, error: BaseException | None, otherwise: int) -> int:
+        return 400 if isinstance(error, InputError) else getattr(error, "status", otherwise)
+
+    def _in_words(self, error: BaseException | None) -> dict[str, Any]:
+        words = "The model failed; the server's own window says why."
+        if isinstance(error, RefusedError | InputError):
+            words = str(error)
+        elif isinstance(error, HTTPError):
+            words = f"{self.request.method} {self.request.path} is not offered here."
+        return {"error": {"message": words, "code": self._status(error, self.get_status())}}
+
+    async def ask(self, question: Callable[[], Any]) -> Any:
+        """Have the model's thread answer."""
+        loop, answer = asyncio.get_running_loop(), asyncio.Queue[Any]()
+
+        def work() -> None:
+            try:
+                found = question()
+            except Exception as error:
+                found = error
+            loop.call_soon_threadsafe(answer.put_nowait, found)
+
+        self.worker.submit(work)
+        found = await answer.get()
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+class _Health(RequestHandler):
+    def get(self) -> None:
+        self.finish({})
+
+
+class _Unknown(_Handler):
+    def prepare(self) -> None:
+        raise HTTPError(404)
+
+
+class _Models(_Handler):
+    def get(self) -> None:
+        model = self.model
+        about = {"id": model.name, "object": "model", "owned_by": "ehrmem", "max_model_len": model.context_length}
+        self.finish({"object": "list", "data": [{**about, "fingerprint": model.fingerprint, "ehrmem": 1}]})
+
+
+class _Embeddings(_Handler):
+    async def post(self) -> None:
+        model = self.model
+        if Query.EMBEDDINGS not in model.answers:
+            raise RefusedError(f"The model {model.name!r} gives no embeddings.", 404)
+        prompts = read_prompts(read_object(self.request.body, model).get("input"), len(model.vocabulary))
+        if any(len(place) > 1 for prompt in prompts for place in prompt):
+            raise RefusedError("An embedding is of exact codes: no place may be open.")
+        found = await self.ask(lambda: model.embed([[code for [code] in prompt] for prompt in prompts]))
+        data = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(found.tolist())]
+        self.finish({"object": "list", "model": model.name, "data": data})
+
+
+class _Completions(_Handler):
+    _job: _Sampling | None = None
+
+    def on_connection_close(self) -> None:
+        if self._job is not None:
+            self._job.given_up = True
+
+    async def post(self) -> None:
+        model = self.model
+        request = read_request(self.request.body, model)
+        writer = Continuations(request, {model.vocabulary.id(code) for code in model.vocabulary.stops})
+        if request.stream:
+            await self._stream(request, writer)
+            return
+        choices: list[dict[str, Any]] = [{"index": i, "text": "", "token_ids": []} for i in range(request.rows)]
+        if request.about_prompt:
+            about = await self.ask(partial(about_prompts, model, request))
+            for i, choice in enumerate(choices):
+                choice |= about[i // request.samples]
+        if request.horizon:
+            async for steps in self._steps(request, writer):
+                for new in writer.choices(steps):
+                    append(choices[new["index"]], new)
+        self.set_header("Content-Type", "application/json")
+        self.finish(_json({"object": "text_completion", "model": model.name, "choices": choices}))
+
+    async def _stream(self, request: CompletionRequest, writer: Continuations) -> None:
+        self.set_header("Content-Type", "text/event-stream")
+        started = False
+        try:
+            async for steps in self._steps(request, writer):
+                part = {"object": "text_completion", "model": self.model.name, "choices": writer.choices(steps)}
+                self.write(b"data: " + _json(part) + b"\n\n")
+                started = True
+                await self.flush()
+        except Exception as error:
+            if not started or isinstance(error, StreamClosedError):
+                raise
+            self.log_exception(type(error), error, error.__traceback__)
+            self.write(b"data: " + _json(self._in_words(error)) + b"\n\n")
+        self.finish(b"data: [DONE]\n\n")
+
+    async def _steps(self, request: CompletionRequest, writer: Continuations) -> AsyncIterator[list[Any]]:
+        """The steps of the continuations as they come, as many at a time as were asked for."""
+        loop, heard = asyncio.get_running_loop(), asyncio.Queue[Any]()
+        self._job = _Sampling(request, lambda step: loop.call_soon_threadsafe(heard.put_nowait, step))
+        self.worker.submit(self._job)
+        steps: list[Any] = []
+        while (step := await heard.get()) is not None:
+            if isinstance(step, Exception):
+                raise step
+            steps.append(step)
+            if len(steps) == request.interval:
+                yield steps
+                steps = []
+                if writer.all_ended:  # at stop codes of the request's own, where the model would go on
+                    self._job.given_up = True
+                    return
+        if steps:
+            yield steps
+
+
+def _application(model: BlackBox, worker: _Worker, token: str) -> Application:
+    given = {"model": model, "worker": worker, "token": token}
+    return Application(
+        [
+            ("/health", _Health),
+            ("/v1/models", _Models, given),
+            ("/v1/completions", _Completions, given),
+            ("/v1/embeddings", _Embeddings, given),
+        ],
+        default_handler_class=_Unknown,
+        default_handler_args=given,
+        log_function=lambda handler: None,
+    )
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, separators=(",", ":")).encode()

@@ -1,0 +1,252 @@
+"""JSON over HTTP to a model server: retried where that may help, and in words where it does not."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import json
+import ssl
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import httpx
+import tenacity
+
+from ehrmem_widgets.errors import InputError
+
+_LONGEST_WAIT = 120.0  # seconds; a server that asks for more is not waited for
+_SHOWN = 300  # characters of a server's words
+Answer = TypeVar("Answer")
+
+
+class RefusedError(InputError):
+    """The server answered, and will answer the same again: an HTTP status of 4xx, or something that is no answer."""
+
+    def __init__(self, words: str, status: int) -> None:
+        super().__init__(words)
+        self.status = status
+
+
+class PassingError(Exception):
+    """What may succeed when asked again. ``after``: seconds that the server asks to wait."""
+
+    def __init__(self, words: str, after: float | None = None) -> None:
+        super().__init__(words)
+        self.after = after
+
+
+class Server:
+    """One address, asked from one thread of its own, at most ``concurrency`` requests at a time.
+
+    ``address`` may end in ``/v1``. Proxies that the environment names are not used: what is asked about patients goes to the
+    address given and nowhere else.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        token: str | None,
+        concurrency: int,
+        timeout: float,
+        retries: int,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.address = _checked_address(address)
+        self._timeout, self._retries, self._sleep = timeout, retries, sleep
+        if token and not (token.isascii() and token.isprintable()):
+            raise InputError("The token holds characters that no token can have. Copy it again.")
+        self._client = httpx.AsyncClient(
+            base_url=self.address,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=timeout,
+            limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
+            trust_env=False,
+            verify=_certificates() if self.address.startswith("https") else True,
+        )
+        self._places = asyncio.Semaphore(concurrency)
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name=f"ehrmem {self.address}", daemon=True).start()
+
+    def start(self, asking: Coroutine[Any, Any, Answer]) -> Future[Answer]:
+        """Run on the server's thread; cancelling the future closes its connections."""
+        return asyncio.run_coroutine_threadsafe(asking, self._loop)
+
+    def wait_for(self, asking: Coroutine[Any, Any, Answer]) -> Answer:
+        """Run on the server's thread and wait for the answer."""
+        future = self.start(asking)
+        try:
+            return future.result()
+        finally:
+            future.cancel()
+
+    def close(self) -> None:
+        """Close the connections and end the thread."""
+        with suppress(RuntimeError):
+            self.wait_for(self._client.aclose())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """The JSON object at a path."""
+
+        async def once() -> dict[str, Any]:
+            return await self._once("GET", path, None)
+
+        return await self.again(once)
+
+    async def again(self, ask: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
+        """Ask, and after a ``PassingError`` again, in one of the places; at last raise an InputError."""
+        async with self._places:
+            try:
+                return await tenacity.AsyncRetrying(
+                    stop=tenacity.stop_after_attempt(self._retries + 1),
+                    wait=self._pause,
+                    sleep=self._sleep,
+                    retry=tenacity.retry_if_exception_type(PassingError),
+                    reraise=True,
+                )(ask)
+            except PassingError as error:
+                tried = f" (asked {self._retries + 1} times)" if self._retries else ""
+                raise InputError(f"{error}{tried}") from None
+
+    async def stream(self, path: str, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """The JSON objects of a stream of server-sent events, asked for once."""
+        async with self._answer("POST", path, body) as response:
+            if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
+                await response.aread()
+                yield self._object(response.text)  # a server that does not stream answers all at once
+                return
+            async for line in response.aiter_lines():
+                if line == "data: [DONE]":
+                    return
+                if line.startswith("data:"):
+                    yield self._object(line[5:])
+            raise PassingError(f"The server at {self.address} broke off in the middle of an answer.")
+
+    async def post_once(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The JSON object that answers one, asked for once."""
+        return await self._once("POST", path, body)
+
+    async def _once(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        async with self._answer(method, path, body) as response:
+            return self._object((await response.aread()).decode(errors="replace"))
+
+    @asynccontextmanager
+    async def _answer(self, method: str, path: str, body: dict[str, Any] | None) -> AsyncIterator[httpx.Response]:
+        try:
+            async with self._client.stream(method, path, json=body) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    self._refuse(path, response)
+                yield response
+        except httpx.TimeoutException:
+            raise PassingError(
+                f"The server at {self.address} did not answer within {self._timeout:g} seconds. Ask for less at once, or allow "
+                "more time."
+            ) from None
+        except httpx.ConnectError as error:
+            raise PassingError(
+                f"No server answers at {self.address} ({_words(str(error))}). Is it running, and may this computer reach it?"
+            ) from None
+        except httpx.TransportError as error:
+            said = _words(str(error)) or type(error).__name__
+            raise PassingError(f"The connection to {self.address} broke off ({said}).") from None
+
+    def _refuse(self, path: str, response: httpx.Response) -> None:
+        status, said = response.status_code, _said(response.text)
+        if status == 429 or status >= 500:
+            after = _retry_after(response.headers.get("Retry-After"))
+            if after is not None and after > _LONGEST_WAIT:
+                raise InputError(
+                    f"The server at {self.address} asks to be left alone for {after:,.0f} seconds. Try later."
+                )
+            kind = "turns requests away as too many" if status == 429 else "fails"
+            raise PassingError(f"The server at {self.address} {kind} ({status}){said}.", after)
+        if status in (401, 403):
+            words = f"The server at {self.address} refuses the token, or asks for one ({status}). Give the token that belongs to it."
+        elif status == 404:
+            words = f"The server at {self.address} has no {path} ({status}){said}."
+        elif status < 400:
+            words = f"The server at {self.address} points elsewhere ({status}); give the address itself."
+        else:
+            words = f"The server at {self.address} refused what it was asked ({status}){said}."
+        raise RefusedError(words, status)
+
+    def _object(self, text: str) -> dict[str, Any]:
+        """The object; a JSON that breaks off may come whole the next time, other text will not."""
+        try:
+            found = json.loads(text)
+        except ValueError:
+            if text.lstrip()[:1] in ("{", ""):
+                raise PassingError(
+                    f"The server at {self.address} sent an answer that breaks off in the middle."
+                ) from None
+            found = None
+        if not isinstance(found, dict):
+            raise RefusedError(
+                f"What answers at {self.address} is no model server: it sent {_words(text)[:60]!r} where JSON was expected. Give "
+                "the address of an OpenAI-compatible server, such as http://localhost:8000.",
+                200,
+            )
+        if found.get("error"):
+            raise PassingError(f"The server at {self.address} failed in the middle of an answer{_said(text)}.")
+        return found
+
+    def _pause(self, state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, PassingError) and error.after is not None:
+            return error.after
+        return tenacity.wait_random_exponential(multiplier=0.5, max=30)(state)
+
+
+def _checked_address(address: str) -> str:
+    try:
+        url = httpx.URL(address)
+    except (httpx.InvalidURL, TypeError):
+        url = httpx.URL("")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise InputError(f"{address!r} is no address of a model server. Give one such as http://localhost:8000.")
+    if url.userinfo or url.query:
+        raise InputError("Give the address of the model server alone, and its token apart from it.")
+    return address.rstrip("/").removesuffix("/v1")
+
+
+def _certificates() -> ssl.SSLContext:
+    """This computer's own certificates (a hospital's server is often vouched for by the hospital) and the public ones."""
+    import certifi
+
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+def _retry_after(given: str | None) -> float | None:
+    """Seconds; the header holds seconds or a date."""
+    if given is None:
+        return None
+    with suppress(ValueError):
+        return max(float(given), 0.0)
+    with suppress(ValueError, TypeError):
+        return max((email.utils.parsedate_to_datetime(given) - datetime.now(UTC)).total_seconds(), 0.0)
+    return None
+
+
+def _said(text: str) -> str:
+    """A server's own words, from the forms that they come in, to end a sentence with; empty where there are none."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return ""
+    for key in ("error", "message", "detail"):
+        if isinstance(found, dict) and found.get(key):
+            found = found[key]
+    words = _words(found if isinstance(found, str) else json.dumps(found)).rstrip(".")
+    return f": {words}" if words else ""
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())[:_SHOWN]
