@@ -150,6 +150,50 @@ def _patients_in(path: Path) -> list[str]:
     return lines
 
 
+def check(arguments: argparse.Namespace) -> None:
+    """Say whether a model can be audited on a data set, a line a check."""
+    from dataclasses import asdict
+
+    from ehrmem_widgets.blackbox.model_checks import preflight
+
+    sources = _sources(arguments)
+    if arguments.write_grammar:
+        _write_grammar(sources, arguments.write_grammar)
+    found = []
+    for one in preflight(sources):
+        found.append(one)
+        if not arguments.json:
+            print(f"{one.level:<5} {one.name}: {one.words}", flush=True)
+            if one.todo:
+                print(f"      To do: {one.todo}", flush=True)
+    failed = sum(one.level == "fail" for one in found)
+    if arguments.json:
+        print(json.dumps({"sources": asdict(sources), "checks": [asdict(one) for one in found]}, indent=1))
+    if failed:
+        raise InputError(f"{failed} of {len(found)} checks failed: an audit would be wrong or impossible.")
+    if not arguments.json:
+        warned = sum(one.level == "warn" for one in found)
+        print(f"{len(found)} checks, none failed, {warned} with a warning.")
+
+
+def _write_grammar(sources: Sources, out: Path) -> None:
+    from ehrmem_widgets.blackbox.folder import folder_vocabulary
+
+    if out.exists():
+        raise InputError(f"{str(out)!r} is there already and is left as it is. Name another file.")
+    vocabulary = folder_vocabulary(sources.model_folder or Path(), sources.vocabulary, sources.grammar)
+    out.write_text(vocabulary.grammar.to_yaml(), encoding="utf-8")
+
+
+def serve(arguments: argparse.Namespace) -> None:
+    """Serve a folder model over HTTP."""
+    from ehrmem_widgets.blackbox.opening import open_model
+    from ehrmem_widgets.blackbox.serve import serve as serve_until_stopped
+
+    model = open_model(arguments.model, vocabulary=arguments.vocabulary, grammar=arguments.grammar)
+    serve_until_stopped(model, arguments.port)
+
+
 def train(arguments: argparse.Namespace) -> None:
     """Train a small model on a data set."""
     from ehrmem_widgets.cohort.dataset import MedsDataset
@@ -267,6 +311,32 @@ def _parser() -> argparse.ArgumentParser:
             "ehrmem probe membership --out membership.parquet",
         )
     )
+    checks = add(
+        "check",
+        check,
+        "Look whether a model can be audited on a data set: a line a check, pass, warn or fail, and what to do.",
+        "Start here with a model of your own: its folder or address, and the MEDS data that it was trained on. Exit code 2\n"
+        "when a check fails.",
+        "ehrmem check --data my_meds --model their_model --vocabulary codes.parquet",
+    )
+    _source_options(checks)
+    checks.add_argument("--json", action="store_true", help="as JSON, for scripts")
+    checks.add_argument(
+        "--write-grammar",
+        type=Path,
+        metavar="FILE.yaml",
+        help="write down how the model's codes were read, to be changed",
+    )
+    served = add(
+        "serve",
+        serve,
+        "Serve a model folder over HTTP on this computer, by the protocol of OpenAI-compatible servers (code ids).",
+        "For workshops, and to try an audit of a served model. It listens on 127.0.0.1 only and asks for a token.",
+        "ehrmem serve --model my_model --port 8000",
+    )
+    served.add_argument("--model", metavar="DIR", required=True, help="folder of the model to serve")
+    _source_options(served, ("vocabulary", "grammar"))
+    served.add_argument("--port", type=_whole(1, 65535), metavar="N", help="port to use (a free one)")
     table = add(
         "patients",
         patients,

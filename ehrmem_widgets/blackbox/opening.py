@@ -75,29 +75,35 @@ def open_sources(sources: Sources) -> tuple[MedsDataset, BlackBox, BlackBox | No
 
 def open_unchecked(sources: Sources) -> tuple[MedsDataset, BlackBox, BlackBox | None]:
     """Open data, model and reference without looking at what the models say."""
-    model = open_model(
-        sources.model or str(sources.endpoint),
-        vocabulary=sources.vocabulary,
-        grammar=sources.grammar,
-        endpoint=sources.endpoint,
-    )
-    reference = _open_reference(sources, model) if sources.reference else None
+    model = open_audited(sources)
     if sources.sequences:
         given = open_sequences(sources, model.vocabulary)
         model.vocabulary = given.vocabulary
         dataset: MedsDataset = given
     else:
         dataset = MedsDataset(str(sources.data))
-    for one in (model, reference):
-        if one is None or not one.vocabulary.lacks_edges:
-            continue
-        if sources.sequences:
-            one.vocabulary = model.vocabulary
-        else:
-            one.vocabulary = one.vocabulary.with_edges_of(
-                dataset, MEMBER_SPLIT if MEMBER_SPLIT in dataset.splits else None
-            )
+    model.vocabulary = with_edges(model.vocabulary, dataset)
+    reference = open_reference(sources, model) if sources.reference else None
+    if reference is not None:
+        reference.vocabulary = with_edges(reference.vocabulary, dataset)
     return dataset, model, reference
+
+
+def open_audited(sources: Sources) -> BlackBox:
+    """The audited model."""
+    return open_model(
+        sources.model or str(sources.endpoint),
+        vocabulary=sources.vocabulary,
+        grammar=sources.grammar,
+        endpoint=sources.endpoint,
+    )
+
+
+def with_edges(vocabulary: Vocabulary, dataset: MedsDataset) -> Vocabulary:
+    """The vocabulary with edges for value bins that have none: the data set's, where it is one of records."""
+    if not vocabulary.lacks_edges:
+        return vocabulary
+    return vocabulary.with_edges_of(dataset, MEMBER_SPLIT if MEMBER_SPLIT in dataset.splits else None)
 
 
 def open_sequences(sources: Sources, vocabulary: Vocabulary | None = None) -> SequenceDataset:
@@ -114,7 +120,7 @@ def open_sequences(sources: Sources, vocabulary: Vocabulary | None = None) -> Se
     return SequenceDataset(sources.sequences, vocabulary, beside=sources.data)
 
 
-def _open_reference(sources: Sources, model: BlackBox) -> BlackBox:
+def open_reference(sources: Sources, model: BlackBox) -> BlackBox:
     """The reference model, with the audited model's vocabulary where it brings none of its own."""
     assert sources.reference is not None
     if is_address(sources.reference):

@@ -1,0 +1,304 @@
+"""The preflight of a model on a data set, a line a check, each with what to do: what ``ehrmem check`` prints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import TypeVar
+
+import numpy as np
+
+from ehrmem_widgets.blackbox.checks import (
+    check_codes_in_place,
+    check_has_learned,
+    known_share,
+    sample_sequences,
+)
+from ehrmem_widgets.blackbox.opening import open_audited, open_reference, open_sequences, with_edges
+from ehrmem_widgets.blackbox.protocol import BlackBox, Query
+from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
+from ehrmem_widgets.cohort.check import Check, Level
+from ehrmem_widgets.cohort.data_checks import check_data
+from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.cohort.sequence import encode
+from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.sources import Sources
+
+Opened = TypeVar("Opened")
+WELL_KNOWN = 0.9  # the share of events that a model should know
+_LENGTHS_OF = 200  # records whose length is looked at
+_SAMPLES, _STEPS = 32, 16  # continued to see how fast the model is
+_ANSWER = 2 * (128 + 1024 + 40 * 8) * 64  # codes generated for a settled answer of the main screen, at most
+_COHORT = 400
+
+
+def preflight(sources: Sources) -> Iterator[Check]:
+    """Every check, in the order in which a failure explains the next: the model opens, its codes, the data, how they fit, what the
+    model says. Nothing raises InputError: it becomes a line that fails."""
+    model = yield from _opened("model opens", lambda: open_audited(sources))
+    if model is not None:
+        yield from check_vocabulary(model)
+    dataset = yield from _opened("data open", lambda: _open_data(sources, model))
+    if dataset is not None:
+        yield from check_data(dataset)
+    if model is None or dataset is None:
+        return
+    model.vocabulary = with_edges(model.vocabulary, dataset)
+    yield from check_model(model, dataset)
+    if sources.reference is None:
+        yield Check(
+            "reference model", "warn", "There is no reference model, so nothing can be called memorized.",
+            "Name one with --reference: a model of the same kind, trained on other patients. 'ehrmem train --split tuning "
+            "--vocabulary MODEL' makes a small one.",
+        )  # fmt: skip
+        return
+    reference = yield from _opened("reference opens", lambda: open_reference(sources, model))
+    if reference is not None:
+        reference.vocabulary = with_edges(reference.vocabulary, dataset)
+        yield from check_reference(reference, model, dataset)
+
+
+def check_vocabulary(model: BlackBox) -> Iterator[Check]:
+    """What is known of the model's codes and of how it writes records."""
+    vocabulary, grammar = model.vocabulary, model.vocabulary.grammar
+    yield Check(
+        "vocabulary", "pass",
+        f"{len(vocabulary):,} ids, {vocabulary.without_a_code:,} of them without a code; at most {model.context_length:,} codes are "
+        "read at once.",
+    )  # fmt: skip
+    declared = "guessed from the codes" if vocabulary.grammar_guessed else "declared"
+    yield Check(
+        "grammar", "warn" if vocabulary.grammar_guessed else "pass", f"{grammar.name}, {declared}.",
+        "Read the next lines. If they are right, nothing needs to be done; 'ehrmem check --write-grammar grammar.yaml' writes it "
+        "down for you to change, and --grammar names it." if vocabulary.grammar_guessed else "",
+    )  # fmt: skip
+    start = ", ".join(vocabulary.opening) or "none"
+    yield Check(
+        "start and end", "pass" if vocabulary.opening and vocabulary.end else "warn",
+        f"A sequence starts with {start} and ends with {vocabulary.end or 'nothing'}; stops are "
+        f"{', '.join(sorted(vocabulary.stops)) or 'none'}; padding is {vocabulary.pad or 'no code'}.",
+        "" if vocabulary.opening else "Without a start code the attacker must know at least one fact. Name it in the grammar if there is "
+        "one.",
+    )  # fmt: skip
+    yield from _check_bos(model)
+    yield _time_line(vocabulary)
+    yield _value_line(vocabulary)
+
+
+def _check_bos(model: BlackBox) -> Iterator[Check]:
+    number = getattr(model, "configured_start", None)
+    codes = model.vocabulary.codes
+    if number is None or not 0 <= number < len(codes) or codes[number] in model.vocabulary.special:
+        return
+    if codes[number].startswith("["):
+        return
+    yield Check(
+        "configured start", "warn",
+        f"config.json says bos_token_id = {number}, which is the code {codes[number]}: a default that means nothing. It is not used.",
+    )  # fmt: skip
+
+
+def _time_line(vocabulary: Vocabulary) -> Check:
+    gaps = vocabulary.gap_codes
+    if gaps and vocabulary.gap_rule:
+        first, last = (f"{code} ({vocabulary.gap_rule.label(code)})" for code in (gaps[0], gaps[-1]))
+        words = f"{len(gaps)} gap codes, from {first} to {last}."
+    else:
+        words = "No code says that time passes, so dates known to an attacker change nothing."
+    if vocabulary.ages:
+        words += f" {len(vocabulary.ages)} codes of ages, {next(iter(vocabulary.ages))} first."
+    elif vocabulary.grammar.birth:
+        words += f" The age is the gap after {vocabulary.grammar.birth}."
+    else:
+        words += " No code tells the age."
+    if not vocabulary.grammar.statics:
+        words += " Facts without a date (sex, race) are never told to the model."
+    return Check(
+        "time and age",
+        "pass" if gaps else "warn",
+        words,
+        "" if gaps else "If there are gap codes, name them in a grammar.",
+    )
+
+
+def _value_line(vocabulary: Vocabulary) -> Check:
+    bins = vocabulary.value_bins
+    if not bins and not vocabulary.next_codes:
+        return Check(
+            "values",
+            "warn",
+            "No code carries a value.",
+            "If values are part of the codes, say so in a grammar (values).",
+        )
+    if vocabulary.next_codes:
+        words = f"Values are codes of their own: {vocabulary.next_codes[0]} to {vocabulary.next_codes[-1]}."
+    else:
+        base = next(iter(bins))
+        words = f"{len(bins):,} codes carry values in bins, such as {bins[base][0].code} ({vocabulary.label(bins[base][0].code)})."
+    if not vocabulary.lacks_edges:
+        return Check("values", "pass", words)
+    return Check(
+        "values", "warn",
+        f"{words} Nothing says which values the bins hold: equal shares of the training split's values are taken.",
+        "If the model's makers give the edges, use them, or give the model's own sequences (--sequences).",
+    )  # fmt: skip
+
+
+def check_model(model: BlackBox, dataset: MedsDataset) -> Iterator[Check]:
+    """How the model fits the data, and what it says about them."""
+    share, missing = known_share(model.vocabulary, dataset)
+    level: Level = "pass" if share >= WELL_KNOWN else "warn" if share >= 0.5 else "fail"
+    yield Check(
+        "vocabulary fits", level,
+        f"The model knows the codes of {share:.1%} of the events" + (f"; unknown are {', '.join(missing)}." if missing else "."),
+        "" if level == "pass" else "Give the data set that it was trained on, or say with a grammar's 'rename' how it writes these codes.",
+    )  # fmt: skip
+    yield _length_line(model, dataset)
+    yield _attribute_line(model, dataset)
+    yield _capability_line(model)
+    yield from _likelihood_lines(model, dataset)
+    yield from _time_lines(model, dataset)
+
+
+def check_reference(reference: BlackBox, model: BlackBox, dataset: MedsDataset) -> Iterator[Check]:
+    """Whether the reference model can be one."""
+    same = reference.vocabulary.codes == model.vocabulary.codes
+    yield Check(
+        "reference vocabulary", "pass" if same else "warn",
+        "The two models share their codes." if same else "The two models have different codes: some figures compare less well.",
+    )  # fmt: skip
+    split = getattr(reference, "training", {}).get("split")
+    strangers = [name for name in dataset.splits if name not in (split or "reference", MEMBER_SPLIT)]
+    if split is None and "reference" not in dataset.splits:
+        yield Check(
+            "reference training", "fail", "Nothing says on which patients the reference model was trained.",
+            'Write a file training.json into its folder: {"split": "tuning"}, with the name of that split.',
+        )  # fmt: skip
+    elif not strangers:
+        yield Check(
+            "reference training", "fail", f"Nobody is left whom no model saw (splits: {', '.join(dataset.splits)}).",
+            "Keep a split apart that neither model is trained on.",
+        )  # fmt: skip
+    else:
+        yield Check("reference training", "pass", f"It was trained on the split {split or 'reference'!r}.")
+    if reference.fingerprint == model.fingerprint:
+        yield Check(
+            "reference differs",
+            "fail",
+            "The reference model is the audited model itself.",
+            "Name a model that was trained on others.",
+        )
+    yield from _likelihood_lines(reference, dataset, "reference ")
+
+
+def _length_line(model: BlackBox, dataset: MedsDataset) -> Check:
+    split = MEMBER_SPLIT if MEMBER_SPLIT in dataset.splits else None
+    records = dataset.records(dataset.ids(split)[:_LENGTHS_OF])
+    lengths = np.array([len(encode(record, model.vocabulary).codes) for record in records] or [0])
+    longer = int((lengths > model.context_length).sum())
+    words = f"A record has {np.median(lengths):.0f} codes (median of {len(records)}; the longest {lengths.max():,})."
+    if not longer:
+        return Check("record length", "pass", words)
+    return Check(
+        "record length", "warn",
+        f"{words} {longer} of {len(records)} do not fit the context of {model.context_length:,} codes: of them, embeddings see the first part, "
+        "membership is scored in windows, and prompts are refused where they do not fit.",
+    )  # fmt: skip
+
+
+def _attribute_line(model: BlackBox, dataset: MedsDataset) -> Check:
+    codes = AttributeCodes(model.vocabulary, dataset.attributes, dataset.codes["code"].tolist(), dataset.descriptions)
+    known, unknown = codes.default_names(), codes.unknown_to_model()
+    if not known:
+        return Check(
+            "sensitive attributes", "fail", "The model has no code of any declared sensitive attribute.",
+            "Declare what matters in these data in sensitive_attributes.yaml.",
+        )  # fmt: skip
+    words = f"The model has codes of {len(known)} of {len(known) + len(unknown)}: {', '.join(codes.attributes[n].title for n in known)}."
+    return Check("sensitive attributes", "pass", words)
+
+
+def _capability_line(model: BlackBox) -> Check:
+    lacks = {
+        Query.PROBABILITIES: "no whole distributions, so leaks are counted, which needs many times the samples",
+        Query.SCORES: "no probabilities of given codes, so membership (T4), exposure and the likelihood check cannot be run",
+        Query.EMBEDDINGS: "no embeddings, so T3 and nearest records cannot be run",
+    }
+    missing = [words for query, words in lacks.items() if query not in model.answers]
+    if Query.SAMPLE not in model.answers:
+        return Check(
+            "capabilities", "fail", "The model gives no continuations.", "Nothing can be audited without them."
+        )
+    if not missing:
+        return Check(
+            "capabilities", "pass", "It gives continuations, probabilities and embeddings: every test can be run."
+        )
+    return Check("capabilities", "warn", f"It gives continuations, but {'; '.join(missing)}.")
+
+
+def _likelihood_lines(model: BlackBox, dataset: MedsDataset, whose: str = "") -> Iterator[Check]:
+    if Query.SCORES not in model.answers:
+        yield Check(
+            f"{whose}has learned", "warn", "Not looked at: it gives no probabilities. Wrong weights would go unnoticed."
+        )
+        return
+    try:
+        some = sample_sequences(model, dataset)
+        gain = check_has_learned(model, some)
+        yield Check(
+            f"{whose}has learned",
+            "pass",
+            f"Real records are {gain:.2f} nats a code likelier than shuffled ones (n = {len(some)}).",
+        )
+        check_codes_in_place(model, some)
+        yield Check(f"{whose}codes in place", "pass", "Moving every id by one makes real records less likely.")
+    except InputError as error:
+        yield Check(
+            f"{whose}has learned",
+            "fail",
+            str(error),
+            "Ask whoever trained the model for its own list of codes and its weights.",
+        )
+
+
+def _time_lines(model: BlackBox, dataset: MedsDataset) -> Iterator[Check]:
+    some = sample_sequences(model, dataset, 8)
+    prompt = [[number] for number in (some[0][: max(1, len(some[0]) // 2)] if some else [0])]
+    prompt = prompt[-(model.context_length - _STEPS - 1) :]
+    for _ in range(2):  # the first time also builds what is kept
+        begun = time.perf_counter()
+        done = sum(int((step.codes >= 0).sum()) for step in model.continue_([prompt], _STEPS, _SAMPLES, seed=0))
+        rate = done / max(time.perf_counter() - begun, 1e-9)
+    words = f"About {rate:,.0f} codes a second: at most {_in_words(_ANSWER / rate)} for one settled answer of the main screen"
+    if Query.SCORES in model.answers and some:
+        begun = time.perf_counter()
+        model.score(some)
+        each = (time.perf_counter() - begun) / len(some)
+        words += f", {_in_words(4 * each * _COHORT)} for membership of {_COHORT} people"
+    yield Check("expected run time", "pass", f"{words}.")
+
+
+def _in_words(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def _open_data(sources: Sources, model: BlackBox | None) -> MedsDataset:
+    if not sources.sequences:
+        return MedsDataset(str(sources.data))
+    given = open_sequences(sources, model.vocabulary if model else None)
+    if model is not None:
+        model.vocabulary = given.vocabulary
+    return given
+
+
+def _opened(what: str, open_it: Callable[[], Opened]) -> Generator[Check, None, Opened | None]:
+    try:
+        found = open_it()
+    except InputError as error:
+        yield Check(what, "fail", str(error))
+        return None
+    yield Check(what, "pass", f"{found!r}")
+    return found

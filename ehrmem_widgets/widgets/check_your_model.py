@@ -1,0 +1,138 @@
+"""The first screen for a model of one's own: name its folder or address and the data, and read whether it can be audited."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import ipywidgets as widgets
+
+from ehrmem_widgets.cohort.check import Check
+from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.sources import SOURCES, Sources, given_sources
+from ehrmem_widgets.views.check_list import check_list
+from ehrmem_widgets.views.markup import escape
+from ehrmem_widgets.views.styles import style_tag
+from ehrmem_widgets.widgets.keep_keys import KeepKeys
+from ehrmem_widgets.widgets.runner import LatestWins, Runner, Synchronous
+
+_EXAMPLES = {
+    "data": "folder, such as /data/my_meds",
+    "model": "folder, or http://127.0.0.1:8000",
+    "reference": "folder or address (none)",
+    "vocabulary": "file (looked for in the folder)",
+    "grammar": "file or name (guessed)",
+    "sequences": "file (data are read as MEDS)",
+    "endpoint": "http://... (the folder answers)",
+}
+
+
+class CheckYourModel:
+    """The preflight as a screen; shows itself as a cell's last expression.
+
+    Parameters are those of ``given_sources``: None takes the environment's, else the samples. ``live``: True shows fields and a
+    button, False checks at once and shows a static page.
+    """
+
+    def __init__(self, *, live: bool = True, **given: str | None) -> None:
+        self.sources = given_sources(**given)
+        self.checks: list[Check] = []
+        self._live = live
+        self._settled = False
+        self._runner: Runner[Sources]
+        if live:
+            self._fields = {name: _field(name, words, getattr(self.sources, name)) for name, words in SOURCES.items()}
+            check = widgets.Button(description="Check", button_style="primary", tooltip="Look at data and model")
+            check.on_click(lambda _: self.check())
+            self._view, self._next = widgets.HTML(layout=_wide()), widgets.HTML(layout=_wide())
+            head = widgets.HTML(f'{style_tag()}<h2 class="ehrmem-head">Can this model be audited on these data?</h2>')
+            left = widgets.VBox([*self._fields.values(), check], layout=widgets.Layout(flex="0 0 380px"))
+            right = widgets.VBox([self._view, self._next], layout=widgets.Layout(flex="1 1 0", min_width="0"))
+            self.box = widgets.VBox([head, widgets.HBox([left, right], layout=_wide()), KeepKeys()])
+            self.box.add_class("ehrmem-screen")
+            self._runner = LatestWins(self._answers, self._show, self._fail)
+        else:
+            self._runner = Synchronous(self._answers, self._show)
+        self._runner.submit(self.sources)
+
+    def check(self) -> None:
+        """Check what stands in the fields."""
+        try:
+            self.sources = given_sources(**{name: field.value.strip() or None for name, field in self._fields.items()})
+        except InputError as error:
+            self._view.value = f'<div class="ehrmem-error" role="alert">{escape(error)}</div>'
+            return
+        self._runner.submit(self.sources)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until all checks are done; False when the time ran out."""
+        return self._runner.wait(timeout)
+
+    def close(self) -> None:
+        """Stop."""
+        self._runner.close()
+
+    def results(self) -> dict[str, Any]:
+        """The checks as plain data, and what was named."""
+        return {"sources": asdict(self.sources), "checks": [asdict(check) for check in self.checks]}
+
+    def page(self) -> str:
+        """The checks as one piece of HTML."""
+        return check_list(self.checks, running=not self._settled)
+
+    def _answers(self, sources: Sources) -> Iterator[tuple[list[Check], bool]]:
+        from ehrmem_widgets.blackbox.model_checks import preflight
+
+        found: list[Check] = []
+        yield [], False
+        for check in preflight(sources):
+            found.append(check)
+            yield list(found), False
+        yield found, True
+
+    def _show(self, sources: Sources, answer: tuple[list[Check], bool]) -> None:
+        self.checks, self._settled = answer
+        if not self._live:
+            return
+        self._view.value = self.page()
+        self._next.value = (
+            _next_steps(sources) if self._settled and not any(c.level == "fail" for c in self.checks) else ""
+        )
+
+    def _fail(self, error: Exception) -> None:
+        self._view.value = f'<div class="ehrmem-error" role="alert">{escape(error)}</div>'
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        if self._live:
+            return self.box._repr_mimebundle_(**kwargs)
+        return {"text/html": style_tag() + self.page(), "text/plain": f"CheckYourModel({len(self.checks)} checks)"}
+
+
+def _field(name: str, words: str, value: str | None) -> widgets.Text:
+    return widgets.Text(
+        value=value or "",
+        description=name.capitalize(),
+        placeholder=_EXAMPLES[name],
+        tooltip=words,
+        continuous_update=False,
+        layout=widgets.Layout(width="360px"),
+        style={"description_width": "90px"},
+    )
+
+
+def _next_steps(sources: Sources) -> str:
+    options = shlex.join(sources.options())
+    commands = (
+        ("the main screen", f"ehrmem explore {options}"),
+        ("one patient's report", f"ehrmem report {options} --out report.html"),
+        ("membership over many patients (T4)", f"ehrmem probe membership {options} --out membership.parquet"),
+        ("leaks over many patients (T2)", f"ehrmem probe attribute {options} --out attribute.parquet"),
+    )
+    items = "".join(f"<dt>{words}</dt><dd><code>{escape(command.strip())}</code></dd>" for words, command in commands)
+    return f'<div class="ehrmem"><h3>What to do next</h3><dl>{items}</dl></div>'
+
+
+def _wide() -> widgets.Layout:
+    return widgets.Layout(width="100%")
