@@ -167,6 +167,12 @@ class FolderModel:
                 embeddings[place] = found[row]
         return np.stack(embeddings) if embeddings else np.empty((0, 0))
 
+    @property
+    def configured_start(self) -> int | None:
+        """The start code's id that the config names, which may be a default that means nothing."""
+        number = getattr(self._model.config, "bos_token_id", None)
+        return number if isinstance(number, int) else None
+
     @cached_property
     def training(self) -> dict[str, Any]:
         """What ``training.json`` says of how the model was trained; empty where there is none."""
