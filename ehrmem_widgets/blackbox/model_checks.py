@@ -14,7 +14,7 @@ from ehrmem_widgets.blackbox.checks import (
     known_share,
     sample_sequences,
 )
-from ehrmem_widgets.blackbox.opening import open_audited, open_reference, open_sequences, with_edges
+from ehrmem_widgets.blackbox.opening import open_audited, open_reference, open_sequences, with_labels_and_edges
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.check import Check, Level
@@ -44,7 +44,7 @@ def preflight(sources: Sources) -> Iterator[Check]:
         yield from check_data(dataset)
     if model is None or dataset is None:
         return
-    model.vocabulary = with_edges(model.vocabulary, dataset)
+    model.vocabulary = with_labels_and_edges(model.vocabulary, dataset)
     yield from check_model(model, dataset)
     if sources.reference is None:
         yield Check(
@@ -55,7 +55,7 @@ def preflight(sources: Sources) -> Iterator[Check]:
         return
     reference = yield from _opened("reference opens", lambda: open_reference(sources, model))
     if reference is not None:
-        reference.vocabulary = with_edges(reference.vocabulary, dataset)
+        reference.vocabulary = with_labels_and_edges(reference.vocabulary, dataset)
         yield from check_reference(reference, model, dataset)
 
 

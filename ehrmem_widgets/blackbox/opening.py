@@ -4,6 +4,7 @@ audited."""
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,10 +83,10 @@ def open_unchecked(sources: Sources) -> tuple[MedsDataset, BlackBox, BlackBox | 
         dataset: MedsDataset = given
     else:
         dataset = MedsDataset(str(sources.data))
-    model.vocabulary = with_edges(model.vocabulary, dataset)
+    model.vocabulary = with_labels_and_edges(model.vocabulary, dataset)
     reference = open_reference(sources, model) if sources.reference else None
     if reference is not None:
-        reference.vocabulary = with_edges(reference.vocabulary, dataset)
+        reference.vocabulary = with_labels_and_edges(reference.vocabulary, dataset)
     return dataset, model, reference
 
 
@@ -99,8 +100,11 @@ def open_audited(sources: Sources) -> BlackBox:
     )
 
 
-def with_edges(vocabulary: Vocabulary, dataset: MedsDataset) -> Vocabulary:
-    """The vocabulary with edges for value bins that have none: the data set's, where it is one of records."""
+def with_labels_and_edges(vocabulary: Vocabulary, dataset: MedsDataset) -> Vocabulary:
+    """The vocabulary with what it lacks itself and the data set has: readable labels, and edges of value bins."""
+    if not vocabulary.labels:
+        labels = {vocabulary.grammar.renamed(code): words for code, words in dataset.descriptions.items()}
+        vocabulary = replace(vocabulary, labels=labels)
     if not vocabulary.lacks_edges:
         return vocabulary
     return vocabulary.with_edges_of(dataset, MEMBER_SPLIT if MEMBER_SPLIT in dataset.splits else None)

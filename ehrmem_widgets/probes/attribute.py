@@ -25,7 +25,16 @@ from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.leak import leak_intervals_of_many, slot_ids
 from ehrmem_widgets.probes.over_patients import Heard, Rows, over_patients
-from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, about_people, choose_people
+from ehrmem_widgets.probes.people import (
+    CANARY,
+    MEMBER,
+    NON_MEMBER,
+    NULL_CANARY,
+    People,
+    about_people,
+    choose_people,
+    several,
+)
 from ehrmem_widgets.probes.side_by_side import side_by_side
 from ehrmem_widgets.statistics.discrimination import (
     NOTHING,
@@ -434,7 +443,7 @@ def _called(rows: Sequence[dict[str, Any]]) -> list[str]:
             asked.setdefault(one["group"], set()).add(one["patient"])
             if one["verdict"] == Verdict.MEMORIZED:
                 called.setdefault(one["group"], set()).add(one["patient"])
-    words = [f"{len(called.get(group, ()))} of {len(patients)} {group}s" for group, patients in asked.items()]
+    words = [f"{len(called.get(group, ()))} of {len(patients)} {several(group)}" for group, patients in asked.items()]
     return [f"Called memorized at one rung or another: {', '.join(words)} who hold an attribute."] if words else []
 
 

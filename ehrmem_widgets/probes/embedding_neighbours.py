@@ -34,7 +34,16 @@ from ehrmem_widgets.probes.embedding import (
 )
 from ehrmem_widgets.probes.neighbours import EmbeddingStore
 from ehrmem_widgets.probes.over_patients import Heard, Progress, Rows, over_patients
-from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, about_people, choose_people
+from ehrmem_widgets.probes.people import (
+    CANARY,
+    MEMBER,
+    NON_MEMBER,
+    NULL_CANARY,
+    People,
+    about_people,
+    choose_people,
+    several,
+)
 from ehrmem_widgets.statistics.discrimination import patient_bootstrap
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
 from ehrmem_widgets.statistics.multiple_testing import holm
@@ -336,7 +345,9 @@ def _sentences(
             by_model = shown.get(("hit@10", rung, group, "audited"))
             by_codes = shown.get(("code_hit@10", rung, group, ""))
             if by_model and by_codes:
-                parts.append(f"{_share(by_model)} of {group}s by the embedding, {_share(by_codes)} by a code search")
+                parts.append(
+                    f"{_share(by_model)} of {several(group)} by the embedding, {_share(by_codes)} by a code search"
+                )
         if not parts:
             continue
         better = [r for r in over if r["figure"] == "hit@10_over_codes" and r["rung"] == rung and r["group"] == MEMBER]

@@ -8,7 +8,7 @@ were trained on with those that never were (``group`` "canaries": the positive c
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,8 @@ def membership(
     cut = sum(answer["cut"] for answer in answers)
     if cut:
         notes.append(
-            f"Of {cut} records only the first part was scored: they are longer than what the models can read at once."
+            f"{cut} records are longer than what a model can read at once: they were scored in overlapping windows, each code after at "
+            "least half a context."
         )
     judged, sentences = compare(answers, tuple(priors), preflight, seed)
     return finding(PROBE, [*table, *judged], settings, (*sentences, *notes))
@@ -127,23 +128,20 @@ class Scorer:
     reference: BlackBox | None = None
     prefix: Sequence[int] = ()
 
-    @property
-    def context(self) -> int:
-        """How many codes of a record are scored at most: what both models can read."""
-        return min(m.context_length for m in (self.model, self.reference) if m is not None)
-
     def ask(self, records: list[Record]) -> Rows:
         """For each record ``patient``, ``codes`` (number scored), ``cut``, ``scores`` by name, ``parts`` by kind of code and by
         quarter, and ``without``: which scores it has none of, and why."""
-        ids, kinds, cut = _read(records, self.model, self.context)
+        ids, kinds, cut = _read(records, self.model)
         known = [i for i, kind in enumerate(kinds) if kind]
         found = dict(zip(known, self.of([ids[i] for i in known]), strict=True))
         theirs: dict[int, np.ndarray] = {}
         their_kinds: list[list[str]] = []
         if self.reference is not None:
-            their_ids, their_kinds, _ = _read(records, self.reference, self.context)
+            their_ids, their_kinds, _ = _read(records, self.reference)
             known = [i for i in known if their_kinds[i]]
-            theirs = dict(zip(known, self.reference.score([their_ids[i] for i in known]), strict=True))
+            context = self.reference.context_length
+            said = in_windows(self.reference.score, [their_ids[i] for i in known], context)
+            theirs = dict(zip(known, said, strict=True))
         return [
             self._about(record, found.get(i), kinds[i], theirs.get(i), their_kinds[i] if i in theirs else [])
             | {"cut": cut[i]}
@@ -153,7 +151,8 @@ class Scorer:
     def of(self, sequences: Sequence[Sequence[int]]) -> list[tuple[np.ndarray, dict[str, float]]]:
         """For each sequence of n ids, (n - 1,) log-probabilities and the scores that the audited model alone gives."""
         whole = Query.PROBABILITIES in self.model.answers
-        answers = self.model.score_moments(sequences) if whole else self.model.score(sequences)
+        ask = self.model.score_moments if whole else self.model.score
+        answers = in_windows(ask, sequences, self.model.context_length)
         room, first = self.model.context_length - len(self.prefix), len(self.prefix)
         behind = self.model.score([[*self.prefix, *s[:room]] for s in sequences]) if self.prefix else []
         found = []
@@ -199,18 +198,32 @@ class Scorer:
         return answer | {"codes": len(log_p), "scores": kept, "parts": parts, "without": without}
 
 
-def _read(
-    records: Sequence[Record], model: BlackBox, context: int
-) -> tuple[list[list[int]], list[list[str]], list[bool]]:
+def in_windows(
+    ask: Callable[[Sequence[Sequence[int]]], list[np.ndarray]], sequences: Sequence[Sequence[int]], context: int
+) -> list[np.ndarray]:
+    """What ``ask`` says of each sequence of n ids, (n - 1, ...), whatever its length: one longer than the context is asked about in
+    windows that overlap by half, so that each code stands after at least half a context."""
+    step = max(1, context // 2)
+    starts = [[0, *range(step, len(s) - context + step, step)] if len(s) > context else [0] for s in sequences]
+    answers = iter(ask([s[at : at + context] for s, those in zip(sequences, starts, strict=True) for at in those]))
+    found = []
+    for those in starts:
+        parts = [next(answers)]
+        parts += [next(answers)[context - step - 1 :] for _ in those[1:]]
+        found.append(np.concatenate(parts) if len(parts) > 1 else parts[0])
+    return found
+
+
+def _read(records: Sequence[Record], model: BlackBox) -> tuple[list[list[int]], list[list[str]], list[bool]]:
     """Each record in the model's ids; the kind of each code after the first (none where there is nothing to score); and whether
     the record goes on beyond the context."""
     ids, kinds, cut = [], [], []
     for record in records:
         sequence = encode(record, model.vocabulary)
-        ids.append(model.vocabulary.ids(sequence.codes[:context]))
+        ids.append(model.vocabulary.ids(sequence.codes))
         some = len(ids[-1]) > 1 and any(place >= 0 for place in sequence.event_of)
-        kinds.append([str(model.vocabulary.kind(code)) for code in sequence.codes[1:context]] if some else [])
-        cut.append(len(sequence.codes) > context)
+        kinds.append([str(model.vocabulary.kind(code)) for code in sequence.codes[1:]] if some else [])
+        cut.append(len(sequence.codes) > model.context_length)
     return ids, kinds, cut
 
 

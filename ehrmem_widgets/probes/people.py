@@ -51,6 +51,17 @@ class People:
         return {group: found.count(group) for group in (MEMBER, NON_MEMBER, CANARY, NULL_CANARY) if group in found}
 
 
+def several(group: str) -> str:
+    """A group's name for several people.
+
+    >>> several("member"), several("canary x16"), several(NULL_CANARY)
+    ('members', 'canaries x16', 'canaries never trained on')
+    """
+    if group == NULL_CANARY:
+        return "canaries never trained on"
+    return group.replace(CANARY, "canaries", 1) if group.startswith(CANARY) else f"{group}s"
+
+
 def trained_on(model: BlackBox | None, otherwise: str) -> str:
     """The split that a model says it was trained on."""
     return str(getattr(model, "training", {}).get("split", otherwise))

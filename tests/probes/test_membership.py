@@ -20,7 +20,7 @@ from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes import membership_scores as scores
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, finding, row
-from ehrmem_widgets.probes.membership import membership
+from ehrmem_widgets.probes.membership import in_windows, membership
 from ehrmem_widgets.probes.membership_cohort import compare, ppv_at_fpr
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
@@ -347,14 +347,30 @@ def test_a_record_of_one_code_is_left_out(made: Callable[..., MedsDataset]) -> N
     assert 10 < n < 50 and found.estimate("auroc", attribute="Loss").n == 80 - n
 
 
-def test_longer_records_than_the_context_are_cut_and_counted(made: Callable[..., MedsDataset]) -> None:
+@pytest.mark.parametrize("context", [2, 3, 12, 13])
+def test_longer_records_than_the_context_are_scored_in_windows_and_counted(
+    context: int, made: Callable[..., MedsDataset]
+) -> None:
     data = made(20, 24)
+    whole = membership(MarkovChain(chain(), VOCABULARY), data, patients=range(40))
     model = MarkovChain(chain(), VOCABULARY)
-    model.context_length = 12
+    model.context_length = context
     found = membership(model, data, patients=range(40))
-    assert "records only the first part was scored" in found.sentences[-2] + found.sentences[-1]
-    assert found.about("patient", attribute="Loss")["n"].max() == 11
-    assert found.settings["prefix"]["codes"] == 2
+    assert "records are longer than what a model can read at once" in found.sentences[-2] + found.sentences[-1]
+    of = [f.about("patient", attribute="Loss").set_index("patient") for f in (whole, found)]
+    assert of[0]["value"].to_numpy() == pytest.approx(of[1]["value"].to_numpy(), abs=1e-8)  # a chain needs no history
+    assert (of[0]["n"] == of[1]["n"]).all()
+
+
+def test_each_code_of_a_long_record_stands_after_half_a_context() -> None:
+    def ask(sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
+        assert all(len(s) <= 10 for s in sequences)
+        return [np.array([[s[i + 1], i + 1] for i in range(len(s) - 1)], dtype=float).reshape(-1, 2) for s in sequences]
+
+    sequences = [list(range(n)) for n in (1, 2, 9, 10, 11, 14, 15, 16, 37)]
+    for sequence, found in zip(sequences, in_windows(ask, sequences, 10), strict=True):
+        assert found[:, 0].tolist() == sequence[1:]  # every code after the first, once, in order
+        assert (found[10:, 1] >= 5).all() and (found[:9, 1] == np.arange(1, len(found[:9]) + 1)).all()
 
 
 def test_a_broken_run_is_taken_up_again(made: Callable[..., MedsDataset], tmp_path: Path) -> None:
