@@ -17,7 +17,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.cohort_finding import CohortFinding
 from ehrmem_widgets.probes.exposure import AlternativesOf, canary_exposures
-from ehrmem_widgets.probes.over_patients import Heard
+from ehrmem_widgets.probes.over_patients import Heard, Portions
 from ehrmem_widgets.probes.people import CANARY, MOST, NULL_CANARY, People, choose_people
 from ehrmem_widgets.statistics.verdicts import Verdict
 
@@ -60,7 +60,7 @@ def run_probe(
     people: People | None = None,
     most: int = MOST,
     seed: int = 0,
-    keep: Path | None = None,
+    keep: Path | Portions | None = None,
     heard: Heard | None = None,
     preflight: CohortFinding | None = None,
     alternatives_of: AlternativesOf | None = None,
@@ -93,7 +93,14 @@ def run_probe(
     )
     if name == "membership" and alternatives_of is not None and set(people.groups.values()) & {CANARY, NULL_CANARY}:
         exposed = canary_exposures(
-            model, dataset, alternatives_of=alternatives_of, reference=reference, people=people, seed=seed, heard=heard
+            model,
+            dataset,
+            alternatives_of=alternatives_of,
+            reference=reference,
+            people=people,
+            seed=seed,
+            heard=heard,
+            keep=None if isinstance(keep, Path) else keep,
         )
         table = pd.concat([found.table, exposed.table.assign(probe=found.probe)], ignore_index=True)
         found = replace(found, table=table, sentences=(*found.sentences, *exposed.sentences))

@@ -24,7 +24,7 @@ from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.leak import leak_intervals_of_many, slot_ids
-from ehrmem_widgets.probes.over_patients import Heard, Rows, over_patients
+from ehrmem_widgets.probes.over_patients import Heard, Portions, Rows, over_patients
 from ehrmem_widgets.probes.people import (
     CANARY,
     MEMBER,
@@ -78,7 +78,7 @@ def attribute(
     samples: int = 16,
     horizon: int = 64,
     seed: int = 0,
-    keep: Path | None = None,
+    keep: Path | Portions | None = None,
     heard: Heard | None = None,
 ) -> CohortFinding:
     """T2 over many patients.

@@ -23,7 +23,7 @@ from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.bag_of_codes import bags
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, row
 from ehrmem_widgets.probes.leak import slot_ids
-from ehrmem_widgets.probes.over_patients import Heard, Progress, Rows, over_patients
+from ehrmem_widgets.probes.over_patients import Heard, Portions, Progress, Rows, over_patients
 from ehrmem_widgets.probes.people import (
     CANARY,
     MEMBER,
@@ -66,7 +66,7 @@ def embedding(
     attributes: Sequence[str] | None = None,
     folds: int = 5,
     seed: int = 0,
-    keep: Path | None = None,
+    keep: Path | Portions | None = None,
     heard: Heard | None = None,
 ) -> CohortFinding:
     """Train classifiers to read each attribute from the embedding of what the attacker knows, and compare with the same

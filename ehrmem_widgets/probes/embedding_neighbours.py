@@ -33,7 +33,7 @@ from ehrmem_widgets.probes.embedding import (
     with_embeddings,
 )
 from ehrmem_widgets.probes.neighbours import EmbeddingStore
-from ehrmem_widgets.probes.over_patients import Heard, Progress, Rows, over_patients
+from ehrmem_widgets.probes.over_patients import Heard, Portions, Progress, Rows, over_patients
 from ehrmem_widgets.probes.people import (
     CANARY,
     MEMBER,
@@ -65,7 +65,7 @@ def embedding_neighbours(
     people: People | None = None,
     rungs: Sequence[str] = ("demographics", "one_lab", "lab_dates", "lab_values", "first_20"),
     seed: int = 0,
-    keep: Path | None = None,
+    keep: Path | Portions | None = None,
     heard: Heard | None = None,
 ) -> CohortFinding:
     """The rank of each person's own full record among all records, by distance from the embedding of what is known, for the

@@ -21,7 +21,7 @@ from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
-from ehrmem_widgets.probes.over_patients import Heard, Rows, over_patients
+from ehrmem_widgets.probes.over_patients import Heard, Portions, Rows, over_patients
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, about_people, choose_people
 from ehrmem_widgets.statistics.discrimination import auroc, auroc_p, mean_with_interval, patient_bootstrap
 from ehrmem_widgets.statistics.intervals import Estimate, queries_needed
@@ -70,7 +70,7 @@ def canary_exposures(
     people: People | None = None,
     alternatives: int = 255,
     seed: int = 0,
-    keep: Path | None = None,
+    keep: Path | Portions | None = None,
     heard: Heard | None = None,
 ) -> CohortFinding:
     """The exposure of each canary's first day, in the audited and in the reference model.

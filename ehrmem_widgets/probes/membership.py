@@ -25,7 +25,7 @@ from ehrmem_widgets.probes import membership_scores as scores
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row
 from ehrmem_widgets.probes.membership_cohort import compare
 from ehrmem_widgets.probes.membership_scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL, RMIA
-from ehrmem_widgets.probes.over_patients import Heard, Rows, over_patients
+from ehrmem_widgets.probes.over_patients import Heard, Portions, Rows, over_patients
 from ehrmem_widgets.probes.people import NON_MEMBER, People, about_people, choose_people, seen_by
 from ehrmem_widgets.statistics.verdicts import Verdict
 
@@ -44,7 +44,7 @@ def membership(
     priors: Sequence[float] = (0.01, 0.1),
     preflight: CohortFinding | None = None,
     seed: int = 0,
-    keep: Path | None = None,
+    keep: Path | Portions | None = None,
     heard: Heard | None = None,
 ) -> CohortFinding:
     """Score every record and see how well each score tells members from non-members.

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import InputError
@@ -29,6 +29,34 @@ class Progress:
     seconds_left: float | None = None
 
 
+class Portions(Protocol):
+    """Where the answers of an audit are kept, portion by portion, so that several workers can ask for different ones."""
+
+    def has(self, key: str, place: int) -> bool:
+        """Whether a portion of the work called ``key`` is there."""
+        ...
+
+    def get(self, key: str, place: int) -> Rows:
+        """A portion that is there."""
+        ...
+
+    def put(self, key: str, place: int, rows: Rows) -> None:
+        """Keep a portion, whole or not at all."""
+        ...
+
+    def mine(self, place: int, portions: int) -> bool:
+        """Whether this worker is to ask for a portion that nobody has."""
+        ...
+
+
+class PortionsMissingError(Exception):
+    """This worker has asked for all that it was to ask for; ``missing`` of the portions are left to others."""
+
+    def __init__(self, what: str, missing: int) -> None:
+        super().__init__(f"{missing} portions of {what} are left to others")
+        self.missing = missing
+
+
 Heard = Callable[[Progress], None]
 """Is told of progress between portions; what it raises ends the work (what is done is kept)."""
 
@@ -39,7 +67,7 @@ def over_patients(
     *,
     what: str,
     settings: Mapping[str, Any],
-    keep: Path | None = None,
+    keep: Path | Portions | None = None,
     heard: Heard | None = None,
     at_once: int = 20,
 ) -> Rows:
@@ -48,10 +76,13 @@ def over_patients(
     ``ask`` answers a portion of at most ``at_once`` records. The portions depend on the records and ``at_once`` alone, so a
     run taken up again gives the same numbers as one that was never broken off. ``keep`` names a file (JSON lines, readable by
     this user only) to which each finished portion is added; one that holds portions of the same ``settings`` and records is
-    continued, any other is refused with InputError. It is left to the caller to remove it at the end.
+    continued, any other is refused with InputError. It is left to the caller to remove it at the end. With ``Portions`` instead of a file, only
+    what is this worker's to ask for is asked for; PortionsMissingError is raised where others still lack.
     """
     portions = [list(records[start : start + at_once]) for start in range(0, len(records), at_once)]
     key = _key(what, settings, records, at_once)
+    if keep is not None and not isinstance(keep, Path):
+        return _by_portions(ask, portions, keep, f"{what} {key}".replace(" ", "-"), what, heard)
     done = _kept(keep, key) if keep else []
     done = done[: len(portions)]
     total, began, first = len(records), time.monotonic(), len(done)
@@ -75,6 +106,31 @@ def over_patients(
     if heard:
         heard(Progress(what, total, total, 0.0))
     return [row for rows in done for row in rows]
+
+
+def _by_portions(
+    ask: Callable[[list[Record]], Rows],
+    portions: Sequence[list[Record]],
+    keep: Portions,
+    key: str,
+    what: str,
+    heard: Heard | None,
+) -> Rows:
+    missing = [place for place in range(len(portions)) if not keep.has(key, place)]
+    mine = [place for place in missing if keep.mine(place, len(portions))]
+    total, began = sum(map(len, portions)), time.monotonic()
+    others = total - sum(len(portions[place]) for place in mine)
+    for number, place in enumerate(mine):
+        if heard:
+            asked = sum(len(portions[p]) for p in mine[:number])
+            pace = (time.monotonic() - began) / asked if asked else None
+            heard(Progress(what, others + asked, total, None if pace is None else pace * (total - others - asked)))
+        keep.put(key, place, as_json(ask(portions[place])))
+    if len(mine) < len(missing):
+        raise PortionsMissingError(what, len(missing) - len(mine))
+    if heard:
+        heard(Progress(what, total, total, 0.0))
+    return [row for place in range(len(portions)) for row in keep.get(key, place)]
 
 
 def _key(what: str, settings: Mapping[str, Any], records: Sequence[Record], at_once: int) -> str:

@@ -28,7 +28,7 @@ from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.exploration import Exploration, State, choose_focus
 from ehrmem_widgets.probes.leak import leaks_of_many, slot_ids
-from ehrmem_widgets.probes.over_patients import Heard, Rows, over_patients
+from ehrmem_widgets.probes.over_patients import Heard, Portions, Rows, over_patients
 from ehrmem_widgets.probes.people import (
     CANARY,
     MEMBER,
@@ -125,7 +125,7 @@ def perturbation(
     samples: int = 4,
     horizon: int = 48,
     seed: int = 0,
-    keep: Path | None = None,
+    keep: Path | Portions | None = None,
     heard: Heard | None = None,
 ) -> CohortFinding:
     """Move each identifier of each person around its true value and ask for the gravest attribute that the record holds.

@@ -34,7 +34,7 @@ from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.leak import leak_intervals_of_many, slot_ids
-from ehrmem_widgets.probes.over_patients import Heard, Rows, over_patients
+from ehrmem_widgets.probes.over_patients import Heard, Portions, Rows, over_patients
 from ehrmem_widgets.probes.people import CANARY, MEMBER, People, about_people, choose_people
 from ehrmem_widgets.probes.side_by_side import side_by_side
 from ehrmem_widgets.statistics.intervals import Estimate, difference
@@ -78,7 +78,7 @@ def ranking(
     samples: int = 16,
     horizon: int = 64,
     seed: int = 0,
-    keep: Path | None = None,
+    keep: Path | Portions | None = None,
     heard: Heard | None = None,
 ) -> CohortFinding:
     """The cheapest attack on each patient and attribute that any rung of the ladder gives away.

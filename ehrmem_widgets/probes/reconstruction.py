@@ -25,7 +25,7 @@ from ehrmem_widgets.probes.code_embeddings import TextEmbedder, embed_codes, lab
 from ehrmem_widgets.probes.code_holders import code_holders
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.leak import in_like_forms, slot_ids
-from ehrmem_widgets.probes.over_patients import Heard, Rows, over_patients
+from ehrmem_widgets.probes.over_patients import Heard, Portions, Rows, over_patients
 from ehrmem_widgets.probes.people import (
     CANARY,
     MEMBER,
@@ -79,7 +79,7 @@ def reconstruction(
     horizon: int = 64,
     embedding: TextEmbedder | str | Path | None = None,
     seed: int = 0,
-    keep: Path | None = None,
+    keep: Path | Portions | None = None,
     heard: Heard | None = None,
 ) -> CohortFinding:
     """T1 over many patients: ``samples`` continuations for each patient, rung and model, compared with what truly followed, at

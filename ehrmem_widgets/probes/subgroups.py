@@ -21,7 +21,7 @@ from ehrmem_widgets.cohort.codes import Kind, parse_code
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, row
-from ehrmem_widgets.probes.over_patients import Heard
+from ehrmem_widgets.probes.over_patients import Heard, Portions
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_people
 from ehrmem_widgets.statistics.discrimination import NOTHING, difference_of_means, mean_with_interval
 from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate
@@ -124,7 +124,7 @@ def subgroup_probe(
     rung: str = "one_lab",
     group_by: Sequence[str] | None = None,
     seed: int = 0,
-    keep: Path | None = None,
+    keep: Path | Portions | None = None,
     heard: Heard | None = None,
 ) -> CohortFinding:
     """Two findings by subgroup, as one family of tests: the membership score (T4; the ratio to the reference model, or without
