@@ -11,7 +11,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 if [ $# -lt 2 ] || [ $# -gt 3 ]; then
-  sed -n '2,11p' "${BASH_SOURCE[0]}" >&2
+  sed -n '2,10p' "${BASH_SOURCE[0]}" >&2
   exit 2
 fi
 if [ -e "$2" ]; then
