@@ -7,7 +7,7 @@ top-p, penalty or the like is refused. ``/v1/models`` says with ``"ehrmem": 1`` 
 
 ``prompt`` with open places
     A place of a prompt may be a list of ids: it is filled from the model restricted to them, and each choice of the answer
-    (each choice's first chunk, when streamed) has its ``log_weight``.
+    (the first chunk of each, when streamed) has its ``log_weight``.
 ``watch_token_ids``
     Lists of ids. Each choice has ``watch_mass``: for each of its codes the total probability of each list, before anything is
     forbidden.
@@ -74,6 +74,7 @@ class CompletionRequest:
     shown: int | None  # how many of the likeliest codes are shown at each step, -1 for all
     shown_ids: list[int] | None
     about_prompt: str | None  # "scores", "whole" or "moments"
+    open_places: bool
     kind: tuple[Any, ...]  # requests of one kind can be sampled together
 
     @property
@@ -154,6 +155,7 @@ def read_request(body: bytes, model: BlackBox) -> CompletionRequest:
         shown=shown,
         shown_ids=shown_ids,
         about_prompt=about_prompt,
+        open_places=any(open_places),
         kind=(horizon, samples, seed, tuple(open_places), shown is not None, masks),
     )
 
@@ -248,7 +250,7 @@ class Continuations:
             emitted = codes.reshape(-1).tolist()
             masses = None if mass is None else mass.reshape(len(emitted), -1)
             listed = masses.tolist() if masses is not None and self._request.shown is None else None
-            weights = log_weight.reshape(-1).tolist() if self._done == 0 else None
+            weights = log_weight.reshape(-1).tolist() if self._done == 0 and self._request.open_places else None
             self._done += 1
             for i in np.flatnonzero(~self._ended).tolist():
                 code = emitted[i]

@@ -40,7 +40,7 @@ from ehrmem_widgets.errors import InputError
 
 _MOST_LISTED = 128  # vLLM's bound on logprob_token_ids
 _SAMPLES_A_REQUEST = 1024
-_STEPS_A_CHUNK = 4  # of a stream: fewer, larger chunks cost both sides less
+_STEPS_A_CHUNK = 8  # of a stream: fewer, larger chunks cost both sides less
 
 
 class EndpointModel:

@@ -67,8 +67,10 @@ def serve_model(model: BlackBox, *, port: int | None = None, token: str | None =
     wait and ask for the same kind of continuations are sampled together. Nothing about a request is logged.
     """
     try:
+        if not 0 <= (port or 0) < 2**16:
+            raise OSError("ports are numbered to 65,535")
         [listening] = bind_sockets(port or 0, HOST)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise InputError(
             f"The model cannot be served on port {port} ({error}). Give another one, or none and a free one is found."
         ) from None
@@ -108,17 +110,26 @@ class _Sampling:
     given_up: bool = False
 
 
+@dataclass(eq=False)
+class _Question:
+    """Anything else. ``hear`` is called with the answer, or with an exception."""
+
+    answer: Callable[[], Any]
+    hear: Callable[[Any], Any]
+    given_up: bool = False
+
+
 class _Worker:
     """The thread that owns the model."""
 
     def __init__(self, model: BlackBox) -> None:
         self._model = model
-        self._asked: queue.SimpleQueue[_Sampling | Callable[[], None] | None] = queue.SimpleQueue()
+        self._asked: queue.SimpleQueue[_Sampling | _Question | None] = queue.SimpleQueue()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="ehrmem model", daemon=True)
         self._thread.start()
 
-    def submit(self, job: _Sampling | Callable[[], None]) -> None:
+    def submit(self, job: _Sampling | _Question) -> None:
         self._asked.put(job)
 
     def close(self) -> None:
@@ -128,7 +139,7 @@ class _Worker:
         self._thread.join()
 
     def _work(self) -> None:
-        waiting: list[_Sampling | Callable[[], None] | None] = []
+        waiting: list[_Sampling | _Question | None] = []
         while not self._closed:
             if not waiting:
                 waiting.append(self._asked.get())
@@ -143,8 +154,11 @@ class _Worker:
                         together.append(other)
                         waiting.remove(other)
                 self._sample(together)
-            elif job is not None:
-                job()
+            elif job is not None and not job.given_up:  # who asks again must not find his own question before him
+                try:
+                    job.hear(job.answer())
+                except Exception as error:
+                    job.hear(error)
 
     def _sample(self, jobs: list[_Sampling]) -> None:
         """An answer about a prompt does not depend on the others, nor on whether its request came with theirs."""
@@ -172,6 +186,8 @@ class _Worker:
 class _Handler(RequestHandler):
     """The bearer token, errors in OpenAI's form, and the way to the model's thread."""
 
+    _job: _Sampling | _Question | None = None
+
     def initialize(self, model: BlackBox, worker: _Worker, token: str) -> None:
         self.model, self.worker, self.token = model, worker, token
 
@@ -179,6 +195,10 @@ class _Handler(RequestHandler):
         given = self.request.headers.get("Authorization", "")
         if not hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
             raise RefusedError("This server asks for its token: Authorization: Bearer TOKEN.", 401)
+
+    def on_connection_close(self) -> None:
+        if self._job is not None:
+            self._job.given_up = True
 
     def write_error(self, status_code: int, **details: Any) -> None:
         self.set_status(self._status(details["exc_info"][1], status_code))
@@ -201,20 +221,13 @@ class _Handler(RequestHandler):
 
     async def ask(self, question: Callable[[], Any]) -> Any:
         """Have the model's thread answer."""
-        loop, answer = asyncio.get_running_loop(), asyncio.Queue[Any]()
-
-        def work() -> None:
-            try:
-                found = question()
-            except Exception as error:
-                found = error
-            loop.call_soon_threadsafe(answer.put_nowait, found)
-
-        self.worker.submit(work)
-        found = await answer.get()
-        if isinstance(found, Exception):
-            raise found
-        return found
+        loop, heard = asyncio.get_running_loop(), asyncio.Queue[Any]()
+        self._job = _Question(question, lambda answer: loop.call_soon_threadsafe(heard.put_nowait, answer))
+        self.worker.submit(self._job)
+        answer = await heard.get()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 class _Health(RequestHandler):
@@ -248,12 +261,6 @@ class _Embeddings(_Handler):
 
 
 class _Completions(_Handler):
-    _job: _Sampling | None = None
-
-    def on_connection_close(self) -> None:
-        if self._job is not None:
-            self._job.given_up = True
-
     async def post(self) -> None:
         model = self.model
         request = read_request(self.request.body, model)
@@ -282,8 +289,10 @@ class _Completions(_Handler):
                 self.write(b"data: " + _json(part) + b"\n\n")
                 started = True
                 await self.flush()
+        except StreamClosedError:
+            return
         except Exception as error:
-            if not started or isinstance(error, StreamClosedError):
+            if not started:
                 raise
             self.log_exception(type(error), error, error.__traceback__)
             self.write(b"data: " + _json(self._in_words(error)) + b"\n\n")
@@ -302,6 +311,7 @@ class _Completions(_Handler):
             if len(steps) == request.interval:
                 yield steps
                 steps = []
+                await asyncio.sleep(0)  # a model faster than its listener would never let the loop see that he left
                 if writer.all_ended:  # at stop codes of the request's own, where the model would go on
                     self._job.given_up = True
                     return

@@ -70,7 +70,8 @@ class Server:
         )
         self._places = asyncio.Semaphore(concurrency)
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name=f"ehrmem {self.address}", daemon=True).start()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"ehrmem {self.address}", daemon=True)
+        self._thread.start()
 
     def start(self, asking: Coroutine[Any, Any, Answer]) -> Future[Answer]:
         """Run on the server's thread; cancelling the future closes its connections."""
@@ -86,9 +87,10 @@ class Server:
 
     def close(self) -> None:
         """Close the connections and end the thread."""
-        with suppress(RuntimeError):
+        if self._loop.is_running():
             self.wait_for(self._client.aclose())
             self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
 
     async def get(self, path: str) -> dict[str, Any]:
         """The JSON object at a path."""
@@ -120,12 +122,14 @@ class Server:
                 await response.aread()
                 yield self._object(response.text)  # a server that does not stream answers all at once
                 return
-            async for line in response.aiter_lines():
+            done = False
+            async for line in response.aiter_lines():  # to the end, so that the connection serves again
                 if line == "data: [DONE]":
-                    return
-                if line.startswith("data:"):
+                    done = True
+                elif line.startswith("data:"):
                     yield self._object(line[5:])
-            raise PassingError(f"The server at {self.address} broke off in the middle of an answer.")
+            if not done:
+                raise PassingError(f"The server at {self.address} broke off in the middle of an answer.")
 
     async def post_once(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """The JSON object that answers one, asked for once."""
