@@ -150,6 +150,29 @@ def _patients_in(path: Path) -> list[str]:
     return lines
 
 
+def audit(arguments: argparse.Namespace) -> None:
+    """Run every probe of a plan over a cohort."""
+    from ehrmem_widgets.audit.plan import EXAMPLE, read_plan
+
+    if arguments.example:
+        print(EXAMPLE, end="")
+        return
+    if arguments.plan is None or arguments.out is None:
+        raise InputError("Name the plan and a folder for the results: ehrmem audit plan.yaml --out results.")
+    plan = read_plan(arguments.plan)
+    from ehrmem_widgets.audit.run import command_of, run_audit
+
+    command = command_of(arguments.plan, arguments.out, arguments.workers, arguments.cluster)
+    found = run_audit(
+        plan, arguments.out, workers=arguments.workers, cluster=arguments.cluster, command=command, heard=_Bar()
+    )
+    for run in found["runs"]:
+        print(f"\n{run['probe']}: {QUESTIONS[run['probe']]}")
+        said = run.get("sentences", [])[:3] if run["state"] == "done" else [f"Not run: {run['reason']}"]
+        print("\n".join(f"  {sentence}" for sentence in said))
+    print(f"\nWrote {arguments.out}. Next: ehrmem audit-report {arguments.out} --out report.html")
+
+
 def check(arguments: argparse.Namespace) -> None:
     """Say whether a model can be audited on a data set, a line a check."""
     from dataclasses import asdict
@@ -311,6 +334,16 @@ def _parser() -> argparse.ArgumentParser:
             "ehrmem probe membership --out membership.parquet",
         )
     )
+    _audit_options(
+        add(
+            "audit",
+            audit,
+            "Run every test of a plan over a cohort; the same command goes on where it was broken off.",
+            "The plan is sealed before the first question. Findings are written as Parquet, a file a test, with a results.json.\n"
+            "'ehrmem audit --example > plan.yaml' writes a plan to begin with.",
+            "ehrmem audit plan.yaml --out results --workers 2",
+        )
+    )
     checks = add(
         "check",
         check,
@@ -407,6 +440,17 @@ def _probe_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="same seed, same numbers (0)")
     parser.add_argument("--out", type=Path, metavar="FILE.parquet", required=True, help="where to write the finding")
+
+
+def _audit_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "plan", metavar="PLAN.yaml", nargs="?", type=Path, help="what to ask, of which model, about whom"
+    )
+    parser.add_argument("--out", metavar="DIR", type=Path, help="folder for the results")
+    many = parser.add_mutually_exclusive_group()
+    many.add_argument("--workers", type=_whole(1), default=1, metavar="N", help="processes on this computer (1)")
+    many.add_argument("--cluster", metavar="ADDRESS", help="a Dask scheduler, such as tcp://10.0.0.1:8786")
+    parser.add_argument("--example", action="store_true", help="print a commented plan for the sample patients")
 
 
 def _train_options(parser: argparse.ArgumentParser) -> None:

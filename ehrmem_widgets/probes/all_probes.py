@@ -17,7 +17,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.cohort_finding import CohortFinding
 from ehrmem_widgets.probes.exposure import AlternativesOf, canary_exposures
-from ehrmem_widgets.probes.over_patients import Heard, Portions
+from ehrmem_widgets.probes.over_patients import Heard, Portions, PortionsMissingError
 from ehrmem_widgets.probes.people import CANARY, MOST, NULL_CANARY, People, choose_people
 from ehrmem_widgets.statistics.verdicts import Verdict
 
@@ -88,9 +88,17 @@ def run_probe(
         return _function(probe)(dataset, model, reference=reference, people=people, seed=seed, heard=heard)
     if name == "membership":
         more["preflight"] = preflight
-    found = _function(probe)(
-        model, dataset, reference=reference, people=people, seed=seed, keep=keep, heard=heard, **more
-    )
+    try:
+        found = _function(probe)(
+            model, dataset, reference=reference, people=people, seed=seed, keep=keep, heard=heard, **more
+        )
+    except PortionsMissingError:
+        if name == "membership" and alternatives_of is not None and set(people.groups.values()) & {CANARY, NULL_CANARY}:
+            canary_exposures(
+                model, dataset, alternatives_of=alternatives_of, reference=reference, people=people, seed=seed,
+                heard=heard, keep=None if isinstance(keep, Path) else keep,
+            )  # fmt: skip
+        raise
     if name == "membership" and alternatives_of is not None and set(people.groups.values()) & {CANARY, NULL_CANARY}:
         exposed = canary_exposures(
             model,

@@ -48,6 +48,11 @@ class Portions(Protocol):
         """Whether this worker is to ask for a portion that nobody has."""
         ...
 
+    @property
+    def asks_only(self) -> bool:
+        """Whether the work ends when all that is this worker's has been asked for, whatever others still lack."""
+        ...
+
 
 class PortionsMissingError(Exception):
     """This worker has asked for all that it was to ask for; ``missing`` of the portions are left to others."""
@@ -126,7 +131,7 @@ def _by_portions(
             pace = (time.monotonic() - began) / asked if asked else None
             heard(Progress(what, others + asked, total, None if pace is None else pace * (total - others - asked)))
         keep.put(key, place, as_json(ask(portions[place])))
-    if len(mine) < len(missing):
+    if keep.asks_only or len(mine) < len(missing):
         raise PortionsMissingError(what, len(missing) - len(mine))
     if heard:
         heard(Progress(what, total, total, 0.0))

@@ -126,21 +126,28 @@ def subgroup_probe(
     seed: int = 0,
     keep: Path | Portions | None = None,
     heard: Heard | None = None,
+    scored: CohortFinding | None = None,
+    leaks: CohortFinding | None = None,
 ) -> CohortFinding:
     """Two findings by subgroup, as one family of tests: the membership score (T4; the ratio to the reference model, or without
-    one the loss), and with a reference model each patient's largest excess risk at ``rung`` (T2)."""
+    one the loss), and with a reference model each patient's largest excess risk at ``rung`` (T2).
+
+    ``scored`` and ``leaks``: findings of ``membership`` and ``attribute`` about the same people, that need not be asked again.
+    """
     from ehrmem_widgets.probes.attribute import LARGEST_EXCESS, attribute
     from ehrmem_widgets.probes.membership import LOSS, RATIO, membership
 
     people = people or choose_people(dataset, model, reference, patients=patients, seed=seed)
     asked: dict[str, Any] = {"reference": reference, "people": people, "seed": seed, "heard": heard}
-    scored = membership(model, dataset, **asked)
+    scored = scored or membership(model, dataset, **asked)
     table = scored.table
     score = RATIO if (table["attribute"] == RATIO).any() else LOSS
     tables = [table[(table["level"] == "excluded") | ((table["level"] == "patient") & (table["attribute"] == score))]]
     if reference is not None:
-        leaks = attribute(model, dataset, rungs=(rung,), keep=keep, **asked).table
-        tables.append(leaks[leaks["figure"] == LARGEST_EXCESS])
+        if leaks is None or rung not in set(leaks.table["rung"]):
+            leaks = attribute(model, dataset, rungs=(rung,), keep=keep, **asked)
+        at_rung = (leaks.table["figure"] == LARGEST_EXCESS) & (leaks.table["rung"] == rung)
+        tables.append(leaks.table[at_rung])
     both = replace(scored, table=pd.concat(tables, ignore_index=True))
     return subgroups(both, dataset, group_by=group_by)
 

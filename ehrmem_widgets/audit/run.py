@@ -1,0 +1,383 @@
+"""Run an audit: every probe of a plan over its people, by one or many workers, taken up where it was broken off."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+from ehrmem_widgets import __version__
+from ehrmem_widgets.audit.plan import Plan
+from ehrmem_widgets.audit.shards import Shards
+from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.probes.cohort_finding import CohortFinding, as_json
+from ehrmem_widgets.probes.over_patients import Heard, PortionsMissingError, Progress
+
+SHARDS, FINDINGS, SEAL, RESULTS, SEVERITY = "shards", "findings", "audit.json", "results.json", "severity.yaml"
+_STRIPES_A_WORKER = 4  # small enough that the last worker is not waited for long
+_TAKES_ATTRIBUTES = {"attribute", "embedding", "perturbation", "ranking"}
+_RUNGS_AS = {"attribute": "rungs", "reconstruction": "rungs", "neighbours": "rungs", "ranking": "ladder"}
+_NOT_BY_PORTIONS = {"preflight", "subgroups"}  # work that is soon done, or rests on other findings
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a worker needs, opened once."""
+
+    dataset: Any
+    model: Any
+    reference: Any
+    people: Any
+    alternatives_of: Any
+
+
+def run_audit(
+    plan: Plan,
+    out: str | Path,
+    *,
+    workers: int = 1,
+    cluster: str | None = None,
+    command: str = "",
+    heard: Heard | None = None,
+) -> dict[str, Any]:
+    """Run a plan into a folder and return what its ``results.json`` holds.
+
+    The folder is sealed with the plan's hash and the fingerprints of data and models before the first question. The same call goes
+    on where an earlier one was broken off (killed, interrupted, a full disk): at most the portion in flight is lost, and the
+    findings come out byte for byte the same. ``workers``: processes on this computer. ``cluster``: address of a Dask scheduler,
+    whose workers see the same folders. One, many and a cluster's workers give the same numbers.
+
+    Raises InputError when the folder belongs to another plan, data or model, when another audit is writing into it, when a worker
+    dies, and when the disk is full.
+    """
+    import filelock
+
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{str(out)!r} is a file. Name a folder for the results.")
+    try:
+        out.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (out / FINDINGS).mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder {str(out)!r} cannot be made: {error.strerror}.") from None
+    one_thread_each()
+    try:
+        with filelock.FileLock(out / ".lock", timeout=0, mode=0o600), _full_disk_in_words():
+            return _Audit(plan, out, command, heard).run(workers, cluster)
+    except filelock.Timeout:
+        raise InputError(f"Another audit is writing into {str(out)!r}. Wait for it, or name another folder.") from None
+
+
+def one_thread_each() -> None:
+    """One thread a process, so that one worker, many and a cluster's add up the same floating-point sums in the same order."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    from ehrmem_widgets.blackbox.folder import use_threads
+
+    use_threads(1)
+
+
+class _Audit:
+    def __init__(self, plan: Plan, out: Path, command: str, heard: Heard | None) -> None:
+        self.plan, self.out, self.command, self.heard = plan, out, command, heard
+        self.opened = open_plan(plan)
+        self.begun = datetime.now(UTC).isoformat(timespec="seconds")
+        self.runs: dict[str, dict[str, Any]] = {name: {"probe": name, "state": "pending"} for name in plan.probes}
+
+    def run(self, workers: int, cluster: str | None) -> dict[str, Any]:
+        self._seal()
+        self._write(finished=False)
+        self._finish("preflight")
+        if workers > 1 or cluster:
+            waiting = [name for name in self.plan.probes if name not in _NOT_BY_PORTIONS and not self._found(name)]
+            if "neighbours" in waiting:
+                self._embed_everyone()
+            tasks = [(name, stripe) for name in waiting for stripe in range(_STRIPES_A_WORKER * workers)]
+            self._ask_by_many(tasks, workers, cluster)
+        for name in (*(n for n in self.plan.probes if n not in _NOT_BY_PORTIONS), "subgroups"):
+            if name in self.plan.probes:
+                self._finish(name)
+        return self._write(finished=True)
+
+    def _finish(self, name: str) -> None:
+        """One probe's finding: kept, or made from its shards, asking for what is missing."""
+        began = time.monotonic()
+        path = self.out / FINDINGS / f"{name}.parquet"
+        state: dict[str, Any] = {"probe": name, "state": "done", "reason": "", "rungs": list(rungs_of(self.plan, name))}
+        found = self._found(name)
+        if found is None:
+            keep = Shards(self.out / SHARDS)
+            try:
+                found = ask(self.plan, self.opened, name, keep, self.out, heard=self.heard)
+                found.save(path)
+            except InputError as error:
+                if isinstance(error.__cause__, OSError) or "could not be written" in str(error):
+                    raise
+                state |= {"state": "not run", "reason": str(error)}
+        if found is not None:
+            state |= {
+                "sentences": list(found.sentences),
+                "exclusions": found.exclusions,
+                "settings": as_json(found.settings),
+            }
+        self.runs[name] = state | {"seconds": round(time.monotonic() - began, 1)}
+        self._write(finished=False)
+
+    def _found(self, name: str) -> CohortFinding | None:
+        path = self.out / FINDINGS / f"{name}.parquet"
+        return CohortFinding.load(path) if path.exists() else None
+
+    def _embed_everyone(self) -> None:
+        """The embeddings of all records are kept in the user's cache folder: once for all workers."""
+        from ehrmem_widgets.blackbox.protocol import Query
+        from ehrmem_widgets.probes.neighbours import EmbeddingStore
+
+        if Query.EMBEDDINGS in self.opened.model.answers:
+            store = EmbeddingStore(self.opened.model, self.opened.dataset, folder=self.plan.sources.model_folder)
+            for share in store.build():
+                if self.heard:
+                    n = len(store.ids)
+                    self.heard(Progress("Embedding all records", int((share or 0) * n), n))
+
+    def _ask_by_many(self, tasks: Sequence[tuple[str, int]], workers: int, cluster: str | None) -> None:
+        began, stripes, failed = time.monotonic(), _STRIPES_A_WORKER * workers, 0
+        with _pool(workers, cluster) as (submit, next_done):
+            waiting = {
+                submit(ask_stripe, self.plan, str(self.out.resolve()), name, stripe, stripes) for name, stripe in tasks
+            }
+            while waiting:
+                done, waiting = next_done(waiting)
+                for future in done:
+                    try:
+                        future.result()
+                    except BrokenProcessPool:
+                        raise InputError(
+                            "A worker died, perhaps because the memory was full. What was done is kept: give the same command with fewer "
+                            "--workers, and it goes on from there."
+                        ) from None
+                    except InputError:
+                        failed += 1  # said again, with its probe's name, when the finding is made
+                if self.heard:
+                    n = len(tasks) - len(waiting)
+                    pace = (time.monotonic() - began) / n if n else None
+                    left = None if pace is None else pace * len(waiting)
+                    self.heard(Progress(f"Asking, {workers} workers", n, len(tasks), left))
+
+    def _seal(self) -> None:
+        """Refuse a folder of another audit; seal a new one."""
+        about = self.opened
+        seal = {
+            "plan_hash": self.plan.hash,
+            "data": about.dataset.fingerprint,
+            "model": about.model.fingerprint,
+            "reference": about.reference.fingerprint if about.reference else None,
+        }
+        path = self.out / SEAL
+        if path.exists():
+            before = json.loads(path.read_text())
+            self.begun = before.get("started_at", self.begun)
+            words = {"plan_hash": "plan", "data": "data set", "model": "model", "reference": "reference model"}
+            changed = [words[name] for name, value in seal.items() if before.get(name) != value]
+            if changed:
+                raise InputError(
+                    f"{str(self.out)!r} holds the results of another audit: the {' and the '.join(changed)} changed since. Name another "
+                    "folder, or go back to what was sealed."
+                )
+            return
+        if (self.out / SHARDS).exists() or any((self.out / FINDINGS).iterdir()):
+            raise InputError(f"{str(self.out)!r} holds results without a seal (audit.json). Name another folder.")
+        _write_whole(self.out / "plan.json", self.plan.as_json())
+        first = {"by": "plan", "at": self.begun, "severities": self.plan.as_json()["severities"]}
+        write_severities(self.out, [first])
+        _write_whole(path, {**seal, "started_at": self.begun, "versions": versions()})
+
+    def _write(self, *, finished: bool) -> dict[str, Any]:
+        about = self.opened
+        results = {
+            "finished": finished,
+            "name": self.plan.name,
+            "plan": self.plan.as_json(),
+            "plan_hash": self.plan.hash,
+            "command": self.command,
+            "started_at": self.begun,
+            "finished_at": datetime.now(UTC).isoformat(timespec="seconds") if finished else None,
+            "versions": versions(),
+            "data": {
+                "name": about.dataset.name,
+                "fingerprint": about.dataset.fingerprint,
+                "patients": len(about.dataset),
+            },
+            "model": {"name": about.model.name, "fingerprint": about.model.fingerprint},
+            "reference": about.reference and {"name": about.reference.name, "fingerprint": about.reference.fingerprint},
+            "people": about.people.counts(),
+            "seed": self.plan.seed,
+            "identifying": self.plan.identifying,
+            "runs": list(self.runs.values()),
+        }
+        _write_whole(self.out / RESULTS, results)
+        return results
+
+
+def ask_stripe(plan: Plan, out: str, name: str, stripe: int, stripes: int) -> None:
+    """What a worker does: ask for every so-many-th portion of one probe."""
+    one_thread_each()
+    keep = Shards(Path(out) / SHARDS, stripe, stripes, asks_only=True)
+    with suppress(PortionsMissingError):
+        ask(plan, opened(plan), name, keep, Path(out))
+
+
+def ask(plan: Plan, about: Opened, name: str, keep: Shards, out: Path, *, heard: Heard | None = None) -> CohortFinding:
+    """One probe of a plan."""
+    from ehrmem_widgets.probes.all_probes import run_probe
+
+    more: dict[str, Any] = {}
+    rungs = rungs_of(plan, name)
+    if name in _RUNGS_AS:
+        more[_RUNGS_AS[name]] = rungs
+    elif rungs:
+        more["rung"] = rungs[0]
+    if plan.attributes and name in _TAKES_ATTRIBUTES:
+        more["attributes"] = plan.attributes
+    if name == "membership":
+        more["priors"] = plan.priors
+    if name == "subgroups":
+        kept = {n: out / FINDINGS / f"{n}.parquet" for n in ("membership", "attribute")}
+        if kept["membership"].exists():
+            more["scored"] = CohortFinding.load(kept["membership"])
+        if kept["attribute"].exists():
+            more["leaks"] = CohortFinding.load(kept["attribute"])
+    if name != "preflight":
+        more["preflight"] = CohortFinding.load(out / FINDINGS / "preflight.parquet")
+    return run_probe(
+        name, about.dataset, about.model, about.reference, people=about.people, seed=plan.seed, keep=keep, heard=heard,
+        alternatives_of=about.alternatives_of, **more,
+    )  # fmt: skip
+
+
+def rungs_of(plan: Plan, name: str) -> tuple[str, ...]:
+    """What a probe supposes that the attacker knows."""
+    if name in _RUNGS_AS:
+        return plan.rungs
+    return (plan.rung_of[name],) if name in plan.rung_of else ()
+
+
+_kept: dict[str, Opened] = {}
+
+
+def open_plan(plan: Plan) -> Opened:
+    """Data, models and people of a plan."""
+    from ehrmem_widgets.blackbox.opening import open_sources
+    from ehrmem_widgets.probes.people import choose_people
+    from ehrmem_widgets.samples.canary_alternatives import alternatives_for
+
+    dataset, model, reference = open_sources(plan.sources)
+    given: dict[str, Any] = {"most": plan.patients} if isinstance(plan.patients, int) else {"patients": plan.patients}
+    people = choose_people(dataset, model, reference, seed=plan.seed, **given)
+    return Opened(dataset, model, reference, people, alternatives_for(dataset))
+
+
+def opened(plan: Plan) -> Opened:
+    """The same, opened once a worker."""
+    key = json.dumps(plan.as_json(), sort_keys=True)
+    if key not in _kept:
+        _kept.clear()
+        _kept[key] = open_plan(plan)
+    return _kept[key]
+
+
+def versions() -> dict[str, str]:
+    """What the numbers were made with."""
+    return {
+        "ehrmem": __version__,
+        "python": python_version(),
+        **{name: version(name) for name in ("torch", "transformers", "numpy", "scipy", "duckdb", "pyarrow")},
+    }
+
+
+def write_severities(out: Path, saved: Sequence[Mapping[str, Any]]) -> None:
+    """All versions of the declared severities, the oldest first."""
+    import yaml
+
+    _write_text(out / SEVERITY, yaml.safe_dump(as_json(list(saved)), sort_keys=False, allow_unicode=True))
+
+
+Submit = Callable[..., Future[Any]]
+NextDone = Callable[[set[Any]], tuple[set[Any], set[Any]]]
+
+
+@contextmanager
+def _pool(workers: int, cluster: str | None) -> Iterator[tuple[Submit, NextDone]]:
+    """Processes on this computer, or the workers of a Dask cluster."""
+    if cluster:
+        yield from _dask(cluster)
+        return
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+    def next_done(waiting: set[Any]) -> tuple[set[Any], set[Any]]:
+        found = wait(waiting, return_when=FIRST_COMPLETED)
+        return found.done, found.not_done
+
+    try:
+        yield pool.submit, next_done
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _dask(address: str) -> Iterator[tuple[Submit, NextDone]]:
+    from dask.distributed import Client
+    from dask.distributed import wait as wait_for
+
+    try:
+        client = Client(address, timeout="20s", set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"No Dask scheduler answers at {address!r}: {' '.join(str(error).split())[:200]}.") from None
+
+    def submit(function: Callable[..., Any], *arguments: Any) -> Any:
+        return client.submit(function, *arguments, pure=False, retries=2)
+
+    def next_done(waiting: set[Any]) -> tuple[set[Any], set[Any]]:
+        found = wait_for(waiting, return_when="FIRST_COMPLETED")
+        return found.done, found.not_done
+
+    try:
+        yield submit, next_done
+    finally:
+        client.close()
+
+
+@contextmanager
+def _full_disk_in_words() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"The results could not be written: {error.strerror or error}. What was done is kept; the same command goes on from there."
+        ) from error
+
+
+def _write_whole(path: Path, content: Any) -> None:
+    _write_text(path, json.dumps(as_json(content), indent=1) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    from ehrmem_widgets.reports.cells import write_whole
+
+    write_whole({path: text})
+
+
+def command_of(plan: Path, out: Path, workers: int, cluster: str | None) -> str:
+    """The command that makes the same audit again."""
+    words = ["ehrmem", "audit", str(plan), "--out", str(out)]
+    words += ["--cluster", cluster] if cluster else ["--workers", str(workers)] if workers > 1 else []
+    return shlex.join(words)
