@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ehrmem_widgets.blackbox.decoding import Decoder, best_decoder
-from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step, slot_uniforms, split_prompts
+from ehrmem_widgets.blackbox.decoding import Decoder, best_decoder, context_length
+from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step
+from ehrmem_widgets.blackbox.sampling import sample
 from ehrmem_widgets.cohort.grammar import FILE_NAMES, OWN, Grammar
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.cohort.vocabulary_files import find_vocabulary
@@ -23,7 +24,9 @@ from ehrmem_widgets.errors import InputError
 
 VOCABULARY_FILE = "vocabulary.json"
 _ROWS_OF_LOGITS = 64
-_ROWS_AT_ONCE = 4096  # codes in one forward pass of score and embed: fits any laptop
+_CODES_AT_ONCE = 4096  # in one forward pass of score and embed: fits any laptop, with
+_NUMBERS_AT_ONCE = 2**26  # in its largest tensor
+_NUMBER_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def threads() -> int:
@@ -35,18 +38,25 @@ def threads() -> int:
 torch.set_num_threads(threads())
 
 
+def use_threads(n: int) -> None:
+    """How many threads torch uses from now on in this process."""
+    torch.set_num_threads(n)
+
+
 class FolderModel:
     """A causal language model of transformers, read from a folder. Weights are never shown, only its answers.
 
     ``vocabulary``: the file of its codes (any form of ``read_codes``), or the one found in the folder. ``grammar``: how it writes
-    records (``cohort/grammar.py``); the file in the folder, else guessed.
+    records (``cohort/grammar.py``); the file in the folder, else guessed. ``device``: "cpu", "cuda" or "cuda:1"; if not given,
+    what EHRMEM_DEVICE names, else a CUDA device where there is one. ``dtype``: "float32", or "bfloat16" for twice the speed on
+    a CUDA device at some loss of exactness; whatever the weights were saved as.
 
     Raises
     ------
     InputError
         For a folder without config or safetensors, a pickle, code of the model's own, missing or unexpected or misshapen
-        weights, and a vocabulary that does not fit the head. A model that only half loads would be audited as a random
-        one and found to remember nobody.
+        weights, a vocabulary that does not fit the head, and a device that is not there. A model that only half loads would
+        be audited as a random one and found to remember nobody.
 
     """
 
@@ -58,12 +68,14 @@ class FolderModel:
         *,
         vocabulary: str | Path | Vocabulary | None = None,
         grammar: str | Path | Grammar | None = None,
+        device: str | None = None,
+        dtype: str = "float32",
     ) -> None:
         self.folder = Path(folder)
         self.name = self.folder.name
         _check_folder(self.folder)
         listed = folder_vocabulary(self.folder, vocabulary, grammar)
-        self._model = _load(self.folder)
+        self._model = _load(self.folder, _device(device), dtype)
         head = int(self._model.get_output_embeddings().weight.shape[0])
         if head < len(listed):
             raise InputError(
@@ -73,12 +85,8 @@ class FolderModel:
         self.vocabulary = listed.widened(head)
         self.codes_in_head = head
         self.fingerprint = _fingerprint(self.folder, listed)
-        self.context_length = int(getattr(self._model.config, "max_position_embeddings", None) or 2**20)
-        self._stops = torch.tensor(
-            [self.vocabulary.id(code) for code in sorted(self.vocabulary.stops)], dtype=torch.long
-        )
-        self._goes_on = torch.ones(head, dtype=torch.bool)
-        self._goes_on[self._stops] = False
+        self.context_length = context_length(self._model) or 2**20
+        self._stops = [self.vocabulary.id(code) for code in sorted(self.vocabulary.stops)]
 
     def __repr__(self) -> str:
         return f"FolderModel({self.name!r}: {len(self.vocabulary):,} codes, context {self.context_length:,})"
@@ -94,51 +102,30 @@ class FolderModel:
         seed: int = 0,
     ) -> Iterator[Step]:
         """As ``BlackBox.continue_``; stops early when the context is full or every continuation has ended."""
-        shared, slots = split_prompts(prompts)
-        room = self.context_length - max(len(p) for p in prompts)
-        horizon = min(horizon, room)
-        if horizon < 1:
-            raise InputError(
-                f"The prompt fills the model's context of {self.context_length:,} codes. Give the attacker fewer facts."
-            )
-        rng, to_fill = np.random.default_rng(seed), slot_uniforms(len(slots[0]), samples, seed)
-        shape = (len(prompts), samples)
-        decoder = self._new_decoder()
-        logits = decoder.begin(shared, samples, len(slots[0]) + horizon)
-        log_weight = torch.zeros(shape)
-        for place in range(len(slots[0])):
-            allowed = torch.zeros(shape[0], 1, self.codes_in_head, dtype=torch.bool)
-            for row, filled in enumerate(slots):
-                allowed[row, 0, filled[place]] = True
-            codes, kept = _draw(torch.softmax(logits, dim=-1) * allowed, to_fill[place])
-            log_weight = log_weight + kept.log()
-            logits = decoder.step(codes)
-        weight = log_weight.numpy()
-        groups = None if watch is None else torch.from_numpy(self._padded(watch).astype(np.float32))
-        keep = None if avoid is None else torch.from_numpy(~self._padded(avoid))
-        alive = torch.ones(shape, dtype=torch.bool)
-        for step in range(horizon):
-            probabilities = torch.softmax(logits, dim=-1)
-            mass = None
-            if groups is not None:
-                mass = ((probabilities @ groups) * alive[..., None]).numpy()
-            allowed_now = probabilities if keep is None else probabilities * keep
-            codes, _ = _draw(allowed_now, rng.random(samples, dtype=np.float32))
-            yield Step(torch.where(alive, codes, -1).numpy(), mass, weight)
-            alive = alive & self._goes_on[codes]
-            if step + 1 == horizon or not bool(alive.any()):
-                return
-            logits = decoder.step(codes)
+        return sample(
+            self._new_decoder,
+            prompts,
+            horizon,
+            samples,
+            size=self.codes_in_head,
+            context_length=self.context_length,
+            stops=self._stops,
+            watch=watch,
+            avoid=avoid,
+            seed=seed,
+            device=self._model.device,
+        )
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """As ``BlackBox.score``; of a sequence longer than the context, its first part."""
         scores: list[np.ndarray] = [np.empty(0)] * len(sequences)
         for places, ids in self._batches(sequences):
             with torch.inference_mode():
-                logits = self._model(input_ids=ids).logits[:, :-1].float()
-                found = logits.log_softmax(dim=-1).gather(-1, ids[:, 1:, None])[..., 0].numpy()
-            for row, place in enumerate(places):
-                scores[place] = found[row, : min(len(sequences[place]), self.context_length) - 1].astype(float)
+                logits = self._model(input_ids=ids).logits
+                for row, place in enumerate(places):
+                    length = min(len(sequences[place]), self.context_length)
+                    found = _log_probabilities(logits[row, : length - 1], ids[row, 1:length])
+                    scores[place] = found.cpu().numpy().astype(float)
         return scores
 
     def score_moments(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
@@ -149,7 +136,8 @@ class FolderModel:
                 logits = self._model(input_ids=ids).logits
                 for row, place in enumerate(places):
                     length = min(len(sequences[place]), self.context_length)
-                    found[place] = _moments(logits[row, : length - 1], ids[row, 1:length]).numpy().astype(float)
+                    moments = _moments(logits[row, : length - 1], ids[row, 1:length])
+                    found[place] = moments.cpu().numpy().astype(float)
         return found
 
     def embed(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
@@ -159,10 +147,10 @@ class FolderModel:
         for places, ids in self._batches(sequences):
             with torch.inference_mode():
                 states = self._model.base_model(input_ids=ids).last_hidden_state.float()
-                lengths = torch.tensor([min(len(sequences[p]), self.context_length) for p in places])
-                inside = (torch.arange(ids.shape[1]) < lengths[:, None]).float()[..., None]
+                lengths = torch.tensor([min(len(sequences[p]), self.context_length) for p in places], device=ids.device)
+                inside = (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]).float()[..., None]
                 mean = (states * inside).sum(dim=1) / lengths[:, None]
-                found = torch.nn.functional.normalize(mean, dim=-1).numpy()
+                found = torch.nn.functional.normalize(mean, dim=-1).cpu().numpy()
             for row, place in enumerate(places):
                 embeddings[place] = found[row]
         return np.stack(embeddings) if embeddings else np.empty((0, 0))
@@ -184,19 +172,20 @@ class FolderModel:
         """Makes a decoder for one stream, so that two streams never share a cache."""
         return best_decoder(self._model)
 
-    def _padded(self, by_code: np.ndarray) -> np.ndarray:
-        missing = self.codes_in_head - len(by_code)
-        return np.concatenate([by_code, np.zeros((missing, *by_code.shape[1:]), by_code.dtype)]) if missing else by_code
-
     def _batches(self, sequences: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], Tensor]]:
         """Sequences of like length together, padded on the right (harmless to what stands before it)."""
+        config = self._model.config
+        states = getattr(config, "state_size", 0) * getattr(
+            config, "intermediate_size", 0
+        )  # Mamba has them at each code
+        at_once = min(_CODES_AT_ONCE, _NUMBERS_AT_ONCE // max(self.codes_in_head, states))
         order = sorted(range(len(sequences)), key=lambda place: len(sequences[place]))
         batch: list[int] = []
         for place in order:
             if len(sequences[place]) == 0:
                 raise InputError("A record without any code cannot be read by a model.")
             length = min(len(sequences[place]), self.context_length)
-            if batch and length * (len(batch) + 1) > _ROWS_AT_ONCE:
+            if batch and length * (len(batch) + 1) > at_once:
                 yield batch, self._right_padded([sequences[p] for p in batch])
                 batch = []
             batch.append(place)
@@ -205,25 +194,22 @@ class FolderModel:
 
     def _right_padded(self, sequences: list[Sequence[int]]) -> Tensor:
         longest = min(max(len(s) for s in sequences), self.context_length)
-        return torch.tensor([[*s[:longest], *[0] * (longest - len(s))] for s in sequences])
+        rows = [[*s[:longest], *[0] * (longest - len(s))] for s in sequences]
+        return torch.tensor(rows, device=self._model.device)
 
 
-def _draw(weights: Tensor, uniform: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Inverse-CDF sampling with one uniform a sample: (P, 1 or S, V), (S,) -> codes (P, S), total weight (P, S)."""
-    cumulated = weights.cumsum(dim=-1)
-    total = cumulated[..., -1]
-    target = torch.from_numpy(uniform) * total
-    if cumulated.shape[1] == 1:  # one distribution for all samples of a prompt
-        drawn = torch.searchsorted(cumulated, target.unsqueeze(1), right=True)[:, 0]
-    else:
-        drawn = torch.searchsorted(cumulated, target.unsqueeze(-1), right=True)[..., 0]
-    return drawn.clamp(max=weights.shape[-1] - 1), total.expand(target.shape)
+def _log_probabilities(logits: Tensor, following: Tensor) -> Tensor:
+    """(n, codes) logits, (n,) ids -> (n,); few rows at a time, so that the logits are not held twice."""
+    found = following.new_empty(len(logits), dtype=torch.float32)
+    for rows, ids, out in zip(*(x.split(_ROWS_OF_LOGITS) for x in (logits, following, found)), strict=True):
+        out[:] = rows.float().log_softmax(dim=-1).gather(-1, ids[:, None])[:, 0]
+    return found
 
 
 def _moments(logits: Tensor, following: Tensor) -> Tensor:
     """(n, codes) logits, (n,) ids -> (n, 3), as ``BlackBox.score_moments``. One exponential a logit, and few rows at a time,
     so that all the sums over the codes are taken in the processor's cache."""
-    found = torch.empty(len(logits), 3)
+    found = logits.new_empty(len(logits), 3, dtype=torch.float32)
     for rows, ids, out in zip(*(x.split(_ROWS_OF_LOGITS) for x in (logits, following, found)), strict=True):
         below = rows.float() - rows.amax(dim=-1, keepdim=True)
         actual = below.gather(-1, ids[:, None])[:, 0]
@@ -285,7 +271,22 @@ def _check_folder(folder: Path) -> None:
         raise InputError(f"{str(folder)!r} holds no weights (*.safetensors).")
 
 
-def _load(folder: Path) -> Any:
+def _device(named: str | None) -> torch.device:
+    named = named or os.environ.get("EHRMEM_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = named.partition(":")
+    if kind not in {"cpu", "cuda"} or not (number.isdecimal() or number == ""):
+        raise InputError(f"There is no device {named!r}. Give 'cpu', 'cuda' or 'cuda:1'.")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"torch finds {torch.cuda.device_count()} CUDA devices here, so there is no {named!r}. Give 'cpu', or leave "
+            "device and EHRMEM_DEVICE out."
+        )
+    return torch.device(named)
+
+
+def _load(folder: Path, device: torch.device, dtype: str) -> Any:
+    if dtype not in _NUMBER_FORMATS:
+        raise InputError(f"A model does not run in {dtype!r} here. Give 'float32' or 'bfloat16'.")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import transformers
     from huggingface_hub.errors import StrictDataclassError
@@ -299,7 +300,7 @@ def _load(folder: Path) -> Any:
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
-            dtype=torch.float32,
+            dtype=_NUMBER_FORMATS[dtype],
             output_loading_info=True,
         )
         model, report = loaded
@@ -321,7 +322,8 @@ def _load(folder: Path) -> Any:
             f"The weights in {str(folder)!r} do not belong to its config.json: {', '.join(faults)}. A model that loads in "
             "part only is partly random, and would seem to remember nobody. Ask for the complete, matching files."
         )
-    return model.eval()
+    model.config.use_cache = False  # reading a record needs none; decoders ask for it
+    return model.eval().to(device)
 
 
 def _name(key: str) -> str:

@@ -1,87 +1,172 @@
-"""The decoders must give the library's own logits, code for code."""
+"""The decoders must give the logits of the library's plain forward pass, code for code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 import transformers
 
-from ehrmem_widgets.blackbox import decoding
+from ehrmem_widgets.blackbox import attention_decoding, state_space_decoding
 from ehrmem_widgets.blackbox.decoding import (
+    Decoder,
     LibraryDecoder,
+    RereadingDecoder,
     SharedPromptDecoder,
-    UnsupportedModelError,
+    StateSpaceDecoder,
     best_decoder,
+    context_length,
+    state_space_parts,
     transformer_parts,
 )
 
 SIZE = 40
+COMMON = {"vocab_size": SIZE, "hidden_size": 32, "num_hidden_layers": 2}
+ATTENTION = {**COMMON, "intermediate_size": 48, "num_attention_heads": 4, "max_position_embeddings": 64}
+MAMBA2 = {**COMMON, "num_heads": 4, "head_dim": 16, "state_size": 16, "chunk_size": 8}
+GPT = {"vocab_size": SIZE, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+CONFIGS: dict[str, Callable[[], transformers.PretrainedConfig]] = {
+    "gpt2": lambda: transformers.GPT2Config(**GPT),
+    "llama": lambda: transformers.LlamaConfig(**ATTENTION, num_key_value_heads=2),
+    "gpt_neox": lambda: transformers.GPTNeoXConfig(**ATTENTION, rotary_pct=0.5),
+    "mamba": lambda: transformers.MambaConfig(**COMMON, state_size=8),
+    "mamba2": lambda: transformers.Mamba2Config(**MAMBA2, n_groups=2),
+    "scaled positions": lambda: transformers.LlamaConfig(
+        **ATTENTION, rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 10_000.0}
+    ),
+    "parallel layers": lambda: transformers.GPTNeoXConfig(**ATTENTION, use_parallel_residual=False),
+    "biases": lambda: transformers.MambaConfig(**COMMON, use_bias=True, use_conv_bias=False),
+    "limited time step": lambda: transformers.Mamba2Config(**MAMBA2, n_groups=1, time_step_limit=(0.01, 0.05)),
+    # The library's cache alone serves these; the last three have none that can be used.
+    "mistral": lambda: transformers.MistralConfig(**ATTENTION, num_key_value_heads=2, sliding_window=8),
+    "qwen2": lambda: transformers.Qwen2Config(
+        **ATTENTION, num_key_value_heads=2, use_sliding_window=True, sliding_window=8, max_window_layers=1
+    ),
+    "falcon_mamba": lambda: transformers.FalconMambaConfig(**COMMON, state_size=8),
+    "bloom": lambda: transformers.BloomConfig(vocab_size=SIZE, hidden_size=32, n_layer=2, n_head=4),
+    "openai-gpt": lambda: transformers.OpenAIGPTConfig(**GPT),
+    "recurrent_gemma": lambda: transformers.RecurrentGemmaConfig(
+        **COMMON, num_attention_heads=4, num_key_value_heads=1, lru_width=32, attention_window_size=16,
+        intermediate_size=48, block_types=["recurrent", "attention"],
+    ),
+}  # fmt: skip
+FAST = (
+    "gpt2",
+    "llama",
+    "gpt_neox",
+    "mamba",
+    "mamba2",
+    "scaled positions",
+    "parallel layers",
+    "limited time step",
+)
+PROMPTS = (
+    [[1, 2, 3, 4, 5, 6, 7], [8, 9], [3]],
+    [list(range(36)), [3, 4], [5] * 20],
+    [list(range(36))],
+    [[7, 1]],
+)
 
 
-def small_model(kind: str) -> transformers.PreTrainedModel:
+def small_model(kind: str) -> Any:
     torch.manual_seed(3)
-    configs = {
-        "gpt2": lambda: transformers.GPT2Config(vocab_size=SIZE, n_embd=32, n_layer=2, n_head=4, n_positions=64),
-        "llama": lambda: transformers.LlamaConfig(
-            vocab_size=SIZE, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=2, max_position_embeddings=64,
-        ),
-        "gpt_neox": lambda: transformers.GPTNeoXConfig(
-            vocab_size=SIZE, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-            max_position_embeddings=64, rotary_pct=0.5,
-        ),
-        "mamba2": lambda: transformers.Mamba2Config(
-            vocab_size=SIZE, hidden_size=32, num_heads=4, head_dim=16, state_size=16, num_hidden_layers=2, n_groups=1,
-            chunk_size=8, expand=2,
-        ),
-    }  # fmt: skip
-    model = transformers.AutoModelForCausalLM.from_config(configs[kind]())
-    for parameter in model.parameters():  # fresh weights are too small to tell a wrong order of heads
-        if parameter.dim() > 1:
-            parameter.data.mul_(4)
+    model = transformers.AutoModelForCausalLM.from_config(CONFIGS[kind]())
+    for name, parameter in model.named_parameters():
+        if parameter.dim() > 1 and not name.endswith("A_log"):
+            # Fresh weights are too small to tell a wrong order of heads.
+            parameter.data.mul_(2 if "mamba" in model.config.model_type else 4)
+        if name.endswith("bias"):
+            parameter.data.normal_(0, 0.3)
     return model.eval()
 
 
-def logits_of(decoder, prompts, continuations):
-    """(prompts, samples, steps, codes) when the given continuations are forced."""
-    first = decoder.begin(prompts, continuations.shape[1], continuations.shape[2])
-    steps = [first.expand(-1, continuations.shape[1], -1)]
-    for step in range(continuations.shape[2]):
-        steps.append(decoder.step(continuations[:, :, step]))
-    return torch.stack(steps, dim=2)
+def fast_decoder(model: Any) -> Decoder:
+    transformer, state_space = transformer_parts(model), state_space_parts(model)
+    if transformer is not None:
+        return SharedPromptDecoder(transformer)
+    assert state_space is not None
+    return StateSpaceDecoder(state_space)
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "gpt_neox", "mamba2"])
-@pytest.mark.parametrize("fast", [True, False])
-@pytest.mark.parametrize(
-    "prompts", [[[1, 2, 3, 4, 5, 6, 7], [8, 9], [3]], [list(range(36)), [3, 4], [5] * 20], [list(range(36))], [[7, 1]]]
-)
-@pytest.mark.parametrize("copied", [0, 10**9])  # the prompt asked apart, and copied to each continuation
-def test_decoders_give_the_logits_of_a_plain_forward(kind, fast, prompts, copied, monkeypatch):
-    monkeypatch.setattr(decoding, "_COPIED_PROMPT", copied)
-    model = small_model(kind)
-    if kind == "mamba2" and fast:
-        with pytest.raises(UnsupportedModelError):
-            transformer_parts(model)
-        return
-    decoder = SharedPromptDecoder(transformer_parts(model)) if fast else LibraryDecoder(model)
+def check(decoder: Decoder, model: Any, prompts: list[list[int]], samples: int = 5, steps: int = 6) -> None:
+    """Forced through the same continuations, the decoder and a plain forward pass give the same logits."""
     torch.manual_seed(1)
-    continuations = torch.randint(0, SIZE, (len(prompts), 5, 6))
-    found = logits_of(decoder, prompts, continuations)
-    for p, prompt in enumerate(prompts):
-        for s in range(5):
-            with torch.inference_mode():
-                whole = torch.tensor([prompt + continuations[p, s].tolist()])
-                expected = model(input_ids=whole).logits[0, len(prompt) - 1 :]
-            torch.testing.assert_close(found[p, s], expected, atol=2e-4, rtol=1e-4)
+    continuations = torch.randint(0, SIZE, (len(prompts), samples, steps))
+    first = decoder.begin(prompts, samples, steps)
+    found = [first.expand(-1, samples, -1), *(decoder.step(codes) for codes in continuations.unbind(-1))]
+    for row, prompt in enumerate(prompts):
+        whole = torch.cat([torch.tensor(prompt).expand(samples, -1), continuations[row]], dim=1)
+        with torch.inference_mode():
+            expected = model(input_ids=whole).logits[:, len(prompt) - 1 :]
+        torch.testing.assert_close(torch.stack([f[row] for f in found], dim=1), expected, atol=2e-4, rtol=1e-4)
 
 
-def test_the_fast_decoder_is_chosen_where_it_agrees_and_not_where_it_does_not():
-    assert isinstance(best_decoder(small_model("llama"))(), SharedPromptDecoder)
-    assert isinstance(best_decoder(small_model("mamba2"))(), LibraryDecoder)
-    odd = small_model("gpt2")
-    odd.config.scale_attn_by_inverse_layer_idx = True
-    for layer, block in enumerate(odd.transformer.h):  # as transformers builds it for such a config
-        block.attn.scale_attn_by_inverse_layer_idx = True
-        block.attn.scaling = block.attn.scaling / (layer + 1) if hasattr(block.attn, "scaling") else None
-    odd2 = transformers.AutoModelForCausalLM.from_config(odd.config).eval()
-    odd2.load_state_dict(odd.state_dict())
-    assert isinstance(best_decoder(odd2)(), LibraryDecoder)
+@pytest.mark.parametrize("kind", FAST)
+@pytest.mark.parametrize("prompts", PROMPTS)
+# The prompt asked apart, and copied to each continuation; the states changed and folded all at once, and in small parts.
+@pytest.mark.parametrize("small", [True, False])
+def test_the_fast_decoders(kind: str, prompts: list[list[int]], small: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention_decoding, "_COPIED_PROMPT", 0 if small else 10**9)
+    if small:
+        monkeypatch.setattr(state_space_decoding, "_IN_CACHE", 2000)
+        monkeypatch.setattr(state_space_decoding, "_READ_AT_ONCE", 40_000)
+        monkeypatch.setattr(state_space_decoding, "_FEWEST_STEPS", 4)
+    model = small_model(kind)
+    if small and kind == "mamba2":  # the steps of a state of 16 are folded after 16
+        check(fast_decoder(model), model, prompts, steps=40 if len(prompts) == 3 else 20)
+    check(fast_decoder(model), model, prompts)
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in CONFIGS if kind not in ("openai-gpt", "recurrent_gemma", "limited time step")]
+)
+def test_the_librarys_own_cache(kind: str) -> None:
+    model = small_model(kind)
+    for prompts in PROMPTS:
+        check(LibraryDecoder(model), model, prompts)
+
+
+@pytest.mark.parametrize("kind", ["openai-gpt", "recurrent_gemma", "bloom", "mamba2"])
+def test_without_any_cache(kind: str) -> None:
+    model = small_model(kind)
+    for prompts in PROMPTS:
+        check(RereadingDecoder(model), model, prompts)
+
+
+def test_two_decoders_of_one_model_share_nothing() -> None:
+    for kind in FAST[:5]:
+        model = small_model(kind)
+        new = best_decoder(model)
+        one, other = new(), new()
+        one.begin([[1, 2, 3]], 2, 3)
+        before = one.step(torch.tensor([[4, 5]]))
+        other.begin([[9, 9, 9, 9]], 2, 3)
+        other.step(torch.tensor([[7, 7]]))
+        after, again = one.step(torch.tensor([[6, 6]])), new()
+        again.begin([[1, 2, 3]], 2, 3)
+        torch.testing.assert_close(again.step(torch.tensor([[4, 5]])), before)
+        torch.testing.assert_close(again.step(torch.tensor([[6, 6]])), after)
+
+
+def test_the_fastest_decoder_that_agrees_is_chosen() -> None:
+    expected = dict.fromkeys(CONFIGS, LibraryDecoder)
+    expected |= dict.fromkeys(FAST[:3], SharedPromptDecoder) | dict.fromkeys(FAST[5:7], SharedPromptDecoder)
+    expected |= {"mamba": StateSpaceDecoder, "mamba2": StateSpaceDecoder, "limited time step": StateSpaceDecoder}
+    expected |= {"openai-gpt": RereadingDecoder, "recurrent_gemma": RereadingDecoder}
+    found = {kind: type(best_decoder(small_model(kind))()) for kind in expected}
+    assert found == expected
+
+
+def test_a_fast_decoder_that_does_not_agree_is_not_chosen() -> None:
+    odd = CONFIGS["gpt2"]()
+    odd.scale_attn_by_inverse_layer_idx = True
+    model = transformers.AutoModelForCausalLM.from_config(odd).eval()
+    model.load_state_dict(small_model("gpt2").state_dict())
+    assert isinstance(best_decoder(model)(), LibraryDecoder)
+
+
+def test_how_many_codes_a_model_takes() -> None:
+    found = {kind: context_length(small_model(kind)) for kind in ("gpt2", "llama", "mamba", "mamba2", "bloom")}
+    assert found == {"gpt2": 64, "llama": 64, "mamba": None, "mamba2": None, "bloom": None}

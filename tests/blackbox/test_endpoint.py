@@ -21,8 +21,8 @@ from ehrmem_widgets.blackbox.protocol import Query, SlotIds
 from ehrmem_widgets.blackbox.serve import serve_model
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import InputError
+from tests.blackbox.contract import CODES, CONTEXT, SIZE, make, next_code, single, some_sequences, too_far
 from tests.blackbox.served import running_server
-from tests.blackbox.test_folder import CODES, CONTEXT, SIZE, make, next_code, single, some_sequences, too_far
 
 # The fields that an endpoint may find: those of 'ehrmem serve', and what vLLM has or an older or stricter server lacks.
 OFFERS: dict[str, dict[str, Any]] = {
@@ -143,7 +143,8 @@ def check_filling(model: EndpointModel, folder: FolderModel) -> None:
     """An open slot is filled by the model's own proportions; single codes behind it weigh each filling."""
     slot = [12, 3, 8]
     exact = next_code(folder, 1, 5)
-    [step] = model.continue_([[[1], [5], slot, [10], [4]]], 1, 800, seed=6)
+    prompt = [np.array(ids) for ids in ([1], [5], slot, [10], [4])]
+    [step] = model.continue_([prompt], np.int64(1), 800, seed=np.int64(6))
     possible = {
         code: np.log(exact[slot].sum() * next_code(folder, 1, 5, code)[10] * next_code(folder, 1, 5, code, 10)[4])
         for code in slot

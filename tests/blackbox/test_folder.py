@@ -12,200 +12,33 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from scipy import stats
 
+from ehrmem_widgets.blackbox import folder as folder_module
 from ehrmem_widgets.blackbox.checks import check_has_learned, check_vocabulary_fits
+from ehrmem_widgets.blackbox.decoding import LibraryDecoder
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import InputError
+from tests.blackbox.contract import (
+    ARCHITECTURES,
+    CODES,
+    CONTEXT,
+    SIZE,
+    forward,
+    make,
+    next_code,
+    random_model,
+    single,
+    some_sequences,
+)
 from tests.cohort.meds import at, write
-
-CODES = ("[PAD]", "[BOS]", "[EOS]", *(f"CODE//{i}" for i in range(17)))
-SIZE, CONTEXT = len(CODES), 24
-
-
-def make(folder: Path, kind: str = "llama", *, head: int = SIZE, codes: tuple[str, ...] = CODES) -> Path:
-    """A model folder of random weights, drawn wide so that the answers differ from code to code."""
-    torch.manual_seed(5)
-    config: transformers.PretrainedConfig
-    if kind == "llama":
-        config = transformers.LlamaConfig(
-            vocab_size=head,
-            hidden_size=16,
-            intermediate_size=24,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            max_position_embeddings=CONTEXT,
-        )
-    else:
-        config = transformers.GPT2Config(vocab_size=head, n_embd=16, n_layer=2, n_head=2, n_positions=CONTEXT)
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            parameter.data.mul_(10)
-    model.save_pretrained(folder)
-    Vocabulary(codes).save(folder / "vocabulary.json")
-    return folder
-
-
-@pytest.fixture(scope="module", params=["llama", "gpt2"])
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FolderModel:
-    return FolderModel(make(tmp_path_factory.mktemp(request.param), request.param))
 
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> FolderModel:
     return FolderModel(make(tmp_path_factory.mktemp("plain")))
-
-
-def single(*ids: int) -> list[list[int]]:
-    return [[code] for code in ids]
-
-
-def next_code(model: FolderModel, *ids: int) -> np.ndarray:
-    """The exact distribution of the next code, by transformers' own forward."""
-    library = transformers.AutoModelForCausalLM.from_pretrained(model.folder).eval()
-    with torch.inference_mode():
-        return library(input_ids=torch.tensor([ids])).logits[0, -1].softmax(-1).double().numpy()
-
-
-def too_far(counts: np.ndarray, exact: np.ndarray) -> bool:
-    """Chi-square at 1 in 10,000, rare codes together."""
-    n = counts.sum()
-    common = exact * n >= 5
-    found, expected = counts[common].astype(float), exact[common] * n
-    if not common.all():
-        found, expected = np.append(found, counts[~common].sum()), np.append(expected, exact[~common].sum() * n)
-    keep = expected > 0
-    return stats.chisquare(found[keep], expected[keep] * found[keep].sum() / expected[keep].sum()).pvalue < 1e-4
-
-
-# Sampling -------------------------------------------------------------------------------------------------------------
-
-
-def test_samples_follow_the_exact_distribution_of_the_next_code(model: FolderModel) -> None:
-    exact = next_code(model, 1, 5, 9)
-    [step] = model.continue_([single(1, 5, 9)], 1, 20_000, seed=3)
-    counts = np.bincount(step.codes[0], minlength=SIZE)
-    assert counts.sum() == 20_000
-    assert not too_far(counts, exact)
-    assert too_far(counts, np.roll(exact, 1))  # the test can tell
-
-
-def test_the_second_step_follows_what_was_drawn_at_the_first(model: FolderModel) -> None:
-    first, second = model.continue_([single(1, 5)], 2, 20_000, seed=4)
-    drawn = int(np.bincount(first.codes[0][first.codes[0] != 2]).argmax())
-    counts = np.bincount(second.codes[0][first.codes[0] == drawn], minlength=SIZE)
-    assert counts.sum() > 1000
-    assert not too_far(counts, next_code(model, 1, 5, drawn))
-
-
-def test_watched_mass_is_the_exact_probability_of_the_group(model: FolderModel) -> None:
-    exact = next_code(model, 1, 7)
-    watch = np.zeros((SIZE, 2), dtype=bool)
-    watch[[4, 9], 0] = watch[3:, 1] = True
-    avoid = np.arange(SIZE) == 4
-    [step] = model.continue_([single(1, 7)], 1, 8, watch=watch, avoid=avoid, seed=0)
-    assert step.mass is not None
-    mass = np.broadcast_to(step.mass, (1, 8, 2))
-    np.testing.assert_allclose(mass, np.broadcast_to([exact[[4, 9]].sum(), exact[3:].sum()], (1, 8, 2)), atol=1e-5)
-
-
-def test_avoided_codes_never_come_and_the_rest_keeps_its_proportions(model: FolderModel) -> None:
-    exact = next_code(model, 1, 5, 9)
-    avoid = np.zeros(SIZE, dtype=bool)
-    avoid[[int(exact.argmax()), SIZE - 1, 2]] = True
-    [step] = model.continue_([single(1, 5, 9)], 1, 20_000, avoid=avoid, seed=5)
-    counts = np.bincount(step.codes[0], minlength=SIZE)
-    assert not counts[avoid].any()
-    assert not too_far(counts, np.where(avoid, 0, exact) / exact[~avoid].sum())
-
-
-def test_an_open_slot_is_filled_by_the_models_own_proportions_and_weighs_its_mass(model: FolderModel) -> None:
-    slot = [3, 8, 12]
-    exact = next_code(model, 1, 5)
-    [step] = model.continue_([[[1], [5], slot]], 1, 50, seed=6)
-    np.testing.assert_allclose(step.log_weight, np.log(exact[slot].sum()), atol=1e-4)
-    # A single code behind the open slot weighs each filling by how likely it makes that code.
-    [step] = model.continue_([[[1], [5], slot, [10]]], 1, 4000, seed=6)
-    possible = {code: np.log(exact[slot].sum() * next_code(model, 1, 5, code)[10]) for code in slot}
-    weights = step.log_weight[0]
-    nearest = np.array([min(possible, key=lambda code: abs(possible[code] - w)) for w in weights])
-    np.testing.assert_allclose(weights, [possible[code] for code in nearest], atol=1e-4)
-    counts = np.array([(nearest == code).sum() for code in slot])
-    assert not too_far(counts, exact[slot] / exact[slot].sum())
-
-
-def test_the_same_seed_repeats_and_another_does_not(model: FolderModel) -> None:
-    def run(seed: int) -> np.ndarray:
-        return np.stack([step.codes for step in model.continue_([single(1, 5), single(1, 6)], 10, 30, seed=seed)])
-
-    np.testing.assert_array_equal(run(1), run(1))
-    assert (run(1) != run(2)).any()
-
-
-def test_a_continuation_ends_at_the_stop_code_and_stays_ended(model: FolderModel) -> None:
-    watch = np.ones((SIZE, 1), dtype=bool)
-    steps = list(model.continue_([single(1, 5)], 20, 200, watch=watch, seed=1))
-    codes = np.stack([step.codes[0] for step in steps])  # (steps, samples)
-    ended = (codes == 2).any(axis=0)
-    assert ended.any()
-    for column in codes[:, ended].T:
-        stop = int(np.flatnonzero(column == 2)[0])
-        assert (column[:stop] >= 0).all() and (column[stop + 1 :] == -1).all()
-    assert (codes[:, ~ended] >= 0).all()
-    mass = np.stack([np.broadcast_to(s.mass, (1, 200, 1))[0, :, 0] for s in steps if s.mass is not None])
-    np.testing.assert_allclose(mass, codes != -1, atol=1e-5)  # all codes watched: 1 while alive, 0 once ended
-
-
-def test_sampling_stops_when_all_have_ended(model: FolderModel) -> None:
-    only_the_end = np.arange(SIZE) != 2
-    steps = list(model.continue_([single(1, 5)], 10, 20, avoid=only_the_end))
-    assert [step.codes.tolist() for step in steps] == [[[2] * 20]]
-
-
-def test_the_horizon_ends_where_the_context_does(model: FolderModel) -> None:
-    no_end = np.arange(SIZE) == 2
-    steps = list(model.continue_([single(*[1] * (CONTEXT - 3))], 100, 4, avoid=no_end))
-    assert len(steps) == 3
-
-
-@pytest.mark.parametrize("length", [CONTEXT, CONTEXT + 5])
-def test_a_prompt_that_fills_the_context_is_refused(model: FolderModel, length: int) -> None:
-    with pytest.raises(InputError, match=r"The prompt fills the model's context of 24 codes. Give the attacker fewer"):
-        next(model.continue_([single(*[1] * length)], 5, 2))
-
-
-def test_an_answer_about_a_prompt_does_not_depend_on_the_others(model: FolderModel) -> None:
-    prompts = [
-        [*single(1, 5), [3, 4, 8], [7]],
-        [*single(1, 6, 9, 11, 4, 4, 3), [3, 9], [8, 12]],
-        [*single(1, 10, 3), [4, 5], [6]],
-    ]
-    avoid = np.arange(SIZE) == 13
-
-    def ask(chosen: list[int]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        watch = np.eye(SIZE)[:, [4, 9]]
-        steps = list(model.continue_([prompts[i] for i in chosen], 8, 40, watch=watch, avoid=avoid, seed=2))
-        answers = []
-        for row in range(len(chosen)):
-            codes = [np.full(40, -1)] * 8
-            mass = [np.zeros((40, 2))] * 8
-            for place, step in enumerate(steps):
-                assert step.mass is not None
-                codes[place] = step.codes[row]
-                mass[place] = np.broadcast_to(step.mass[row], (40, 2))
-            answers.append((np.stack(codes), np.stack(mass), steps[0].log_weight[row]))
-        return answers
-
-    together = ask([0, 1, 2])
-    for i in range(3):
-        [alone] = ask([i])
-        np.testing.assert_array_equal(alone[0], together[i][0])
-        np.testing.assert_allclose(alone[1], together[i][1], atol=1e-5)
-        np.testing.assert_allclose(alone[2], together[i][2], atol=1e-4)
 
 
 def test_a_vocabulary_without_stop_codes_never_ends(tmp_path: Path) -> None:
@@ -220,52 +53,94 @@ def test_a_head_wider_than_the_vocabulary_is_fine(tmp_path: Path) -> None:
     avoid, watch = np.arange(SIZE) == 4, np.ones((SIZE, 1))
     [step] = model.continue_([single(1, 5)], 1, 10, avoid=avoid, watch=watch)
     assert step.mass is not None
-    assert step.mass.max() == pytest.approx(next_code(model, 1, 5)[:SIZE].sum(), abs=1e-5)
+    exact = next_code(random_model("llama", head=32), 1, 5)
+    assert step.mass.max() == pytest.approx(exact[:SIZE].sum(), abs=1e-5)
+    assert model.score([[1, 5, 9]])[0][1] == pytest.approx(np.log(exact[9]), abs=1e-5)
 
 
-# Scores and embeddings ------------------------------------------------------------------------------------------------
+def test_a_model_with_states_has_no_context_to_fill(tmp_path: Path) -> None:
+    folder = make(tmp_path / "m", "mamba2")
+    config = json.loads((folder / "config.json").read_text())
+    del config["max_position_embeddings"]
+    (folder / "config.json").write_text(json.dumps(config))
+    model = FolderModel(folder)
+    assert model.context_length == 2**20
+    sequence = some_sequences(1, CONTEXT)[0] * CONTEXT
+    assert len(model.score([sequence])[0]) == len(sequence) - 1
+    avoid = np.arange(SIZE) == 2
+    assert len(list(model.continue_([single(*sequence)], 5, 3, avoid=avoid))) == 5
 
 
-def some_sequences(n: int, longest: int) -> list[list[int]]:
-    rng = np.random.default_rng(8)
-    return [rng.integers(0, SIZE, rng.integers(2, longest + 1)).tolist() for _ in range(n)]
+@pytest.mark.parametrize("saved", [torch.float16, torch.bfloat16])
+def test_weights_saved_in_16_bit_are_run_in_32(tmp_path: Path, saved: torch.dtype) -> None:
+    folder = make(tmp_path / "m")
+    library = random_model("llama")
+    for parameter in library.parameters():
+        parameter.data = parameter.data.to(saved).float()
+    exact = forward(library, [1, 5, 9, 4])
+    library.to(saved).save_pretrained(folder)
+    assert load_file(folder / "model.safetensors")[NORM].dtype == saved
+    np.testing.assert_allclose(FolderModel(folder).score([[1, 5, 9, 4]])[0], exact[[0, 1, 2], [5, 9, 4]], atol=1e-5)
 
 
-def test_scores_are_those_of_transformers_whatever_stands_in_the_batch(model: FolderModel) -> None:
-    library = transformers.AutoModelForCausalLM.from_pretrained(model.folder).eval()
-    sequences = [*some_sequences(300, CONTEXT), [4]]  # more than one batch
-    found = model.score(sequences)
-    assert [len(scores) for scores in found] == [len(s) - 1 for s in sequences]
-    for sequence, scores in list(zip(sequences, found, strict=True))[::7]:
-        ids = torch.tensor([sequence])
-        with torch.inference_mode():
-            logits = library(input_ids=ids).logits[0, :-1].log_softmax(-1)
-        np.testing.assert_allclose(scores, logits.gather(-1, ids[0, 1:, None])[:, 0], atol=1e-5)
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_in_16_bit_the_answers_are_nearly_the_same(tmp_path: Path, kind: str) -> None:
+    folder = make(tmp_path / "m", kind)
+    assert_alike(FolderModel(folder, dtype="bfloat16"), FolderModel(folder), within=0.05)
 
 
-def test_of_a_sequence_beyond_the_context_the_first_part_is_scored(model: FolderModel) -> None:
-    long = some_sequences(1, CONTEXT)[0] * CONTEXT
-    [found] = model.score([long])
-    assert len(found) == CONTEXT - 1
-    np.testing.assert_allclose(found, model.score([long[:CONTEXT]])[0], atol=1e-5)
-    np.testing.assert_allclose(model.embed([long]), model.embed([long[:CONTEXT]]), atol=1e-5)
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_on_a_cuda_device_the_answers_are_the_same(tmp_path: Path, kind: str, dtype: str) -> None:
+    folder = make(tmp_path / "m", kind)
+    there = FolderModel(folder, device="cuda", dtype=dtype)
+    assert_alike(there, FolderModel(folder, device="cpu"), within=0.05 if dtype == "bfloat16" else 1e-3)
 
 
-def test_embeddings_have_unit_length_and_do_not_depend_on_the_batch(model: FolderModel) -> None:
-    sequences = some_sequences(250, CONTEXT)
-    together = model.embed(sequences)
-    assert together.shape == (250, 16)
-    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
-    for place in range(0, 250, 25):
-        np.testing.assert_allclose(model.embed([sequences[place]])[0], together[place], atol=1e-5)
-    assert np.abs(together[0] - together[1]).max() > 0.01
-    assert model.embed([]).shape == (0, 0)
+def assert_alike(one: FolderModel, other: FolderModel, within: float) -> None:
+    """Mass, weight of an open slot, scores, moments and embeddings; and the fast decoder serves both."""
+    assert type(one._new_decoder()) is type(other._new_decoder()) is not LibraryDecoder
+    watch, avoid = np.eye(SIZE), np.arange(SIZE) == 2
+    prompts = [[*single(1, 5), [3, 4]], [*single(1, 6, 7), [8]]]
+    found = [list(m.continue_(prompts, 1, 5, watch=watch, avoid=avoid)) for m in (one, other)]
+    for step, expected in zip(*found, strict=True):
+        assert step.mass is not None and expected.mass is not None
+        np.testing.assert_allclose(step.mass[:, 0], expected.mass[:, 0], atol=within)
+        np.testing.assert_allclose(step.log_weight, expected.log_weight, atol=4 * within)
+    sequences = some_sequences(5, CONTEXT)
+    for a, b in zip(one.score_moments(sequences), other.score_moments(sequences), strict=True):
+        np.testing.assert_allclose(a, b, atol=8 * within)
+    for a, b in zip(one.score(sequences), other.score(sequences), strict=True):
+        np.testing.assert_allclose(a, b, atol=8 * within)
+    np.testing.assert_allclose(one.embed(sequences), other.embed(sequences), atol=2 * within)
 
 
-def test_a_record_without_codes_is_refused(llama: FolderModel) -> None:
-    for ask in (llama.score, llama.embed):
-        with pytest.raises(InputError, match="A record without any code"):
-            ask([[1, 2], []])
+def test_a_device_or_number_format_that_is_not_there_is_refused(
+    llama: FolderModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"There is no device 'tpu'. Give 'cpu', 'cuda' or 'cuda:1'."):
+        FolderModel(llama.folder, device="tpu")
+    with pytest.raises(InputError, match=r"does not run in 'int8' here. Give 'float32' or 'bfloat16'."):
+        FolderModel(llama.folder, dtype="int8")
+    monkeypatch.setenv("EHRMEM_DEVICE", "cuda:99")
+    with pytest.raises(InputError, match=r"CUDA devices here, so there is no 'cuda:99'. Give 'cpu'"):
+        FolderModel(llama.folder)
+    assert FolderModel(llama.folder, device="cpu").score([[1, 5]])[0] == pytest.approx(llama.score([[1, 5]])[0])
+
+
+def test_records_are_read_in_batches_that_fit(llama: FolderModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    sequences = some_sequences(60, CONTEXT)
+    monkeypatch.setattr(folder_module, "_NUMBERS_AT_ONCE", 100 * SIZE)
+    batches = list(llama._batches(sequences))
+    assert len(batches) > 5 and max(ids.numel() for _, ids in batches) <= 100
+    assert sorted(place for places, _ in batches for place in places) == list(range(60))
+
+
+def test_weights_that_make_no_numbers_are_refused(folder: Path) -> None:
+    edit_weights(lambda t: t[NORM].fill_(float("nan")))(folder)
+    with pytest.raises(InputError, match=r"The model's answer is no number \(NaN\): its weights are broken"):
+        next(FolderModel(folder).continue_([single(1, 5)], 3, 2))
 
 
 # Refusals -------------------------------------------------------------------------------------------------------------
@@ -327,7 +202,10 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         f"1 unexpected \\(such as {EXTRA}\\)",
     ),
     "a weight of another shape": (edit_weights(lambda t: t.update({NORM: torch.ones(3)})), "The (weights|model) in"),
-    "no vocabulary": (lambda f: (f / "vocabulary.json").unlink(), "has no list of the codes that its numbers stand for"),
+    "no vocabulary": (
+        lambda f: (f / "vocabulary.json").unlink(),
+        "has no list of the codes that its numbers stand for",
+    ),
     "broken vocabulary": (lambda f: (f / "vocabulary.json").write_text("{"), "vocabulary.json is no vocabulary"),
     "vocabulary too large": (
         lambda f: Vocabulary((*CODES, "ONE//more")).save(f / "vocabulary.json"),
@@ -385,11 +263,11 @@ def cycling(rng: np.random.Generator, n: int) -> list[list[int]]:
     return found
 
 
-def test_random_weights_are_refused(model: FolderModel) -> None:
+def test_random_weights_are_refused(llama: FolderModel) -> None:
     with pytest.raises(
         InputError, match=r"finds real records no likelier than shuffled ones .* an audit of it would mean"
     ):
-        check_has_learned(model, cycling(np.random.default_rng(0), 60))
+        check_has_learned(llama, cycling(np.random.default_rng(0), 60))
 
 
 def test_a_trained_model_is_accepted_and_with_a_wrong_vocabulary_refused(tmp_path: Path) -> None:

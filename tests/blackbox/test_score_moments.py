@@ -1,52 +1,14 @@
-"""The moments of the model's own next-code distribution, against transformers' logits and a chain's closed form."""
+"""The moments of the model's own next-code distribution, against their closed form and a chain's (``test_contract`` holds
+them against transformers' logits)."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import transformers
 
-from ehrmem_widgets.blackbox.folder import FolderModel, _moments
+from ehrmem_widgets.blackbox.folder import _moments
 from ehrmem_widgets.blackbox.markov import MarkovChain
-from ehrmem_widgets.errors import InputError
-from tests.blackbox.test_folder import CONTEXT, make, some_sequences
-
-
-@pytest.fixture(scope="module", params=["llama", "gpt2"])
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FolderModel:
-    return FolderModel(make(tmp_path_factory.mktemp(request.param), request.param))
-
-
-def test_moments_are_those_of_transformers_whatever_stands_in_the_batch(model: FolderModel) -> None:
-    library = transformers.AutoModelForCausalLM.from_pretrained(model.folder).eval()
-    sequences = [*some_sequences(300, CONTEXT), [4]]  # more than one batch, and one without any code to score
-    found = model.score_moments(sequences)
-    assert [moments.shape for moments in found] == [(len(s) - 1, 3) for s in sequences]
-    for sequence, moments in list(zip(sequences, found, strict=True))[::7]:
-        with torch.inference_mode():
-            p = library(input_ids=torch.tensor([sequence])).logits[0, :-1].double().softmax(-1).numpy()
-        mean = (p * np.log(p)).sum(-1)
-        np.testing.assert_allclose(moments[:, 0], np.log(p[np.arange(len(p)), sequence[1:]]), atol=1e-4)
-        np.testing.assert_allclose(moments[:, 1], mean, atol=1e-4)
-        np.testing.assert_allclose(moments[:, 2], np.sqrt((p * (np.log(p) - mean[:, None]) ** 2).sum(-1)), atol=1e-4)
-    for scores, moments in zip(model.score(sequences), found, strict=True):
-        np.testing.assert_allclose(scores, moments[:, 0], atol=1e-5)
-
-
-def test_of_a_sequence_beyond_the_context_the_first_part_is_read(model: FolderModel) -> None:
-    long = some_sequences(1, CONTEXT)[0] * CONTEXT
-    [found] = model.score_moments([long])
-    np.testing.assert_allclose(found, model.score_moments([long[:CONTEXT]])[0], atol=1e-5)
-    with pytest.raises(InputError, match="A record without any code"):
-        model.score_moments([[1, 2], []])
-
-
-def test_head_wider_than_the_vocabulary(tmp_path: Path) -> None:
-    [found] = FolderModel(make(tmp_path / "m", head=32)).score_moments([[1, 5, 9]])
-    assert found.shape == (2, 3) and np.isfinite(found).all()
 
 
 def test_the_oracle_of_min_k_plus_plus_and_extreme_logits() -> None:

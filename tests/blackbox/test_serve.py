@@ -22,8 +22,8 @@ from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.blackbox.serve import _Question, _Sampling, _Worker, serve_model
 from ehrmem_widgets.errors import InputError
+from tests.blackbox.contract import CONTEXT, SIZE, make, next_code
 from tests.blackbox.served import running_server
-from tests.blackbox.test_folder import CONTEXT, SIZE, make, next_code
 
 
 @pytest.fixture(scope="module")

@@ -136,7 +136,7 @@ def test_vllm_answers_all_but_embeddings(model: EndpointModel) -> None:
 
 
 def test_samples_mass_and_what_is_avoided(model: EndpointModel, library: transformers.PreTrainedModel) -> None:
-    from tests.blackbox.test_folder import too_far
+    from tests.blackbox.contract import too_far
 
     exact = np.exp(log_probabilities(library, [1, 5, 9])[-1])
     avoid = np.isin(np.arange(SIZE), [int(exact.argmax()), 2])

@@ -1,0 +1,302 @@
+"""The fast decoder of GPT-2, Llama and GPT-NeoX: each prompt is read once, its keys and values shared by all samples.
+
+The keys and values of the prompt are kept once a prompt, those of the continuations in preallocated memory, so that a step is
+a few matrix products. Rotary positions are complex numbers: the two dimensions that turn together stand side by side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ehrmem_widgets.blackbox.layers import Linear, Norm, activation, layer_norm, linear, rms_norm, stacked
+
+_COPIED_PROMPT = 65_536  # numbers a layer: a prompt's keys this small are copied to each continuation, not asked apart
+
+
+@dataclass(frozen=True)
+class _Block:
+    norm_attention: Norm
+    query_key_value: Linear  # out: queries, keys, values
+    attention_out: Linear
+    norm_mlp: Norm
+    up: Linear  # out: up, or gate and up
+    gated: bool
+    down: Linear
+    activation: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """The parts of a decoder-only transformer that a step needs, whatever library class they came from."""
+
+    embedding: Tensor
+    positions: Tensor | None  # learned position embeddings
+    turn: Tensor | None  # (context, width of a head / 2) complex: how far each pair of dimensions is turned at a place
+    blocks: list[_Block]
+    norm: Norm
+    head: Linear
+    heads: int
+    key_heads: int
+    width: int  # of a head
+    parallel: bool  # attention and MLP read the same input (GPT-NeoX)
+
+
+class SharedPromptDecoder:
+    """One stream of continuations, as ``decoding.Decoder``."""
+
+    def __init__(self, parts: Transformer) -> None:
+        self._parts = parts
+
+    def bytes_a_sample(self, longest: int, room: int) -> int:
+        """As ``Decoder.bytes_a_sample``: the keys and values of the continuation."""
+        parts = self._parts
+        return 2 * len(parts.blocks) * parts.key_heads * parts.width * room * parts.embedding.element_size()
+
+    @torch.inference_mode()
+    def begin(self, prompts: list[list[int]], samples: int, room: int) -> Tensor:
+        parts = self._parts
+        new, device = parts.embedding.new_empty, parts.embedding.device
+        lengths = torch.tensor([len(p) for p in prompts], device=device)
+        longest = int(lengths.max())
+        # Left padding: every prompt ends at the same place, and padded keys are masked out.
+        padding = longest - lengths
+        ids = torch.tensor([[0] * (longest - len(p)) + p for p in prompts], device=device)
+        places = (torch.arange(longest, device=device) - padding[:, None]).clamp(min=0)
+        visible = torch.arange(longest, device=device) >= padding[:, None]
+        causal = torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
+        mask = causal & visible[:, None, :]
+        mask = (mask | torch.eye(longest, dtype=torch.bool, device=device)).unsqueeze(1)  # a padded row sees itself
+        self._count, self._samples, self._lengths, self._at = len(prompts), samples, lengths, 0
+        copied = len(prompts) * samples * longest * parts.key_heads * parts.width
+        self._copied = longest if copied <= _COPIED_PROMPT else 0
+        self._bias = None
+        if bool(padding.any()):
+            self._bias = parts.embedding.new_zeros(len(prompts), 1, 1, 1, longest + max(room, 1))
+            self._bias[..., :longest].masked_fill_(~visible[:, None, None, None, :], float("-inf"))
+        self._prompt_cache: list[tuple[Tensor, Tensor]] = []
+        shape = (len(prompts), samples, parts.key_heads, self._copied + max(room, 1), parts.width)
+        self._cache = [(new(shape), new(shape)) for _ in parts.blocks]
+        grouped = parts.heads != parts.key_heads
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            # (prompts * longest, heads, width) -> (prompts, heads, longest, width)
+            q, k, v = (x.reshape(len(prompts), longest, -1, parts.width).transpose(1, 2) for x in (q, k, v))
+            if self._copied:
+                for cache, found in zip(self._cache[layer], (k, v), strict=True):
+                    cache[:, :, :, :longest] = found.unsqueeze(1)
+            else:
+                self._prompt_cache.append((k.transpose(2, 3).contiguous(), v.contiguous()))
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0, enable_gqa=grouped)
+            return mixed.transpose(1, 2).reshape(len(prompts) * longest, -1)
+
+        last = self._forward(ids, places, attend).view(len(prompts), longest, -1)[:, -1]
+        return parts.head(parts.norm(last)).float().unsqueeze(1)
+
+    @torch.inference_mode()
+    def step(self, codes: Tensor) -> Tensor:
+        parts = self._parts
+        prompts, samples, heads = self._count, self._samples, parts.key_heads
+        group = parts.heads // heads
+        at = self._copied + self._at
+        rows = (prompts, samples, heads, group)
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            keys, values = self._cache[layer]
+            keys[:, :, :, at] = k.view(prompts, samples, heads, -1)
+            values[:, :, :, at] = v.view(prompts, samples, heads, -1)
+            own_keys, own_values = keys.flatten(0, 2)[:, : at + 1], values.flatten(0, 2)[:, : at + 1]
+            scores = torch.bmm(q.reshape(-1, group, parts.width), own_keys.transpose(1, 2))
+            if self._copied:
+                if self._bias is not None:
+                    scores = (scores.view(*rows, -1) + self._bias[..., : at + 1]).flatten(0, 2)
+                return torch.bmm(scores.softmax(dim=-1), own_values).view(prompts * samples, -1)
+            prompt_keys, prompt_values = self._prompt_cache[layer]
+            # All samples of a prompt ask its keys in one product: (prompts, key heads, samples * group, width).
+            asked = q.view(*rows, -1).transpose(1, 2).reshape(prompts, heads, samples * group, -1)
+            to_prompt = (asked @ prompt_keys).view(prompts, heads, samples, group, -1).transpose(1, 2)
+            length = to_prompt.shape[-1]
+            if self._bias is not None:
+                to_prompt = to_prompt + self._bias[..., :length]
+            weights = torch.cat([to_prompt, scores.view(*rows, -1)], dim=-1).softmax(dim=-1)
+            of_prompt = (
+                weights[..., :length].transpose(1, 2).reshape(prompts, heads, samples * group, -1) @ prompt_values
+            )
+            of_own = torch.bmm(weights[..., length:].flatten(0, 2), own_values)
+            of_prompt = of_prompt.view(prompts, heads, samples, group, -1).transpose(1, 2)
+            return (of_own.view(*rows, -1) + of_prompt).reshape(prompts * samples, -1)
+
+        x = self._forward(codes, (self._lengths + self._at)[:, None], attend)
+        self._at += 1
+        return parts.head(parts.norm(x)).float().view(prompts, samples, -1)
+
+    def _forward(self, ids: Tensor, places: Tensor, attend: Callable[[int, Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+        """(prompts, n) ids at (prompts, n or 1) places -> (prompts * n, hidden)."""
+        parts = self._parts
+        x = parts.embedding[ids]
+        if parts.positions is not None:
+            x = x + parts.positions[places]
+        x = x.flatten(0, 1)
+        turn = None if parts.turn is None else parts.turn[places][:, :, None]
+        with_positions = (parts.heads + parts.key_heads) * parts.width
+        for layer, block in enumerate(parts.blocks):
+            found = block.query_key_value(block.norm_attention(x))
+            qk, v = found[:, :with_positions], found[:, with_positions:]
+            if turn is not None:
+                pairs = qk.float().unflatten(0, ids.shape).unflatten(-1, (-1, parts.width // 2, 2))
+                qk = torch.view_as_real(torch.view_as_complex(pairs) * turn).to(qk.dtype)
+            qk = qk.reshape(len(x), -1, parts.width)
+            mixed = block.attention_out(attend(layer, qk[:, : parts.heads], qk[:, parts.heads :], v))
+            inner = block.up(block.norm_mlp(x if parts.parallel else x + mixed))
+            if block.gated:
+                gate, up = inner.chunk(2, dim=-1)
+                inner = block.activation(gate) * up
+            else:
+                inner = block.activation(inner)
+            x = x + mixed + block.down(inner)
+        return x
+
+
+def transformer_parts(model: Any) -> Transformer | None:
+    """The weights of a GPT-2, Llama or GPT-NeoX; None for another architecture."""
+    build = {"gpt2": _gpt2, "llama": _llama, "gpt_neox": _gpt_neox}.get(model.config.model_type)
+    return None if build is None else build(model)
+
+
+def _gpt2(model: Any) -> Transformer:
+    config, body = model.config, model.transformer
+    width = config.n_embd // config.n_head
+    blocks = [
+        _Block(
+            norm_attention=layer_norm(b.ln_1),
+            query_key_value=_for_attention(  # stored (in, out)
+                Linear(b.attn.c_attn.weight.data, b.attn.c_attn.bias.data), config.n_head, config.n_head, width
+            ),
+            attention_out=Linear(b.attn.c_proj.weight.data, b.attn.c_proj.bias.data),
+            norm_mlp=layer_norm(b.ln_2),
+            up=Linear(b.mlp.c_fc.weight.data, b.mlp.c_fc.bias.data),
+            gated=False,
+            down=Linear(b.mlp.c_proj.weight.data, b.mlp.c_proj.bias.data),
+            activation=activation(config.activation_function),
+        )
+        for b in body.h
+    ]
+    return Transformer(
+        embedding=body.wte.weight.data,
+        positions=body.wpe.weight.data,
+        turn=None,
+        blocks=blocks,
+        norm=layer_norm(body.ln_f),
+        head=linear(model.lm_head),
+        heads=config.n_head,
+        key_heads=config.n_head,
+        width=width,
+        parallel=False,
+    )
+
+
+def _llama(model: Any) -> Transformer:
+    config, body = model.config, model.model
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    turn, turned = _turn(body, config, width)
+    blocks = [
+        _Block(
+            norm_attention=rms_norm(b.input_layernorm),
+            query_key_value=_for_attention(
+                stacked(b.self_attn.q_proj, b.self_attn.k_proj, b.self_attn.v_proj, scale=b.input_layernorm.weight),
+                config.num_attention_heads,
+                config.num_key_value_heads,
+                width,
+                turned,
+            ),
+            attention_out=linear(b.self_attn.o_proj),
+            norm_mlp=rms_norm(b.post_attention_layernorm),
+            up=stacked(b.mlp.gate_proj, b.mlp.up_proj, scale=b.post_attention_layernorm.weight),
+            gated=True,
+            down=linear(b.mlp.down_proj),
+            activation=activation(config.hidden_act),
+        )
+        for b in body.layers
+    ]
+    return Transformer(
+        embedding=body.embed_tokens.weight.data,
+        positions=None,
+        turn=turn,
+        blocks=blocks,
+        norm=rms_norm(body.norm),
+        head=stacked(model.lm_head, scale=body.norm.weight),
+        heads=config.num_attention_heads,
+        key_heads=config.num_key_value_heads,
+        width=width,
+        parallel=False,
+    )
+
+
+def _gpt_neox(model: Any) -> Transformer:
+    config, body = model.config, model.gpt_neox
+    heads = config.num_attention_heads
+    width = config.hidden_size // heads
+    turn, turned = _turn(body, config, width)
+
+    def by_part(layer: Any) -> Linear:  # stored head by head as (q, k, v); we want all q, all k, all v
+        weight = layer.weight.data.view(heads, 3, width, -1).transpose(0, 1).reshape(3 * heads * width, -1)
+        bias = None if layer.bias is None else layer.bias.data.view(heads, 3, width).transpose(0, 1).reshape(-1)
+        return Linear(weight.t().contiguous(), bias)
+
+    blocks = [
+        _Block(
+            norm_attention=layer_norm(b.input_layernorm),
+            query_key_value=_for_attention(by_part(b.attention.query_key_value), heads, heads, width, turned),
+            attention_out=linear(b.attention.dense),
+            norm_mlp=layer_norm(b.post_attention_layernorm),
+            up=linear(b.mlp.dense_h_to_4h),
+            gated=False,
+            down=linear(b.mlp.dense_4h_to_h),
+            activation=activation(config.hidden_act),
+        )
+        for b in body.layers
+    ]
+    return Transformer(
+        embedding=body.embed_in.weight.data,
+        positions=None,
+        turn=turn,
+        blocks=blocks,
+        norm=layer_norm(body.final_layer_norm),
+        head=linear(getattr(model, "embed_out", None) or model.lm_head),
+        heads=heads,
+        key_heads=heads,
+        width=width,
+        parallel=config.use_parallel_residual,
+    )
+
+
+def _turn(body: Any, config: Any, width: int) -> tuple[Tensor, int]:
+    """(context, width / 2) complex numbers that turn a pair of dimensions, 1 where nothing turns; and how many turn."""
+    places = torch.arange(config.max_position_embeddings, device=body.rotary_emb.inv_freq.device)[None]
+    with torch.inference_mode():
+        cos, sin = body.rotary_emb(torch.zeros(1, device=places.device), places)
+    turned = cos.shape[-1]
+    turn = torch.complex(cos[0, :, : turned // 2].float(), sin[0, :, : turned // 2].float())
+    return F.pad(turn, (0, (width - turned) // 2), value=1.0), turned
+
+
+def _for_attention(layer: Linear, heads: int, key_heads: int, width: int, turned: int = 0) -> Linear:
+    """Queries, keys and values in one, the attention's scale 1 / sqrt(width) made part of the queries, and dimensions that
+    turn together, i and i + turned / 2, put side by side in queries and keys (their product is the same in any order)."""
+    order = torch.arange(layer.weight.shape[1])
+    within = torch.cat([order[:turned].view(2, -1).t().reshape(-1), order[turned:width]])
+    with_positions = (torch.arange(heads + key_heads)[:, None] * width + within).reshape(-1)
+    order[: len(with_positions)] = with_positions
+    scale = torch.ones(len(order), device=layer.weight.device)
+    scale[: heads * width] /= math.sqrt(width)
+
+    def arranged(x: Tensor) -> Tensor:
+        return (x * scale).to(x.dtype)[..., order.to(x.device)].contiguous()
+
+    return Linear(arranged(layer.weight), None if layer.bias is None else arranged(layer.bias))

@@ -1,0 +1,167 @@
+"""From a decoder's logits to steps: the sampling loop of every black box whose next-code distribution is at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+
+from ehrmem_widgets.blackbox.decoding import Decoder
+from ehrmem_widgets.blackbox.protocol import SlotIds, Step, slot_uniforms, split_prompts
+from ehrmem_widgets.errors import InputError
+
+_SHARE = 0.5  # of the free memory that continuations may take
+_BYTES_A_LOGIT = 16  # logits, probabilities, those allowed, and their sums
+
+
+def sample(
+    new_decoder: Callable[[], Decoder],
+    prompts: Sequence[SlotIds],
+    horizon: int,
+    samples: int,
+    *,
+    size: int,
+    context_length: int,
+    stops: Sequence[int],
+    watch: np.ndarray | None = None,
+    avoid: np.ndarray | None = None,
+    seed: int = 0,
+    device: torch.device | None = None,
+) -> Iterator[Step]:
+    """As ``BlackBox.continue_``; stops early when the context is full or every continuation has ended.
+
+    ``size``: codes that a decoder gives logits of; ``watch`` and ``avoid`` may be shorter. What does not fit half of the free
+    memory is sampled in parts, one after the other: the same answer, whose first step then waits for all parts but the last.
+    """
+    device = device or torch.device("cpu")
+    shared, slots = split_prompts(prompts)
+    longest = max(len(p) for p in prompts)
+    horizon = min(horizon, context_length - longest)
+    if horizon < 1:
+        raise InputError(
+            f"The prompt fills the model's context of {context_length:,} codes. Give the attacker fewer facts."
+        )
+    decoder = new_decoder()
+    bytes_a_sample = decoder.bytes_a_sample(longest, len(slots[0]) + horizon) + _BYTES_A_LOGIT * size
+    parts = _parts(len(prompts), samples, int(_SHARE * free_memory(device)) // bytes_a_sample)
+    goes_on = torch.ones(size, dtype=torch.bool, device=device)
+    goes_on[list(stops)] = False
+    groups = None if watch is None else torch.from_numpy(_padded(watch, size).astype(np.float32)).to(device)
+    keep = None if avoid is None else torch.from_numpy(~_padded(avoid, size)).to(device)
+
+    def run(rows: slice, columns: slice) -> Iterator[Step]:
+        uniforms = _Uniforms(len(slots[0]), samples, seed, columns, device)
+        return _run(new_decoder(), shared[rows], slots[rows], horizon, uniforms, goes_on, groups, keep)
+
+    if len(parts) == 1:
+        yield from run(*parts[0])
+        return
+    shape = (len(prompts), samples)
+    codes, log_weight = np.full((horizon, *shape), -1), np.zeros(shape)
+    mass = None if watch is None else np.zeros((horizon, *shape, watch.shape[1]), dtype=np.float32)
+    for number, (rows, columns) in enumerate(parts):
+        last, place = number == len(parts) - 1, -1
+        for place, step in enumerate(run(rows, columns)):
+            codes[place, rows, columns], log_weight[rows, columns] = step.codes, step.log_weight
+            if mass is not None:
+                mass[place, rows, columns] = step.mass
+            if last:
+                yield Step(codes[place], None if mass is None else mass[place], log_weight)
+    for rest in range(place + 1, horizon):  # the last part has ended, others may not have
+        if (codes[rest] < 0).all():
+            return
+        yield Step(codes[rest], None if mass is None else mass[rest], log_weight)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that could be had."""
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0] + kept)
+    return int(psutil.virtual_memory().available)
+
+
+class _Uniforms:
+    """The common random numbers of some samples: the same whatever the prompts and whichever samples are drawn with them."""
+
+    def __init__(self, slots: int, samples: int, seed: int, columns: slice, device: torch.device) -> None:
+        self._rng, self._samples, self._columns, self._device = np.random.default_rng(seed), samples, columns, device
+        self._slots = slot_uniforms(slots, samples, seed)
+        self.samples = len(range(samples)[columns])
+
+    def slot(self, place: int) -> Tensor:
+        return torch.tensor(self._slots[place, self._columns], device=self._device)
+
+    def next_step(self) -> Tensor:
+        drawn = self._rng.random(self._samples, dtype=np.float32)
+        return torch.from_numpy(drawn[self._columns]).to(self._device)
+
+
+def _run(
+    decoder: Decoder,
+    shared: list[list[int]],
+    slots: list[list[list[int]]],
+    horizon: int,
+    uniforms: _Uniforms,
+    goes_on: Tensor,
+    groups: Tensor | None,
+    keep: Tensor | None,
+) -> Iterator[Step]:
+    shape, device = (len(shared), uniforms.samples), goes_on.device
+    logits = decoder.begin(shared, uniforms.samples, len(slots[0]) + horizon)
+    if bool(logits.isnan().any()):
+        raise InputError(
+            "The model's answer is no number (NaN): its weights are broken, or too large for the number format it runs in."
+        )
+    log_weight = torch.zeros(shape, device=device)
+    for place in range(len(slots[0])):
+        allowed = torch.zeros(shape[0], 1, len(goes_on), dtype=torch.bool, device=device)
+        for row, filled in enumerate(slots):
+            allowed[row, 0, filled[place]] = True
+        codes, kept = _draw(torch.softmax(logits, dim=-1) * allowed, uniforms.slot(place))
+        log_weight = log_weight + kept.log()
+        logits = decoder.step(codes)
+    weight = log_weight.cpu().numpy()
+    alive = torch.ones(shape, dtype=torch.bool, device=device)
+    for step in range(horizon):
+        probabilities = torch.softmax(logits, dim=-1)
+        mass = None if groups is None else ((probabilities @ groups) * alive[..., None]).cpu().numpy()
+        drawn, _ = _draw(probabilities if keep is None else probabilities * keep, uniforms.next_step())
+        codes = torch.where(alive, drawn, -1)
+        yield Step(codes.cpu().numpy(), mass, weight)
+        alive = alive & goes_on[drawn]
+        if step + 1 == horizon or not bool(alive.any()):
+            return
+        logits = decoder.step(torch.where(alive, drawn, -1))
+
+
+def _parts(prompts: int, samples: int, at_once: int) -> list[tuple[slice, slice]]:
+    """(prompts, samples) of each part: at most ``at_once`` continuations, of whole prompts if that can be."""
+    if at_once >= samples:
+        step = at_once // samples
+        return [(slice(first, first + step), slice(None)) for first in range(0, prompts, step)]
+    step = max(1, at_once)
+    return [
+        (slice(row, row + 1), slice(first, first + step)) for row in range(prompts) for first in range(0, samples, step)
+    ]
+
+
+def _draw(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Inverse-CDF sampling with one uniform a sample: (P, 1 or S, V), (S,) -> codes (P, S), total weight (P, S)."""
+    cumulated = weights.cumsum(dim=-1)
+    total = cumulated[..., -1]
+    # Below the total whatever the rounding, so that a code without weight is never drawn.
+    target = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
+    if cumulated.shape[1] == 1:  # one distribution for all samples of a prompt
+        drawn = torch.searchsorted(cumulated, target.unsqueeze(1), right=True)[:, 0]
+    else:
+        drawn = torch.searchsorted(cumulated, target.unsqueeze(-1), right=True)[..., 0]
+    return drawn.clamp(max=weights.shape[-1] - 1), total.expand(target.shape)
+
+
+def _padded(by_code: np.ndarray, size: int) -> np.ndarray:
+    missing = size - len(by_code)
+    return np.concatenate([by_code, np.zeros((missing, *by_code.shape[1:]), by_code.dtype)]) if missing else by_code
