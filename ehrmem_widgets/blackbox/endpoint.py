@@ -134,7 +134,7 @@ class EndpointModel:
         for prompt in prompts:
             split_prompts([prompt])  # refuses empty slots and an open first place
             self._check_ids(code for slot in prompt for code in slot)
-        horizon = min(horizon, self.context_length - max(len(p) for p in prompts))
+        horizon, seed = int(min(horizon, self.context_length - max(len(p) for p in prompts))), int(seed)
         if horizon < 1:
             raise InputError(
                 f"The prompt fills the model's context of {self.context_length:,} codes. Give the attacker fewer facts."
@@ -191,20 +191,21 @@ class EndpointModel:
         self, arriving: _Arriving, row: int, prompt: SlotIds, fields: dict[str, Any], seed: int
     ) -> None:
         samples = arriving.codes.shape[1]
-        filled: list[list[Any]]
+        together: list[tuple[Sequence[Any], list[int]]]
         if self._ours:
-            filled = [[slot[0] if len(slot) == 1 else list(map(int, slot)) for slot in prompt]] * samples
+            asked = [int(slot[0]) if len(slot) == 1 else list(map(int, slot)) for slot in prompt]
+            together = [(asked, list(range(samples)))]
         else:
             filled, arriving.log_weight[row] = await self._fill(prompt, samples, seed)
-        alike: dict[str, list[int]] = {}
-        for sample, places_ in enumerate(filled):
-            alike.setdefault(json.dumps(places_, default=int), []).append(sample)
+            together = [
+                (codes, [i for i, mine in enumerate(filled) if mine == codes]) for codes in dict.fromkeys(filled)
+            ]
         start = 0
         async with asyncio.TaskGroup() as group:
-            for key, who in alike.items():
+            for codes, who in together:
                 for first in range(0, len(who), _SAMPLES_A_REQUEST):
                     some = who[first : first + _SAMPLES_A_REQUEST]
-                    group.create_task(self._ask_for(arriving, row, some, json.loads(key), fields, seed, start))
+                    group.create_task(self._ask_for(arriving, row, some, codes, fields, seed, start))
                     start += len(some)
 
     async def _ask_for(
@@ -212,7 +213,7 @@ class EndpointModel:
         arriving: _Arriving,
         row: int,
         who: list[int],
-        prompt: list[Any],
+        prompt: Sequence[Any],
         fields: dict[str, Any],
         seed: int,
         start: int,
@@ -254,10 +255,10 @@ class EndpointModel:
 
     # Filling open slots -----------------------------------------------------------------------------------------------
 
-    async def _fill(self, prompt: SlotIds, samples: int, seed: int) -> tuple[list[list[int]], np.ndarray]:
+    async def _fill(self, prompt: SlotIds, samples: int, seed: int) -> tuple[list[tuple[int, ...]], np.ndarray]:
         """For each sample the prompt with its slots filled from the model restricted to them, and (samples,) log weights."""
         [shared], [slots] = split_prompts([prompt])
-        filled, log_weight = [shared] * samples, np.zeros(samples)
+        filled, log_weight = [tuple(shared)] * samples, np.zeros(samples)
         if slots and not {Query.SCORES, Query.PROBABILITIES} & self.answers:
             raise InputError(
                 f"The server at {self._server.address} gives no probabilities, so a fact that leaves several codes open cannot "
@@ -265,24 +266,23 @@ class EndpointModel:
             )
         uniforms, place = slot_uniforms(len(slots), samples, seed), 0
         while place < len(slots):
-            distinct = sorted(set(map(tuple, filled)))
-            known = [slot[0] for slot in itertools.takewhile(lambda slot: len(slot) == 1, slots[place:])]
+            distinct = list(dict.fromkeys(filled))
+            known = tuple(int(slot[0]) for slot in itertools.takewhile(lambda slot: len(slot) == 1, slots[place:]))
             if known and Query.SCORES in self.answers:  # all of them by one question a prefix
                 scores = await self._scores([[*prefix, *known] for prefix in distinct])
-                totals = {prefix: score[-len(known) :].sum() for prefix, score in zip(distinct, scores, strict=True)}
-                log_weight += [totals[tuple(codes)] for codes in filled]
-                filled = [[*codes, *known] for codes in filled]
+                weights = {prefix: score[-len(known) :].sum() for prefix, score in zip(distinct, scores, strict=True)}
+                log_weight += [weights[codes] for codes in filled]
+                filled = [codes + known for codes in filled]
                 place += len(known)
                 continue
             allowed = sorted(set(map(int, slots[place])))
             logs = dict(zip(distinct, await self._next_code(distinct, allowed), strict=True))
-            longer = []
             for sample, codes in enumerate(filled):
-                cumulated = np.exp(logs[tuple(codes)]).cumsum()
+                cumulated = np.exp(logs[codes]).cumsum()
                 drawn = int((cumulated <= uniforms[place, sample] * cumulated[-1]).sum())
-                longer.append([*codes, allowed[min(drawn, len(allowed) - 1)]])
+                filled[sample] = (*codes, allowed[min(drawn, len(allowed) - 1)])
                 log_weight[sample] += math.log(cumulated[-1]) if cumulated[-1] > 0 else -math.inf
-            filled, place = longer, place + 1
+            place += 1
         return filled, log_weight
 
     async def _next_code(self, prefixes: Sequence[Sequence[int]], ids: list[int]) -> list[np.ndarray]:
@@ -322,7 +322,7 @@ class EndpointModel:
                 found.append((logs[code], mean, math.sqrt(weights @ (logs - mean) ** 2)))
             return np.array(found).reshape(-1, 3)
 
-        return await all_of(of_one(sequence) for sequence in sequences)
+        return [await of_one(sequence) for sequence in sequences]  # one at a time: an answer may fill 100 MB
 
     async def _about(self, batch: list[list[int]], fields: dict[str, Any]) -> list[dict[str, Any]]:
         body = {"prompt": batch, "n": 1, "max_tokens": 0 if self._ours else 1, **fields}
