@@ -6,6 +6,7 @@ part, and a gap code between events at different times. Models with another gram
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -34,11 +35,25 @@ def encode(record: Record, vocabulary: Vocabulary) -> CodeSequence:
         assert record.event_of is not None
         age = max((i + 1 for i, code in enumerate(record.sequence) if code in vocabulary.ages), default=0)
         return CodeSequence(record.sequence, record.event_of, 0, age)
-    codes: list[str] = [*vocabulary.opening, *vocabulary.age_codes_of(record)]
+    born = record.birth if vocabulary.grammar.birth else None
+    codes: list[str] = [*vocabulary.opening, *(() if born else vocabulary.age_codes_of(record))]
     age_ends = len(codes) if len(codes) > len(vocabulary.opening) else 0
+    if born and (age := vocabulary.age_codes_of(record)):
+        age_ends = len(codes) + len(age)
     places = [-1] * len(codes)
     before: datetime | None = None
     left_out = 0
+
+    def write(more: Sequence[str], time: datetime | None, place: int = -1) -> None:
+        nonlocal before
+        if time is not None:
+            gap = vocabulary.gap_between(before, time)
+            codes.extend(gap)
+            places.extend([-1] * len(gap))
+            before = time
+        codes.extend(more)
+        places.extend([place] * len(more))
+
     for place, event in enumerate(record.events):
         if event.time is None and not vocabulary.grammar.statics:
             left_out += 1
@@ -47,13 +62,12 @@ def encode(record: Record, vocabulary: Vocabulary) -> CodeSequence:
         if not written:
             left_out += 1
             continue
-        if event.time is not None:
-            gap = vocabulary.gap_between(before, event.time)
-            codes += gap
-            places += [-1] * len(gap)
-            before = event.time
-        codes += written
-        places += [place] * len(written)
+        if (
+            born and event.time is not None and born <= event.time
+        ):  # a birth is an event like others, in the order of time
+            write([str(vocabulary.grammar.birth)], born)
+            born = None
+        write(written, event.time, place)
     if vocabulary.end:
         codes.append(vocabulary.end)
         places.append(-1)

@@ -257,12 +257,16 @@ class Vocabulary:
         return dict(sorted(((c, y) for c, y in found if y is not None), key=lambda pair: pair[1]))
 
     def age_codes_of(self, record: Record) -> tuple[str, ...]:
-        """The codes that tell a record's age: its age code, or its birth and the gap after it; none where the model writes none."""
+        """The codes that tell a record's age: its age code, or its birth and the gap to the first event that the model knows; none
+        where the model writes none."""
         age = record.age_at_start()
         if age is None:
             return ()
         if self.grammar.birth and record.birth is not None:
-            first = next(event.time for event in record.events if event.time is not None)
+            dated = (event for event in record.events if event.time is not None)
+            first = next((event.time for event in dated if self.codes_of(event)), None)
+            if first is None or first < record.birth:
+                return ()
             return (self.grammar.birth, *self.gap_between(record.birth, first))
         age = min(age, OLDEST)
         return tuple(code for code, years in self.ages.items() if years == age)[:1]

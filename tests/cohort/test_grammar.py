@@ -67,6 +67,24 @@ def test_meicar_writes_birth_gaps_in_years_and_values_as_ranges() -> None:
     assert vocabulary.base(found.codes[5]) == foreign.SODIUM
 
 
+def test_a_birth_stands_in_time_order_and_the_age_is_the_gap_to_the_first_event_that_is_known() -> None:
+    vocabulary = foreign.vocabulary(foreign.MEICAR)
+    unknown_first = (Event(at("1970-01-01"), "VACCINE//nobody knows"), *EVENTS[1:2])
+    found = encode(Record(1, "P", unknown_first, at("1966-06-30")), vocabulary)
+    assert found.codes[1:4] == ("MEDS_BIRTH", f"{foreign.DELTA}[40.0,inf)", "ENCOUNTER//OUTPATIENT")
+    before_birth = (Event(at("2020-01-01"), "ENCOUNTER//OUTPATIENT"), Event(at("2020-01-05"), foreign.SODIUM, 1.0))
+    found = encode(Record(1, "P", before_birth, at("2020-01-03")), vocabulary)
+    gap = f"{foreign.DELTA}[0.002739726,1.0)"
+    assert found.codes[1:-1] == (
+        "ENCOUNTER//OUTPATIENT",
+        gap,
+        "MEDS_BIRTH",
+        gap,
+        f"{foreign.SODIUM}//value_[-inf,135.0)",
+    )
+    assert found.age_ends == 0 and found.event_of == (-1, 0, -1, -1, -1, 1, -1)
+
+
 def test_a_gap_that_no_code_covers_is_not_written() -> None:
     codes = tuple(code for code in foreign.MEICAR if "[0.002739726,1.0)" not in code)
     assert "[1.0,40.0)" not in "".join(encode(RECORD, foreign.vocabulary(codes)).codes)
