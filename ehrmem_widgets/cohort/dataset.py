@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
 import json
 import re
+import shutil
 import threading
+import weakref
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
@@ -18,7 +18,26 @@ import pandas as pd
 
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes, match_codes
 from ehrmem_widgets.cohort.codes import code_label
-from ehrmem_widgets.cohort.pseudonym import SYNTHETIC_KEY, pseudonym, user_key
+from ehrmem_widgets.cohort.meds_files import (
+    columns_of,
+    events_query,
+    fingerprint_of,
+    parquet,
+    refuse_copies,
+    rows_in,
+    shards_of,
+    splits_query,
+)
+from ehrmem_widgets.cohort.meds_index import (
+    CODES,
+    INDEX_FROM,
+    PATIENTS,
+    build_index,
+    keep_within_memory,
+    open_index,
+    remove_index,
+)
+from ehrmem_widgets.cohort.pseudonym import SYNTHETIC_KEY, Pseudonyms, pseudonym, user_key
 from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.errors import InputError
 
@@ -47,21 +66,65 @@ class MedsDataset:
         self._connection = duckdb.connect()
         self._connection.execute("SET threads = 2")
         self._connection.execute("SET TimeZone = 'UTC'")
-        self._connection.execute(f"CREATE VIEW events AS {self._events_query()}")
-        self._connection.execute(f"CREATE VIEW splits AS {self._splits_query()}")
-        self._connection.execute("CREATE TABLE patient_ids AS SELECT DISTINCT patient_id FROM events")
+        shards, run = shards_of(self.root), self._connection.execute
+        self.index = open_index(self._connection, self.fingerprint)
+        """What is kept of a large data set so that any patient is found at once; None for a small one."""
+        if self.index is None:
+            refuse_copies(self.root, shards, run)
+            self._view("events", events_query(self.root, shards, run))
+            self._view("splits", splits_query(self.root, run, MEMBER_SPLIT))
+            if (rows := rows_in(shards, run)) >= INDEX_FROM:
+                self._keep_within_memory()
+                self.index = build_index(self._connection, self.root, shards, self.fingerprint, rows)
+        else:
+            self._keep_within_memory()
+            if not self.index.sorted_copy:
+                self._view("events", events_query(self.root, shards, run))
+        if self.index is None:
+            self._connection.execute("CREATE TABLE patient_ids AS SELECT DISTINCT patient_id FROM events")
+            self._view("patients", PATIENTS.format(events="events"))
+            self._view("codes", CODES.format(events="events"))
+        else:
+            self._view("patient_ids", "SELECT patient_id FROM kept.patients")
+            for name in ("splits", "patients", "codes"):
+                self._view(name, f"FROM kept.{name}")
+            if self.index.sorted_copy:
+                self._view("events", "SELECT *, '' AS filename, rowid AS file_row_number FROM kept.events")
 
     def __repr__(self) -> str:
         return f"MedsDataset({self.name!r}: {len(self):,} patients)"
 
     def __len__(self) -> int:
-        return len(self.query("SELECT patient_id FROM patient_ids").fetchall())
+        return int(self.query("SELECT count(*) FROM patient_ids").fetchall()[0][0])
 
     def query(self, sql: str, parameters: Sequence[Any] | None = None) -> duckdb.DuckDBPyConnection:
-        """Run SQL over the views ``events`` (patient_id, time, code, value, row order) and ``splits``."""
+        """Run SQL over the views ``events`` (patient_id, time, code, value; filename and file_row_number keep the order of
+        rows), ``splits`` (patient_id, split), ``patients`` (patient_id, sex, birth, events, first, last) and ``codes``."""
         with self._lock:
             cursor = self._connection.cursor()
-        return cursor.execute(sql, parameters or [])
+        try:
+            return cursor.execute(sql, parameters or [])
+        except duckdb.Error as error:
+            if self.index is not None and "Corrupt database file" in str(error):
+                remove_index(self.index)
+                raise InputError(
+                    f"The index of {self.name} was damaged and has been removed: start again, and it is made anew."
+                ) from error
+            if isinstance(error, duckdb.IOException):
+                raise InputError(
+                    f"A file of {self.name} can no longer be read: {str(error).splitlines()[0]}. "
+                    "Were the data changed or moved in the meantime? Then start again."
+                ) from error
+            raise
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """Ranges of patient ids, both ends in them, that together hold all patients and singly fit the memory: one for a small
+        data set, about 8 million events each for a large one. What counts patients by code goes through them one by one."""
+        if self.index is None:
+            rows = self.query("SELECT min(patient_id), max(patient_id) FROM patient_ids HAVING count(*) > 0").fetchall()
+        else:
+            rows = self.query("SELECT low, high FROM kept.ranges ORDER BY low").fetchall()
+        return [(low, high) for low, high in rows]
 
     @cached_property
     def information(self) -> dict[str, Any]:
@@ -80,16 +143,8 @@ class MedsDataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes when a Parquet file of the data set is added, removed or changed: by name, size and the file's last part,
-        which holds each column's place, size and range. The same for a copy, whatever its dates."""
-        digest = hashlib.sha256()
-        for path in sorted(self.root.glob("**/*.parquet")):
-            size = path.stat().st_size
-            digest.update(f"{path.relative_to(self.root).as_posix()} {size}\n".encode())
-            with path.open("rb") as file:
-                file.seek(max(0, size - 65_536))
-                digest.update(file.read())
-        return digest.hexdigest()[:16]
+        """Changes when a Parquet file of the data set is added, removed or changed; the same for a copy, whatever its dates."""
+        return fingerprint_of(self.root)
 
     @cached_property
     def descriptions(self) -> dict[str, str]:
@@ -97,10 +152,10 @@ class MedsDataset:
         path = self.root / "metadata" / "codes.parquet"
         if not path.exists():
             return {}
-        if not {"code", "description"} <= self._columns(path):
+        if not {"code", "description"} <= columns_of(path, self.query).keys():
             return {}
         rows = self.query(
-            f"SELECT CAST(code AS VARCHAR), CAST(description AS VARCHAR) FROM {_parquet(path)} "
+            f"SELECT CAST(code AS VARCHAR), CAST(description AS VARCHAR) FROM {parquet(path)} "
             "WHERE description IS NOT NULL"
         )
         return {code: text for code, text in rows.fetchall() if text.strip() and text.strip().lower() != "nan"}
@@ -112,10 +167,7 @@ class MedsDataset:
     @cached_property
     def codes(self) -> pd.DataFrame:
         """Every code that occurs: ``code``, ``events`` (rows), ``patients`` (who hold it), ``values`` (rows with one)."""
-        return self.query(
-            "SELECT code, count(*) AS events, count(DISTINCT patient_id) AS patients, count(value) AS values "
-            "FROM events GROUP BY code ORDER BY code"
-        ).df()
+        return self.query("SELECT code, events, patients, values FROM codes ORDER BY code").df()
 
     @cached_property
     def attributes(self) -> dict[str, SensitiveAttribute]:
@@ -135,53 +187,53 @@ class MedsDataset:
     def ids(self, split: str | None = None) -> list[int]:
         """Ids of all patients, or of one split, in ascending order."""
         if split is None:
-            rows = self.query("SELECT patient_id FROM patient_ids ORDER BY patient_id").fetchall()
+            found = self.query("SELECT patient_id FROM patient_ids ORDER BY patient_id")
         else:
             if split not in self.splits:
                 raise InputError(_no_such_split(split, self.splits))
-            rows = self.query(
+            found = self.query(
                 "SELECT patient_id FROM patient_ids JOIN splits USING (patient_id) WHERE split = ? ORDER BY patient_id",
                 [split],
-            ).fetchall()
-        return [row[0] for row in rows]
+            )
+        return list(found.fetchnumpy()["patient_id"].tolist())
+
+    def splits_of(self, patient_ids: Iterable[int]) -> pd.Series:
+        """The split of some patients, by id and in the order given; missing for a patient in none."""
+        wanted = [int(patient) for patient in patient_ids]
+        found = self.query(
+            "SELECT patient_id, split FROM splits WHERE patient_id IN (SELECT unnest(?::BIGINT[]))", [wanted]
+        ).df()
+        return found.set_index("patient_id")["split"].reindex(wanted)
+
+    def split_of(self, patient_id: int) -> str | None:
+        """The split of one patient; None for a patient in none."""
+        found = self.query("SELECT split FROM splits WHERE patient_id = ?", [int(patient_id)]).fetchone()
+        return str(found[0]) if found else None
+
+    def holders(self, attributes: Iterable[str]) -> list[int]:
+        """Ids, ascending, of the patients whose record holds a code (not merely a proxy) of one of these attributes."""
+        codes = self.attribute_codes.query("role == 'code'")
+        found = self.query(
+            "SELECT DISTINCT patient_id FROM events WHERE code IN (SELECT unnest(?::VARCHAR[])) ORDER BY patient_id",
+            [codes.loc[codes["attribute"].isin(list(attributes)), "code"].tolist()],
+        )
+        return list(found.fetchnumpy()["patient_id"].tolist())
 
     @cached_property
     def patients(self) -> pd.DataFrame:
-        """One row a patient, for a table to pick from.
+        """One row a patient, for a table to pick from (of a large data set, ask :meth:`patients_of` for some).
 
         Columns: ``patient_id`` (index; never shown), ``pseudonym``, ``split``, ``sex``, ``age`` (years at the last
         event), ``events``, ``first`` and ``last`` (dates), ``attributes`` (names of the sensitive groups held).
         """
-        table = self.query(
-            """
-            SELECT patient_id, split, sex,
-                   date_diff('year', birth, last)
-                   - CASE WHEN strftime(last, '%m%d') < strftime(birth, '%m%d') THEN 1 ELSE 0 END AS age,
-                   events, first, last
-            FROM (
-            SELECT patient_id, any_value(split) AS split,
-                   any_value(split_part(code, '//', 2)) FILTER (code LIKE 'GENDER//%' OR code LIKE 'SEX//%') AS sex,
-                   min(time) FILTER (code LIKE 'MEDS_BIRTH%') AS birth,
-                   count(*) FILTER (code NOT LIKE 'MEDS_BIRTH%') AS events,
-                   min(time) FILTER (code NOT LIKE 'MEDS_BIRTH%') AS first,
-                   max(time) FILTER (code NOT LIKE 'MEDS_BIRTH%') AS last
-            FROM events LEFT JOIN splits USING (patient_id) GROUP BY patient_id)
-            ORDER BY patient_id
-            """
-        ).df()
-        held = self.attribute_codes.query("role == 'code'")
-        held = held[[self.attributes[name].own_value is None for name in held["attribute"]]]
-        names: dict[int, list[str]] = {}
-        if len(held):
-            rows = self._with_table(
-                held[["code", "attribute"]],
-                "SELECT DISTINCT patient_id, attribute FROM events JOIN given USING (code) ORDER BY ALL",
-            )
-            for patient, attribute in rows:
-                names.setdefault(patient, []).append(attribute)
-        table["attributes"] = [tuple(names.get(patient, ())) for patient in table["patient_id"]]
-        table.insert(1, "pseudonym", [pseudonym(int(patient), self._key) for patient in table["patient_id"]])
-        return table.set_index("patient_id")
+        return self._patients("true", [])
+
+    def patients_of(self, patient_ids: Iterable[int]) -> pd.DataFrame:
+        """The rows of ``patients`` of some patients, in the order given."""
+        wanted = [int(patient) for patient in patient_ids]
+        if self.index is None:
+            return self.patients.loc[wanted]
+        return self._patients("patient_id IN (SELECT unnest(?::BIGINT[]))", [wanted]).loc[wanted]
 
     def find(self, patient: int | str) -> int:
         """The id behind a pseudonym or an id, as a number or as text.
@@ -189,9 +241,13 @@ class MedsDataset:
         Raises InputError, naming the pseudonyms of the nearest patients, when there is no such patient.
         """
         text = str(patient).strip()
-        known = self._ids_by_pseudonym
-        if text.upper() in known:
-            return known[text.upper()]
+        found = self._pseudonyms.ids_of(text)
+        if len(found) > 1:  # one in three data sets of a million patients has such a pair
+            raise InputError(
+                f"{len(found)} patients of {self.name} share the pseudonym {text.upper()}: give the id instead."
+            )
+        if found:
+            return found[0]
         number = _whole_number(text)
         if number is not None:
             if self.query("SELECT 1 FROM patient_ids WHERE patient_id = ?", [number]).fetchone():
@@ -201,7 +257,7 @@ class MedsDataset:
             ).fetchall()
             near = [pseudonym(row[0], self._key) for row in rows]
         else:
-            near = difflib.get_close_matches(text.upper(), known, n=3, cutoff=0.0)
+            near = self._pseudonyms.nearest(text)
         if not near:
             raise InputError(f"There is no patient {text!r} in {self.name}: the data set has no patients at all.")
         raise InputError(
@@ -220,19 +276,11 @@ class MedsDataset:
     def records(self, patient_ids: Iterable[int]) -> list[Record]:
         """The records of several patients, in the order asked for."""
         wanted = [int(patient) for patient in patient_ids]
-        if len(wanted) <= 64:
-            marks = ", ".join("?" for _ in wanted) or "NULL"
-            rows = self.query(
-                f"SELECT patient_id, time, code, value FROM events WHERE patient_id IN ({marks}) "
-                "ORDER BY patient_id, time NULLS FIRST, filename, file_row_number",
-                wanted,
-            ).fetchall()
-        else:
-            rows = self._with_table(
-                pd.DataFrame({"patient_id": wanted}).drop_duplicates(),
-                "SELECT patient_id, time, code, value FROM events JOIN given USING (patient_id) "
-                "ORDER BY patient_id, time NULLS FIRST, filename, file_row_number",
-            )
+        rows = self.query(
+            "SELECT patient_id, time, code, value FROM events WHERE patient_id IN (SELECT unnest(?::BIGINT[])) "
+            "ORDER BY patient_id, time NULLS FIRST, filename, file_row_number",
+            [wanted],
+        ).fetchall()
         events: dict[int, list[Event]] = {patient: [] for patient in wanted}
         births: dict[int, datetime | None] = {}
         for patient, time, code, value in rows:
@@ -247,86 +295,38 @@ class MedsDataset:
         return SYNTHETIC_KEY if self.information.get("synthetic") is True else user_key()
 
     @cached_property
-    def _ids_by_pseudonym(self) -> dict[str, int]:
-        return {pseudonym(patient, self._key): patient for patient in self.ids()}
+    def _pseudonyms(self) -> Pseudonyms:
+        return Pseudonyms(self.ids(), self._key)
 
-    def _columns(self, path: Path) -> set[str]:
-        try:
-            return {row[0] for row in self.query(f"DESCRIBE SELECT * FROM {_parquet(path)}").fetchall()}
-        except duckdb.Error as error:
-            raise InputError(
-                f"metadata/{path.name} of {str(self.root)!r} cannot be read: {str(error).splitlines()[0]}"
-            ) from None
+    def _patients(self, which: str, parameters: list[Any]) -> pd.DataFrame:
+        """The table of the patients that meet an SQL condition, ascending by id."""
+        held = self.attribute_codes.query("role == 'code'")
+        table = self.query(
+            f"""
+            WITH codes AS (SELECT unnest(?::VARCHAR[]) AS code, unnest(?::VARCHAR[]) AS attribute),
+            held AS (
+                SELECT patient_id, string_agg(DISTINCT attribute, chr(10) ORDER BY attribute) AS attributes
+                FROM events JOIN codes USING (code) WHERE {which} GROUP BY patient_id)
+            SELECT patient_id, split, sex,
+                   date_diff('year', birth, last)
+                   - CASE WHEN strftime(last, '%m%d') < strftime(birth, '%m%d') THEN 1 ELSE 0 END AS age,
+                   events, first, last, attributes
+            FROM patients LEFT JOIN splits USING (patient_id) LEFT JOIN held USING (patient_id) WHERE {which}
+            ORDER BY patient_id
+            """,
+            [held["code"].tolist(), held["attribute"].tolist(), *parameters, *parameters],
+        ).df()
+        names = {text: tuple(text.split("\n")) for text in table["attributes"].dropna().unique()}
+        table["attributes"] = [names.get(text, ()) for text in table["attributes"]]
+        table.insert(1, "pseudonym", [self.pseudonym(patient) for patient in table["patient_id"].tolist()])
+        return table.set_index("patient_id")
 
-    def _with_table(self, given: pd.DataFrame, sql: str) -> list[tuple[Any, ...]]:
-        with self._lock:
-            cursor = self._connection.cursor()
-        cursor.register("given", given)
-        return cursor.execute(sql).fetchall()
+    def _view(self, name: str, sql: str) -> None:
+        self._connection.execute(f"CREATE OR REPLACE VIEW {name} AS {sql}")
 
-    def _events_query(self) -> str:
-        if not self.root.is_dir():
-            raise InputError(f"There is no folder {str(self.root)!r}. Give the folder of a MEDS data set.")
-        files = sorted(str(path) for path in (self.root / "data").glob("**/*.parquet") if path.is_file())
-        if not files:
-            raise InputError(
-                f"{str(self.root)!r} is no MEDS data set: no Parquet file under its folder 'data'. "
-                "A MEDS data set holds data/**/*.parquet with the columns subject_id, time, code and numeric_value."
-            )
-        source = (
-            f"read_parquet([{', '.join(map(_quoted_literally, files))}], "
-            "union_by_name = true, filename = true, file_row_number = true, hive_partitioning = false)"
-        )
-        try:
-            types = dict(row[:2] for row in self.query(f"DESCRIBE SELECT * FROM {source}").fetchall())
-        except duckdb.Error as error:
-            raise InputError(
-                f"A Parquet file of {str(self.root)!r} cannot be read: {str(error).splitlines()[0]}"
-            ) from None
-        if "patient_id" in types and "events" in types:
-            raise InputError(
-                f"{str(self.root)!r} has the layout of MEDS 0.2 (patient_id with nested events). "
-                "This kit reads MEDS 0.3 and 0.4: convert it with the 'meds' tools first."
-            )
-        missing = [name for name in ("subject_id", "time", "code") if name not in types]
-        if missing:
-            raise InputError(
-                f"{str(self.root)!r} is no MEDS data set: column {', '.join(missing)} is missing. "
-                f"Expected subject_id, time, code and numeric_value; found {', '.join(sorted(types)[:12])}."
-            )
-        if types["subject_id"] == "VARCHAR":
-            bad = self.query(
-                f"SELECT subject_id FROM {source} WHERE try_cast(subject_id AS BIGINT) IS NULL "
-                "OR NOT regexp_full_match(subject_id, '\\s*[+-]?[0-9]+\\s*') LIMIT 1"
-            ).fetchone()
-            if bad:
-                raise InputError(
-                    "subject_id holds text that is no whole number. MEDS asks for 64-bit integers: "
-                    "number the patients and keep the list of numbers."
-                )
-        zoned = "WITH TIME ZONE" in types["time"] or "TIMESTAMPTZ" in types["time"]
-        time = "timezone('UTC', CAST(time AS TIMESTAMPTZ))" if zoned else "CAST(time AS TIMESTAMP)"
-        value = "TRY_CAST(numeric_value AS FLOAT)" if "numeric_value" in types else "CAST(NULL AS FLOAT)"
-        return (
-            f"SELECT CAST(subject_id AS BIGINT) AS patient_id, {time} AS time, CAST(code AS VARCHAR) AS code, "
-            f"CASE WHEN isfinite({value}) THEN {value} END AS value, filename, file_row_number FROM {source} "
-            "WHERE code IS NOT NULL AND subject_id IS NOT NULL"
-        )
-
-    def _splits_query(self) -> str:
-        path = self.root / "metadata" / "subject_splits.parquet"
-        if not path.exists():
-            return "SELECT CAST(NULL AS BIGINT) AS patient_id, CAST(NULL AS VARCHAR) AS split WHERE false"
-        columns = self._columns(path)
-        if not {"subject_id", "split"} <= columns:
-            raise InputError(
-                f"metadata/subject_splits.parquet of {str(self.root)!r} must have the columns subject_id and split; "
-                f"found {', '.join(sorted(columns))}."
-            )
-        return (
-            "SELECT CAST(subject_id AS BIGINT) AS patient_id, any_value(CAST(split AS VARCHAR)) AS split "
-            f"FROM {_parquet(path)} GROUP BY ALL"
-        )
+    def _keep_within_memory(self) -> None:
+        spill = keep_within_memory(self._connection)
+        weakref.finalize(self, shutil.rmtree, spill, ignore_errors=True)
 
 
 def _no_such_split(split: str, splits: dict[str, int]) -> str:
@@ -338,16 +338,3 @@ def _no_such_split(split: str, splits: dict[str, int]) -> str:
 def _whole_number(text: str) -> int | None:
     """The number that the text is, if it is one that a 64-bit id can be near to."""
     return int(text) if re.fullmatch(r"[+-]?[0-9]{1,30}", text) else None
-
-
-def _parquet(path: Path) -> str:
-    return f"read_parquet({_quoted_literally(str(path))})"
-
-
-def _quoted_literally(path: str) -> str:
-    """A path for DuckDB, in which nothing is a wildcard."""
-    return _quoted(re.sub(r"([*?\[])", r"[\1]", path))
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import os
 import re
 import shutil
 import stat
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.cohort.pseudonym import SYNTHETIC_KEY, pseudonym
+from ehrmem_widgets.cohort.pseudonym import SYNTHETIC_KEY, Pseudonyms, pseudonym
 from ehrmem_widgets.cohort.record import Event
 from ehrmem_widgets.errors import InputError
 from tests.cohort.meds import Row, at, shard, write
@@ -179,6 +182,39 @@ def test_splits_come_from_metadata_and_not_from_folder_names(tmp_path: Path) -> 
     assert dataset.patients["split"].to_dict() == {11: "site B", 12: "train"}
 
 
+def test_a_patient_in_two_splits_counts_as_one_that_the_model_saw(tmp_path: Path) -> None:
+    folder = write(tmp_path / "d", {"0.parquet": ROWS})
+    rows = {"subject_id": [11, 11, 12, 12, 11], "split": ["held_out", "train", "tuning", "held_out", None]}
+    pq.write_table(pa.table(rows), folder / "metadata" / "subject_splits.parquet")
+    dataset = MedsDataset(folder)
+    assert dataset.splits == {"held_out": 1, "train": 1}
+    assert dataset.patients["split"].to_dict() == {11: "train", 12: "held_out"}
+
+
+def test_splits_may_name_patients_who_do_not_exist_and_leave_others_out(tmp_path: Path) -> None:
+    dataset = MedsDataset(write(tmp_path / "d", {"0.parquet": ROWS}, splits={99: "train", 12: "train", 98: "tuning"}))
+    assert dataset.ids("train") == [12]
+    assert dataset.ids("tuning") == []
+    assert (dataset.split_of(12), dataset.split_of(11)) == ("train", None)
+    assert dataset.splits_of([12, 11]).fillna("none").to_dict() == {12: "train", 11: "none"}
+    assert dataset.patients_of([12, 11])["split"].fillna("none").to_list() == ["train", "none"]
+
+
+@pytest.mark.parametrize("ids", [pa.int32(), pa.uint64(), pa.string(), pa.large_string()])
+def test_ids_of_splits_may_have_another_type_than_those_of_events(tmp_path: Path, ids: pa.DataType) -> None:
+    folder = write(tmp_path / "d", {"0.parquet": ROWS})
+    table = pa.table({"subject_id": pa.array([11, 12], pa.int64()).cast(ids), "split": ["train", "held_out"]})
+    pq.write_table(table, folder / "metadata" / "subject_splits.parquet")
+    assert MedsDataset(folder).ids("held_out") == [12]
+
+
+def test_holders_of_an_attribute_are_found(tmp_path: Path) -> None:
+    dataset = MedsDataset(write(tmp_path / "d", {"0.parquet": ROWS}))
+    assert dataset.holders(["hiv"]) == [11]
+    assert dataset.holders(["substance_use"]) == []
+    assert dataset.ranges() == [(11, 12)]
+
+
 def test_an_unknown_split_is_refused_with_the_splits_there_are(tmp_path: Path) -> None:
     dataset = MedsDataset(write(tmp_path / "d", {"0.parquet": ROWS}, splits={11: "train", 12: "held_out"}))
     with pytest.raises(InputError, match=r"There is no split 'tuning'. The data set has held_out, train."):
@@ -245,6 +281,67 @@ def test_text_ids_that_are_no_whole_numbers_are_refused(tmp_path: Path, text: st
     assert "MRN" not in told  # never the id itself
 
 
+@pytest.mark.parametrize("kind", [pa.uint64(), pa.decimal128(38, 0), pa.float64()])
+def test_ids_that_no_64_bit_integer_can_hold_are_refused(tmp_path: Path, kind: pa.DataType) -> None:
+    odd = {pa.uint64(): 2**63 + 1, pa.decimal128(38, 0): Decimal(2**63 + 1), pa.float64(): 11.5}[kind]
+    table = shard(ROWS).set_column(0, "subject_id", pa.array([type(odd)(11)] * 7 + [odd], kind))
+    told = refused(write(tmp_path / "d", {"0.parquet": table}))
+    assert told.startswith("subject_id holds numbers that are no 64-bit integers")
+    whole = shard(ROWS).set_column(0, "subject_id", pa.array([row[0] for row in ROWS]).cast(kind))
+    assert MedsDataset(write(tmp_path / "e", {"0.parquet": whole})).record(11).events == EVENTS_OF_11
+
+
+def test_times_that_are_none_are_refused_and_written_ones_are_read(tmp_path: Path) -> None:
+    numbers = shard(ROWS).set_column(1, "time", pa.array(range(len(ROWS)), pa.int64()))
+    assert "The column time holds something else than dates (its type is BIGINT)" in refused(
+        write(tmp_path / "d", {"0.parquet": numbers})
+    )
+    texts = [row[1] and row[1].isoformat(" ") for row in ROWS]
+    wrong = shard(ROWS).set_column(1, "time", pa.array([*texts[:-1], "last week"]))
+    assert "holds something else than dates" in refused(write(tmp_path / "e", {"0.parquet": wrong}))
+    right = shard(ROWS).set_column(1, "time", pa.array(texts))
+    assert MedsDataset(write(tmp_path / "f", {"0.parquet": right})).record(11).events == EVENTS_OF_11
+
+
+def test_the_same_shard_twice_is_refused_by_name(tmp_path: Path) -> None:
+    told = refused(write(tmp_path / "d", {"train/0.parquet": ROWS, "copy of 0.parquet": ROWS, "1.parquet": ROWS[:2]}))
+    assert "data/copy of 0.parquet and data/train/0.parquet of" in told
+    assert "are the same file twice, so each of their events would count double. Remove one of them." in told
+
+
+def test_shards_without_rows_may_be_alike(tmp_path: Path) -> None:
+    dataset = MedsDataset(write(tmp_path / "d", {"0.parquet": ROWS, "1.parquet": [], "2.parquet": []}))
+    assert dataset.ids() == [11, 12]
+
+
+def test_shards_that_end_alike_are_not_taken_for_the_same_file(tmp_path: Path) -> None:
+    rows: list[Row] = [(i, at("2020-01-01"), f"C//{i % 9}", float(i)) for i in range(30_000)]
+    other = [rows[1], rows[0], *rows[2:]]  # of one size, with the same ranges: only the contents differ
+    folder = tmp_path / "d"
+    (folder / "data").mkdir(parents=True)
+    for name, some in (("0", rows), ("1", other)):
+        path = folder / "data" / f"{name}.parquet"
+        pq.write_table(shard(some), path, compression="none", use_dictionary=False)
+    sizes = {path.stat().st_size for path in (folder / "data").iterdir()}
+    assert len(sizes) == 1
+    assert len(MedsDataset(folder).record(5).events) == 2
+
+
+def test_a_shard_that_goes_missing_is_said(tmp_path: Path) -> None:
+    folder = write(tmp_path / "d", {"0.parquet": ROWS, "1.parquet": ROWS[:2]})
+    dataset = MedsDataset(folder)
+    (folder / "data" / "1.parquet").unlink()
+    with pytest.raises(InputError, match="A file of d can no longer be read"):
+        dataset.record(11)
+
+
+def test_a_split_table_with_ids_that_are_no_numbers_is_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path / "d", {"0.parquet": ROWS})
+    table = pa.table({"subject_id": ["11", "MRN-12"], "split": ["train", "train"]})
+    pq.write_table(table, folder / "metadata" / "subject_splits.parquet")
+    assert refused(folder).startswith("subject_id holds text that is no whole number.")
+
+
 def test_a_corrupt_parquet_file_is_refused(tmp_path: Path) -> None:
     folder = write(tmp_path / "d", {"0.parquet": ROWS, "1.parquet": ROWS})
     file = folder / "data" / "1.parquet"
@@ -295,6 +392,27 @@ def test_an_unknown_patient_is_refused_with_the_nearest_pseudonyms_and_no_id(
     assert not set(re.findall(r"7700\d\d", told))
     if given == "770100":
         assert near == [hundred.pseudonym(patient) for patient in (770_099, 770_098, 770_097)]
+
+
+def test_two_patients_of_one_pseudonym_are_told_apart_by_id_only(tmp_path: Path) -> None:
+    """Of a million patients two agree in all 40 bits, in one data set of three."""
+    rows: list[Row] = [(patient, at("2020-01-01"), FLU, None) for patient in (1_077_317, 1_126_813, 5)]
+    dataset = MedsDataset(write(tmp_path / "d", {"0.parquet": rows}, information={"synthetic": True}))
+    with pytest.raises(InputError, match="2 patients of d share the pseudonym P-JCNT-4Q5W: give the id instead"):
+        dataset.find("p-jcnt-4q5w")
+    assert dataset.find("1126813") == 1_126_813
+
+
+def test_pseudonyms_are_hmac_sha256_whatever_the_key() -> None:
+    for key in (b"k", b"k" * 64, b"k" * 65):
+        digest = hmac.digest(key, b"-17", "sha256")
+        assert pseudonym(-17, key).replace("-", "")[1:] == base64.b32encode(digest[:5]).decode()
+
+
+def test_a_misspelt_pseudonym_among_very_many_finds_the_one_that_was_meant() -> None:
+    names, meant = Pseudonyms(range(20_000), b"key"), pseudonym(777, b"key")
+    assert names.nearest(meant[:3] + ("A" if meant[3] != "A" else "B") + meant[4:])[0] == meant
+    assert len(names.nearest("Jane")) == 3
 
 
 def test_a_misspelt_pseudonym_finds_the_one_that_was_meant(hundred: MedsDataset) -> None:
@@ -389,7 +507,7 @@ def test_the_fingerprint_follows_the_data_and_not_the_dates_of_the_files(tmp_pat
     os.utime(copy / "data" / "0.parquet", (1, 1))
     assert MedsDataset(copy).fingerprint == before
     assert MedsDataset(write(tmp_path / "less", {"0.parquet": ROWS[:-1]})).fingerprint != before
-    write(folder, {"1.parquet": ROWS})
+    write(folder, {"1.parquet": ROWS[:3]})
     assert MedsDataset(folder).fingerprint != before
 
 
