@@ -53,12 +53,12 @@ class Plan:
     identifying: bool
 
     def as_json(self) -> dict[str, Any]:
-        """The plan as plain data."""
-        return {
-            **asdict(self),
-            "rung_of": dict(self.rung_of),
-            "severities": {n: asdict(s) for n, s in self.severities.items()},
-        }
+        """The plan as plain data. Named patients are counted and hashed: they may have been named by their ids."""
+        content = {**asdict(self), "rung_of": dict(self.rung_of)}
+        if not isinstance(self.patients, int):
+            named = hashlib.sha256("\n".join(self.patients).encode()).hexdigest()[:16]
+            content["patients"] = {"named": len(self.patients), "hash": named}
+        return content
 
     @property
     def hash(self) -> str:

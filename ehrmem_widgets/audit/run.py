@@ -26,6 +26,7 @@ from ehrmem_widgets.probes.cohort_finding import CohortFinding, as_json
 from ehrmem_widgets.probes.over_patients import Heard, PortionsMissingError, Progress
 
 SHARDS, FINDINGS, SEAL, RESULTS, SEVERITY = "shards", "findings", "audit.json", "results.json", "severity.yaml"
+_CLUSTER_TIMEOUT = "20s"
 _STRIPES_A_WORKER = 4  # small enough that the last worker is not waited for long
 _TAKES_ATTRIBUTES = {"attribute", "embedding", "perturbation", "ranking"}
 _RUNGS_AS = {"attribute": "rungs", "reconstruction": "rungs", "neighbours": "rungs", "ranking": "ladder"}
@@ -126,11 +127,7 @@ class _Audit:
                     raise
                 state |= {"state": "not run", "reason": str(error)}
         if found is not None:
-            state |= {
-                "sentences": list(found.sentences),
-                "exclusions": found.exclusions,
-                "settings": as_json(found.settings),
-            }
+            state |= {"sentences": list(found.sentences), "exclusions": found.exclusions}
         self.runs[name] = state | {"seconds": round(time.monotonic() - began, 1)}
         self._write(finished=False)
 
@@ -339,7 +336,7 @@ def _dask(address: str) -> Iterator[tuple[Submit, NextDone]]:
     from dask.distributed import wait as wait_for
 
     try:
-        client = Client(address, timeout="20s", set_as_default=False)
+        client = Client(address, timeout=_CLUSTER_TIMEOUT)
     except (OSError, ValueError) as error:
         raise InputError(f"No Dask scheduler answers at {address!r}: {' '.join(str(error).split())[:200]}.") from None
 

@@ -1,0 +1,90 @@
+"""A plan says what is asked before anything is asked: every mistake in it is refused in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ehrmem_widgets.audit.plan import EXAMPLE, check_severities, read_plan
+from ehrmem_widgets.cli import main
+from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.probes.questions import QUESTIONS
+from ehrmem_widgets.samples.folders import sample_model
+
+
+def plan(tmp_path: Path, text: str) -> Path:
+    (tmp_path / "plan.yaml").write_text(text)
+    return tmp_path / "plan.yaml"
+
+
+def test_the_example_is_a_plan_and_names_every_probe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "--example"]) == 0
+    found = read_plan(plan(tmp_path, capsys.readouterr().out))
+    assert found.probes == tuple(QUESTIONS) and found.patients == 400 and not found.identifying
+    assert found.sources.model == str(sample_model())
+    assert set(yaml.safe_load(EXAMPLE)) <= {
+        "name", "patients", "probes", "rungs", "rung_of", "attributes", "priors", "seed", "identifying",
+    }  # fmt: skip
+
+
+def test_folders_are_relative_to_the_plan(tmp_path: Path) -> None:
+    for name in ("meds", "model"):
+        (tmp_path / name).mkdir()
+    found = read_plan(plan(tmp_path, "data: meds\nmodel: model\nreference: http://127.0.0.1:9\ngrammar: meicar\n"))
+    assert found.sources.data == str(tmp_path / "meds") and found.sources.model == str(tmp_path / "model")
+    assert found.sources.reference == "http://127.0.0.1:9" and found.sources.grammar == "meicar"
+
+
+def test_the_preflight_is_always_run_and_patients_may_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "who.txt").write_text("P-AAAA-AAAA\nP-BBBB-BBBB\nP-AAAA-AAAA\n")
+    found = read_plan(plan(tmp_path, "probes: [membership]\npatients: who.txt\n"))
+    assert found.probes == ("membership", "preflight") and found.patients == ("P-AAAA-AAAA", "P-BBBB-BBBB")
+
+
+def test_the_hash_changes_with_what_the_results_depend_on_and_with_nothing_else(tmp_path: Path) -> None:
+    def hash_of(text: str) -> str:
+        return read_plan(plan(tmp_path, text)).hash
+
+    same = hash_of("seed: 0\n")
+    assert hash_of("name: other\n") == same and hash_of("# words\nprobes: " + str(list(QUESTIONS)) + "\n") == same
+    others = ["seed: 1", "patients: 40", "rungs: [nothing]", "priors: [0.5]", "identifying: true", "attributes: [hiv]", "probes: [membership]",
+              "rung_of: {embedding: first_10}", "severity: {hiv: {severity: 1, reason: curable}}"]  # fmt: skip
+    assert len({hash_of(text + "\n") for text in others} | {same}) == len(others) + 1
+
+
+BAD = {
+    "pateints: 3": "'pateints' is nothing that a plan says. Is 'patients' meant?",
+    "- a": "must hold names and values",
+    "a: [": "is no YAML",
+    "probes: [membreship]": "there is nothing called 'membreship' among probes. Is 'membership' meant?",
+    "attributes: [hivv]": "there is nothing called 'hivv' among attributes. Is 'hiv' meant?",
+    "rungs: [everything]": "There is no rung 'everything'",
+    "rungs: []": "rungs must be a list",
+    "rung_of: {membership: one_lab}": "rung_of gives a rung to embedding, perturbation, subgroups",
+    "patients: 1": "patients must be a whole number from 2 on",
+    "patients: nowhere.txt": "the file of patients 'nowhere.txt' cannot be read",
+    "priors: [1.0]": "priors must be shares above 0 and below 1",
+    "seed: -1": "seed must be a whole number from 0 on",
+    "identifying: perhaps": "identifying must be true or false",
+    "severity: {hiv: {severity: 9, reason: x}}": "hiv needs a severity from 1 to 5 and a reason in words",
+    "severity: {hivv: {severity: 3, reason: x}}": "there is no attribute 'hivv'. Is 'hiv' meant?",
+    "severity: nowhere.yaml": "The severities",
+    "data: meds": "Give the data set and the model together",
+    "model: 3": "model must be a text",
+}
+
+
+@pytest.mark.parametrize(("text", "told"), BAD.items())
+def test_a_mistake_is_refused_in_words_before_anything_is_asked(text: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        read_plan(plan(tmp_path, text + "\n"))
+    assert told in str(caught.value)
+
+
+def test_a_plan_that_is_not_there_and_a_severity_without_a_reason(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'ehrmem audit --example' prints one"):
+        read_plan(tmp_path / "none.yaml")
+    with pytest.raises(InputError, match="hiv needs a severity"):
+        check_severities({"hiv": {"severity": 3, "reason": "  "}}, "here")

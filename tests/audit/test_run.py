@@ -1,0 +1,200 @@
+"""An audit survives what happens overnight: it is killed, its disk fills, its data change, another one starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import filelock
+import pyarrow.parquet as pq
+import pytest
+
+from ehrmem_widgets.audit import run
+from ehrmem_widgets.audit.plan import read_plan
+from ehrmem_widgets.audit.run import run_audit
+from ehrmem_widgets.audit.shards import Shards
+from ehrmem_widgets.cli import main
+from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.probes.cohort_finding import CohortFinding
+from tests.audit.small import findings, write_plan
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A plan, and the results of an audit that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("audit")
+    plan = write_plan(folder)
+    assert main(["audit", str(plan), "--out", str(folder / "whole")]) == 0
+    return plan, folder / "whole"
+
+
+def test_the_results_say_what_was_asked_and_how(undisturbed: tuple[Path, Path]) -> None:
+    plan, out = undisturbed
+    results = json.loads((out / "results.json").read_text())
+    assert results["finished"] and results["plan_hash"] == read_plan(plan).hash
+    assert [one["state"] for one in results["runs"]] == ["done"] * 3
+    assert results["people"] == {"member": 20, "non-member": 20}
+    assert results["command"] == f"ehrmem audit {plan} --out {out}"
+    assert CohortFinding.load(out / "findings" / "membership.parquet").probe == "membership"
+    assert all(path.stat().st_mode & 0o077 == 0 for path in out.rglob("*.parquet"))
+    shard = next((out / "shards").glob("membership-*/*.parquet"))
+    assert pq.read_table(shard).column_names == ["patient", "answer"]
+    everything = (out / "results.json").read_text() + (out / "plan.json").read_text() + (out / "audit.json").read_text()
+    assert "P-" not in everything
+
+
+def test_two_workers_and_a_dask_cluster_give_the_same_numbers(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+    from dask.distributed import LocalCluster
+
+    plan, out = undisturbed
+    run_audit(read_plan(plan), tmp_path / "two", workers=2)
+    assert findings(tmp_path / "two") == findings(out)
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1", local_directory=str(tmp_path)
+    ) as cluster:
+        run_audit(read_plan(plan), tmp_path / "dask", cluster=cluster.scheduler_address)
+    assert findings(tmp_path / "dask") == findings(out)
+
+
+KILLED = """
+import json, os, random, signal, sys, time
+from pathlib import Path
+from ehrmem_widgets.audit.plan import read_plan
+from ehrmem_widgets.audit.run import run_audit
+import ehrmem_widgets.blackbox.folder, ehrmem_widgets.probes.attribute, ehrmem_widgets.probes.membership, transformers
+import ehrmem_widgets.probes.preflight, sklearn.linear_model, sklearn.ensemble
+plan, out, longest = read_plan(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+random.seed(5)
+killed = 0
+while killed < 10:
+    child = os.fork()
+    if child == 0:
+        run_audit(plan, out)
+        os._exit(0)
+    end = time.monotonic() + random.uniform(0.2, longest)
+    while time.monotonic() < end and os.waitpid(child, os.WNOHANG) == (0, 0):
+        time.sleep(0.01)
+    try:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        killed += 1
+    except (ProcessLookupError, ChildProcessError):  # it was through: begin anew, so that ten are killed in all
+        import shutil
+        shutil.rmtree(out)
+run_audit(plan, out)
+print(killed)
+"""
+
+
+@pytest.mark.slow
+def test_an_audit_killed_at_ten_random_moments_ends_byte_for_byte_the_same(
+    undisturbed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    plan, out = undisturbed
+    (tmp_path / "killed.py").write_text(KILLED)
+    root = Path(run.__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "killed.py"), str(plan), str(tmp_path / "out"), "6"],
+        capture_output=True, text=True, timeout=400, env={**os.environ, "PYTHONPATH": str(root)},
+    )  # fmt: skip
+    assert done.stdout.strip().endswith("10"), done.stderr[-2000:]
+    assert findings(tmp_path / "out") == findings(out)
+
+
+def test_a_kept_answer_is_not_asked_again_and_a_damaged_one_is_named(
+    undisturbed: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, out = undisturbed
+    again = tmp_path / "again"
+    shutil.copytree(out, again)
+    for path in (again / "findings").glob("m*.parquet"):
+        path.unlink()
+    put: list[int] = []
+    real = Shards.put
+    monkeypatch.setattr(Shards, "put", lambda self, key, place, rows: (put.append(place), real(self, key, place, rows)))
+    run_audit(read_plan(plan), again)
+    assert put == [] and findings(again) == findings(out)
+    shard = next((again / "shards").glob("membership-*/*.parquet"))
+    shard.write_bytes(b"spoiled")
+    (again / "findings" / "membership.parquet").unlink()
+    found = run_audit(read_plan(plan), again)
+    state = next(one for one in found["runs"] if one["probe"] == "membership")
+    assert state["state"] == "not run" and f"{shard} is damaged" in state["reason"]
+    shard.unlink()
+    run_audit(read_plan(plan), again)
+    assert len(put) == 1 and findings(again) == findings(out)
+
+
+def test_a_folder_of_another_plan_or_other_data_is_refused(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+    _, out = undisturbed
+    folder = tmp_path / "other"
+    folder.mkdir()
+    plan = write_plan(folder, more="seed: 7\n")
+    with pytest.raises(InputError, match=r"holds the results of another audit: the plan changed since"):
+        run_audit(read_plan(plan), out)
+    plan = write_plan(folder)
+    table = pq.read_table(next((folder / "data" / "data").glob("*.parquet")))
+    pq.write_table(table.slice(0, table.num_rows - 1), next((folder / "data" / "data").glob("*.parquet")))
+    with pytest.raises(InputError, match=r"another audit: the data set changed since"):
+        run_audit(read_plan(plan), out)
+    (tmp_path / "unsealed" / "findings").mkdir(parents=True)
+    (tmp_path / "unsealed" / "findings" / "membership.parquet").write_bytes(b"")
+    with pytest.raises(InputError, match=r"holds results without a seal"):
+        run_audit(read_plan(plan), tmp_path / "unsealed")
+    with pytest.raises(InputError, match=r"is a file. Name a folder"):
+        run_audit(read_plan(plan), plan)
+
+
+def test_two_audits_do_not_write_into_one_folder(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+    plan, _ = undisturbed
+    (tmp_path / "out").mkdir()
+    with (
+        filelock.FileLock(tmp_path / "out" / ".lock"),
+        pytest.raises(InputError, match=r"Another audit is writing into"),
+    ):
+        run_audit(read_plan(plan), tmp_path / "out")
+
+
+def test_a_full_disk_is_said_in_words_and_the_work_goes_on_afterwards(
+    undisturbed: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, out = undisturbed
+    with monkeypatch.context() as patch:
+
+        def full(*_: object, **__: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        patch.setattr("ehrmem_widgets.audit.shards.pq", SimpleNamespace(write_table=full))
+        with pytest.raises(
+            InputError, match=r"could not be written: No space left on device. What was done before is kept"
+        ):
+            run_audit(read_plan(plan), tmp_path / "out")
+    assert not json.loads((tmp_path / "out" / "results.json").read_text())["finished"]
+    run_audit(read_plan(plan), tmp_path / "out")
+    assert findings(tmp_path / "out") == findings(out)
+    assert not list((tmp_path / "out").rglob(".*.parquet.*"))
+
+
+def test_a_probe_that_the_model_cannot_answer_is_reported_as_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise InputError("this endpoint gives no probabilities")
+
+    monkeypatch.setattr("ehrmem_widgets.probes.membership.membership", refuse)
+    found = run_audit(read_plan(write_plan(tmp_path, probes="[membership]")), tmp_path / "out")
+    state = {one["probe"]: (one["state"], one["reason"]) for one in found["runs"]}
+    assert state["membership"] == ("not run", "this endpoint gives no probabilities") and found["finished"]
+    assert not (tmp_path / "out" / "findings" / "membership.parquet").exists()
+
+
+def test_no_scheduler_answers(undisturbed: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, _ = undisturbed
+    monkeypatch.setattr(run, "_CLUSTER_TIMEOUT", "1s")
+    with pytest.raises(InputError, match=r"No Dask scheduler answers at 'tcp://127.0.0.1:1'"):
+        run_audit(read_plan(plan), tmp_path / "out", cluster="tcp://127.0.0.1:1")
