@@ -1,7 +1,8 @@
 """A model behind an address as a black box: an OpenAI-compatible ``/v1/completions`` that works by code ids.
 
 Measured on vLLM 0.32 (``--skip-tokenizer-init --max-logprobs -1``, see tests/blackbox/test_vllm.py) and on ``ehrmem serve``,
-whose own fields (``completions``) are used where ``/v1/models`` says that they are understood.
+whose own fields (``completions``) are used where ``/v1/models`` says that they are understood. vLLM lists the probabilities of
+at most 128 codes a step; to watch more it must send the whole distribution, which took it thirty times as long (5,000 codes).
 """
 
 from __future__ import annotations
@@ -88,10 +89,11 @@ class EndpointModel:
         self._embedder: Server | None = None
         try:
             about = self._server.wait_for(served_model(self._server, served_name))
-            self.name = str(about["id"])
+            self._served = str(about["id"])
+            self.name = self._served.rstrip("/").rpartition("/")[2]  # vLLM's is a path on its computer
             self._ours = about.get("ehrmem") == 1
             self.context_length = _context(about, context_length) - (not self._ours)
-            found = self._server.wait_for(find_out(self._server, self.name, len(vocabulary), ours=self._ours))
+            found = self._server.wait_for(find_out(self._server, self._served, len(vocabulary), ours=self._ours))
             self.answers, self.notes = found.answers, found.notes
             self._mask_field, self._listed = found.mask_field, found.listed
             self.vocabulary = vocabulary.widened(found.width or 0)
@@ -104,7 +106,7 @@ class EndpointModel:
         except BaseException:
             self.close()
             raise
-        identity = [self._server.address, embeddings, self.name, about.get("fingerprint"), self.vocabulary.codes]
+        identity = [self._server.address, embeddings, self._served, about.get("fingerprint"), self.vocabulary.codes]
         self.fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
     def __repr__(self) -> str:
@@ -235,7 +237,7 @@ class EndpointModel:
                     "stream_interval": _STEPS_A_CHUNK,
                 }
                 taking = _Taking(arriving, row, missing, len(so_far))
-                async for chunk in self._server.stream(COMPLETIONS, {"model": self.name, **PLAIN, **body}):
+                async for chunk in self._server.stream(COMPLETIONS, {"model": self._served, **PLAIN, **body}):
                     taking.take(chunk)
                 place += len(missing)
             if arriving.missing(row, who):
@@ -293,7 +295,7 @@ class EndpointModel:
 
         async def ask(prefix: Sequence[int]) -> np.ndarray:
             body = {"prompt": list(prefix), "n": 1, "max_tokens": 1, **self._shown(ids)}
-            [choice] = await complete(self._server, self.name, body, 1)
+            [choice] = await complete(self._server, self._served, body, 1)
             return shown_log_probabilities(choice, ids)[0]
 
         return await all_of(ask(prefix) for prefix in prefixes)
@@ -326,7 +328,7 @@ class EndpointModel:
 
     async def _about(self, batch: list[list[int]], fields: dict[str, Any]) -> list[dict[str, Any]]:
         body = {"prompt": batch, "n": 1, "max_tokens": 0 if self._ours else 1, **fields}
-        return await complete(self._server, self.name, body, len(batch))
+        return await complete(self._server, self._served, body, len(batch))
 
     async def _embeddings(self, batch: list[list[int]]) -> list[np.ndarray]:
         server = self._embedder

@@ -200,6 +200,8 @@ class _Handler(RequestHandler):
         if self._job is not None:
             self._job.given_up = True
 
+    on_finish = on_connection_close  # whichever notices first that nobody listens any more
+
     def write_error(self, status_code: int, **details: Any) -> None:
         self.set_status(self._status(details["exc_info"][1], status_code))
         self.finish(self._in_words(details["exc_info"][1]))

@@ -15,7 +15,9 @@ This is how a model folder is served for an audit (with the whole distributions 
 
     vllm serve FOLDER --skip-tokenizer-init --max-logprobs -1 --dtype float32 --api-key TOKEN --host 127.0.0.1
 
-and, for embeddings, a second one with ``--runner pooling --convert embed`` (it wants a tokenizer, any will do).
+On a CPU add ``--no-enable-chunked-prefill``: 0.32 dies of a request with a seed that it reads in parts ("CPU Generator does not use
+offset"), which it does when many are asked at once. Embeddings need a second server, with ``--runner pooling --convert embed``
+(it wants a tokenizer, any will do).
 """
 
 from __future__ import annotations
@@ -76,6 +78,7 @@ def address(folder: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     options = ["--skip-tokenizer-init", "--max-logprobs", "-1", "--dtype", "float32", "--enforce-eager"]
+    options += ["--no-enable-chunked-prefill"]
     options += ["--host", "127.0.0.1", "--port", str(port), "--api-key", TOKEN]
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
     said: list[str] = []
