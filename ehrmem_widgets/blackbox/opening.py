@@ -63,7 +63,24 @@ def open_model(
 
 def open_sources(sources: Sources) -> tuple[MedsDataset, BlackBox, BlackBox | None]:
     """Open data, model and reference, and refuse models that do not fit the data or have learned nothing of it."""
-    dataset, model, reference = open_unchecked(sources)
+    return _checked(*open_unchecked(sources))
+
+
+def open_with(
+    data: str | Path | None, model: str | Path | BlackBox | None, reference: str | Path | BlackBox | None = None
+) -> tuple[MedsDataset, BlackBox, BlackBox | None]:
+    """A data set with a model that is a Python object, checked in the same way."""
+    if data is None or model is None:
+        raise InputError("Give the data set and the model together: a model is audited on the data it was trained on.")
+    dataset = MedsDataset(data)
+    model = open_model(model) if isinstance(model, str | Path) else model
+    other = open_model(reference, vocabulary=model.vocabulary) if isinstance(reference, str | Path) else reference
+    return _checked(dataset, model, other)
+
+
+def _checked(
+    dataset: MedsDataset, model: BlackBox, reference: BlackBox | None
+) -> tuple[MedsDataset, BlackBox, BlackBox | None]:
     for one in (model, reference):
         if one is not None:
             check_vocabulary_fits(one.vocabulary, dataset)

@@ -26,6 +26,7 @@ from ehrmem_widgets.attacker.facts import (
     facts_to_text,
     load_facts,
 )
+from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.sequence import encode
@@ -61,7 +62,7 @@ class ExplorePatient:
     ----------
     data, model, reference
         Folders: a MEDS data set, the audited model, and a model that never saw the patients; a served model is named by its
-        address. None: what the environment names (EHRMEM_DATA, EHRMEM_MODEL, EHRMEM_REFERENCE), else the samples; a data set
+        address, and any ``BlackBox`` (such as ``blackbox.callable.CallableModel``) can be given as it is. None: what the environment names (EHRMEM_DATA, EHRMEM_MODEL, EHRMEM_REFERENCE), else the samples; a data set
         or model of your own without a reference is explored without one.
     vocabulary, grammar, sequences, endpoint
         For models of others: see ``blackbox.opening.SOURCES``.
@@ -87,8 +88,8 @@ class ExplorePatient:
         self,
         data: str | Path | None = None,
         *,
-        model: str | Path | None = None,
-        reference: str | Path | None = None,
+        model: str | Path | BlackBox | None = None,
+        reference: str | Path | BlackBox | None = None,
         vocabulary: str | Path | None = None,
         grammar: str | Path | None = None,
         sequences: str | Path | None = None,
@@ -103,12 +104,18 @@ class ExplorePatient:
         seed: int = 0,
         live: bool = True,
     ) -> None:
-        self.sources = given_sources(
-            data=data, model=model, reference=reference, vocabulary=vocabulary, grammar=grammar, sequences=sequences,
-            endpoint=endpoint,
-        )  # fmt: skip
-        ahead = self.sources in _opened_ahead
-        self.exploration = _opened_ahead.pop(self.sources) if ahead else _open(self.sources)
+        if isinstance(model, str | Path | None) and isinstance(reference, str | Path | None):
+            self.sources = given_sources(
+                data=data, model=model, reference=reference, vocabulary=vocabulary, grammar=grammar, sequences=sequences,
+                endpoint=endpoint,
+            )  # fmt: skip
+            kept = _kept_open.get(self.sources) or _opened_ahead.pop(self.sources, None)
+            self.exploration = kept or _open(self.sources)
+        else:
+            from ehrmem_widgets.blackbox.opening import open_with
+
+            self.sources = Sources(data=str(data))
+            self.exploration = Exploration(*open_with(data, model, reference))
         self._live = live
         dataset = self.exploration.dataset
         patient_id = example_patient(dataset) if patient in (None, "") else dataset.find(patient)
@@ -235,19 +242,13 @@ class ExplorePatient:
         exploration = self.exploration
         if rung and facts:
             raise InputError("Give what the attacker knows as a rung or as facts, not both.")
-        if isinstance(attributes, str):
-            attributes = [name.strip() for name in attributes.split(",") if name.strip()]
-        names = exploration.attributes.check_names(attributes or exploration.attributes.default_names())
+        names = names_asked(exploration, attributes, self._chosen_focus)
         record = exploration.record(patient_id)
         if facts:
             rung, known = None, _facts(facts, record, exploration)
         else:
             rung = rung or DEFAULT_RUNG
             known = facts_of_rung(rung, record, exploration.model.vocabulary)
-        if self._chosen_focus is not None and self._chosen_focus not in names:
-            raise InputError(
-                f"The focus {self._chosen_focus!r} is not among the attributes asked about: {', '.join(names)}."
-            )
         focus = self._chosen_focus or self.natural_focus(patient_id, names)
         return State(patient_id, known, rung, names, focus, horizon, samples, seed)
 
@@ -557,6 +558,19 @@ def _full() -> widgets.Layout:
     return widgets.Layout(width="calc(100% - 6px)")
 
 
+def names_asked(
+    exploration: Exploration, attributes: str | Sequence[str] | None, focus: str | None = None
+) -> tuple[str, ...]:
+    """The names of the attributes asked about: those given, or the default ones. InputError for one that there is not, and for a
+    focus that is not among them."""
+    if isinstance(attributes, str):
+        attributes = [name.strip() for name in attributes.split(",") if name.strip()]
+    names = exploration.attributes.check_names(attributes or exploration.attributes.default_names())
+    if focus and focus not in names:
+        raise InputError(f"The focus {focus!r} is not among the attributes asked about: {', '.join(names)}.")
+    return names
+
+
 def dial_rows(record: Record, exploration: Exploration) -> list[dict[str, Any]]:
     """The record as the dial lists it: the age, then every event."""
     age = record.age_at_start()
@@ -694,12 +708,22 @@ def _facts(given: str, record: Record, exploration: Exploration) -> KnownFacts:
 
 
 _opened_ahead: dict[Sources, Exploration] = {}
+_kept_open: dict[Sources, Exploration] = {}
 
 
 def open_ahead() -> None:
     """Open what the environment names, or the samples, so that the next ``ExplorePatient`` is there at once."""
     sources = given_sources()
     _opened_ahead[sources] = _open(sources)
+
+
+def keep_open(**named: Any) -> Exploration:
+    """Open what is named (as in ``ExplorePatient``) for every ``ExplorePatient`` of the same that follows in this process: headless
+    ones, which answer one after another. What was asked before does not change an answer."""
+    sources = given_sources(**named)
+    if sources not in _kept_open:
+        _kept_open[sources] = _open(sources)
+    return _kept_open[sources]
 
 
 def _open(sources: Sources) -> Exploration:

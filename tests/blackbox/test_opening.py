@@ -1,0 +1,100 @@
+"""What is named is opened, by whatever name, and refused in words where it cannot be audited."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ehrmem_widgets import ExplorePatient
+from ehrmem_widgets.blackbox.callable import CallableModel
+from ehrmem_widgets.blackbox.markov import MarkovChain
+from ehrmem_widgets.blackbox.opening import open_model, open_sequences, open_sources, open_with
+from ehrmem_widgets.cohort.sequence import encode
+from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
+from ehrmem_widgets.sources import Sources, given_sources, sample_sources
+
+
+@pytest.fixture(autouse=True)
+def nothing_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("DATA", "MODEL", "REFERENCE", "VOCABULARY", "GRAMMAR", "SEQUENCES", "ENDPOINT"):
+        monkeypatch.delenv(f"EHRMEM_{name}", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_nothing_named_is_the_samples_and_the_environment_comes_before_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert given_sources() == sample_sources() and given_sources().options() == []
+    monkeypatch.setenv("EHRMEM_DATA", "d")
+    monkeypatch.setenv("EHRMEM_MODEL", "http://127.0.0.1:1")
+    monkeypatch.setenv("EHRMEM_VOCABULARY", "v.json")
+    found = given_sources(model="m")
+    assert found == Sources(data="d", model="m", vocabulary="v.json") and found.reference is None
+    assert found.options() == ["--data", "d", "--model", "m", "--vocabulary", "v.json"]
+    assert found.model_folder == Path("m") and given_sources().model_folder is None
+
+
+def test_data_without_a_model_is_refused_and_sequences_count_as_data() -> None:
+    for given in ({"data": "d"}, {"model": "m"}, {"sequences": "s"}, {"endpoint": "http://127.0.0.1:1"}):
+        with pytest.raises(InputError, match=r"Give the data set and the model together"):
+            given_sources(**given)
+    assert given_sources(sequences="s", model="m").sequences == "s"
+
+
+def test_a_served_model_needs_its_list_of_codes() -> None:
+    with pytest.raises(
+        InputError, match=r"does not say what its numbers stand for: name the file of its codes with --vocabulary"
+    ):
+        open_model("http://127.0.0.1:1")
+    with pytest.raises(InputError, match=r"Sequences are read with the model's codes"):
+        open_sequences(Sources(sequences="s.jsonl", model="http://127.0.0.1:1"))
+
+
+def test_a_model_that_has_learned_nothing_is_refused_whatever_it_is() -> None:
+    vocabulary = open_model(sample_model()).vocabulary
+    flat = MarkovChain(np.full((len(vocabulary),) * 2, 1 / len(vocabulary)), vocabulary)
+    with pytest.raises(InputError, match=r"finds real records no likelier than shuffled ones"):
+        open_with(sample_data(), flat)
+
+
+def test_a_python_function_is_explored_in_three_lines() -> None:
+    inner = open_model(sample_model())
+
+    def ask(sequences: list[list[int]]) -> np.ndarray:
+        prompts = [[[code] for code in sequence] for sequence in sequences]
+        watch = np.eye(len(inner.vocabulary), dtype=np.float32)
+        found = [next(iter(inner.continue_([prompt], 1, 1, watch=watch))).mass for prompt in prompts]
+        return np.stack([mass[0, 0] for mass in found if mass is not None])
+
+    model = CallableModel(ask, inner.vocabulary, context_length=inner.context_length)
+    screen = ExplorePatient(
+        sample_data(),
+        model=model,
+        reference=sample_reference(),
+        rung="demographics",
+        attributes="hiv",
+        horizon=2,
+        samples=16,
+        live=False,
+    )
+    results = screen.results()
+    assert results["model"]["name"] == model.name and results["attributes"][0]["audited"]["n"] > 0
+
+
+def test_the_reference_takes_the_models_codes_where_it_brings_none(tmp_path: Path) -> None:
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    for path in sample_reference().iterdir():
+        if path.name != "vocabulary.json":
+            (folder / path.name).write_bytes(path.read_bytes())
+    dataset, model, reference = open_sources(Sources(str(sample_data()), str(sample_model()), str(folder)))
+    assert reference is not None and reference.vocabulary.codes == model.vocabulary.codes
+    record = dataset.records(dataset.ids("held_out")[:1])[0]
+    assert np.isfinite(reference.score([reference.vocabulary.ids(encode(record, reference.vocabulary).codes)])[0]).all()
+    (folder / "config.json").write_text(
+        json.dumps({**json.loads((folder / "config.json").read_text()), "auto_map": {"AutoModel": "x.py"}})
+    )
+    with pytest.raises(InputError, match=r"wants to run code of its own"):
+        open_sources(Sources(str(sample_data()), str(sample_model()), str(folder)))
