@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from datetime import date, timedelta
+from functools import cached_property
 
 import numpy as np
 
@@ -14,6 +16,9 @@ from ehrmem_widgets.attacker.prompt import days_allowed, value_slot
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
+
+_Rows = tuple[np.ndarray, np.ndarray, np.ndarray]  # places of patients, minutes since 1970 and values of a code's rows
+_MOST_KEPT = 4_000_000  # rows
 
 
 @dataclass(frozen=True)
@@ -33,17 +38,22 @@ class Identifiability:
 class FactIndex:
     """Answers which patients of a data set fit a set of facts, fast enough for a dial.
 
-    The rows of a code are read when a fact first names it and kept (the 512 codes last used).
+    The rows of a code are read when a fact first names it, those of several new codes in one go, and kept: 12 bytes a row and
+    4 million rows at most, of which the codes used longest ago go first. A code with more rows is looked up each time.
     """
 
     def __init__(self, dataset: MedsDataset, vocabulary: Vocabulary) -> None:
         self._dataset = dataset
         self._vocabulary = vocabulary
         self._ids = np.array(dataset.ids(), dtype=np.int64)
-        self._rows = lru_cache(maxsize=512)(self._read_rows)
+        self._events = dict(zip(dataset.codes["code"], dataset.codes["events"], strict=True))
+        self._kept: dict[str, _Rows] = {}  # the code whose last use is oldest first
+        self._lock = threading.Lock()
 
     def count(self, record: Record, facts: Sequence[KnownFact]) -> Identifiability:
         """k for the facts of one record, each matched on its own: code, value and date as precisely as known."""
+        with self._lock:
+            self._keep(dict.fromkeys(record.events[fact.place].code for fact in facts if fact.place != AGE))
         fitting = np.ones(len(self._ids), dtype=bool)
         for fact in facts:
             fitting &= self._who_fits(record, fact)
@@ -58,38 +68,78 @@ class FactIndex:
                 return np.asarray(ages // 10 == age // 10)
             return np.asarray(ages == age) if fact.value is ValuePrecision.EXACT else np.ones(len(ages), dtype=bool)
         event = record.events[fact.place]
-        patients, times, values = self._rows(event.code)
-        keep = np.ones(len(patients), dtype=bool)
+        values: tuple[float, float] | None = None
+        dates: tuple[date, date] | None = None
         if event.value is not None and fact.value is not ValuePrecision.UNKNOWN:
             slot = value_slot(event, fact.value, self._vocabulary)
-            ends = self._vocabulary.range_of(self._vocabulary.name(event), slot)
-            low, high = ends if ends and ends != (-np.inf, np.inf) else (event.value, np.nextafter(event.value, np.inf))
-            keep &= (values >= low) & (values < high)
+            values = self._vocabulary.range_of(self._vocabulary.name(event), slot)
+            if not values or values == (-np.inf, np.inf):
+                values = event.value, np.nextafter(event.value, np.inf)
         if event.time is not None and fact.date is DatePrecision.EXACT:
-            keep &= times == np.datetime64(event.time, "m")
+            minute = event.time.replace(second=0, microsecond=0)
+            dates = minute, minute + timedelta(minutes=1)
         elif event.time is not None and (allowed := days_allowed(event.time.date(), fact.date)) is not None:
-            first, last = (np.datetime64(day, "D") for day in allowed)
-            days = times.astype("datetime64[D]")
-            keep &= (days >= first) & (days <= last)
+            dates = allowed[0], allowed[1] + timedelta(days=1)
         fitting = np.zeros(len(self._ids), dtype=bool)
-        fitting[patients[keep]] = True
+        fitting[self._holders(event.code, values, dates)] = True
         return fitting
 
-    def _read_rows(self, code: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        rows = self._dataset.query("SELECT patient_id, time, value FROM events WHERE code = ?", [code]).fetchnumpy()
-        patients = np.searchsorted(self._ids, np.asarray(rows["patient_id"]))
+    def _holders(self, code: str, values: tuple[float, float] | None, dates: tuple[date, date] | None) -> np.ndarray:
+        """Places of the patients with an event of this code in these ranges, whose upper ends are not in them."""
+        if (rows := self._kept.get(code)) is not None:
+            patients, minutes, measured = rows
+            keep = np.ones(len(patients), dtype=bool)
+            if values is not None:
+                keep &= (measured >= np.float64(values[0])) & (measured < np.float64(values[1]))
+            if dates is not None:
+                first, last = (np.datetime64(end, "m").astype(np.int64) for end in dates)
+                keep &= (minutes >= first) & (minutes < last)
+            return patients[keep]
+        sql = "SELECT DISTINCT patient_id FROM events WHERE code = ?"
+        if values is not None:
+            sql += " AND value >= ?::DOUBLE AND value < ?::DOUBLE"
+        if dates is not None:
+            sql += " AND time >= ?::TIMESTAMP AND time < ?::TIMESTAMP"
+        found = self._dataset.query(sql, [code, *(values or ()), *(dates or ())]).fetchnumpy()
+        return np.searchsorted(self._ids, found["patient_id"])
+
+    def _keep(self, codes: Iterable[str]) -> None:
+        """Read what is not kept yet of these codes, as far as there is room for all of them together."""
+        room = _MOST_KEPT
+        new: list[str] = []
+        for code in codes:
+            if (events := int(self._events.get(code, 0))) <= room:
+                room -= events
+                if code in self._kept:
+                    self._kept[code] = self._kept.pop(code)
+                else:
+                    new.append(code)
+        if not new:
+            return
+        total = sum(int(self._events.get(code, 0)) for code in (*self._kept, *new))
+        while total > _MOST_KEPT:
+            oldest = next(iter(self._kept))
+            total -= len(self._kept.pop(oldest)[0])
+        rows = self._dataset.query(
+            "WITH wanted AS (SELECT unnest(?::VARCHAR[]) AS code, unnest(?::USMALLINT[]) AS place) "
+            "SELECT place, patient_id, time, value FROM events JOIN wanted USING (code)",
+            [new, list(range(len(new)))],
+        ).fetchnumpy()
+        patients: np.ndarray = np.searchsorted(self._ids, rows["patient_id"]).astype(np.int32)
         times = np.ma.filled(rows["time"], np.datetime64("NaT")).astype("datetime64[m]")
-        return patients, times, np.ma.filled(np.ma.asarray(rows["value"], dtype=float), np.nan)
+        minutes = np.where(np.isnat(times), np.iinfo(np.int32).min, times.astype(np.int64)).astype(np.int32)
+        values = np.ma.filled(np.ma.asarray(rows["value"], dtype=np.float32), np.nan)
+        for place, code in enumerate(new):
+            at = np.flatnonzero(rows["place"] == place)
+            self._kept[code] = (patients[at], minutes[at], values[at])
 
     @cached_property
     def _ages(self) -> np.ndarray:
         rows = self._dataset.query(
             """
-            SELECT patient_id, date_diff('year', birth, first)
+            SELECT date_diff('year', birth, first)
                    - CASE WHEN strftime(first, '%m%d') < strftime(birth, '%m%d') THEN 1 ELSE 0 END AS age
-            FROM (SELECT patient_id, min(time) FILTER (code LIKE 'MEDS_BIRTH%') AS birth,
-                         min(time) FILTER (code NOT LIKE 'MEDS_BIRTH%') AS first FROM events GROUP BY patient_id)
-            ORDER BY patient_id
+            FROM patients ORDER BY patient_id
             """
         ).fetchnumpy()
         return np.maximum(np.ma.filled(np.ma.asarray(rows["age"], dtype=float), np.nan), 0)  # as Record.age_at_start

@@ -241,7 +241,7 @@ class MedsDataset:
         Raises InputError, naming the pseudonyms of the nearest patients, when there is no such patient.
         """
         text = str(patient).strip()
-        found = self._pseudonyms.ids_of(text)
+        found = self.ids_of(text)
         if len(found) > 1:  # one in three data sets of a million patients has such a pair
             raise InputError(
                 f"{len(found)} patients of {self.name} share the pseudonym {text.upper()}: give the id instead."
@@ -264,6 +264,10 @@ class MedsDataset:
             f"There is no patient {text!r} in {self.name}. The nearest ones are {', '.join(near)}. "
             "'ehrmem patients' lists all of them."
         )
+
+    def ids_of(self, pseudonym: str) -> list[int]:
+        """Ids of the patients with this pseudonym: of nobody, of one, or by a rare chance of several."""
+        return self._pseudonyms.ids_of(pseudonym)
 
     def pseudonym(self, patient_id: int) -> str:
         """The name under which a patient is shown."""

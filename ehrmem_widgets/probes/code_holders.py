@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import InputError
+
+_MOST_COUNTED = 20_000  # patients
 
 
 @dataclass(frozen=True)
@@ -30,10 +34,13 @@ class CodeHolders:
 
 
 def code_holders(dataset: MedsDataset, vocabulary: Vocabulary, split: str) -> CodeHolders:
-    """Count the holders of each code among the patients of a split. Raises InputError when the split has nobody."""
-    patients = len(dataset.ids(split))
-    if not patients:
+    """Count the holders of each code among the patients of a split, of more than 20,000 among a fixed random sample of so many.
+    Raises InputError when the split has nobody."""
+    ids = dataset.ids(split)
+    if not ids:
         raise InputError(f"The split {split!r} has no patients, so no code can be called rare or routine.")
+    if len(ids) > _MOST_COUNTED:
+        ids = np.random.default_rng(0).choice(ids, _MOST_COUNTED, replace=False).tolist()
     occurring = dataset.codes["code"].tolist()
     names = [vocabulary.grammar.renamed(code) for code in occurring]
     bins = [() if vocabulary.next_codes else vocabulary.value_bins.get(name, ()) for name in names]
@@ -46,15 +53,15 @@ def code_holders(dataset: MedsDataset, vocabulary: Vocabulary, split: str) -> Co
             SELECT patient_id, name,
                    CASE WHEN len(lows) = 0 OR value IS NULL THEN name
                         ELSE bins[len([x for x in lows if x <= value::DOUBLE])] END AS binned
-            FROM events JOIN splits USING (patient_id) JOIN written USING (code)
-            WHERE split = ? AND code NOT LIKE 'MEDS_BIRTH%')
+            FROM events JOIN written USING (code)
+            WHERE patient_id IN (SELECT unnest(?::BIGINT[])) AND code NOT LIKE 'MEDS_BIRTH%')
         SELECT binned, 'code', count(DISTINCT patient_id) FROM read WHERE binned IS NOT NULL GROUP BY binned
         UNION ALL SELECT name, 'base', count(DISTINCT patient_id) FROM read GROUP BY name
         """,
-        [occurring, names, [[b.low for b in some] for some in bins], [[b.code for b in some] for some in bins], split],
+        [occurring, names, [[b.low for b in some] for some in bins], [[b.code for b in some] for some in bins], ids],
     ).fetchall()
     return CodeHolders(
         {code: held for code, kind, held in rows if kind == "code" and code in vocabulary},
         {code: held for code, kind, held in rows if kind == "base"},
-        patients,
+        len(ids),
     )

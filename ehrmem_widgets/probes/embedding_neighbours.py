@@ -53,6 +53,7 @@ NEAREST = (1, 5, 10)
 DECLARED = 10  # verdicts rest on being among the ten nearest; the other figures stand beside it
 CODES = "code search"
 _LAB_RUNGS = ("one_lab", "lab_dates", "lab_values")
+_AT_ONCE = 256
 _GROUPS = (MEMBER, NON_MEMBER, CANARY, NULL_CANARY)
 
 
@@ -97,7 +98,8 @@ def embedding_neighbours(
     settings["searched"] = len(ids)
     codes = attribute_codes(model, dataset)
     names, vocabulary = codes.default_names(), model.vocabulary
-    search = CodeSearch([_full(record, vocabulary) for record in dataset.records(ids.tolist())], len(vocabulary))
+    portions = (dataset.records(ids[start : start + _AT_ONCE].tolist()) for start in range(0, len(ids), _AT_ONCE))
+    search = CodeSearch([_full(record, vocabulary) for records in portions for record in records], len(vocabulary))
     column = {int(patient): place for place, patient in enumerate(ids)}
 
     def ask(records: list[Record]) -> Rows:

@@ -26,7 +26,7 @@ from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, fi
 from ehrmem_widgets.probes.membership_cohort import compare
 from ehrmem_widgets.probes.membership_scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL, RMIA
 from ehrmem_widgets.probes.over_patients import Heard, Portions, Rows, over_patients
-from ehrmem_widgets.probes.people import NON_MEMBER, People, about_people, choose_people, seen_by
+from ehrmem_widgets.probes.people import NON_MEMBER, People, about_people, choose_people, seen_by, strangers
 from ehrmem_widgets.statistics.verdicts import Verdict
 
 PROBE = "membership"
@@ -241,13 +241,12 @@ def _prefix(
 ) -> tuple[list[str], list[int]]:
     """Pseudonyms and the first codes of a few people whom neither model saw and who are not asked about, in at most a quarter
     of the context."""
-    split, seen = dataset.patients["split"], seen_by(model, reference)
-    barred = set(people.groups) | set(canary_repetitions(dataset))
-    strangers = sorted(int(p) for p in split.index[~split.isin(seen)] if int(p) not in barred)
-    if not strangers:
+    barred = np.array([*people.groups, *canary_repetitions(dataset)], dtype=np.int64)
+    others = np.setdiff1d(strangers(dataset, seen_by(model, reference)), barred)
+    if not len(others):
         return [], []
     rng = np.random.default_rng([seed, 4])
-    chosen = rng.choice(strangers, min(_PREFIX_RECORDS, len(strangers)), replace=False)
+    chosen = rng.choice(others, min(_PREFIX_RECORDS, len(others)), replace=False)
     found = dataset.records(chosen.tolist())
     length = min(_PREFIX_CODES, model.context_length // (4 * len(found)))
     ids = [code for r in found for code in model.vocabulary.ids(encode(r, model.vocabulary).codes[:length])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -91,30 +91,30 @@ def choose_people(
     """
     members, known = trained_on(model, MEMBER_SPLIT), seen_by(model, reference)
     planted = canary_repetitions(dataset)
-    split = dataset.patients["split"].to_dict()
-    left_out: list[tuple[str, str]] = []
-
-    def group(patient: int) -> str | None:
-        member = split.get(patient) == members
-        if not member and split.get(patient) in known:
-            return None
-        if patient in planted:
-            return CANARY if member else NULL_CANARY
-        return MEMBER if member else NON_MEMBER
-
-    groups = {int(p): g for p in split if (g := group(int(p))) is not None}
     if patients is None:
         rng = np.random.default_rng(seed)
-        chosen = [*_draw(rng, groups, MEMBER, most // 2), *_draw(rng, groups, NON_MEMBER, most - most // 2)]
+        trained = np.array(dataset.ids(members) if members in dataset.splits else [], dtype=np.int64)
+        chosen = []
+        for side, room in ((trained, most // 2), (strangers(dataset, known), most - most // 2)):
+            chosen += draw(rng, np.setdiff1d(side, np.array(list(planted), dtype=np.int64)), room)
         if canaries and planted:
             often = max(planted.values())
-            chosen += sorted(p for p, n in planted.items() if n in (0, often) and p in groups)
+            there = set(dataset.ids())
+            chosen += sorted(p for p, n in planted.items() if n in (0, often) and p in there)
     else:
         chosen = list(dict.fromkeys(dataset.find(patient) for patient in patients))
-        for patient in chosen:
-            if patient not in groups:
+    groups: dict[int, str] = {}
+    left_out: list[tuple[str, str]] = []
+    for patient, split in dataset.splits_of(chosen).items():
+        member = split == members
+        if not member and split in known:
+            if patients is not None:
                 left_out.append((dataset.pseudonym(patient), "the reference model was trained on this patient"))
-        chosen = [patient for patient in chosen if patient in groups]
+        elif patient in planted:
+            groups[patient] = CANARY if member else NULL_CANARY
+        else:
+            groups[patient] = MEMBER if member else NON_MEMBER
+    chosen = [patient for patient in chosen if patient in groups]
     records = []
     for record in dataset.records(chosen):
         if any(event.time is not None for event in record.events):
@@ -139,8 +139,13 @@ def about_people(people: People, model: BlackBox, reference: BlackBox | None, da
     }
 
 
-def _draw(rng: np.random.Generator, groups: dict[int, str], group: str, most: int) -> list[int]:
-    candidates = sorted(patient for patient, its in groups.items() if its == group)
-    if len(candidates) > most:
-        candidates = sorted(rng.choice(candidates, most, replace=False).tolist())
-    return candidates
+def strangers(dataset: MedsDataset, seen: Iterable[str]) -> np.ndarray:
+    """Ids, ascending, of everybody who is in none of the splits that a model has seen."""
+    known = [patient for split in seen if split in dataset.splits for patient in dataset.ids(split)]
+    return np.setdiff1d(np.array(dataset.ids(), dtype=np.int64), np.array(known, dtype=np.int64))
+
+
+def draw(rng: np.random.Generator, candidates: np.ndarray, most: int) -> list[int]:
+    """At most so many of the candidates, which ascend, in ascending order."""
+    drawn = rng.choice(candidates, most, replace=False) if len(candidates) > most else candidates
+    return [int(patient) for patient in np.sort(drawn)]

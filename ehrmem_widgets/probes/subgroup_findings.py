@@ -16,7 +16,7 @@ from ehrmem_widgets.probes.cohort_finding import CohortFinding
 from ehrmem_widgets.probes.membership import membership
 from ehrmem_widgets.probes.membership_scores import LOSS, RATIO
 from ehrmem_widgets.probes.over_patients import Heard
-from ehrmem_widgets.probes.people import People, choose_people, seen_by, trained_on
+from ehrmem_widgets.probes.people import People, choose_people, draw, seen_by, strangers, trained_on
 from ehrmem_widgets.probes.subgroups import FEWEST
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
@@ -62,17 +62,15 @@ def holders(
 ) -> People:
     """Ordinary patients who hold a sensitive attribute, the only ones with an excess risk: ``most``, half members and half
     non-members where there are so many."""
-    own = {name for name, attribute in dataset.attributes.items() if attribute.own_value is None}
-    patients = dataset.patients
-    holds = patients["attributes"].map(lambda names: bool(own & set(names))).astype(bool)
-    found = patients[holds & ~patients.index.isin(list(canary_repetitions(dataset)))]
-    members, seen = trained_on(model, MEMBER_SPLIT), seen_by(model, reference)
-    sides = (found["split"] == members, ~found["split"].isin(list(seen)))
+    found = np.setdiff1d(
+        dataset.holders(dataset.attributes), np.array(list(canary_repetitions(dataset)), dtype=np.int64)
+    )
+    members = trained_on(model, MEMBER_SPLIT)
+    trained = dataset.ids(members) if members in dataset.splits else []
     rng = np.random.default_rng([seed, 7])
     chosen: list[int] = []
-    for side, room in zip(sides, (most // 2, most - most // 2), strict=True):
-        there = sorted(int(patient) for patient in found.index[side])
-        chosen += sorted(rng.choice(there, room, replace=False).tolist()) if len(there) > room else there
+    for side, room in ((trained, most // 2), (strangers(dataset, seen_by(model, reference)), most - most // 2)):
+        chosen += draw(rng, np.intersect1d(found, side), room)
     return choose_people(dataset, model, reference, patients=chosen, seed=seed)
 
 

@@ -8,7 +8,7 @@ same outside it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,13 +54,13 @@ def subgroups_of(dataset: MedsDataset, ids: Sequence[int] | None = None) -> pd.D
     ``ETHNICITY//...``), holders of a code that occurs in one record of the data set, those whose set of tests on their first
     lab day nobody else in the data set has, and holders of each sensitive attribute. A column may be empty.
     """
-    patients = dataset.patients if ids is None else dataset.patients.loc[list(ids)]
+    patients = dataset.patients if ids is None else dataset.patients_of(ids)
     found: dict[str, np.ndarray] = {}
     age = pd.to_numeric(patients["age"]).to_numpy(float, na_value=math.nan)
     for first, last, name in _AGES:
         found[f"age: {name}"] = (age >= first) & (age <= last)
     found |= _by_value("sex", {i: {v} for i, v in patients["sex"].items() if isinstance(v, str) and v}, patients.index)
-    found |= _by_value("race", _race(dataset), patients.index)
+    found |= _by_value("race", _race(dataset, patients.index), patients.index)
     if np.isnan(age).any():
         found[f"age: {_NOT_RECORDED}"] = np.isnan(age)
     found[_RARE] = patients.index.isin(_holders_of_a_rare_code(dataset))
@@ -285,7 +285,7 @@ def _values(
             f"It has {', '.join(there) or 'none at all'}."
         )
     rows = rows[rows["figure"].isin(chosen) & rows["value"].notna()]
-    ids = {name: int(patient) for patient, name in dataset.patients["pseudonym"].items()}
+    ids = {name: its[0] for name in rows["patient"].unique() if len(its := dataset.ids_of(name)) == 1}
     left_out = []
     for patient, group in rows[["patient", "group"]].drop_duplicates().itertuples(index=False):
         if patient not in ids:
@@ -330,10 +330,12 @@ def _by_value(kind: str, values: dict[int, set[str]], index: pd.Index) -> dict[s
     return {**found, f"{kind}: {_NOT_RECORDED}": nothing} if nothing.any() else found
 
 
-def _race(dataset: MedsDataset) -> dict[int, set[str]]:
+def _race(dataset: MedsDataset, ids: Iterable[int]) -> dict[int, set[str]]:
     rows = dataset.query(
         "SELECT DISTINCT patient_id, substr(code, strpos(code, '//') + 2) FROM events "
-        "WHERE time IS NULL AND (code LIKE 'RACE//%' OR code LIKE 'ETHNICITY//%')"
+        "WHERE patient_id IN (SELECT unnest(?::BIGINT[])) AND time IS NULL "
+        "AND (code LIKE 'RACE//%' OR code LIKE 'ETHNICITY//%')",
+        [[int(patient) for patient in ids]],
     ).fetchall()
     found: dict[int, set[str]] = {}
     for patient, value in rows:
@@ -343,8 +345,8 @@ def _race(dataset: MedsDataset) -> dict[int, set[str]]:
 
 def _holders_of_a_rare_code(dataset: MedsDataset) -> list[int]:
     rows = dataset.query(
-        "SELECT DISTINCT min(patient_id) FROM events WHERE code NOT LIKE 'MEDS_BIRTH%' "
-        "GROUP BY code HAVING count(DISTINCT patient_id) = 1"
+        "SELECT DISTINCT patient_id FROM events WHERE code IN "
+        "(SELECT code FROM codes WHERE patients = 1 AND code NOT LIKE 'MEDS_BIRTH%')"
     )
     return [row[0] for row in rows.fetchall()]
 

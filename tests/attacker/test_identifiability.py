@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ehrmem_widgets.attacker import identifiability
 from ehrmem_widgets.attacker.facts import AGE, DatePrecision, KnownFact, ValuePrecision
 from ehrmem_widgets.attacker.identifiability import FactIndex, Identifiability
 from ehrmem_widgets.attacker.prompt import days_allowed, value_slot
@@ -62,7 +63,11 @@ TWO_BINS = Vocabulary((f"{LAB}//0", f"{LAB}//1"), bins={LAB: (1.5,)})
         ([KnownFact(0), KnownFact(1, EXACT, DatePrecision.UNKNOWN), KnownFact(2, EXACT, DatePrecision.UNKNOWN)], 1),
     ],
 )
-def test_k_by_hand(four: MedsDataset, facts: list[KnownFact], k: int) -> None:
+@pytest.mark.parametrize("room", [1000, 5, 0], ids=["all kept", "some kept", "looked up each time"])
+def test_k_by_hand(
+    four: MedsDataset, facts: list[KnownFact], k: int, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identifiability, "_MOST_KEPT", room)
     found = FactIndex(four, TWO_BINS).count(four.record(0), facts)
     assert found == Identifiability(len(facts), k, 4)
     assert found.bits == pytest.approx(math.log2(4 / k))
