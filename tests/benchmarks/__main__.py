@@ -6,24 +6,19 @@ import itertools
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ehrmem_widgets.attacker.facts import facts_of_rung
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.probes.exploration import HALF_WIDTH, Exploration, Question, State, choose_focus
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import proportion
-from tests.benchmarks import all_probes, attribute, browser, endpoint, membership, reconstruction
+from tests.benchmarks import all_probes, attribute, browser, endpoint, hf, membership, reconstruction
 from tests.benchmarks.hf import hf_generate
 from tests.benchmarks.lines import Lines
 
@@ -33,8 +28,7 @@ ROUNDS = 3
 def main() -> None:
     """Print the lines; exit non-zero when one is short."""
     lines = Lines()
-    for prompt, goal in ((32, ">= 3"), (256, ">= 6")):
-        samples_a_second(lines, prompt, goal)
+    hf.main(lines)
     dataset = MedsDataset(sample_data())
     exploration = Exploration(dataset, FolderModel(sample_model()), FolderModel(sample_reference()))
     settled_answer(lines, exploration)
@@ -43,34 +37,6 @@ def main() -> None:
     for part in (membership, reconstruction, attribute, all_probes, endpoint, browser):
         part.main(lines)
     lines.finish()
-
-
-def samples_a_second(lines: Lines, length: int, goal: str, samples: int = 100, horizon: int = 100) -> None:
-    """Our stream against HF ``generate``: 100 samples of 100 codes of one prompt, GPT-2 of 6.15 M parameters."""
-    import transformers
-
-    torch.manual_seed(0)
-    config = transformers.GPT2Config(
-        vocab_size=5000, n_positions=512, n_embd=256, n_layer=6, n_head=8, bos_token_id=0, eos_token_id=None
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        transformers.GPT2LMHeadModel(config).save_pretrained(folder)
-        codes = tuple(f"CODE//{i}" for i in range(5000))
-        Vocabulary(codes, start=None, stops=frozenset(), pad=None).save(Path(folder) / "vocabulary.json")
-        model = FolderModel(folder)
-    prompt = [[1 + i % 4000] for i in range(length)]
-
-    def ours() -> None:
-        for _ in model.continue_([prompt], horizon, samples, seed=1):
-            pass
-
-    def theirs() -> None:
-        hf_generate(model, prompt, horizon, samples)
-
-    ratios = in_turn(theirs, ours)
-    lines.add(
-        f"samples_per_second_vs_hf_generate_prompt_{length}", statistics.median(ratios), span(ratios), len(ratios), goal
-    )
 
 
 def settled_answer(lines: Lines, exploration: Exploration, patients: int = 6) -> None:
@@ -158,20 +124,6 @@ def import_time(lines: Lines) -> None:
 
     spent = [run("import ehrmem_widgets") - run("pass") for _ in range(ROUNDS)]
     lines.add("import_seconds", statistics.median(spent), span(spent), ROUNDS, "<= 1")
-
-
-def in_turn(theirs: Callable[[], None], ours: Callable[[], None]) -> list[float]:
-    """Ratios theirs / ours, measured in turn after a warm-up of each."""
-    ratios = []
-    for round_ in range(ROUNDS + 1):
-        times = []
-        for act in (theirs, ours):
-            began = time.perf_counter()
-            act()
-            times.append(time.perf_counter() - began)
-        if round_:
-            ratios.append(times[0] / times[1])
-    return ratios
 
 
 def span(values: list[float]) -> str:
