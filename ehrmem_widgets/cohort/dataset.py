@@ -37,7 +37,7 @@ from ehrmem_widgets.cohort.meds_index import (
     open_index,
     remove_index,
 )
-from ehrmem_widgets.cohort.pseudonym import SYNTHETIC_KEY, Pseudonyms, pseudonym, user_key
+from ehrmem_widgets.cohort.pseudonym import SYNTHETIC_KEY, Pseudonyms, is_pseudonym, pseudonym, user_key
 from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.errors import InputError
 
@@ -267,7 +267,8 @@ class MedsDataset:
 
     def ids_of(self, pseudonym: str) -> list[int]:
         """Ids of the patients with this pseudonym: of nobody, of one, or by a rare chance of several."""
-        return self._pseudonyms.ids_of(pseudonym)
+        text = pseudonym.strip()
+        return self._pseudonyms.ids_of(text) if is_pseudonym(text) else []  # making them all takes a second or two
 
     def pseudonym(self, patient_id: int) -> str:
         """The name under which a patient is shown."""

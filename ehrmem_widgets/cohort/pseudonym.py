@@ -32,6 +32,15 @@ def pseudonym(patient_id: int, key: bytes) -> str:
     return _shown(_digest(patient_id, key))
 
 
+def is_pseudonym(text: str) -> bool:
+    """Whether a text, in capitals or not, could be a pseudonym.
+
+    >>> is_pseudonym("p-uevo-akcr"), is_pseudonym("17")
+    (True, False)
+    """
+    return re.fullmatch(r"P-[A-Z2-7]{4}-[A-Z2-7]{4}", text.upper()) is not None
+
+
 class Pseudonyms:
     """The pseudonyms of many patients, to search among: 16 bytes and about 2 microseconds a patient. Nothing is written."""
 
@@ -43,7 +52,7 @@ class Pseudonyms:
 
     def ids_of(self, text: str) -> list[int]:
         """The ids of the patients with this pseudonym: nobody, one, or by a rare chance several."""
-        if not re.fullmatch(r"P-[A-Z2-7]{4}-[A-Z2-7]{4}", text.upper()):
+        if not is_pseudonym(text):
             return []
         number = int.from_bytes(base64.b32decode(text.upper().replace("-", "")[1:]))
         first, last = np.searchsorted(self._numbers, [number, number + 1])

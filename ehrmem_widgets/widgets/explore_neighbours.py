@@ -115,7 +115,7 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
         self._record = lru_cache(maxsize=32)(self.dataset.record)
         self._found: dict[tuple[int, int], CohortFinding] = {}  # by cohort and seed
         self._button_asks = cohort or COHORT
-        splits = self.dataset.patients["split"].reindex(store.ids)
+        splits = self.dataset.splits_of(store.ids)
         self._kinds = np.where(splits.isna(), 2, np.where(splits == MEMBER_SPLIT, 0, 1)).astype(np.uint8)
         patient_id = example_patient(self.dataset) if patient in (None, "") else self.dataset.find(patient)
         state = NeighboursState(patient_id, rung, cohort, seed)
@@ -300,7 +300,7 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
 
     def _who_and_nearest(self, state: NeighboursState, answer: NeighboursAnswer) -> str:
         name = escape(self.dataset.pseudonym(state.patient_id))
-        split = escape(split_in_words(self.dataset.patients["split"].get(state.patient_id)))
+        split = escape(split_in_words(self.dataset.split_of(state.patient_id)))
         return (
             f"<p>Patient <b>{name}</b> ({split}); the attacker knows: <b>{escape(rung_words(state.rung))}</b>.</p>"
             f"{neighbour_list(answer.nearest)}"

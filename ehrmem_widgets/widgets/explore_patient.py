@@ -196,7 +196,7 @@ class ExplorePatient:
     def kinds(self) -> np.ndarray:
         """(n,) 0 seen in training, 1 not seen, 2 unknown, for each record of the neighbour store."""
         assert self.exploration.store is not None
-        splits = self.exploration.dataset.patients["split"].reindex(self.exploration.store.ids)
+        splits = self.exploration.dataset.splits_of(self.exploration.store.ids)
         return np.where(splits.isna(), 2, np.where(splits == MEMBER_SPLIT, 0, 1)).astype(np.uint8)
 
     def own_row(self, patient_id: int) -> int:
@@ -216,7 +216,7 @@ class ExplorePatient:
     def _settings(self) -> dict[str, str]:
         state, exploration = self.state, self.exploration
         reference = exploration.reference
-        split = exploration.dataset.patients["split"].get(state.patient_id)
+        split = exploration.dataset.split_of(state.patient_id)
         return {
             "Data": f"{exploration.dataset.name} ({len(exploration.dataset):,} patients)",
             "Audited model": exploration.model.name,
@@ -691,7 +691,7 @@ def _status(state: State, answer: Answer, view: ExplorePatient) -> str:
     knows = escape(RUNGS.get(state.rung or "", (state.rung or "facts set by hand").replace("_", " ")))
     doing = "settled" if answer.settled else "working"
     words = "Settled." if answer.settled else "Asking the model ..."
-    split = escape(split_in_words(view.exploration.dataset.patients["split"].get(state.patient_id)))
+    split = escape(split_in_words(view.exploration.dataset.split_of(state.patient_id)))
     return (
         f'<div class="ehrmem-status" role="status" data-state="{doing}" data-rung="{escape(state.rung or "")}" '
         f'data-patient="{name}">Patient <b>{name}</b> ({split}); the attacker knows: <b>{knows}</b>; '

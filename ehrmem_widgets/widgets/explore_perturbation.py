@@ -152,7 +152,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
     def view(self, state: PerturbationState, answer: PerturbationAnswer) -> str:
         """The verdict, the curve, and how to read it."""
         name = escape(self.dataset.pseudonym(state.patient_id))
-        split = escape(split_in_words(self.dataset.patients["split"].get(state.patient_id)))
+        split = escape(split_in_words(self.dataset.split_of(state.patient_id)))
         title = self._exploration.attributes.attributes[state.focus].title
         people = answer.null.n if answer.null else 0
         own = "in the record" if answer.held else "not in the record"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import ipywidgets as widgets
+import numpy as np
 import pandas as pd
 
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
 
 _SHOWN = 200
+_LISTED = 20_000  # of more patients a fixed sample is searched by words, and all by pseudonym
 _NOBODY = ""  # chosen when the picked patient is not among those found
 
 
@@ -18,8 +20,12 @@ class PatientPicker:
 
     def __init__(self, dataset: MedsDataset, patient_id: int, on_pick: Callable[[int], None]) -> None:
         self._dataset, self._on_pick, self._chosen = dataset, on_pick, patient_id
-        self._ids = dataset.patients.index.to_numpy()
-        self._lines = describe_patients(dataset)
+        ids = np.array(dataset.ids())
+        self._everybody = len(ids)
+        if len(ids) > _LISTED:
+            ids = np.union1d(np.random.default_rng(0).choice(ids, _LISTED, replace=False), [patient_id])
+        self._ids = ids
+        self._lines = describe_patients(dataset, ids)
         self.search = widgets.Text(
             description="Find patients", placeholder="pseudonym, attribute, F, 60-69 ...", layout=widgets.Layout(width="calc(100% - 6px)"),
             style={"description_width": "90px"},
@@ -41,6 +47,11 @@ class PatientPicker:
         keep = self._chosen
         words = self.search.value.lower().split()
         found = [place for place, line in enumerate(self._lines) if all(word in line.lower() for word in words)]
+        if not found and self._everybody > len(self._ids):  # the whole pseudonym of a patient who is not listed
+            ids = self._dataset.ids_of(self.search.value)
+            found = list(range(len(self._ids), len(self._ids) + len(ids)))
+            self._ids = np.append(self._ids, ids).astype(np.int64)
+            self._lines += describe_patients(self._dataset, ids)
         shown = found[:_SHOWN]
         if not words:  # the picked patient stays in sight
             place = int((self._ids == keep).argmax())
@@ -55,7 +66,10 @@ class PatientPicker:
         finally:
             self._filling = False
         more = f"; the first {_SHOWN} are listed, search to narrow them" if len(found) > _SHOWN else ""
-        self.note.value = f'<div class="ehrmem-small">{len(found):,} of {len(self._lines):,} patients{more}.</div>'
+        searched = f"{len(self._lines):,} patients"
+        if self._everybody > len(self._ids):
+            more += f". These are a sample of {self._everybody:,}; any other is found by the whole pseudonym"
+        self.note.value = f'<div class="ehrmem-small">{len(found):,} of {searched}{more}.</div>'
 
     def _picked(self, change: dict[str, object]) -> None:
         if not self._filling and change["new"] not in (None, _NOBODY):
@@ -63,9 +77,9 @@ class PatientPicker:
             self._on_pick(self._chosen)
 
 
-def describe_patients(dataset: MedsDataset) -> list[str]:
-    """One line a patient, in the order of ``dataset.patients``; ages in bands of ten years."""
-    return [_line(row, dataset) for row in dataset.patients.itertuples()]
+def describe_patients(dataset: MedsDataset, patient_ids: Iterable[int]) -> list[str]:
+    """One line a patient, in the order given; ages in bands of ten years."""
+    return [_line(row, dataset) for row in dataset.patients_of(patient_ids).itertuples()]
 
 
 def age_band(age: float) -> str:
