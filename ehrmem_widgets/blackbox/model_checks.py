@@ -234,7 +234,8 @@ def _capability_line(model: BlackBox) -> Check:
         return Check(
             "capabilities", "pass", "It gives continuations, probabilities and embeddings: every test can be run."
         )
-    return Check("capabilities", "warn", f"It gives continuations, but {'; '.join(missing)}.")
+    notes = " ".join(getattr(model, "notes", ()))
+    return Check("capabilities", "warn", f"It gives continuations, but {'; '.join(missing)}.", notes)
 
 
 def _likelihood_lines(model: BlackBox, dataset: MedsDataset, whose: str = "") -> Iterator[Check]:

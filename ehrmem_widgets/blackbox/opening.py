@@ -34,7 +34,8 @@ def open_model(
     """A model from a folder or an address.
 
     With ``endpoint``, ``where`` is a folder that holds the codes (and perhaps a grammar) of the model that the server answers for.
-    EHRMEM_ENDPOINT_TOKEN holds the server's token and EHRMEM_EMBEDDINGS the address of its embeddings, where they need one.
+    EHRMEM_ENDPOINT_TOKEN holds the server's token, EHRMEM_EMBEDDINGS the address of its embeddings and EHRMEM_SERVED_NAME the
+    model's name on a server of several, where they are needed.
     """
     from ehrmem_widgets.blackbox.folder import FolderModel, folder_vocabulary
 
@@ -58,6 +59,7 @@ def open_model(
         vocabulary,
         token=os.environ.get("EHRMEM_ENDPOINT_TOKEN") or None,
         embeddings=os.environ.get("EHRMEM_EMBEDDINGS") or None,
+        served_name=os.environ.get("EHRMEM_SERVED_NAME") or None,
     )
 
 

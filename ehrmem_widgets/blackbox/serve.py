@@ -50,6 +50,8 @@ def serve(model: BlackBox, port: int | None = None) -> None:
     with serve_model(model, port=port) as (address, token):
         print(
             f"The model {model.name!r} answers at\n\n    address  {address}\n    token    {token}\n\n"
+            "To ask it: set EHRMEM_ENDPOINT_TOKEN to the token (and EHRMEM_EMBEDDINGS to the address, for nearest records), and name\n"
+            "the address with --model and the model's list of codes with --vocabulary.\n\n"
             "On this computer only. Keep this window open while you work; Ctrl-C here ends it.",
             flush=True,
         )
