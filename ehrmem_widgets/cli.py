@@ -173,6 +173,31 @@ def audit(arguments: argparse.Namespace) -> None:
     print(f"\nWrote {arguments.out}. Next: ehrmem audit-report {arguments.out} --out report.html")
 
 
+def audit_report(arguments: argparse.Namespace) -> None:
+    """Write an audit's report."""
+    from ehrmem_widgets.reports.audit_page import audit_page
+    from ehrmem_widgets.reports.cells import write_whole
+
+    write_whole({_html(arguments.out): audit_page(arguments.folder)})
+    print(f"Wrote {arguments.out}.")
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Write two audits side by side."""
+    from ehrmem_widgets.reports.cells import write_whole
+    from ehrmem_widgets.reports.compare_page import compare_page
+
+    names = (arguments.names or [arguments.a.name, arguments.b.name])[:2]
+    write_whole({_html(arguments.out): compare_page(arguments.a, arguments.b, names=tuple(names))})
+    print(f"Wrote {arguments.out}.")
+
+
+def _html(out: Path) -> Path:
+    if out.suffix.lower() not in (".html", ".htm") or out.is_dir() or not out.absolute().parent.is_dir():
+        raise InputError(f"Name an .html file in a folder that exists; got {str(out)!r}.")
+    return out
+
+
 def check(arguments: argparse.Namespace) -> None:
     """Say whether a model can be audited on a data set, a line a check."""
     from dataclasses import asdict
@@ -344,6 +369,26 @@ def _parser() -> argparse.ArgumentParser:
             "ehrmem audit plan.yaml --out results --workers 2",
         )
     )
+    reported = add(
+        "audit-report",
+        audit_report,
+        "Write an audit's report: one HTML file that opens offline, for whoever decides and whoever checks.",
+        "An unfinished audit is marked so on every page.",
+        "ehrmem audit-report results --out report.html",
+    )
+    reported.add_argument("folder", metavar="DIR", type=Path, help="results folder of 'ehrmem audit'")
+    reported.add_argument("--out", type=Path, metavar="FILE.html", required=True, help="the report")
+    compared = add(
+        "compare",
+        compare,
+        "Compare two audits: before and after retraining, or one vendor and another.",
+        "Every shared figure with the interval of its difference.",
+        "ehrmem compare results_before results_after --out comparison.html",
+    )
+    for name in ("a", "b"):
+        compared.add_argument(name, metavar=f"DIR_{name.upper()}", type=Path, help="results folder of 'ehrmem audit'")
+    compared.add_argument("--names", nargs=2, metavar=("A", "B"), help="what to call them (the folders' names)")
+    compared.add_argument("--out", type=Path, metavar="FILE.html", required=True, help="the comparison")
     checks = add(
         "check",
         check,
