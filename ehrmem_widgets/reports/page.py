@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ehrmem_widgets.views.markup import escape
@@ -42,17 +42,25 @@ def report_page(notebook: Any, *, title: str, made: Mapping[str, str]) -> str:
 
     Raises RuntimeError if anything in it would reach outside the file: then it is not written at all.
     """
+    return identifying_page(notebook_body(notebook), title=title, mark=IDENTIFYING, made=made)
+
+
+def identifying_page(
+    body: str, *, title: str, mark: str, made: Mapping[str, str], style: str = "", beside: Collection[str] = ()
+) -> str:
+    """A whole HTML file around a body (markup made by us), marked as identifying. ``beside``: names of files in the same folder
+    to which the body links; RuntimeError if anything else in it would reach outside the file."""
     rows = "".join(f'<tr><th scope="row">{escape(k)}</th><td>{escape(v)}</td></tr>' for k, v in made.items())
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="referrer" content="no-referrer">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>"
-        f'<p class="mark">{escape(IDENTIFYING)}</p><h1>{escape(title)}</h1><main>{notebook_body(notebook)}</main>'
-        f'<h2>How this report was made</h2><table class="made"><tbody>{rows}</tbody></table></body></html>\n'
+        f"<title>{escape(title)}</title><style>{_STYLE}{style}</style></head><body>"
+        f'<p class="mark">{escape(mark)}</p><h1>{escape(title)}</h1><main>{body}</main>'
+        f'<h2>How this was made</h2><table class="made"><tbody>{rows}</tbody></table></body></html>\n'
     )
-    check_offline(page)
+    check_offline(page, beside)
     return page
 
 
@@ -81,14 +89,17 @@ def notebook_body(notebook: Any) -> str:
     return str(body)
 
 
-def check_offline(page: str) -> None:
-    """Raise RuntimeError when a page holds a script or would load or link anything from outside itself.
+def check_offline(page: str, beside: Collection[str] = ()) -> None:
+    """Raise RuntimeError when a page holds a script or would load or link anything from outside itself, but for links to the files
+    named in ``beside``.
 
     >>> check_offline('<img src="data:image/png;base64,AA"><a href="#top">')
     >>> check_offline('<img src="//cdn.example/x.png">')
     Traceback (most recent call last):
     RuntimeError: the report would not be self-contained: '<img src="//cdn.example/x.png">'
     """
+    links = {f'href="{escape(name)}"' for name in beside}
+    page = re.sub(r'href="[^"]*"', lambda link: "" if link[0] in links else link[0], page)
     tags = re.sub(r">[^<]*", ">", re.sub(r"(<style[^>]*>)", r"\1", page))  # text between tags is escaped: it cannot act
     for style in re.findall(r"<style[^>]*>(.*?)</style>", page, re.DOTALL | re.IGNORECASE):
         tags += f"<style {style}>"

@@ -9,7 +9,7 @@ import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -25,6 +25,8 @@ from ehrmem_widgets.reports.parameters import Parameter, check_given, notebook_p
 from ehrmem_widgets.sources import SOURCES
 
 NOTEBOOKS = Path(ehrmem_widgets.__file__).parents[1] / "notebooks"
+PARTIAL = "partial.ipynb"
+DIED = "the process that asks the model was ended, perhaps because the memory was full"
 _NOT_THE_USERS = ("live", "results_file")  # set here, whatever the caller wants
 
 
@@ -58,60 +60,84 @@ def make_report(out: str | Path, **parameters: Any) -> dict[str, Any]:
 
     """
     out = _checked_out(Path(out))
-    notebook = explore_notebook()
-    declared = {k: p for k, p in notebook_parameters(notebook).items() if k not in _NOT_THE_USERS}
+    declared = checked_parameters(parameters)
+    with private_folder() as folder, full_disk_in_words(out):
+        executed, results = run_notebook(folder, parameters, **kernel_options(folder))
+        return write_report(out, executed, results, parameters, declared)
+
+
+def checked_parameters(parameters: Mapping[str, Any]) -> dict[str, Parameter]:
+    """What may be given for a report, once what was given is seen to fit; InputError if not."""
+    declared = {k: p for k, p in notebook_parameters(explore_notebook()).items() if k not in _NOT_THE_USERS}
     check_given(parameters, declared)
     if parameters.get("rung") and parameters.get("facts"):
         raise InputError("Give what the attacker knows as a rung or as facts, not both.")
-    with _private_folder() as folder, _full_disk_in_words(out):
-        run, results = _run(notebook, folder, parameters)
-        whole = {**results, "run": _how_it_was_made(parameters, results, declared, out)}
-        page = report_page(
-            run, title=f"Memorization report: patient {results['patient']}", made=_made_in_words(whole["run"])
-        )
-        write_whole({out.with_suffix(".json"): json.dumps(whole, indent=1, allow_nan=False) + "\n", out: page})
-    return whole
+    return declared
 
 
-def _run(notebook: Path, folder: Path, parameters: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The executed notebook and its results. The kernel works in the caller's folder, so that relative paths hold."""
+def run_notebook(folder: Path, parameters: Mapping[str, Any], **engine: Any) -> tuple[Any, dict[str, Any]]:
+    """The executed notebook and its results; what there is of it is kept in ``folder`` as ``PARTIAL`` as it runs. ``engine`` says
+    in which kernel (papermill's own arguments). The kernel works in the caller's folder, so that relative paths hold."""
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     results_file = folder / "results.json"
     try:
         executed = papermill.execute_notebook(
-            str(notebook),
-            str(folder / "partial.ipynb"),
+            str(explore_notebook()),
+            str(folder / PARTIAL),
             {**parameters, "live": False, "results_file": str(results_file)},
             kernel_name="python3",
             progress_bar=False,
-            config=_kernel_settings(folder),
-            extra_arguments=["--IPKernelApp.log_level=50"],  # the kernel's own log is not for the terminal
+            **engine,
         )
     except papermill.PapermillExecutionError as error:
         if error.ename == InputError.__name__:
             raise InputError(error.evalue) from None
         raise ReportFailure(f"{error.ename}: {error.evalue}") from error
+    except DeadKernelError as error:
+        raise ReportFailure(DIED) from error
     return executed, json.loads(results_file.read_text(encoding="utf-8"))
 
 
-def _kernel_settings(folder: Path) -> Any:
-    """Talk to the kernel through files in the private folder, not through ports, wherever the system can (a Unix socket's
-    path has at most about 100 characters)."""
+def write_report(
+    out: Path,
+    executed: Any,
+    results: dict[str, Any],
+    parameters: Mapping[str, Any],
+    declared: Mapping[str, Parameter],
+) -> dict[str, Any]:
+    """Write both files of a report, and return what the JSON file holds."""
+    whole = {**results, "run": _how_it_was_made(parameters, results, declared, out)}
+    page = report_page(
+        executed, title=f"Memorization report: patient {results['patient']}", made=_made_in_words(whole["run"])
+    )
+    write_whole({out.with_suffix(".json"): json.dumps(whole, indent=1, allow_nan=False) + "\n", out: page})
+    return whole
+
+
+def kernel_options(folder: Path) -> dict[str, Any]:
+    """How a kernel is started and talked to: through files in the private folder, not through ports, wherever the system can (a
+    Unix socket's path has at most about 100 characters)."""
     from traitlets.config import Config
 
     sockets = os.name == "posix" and len(str(folder)) < 50
-    return Config({"KernelManager": {"transport": "ipc"}} if sockets else {})
+    return {
+        "config": Config({"KernelManager": {"transport": "ipc"}} if sockets else {}),
+        "extra_arguments": ["--IPKernelApp.log_level=50"],  # the kernel's own log is not for the terminal
+    }
 
 
 @contextmanager
-def _private_folder() -> Iterator[Path]:
+def private_folder() -> Iterator[Path]:
     """A folder for this user's eyes only. It is gone afterwards, except when a fault of ours must be looked into."""
     folder = Path(tempfile.mkdtemp(prefix="ehrmem-report-"))  # mode 700
     ours = {
         "IPYTHONDIR": str(folder / "ipython"),  # no patient in the person's IPython history
         "JUPYTER_RUNTIME_DIR": str(folder),
         "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this very environment
+        # One thread, unless somebody chose: with as many as a machine has cores, the last digits would depend on the machine.
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or "1",
     }
     outside = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
@@ -131,7 +157,7 @@ def _private_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def _full_disk_in_words(out: Path) -> Iterator[None]:
+def full_disk_in_words(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -152,15 +178,14 @@ def _checked_out(out: Path) -> Path:
 
 
 def _how_it_was_made(
-    parameters: dict[str, Any], results: dict[str, Any], declared: dict[str, Parameter], out: Path
+    parameters: Mapping[str, Any], results: dict[str, Any], declared: Mapping[str, Parameter], out: Path
 ) -> dict[str, Any]:
-    given = {**{name: os.environ.get(f"EHRMEM_{name.upper()}", "") for name in SOURCES}, **parameters}
-    given["patient"] = results["patient"]  # the pseudonym, whatever was typed
+    given = {**parameters, "patient": results["patient"]}  # the pseudonym, whatever was typed
     used = {name: given.get(name, parameter.default) for name, parameter in declared.items()}
     return {
-        "made_by": _who(),
+        "made_by": who(),
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": _command(given, declared, out),
+        "command": shlex.join([*command_words(given, declared), "--out", str(out)]),
         "seed": used["seed"],
         "data": results["data"],
         "model": results["model"]["name"],
@@ -175,17 +200,18 @@ def _how_it_was_made(
     }
 
 
-def _command(given: dict[str, Any], declared: dict[str, Parameter], out: Path) -> str:
-    """The command that makes the same report again, with all that is not a default."""
+def command_words(given: Mapping[str, Any], declared: Mapping[str, Parameter]) -> list[str]:
+    """The command that makes the same report again, but for --out, with all that is not a default."""
+    given = {**{name: os.environ.get(f"EHRMEM_{name.upper()}", "") for name in SOURCES}, **given}
     words = ["ehrmem", "report"]
     for name, parameter in declared.items():
         value = given.get(name, parameter.default)
         if value not in ("", [], parameter.default):
             words += [f"--{name}", ",".join(value) if isinstance(value, list | tuple) else str(value)]
-    return shlex.join([*words, "--out", str(out)])
+    return words
 
 
-def _made_in_words(run: dict[str, Any]) -> dict[str, str]:
+def _made_in_words(run: Mapping[str, Any]) -> dict[str, str]:
     return {
         "Made by": run["made_by"],
         "Made at": run["made_at"].replace("T", " ").replace("+00:00", " UTC"),
@@ -199,7 +225,8 @@ def _made_in_words(run: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _who() -> str:
+def who() -> str:
+    """The name of whoever runs this."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container without a user name

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SIZES = {"members": 60, "non_members": 60, "reference": 60, "canaries": 2, "null_canaries": 4, "rare": 6}
+QUICK = {"samples": 16, "horizon": 8, "attributes": "hiv", "seed": 7}  # of a report
 
 
 @dataclass(frozen=True)

@@ -12,21 +12,10 @@ from typing import Any
 
 import pytest
 
-from ehrmem_widgets import cli
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.reports import cells, patient_report
 from ehrmem_widgets.reports.page import check_offline
 from tests.reports.small import Small
-
-QUICK = {"samples": 16, "horizon": 8, "attributes": "hiv"}
-
-
-@pytest.fixture(scope="module")
-def report(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("report") / "one.html"
-    words = [f"--{name}={value}" for name, value in QUICK.items()]
-    assert cli.main(["report", *small.options(), *words, "--seed=7", f"--out={out}"]) == 0
-    return out
 
 
 def results(report: Path) -> dict[str, Any]:
@@ -75,7 +64,7 @@ def test_wrong_input_in_the_notebook_is_one_sentence_and_older_files_stay(small:
 
 
 def test_wrong_parameters_are_refused_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patient_report, "_run", lambda *_: pytest.fail("ran"))
+    monkeypatch.setattr(patient_report, "run_notebook", lambda *_, **__: pytest.fail("ran"))
     for given, words in (
         ({"pateint": 3}, "did you mean 'patient'"),
         ({"seed": "1"}, "must be int"),
@@ -86,12 +75,12 @@ def test_wrong_parameters_are_refused_before_anything_runs(tmp_path: Path, monke
 
 
 def test_a_fault_of_ours_keeps_the_partial_notebook_privately(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(notebook: Path, folder: Path, parameters: dict[str, Any]) -> None:
+    def broken(folder: Path, parameters: dict[str, Any], **engine: Any) -> None:
         (folder / "partial.ipynb").write_text("{}")
         raise patient_report.ReportFailure("ZeroDivisionError: by zero")
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(patient_report, "_run", broken)
+    monkeypatch.setattr(patient_report, "run_notebook", broken)
     (tmp_path / "out").mkdir()
     with pytest.raises(patient_report.ReportFailure, match=r"kept in .*ehrmem-report-"):
         patient_report.make_report(tmp_path / "out" / "x.html")
