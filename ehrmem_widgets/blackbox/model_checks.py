@@ -36,10 +36,10 @@ _COHORT = 400
 def preflight(sources: Sources) -> Iterator[Check]:
     """Every check, in the order in which a failure explains the next: the model opens, its codes, the data, how they fit, what the
     model says. Nothing raises InputError: it becomes a line that fails."""
-    model = yield from _opened("model opens", lambda: open_audited(sources))
+    model = yield from _opened("Model opens", lambda: open_audited(sources))
     if model is not None:
         yield from check_vocabulary(model)
-    dataset = yield from _opened("data open", lambda: _open_data(sources, model))
+    dataset = yield from _opened("Data open", lambda: _open_data(sources, model))
     if dataset is not None:
         yield from check_data(dataset)
     if model is None or dataset is None:
@@ -48,12 +48,12 @@ def preflight(sources: Sources) -> Iterator[Check]:
     yield from check_model(model, dataset)
     if sources.reference is None:
         yield Check(
-            "reference model", "warn", "There is no reference model, so nothing can be called memorized.",
+            "Reference model", "warn", "There is no reference model, so nothing can be called memorized.",
             "Name one with --reference: a model of the same kind, trained on other patients. 'ehrmem train --split tuning "
             "--vocabulary MODEL' makes a small one.",
         )  # fmt: skip
         return
-    reference = yield from _opened("reference opens", lambda: open_reference(sources, model))
+    reference = yield from _opened("Reference opens", lambda: open_reference(sources, model))
     if reference is not None:
         reference.vocabulary = with_labels_and_edges(reference.vocabulary, dataset)
         yield from check_reference(reference, model, dataset)
@@ -63,19 +63,19 @@ def check_vocabulary(model: BlackBox) -> Iterator[Check]:
     """What is known of the model's codes and of how it writes records."""
     vocabulary, grammar = model.vocabulary, model.vocabulary.grammar
     yield Check(
-        "vocabulary", "pass",
+        "Vocabulary", "pass",
         f"{len(vocabulary):,} ids, {vocabulary.without_a_code:,} of them without a code; at most {model.context_length:,} codes are "
         "read at once.",
     )  # fmt: skip
     declared = "guessed from the codes" if vocabulary.grammar_guessed else "declared"
     yield Check(
-        "grammar", "warn" if vocabulary.grammar_guessed else "pass", f"{grammar.name}, {declared}.",
+        "Grammar", "warn" if vocabulary.grammar_guessed else "pass", f"{grammar.name}, {declared}.",
         "Read the next lines. If they are right, nothing needs to be done; 'ehrmem check --write-grammar grammar.yaml' writes it "
         "down for you to change, and --grammar names it." if vocabulary.grammar_guessed else "",
     )  # fmt: skip
     start = ", ".join(vocabulary.opening) or "none"
     yield Check(
-        "start and end", "pass" if vocabulary.opening and vocabulary.end else "warn",
+        "Start and end", "pass" if vocabulary.opening and vocabulary.end else "warn",
         f"A sequence starts with {start} and ends with {vocabulary.end or 'nothing'}; stops are "
         f"{', '.join(sorted(vocabulary.stops)) or 'none'}; padding is {vocabulary.pad or 'no code'}.",
         "" if vocabulary.opening else "Without a start code the attacker must know at least one fact. Name it in the grammar if there is "
@@ -94,7 +94,7 @@ def _check_bos(model: BlackBox) -> Iterator[Check]:
     if codes[number].startswith("["):
         return
     yield Check(
-        "configured start", "warn",
+        "Configured start", "warn",
         f"config.json says bos_token_id = {number}, which is the code {codes[number]}: a default that means nothing. It is not used.",
     )  # fmt: skip
 
@@ -115,7 +115,7 @@ def _time_line(vocabulary: Vocabulary) -> Check:
     if not vocabulary.grammar.statics:
         words += " Facts without a date (sex, race) are never told to the model."
     return Check(
-        "time and age",
+        "Time and age",
         "pass" if gaps else "warn",
         words,
         "" if gaps else "If there are gap codes, name them in a grammar.",
@@ -126,7 +126,7 @@ def _value_line(vocabulary: Vocabulary) -> Check:
     bins = vocabulary.value_bins
     if not bins and not vocabulary.next_codes:
         return Check(
-            "values",
+            "Values",
             "warn",
             "No code carries a value.",
             "If values are part of the codes, say so in a grammar (values).",
@@ -137,9 +137,9 @@ def _value_line(vocabulary: Vocabulary) -> Check:
         base = next(iter(bins))
         words = f"{len(bins):,} codes carry values in bins, such as {bins[base][0].code} ({vocabulary.label(bins[base][0].code)})."
     if not vocabulary.lacks_edges:
-        return Check("values", "pass", words)
+        return Check("Values", "pass", words)
     return Check(
-        "values", "warn",
+        "Values", "warn",
         f"{words} Nothing says which values the bins hold: equal shares of the training split's values are taken.",
         "If the model's makers give the edges, use them, or give the model's own sequences (--sequences).",
     )  # fmt: skip
@@ -150,7 +150,7 @@ def check_model(model: BlackBox, dataset: MedsDataset) -> Iterator[Check]:
     share, missing = known_share(model.vocabulary, dataset)
     level: Level = "pass" if share >= WELL_KNOWN else "warn" if share >= 0.5 else "fail"
     yield Check(
-        "vocabulary fits", level,
+        "Vocabulary fits", level,
         f"The model knows the codes of {share:.1%} of the events" + (f"; unknown are {', '.join(missing)}." if missing else "."),
         "" if level == "pass" else "Give the data set that it was trained on, or say with a grammar's 'rename' how it writes these codes.",
     )  # fmt: skip
@@ -165,26 +165,26 @@ def check_reference(reference: BlackBox, model: BlackBox, dataset: MedsDataset) 
     """Whether the reference model can be one."""
     same = reference.vocabulary.codes == model.vocabulary.codes
     yield Check(
-        "reference vocabulary", "pass" if same else "warn",
+        "Reference vocabulary", "pass" if same else "warn",
         "The two models share their codes." if same else "The two models have different codes: some figures compare less well.",
     )  # fmt: skip
     split = getattr(reference, "training", {}).get("split")
     strangers = [name for name in dataset.splits if name not in (split or "reference", MEMBER_SPLIT)]
     if split is None and "reference" not in dataset.splits:
         yield Check(
-            "reference training", "fail", "Nothing says on which patients the reference model was trained.",
+            "Reference training", "fail", "Nothing says on which patients the reference model was trained.",
             'Write a file training.json into its folder: {"split": "tuning"}, with the name of that split.',
         )  # fmt: skip
     elif not strangers:
         yield Check(
-            "reference training", "fail", f"Nobody is left whom no model saw (splits: {', '.join(dataset.splits)}).",
+            "Reference training", "fail", f"Nobody is left whom no model saw (splits: {', '.join(dataset.splits)}).",
             "Keep a split apart that neither model is trained on.",
         )  # fmt: skip
     else:
-        yield Check("reference training", "pass", f"It was trained on the split {split or 'reference'!r}.")
+        yield Check("Reference training", "pass", f"It was trained on the split {split or 'reference'!r}.")
     if reference.fingerprint == model.fingerprint:
         yield Check(
-            "reference differs",
+            "Reference differs",
             "fail",
             "The reference model is the audited model itself.",
             "Name a model that was trained on others.",
@@ -199,9 +199,9 @@ def _length_line(model: BlackBox, dataset: MedsDataset) -> Check:
     longer = int((lengths > model.context_length).sum())
     words = f"A record has {np.median(lengths):.0f} codes (median of {len(records)}; the longest {lengths.max():,})."
     if not longer:
-        return Check("record length", "pass", words)
+        return Check("Record length", "pass", words)
     return Check(
-        "record length", "warn",
+        "Record length", "warn",
         f"{words} {longer} of {len(records)} do not fit the context of {model.context_length:,} codes: of them, embeddings see the first part, "
         "membership is scored in windows, and prompts are refused where they do not fit.",
     )  # fmt: skip
@@ -212,11 +212,11 @@ def _attribute_line(model: BlackBox, dataset: MedsDataset) -> Check:
     known, unknown = codes.default_names(), codes.unknown_to_model()
     if not known:
         return Check(
-            "sensitive attributes", "fail", "The model has no code of any declared sensitive attribute.",
+            "Codes of sensitive attributes", "fail", "The model has no code of any declared sensitive attribute.",
             "Declare what matters in these data in sensitive_attributes.yaml.",
         )  # fmt: skip
     words = f"The model has codes of {len(known)} of {len(known) + len(unknown)}: {', '.join(codes.attributes[n].title for n in known)}."
-    return Check("sensitive attributes", "pass", words)
+    return Check("Codes of sensitive attributes", "pass", words)
 
 
 def _capability_line(model: BlackBox) -> Check:
@@ -228,35 +228,39 @@ def _capability_line(model: BlackBox) -> Check:
     missing = [words for query, words in lacks.items() if query not in model.answers]
     if Query.SAMPLE not in model.answers:
         return Check(
-            "capabilities", "fail", "The model gives no continuations.", "Nothing can be audited without them."
+            "Capabilities", "fail", "The model gives no continuations.", "Nothing can be audited without them."
         )
     if not missing:
         return Check(
-            "capabilities", "pass", "It gives continuations, probabilities and embeddings: every test can be run."
+            "Capabilities", "pass", "It gives continuations, probabilities and embeddings: every test can be run."
         )
     notes = " ".join(getattr(model, "notes", ()))
-    return Check("capabilities", "warn", f"It gives continuations, but {'; '.join(missing)}.", notes)
+    return Check("Capabilities", "warn", f"It gives continuations, but {'; '.join(missing)}.", notes)
 
 
 def _likelihood_lines(model: BlackBox, dataset: MedsDataset, whose: str = "") -> Iterator[Check]:
     if Query.SCORES not in model.answers:
         yield Check(
-            f"{whose}has learned", "warn", "Not looked at: it gives no probabilities. Wrong weights would go unnoticed."
+            f"{whose}has learned".capitalize(),
+            "warn",
+            "Not looked at: it gives no probabilities. Wrong weights would go unnoticed.",
         )
         return
     try:
         some = sample_sequences(model, dataset)
         gain = check_has_learned(model, some)
         yield Check(
-            f"{whose}has learned",
+            f"{whose}has learned".capitalize(),
             "pass",
             f"Real records are {gain:.2f} nats a code likelier than shuffled ones (n = {len(some)}).",
         )
         check_codes_in_place(model, some)
-        yield Check(f"{whose}codes in place", "pass", "Moving every id by one makes real records less likely.")
+        yield Check(
+            f"{whose}codes in place".capitalize(), "pass", "Moving every id by one makes real records less likely."
+        )
     except InputError as error:
         yield Check(
-            f"{whose}has learned",
+            f"{whose}has learned".capitalize(),
             "fail",
             str(error),
             "Ask whoever trained the model for its own list of codes and its weights.",
@@ -277,7 +281,7 @@ def _time_lines(model: BlackBox, dataset: MedsDataset) -> Iterator[Check]:
         model.score(some)
         each = (time.perf_counter() - begun) / len(some)
         words += f", {_in_words(4 * each * _COHORT)} for membership of {_COHORT} people"
-    yield Check("expected run time", "pass", f"{words}.")
+    yield Check("Expected run time", "pass", f"{words}.")
 
 
 def _in_words(seconds: float) -> str:

@@ -50,10 +50,10 @@ def test_every_patient_is_written_exactly_as_meds_eic_ar_wrote_them(given: Sourc
 def test_the_preflight_passes_and_says_what_was_guessed(given: Sources) -> None:
     checks = {check.name: check for check in preflight(given)}
     assert [check for check in checks.values() if check.level == "fail"] == []
-    assert checks["grammar"].words == "MEICAR, guessed from the codes."
-    assert "which is the code" in checks["configured start"].words  # its bos_token_id is a default
-    assert "The age is the gap after MEDS_BIRTH" in checks["time and age"].words
-    assert checks["reference model"].level == "warn"
+    assert checks["Grammar"].words == "MEICAR, guessed from the codes."
+    assert "which is the code" in checks["Configured start"].words  # its bos_token_id is a default
+    assert "The age is the gap after MEDS_BIRTH" in checks["Time and age"].words
+    assert checks["Reference model"].level == "warn"
 
 
 def test_a_vocabulary_off_by_one_is_refused(given: Sources, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_membership_and_leaks_of_the_foreign_model(given: Sources) -> None:
     found = run_probe("membership", dataset, model, patients=patients)
     assert found.estimate("auroc", attribute="Loss", group="all", model="audited").low > 0.8
     leaks = run_probe("attribute", dataset, model, patients=patients[30:50], rungs=("one_lab",))
-    assert len(leaks.about("patient")) and leaks.sentences
+    assert len(leaks.about("cohort", rung="one_lab")) and leaks.sentences
 
 
 def test_its_own_sequences_do_as_well_as_the_records(given: Sources) -> None:
@@ -101,7 +101,7 @@ def test_the_commands_find_their_way(given: Sources, tmp_path: Path, capsys: pyt
     options = ["--data", str(given.data), "--model", str(MODEL)]
     assert main(["check", *options, "--write-grammar", str(tmp_path / "grammar.yaml")]) == 0
     said = capsys.readouterr().out
-    assert "pass  has learned" in said and "warn  grammar: MEICAR, guessed" in said
+    assert "pass  Has learned" in said and "warn  Grammar: MEICAR, guessed" in said
     (tmp_path / "patients.txt").write_text("\n".join(map(str, _ids(given))))
     out = tmp_path / "m.parquet"
     more = [
