@@ -73,14 +73,28 @@ def explore(arguments: argparse.Namespace) -> None:
 
 
 def report(arguments: argparse.Namespace) -> None:
-    """Write one patient's report."""
+    """Write one patient's report, or those of many."""
     from ehrmem_widgets.reports.patient_report import make_report
 
     names = ("patient", "rung", "facts", "attributes", "focus", "horizon", "samples", "seed", *SOURCES)
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    if arguments.patients:
+        return _reports(arguments, given)
+    if arguments.workers:
+        raise InputError("--workers goes with --patients: one report is made by one process.")
     print("Asking the model; this takes about half a minute ...", file=sys.stderr, flush=True)
     make_report(arguments.out, **given)
     print(f"Wrote {arguments.out} and {arguments.out.with_suffix('.json')} (identifying: internal use).")
+
+
+def _reports(arguments: argparse.Namespace, given: dict[str, Any]) -> None:
+    from ehrmem_widgets.reports.patient_reports import INDEX, make_reports
+
+    summary = make_reports(arguments.patients, arguments.out, workers=arguments.workers, heard=_Bar(), **given)
+    made, failed = len(summary["reports"]), len(summary["failed"])
+    print(f"{arguments.out / INDEX} lists {made:,} reports (identifying: internal use).")
+    if failed:
+        raise InputError(f"Without a report: {failed:,} ({INDEX} says why). The same command tries them again.")
 
 
 def patients(arguments: argparse.Namespace) -> None:
@@ -102,12 +116,13 @@ def probe(arguments: argparse.Namespace) -> None:
     """Run one probe over a cohort."""
     from ehrmem_widgets.blackbox.opening import open_sources
     from ehrmem_widgets.probes.all_probes import run_probe
+    from ehrmem_widgets.reports.patient_reports import patients_in
     from ehrmem_widgets.samples.canary_alternatives import alternatives_for
 
     out: Path = arguments.out
     if out.suffix != ".parquet" or not out.absolute().parent.is_dir() or out.is_dir():
         raise InputError(f"Name a .parquet file in a folder that exists; got {str(out)!r}.")
-    patients = _patients_in(arguments.patients) if arguments.patients else None
+    patients = patients_in(arguments.patients) if arguments.patients else None
     dataset, model, reference = open_sources(_sources(arguments))
     keep = out.with_name(out.name + ".unfinished")
     found = run_probe(
@@ -136,18 +151,6 @@ class _Bar:
         self._bar.update(progress.done - self._bar.n)
         if progress.done >= progress.total:
             self._bar.close()
-
-
-def _patients_in(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The file of patients {str(path)!r} cannot be read: {error}.") from None
-    if not lines:
-        raise InputError(
-            f"{str(path)!r} names no patients. Give one pseudonym or id a line ('ehrmem patients' lists them)."
-        )
-    return lines
 
 
 def audit(arguments: argparse.Namespace) -> None:
@@ -344,8 +347,10 @@ def _parser() -> argparse.ArgumentParser:
             report,
             "Write one patient's report: an HTML file that opens offline, and its numbers as JSON beside it.",
             "Runs the notebook of the main screen without a screen; the same settings and seed give the same numbers.\n"
-            "The report is about one patient: treat it like a patient record.",
-            "ehrmem report --patient P-OXSX-EB32 --rung lab_values --out report.html",
+            "The report is about one patient: treat it like a patient record. With --patients it writes a folder of reports; the same\n"
+            "command goes on where it was broken off.",
+            "ehrmem report --patient P-OXSX-EB32 --rung lab_values --out report.html\n"
+            "  ehrmem report --patients list.txt --out my_reports",
         )
     )
     _probe_options(
@@ -451,7 +456,11 @@ def _explore_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _report_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--patient", metavar="ID", help="pseudonym or id; 'ehrmem patients' lists them (an example)")
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument("--patient", metavar="ID", help="pseudonym or id; 'ehrmem patients' lists them (an example)")
+    who.add_argument(
+        "--patients", type=Path, metavar="FILE", help="or a text file of them: a report each, and an index page"
+    )
     _source_options(parser)
     known = parser.add_mutually_exclusive_group()
     known.add_argument(
@@ -469,7 +478,14 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=_whole(1), metavar="N", help="most trajectories for the focus (1024)")
     parser.add_argument("--seed", type=_whole(0), metavar="N", help="same seed, same numbers (0)")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE.html", required=True, help="the report; FILE.json goes beside it"
+        "--workers", type=_whole(1), metavar="N", help="how many processes make the reports of --patients (2)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.html|DIR",
+        required=True,
+        help="the report (FILE.json goes beside it); with --patients, a folder",
     )
 
 

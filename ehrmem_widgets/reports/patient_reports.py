@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ehrmem_widgets.reports.warm_kernel import WarmKernel
 
 INDEX, SUMMARY, SETTINGS, FAILED, LOCK = "index.html", "summary.json", "settings.json", "failed", ".lock"
+_OPENING = "Opening data and models"
 _IN_WORDS = {
     "ehrmem": "the version of ehrmem",
     "notebook": "the notebook",
@@ -139,8 +140,10 @@ class _Batch:
     def run(self, workers: int) -> dict[str, Any]:
         sealed = self._check_seal()
         try:
+            self._say(_OPENING, 0, 1)
             self._start_worker(first=True)
             about = self._hear()
+            self._say(_OPENING, 1, 1)
             self.seal |= about["seal"]
             self._check_seal()
             if not sealed:
@@ -166,15 +169,18 @@ class _Batch:
     def _collect(self, todo: int) -> None:
         before, began = len(self.made), time.monotonic()
         for done in range(todo + 1):
-            if self.heard:
-                left = (time.monotonic() - began) / done * (todo - done) if done else None
-                self.heard(Progress("Patient reports", before + done, before + todo, left if todo else 0.0))
+            left = (time.monotonic() - began) / done * (todo - done) if done else None
+            self._say("Patient reports", before + done, before + todo, left)
             if done < todo:
                 outcome = self._hear()
                 if "reason" in outcome:
                     self.failed.append(outcome)
                 else:
                     self.made[outcome["patient"]] = outcome
+
+    def _say(self, what: str, done: int, total: int, left: float | None = None) -> None:
+        if self.heard:
+            self.heard(Progress(what, done, total, 0.0 if done == total else left))
 
     def _hear(self) -> Any:
         told = self.told.get()
