@@ -34,6 +34,10 @@ rungs: [demographics, one_lab]
 """What is run when no plan is named: a taste of it, in a minute or two."""
 
 
+class _PausedError(Exception):
+    """A person pressed Pause: no fault of a test, which must not be noted as not run."""
+
+
 class AuditCohort:
     """An audit's screen; shows itself as a cell's last expression.
 
@@ -68,6 +72,8 @@ class AuditCohort:
     def run(self) -> None:
         """Run the plan, or go on with it."""
         self._stop.clear()
+        if self._live:
+            self._error.value = ""
         self._runner.submit(0)
 
     def stop(self) -> None:
@@ -180,7 +186,7 @@ class AuditCohort:
         self._bar.value = int(1000 * progress.done / max(progress.total, 1))
         self._status.value = f"<p>{escape(progress.what)}: {progress.done:,} of {progress.total:,}{left}.</p>"
         if self._stop.is_set():
-            raise InputError("Paused. What is done is kept; Run goes on from there.")
+            raise _PausedError("Paused. What is done is kept; Run goes on from there.")
 
     def _fail(self, error: Exception) -> None:
         self._error.value = f'<div class="ehrmem-error" role="alert">{escape(error)}</div>'

@@ -1,0 +1,58 @@
+"""The first screen for a model of one's own: the same lines as the command, errors in words, what to do next."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ehrmem_widgets.cohort.check import Check
+from ehrmem_widgets.samples.folders import sample_data, sample_model
+from ehrmem_widgets.views.check_list import check_list
+from ehrmem_widgets.widgets.check_your_model import CheckYourModel
+from tests.views.examples import assert_harmless
+
+
+@pytest.fixture(autouse=True)
+def nothing_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATA", "MODEL", "REFERENCE"):
+        monkeypatch.delenv(f"EHRMEM_{name}", raising=False)
+
+
+def test_the_samples_pass_live_and_static_and_what_to_do_next_is_shown() -> None:
+    static, live = CheckYourModel(live=False), CheckYourModel()
+    assert live.wait(60)
+    try:
+        assert [(c.name, c.level) for c in live.checks] == [(c.name, c.level) for c in static.checks]
+        assert not [check for check in static.checks if check.level == "fail"]
+        assert "ehrmem explore" in live._next.value and "Failed" not in live._view.value
+        assert static.results()["checks"][0]["level"] == "pass"
+        page = static._repr_mimebundle_()["text/html"]
+        assert "Model opens" in page and "P-" not in page
+    finally:
+        live.close()
+
+
+def test_a_field_that_is_wrong_fails_in_words_and_shows_no_next_step(tmp_path: Path) -> None:
+    shutil.copytree(sample_model(), tmp_path / "model")
+    next((tmp_path / "model").glob("*.safetensors")).unlink()
+    screen = CheckYourModel(data=str(sample_data()), model=str(tmp_path / "model"))
+    assert screen.wait(60)
+    try:
+        failed = [check for check in screen.checks if check.level == "fail"]
+        assert failed and "holds no weights" in failed[0].words and screen._next.value == ""
+        screen._fields["model"].value = ""
+        screen.check()
+        assert "Give the data set and the model together" in screen._view.value
+    finally:
+        screen.close()
+
+
+def test_the_list_says_what_the_checks_come_to_and_escapes_what_it_shows() -> None:
+    bad = Check("<b>name", "fail", "<script>x</script>", "<i>do")
+    warned, passed = Check("W", "warn", "careful"), Check("P", "pass", "fine")
+    assert "1 check failed: an audit would be wrong" in check_list([passed, warned, bad])
+    assert "Nothing failed. 1 warning" in check_list([passed, warned])
+    assert "Everything passed" in check_list([passed]) and "Looking" in check_list([], running=True)
+    assert_harmless(check_list([bad]))
