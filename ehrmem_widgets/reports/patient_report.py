@@ -6,6 +6,7 @@ import errno
 import getpass
 import json
 import os
+import secrets
 import shlex
 import shutil
 import tempfile
@@ -121,9 +122,11 @@ def kernel_options(folder: Path) -> dict[str, Any]:
     Unix socket's path has at most about 100 characters)."""
     from traitlets.config import Config
 
-    sockets = os.name == "posix" and len(str(folder)) < 50
+    connection: dict[str, Any] = {"connection_file": str(folder / f"{secrets.token_hex(4)}.json")}
+    if os.name == "posix" and len(str(folder)) < 80:
+        connection["transport"] = "ipc"  # the sockets lie beside the connection file
     return {
-        "config": Config({"KernelManager": {"transport": "ipc"}} if sockets else {}),
+        "config": Config({"KernelManager": connection}),
         "extra_arguments": ["--IPKernelApp.log_level=50"],  # the kernel's own log is not for the terminal
     }
 

@@ -38,6 +38,7 @@ class Made:
     first_page: str = ""
     partial: str = ""
     modes: set[int] = field(default_factory=set)
+    sockets: set[Path] = field(default_factory=set)
     written: int = 0
     second: dict[str, Any] = field(default_factory=dict)
     heard: list[tuple[int, int]] = field(default_factory=list)
@@ -57,6 +58,7 @@ def made(small: Small, report: Path, tmp_path_factory: pytest.TempPathFactory) -
     run_notebook = warm_kernel.run_notebook
 
     def killed(folder: Path, parameters: dict[str, Any], **engine: Any) -> Any:
+        made.sockets.add(Path(engine["warm"].km.ip).parent)
         if parameters["patient"] == people[0]:
             engine["warm"].km.provisioner.process.kill()
         return run_notebook(folder, parameters, **engine)
@@ -88,6 +90,11 @@ def test_one_patient_fails_alone_and_the_partial_notebook_is_kept_privately(made
     assert json.loads(made.partial)["cells"] and made.modes == {0o600, 0o700}
     assert [row["patient"] for row in made.first["reports"]] == [made.people[1]]
     assert f"<b>{made.people[0]}</b>: The process" in made.first_page
+
+
+def test_nobody_else_can_listen_to_a_kernel(made: Made) -> None:
+    [folder] = made.sockets
+    assert folder.name.startswith("ehrmem-report-") and not folder.exists()
 
 
 def test_the_same_call_goes_on(made: Made) -> None:
