@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 SMALL = """\
 name: a small audit of the sample patients
-patients: 60
+patients: 300
 probes: [preflight, membership, attribute]
 rungs: [demographics, one_lab]
 """
-"""What is run when no plan is named: a taste of it, in a minute or two."""
+"""What is run when no plan is named: a taste of it, in two or three minutes."""
 
 
 class _PausedError(Exception):
@@ -120,8 +120,9 @@ class AuditCohort:
             raise InputError("There are no results yet.")
         parts = audit_parts(self.audit)
         said = "".join(f'<p role="alert"><b>{escape(one)}</b></p>' for one in marks(self.audit))
+        matrix = "" if self._live else f"<h3>Risk matrix</h3>{parts.matrix}"  # live, it stands under the editor
         return (
-            f'<div class="ehrmem ehrmem-audit">{said}{parts.threat}{parts.verdicts}<h3>Risk matrix</h3>{parts.matrix}'
+            f'<div class="ehrmem ehrmem-audit">{said}{parts.threat}{parts.verdicts}{matrix}'
             f"<h3>Which attacks, by what the attacker must know</h3>{parts.attacks}<h3>Vulnerable groups</h3>{parts.groups}</div>"
         )
 
