@@ -18,7 +18,17 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.probes.exploration import HALF_WIDTH, Exploration, Question, State, choose_focus
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import proportion
-from tests.benchmarks import all_probes, attribute, browser, endpoint, hf, membership, patient_reports, reconstruction
+from tests.benchmarks import (
+    all_probes,
+    attribute,
+    browser,
+    endpoint,
+    hf,
+    hospital,
+    membership,
+    patient_reports,
+    reconstruction,
+)
 from tests.benchmarks.hf import hf_generate
 from tests.benchmarks.lines import Lines
 
@@ -34,7 +44,7 @@ def main() -> None:
     settled_answer(lines, exploration)
     variance_ratio(lines, exploration)
     import_time(lines)
-    for part in (membership, reconstruction, attribute, all_probes, endpoint, patient_reports, browser):
+    for part in (membership, reconstruction, attribute, all_probes, endpoint, hospital, patient_reports, browser):
         part.main(lines)
     lines.finish()
 
