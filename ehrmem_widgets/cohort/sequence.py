@@ -38,8 +38,8 @@ def encode(record: Record, vocabulary: Vocabulary) -> CodeSequence:
     born = record.birth if vocabulary.grammar.birth else None
     codes: list[str] = [*vocabulary.opening, *(() if born else vocabulary.age_codes_of(record))]
     age_ends = len(codes) if len(codes) > len(vocabulary.opening) else 0
-    if born and (age := vocabulary.age_codes_of(record)):
-        age_ends = len(codes) + len(age)
+    if born and (told := vocabulary.age_codes_of(record)):
+        age_ends = len(codes) + len(told)
     places = [-1] * len(codes)
     before: datetime | None = None
     left_out = 0
