@@ -1,0 +1,102 @@
+"""The risk matrix: measured likelihood against declared severity, side by side and never blended into one score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.statistics.verdicts import EXCESS_THAT_MATTERS
+from ehrmem_widgets.views.markup import escape, interval, known
+from ehrmem_widgets.views.tables import figure
+
+BANDS: Sequence[tuple[float, str]] = (
+    (EXCESS_THAT_MATTERS, "under 1 in 20"),
+    (0.25, "1 in 20 to 1 in 4"),
+    (0.5, "1 in 4 to 1 in 2"),
+    (1.01, "1 in 2 or more"),
+)
+"""The bands of likelihood: where each ends (not included), and its name."""
+
+SEVERITIES = {5: "5, gravest", 4: "4", 3: "3", 2: "2", 1: "1, least grave"}
+NOT_MEASURED = "could not be measured"
+NOT_ONE_SCORE = (
+    "Likelihood: mean excess over the members who have it, measured. Severity: declared by people. The two are not "
+    "made into one score. What could "
+    "not be measured is not thereby unlikely."
+)
+HOW_TO_READ = (
+    "Likelihood is measured: how much oftener the model names the attribute, for people it was trained on who have "
+    "it, than a model "
+    "that never saw them (mean, 95 % interval, n). Severity is declared by people. They are not multiplied and no "
+    "cell has a colour: that "
+    "would be one score. An arrow: the interval reaches into the next band. What could not be measured is not thereby "
+    "unlikely."
+)
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """How likely one sensitive attribute leaks when the attacker knows what ``rung`` says.
+
+    ``excess``: the mean, over the members who hold it, of the leak probability beyond the reference model's (None: not measured,
+    ``why`` says why); ``never_seen``: the same of people whom no model saw; ``memorized``: the share of these members whose
+    verdict is "memorized".
+    """
+
+    attribute: str
+    title: str
+    rung: str
+    excess: Estimate | None
+    never_seen: Estimate | None = None
+    memorized: Estimate | None = None
+    why: str = ""
+
+
+def risk_matrix(likelihoods: Sequence[Likelihood], severities: Mapping[str, int], *, knows: str) -> str:
+    """An HTML table of one rung: severities down, gravest first, bands of likelihood across. ``severities``: attribute to 1 to 5;
+    ``knows``: what the attacker knows, in words."""
+    heads = [*(words for _, words in BANDS), NOT_MEASURED]
+    head = "".join(f'<th scope="col">{escape(one)}</th>' for one in heads)
+    rows = ""
+    for severity, words in SEVERITIES.items():
+        at = [one for one in likelihoods if severities.get(one.attribute) == severity]
+        cells = [[one for one in at if _place(one) == place] for place in range(len(heads))]
+        rows += f'<tr><th scope="row">{escape(words)}</th>{"".join(map(_cell, cells))}</tr>'
+    undeclared = [one for one in likelihoods if one.attribute not in severities]
+    if undeclared:
+        cells = [[one for one in undeclared if _place(one) == place] for place in range(len(heads))]
+        rows += f'<tr><th scope="row">not declared</th>{"".join(map(_cell, cells))}</tr>'
+    caption = f"Measured likelihood (across) and declared severity (down). The attacker knows: {knows}."
+    return (
+        f'<table class="ehrmem-matrix"><caption>{escape(caption)}</caption><thead><tr><th '
+        f'scope="col">Severity</th>{head}'
+        f"</tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def _place(one: Likelihood) -> int:
+    """The column: of the band that holds the value, or the last."""
+    if one.excess is None or not known(one.excess):
+        return len(BANDS)
+    value = one.excess.value
+    return next(place for place, (end, _) in enumerate(BANDS) if value < end)
+
+
+def _cell(held: Sequence[Likelihood]) -> str:
+    measured = [one for one in held if one.excess is not None and known(one.excess)]
+    by_reason: dict[str, list[str]] = {}
+    for one in held:
+        if one not in measured:
+            by_reason.setdefault(one.why or figure(one.excess), []).append(one.title)
+    listed = "".join(
+        f"<p><b>{escape('; '.join(titles))}</b><br/>{escape(why)}</p>" for why, titles in by_reason.items()
+    )
+    return f"<td>{''.join(map(_chip, measured))}{listed}</td>"
+
+
+def _chip(one: Likelihood) -> str:
+    assert one.excess is not None
+    reaches = [end for end, _ in BANDS if one.excess.value < end <= one.excess.high]
+    arrow = ' <span role="img" aria-label="the interval reaches into the next band">&#8594;</span>' if reaches else ""
+    return f"<p><b>{escape(one.title)}</b>{arrow}<br/>{escape(interval(one.excess))}</p>"
