@@ -1,0 +1,521 @@
+"""An audit's results made up without a model, of any size: findings of all tests whose cohort figures follow from their patients' rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from ehrmem_widgets.cohort.attributes import load_attributes
+from ehrmem_widgets.cohort.pseudonym import pseudonym
+from ehrmem_widgets.probes.attribute import ALL
+from ehrmem_widgets.probes.cohort_finding import COLUMNS, CohortFinding, finding, row
+from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY
+from ehrmem_widgets.probes.perturbation import IDENTIFIERS
+from ehrmem_widgets.probes.questions import QUESTIONS
+from ehrmem_widgets.statistics.discrimination import auroc, difference_of_means, mean_with_interval
+from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
+from ehrmem_widgets.statistics.verdicts import Judgement, Verdict, judge_cohort
+
+RUNGS = ("demographics", "one_lab", "lab_values", "first_10", "first_20")
+HELD = {"hiv": 0.05, "substance_use": 0.4, "mental_health": 0.6, "genetic_disease": 0.02}
+"""The share of people who hold each attribute."""
+_CANARIES = {CANARY: 30, NULL_CANARY: 40}
+
+
+class SyntheticAudit:
+    """``people``: how many ordinary people were asked about, half of them members; ``effect``: how much is remembered of members
+    (0: nothing). The same ``seed`` gives the same people whatever the effect, so that two audits can be paired."""
+
+    def __init__(
+        self,
+        people: int = 200,
+        *,
+        effect: float = 0.3,
+        seed: int = 0,
+        rungs: Sequence[str] = RUNGS,
+        canaries: bool = True,
+    ) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.effect, self.rungs = effect, tuple(rungs)
+        sizes = {MEMBER: people // 2, NON_MEMBER: people - people // 2} | (_CANARIES if canaries else {})
+        self.group = np.repeat(list(sizes), list(sizes.values())).astype(object)
+        self.patient = np.array(
+            [pseudonym(place, b"a key of the tests") for place in range(len(self.group))], dtype=object
+        )
+        self.people = sizes
+        self.seen = np.isin(self.group, (MEMBER, CANARY)) * np.where(self.group == CANARY, 3.0, 1.0)
+        held = self.rng.random((len(self.group), len(HELD))) < list(HELD.values())
+        held[self.group == CANARY, 1] = held[self.group == NULL_CANARY, 1] = True
+        self.held = held
+
+    def write(self, folder: Path, *, probes: Sequence[str] = tuple(QUESTIONS), **changes: Any) -> Path:
+        """Write the folder as an audit does; ``changes`` go into results.json."""
+        (folder / "findings").mkdir(parents=True, exist_ok=True)
+        settings = {"rungs": list(self.rungs), "samples": 16, "horizon": 64, "seed": 0}
+        runs = []
+        for name in probes:
+            patients, cohort, more = getattr(self, f"_{name}")()
+            self._save(folder / "findings" / f"{name}.parquet", name, patients, cohort, {**settings, **more})
+            runs.append(
+                {
+                    "probe": name,
+                    "rungs": list(self.rungs),
+                    "state": "done",
+                    "reason": "",
+                    "sentences": [],
+                    "exclusions": {},
+                    "seconds": 1.0,
+                }
+            )
+        severities = {
+            name: {"severity": a.severity, "reason": "as declared in sensitive_attributes.yaml"}
+            for name, a in load_attributes().items()
+        }
+        (folder / "severity.yaml").write_text(
+            yaml.safe_dump([{"by": "plan", "at": "2026-01-01", "severities": severities}])
+        )
+        named = {
+            "data": {"name": "made-up data", "fingerprint": "d0", "patients": 90_000},
+            "model": {"name": "made-up model", "fingerprint": f"m{self.effect}"},
+            "reference": {"name": "made-up reference", "fingerprint": "r0"},
+        }
+        results = {
+            "finished": True, "name": "made up", "plan": {"probes": list(probes), "rungs": list(self.rungs), "seed": 0, "priors": [0.01]},
+            "plan_hash": "0123456789abcdef", "command": "ehrmem audit plan.yaml --out results", "started_at": "2026-01-01T00:00:00+00:00",
+            "finished_at": "2026-01-01T01:00:00+00:00", "versions": {"ehrmem": "0.1.0"}, **named, "people": self.people, "seed": 0,
+            "identifying": False, "runs": runs,
+        }  # fmt: skip
+        results |= changes
+        (folder / "results.json").write_text(json.dumps(results))
+        seal = {"plan_hash": results["plan_hash"], **{name: (results[name] or {}).get("fingerprint") for name in named}}
+        (folder / "audit.json").write_text(json.dumps(seal))
+        return folder
+
+    # One test each: rows about patients, rows about the cohort, settings ------------------------------------------------
+
+    def _attribute(self) -> Any:
+        patients, cohort = [], []
+        for step, rung in enumerate(self.rungs):
+            excess = self._values(0.02, self.effect * (step + 1) / len(self.rungs), self.held.shape[1])
+            shown = np.where(self.held, excess, -np.inf)
+            holds = self.held.any(axis=1)
+            for column, name in enumerate(HELD):
+                who = self.held[:, column]
+                verdict = np.where(excess[:, column] > 0.2, str(Verdict.MEMORIZED), str(Verdict.POPULATION))
+                for figure, model in (("leak", "audited"), ("leak", "reference"), ("excess", "")):
+                    said = verdict[who] if figure == "excess" else ""
+                    patients.append(
+                        self._rows(
+                            who, figure, excess[who, column], attribute=name, rung=rung, model=model, verdict=said
+                        )
+                    )
+                for group in self.people:
+                    inside = self.group == group
+                    cohort.append(
+                        row(
+                            "prevalence",
+                            proportion(int(who[inside].sum()), int(inside.sum())),
+                            attribute=name,
+                            group=group,
+                            rung=rung,
+                        )
+                    )
+            largest = shown.max(axis=1)
+            patients.append(self._rows(holds, "largest_excess", largest[holds], attribute=ALL, rung=rung))
+            for group in self.people:
+                inside = holds & (self.group == group)
+                cohort.append(
+                    row("excess_risk", mean_with_interval(largest[inside], bounds=(-1, 1)), group=group, rung=rung)
+                )
+                cohort.append(row("auroc", self._auroc(), group=group, rung=rung, attribute=ALL, model="audited"))
+            for group, pair in self._pairs():
+                sides = [largest[holds & (self.group == one)] for one in pair]
+                gap = difference_of_means(*sides)
+                judged = self._judge(gap, *map(len, sides), "excess risk") if group == "all" else None
+                cohort.append(
+                    row("excess_gap", gap, group=group, rung=rung, p=0.001, p_adjusted=0.001, judgement=judged)
+                )
+        return patients, cohort, {"attributes": list(HELD)}
+
+    def _membership(self) -> Any:
+        patients, cohort = [], []
+        for name in ("Ratio", "RMIA", "Loss", "Min-K%", "Min-K%++", "ReCaLL"):
+            score = self._values(0.3, self.effect, 1)[:, 0]
+            everybody = np.ones(len(score), dtype=bool)
+            patients.append(self._rows(everybody, "score", score, attribute=name, n=50))
+            for group, pair in self._pairs():
+                sides = [score[self.group == one][:2000] for one in pair]
+                estimate = auroc(*sides)
+                judged = (
+                    self._judge(estimate, *map(len, sides), f"AUROC of {name}", none=0.5) if name == "Ratio" else None
+                )
+                model = "" if name in ("Ratio", "RMIA") else "audited"
+                cohort.append(
+                    row(
+                        "auroc",
+                        estimate,
+                        attribute=name,
+                        group=group,
+                        model=model,
+                        p=0.001,
+                        p_adjusted=0.001,
+                        judgement=judged,
+                    )
+                )
+            for fpr in (0.01, 0.001):
+                cohort.append(
+                    row(f"tpr_at_fpr_{fpr:g}", Estimate(0.02, 0.0, 0.13, len(score)), attribute=name, group="all")
+                )
+            cohort.append(row("ppv_at_prior_0.01", Estimate(0.2, 0.1, 0.3, len(score)), attribute=name, group="all"))
+        cohort += [
+            row("auroc_by_kind", Estimate(0.7, 0.6, 0.8, 100), attribute=kind, group="all", p_adjusted=0.01)
+            for kind in ("laboratory", "diagnosis")
+        ]
+        return patients, cohort, {"priors": [0.01], "prefix": {"patients": self.patient[:2].tolist()}}
+
+    def _reconstruction(self) -> Any:
+        patients, cohort = [], []
+        for rung in self.rungs:
+            everybody = np.ones(len(self.group), dtype=bool)
+            values = {
+                model: self._values(0.1, -self.effect if model == "audited" else 0.0, 1)[:, 0] + 0.8
+                for model in ("audited", "reference")
+            }
+            for figure in (
+                "demd",
+                "timed_distance",
+                "rare_overlap_1",
+                "rare_overlap_2",
+                "rare_overlap_3",
+                "routine_share",
+            ):
+                for model, value in values.items():
+                    patients.append(self._rows(everybody, figure, value, rung=rung, model=model, n=10))
+                    for group in self.people:
+                        cohort.append(
+                            row(
+                                figure,
+                                mean_with_interval(value[self.group == group]),
+                                rung=rung,
+                                model=model,
+                                group=group,
+                            )
+                        )
+            excess = values["reference"] - values["audited"]
+            for group in self.people:
+                cohort.append(
+                    row(
+                        "timed_distance_excess", mean_with_interval(excess[self.group == group]), rung=rung, group=group
+                    )
+                )
+            for group, pair in self._pairs():
+                sides = [excess[self.group == one] for one in pair]
+                judged = (
+                    self._judge(difference_of_means(*sides), *map(len, sides), "the gap") if group == "all" else None
+                )
+                cohort.append(
+                    row(
+                        "timed_distance_gap",
+                        difference_of_means(*sides),
+                        rung=rung,
+                        group=" - ".join(pair),
+                        p=0.001,
+                        p_adjusted=0.001,
+                        judgement=judged,
+                    )
+                )
+        return patients, cohort, {}
+
+    def _embedding(self) -> Any:
+        cohort = [
+            row("holders", value=float(self.held[:, column].sum()), n=len(self.group), attribute=name)
+            for column, name in enumerate(HELD)
+        ]
+        for group, pair in self._pairs():
+            n = int(np.isin(self.group, pair).sum())
+            gain = Estimate(0.02, -0.05, 0.09, n)
+            judged = self._judge(gain, n // 2, n // 2, "the AUROC gained")
+            cohort.append(row("excess_gain_logistic", gain, group=group, model="audited", p=0.3, judgement=judged))
+            cohort.append(row("excess_beyond_reference_logistic", gain, group=group))
+        return [], cohort, {"folds": 5}
+
+    def _neighbours(self) -> Any:
+        patients, cohort = [], []
+        everybody = np.ones(len(self.group), dtype=bool)
+        for rung in self.rungs:
+            ranks = {}
+            for model, figure in (("audited", "rank"), ("reference", "rank"), ("", "code_rank")):
+                rank = np.ceil(
+                    np.exp(self.rng.normal(3.0, 1.5, len(self.group)) - self.seen * self.effect * (model == "audited"))
+                ).clip(1, 3000)
+                ranks[model] = rank
+                patients.append(self._rows(everybody, figure, rank, rung=rung, model=model, n=3000))
+                prefix = figure.removesuffix("rank")
+                for group in self.people:
+                    hits = rank[self.group == group] <= 10
+                    cohort.append(
+                        row(
+                            f"{prefix}hit@10",
+                            proportion(int(hits.sum()), len(hits)),
+                            rung=rung,
+                            group=group,
+                            model=model,
+                        )
+                    )
+            for group, pair in self._pairs():
+                sides = [ranks["audited"][self.group == one] <= 10 for one in pair]
+                gap = difference(*(proportion(int(side.sum()), len(side)) for side in sides))
+                judged = self._judge(gap, *map(len, sides), "the share found")
+                cohort.append(
+                    row(
+                        "hit@10_difference",
+                        gap,
+                        rung=rung,
+                        group=group,
+                        model="audited",
+                        p=0.01,
+                        p_adjusted=0.02,
+                        judgement=judged,
+                    )
+                )
+        return patients, cohort, {"searched": 3000}
+
+    def _perturbation(self) -> Any:
+        patients, cohort = [], []
+        asked = self.held.any(axis=1)
+        for identifier in IDENTIFIERS:
+            steps = np.arange(-1, 1) if identifier == "sex" else np.arange(-3, 4)
+            noise = self.rng.normal(0.1, 0.02, (int(asked.sum()), len(steps)))
+            curve = noise + (steps == 0) * (self.seen[asked] * self.effect)[:, None]
+            spike = curve[:, steps == 0][:, 0] - np.median(curve[:, steps != 0], axis=1)
+            for model in ("audited", "reference"):
+                patients.append(
+                    self._rows(
+                        asked,
+                        f"spike:{identifier}",
+                        spike if model == "audited" else spike * 0,
+                        model=model,
+                        rung="one_lab",
+                    )
+                )
+                notes = np.array(
+                    [f"CODE//{step}; {step} years{'; true value' if step == 0 else ''}" for step in steps], dtype=object
+                )
+                who = np.repeat(np.flatnonzero(asked), len(steps))
+                patients.append(
+                    self._rows(
+                        who,
+                        f"curve:{identifier}",
+                        curve.ravel(),
+                        model=model,
+                        rung="one_lab",
+                        note=np.tile(notes, int(asked.sum())),
+                    )
+                )
+            group = self.group[asked]
+            for one in self.people:
+                cohort.append(
+                    row(
+                        f"spike:{identifier}",
+                        mean_with_interval(spike[group == one]),
+                        group=one,
+                        model="audited",
+                        rung="one_lab",
+                    )
+                )
+            sides = [spike[group == one] for one in (MEMBER, NON_MEMBER)]
+            judged = self._judge(difference_of_means(*sides), *map(len, sides), "the difference of mean spikes")
+            cohort.append(
+                row(
+                    f"gap:{identifier}",
+                    difference_of_means(*sides),
+                    group=f"{MEMBER} - {NON_MEMBER}",
+                    model="audited",
+                    rung="one_lab",
+                    p=0.001,
+                    p_adjusted=0.001,
+                    judgement=judged,
+                )
+            )
+        cohort += [
+            row("stands_out", proportion(int(0.1 * n), n), group=one, model="audited", rung="one_lab")
+            for one, n in self.people.items()
+        ]
+        return patients, cohort, {"identifiers": list(IDENTIFIERS)}
+
+    def _subgroups(self) -> Any:
+        cohort = []
+        members = self.people[MEMBER]
+        parts = {
+            "age: 18 to 44": members // 2,
+            "age: 45 to 64": members - members // 2,
+            "sex: F": members // 2,
+            "sex: M": members - members // 2,
+            "holds: HIV": 0,
+        }
+        for figure, attribute in (("score", "Ratio"), ("largest_excess", ALL)):
+            for name, n in parts.items():
+                about: dict[str, Any] = {"group": name, "attribute": attribute}
+                if not n:
+                    judgement = Judgement(
+                        Verdict.CANNOT_CONCLUDE, "<11: fewer than 11 patients, or so few outside it: not shown."
+                    )
+                    estimates = [Estimate(np.nan, np.nan, np.nan, 0)] * 3
+                else:
+                    judgement = Judgement(
+                        Verdict.MEMORIZED if name == "sex: F" else Verdict.POPULATION,
+                        "members stand out from non-members by that much.",
+                    )
+                    estimates = [
+                        Estimate(0.2, 0.1, 0.3, n),
+                        Estimate(0.1, 0.0, 0.2, members),
+                        Estimate(0.2, 0.1, 0.3, 2 * members),
+                    ]
+                tested = (
+                    {"p": 0.001 if name == "sex: F" else 0.4, "p_adjusted": 0.01 if name == "sex: F" else 0.9}
+                    if n
+                    else {}
+                )
+                cohort.append(row(f"mean:{figure}", estimates[0], **about))
+                cohort.append(row(f"gap:{figure}", estimates[1], **about))
+                cohort.append(row(f"difference:{figure}", estimates[2], judgement=judgement, **tested, **about))
+                cohort.append(row(f"screening:{figure}", n=estimates[2].n, **tested, **about))
+        return [], cohort, {}
+
+    def _ranking(self) -> Any:
+        patients = []
+        leaks = (
+            self.held[:, 1] & np.isin(self.group, (MEMBER, CANARY)) & (self.rng.random(len(self.group)) < self.effect)
+        )
+        k = self.rng.choice([1, 1, 5, 40, 300], len(self.group))
+        ways = self.rng.choice(
+            ["demographics: age band", "greedy search: age; Creatinine (roughly)", "first 10: x"], len(self.group)
+        )
+        patients.append(
+            self._rows(
+                leaks, "bits", np.log2(3000 / k[leaks]), attribute="substance_use", n=1, note=ways[leaks].astype(object)
+            )
+        )
+        for figure, value in (
+            ("k", k.astype(float)),
+            ("facts", k * 0 + 2.0),
+            ("severity", k * 0 + 4.0),
+            ("leak", k * 0 + 0.6),
+            ("excess", k * 0 + 0.5),
+        ):
+            patients.append(
+                self._rows(
+                    leaks, figure, value[leaks], attribute="substance_use", model="audited" if figure == "leak" else ""
+                )
+            )
+        none = np.isin(self.group, (MEMBER, CANARY)) & ~self.held.any(axis=1)
+        patients.append(
+            self._rows(
+                none,
+                "excluded",
+                np.full(int(none.sum()), np.nan),
+                level="excluded",
+                note="holds none of the attributes asked about",
+                group="",
+            )
+        )
+        return (
+            patients,
+            [row("leaks", value=float(leaks.sum()), n=int(leaks.sum()))],
+            {"threshold": 0.25, "ladder": list(self.rungs)},
+        )
+
+    def _preflight(self) -> Any:
+        n = self.people[MEMBER] + self.people[NON_MEMBER]
+        cohort = [
+            row("model_free_auroc", Estimate(0.52, 0.47, 0.57, n), group="all", p=0.4),
+            *(
+                row(f"difference_{name}", Estimate(0.05, -0.1, 0.2, n), group="all", p=0.5, p_adjusted=1.0)
+                for name in ("length", "era", "age", "female")
+            ),
+            row("codes_that_differ", value=0.0, n=115, group="all"),
+            row("duplicates", proportion(3, 700), group="member / non-member", note="3 of 700 against 1100 members"),
+        ]
+        return [], cohort, {}
+
+    # Helpers ------------------------------------------------------------------------------------------------------------
+
+    def _values(self, spread: float, effect: float, columns: int) -> np.ndarray:
+        """(people, columns): noise, and the effect for those whom the model saw."""
+        return self.rng.normal(0.0, spread, (len(self.group), columns)) + (self.seen * effect)[
+            :, None
+        ] * self.rng.random((len(self.group), columns))
+
+    def _pairs(self) -> list[tuple[str, tuple[str, str]]]:
+        pairs = [("all", (MEMBER, NON_MEMBER))]
+        return pairs + ([("canaries", (CANARY, NULL_CANARY))] if CANARY in self.people else [])
+
+    def _auroc(self) -> Estimate:
+        return Estimate(0.7, 0.6, 0.8, 100)
+
+    def _judge(self, effect: Estimate, members: int, others: int, what: str, none: float = 0.0) -> Judgement:
+        return judge_cohort(effect, 0.001, no_effect=none, members=members, non_members=others, what=what)
+
+    def _rows(self, who: np.ndarray, figure: str, value: np.ndarray, **more: Any) -> dict[str, Any]:
+        """Columns of rows about some patients, as what varies and what is the same in all."""
+        places = np.flatnonzero(who) if who.dtype == bool else who
+        return {
+            "level": "patient", "patient": self.patient[places], "group": self.group[places], "figure": figure, "value": value,
+            "low": value - 0.05, "high": value + 0.05, "n": 16, **more,
+        }  # fmt: skip
+
+    @staticmethod
+    def _save(
+        path: Path,
+        probe: str,
+        patients: Sequence[Mapping[str, Any]],
+        cohort: Sequence[Mapping[str, Any]],
+        settings: Mapping[str, Any],
+    ) -> None:
+        """As ``CohortFinding.save`` does, without ever holding all rows as Python objects."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        empty = finding(probe, cohort, settings, ())
+        schema = pa.Table.from_pandas(empty.table, preserve_index=False).schema.remove_metadata()
+        about = {"probe": probe, "settings": dict(settings), "sentences": []}
+        schema = schema.with_metadata({b"ehrmem": json.dumps(about, sort_keys=True).encode()})
+        with pq.ParquetWriter(path, schema, compression="zstd") as file:
+            for one in patients:
+                n = len(one["value"])
+                columns = []
+                for name, field in zip(COLUMNS, schema, strict=True):
+                    value = one.get(
+                        name,
+                        probe
+                        if name == "probe"
+                        else ""
+                        if field.type == pa.string()
+                        else 0
+                        if field.type == pa.int64()
+                        else np.nan,
+                    )
+                    columns.append(
+                        pa.array(value, field.type)
+                        if isinstance(value, np.ndarray)
+                        else pa.array(np.full(n, value, dtype=object if isinstance(value, str) else None), field.type)
+                    )
+                file.write_table(pa.Table.from_arrays(columns, schema=schema))
+            file.write_table(pa.Table.from_pandas(empty.table, schema=schema, preserve_index=False))
+
+
+def digest(path: Path) -> str:
+    """A file's SHA-256."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def loaded(folder: Path, probe: str) -> pd.DataFrame:
+    """The table of one finding."""
+    return CohortFinding.load(folder / "findings" / f"{probe}.parquet").table

@@ -1,0 +1,273 @@
+"""The report of a cohort audit: whole or in part, and nothing of a patient in it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ehrmem_widgets.blackbox.folder import FolderModel
+from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.sequence import encode
+from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.probes.all_probes import run_probe
+from ehrmem_widgets.probes.cohort_finding import as_json
+from ehrmem_widgets.probes.people import choose_people
+from ehrmem_widgets.probes.questions import QUESTIONS
+from ehrmem_widgets.reports.audit_page import audit_page, matrix_of
+from ehrmem_widgets.reports.headlines import TESTS
+from ehrmem_widgets.reports.page import check_offline
+from ehrmem_widgets.reports.results_summary import AuditResults
+from tests.reports.small import Small
+from tests.reports.synthetic_audit import SyntheticAudit
+
+ASKED: Mapping[str, Mapping[str, Any]] = {
+    "preflight": {},
+    "reconstruction": {"rungs": ("demographics", "first_10"), "samples": 2, "horizon": 16},
+    "attribute": {"rungs": ("demographics", "first_10"), "samples": 4, "horizon": 16},
+    "membership": {},
+    "perturbation": {"samples": 4, "horizon": 16},
+    "ranking": {"ladder": ("demographics", "first_10"), "samples": 4, "horizon": 16},
+}
+
+
+class Text(HTMLParser):
+    """What a person reads or hears of a page, without its style sheet."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+        self._style = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._style = tag == "style"
+        self.parts += [value for name, value in attrs if name in ("aria-label", "alt", "title") and value]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._style = False
+
+    def handle_data(self, data: str) -> None:
+        if not self._style:
+            self.parts.append(data)
+
+    def __str__(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.parts))
+
+
+@pytest.fixture(scope="module")
+def audited(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real probes over the small cohort, in a folder as an audit writes it."""
+    folder = tmp_path_factory.mktemp("audited")
+    (folder / "findings").mkdir()
+    dataset, model, reference = MedsDataset(small.data), FolderModel(small.model), FolderModel(small.reference)
+    people = choose_people(dataset, model, reference, most=80, seed=0)
+    preflight = None
+    runs = []
+    for name, options in ASKED.items():
+        found = run_probe(name, dataset, model, reference, people=people, preflight=preflight, **options)
+        preflight = preflight or found
+        found.save(folder / "findings" / f"{name}.parquet")
+        runs.append(
+            {
+                "probe": name,
+                "rungs": list(options.get("rungs", ())),
+                "state": "done",
+                "reason": "",
+                "sentences": list(found.sentences),
+                "exclusions": found.exclusions,
+                "seconds": 1,
+            }
+        )
+    runs.append(
+        {
+            "probe": "embedding",
+            "rungs": [],
+            "state": "not run",
+            "reason": "the model gives no embeddings",
+            "sentences": [],
+            "exclusions": {},
+        }
+    )
+    results = {
+        "finished": True, "name": "small", "plan": {"probes": [*ASKED, "embedding"], "patients": sorted(people.groups)}, "plan_hash": "00", "command": "ehrmem "
+            "audit plan.yaml --out x",
+        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint, "patients": len(dataset)}, "model": {"name": "small", "fingerprint": model.fingerprint},
+        "reference": {"name": "other", "fingerprint": reference.fingerprint}, "people": people.counts(), "seed": 0, "identifying": False, "runs": runs,
+    }  # fmt: skip
+    (folder / "results.json").write_text(json.dumps(as_json(results)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(audited: Path) -> str:
+    return audit_page(audited)
+
+
+def test_no_patient_is_in_a_cohort_report(page: str, small: Small) -> None:
+    dataset, vocabulary = MedsDataset(small.data), FolderModel(small.model).vocabulary
+    read = str(Text(page))
+    for patient in dataset.ids():
+        assert not re.search(rf"(?<!\d){patient}(?!\d)", read)
+        assert dataset.pseudonym(patient) not in page
+    assert not re.search(r"P-[A-Z2-7]{4}-[A-Z2-7]{4}", page)
+    followers = {
+        pair
+        for record in dataset.records(dataset.ids())
+        for codes in (encode(record, vocabulary).codes, [e.code for e in record.events])
+        for pair in pairwise(codes)
+    }
+    assert len(followers) > 1000
+    for one, other in followers:
+        for between in (" ", ", ", "; ", ",", "\n", '", "'):
+            assert f"{one}{between}{other}" not in read and f"{one}{between}{other}" not in page
+
+
+def small_counts(read: str) -> list[str]:
+    """Whatever reads as a count of 1 to 10 people."""
+    people = r"(?:ordinary )?(?:members?|non-members?|people|persons?|patients?|holders?|canar(?:y|ies)|controls?)\b"
+    found = re.findall(rf"(?<![\d.,@])(?<!than )(?<!to )\b(?:[1-9]|10) {people}", read)
+    found += re.findall(r"\bn = (?:[1-9]|10)\b(?![\d,])", read)
+    return found + [
+        m[0]
+        for m in re.finditer(
+            r"(?<![\d.,])\b(?:[1-9]|10) of [\d,]+\b(?! comparisons| figures| tests| subgroups| audits| codes)", read
+        )
+    ]
+
+
+def test_the_search_for_small_counts_finds_them() -> None:
+    assert small_counts("there are 5 members and 7 of 20 others, n = 3") == ["5 members", "n = 3", "7 of 20"]
+    assert small_counts("fewer than 11 members, 2 to 10 people, n = 30, memorized in 3 of 9 comparisons") == []
+
+
+def test_no_small_count_is_in_a_cohort_report(page: str, audited: Path) -> None:
+    sentences = " ".join(
+        s for run in json.loads((audited / "results.json").read_text())["runs"] for s in run["sentences"]
+    )
+    assert small_counts(sentences)  # the probes' own sentences have some
+    assert small_counts(str(Text(page))) == []
+    assert "fewer than 11" in page
+
+
+def test_the_first_page_says_what_a_board_asks(page: str) -> None:
+    first = page[page.index('id="summary"') : page.index('id="membership"')]
+    read = str(Text(first))
+    for words in (
+        "Threat model",
+        "What each test found",
+        "Risk matrix",
+        "Which attacks",
+        "Vulnerable groups",
+        "It is no clearance",
+    ):
+        assert words in read
+    assert "T2 Sensitive attributes" in read and "Planted canaries" in read
+
+
+def test_what_was_not_run_and_why(page: str) -> None:
+    part = page[page.index('id="not-run"') : page.index('id="reproducibility"')]
+    assert "the model gives no embeddings" in part and TESTS["subgroups"] in part and "it is not in the plan" in part
+    assert TESTS["membership"] not in part
+
+
+def test_the_page_is_whole_and_reaches_nowhere(page: str, audited: Path) -> None:
+    check_offline(page)
+    assert page == audit_page(audited)
+    assert "<script" not in page and "default-src 'none'" in page
+    ids = re.findall(r'\sid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert {target[1:] for target in re.findall(r'href="(#[^"]+)"', page)} <= set(ids)
+    for name in ASKED:
+        assert f'aria-labelledby="h-{name}"' in page
+    for words in ("Held against", "How to read it", "SHA-256", "EDPB, Opinion 28/2024", "no legal advice"):
+        assert words in page
+    assert not re.search(
+        r"\bis (safe|anonymous)\b(?!, or anonymous)",
+        str(Text(page)).replace("no result here says that the model is safe, or anonymous", ""),
+    )
+
+
+@pytest.mark.parametrize("missing", [*QUESTIONS, "all"])
+def test_any_test_may_be_missing(missing: str, tmp_path: Path) -> None:
+    there = [name for name in QUESTIONS if missing not in (name, "all")]
+    page = audit_page(SyntheticAudit(60, rungs=("demographics",)).write(tmp_path / "a", probes=there))
+    check_offline(page)
+    for name in QUESTIONS:
+        assert (f'<section id="{name}"' in page) == (name in there)
+
+
+def test_without_a_reference_nothing_is_called_memorized_by_the_ranking(tmp_path: Path) -> None:
+    page = audit_page(SyntheticAudit(60).write(tmp_path / "a", probes=("ranking", "preflight"), reference=None))
+    assert (
+        "nothing can be called memorized" in page and "Without a reference model nothing can be called a leak" in page
+    )
+
+
+def test_an_unfinished_audit_says_so_at_the_head_of_every_page(tmp_path: Path) -> None:
+    made = SyntheticAudit(60)
+    folder = made.write(
+        tmp_path / "a", probes=("preflight", "membership"), finished=False, plan={"probes": list(QUESTIONS)}
+    )
+    page = audit_page(folder)
+    head = page[page.index("<thead>") : page.index("</thead>")]
+    assert "UNFINISHED AUDIT: 2 of 9 tests are done" in head and "The audit is unfinished" in page
+    assert "display: table-header-group" in page
+    assert "UNFINISHED" not in audit_page(made.write(tmp_path / "b", probes=("preflight",)))
+
+
+def test_patients_are_named_only_where_the_plan_declares_it(tmp_path: Path) -> None:
+    named = r"P-[A-Z2-7]{4}-[A-Z2-7]{4}"
+    made = SyntheticAudit(200)
+    page = audit_page(made.write(tmp_path / "a", probes=("ranking", "membership"), identifying=True))
+    head = page[page.index("<thead>") : page.index("</thead>")]
+    assert "IDENTIFYING: internal use" in head and re.search(named, page[page.index('id="patients"') :])
+    assert not re.search(named, page[: page.index('id="patients"')])
+    other = audit_page(made.write(tmp_path / "b", probes=("ranking", "membership")))
+    assert not re.search(named, other) and 'id="patients"' not in other
+
+
+def test_a_broken_seal_is_said(tmp_path: Path) -> None:
+    folder = SyntheticAudit(60).write(tmp_path / "a", probes=("preflight",))
+    assert "agree with it" in audit_page(folder)
+    (folder / "audit.json").write_text(json.dumps({"plan_hash": "another"}))
+    assert "DOES NOT AGREE" in audit_page(folder)
+    (folder / "audit.json").unlink()
+    assert "it cannot be shown that the plan was made before the first answer" in audit_page(folder)
+
+
+def test_names_from_data_are_escaped(tmp_path: Path) -> None:
+    evil = '<img src="x" onerror="y">'
+    page = audit_page(
+        SyntheticAudit(60).write(
+            tmp_path / "a", probes=("preflight",), model={"name": evil, "fingerprint": evil}, command=evil, name=evil
+        )
+    )
+    assert "<img" not in page
+
+
+def test_a_verdict_of_memory_and_one_of_none(tmp_path: Path) -> None:
+    probes = ("membership", "attribute", "reconstruction", "perturbation")
+    found = str(Text(audit_page(SyntheticAudit(300, effect=0.5).write(tmp_path / "a", probes=probes))))
+    assert "This model remembers some of the people it was trained on" in found and "knowing demographics" in found
+    none = str(Text(audit_page(SyntheticAudit(300, effect=0.0).write(tmp_path / "b", probes=probes))))
+    assert "This model remembers" not in none and "they too were not remembered, or this test cannot see it" in none
+
+
+def test_the_matrix_follows_the_severities_given(tmp_path: Path) -> None:
+    audit = AuditResults(SyntheticAudit(600).write(tmp_path / "a", probes=("attribute",)))
+    before, after = matrix_of(audit), matrix_of(audit, severities={"substance_use": 1, "mental_health": 2})
+    row = {name: part for part in after.split("<tr>") for name in ("1, least", ">2<", "not declared") if name in part}
+    assert "Alcohol and drug use" in row["1, least"] and "Mental health" in row[">2<"] and "HIV" in row["not declared"]
+    assert before != after and "demographics" in matrix_of(audit, rung="demographics")
+
+
+def test_what_is_no_audit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no audit"):
+        audit_page(tmp_path)
