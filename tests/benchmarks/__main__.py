@@ -21,6 +21,7 @@ from ehrmem_widgets.statistics.intervals import proportion
 from tests.benchmarks import (
     all_probes,
     attribute,
+    audit_report,
     browser,
     endpoint,
     hf,
@@ -44,7 +45,17 @@ def main() -> None:
     settled_answer(lines, exploration)
     variance_ratio(lines, exploration)
     import_time(lines)
-    for part in (membership, reconstruction, attribute, all_probes, endpoint, hospital, patient_reports, browser):
+    for part in (
+        membership,
+        reconstruction,
+        attribute,
+        all_probes,
+        endpoint,
+        hospital,
+        patient_reports,
+        audit_report,
+        browser,
+    ):
         part.main(lines)
     lines.finish()
 

@@ -1,0 +1,39 @@
+"""Made-up results of an audit of 50,000 people, summarised into its report in a process of its own: seconds and memory."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.benchmarks.lines import Lines
+from tests.reports.synthetic_audit import SyntheticAudit
+
+PEOPLE = 50_000
+
+
+def main(lines: Lines) -> None:
+    """Two lines."""
+    with tempfile.TemporaryDirectory() as folder:
+        SyntheticAudit(PEOPLE).write(Path(folder))
+        out = subprocess.run([sys.executable, "-m", __name__, folder], check=True, stdout=subprocess.PIPE, text=True)
+    seconds, memory = map(float, out.stdout.split())
+    lines.add("audit_report_seconds", seconds, "one run", PEOPLE, "<= 60")
+    lines.add("audit_report_memory_gb", memory, "one run", PEOPLE, "<= 1.5")
+
+
+def run(folder: Path) -> None:
+    """Make the page, as the command does."""
+    began = time.perf_counter()
+    from ehrmem_widgets.reports.audit_page import audit_page
+
+    page = audit_page(folder)
+    assert len(page) > 100_000
+    print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]))
