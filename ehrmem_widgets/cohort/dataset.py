@@ -1,4 +1,7 @@
-"""Open a MEDS data set of any size: list its patients, load one by id, learn its splits. DuckDB does the reading."""
+"""Open a MEDS data set of any size: list its patients, load one by id, learn its splits. DuckDB does the reading.
+
+``meds_files`` knows the files and how to read them alike, ``meds_index`` what is kept of a large data set.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +50,9 @@ MEMBER_SPLIT = "train"
 class MedsDataset:
     """A MEDS data set (schema 0.3 or 0.4, https://github.com/Medical-Event-Data-Standard/meds), read where it lies.
 
+    One of 10 million events or more is indexed when it is first opened, with progress on standard error, in the user's cache
+    folder or where EHRMEM_INDEX says; then any patient is found in milliseconds and the memory stays below a gigabyte.
+
     Parameters
     ----------
     root
@@ -56,7 +62,8 @@ class MedsDataset:
     ------
     InputError
         When the folder is no MEDS data set, in words that say what is missing. Types that differ from the schema but
-        mean the same (64-bit values, other time units, text ids of whole numbers) are aligned, not refused.
+        mean the same (64-bit values, other time units, text ids of whole numbers) are aligned, not refused. Also when an
+        index is needed and cannot be written.
 
     """
 

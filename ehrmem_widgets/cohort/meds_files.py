@@ -140,14 +140,17 @@ def rows_looked_through(shards: Sequence[Path], query: Query) -> int:
     """How many rows must be looked through, at worst, to find one patient: those of all row groups whose range of ids holds
     the patient, and ``EVERY_FILE`` for each file that must be opened."""
     rows = query(
-        f"SELECT row_group_num_rows, type, stats_min_value, stats_max_value FROM parquet_metadata({_listed(shards)}) "
-        "WHERE path_in_schema = 'subject_id'"
+        f"""
+        SELECT row_group_num_rows, stats_min_value, stats_max_value, file_name IN (
+            SELECT file_name FROM parquet_schema({_listed(shards)})
+            WHERE name = 'subject_id' AND type = 'INT64' AND coalesce(converted_type, 'INT_64') = 'INT_64')
+        FROM parquet_metadata({_listed(shards)}) WHERE path_in_schema = 'subject_id'
+        """
     ).fetchall()
+    ends = np.iinfo(np.int64)  # where nothing is known of a row group, anybody may be in it
+    known = [(int(low), int(high)) if plain and low and high else (ends.min, ends.max) for _, low, high, plain in rows]
     here = np.array([n for n, *_ in rows], dtype=np.int64)
-    known = [kind == "INT64" and low is not None and high is not None for _, kind, low, high in rows]
-    ends = np.iinfo(np.int64)
-    lows = np.array([int(r[2]) if k else ends.min for r, k in zip(rows, known, strict=True)], dtype=np.int64)
-    highs = np.array([int(r[3]) if k else ends.max for r, k in zip(rows, known, strict=True)], dtype=np.int64)
+    lows, highs = np.array(known, dtype=np.int64).reshape(-1, 2).T
     # Sweep over the ids: a row group comes in at its lowest id and goes out after its highest.
     order = np.lexsort((np.repeat([0, 1], len(rows)), np.concatenate([lows, highs])))
     most = int(np.cumsum(np.concatenate([here, -here])[order]).max(initial=0))
