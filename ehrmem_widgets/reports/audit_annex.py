@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, several
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.reports.headlines import COMPARED, MISSED, NONE, TESTS, Headline
+from ehrmem_widgets.reports.protected import without_names
 from ehrmem_widgets.reports.results_summary import AuditResults
 from ehrmem_widgets.statistics.disclosure import FEWEST
 from ehrmem_widgets.statistics.discrimination import controls_needed
@@ -131,7 +132,7 @@ def not_run(audit: AuditResults) -> str:
             continue
         reason = "it is not in the plan"
         if run is not None:
-            reason = str(run.get("reason") or "") or (
+            reason = without_names(str(run.get("reason") or "")) or (
                 "its turn has not come yet" if run.get("state") == "pending" else "its findings are missing"
             )
         rows.append((TESTS[name], question.partition(": ")[2] or question, reason))

@@ -116,11 +116,10 @@ def matrix_of(audit: AuditResults, *, rung: str | None = None, severities: Mappi
             "measured is not thereby unlikely.</p>"
         )
     given = severities if severities is not None else audit.severities[-1].severity
-    words = (
-        f"{knows(rung)} (the setting with the largest mean excess of {len({one.rung for one in audit.likelihoods})})"
-    )
-    drawn = risk_matrix(at, given, knows=words if rung == audit.worst_rung else knows(rung))
-    return f"{drawn}<p>{escape(_together(audit, rung))}{escape(NOT_ONE_SCORE)}</p>"
+    together, asked = _together(audit, rung), len({one.rung for one in audit.likelihoods})
+    chosen = f" (the setting with the largest mean excess of {asked})" if together and rung == audit.worst_rung else ""
+    drawn = risk_matrix(at, given, knows=f"{knows(rung)}{chosen}")
+    return f"{drawn}<p>{escape(together)}{escape(NOT_ONE_SCORE)}</p>"
 
 
 def _together(audit: AuditResults, rung: str) -> str:

@@ -244,7 +244,8 @@ def _of_preflight(found: CohortFinding) -> Headline:
             "come from the model.",
         )
     return Headline(
-        None, f"Members and non-members cannot be told apart without the model (AUROC {inline(one)}, 0.5 is guessing)."
+        None,
+        f"No difference between members and non-members was shown without the model (AUROC {inline(one)}, 0.5: guessing).",
     )
 
 

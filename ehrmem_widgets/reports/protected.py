@@ -28,6 +28,8 @@ _SIDES = {"all": (MEMBER, NON_MEMBER), "canaries": (CANARY, NULL_CANARY)}
 _NOT_SHOWN = "a figure that is withheld (it rests on too few people)"
 _ESTIMATE = re.compile(r"[-+]?\d+\.\d+ \([^()]*n = [\d,]+\)")
 
+_PSEUDONYM = re.compile(r"\bP-[A-Z2-7]{4}-[A-Z2-7]{4}\b")
+
 Row = Mapping[str, Any]
 Rule = Callable[[Row, "_Table"], Estimate]
 """A row and the whole table: the estimate as it may be shown."""
@@ -46,7 +48,7 @@ def protected(probe: str, found: CohortFinding, people: Mapping[str, int]) -> Co
         if rule is None:
             continue
         shown = rule(one, table)
-        note = guarded(one["note"] if math.isfinite(shown.value) else _ESTIMATE.sub(_NOT_SHOWN, one["note"]))
+        note = without_names(one["note"] if math.isfinite(shown.value) else _ESTIMATE.sub(_NOT_SHOWN, one["note"]))
         numbers = {"value": shown.value, "low": shown.low, "high": shown.high, "n": shown.n}
         tested = (
             {} if math.isfinite(shown.value) else {"p": math.nan, "p_adjusted": math.nan}
@@ -54,6 +56,15 @@ def protected(probe: str, found: CohortFinding, people: Mapping[str, int]) -> Co
         rows.append({**one, **numbers, **tested, "note": note if one["verdict"] else ""})
     settings = {name: found.settings[name] for name in SETTINGS if name in found.settings}
     return CohortFinding(found.probe, pd.DataFrame(rows, columns=list(found.table.columns)), settings)
+
+
+def without_names(sentence: str) -> str:
+    """A sentence that may come from anywhere, without pseudonyms and small counts.
+
+    >>> without_names("P-UEVO-AKCR broke off, with 3 patients left")
+    'a patient broke off, with fewer than 11 patients left'
+    """
+    return guarded(_PSEUDONYM.sub("a patient", sentence))
 
 
 class _Table:

@@ -27,7 +27,7 @@ from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.probes.ranking import THRESHOLD
 from ehrmem_widgets.probes.subgroup_findings import SubgroupRow, subgroup_rows
-from ehrmem_widgets.reports.protected import protected
+from ehrmem_widgets.reports.protected import protected, without_names
 from ehrmem_widgets.statistics.disclosure import (
     FEWEST,
     coarse_share,
@@ -145,7 +145,7 @@ class AuditResults:
         excess = _mean(member)
         why = ""
         if excess is None:
-            why = "there is no reference model" if not by else "nobody asked about holds it"
+            why = "there is no reference model" if not by else "no member asked about holds it"
             why = why if member is None else f"fewer than {FEWEST} members hold it"
         shares = None if member is None else coarse_share(proportion(int(member["memorized"].sum()), len(member)))
         return Likelihood(name, self.title(name), rung, excess, _mean(other), shares, why)
@@ -192,7 +192,7 @@ class AuditResults:
             )
             hidden: Sequence[bool] = hidden_counts(rows["n"].to_numpy(), []).tolist()
             found[name] = [
-                f"{rounded_n(int(n)):,} or more: {note}"
+                f"{rounded_n(int(n)):,} or more: {without_names(note)}"
                 for note, n, hide in zip(rows["note"], rows["n"], hidden, strict=True)
                 if not hide
             ]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from ehrmem_widgets.probes.subgroup_findings import SubgroupRow
 from ehrmem_widgets.statistics.disclosure import FEWEST
 from ehrmem_widgets.statistics.verdicts import ALARM_RATE
-from ehrmem_widgets.views.markup import escape, icon
+from ehrmem_widgets.views.markup import escape, icon, plural
 from ehrmem_widgets.views.subgroup_gaps import KIND_TITLES, subgroup_name
 from ehrmem_widgets.views.subgroup_page import FIGURES, overall
 from ehrmem_widgets.views.tables import inline
@@ -29,9 +29,12 @@ def _paragraph(name: str, rows: Sequence[SubgroupRow]) -> str:
         for row in out
     )
     hidden = sum(row.hidden for row in rows)
+    stands = "stands" if len(out) < 2 else "stand"
+    told = (
+        f"of {plural(len(tested), 'subgroup')} tested {len(out) or 'none'} {stands} out{f' ({listed})' if out else ''}"
+    )
     words = [
-        f"of {len(tested)} subgroups tested {len(out) or 'none'} {'stands' if len(out) < 2 else 'stand'} "
-        f"out{f' ({listed})' if out else ''}",
+        told if tested else "no subgroup has people enough to be tested",
         f"{hidden} not shown (fewer than {FEWEST} people in or outside)" if hidden else "",
     ]
     said = "; ".join(word for word in words if word)
