@@ -198,3 +198,19 @@ def test_no_scheduler_answers(undisturbed: tuple[Path, Path], tmp_path: Path, mo
     monkeypatch.setattr(run, "_CLUSTER_TIMEOUT", "1s")
     with pytest.raises(InputError, match=r"No Dask scheduler answers at 'tcp://127.0.0.1:1'"):
         run_audit(read_plan(plan), tmp_path / "out", cluster="tcp://127.0.0.1:1")
+
+
+def test_the_commands_write_the_report_and_a_comparison(
+    undisturbed: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out = undisturbed
+    assert main(["audit-report", str(out), "--out", str(tmp_path / "report.html")]) == 0
+    assert (
+        main(["compare", str(out), str(out), "--names", "before", "after", "--out", str(tmp_path / "both.html")]) == 0
+    )
+    pages = [(tmp_path / name).read_text() for name in ("report.html", "both.html")]
+    assert "Threat model" in pages[0] and "before" in pages[1] and not any("P-" in page for page in pages)
+    assert main(["audit-report", str(tmp_path), "--out", str(tmp_path / "no.html")]) == 2
+    assert main(["audit-report", str(out), "--out", str(tmp_path / "no.txt")]) == 2
+    assert not (tmp_path / "no.html").exists() and "Name an .html file" in capsys.readouterr().err
+    assert main(["audit", "--out", str(tmp_path / "x")]) == 2
