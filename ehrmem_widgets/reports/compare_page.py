@@ -76,7 +76,7 @@ def compare_page(a: Path, b: Path, *, names: tuple[str, str] = ("A", "B")) -> st
     one, other = (escape(name) for name in names)
     shared = comparison.figures()
     sections = {
-        "summary": ("In one page", _summary(comparison, shared, names)),
+        "summary": ("In short", _summary(comparison, shared, names)),
         "figures": ("Every figure that both have", _figures(shared, names)),
         "attributes": ("Sensitive attributes", _attributes(comparison, names)),
         "reading": ("How to read this", _reading(names)),
@@ -288,7 +288,7 @@ def _summary(comparison: Comparison, shared: Sequence[Shared], names: tuple[str,
         else "The two audits have no figure in common that may be shown."
     )
     chance = (
-        f" Of {len(shared)} intervals of 95 %, about {max(1, round(len(shared) / 20))} leaves out 0 by chance alone."
+        f" Of {len(shared)} intervals of 95 %, about {max(1, round(len(shared) / 20))} can be expected to leave out 0 by chance alone."
         if shared
         else ""
     )
