@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import numpy as np
-
 from ehrmem_widgets.cohort.check import Check
 from ehrmem_widgets.cohort.codes import parse_code
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
@@ -255,9 +253,6 @@ def _same_records(dataset: MedsDataset, member_split: str) -> Check:
 
 def _doubled_events(dataset: MedsDataset) -> Check:
     """Patients each of whose events is there twice: the data, or some of them, were put together from two copies."""
-    ids = dataset.ids()
-    if len(ids) > _SAMPLE:
-        ids = np.random.default_rng(0).choice(ids, _SAMPLE, replace=False).tolist()
     n, doubled = dataset.query(
         """
         WITH rows AS (SELECT patient_id, count(*) AS times FROM events WHERE patient_id IN (SELECT unnest(?::BIGINT[]))
@@ -265,7 +260,7 @@ def _doubled_events(dataset: MedsDataset) -> Check:
              people AS (SELECT min(times) AS times FROM rows GROUP BY patient_id HAVING count(*) >= ?)
         SELECT count(*), count(*) FILTER (times > 1) FROM people
         """,
-        [ids, _FEWEST_EVENTS],
+        [dataset.some_ids(_SAMPLE), _FEWEST_EVENTS],
     ).fetchall()[0]
     words = f"{doubled:,} of {n:,} patients looked at have every event twice or more."
     if not doubled:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes, match_codes
@@ -203,6 +204,13 @@ class MedsDataset:
                 [split],
             )
         return list(found.fetchnumpy()["patient_id"].tolist())
+
+    def some_ids(self, most: int, split: str | None = None) -> list[int]:
+        """As ``ids``, but of more than ``most`` patients a random sample of so many, always the same one."""
+        found = self.ids(split)
+        if len(found) > most:
+            found = np.sort(np.random.default_rng(0).choice(found, most, replace=False)).tolist()
+        return found
 
     def splits_of(self, patient_ids: Iterable[int]) -> pd.Series:
         """The split of some patients, by id and in the order given; missing for a patient in none."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import InputError
@@ -36,11 +34,9 @@ class CodeHolders:
 def code_holders(dataset: MedsDataset, vocabulary: Vocabulary, split: str) -> CodeHolders:
     """Count the holders of each code among the patients of a split, of more than 20,000 among a fixed random sample of so many.
     Raises InputError when the split has nobody."""
-    ids = dataset.ids(split)
+    ids = dataset.some_ids(_MOST_COUNTED, split)
     if not ids:
         raise InputError(f"The split {split!r} has no patients, so no code can be called rare or routine.")
-    if len(ids) > _MOST_COUNTED:
-        ids = np.random.default_rng(0).choice(ids, _MOST_COUNTED, replace=False).tolist()
     occurring = dataset.codes["code"].tolist()
     names = [vocabulary.grammar.renamed(code) for code in occurring]
     bins = [() if vocabulary.next_codes else vocabulary.value_bins.get(name, ()) for name in names]

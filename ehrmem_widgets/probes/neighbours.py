@@ -37,9 +37,7 @@ class EmbeddingStore:
         self, model: BlackBox, dataset: MedsDataset, *, folder: Path | None = None, most_patients: int = 20_000
     ) -> None:
         self._model, self._dataset = model, dataset
-        ids = np.array(dataset.ids(), dtype=np.int64)
-        if len(ids) > most_patients:
-            ids = np.sort(np.random.default_rng(0).choice(ids, most_patients, replace=False))
+        ids = np.array(dataset.some_ids(most_patients), dtype=np.int64)
         self.ids = ids
         key = hashlib.sha256(f"{model.fingerprint} {dataset.fingerprint} {len(ids)}".encode()).hexdigest()[:24]
         self.key = key

@@ -20,12 +20,9 @@ class PatientPicker:
 
     def __init__(self, dataset: MedsDataset, patient_id: int, on_pick: Callable[[int], None]) -> None:
         self._dataset, self._on_pick, self._chosen = dataset, on_pick, patient_id
-        ids = np.array(dataset.ids())
-        self._everybody = len(ids)
-        if len(ids) > _LISTED:
-            ids = np.union1d(np.random.default_rng(0).choice(ids, _LISTED, replace=False), [patient_id])
-        self._ids = ids
-        self._lines = describe_patients(dataset, ids)
+        self._everybody = len(dataset)
+        self._ids = np.union1d(dataset.some_ids(_LISTED), [patient_id])
+        self._lines = describe_patients(dataset, self._ids)
         self.search = widgets.Text(
             description="Find patients", placeholder="pseudonym, attribute, F, 60-69 ...", layout=widgets.Layout(width="calc(100% - 6px)"),
             style={"description_width": "90px"},
