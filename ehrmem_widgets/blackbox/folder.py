@@ -17,6 +17,7 @@ from torch import Tensor
 from ehrmem_widgets.blackbox.decoding import Decoder, best_decoder, context_length
 from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step
 from ehrmem_widgets.blackbox.sampling import sample
+from ehrmem_widgets.blackbox.state_space_decoding import read_without_filling
 from ehrmem_widgets.cohort.grammar import FILE_NAMES, OWN, Grammar
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.cohort.vocabulary_files import find_vocabulary
@@ -323,6 +324,8 @@ def _load(folder: Path, device: torch.device, dtype: str) -> Any:
             "part only is partly random, and would seem to remember nobody. Ask for the complete, matching files."
         )
     model.config.use_cache = False  # reading a record needs none; decoders ask for it
+    if device.type == "cpu":
+        read_without_filling(model)
     return model.eval().to(device)
 
 

@@ -71,6 +71,16 @@ def test_a_model_with_states_has_no_context_to_fill(tmp_path: Path) -> None:
     assert len(list(model.continue_([single(*sequence)], 5, 3, avoid=avoid))) == 5
 
 
+def test_a_short_record_is_not_filled_up_to_a_chunk(tmp_path: Path) -> None:
+    folder = make(tmp_path / "m", "mamba2")
+    edit_config(chunk_size=256)(folder)
+    model = FolderModel(folder)
+    for record in ([1, 5, 9], [1, 5, 9, 4, 4, 7]):
+        exact = forward(random_model("mamba2"), record)[range(len(record) - 1), record[1:]]
+        np.testing.assert_allclose(model.score([record])[0], exact, atol=1e-5)
+        assert {layer.mixer.chunk_size for layer in model._model.backbone.layers} == {len(record)}
+
+
 @pytest.mark.parametrize("saved", [torch.float16, torch.bfloat16])
 def test_weights_saved_in_16_bit_are_run_in_32(tmp_path: Path, saved: torch.dtype) -> None:
     folder = make(tmp_path / "m")
