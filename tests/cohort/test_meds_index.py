@@ -27,11 +27,11 @@ HIV, LAB = "DIAGNOSIS//ICD//10//B20", "LAB//50912//mg/dL"
 
 @pytest.fixture(autouse=True)
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test writes where its user keeps things; any data set is large here, and eight events fill the memory."""
+    """No test writes where its user keeps things; any data set is large here, and twenty events fill the memory."""
     monkeypatch.setenv("EHRMEM_PSEUDONYM_KEY", str(tmp_path / "pseudonym.key"))
     monkeypatch.setenv("EHRMEM_INDEX", str(tmp_path / "kept"))
     monkeypatch.setattr(dataset_module, "INDEX_FROM", 0)
-    monkeypatch.setattr(meds_index, "AT_ONCE", 8)
+    monkeypatch.setattr(meds_index, "AT_ONCE", 20)
     return tmp_path / "kept"
 
 
