@@ -141,8 +141,11 @@ def build_index(
                 "bytes": (folder / _DATABASE).stat().st_size,
             }
             (folder / _ABOUT).write_text(json.dumps(about))
-            if not _folder_of(fingerprint).exists():  # else another process was first, and its index is as good
+            try:
                 os.rename(folder, _folder_of(fingerprint))
+            except OSError:
+                if not _folder_of(fingerprint).exists():  # else another process was first, and its index is as good
+                    raise
     except (OSError, duckdb.Error) as error:
         raise InputError(
             f"{root.name} has {rows:,} events, too many to be read without an index, and none could be made in {str(place)!r}: "
