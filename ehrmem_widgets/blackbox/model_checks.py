@@ -41,7 +41,7 @@ def preflight(sources: Sources) -> Iterator[Check]:
         yield from check_vocabulary(model)
     dataset = yield from _opened("Data open", lambda: _open_data(sources, model))
     if dataset is not None:
-        yield from check_data(dataset)
+        yield from check_data(dataset, member_split=getattr(model, "training", {}).get("split", MEMBER_SPLIT))
     if model is None or dataset is None:
         return
     model.vocabulary = with_labels_and_edges(model.vocabulary, dataset)

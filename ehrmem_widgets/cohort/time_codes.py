@@ -232,7 +232,13 @@ _DAYS_OF_UNIT = {
 def _in_words(days: float) -> str:
     if days <= 0:
         return "a moment"
-    for unit, length in (("years", 365.2422), ("months", 30.44), ("days", 1.0), ("hours", 1 / 24), ("minutes", 1 / 1440)):
+    for unit, length in (
+        ("years", 365.2422),
+        ("months", 30.44),
+        ("days", 1.0),
+        ("hours", 1 / 24),
+        ("minutes", 1 / 1440),
+    ):
         if days >= length:
             number = f"{days / length:.2g}" if days / length < 99.5 else f"{days / length:.0f}"
             return f"{number} {unit[:-1] if number == '1' else unit}"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 PAD, START, END = "[PAD]", "[BOS]", "[EOS]"
 FORMAT = "ehrmem-vocabulary/1"
+_EDGES_FROM = 20_000  # patients
 _NO_CODE = "[no code "  # an id of the model's that stands for nothing known
 
 
@@ -188,15 +189,14 @@ class Vocabulary:
         return any(math.isnan(bins[0].low) for bins in self.value_bins.values())
 
     def with_edges_of(self, dataset: MedsDataset, split: str | None) -> Vocabulary:
-        """Bins whose edges are not known get the equal shares of this split's values (of everyone's: None), as published
-        models' bins are; ``edges`` then says so."""
+        """Bins whose edges are not known get the equal shares of this split's values (of everyone's: None; of 20,000 patients at
+        most), as published models' bins are; ``edges`` then says so."""
         wanted = {base: len(bins) for base, bins in self.value_bins.items() if math.isnan(bins[0].low)}
         shares = [b / 100 for b in range(101)]
         rows = dataset.query(
             f"SELECT code, quantile_cont(value, {shares}) FROM events "
-            + ("JOIN splits USING (patient_id) WHERE split = ? AND " if split else "WHERE ")
-            + "value IS NOT NULL GROUP BY code",
-            [split] if split else [],
+            "WHERE patient_id IN (SELECT unnest(?)) AND value IS NOT NULL GROUP BY code",
+            [dataset.some_ids(_EDGES_FROM, split)],
         ).fetchall()
         found = dict(self.bins)
         for code, quantiles in rows:

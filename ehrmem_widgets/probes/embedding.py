@@ -44,7 +44,7 @@ from ehrmem_widgets.statistics.intervals import Estimate, difference
 from ehrmem_widgets.statistics.multiple_testing import holm
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict, judge_cohort
 
-FEWEST_HOLDERS = 10
+FEWEST_HOLDERS = 11
 CLASSIFIERS = ("logistic", "mlp")
 DECLARED = "logistic"  # the classifier that verdicts rest on; the other stands beside it
 TOGETHER = ""  # in the column "attribute": all attributes together

@@ -36,18 +36,20 @@ def sample_private() -> Path:
 def example_patient(dataset: MedsDataset) -> int:
     """A patient worth looking at first: in the sample cohort a canary planted 16 times, elsewhere the member of the training
     split with the gravest attribute."""
-    patients = dataset.patients
     truth = dataset.root / GROUND_TRUTH
-    candidates = patients
     if truth.exists():
         rows = pd.read_parquet(truth)
-        candidates = patients.loc[sorted(rows.loc[rows["canary"] & (rows["repetitions"] == 16), "subject_id"])]
-    elif (patients["split"] == MEMBER_SPLIT).any():
-        candidates = patients[patients["split"] == MEMBER_SPLIT]
-    severity = candidates["attributes"].map(
-        lambda names: max((dataset.attributes[n].severity for n in names), default=0)
-    )
-    return int(severity.idxmax())
+        candidates = set(rows.loc[rows["canary"] & (rows["repetitions"] == 16), "subject_id"].tolist())
+    else:
+        candidates = set(dataset.ids(MEMBER_SPLIT if MEMBER_SPLIT in dataset.splits else None))
+    by_severity: dict[int, list[str]] = {}
+    for name, attribute in dataset.attributes.items():
+        if attribute.own_value is None:
+            by_severity.setdefault(attribute.severity, []).append(name)
+    for severity in sorted(by_severity, reverse=True):
+        if holders := candidates.intersection(dataset.holders(by_severity[severity])):
+            return min(holders)
+    return min(candidates)
 
 
 def _existing(folder: Path) -> Path:
