@@ -1,0 +1,82 @@
+"""The README's picture of the three sample models, from their audits: ``python -m ehrmem_widgets.samples.three_models_picture``.
+
+Give the results folders of ``ehrmem audit`` over the memorizing, the private and the reference model, and a PNG to write. The reference
+model is audited on its own training split, with the memorizing model as its reference: ``plans`` says how.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ehrmem_widgets.probes.cohort_finding import CohortFinding
+
+PANELS: Sequence[tuple[str, str, Mapping[str, str], float]] = (
+    (
+        "T4: trained on, or not?\nAUROC of the loss, members",
+        "membership",
+        {"figure": "auroc", "attribute": "Loss", "group": "all", "model": "audited"},
+        0.5,
+    ),
+    (
+        "T4: canaries planted 16 times,\nexposure in bits (of 8)",
+        "membership",
+        {"figure": "mean_exposure", "group": "canary x16", "model": "audited"},
+        1.42,
+    ),
+    (
+        "T2: canaries, from one lab,\nexcess beyond canaries never seen",
+        "attribute",
+        {"figure": "excess_gap", "group": "canaries", "rung": "one_lab"},
+        0.0,
+    ),
+    ("T2: members, from the first 20 codes,\nexcess beyond the reference", "attribute", {"figure": "excess_risk", "group": "member", "rung": "first_20"}, 0.0),
+)  # fmt: skip
+"""Each panel: its title, the finding and the row that it shows, and what nothing remembered would give."""
+
+
+def plan(model: Path, reference: Path, cohort: Path, patients: int = 300) -> str:
+    """The plan of one model's audit."""
+    return f"name: {model.name}\ndata: {cohort}\nmodel: {model}\nreference: {reference}\npatients: {patients}\n"
+
+
+def draw(folders: Mapping[str, Path], out: Path) -> None:
+    """Values with 95 % intervals and n, a panel a figure, a line a model; the dashed line is what chance gives."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import seaborn as sns
+    from matplotlib import pyplot as plt
+
+    sns.set_theme(style="whitegrid", font_scale=0.85)
+    figure, axes = plt.subplots(1, len(PANELS), figsize=(13, 2.9), sharey=True)
+    names = list(folders)
+    for axis, (title, probe, where, chance) in zip(axes, PANELS, strict=True):
+        axis.axvline(chance, color="0.4", linestyle="--", linewidth=1)
+        for place, name in enumerate(names):
+            row = _row(CohortFinding.load(folders[name] / "findings" / f"{probe}.parquet"), where)
+            if row is None:
+                axis.text(chance, place, "  nobody to ask about", va="center", fontsize=8)
+                continue
+            axis.errorbar(row["value"], place, xerr=[[row["value"] - row["low"]], [row["high"] - row["value"]]], fmt="o", capsize=3, color="#0072B2")  # fmt: skip
+            said = f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f}), n = {int(row['n'])}"
+            axis.annotate(said, (row["value"], place), (0, 7), textcoords="offset points", ha="center", fontsize=7)
+        axis.set_title(title, fontsize=9)
+        axis.set_yticks(range(len(names)), names)
+        axis.set_ylim(len(names) - 0.5, -0.7)
+        axis.margins(x=0.35)
+    figure.tight_layout()
+    figure.savefig(out, dpi=110, metadata={"Software": None})
+
+
+def _row(found: CohortFinding, where: Mapping[str, str]) -> pd.Series | None:
+    rows = found.about("cohort", **where).dropna(subset=["value"])
+    return rows.iloc[0] if len(rows) == 1 and rows.iloc[0]["n"] else None
+
+
+if __name__ == "__main__":
+    memorizing, private, reference, picture = map(Path, sys.argv[1:])
+    draw({"memorizing": memorizing, "private": private, "reference": reference}, picture)
