@@ -192,6 +192,8 @@ def _overall(lines: Mapping[str, Headline]) -> str:
     )
     if told[Verdict.MEMORIZED]:
         return f"{first} This model remembers some of the people it was trained on."
+    if told[Verdict.CANNOT_CONCLUDE] == n:
+        return f"{first} Nothing can be concluded: neither that this model remembers people, nor that it does not."
     missed = any(line.control == MISSED for name, line in lines.items() if name in COMPARED)
     return (
         f"{first} No memory of individuals was "

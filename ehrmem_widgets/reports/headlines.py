@@ -234,7 +234,8 @@ def _of_preflight(found: CohortFinding) -> Headline:
     rows = found.about("cohort", figure="model_free_auroc", group="all")
     if not len(rows) or not known(one := estimate_of(rows.iloc[0])):
         return Headline(
-            None, "Whether members and non-members are alike could not be checked: there are too few of them."
+            Verdict.CANNOT_CONCLUDE,
+            "Whether members and non-members are alike could not be checked: there are too few of them.",
         )
     if one.low > 0.5:
         return Headline(

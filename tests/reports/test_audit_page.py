@@ -20,10 +20,11 @@ from ehrmem_widgets.probes.all_probes import run_probe
 from ehrmem_widgets.probes.cohort_finding import as_json
 from ehrmem_widgets.probes.people import choose_people
 from ehrmem_widgets.probes.questions import QUESTIONS
-from ehrmem_widgets.reports.audit_page import audit_page, matrix_of
-from ehrmem_widgets.reports.headlines import TESTS
+from ehrmem_widgets.reports.audit_page import _overall, audit_page, matrix_of
+from ehrmem_widgets.reports.headlines import TESTS, Headline
 from ehrmem_widgets.reports.page import check_offline
 from ehrmem_widgets.reports.results_summary import AuditResults
+from ehrmem_widgets.statistics.verdicts import Verdict
 from tests.reports.small import Small
 from tests.reports.synthetic_audit import SyntheticAudit
 
@@ -271,3 +272,11 @@ def test_the_matrix_follows_the_severities_given(tmp_path: Path) -> None:
 def test_what_is_no_audit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no audit"):
         audit_page(tmp_path)
+
+
+def test_when_every_test_is_open_nothing_is_said_to_be_remembered_or_not() -> None:
+    open_ = Headline(Verdict.CANNOT_CONCLUDE, "too few people")
+    said = _overall({"membership": open_, "attribute": open_})
+    assert said.endswith("Nothing can be concluded: neither that this model remembers people, nor that it does not.")
+    found = _overall({"membership": open_, "attribute": Headline(Verdict.POPULATION, "no more than others")})
+    assert "No memory of individuals was shown" in found
