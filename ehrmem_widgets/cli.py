@@ -180,8 +180,9 @@ def audit_report(arguments: argparse.Namespace) -> None:
     """Write an audit's report."""
     from ehrmem_widgets.reports.audit_page import audit_page
     from ehrmem_widgets.reports.cells import write_whole
+    from ehrmem_widgets.reports.patient_report import checked_out
 
-    write_whole({_html(arguments.out): audit_page(arguments.folder)})
+    write_whole({checked_out(arguments.out): audit_page(arguments.folder)})
     print(f"Wrote {arguments.out}.")
 
 
@@ -189,16 +190,11 @@ def compare(arguments: argparse.Namespace) -> None:
     """Write two audits side by side."""
     from ehrmem_widgets.reports.cells import write_whole
     from ehrmem_widgets.reports.compare_page import compare_page
+    from ehrmem_widgets.reports.patient_report import checked_out
 
     names = (arguments.names or [arguments.a.name, arguments.b.name])[:2]
-    write_whole({_html(arguments.out): compare_page(arguments.a, arguments.b, names=tuple(names))})
+    write_whole({checked_out(arguments.out): compare_page(arguments.a, arguments.b, names=tuple(names))})
     print(f"Wrote {arguments.out}.")
-
-
-def _html(out: Path) -> Path:
-    if out.suffix.lower() not in (".html", ".htm") or out.is_dir() or not out.absolute().parent.is_dir():
-        raise InputError(f"Name an .html file in a folder that exists; got {str(out)!r}.")
-    return out
 
 
 def check(arguments: argparse.Namespace) -> None:

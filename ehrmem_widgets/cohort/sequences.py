@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from ehrmem_widgets.cohort.codes import Kind
 from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.meds_files import quoted_literally
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.time_codes import CALENDAR, GapRule, Gaps
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
@@ -65,7 +66,7 @@ class SequenceDataset(MedsDataset):
         """As of ``MedsDataset``, each with its own sequence."""
         wanted = [int(patient) for patient in patient_ids]
         found = self.query(
-            f"SELECT patient_id, ids, event_of FROM read_parquet('{self.root / 'sequences.parquet'}') "
+            f"SELECT patient_id, ids, event_of FROM read_parquet({quoted_literally(self.root / 'sequences.parquet')}) "
             "WHERE patient_id IN (SELECT unnest(?))",
             [wanted],
         ).fetchall()

@@ -60,7 +60,7 @@ def make_report(out: str | Path, **parameters: Any) -> dict[str, Any]:
         For a fault of ours; the partial notebook is kept in a folder that only this user can read.
 
     """
-    out = _checked_out(Path(out))
+    out = checked_out(Path(out))
     declared = checked_parameters(parameters)
     with private_folder() as folder, full_disk_in_words(out):
         executed, results = run_notebook(folder, parameters, **kernel_options(folder))
@@ -169,7 +169,8 @@ def full_disk_in_words(out: Path) -> Iterator[None]:
         raise InputError(f"{out} could not be written: {error.strerror}. Nothing was changed.") from None
 
 
-def _checked_out(out: Path) -> Path:
+def checked_out(out: Path) -> Path:
+    """A name that a report can be written to; InputError, in words, for any other."""
     if out.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"The report is an HTML file: name it like report.html, not {out.name!r}.")
     if out.is_dir() or not out.parent.is_dir():

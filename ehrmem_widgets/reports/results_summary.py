@@ -19,6 +19,7 @@ import pandas as pd
 import yaml
 
 from ehrmem_widgets.attacker.facts import RUNGS as RUNG_WORDS
+from ehrmem_widgets.audit.run import FINDINGS, RESULTS, SEAL, SEVERITY
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.cohort_finding import COLUMNS, CohortFinding
@@ -45,7 +46,6 @@ from ehrmem_widgets.views.moved_identifiers import AUDITED, NEVER_SEEN
 from ehrmem_widgets.views.rank_ladder import rung_words
 from ehrmem_widgets.views.risk_matrix import Likelihood
 
-RESULTS, SEAL, SEVERITY, FINDINGS = "results.json", "audit.json", "severity.yaml", "findings"
 MEMORY = "700MB"  # for DuckDB
 _SPLIT = {
     "membership": "score",

@@ -212,5 +212,5 @@ def test_the_commands_write_the_report_and_a_comparison(
     assert "Threat model" in pages[0] and "before" in pages[1] and not any("P-" in page for page in pages)
     assert main(["audit-report", str(tmp_path), "--out", str(tmp_path / "no.html")]) == 2
     assert main(["audit-report", str(out), "--out", str(tmp_path / "no.txt")]) == 2
-    assert not (tmp_path / "no.html").exists() and "Name an .html file" in capsys.readouterr().err
+    assert not (tmp_path / "no.html").exists() and "name it like report.html" in capsys.readouterr().err
     assert main(["audit", "--out", str(tmp_path / "x")]) == 2
