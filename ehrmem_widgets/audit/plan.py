@@ -15,6 +15,7 @@ import yaml
 from ehrmem_widgets.attacker.facts import check_rung
 from ehrmem_widgets.cohort.attributes import load_attributes
 from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.probes.holders import HOLDERS
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.sources import Sources, given_sources, is_address
 
@@ -35,7 +36,8 @@ class Severity:
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked plan. ``patients``: how many ordinary people, half of them members, or their pseudonyms or ids; ``attributes``:
+    """A checked plan. ``patients``: how many ordinary people, half of them members, or their pseudonyms or ids; ``holders``: how many
+    members and how many non-members who hold each attribute test T2 asks about, drawn on top where these are fewer; ``attributes``:
     names, empty for all that the model has codes of; ``rung_of``: the rung of the probes that ask at one rung only; ``priors``:
     shares of members among those an attacker would ask about; ``identifying``: results name patients by pseudonym and every page
     of the report says so."""
@@ -43,6 +45,7 @@ class Plan:
     name: str
     sources: Sources
     patients: int | tuple[str, ...]
+    holders: int
     probes: tuple[str, ...]
     rungs: tuple[str, ...]
     rung_of: Mapping[str, str]
@@ -91,6 +94,7 @@ def read_plan(path: str | Path) -> Plan:
         *_SOURCES,
         "name",
         "patients",
+        "holders",
         "probes",
         "rungs",
         "rung_of",
@@ -114,6 +118,7 @@ def read_plan(path: str | Path) -> Plan:
         name=str(content.get("name") or path.stem),
         sources=_sources(content, path),
         patients=_patients(content.get("patients", 400), path),
+        holders=_whole(content.get("holders", HOLDERS), "holders", 0, path),
         probes=tuple(name for name in QUESTIONS if name in probes),
         rungs=_rungs(content.get("rungs"), path),
         rung_of=_rung_of(content.get("rung_of"), path),
@@ -168,6 +173,7 @@ name: sample cohort
 # vocabulary: codes.parquet  # and grammar, sequences, endpoint: as 'ehrmem check --help' says
 
 patients: 400                # ordinary people, half of them members, or a file of pseudonyms; planted canaries come on top
+holders: 25                  # T2 asks about so many members and non-members who hold each attribute, drawn on top where they are fewer
 probes: [preflight, membership, attribute, reconstruction, embedding, neighbours, perturbation, subgroups, ranking]
 rungs: [demographics, one_lab, lab_values, first_10, first_20]      # what the attacker knows, step by step
 rung_of: {embedding: lab_values, perturbation: one_lab, subgroups: one_lab}   # where a test asks at one step only

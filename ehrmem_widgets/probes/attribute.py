@@ -23,6 +23,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
+from ehrmem_widgets.probes.holders import DRAWN_MEMBER, DRAWN_NON_MEMBER, Holders, draw_holders
 from ehrmem_widgets.probes.leak import leak_intervals_of_many, slot_ids
 from ehrmem_widgets.probes.over_patients import Heard, Portions, Rows, over_patients
 from ehrmem_widgets.probes.people import (
@@ -64,6 +65,7 @@ LARGEST_EXCESS = "largest_excess"
 SAID = 0.5  # the model "says" an attribute whose leak probability is above one half
 FEWEST_HOLDERS = 5
 _AT_ONCE = 32
+_DRAWN = (DRAWN_MEMBER, DRAWN_NON_MEMBER)
 
 
 def attribute(
@@ -77,6 +79,7 @@ def attribute(
     attributes: Sequence[str] | None = None,
     samples: int = 16,
     horizon: int = 64,
+    holders: int = 0,
     seed: int = 0,
     keep: Path | Portions | None = None,
     heard: Heard | None = None,
@@ -94,12 +97,18 @@ def attribute(
     corrected for a patient's several attributes (max-statistic; Westfall & Young 1993); ``p_adjusted`` is
     Benjamini-Hochberg over all patients at that rung.
     Non-members are ranked against the other non-members.
+
+    ``holders``: so many members and non-members are asked about who hold each attribute, where there are so many: those whom
+    ``people`` lacks are drawn on top (:mod:`ehrmem_widgets.probes.holders`). They have patient rows, in groups of their own, on
+    the attributes that they were drawn for, and count in no other figure.
     """
     people = people or choose_people(dataset, model, reference, patients=patients, seed=seed)
     codes = AttributeCodes(model.vocabulary, dataset.attributes, dataset.codes["code"].tolist(), dataset.descriptions)
     names = codes.check_names(list(attributes) if attributes else codes.default_names())
+    drawn = draw_holders(dataset, model, reference, people, names, least=holders, seed=seed)
     settings = {
         **about_people(people, model, reference, dataset),
+        "holders": {"least": holders, **drawn.counts()},
         "rungs": list(rungs),
         "attributes": list(names),
         "samples": samples,
@@ -111,7 +120,7 @@ def attribute(
     questions = _Questions(model, reference, codes, names, samples, horizon, seed)
     found = over_patients(
         lambda records: [row for rung in rungs for row in questions.ask(records, rung)],
-        people.records,
+        (*people.records, *drawn.records),
         what="sensitive attributes",
         settings=settings,
         keep=keep,
@@ -121,7 +130,7 @@ def attribute(
     counted = (
         () if Query.PROBABILITIES in model.answers else ("The model returns no probabilities: leaks were counted.",)
     )
-    result = _summarised(found, people, names, codes, rungs, settings, reference is not None, seed)
+    result = _summarised(found, people, drawn, names, codes, rungs, settings, reference is not None, seed)
     return replace(result, sentences=(*result.sentences, *counted))
 
 
@@ -243,6 +252,7 @@ class _Questions:
 def _summarised(
     found: Rows,
     people: People,
+    drawn: Holders,
     names: tuple[str, ...],
     codes: AttributeCodes,
     rungs: Sequence[str],
@@ -252,7 +262,7 @@ def _summarised(
 ) -> CohortFinding:
     rows: list[dict[str, Any]] = [excluded_row(patient, reason) for patient, reason in people.left_out]
     rows += [excluded_row(one["patient"], one["left_out"], rung=one["rung"]) for one in found if "left_out" in one]
-    groups = people.group_of_pseudonym
+    groups = {**people.group_of_pseudonym, **drawn.groups}
     gaps: list[tuple[str, Estimate, float, int, int]] = []
     sentences: list[str] = []
     controls: list[str] = []
@@ -262,10 +272,10 @@ def _summarised(
         )
         if not asked.patients:
             continue
-        for group in dict.fromkeys(asked.groups):
+        for group in dict.fromkeys(group for group in asked.groups if group not in _DRAWN):
             rows += asked.group_rows(group, names, seed)
         if has_reference:
-            rows += asked.excess_rows(names, codes)
+            rows += asked.excess_rows(names, codes, drawn)
             effect, p, members, others = asked.gap(MEMBER, NON_MEMBER)
             gaps.append((rung, effect, p, members, others))
             planted, p_planted, n_planted, n_null = asked.gap(CANARY, NULL_CANARY)
@@ -381,15 +391,18 @@ class _Rung:
             rows.append(row("excess_risk", mean_with_interval(largest[np.isfinite(largest)], bounds=(-1, 1)), **where))
         return rows
 
-    def excess_rows(self, names: tuple[str, ...], codes: AttributeCodes) -> list[dict[str, Any]]:
-        """A patient's leaks and excess, with the verdict, for each attribute held."""
+    def excess_rows(self, names: tuple[str, ...], codes: AttributeCodes, drawn: Holders) -> list[dict[str, Any]]:
+        """A patient's leaks and excess, with the verdict, for each attribute held (of those drawn: drawn for)."""
         largest = self.largest
         never = np.isin(self.groups, (NON_MEMBER, NULL_CANARY)) & np.isfinite(largest)
         rows: list[dict[str, Any]] = []
         for place, patient in enumerate(self.patients):
             controls = largest[never & (np.arange(len(largest)) != place)]
             mine: list[Estimate] = []
+            drawn_for = drawn.drawn_for.get(patient)
             for column in np.flatnonzero(self.held[place]):
+                if drawn_for is not None and names[column] not in drawn_for:
+                    continue
                 of = {
                     m: Estimate(*leaks[place, column].tolist(), n=self.samples)  # type: ignore[misc]
                     for m, leaks in self.leaks.items()
@@ -403,7 +416,7 @@ class _Rung:
                 p = rank_p(excess.value, controls)
                 judgement = _judge(excess, p, len(controls), codes.attributes[names[column]].title)
                 rows.append(patient_row(patient, "excess", excess, p=p, judgement=judgement, **where))
-            if mine:
+            if mine and drawn_for is None:
                 most = max(mine, key=lambda one: one.value)
                 where = {"group": self.groups[place], "rung": self.rung, "attribute": ALL}
                 rows.append(patient_row(patient, LARGEST_EXCESS, most, p=rank_p(most.value, controls), **where))

@@ -54,11 +54,13 @@ class People:
 def several(group: str) -> str:
     """A group's name for several people.
 
-    >>> several("member"), several("canary x16"), several(NULL_CANARY)
-    ('members', 'canaries x16', 'canaries never trained on')
+    >>> several("member"), several("canary x16"), several(NULL_CANARY), several("member drawn as a holder")
+    ('members', 'canaries x16', 'canaries never trained on', 'members drawn as holders')
     """
     if group == NULL_CANARY:
         return "canaries never trained on"
+    if group.endswith(" drawn as a holder"):
+        return f"{group.removesuffix(' drawn as a holder')}s drawn as holders"
     return group.replace(CANARY, "canaries", 1) if group.startswith(CANARY) else f"{group}s"
 
 

@@ -219,6 +219,11 @@ def _of_attribute(audit: AuditResults, found: CohortFinding) -> list[str]:
             "Share of these members called memorized",
         )
         parts.append(table(heads, cells, caption=f"By attribute, where the attacker knows {knows(audit.worst_rung)}"))
+        if audit.holders:
+            parts.append(
+                f"<p>Where fewer than {audit.holders} of the members asked about hold an attribute, more of those who do were drawn at "
+                "random, likewise of people never seen. They count in the figures by attribute and in no other.</p>"
+            )
         several = [one for one in audit.likelihoods if one.excess is not None]
         names = list(dict.fromkeys(one.title for one in several))
         if len(rungs) > 1 and names:

@@ -23,6 +23,7 @@ from ehrmem_widgets.audit.run import FINDINGS, RESULTS, SEAL, SEVERITY
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.cohort_finding import COLUMNS, CohortFinding
+from ehrmem_widgets.probes.holders import DRAWN
 from ehrmem_widgets.probes.membership_scores import LOSS, RATIO
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.questions import QUESTIONS
@@ -104,6 +105,11 @@ class AuditResults:
     def people_shown(self) -> Mapping[str, str]:
         """How many of each group were asked about, as it may be shown."""
         return {group: f"fewer than {FEWEST}" if is_small(n) else f"{n:,}" for group, n in self.people.items()}
+
+    @property
+    def holders(self) -> int:
+        """How many members and non-members who hold each attribute were asked about where there are so many; 0: as it came."""
+        return int((self.results.get("plan") or {}).get("holders") or 0)
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of each findings file."""
@@ -287,10 +293,12 @@ class AuditResults:
         return max(0, self.people.get(MEMBER, 0) - out)
 
     def _query(self, name: str, query: str, given: Sequence[Any] = ()) -> pd.DataFrame:
-        """Ask one probe's findings, as the table ``rows``."""
+        """Ask one probe's findings, as the table ``rows``: who was drawn as a holder stands with the group drawn from, having rows on
+        the attributes drawn for and no others."""
         source = str(self.files[name]).replace("'", "''")
         self._database.execute(
-            f"CREATE OR REPLACE VIEW rows AS SELECT * FROM read_parquet('{source}', file_row_number = true)"
+            f"""CREATE OR REPLACE VIEW rows AS SELECT * REPLACE (replace("group", '{DRAWN}', '') AS "group")
+            FROM read_parquet('{source}', file_row_number = true)"""
         )
         return self._database.execute(query, list(given)).df()
 

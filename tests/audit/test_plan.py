@@ -25,7 +25,7 @@ def test_the_example_is_a_plan_and_names_every_probe(tmp_path: Path, capsys: pyt
     assert found.probes == tuple(QUESTIONS) and found.patients == 400 and not found.identifying
     assert found.sources.model == str(sample_model())
     assert set(yaml.safe_load(EXAMPLE)) <= {
-        "name", "patients", "probes", "rungs", "rung_of", "attributes", "priors", "seed", "identifying",
+        "name", "patients", "holders", "probes", "rungs", "rung_of", "attributes", "priors", "seed", "identifying",
     }  # fmt: skip
 
 
@@ -49,7 +49,7 @@ def test_the_hash_changes_with_what_the_results_depend_on_and_with_nothing_else(
 
     same = hash_of("seed: 0\n")
     assert hash_of("name: other\n") == same and hash_of("# words\nprobes: " + str(list(QUESTIONS)) + "\n") == same
-    others = ["seed: 1", "patients: 40", "rungs: [nothing]", "priors: [0.5]", "identifying: true", "attributes: [hiv]", "probes: [membership]",
+    others = ["seed: 1", "patients: 40", "holders: 3", "rungs: [nothing]", "priors: [0.5]", "identifying: true", "attributes: [hiv]", "probes: [membership]",
               "rung_of: {embedding: first_10}", "severity: {hiv: {severity: 1, reason: curable}}"]  # fmt: skip
     assert len({hash_of(text + "\n") for text in others} | {same}) == len(others) + 1
 
@@ -63,6 +63,7 @@ BAD = {
     "rungs: [everything]": "There is no rung 'everything'",
     "rungs: []": "rungs must be a list",
     "rung_of: {membership: one_lab}": "rung_of gives a rung to embedding, perturbation, subgroups",
+    "holders: some": "holders must be a whole number from 0 on",
     "patients: 1": "patients must be a whole number from 2 on",
     "patients: nowhere.txt": "the file of patients 'nowhere.txt' cannot be read",
     "priors: [1.0]": "priors must be shares above 0 and below 1",
