@@ -7,7 +7,7 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -77,6 +77,8 @@ def run_audit(
     try:
         with filelock.FileLock(out / ".lock", timeout=0, mode=0o600), _full_disk_in_words():
             return _Audit(plan, out, command, heard).run(workers, cluster)
+    except WorkerError as error:
+        raise InputError(f"{error} What was done is kept.") from None
     except filelock.Timeout:
         raise InputError(f"Another audit is writing into {str(out)!r}. Wait for it, or name another folder.") from None
 
@@ -94,6 +96,7 @@ class _Audit:
         self.plan, self.out, self.command, self.heard = plan, out, command, heard
         self.opened = open_plan(plan)
         self.begun = datetime.now(UTC).isoformat(timespec="seconds")
+        self.workers_lost = 0
         self.runs: dict[str, dict[str, Any]] = {name: {"probe": name, "state": "pending"} for name in plan.probes}
 
     def run(self, workers: int, cluster: str | None) -> dict[str, Any]:
@@ -147,46 +150,43 @@ class _Audit:
                     n = len(store.ids)
                     self.heard(Progress("Embedding all records", int((share or 0) * n), n))
 
-    def _ask_by_many(self, tasks: Sequence[tuple[str, int]], workers: int, cluster: str | None) -> None:
-        began, stripes, failed = time.monotonic(), _STRIPES_A_WORKER * workers, 0
-        with _pool(workers, cluster) as (submit, next_done):
-            waiting = {
-                submit(ask_stripe, self.plan, str(self.out.resolve()), name, stripe, stripes) for name, stripe in tasks
-            }
-            while waiting:
-                done, waiting = next_done(waiting)
-                for future in done:
-                    try:
-                        future.result()
-                    except BrokenProcessPool:
+    def _ask_by_many(self, tasks: list[tuple[str, int]], workers: int, cluster: str | None) -> None:
+        """Let workers ask. Where one dies, its portion in flight is lost; the others' number is halved, and they go on."""
+        n, stripes, began = len(tasks), _STRIPES_A_WORKER * workers, time.monotonic()
+        while tasks:
+            with _pool(workers, cluster) as pool:
+                waiting = {
+                    pool.submit(ask_stripe, self.plan, str(self.out.resolve()), *task, stripes): task for task in tasks
+                }
+                try:
+                    while waiting:
+                        for future in pool.next_done(set(waiting)):
+                            with suppress(InputError):  # said again, with its probe's name, when the finding is made
+                                future.result()
+                            waiting.pop(future)
+                        if self.heard:
+                            left = len(waiting)
+                            pace = (time.monotonic() - began) / (n - left) if n > left else None
+                            self.heard(
+                                Progress(f"Asking, {pool.words}", n - left, n, None if pace is None else pace * left)
+                            )
+                except pool.lost as error:
+                    self.workers_lost += 1
+                    if workers == 1 or cluster:
                         raise InputError(
-                            "A worker died, perhaps because the memory was full. What was done is kept: give the same command with fewer "
-                            "--workers, and it goes on from there."
+                            f"{pool.words} died, perhaps because the memory was full ({type(error).__name__}). What was done is kept: the "
+                            "same command goes on from there."
                         ) from None
-                    except InputError:
-                        failed += 1  # said again, with its probe's name, when the finding is made
-                if self.heard:
-                    n = len(tasks) - len(waiting)
-                    pace = (time.monotonic() - began) / n if n else None
-                    left = None if pace is None else pace * len(waiting)
-                    self.heard(Progress(f"Asking, {workers} workers", n, len(tasks), left))
+                    workers //= 2
+            tasks = list(waiting.values())
 
     def _seal(self) -> None:
         """Refuse a folder of another audit; seal a new one."""
-        about = self.opened
-        seal = {
-            "plan_hash": self.plan.hash,
-            "data": about.dataset.fingerprint,
-            "model": about.model.fingerprint,
-            "reference": about.reference.fingerprint if about.reference else None,
-        }
         path = self.out / SEAL
         if path.exists():
             before = json.loads(path.read_text())
             self.begun = before.get("started_at", self.begun)
-            words = {"plan_hash": "plan", "data": "data set", "model": "model", "reference": "reference model"}
-            changed = [words[name] for name, value in seal.items() if before.get(name) != value]
-            if changed:
+            if changed := _changed(before, self.plan, self.opened):
                 raise InputError(
                     f"{str(self.out)!r} holds the results of another audit: the {' and the '.join(changed)} changed since. Name another "
                     "folder, or go back to what was sealed."
@@ -197,7 +197,7 @@ class _Audit:
         _write_whole(self.out / "plan.json", self.plan.as_json())
         first = {"by": "plan", "at": self.begun, "severities": self.plan.as_json()["severities"]}
         write_severities(self.out, [first])
-        _write_whole(path, {**seal, "started_at": self.begun, "versions": versions()})
+        _write_whole(path, {**_sealed(self.plan, self.opened), "started_at": self.begun, "versions": versions()})
 
     def _write(self, *, finished: bool) -> dict[str, Any]:
         about = self.opened
@@ -220,18 +220,52 @@ class _Audit:
             "people": about.people.counts(),
             "seed": self.plan.seed,
             "identifying": self.plan.identifying,
+            "workers_lost": self.workers_lost,
             "runs": list(self.runs.values()),
         }
         _write_whole(self.out / RESULTS, results)
         return results
 
 
+class WorkerError(Exception):
+    """A worker cannot do its part; the words are for the user."""
+
+
 def ask_stripe(plan: Plan, out: str, name: str, stripe: int, stripes: int) -> None:
-    """What a worker does: ask for every so-many-th portion of one probe."""
+    """What a worker does: ask for every so-many-th portion of one probe.
+
+    Raises WorkerError where the worker does not see the same results folder, data and models.
+    """
     one_thread_each()
+    try:
+        sealed = json.loads((Path(out) / SEAL).read_text())
+        about = opened(plan)
+        if _changed(sealed, plan, about):  # since this worker opened it for an earlier audit, perhaps
+            _kept.clear()
+            about = opened(plan)
+    except (InputError, OSError) as error:
+        raise WorkerError(f"A worker cannot open what the plan names: {error}") from None
+    if changed := _changed(sealed, plan, about):
+        raise WorkerError(f"A worker sees another {' and another '.join(changed)} under the same name.")
     keep = Shards(Path(out) / SHARDS, stripe, stripes, asks_only=True)
     with suppress(PortionsMissingError):
-        ask(plan, opened(plan), name, keep, Path(out))
+        ask(plan, about, name, keep, Path(out))
+
+
+def _sealed(plan: Plan, about: Opened) -> dict[str, str | None]:
+    """What an audit is sealed with."""
+    return {
+        "plan_hash": plan.hash,
+        "data": about.dataset.fingerprint,
+        "model": about.model.fingerprint,
+        "reference": about.reference.fingerprint if about.reference else None,
+    }
+
+
+def _changed(sealed: Mapping[str, Any], plan: Plan, about: Opened) -> list[str]:
+    """What is not what was sealed, in words."""
+    words = {"plan_hash": "plan", "data": "data set", "model": "model", "reference": "reference model"}
+    return [words[name] for name, now in _sealed(plan, about).items() if sealed.get(name) != now]
 
 
 def ask(plan: Plan, about: Opened, name: str, keep: Shards, out: Path, *, heard: Heard | None = None) -> CohortFinding:
@@ -246,6 +280,8 @@ def ask(plan: Plan, about: Opened, name: str, keep: Shards, out: Path, *, heard:
         more["rung"] = rungs[0]
     if plan.attributes and name in _TAKES_ATTRIBUTES:
         more["attributes"] = plan.attributes
+    if name == "attribute":
+        more["holders"] = plan.holders
     if name == "membership":
         more["priors"] = plan.priors
     if name == "subgroups":
@@ -309,30 +345,43 @@ def write_severities(out: Path, saved: Sequence[Mapping[str, Any]]) -> None:
     _write_text(out / SEVERITY, yaml.safe_dump(as_json(list(saved)), sort_keys=False, allow_unicode=True))
 
 
-Submit = Callable[..., Future[Any]]
-NextDone = Callable[[set[Any]], tuple[set[Any], set[Any]]]
+@dataclass(frozen=True)
+class _Pool:
+    """Processes on this computer, or the workers of a Dask cluster. ``next_done``: waits until some of the futures are done, and
+    returns these; ``lost``: what a future raises whose worker died."""
+
+    words: str
+    submit: Callable[..., Any]
+    next_done: Callable[[set[Any]], set[Any]]
+    lost: tuple[type[BaseException], ...]
+
+
+def _one_of(workers: int) -> None:
+    """What a worker of this computer begins with."""
+    from ehrmem_widgets.blackbox.sampling import share_memory
+
+    share_memory(workers)
 
 
 @contextmanager
-def _pool(workers: int, cluster: str | None) -> Iterator[tuple[Submit, NextDone]]:
-    """Processes on this computer, or the workers of a Dask cluster."""
+def _pool(workers: int, cluster: str | None) -> Iterator[_Pool]:
     if cluster:
         yield from _dask(cluster)
         return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_of, initargs=(workers,))
+    words = f"{workers} workers" if workers > 1 else "one worker"
 
-    def next_done(waiting: set[Any]) -> tuple[set[Any], set[Any]]:
-        found = wait(waiting, return_when=FIRST_COMPLETED)
-        return found.done, found.not_done
+    def next_done(waiting: set[Any]) -> set[Any]:
+        return wait(waiting, return_when=FIRST_COMPLETED).done
 
     try:
-        yield pool.submit, next_done
+        yield _Pool(words, pool.submit, next_done, (BrokenProcessPool,))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _dask(address: str) -> Iterator[tuple[Submit, NextDone]]:
-    from dask.distributed import Client
+def _dask(address: str) -> Iterator[_Pool]:
+    from dask.distributed import CancelledError, Client, KilledWorker
     from dask.distributed import wait as wait_for
 
     try:
@@ -343,12 +392,11 @@ def _dask(address: str) -> Iterator[tuple[Submit, NextDone]]:
     def submit(function: Callable[..., Any], *arguments: Any) -> Any:
         return client.submit(function, *arguments, pure=False, retries=2)
 
-    def next_done(waiting: set[Any]) -> tuple[set[Any], set[Any]]:
-        found = wait_for(waiting, return_when="FIRST_COMPLETED")
-        return found.done, found.not_done
+    def next_done(waiting: set[Any]) -> set[Any]:
+        return set(wait_for(waiting, return_when="FIRST_COMPLETED").done)
 
     try:
-        yield submit, next_done
+        yield _Pool("a cluster", submit, next_done, (KilledWorker, CancelledError))
     finally:
         client.close()
 

@@ -13,7 +13,7 @@ from ehrmem_widgets.blackbox.decoding import Decoder
 from ehrmem_widgets.blackbox.protocol import SlotIds, Step, slot_uniforms, split_prompts
 from ehrmem_widgets.errors import InputError
 
-_SHARE = 0.5  # of the free memory that continuations may take
+_share = 0.5  # of the free memory that continuations may take
 _BYTES_A_LOGIT = 16  # logits, probabilities, those allowed, and their sums
 
 
@@ -46,7 +46,7 @@ def sample(
         )
     decoder = new_decoder()
     bytes_a_sample = decoder.bytes_a_sample(longest, len(slots[0]) + horizon) + _BYTES_A_LOGIT * size
-    parts = _parts(len(prompts), samples, int(_SHARE * free_memory(device)) // bytes_a_sample)
+    parts = _parts(len(prompts), samples, int(_share * free_memory(device)) // bytes_a_sample)
     goes_on = torch.ones(size, dtype=torch.bool, device=device)
     goes_on[list(stops)] = False
     groups = None if watch is None else torch.from_numpy(_padded(watch, size).astype(np.float32)).to(device)
@@ -74,6 +74,12 @@ def sample(
         if (codes[rest] < 0).all():
             return
         yield Step(codes[rest], None if mass is None else mass[rest], log_weight)
+
+
+def share_memory(processes: int) -> None:
+    """Let this process take its part of the free memory only, being one of so many that sample at the same time."""
+    global _share
+    _share = 0.5 / processes
 
 
 def free_memory(device: torch.device) -> int:

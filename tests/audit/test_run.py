@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import filelock
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -21,6 +22,7 @@ from ehrmem_widgets.audit.shards import Shards
 from ehrmem_widgets.cli import main
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.cohort_finding import CohortFinding
+from ehrmem_widgets.probes.over_patients import Progress
 from tests.audit.small import findings, write_plan
 
 
@@ -59,6 +61,56 @@ def test_two_workers_and_a_dask_cluster_give_the_same_numbers(undisturbed: tuple
     ) as cluster:
         run_audit(read_plan(plan), tmp_path / "dask", cluster=cluster.scheduler_address)
     assert findings(tmp_path / "dask") == findings(out)
+
+
+def test_where_a_worker_dies_the_others_go_on(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+    plan, out = undisturbed
+    killed: list[psutil.Process] = []
+    told: list[str] = []
+
+    def kill_one(progress: Progress) -> None:
+        told.append(progress.what)
+        if progress.what == "Asking, 2 workers" and not killed:
+            killed.append(next(c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())))
+            killed[0].kill()
+
+    found = run_audit(read_plan(plan), tmp_path / "out", workers=2, heard=kill_one)
+    assert killed and "Asking, one worker" in told and found["workers_lost"] == 1
+    assert findings(tmp_path / "out") == findings(out)
+
+
+def test_where_all_workers_die_the_audit_stops_in_words_and_is_taken_up_again(
+    undisturbed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    plan, out = undisturbed
+
+    def kill_all(progress: Progress) -> None:
+        if progress.what.startswith("Asking"):
+            for child in psutil.Process().children():
+                if "spawn_main" in " ".join(child.cmdline()):
+                    child.kill()
+
+    with pytest.raises(
+        InputError, match=r"one worker died, perhaps because the memory was full.*What was done is kept"
+    ):
+        run_audit(read_plan(plan), tmp_path / "out", workers=2, heard=kill_all)
+    assert not json.loads((tmp_path / "out" / "results.json").read_text())["finished"]
+    run_audit(read_plan(plan), tmp_path / "out")
+    assert findings(tmp_path / "out") == findings(out)
+
+
+def test_a_worker_that_sees_other_data_or_no_data_under_the_same_name_is_refused(
+    undisturbed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    plan, out = undisturbed
+    sealed = tmp_path / "sealed"
+    sealed.mkdir()
+    seal = json.loads((out / "audit.json").read_text())
+    (sealed / "audit.json").write_text(json.dumps(seal | {"data": "other"}))
+    with pytest.raises(run.WorkerError, match=r"A worker sees another data set under the same name"):
+        run.ask_stripe(read_plan(plan), str(sealed), "membership", 0, 1)
+    with pytest.raises(run.WorkerError, match=r"A worker cannot open what the plan names"):
+        run.ask_stripe(read_plan(plan), str(tmp_path / "nowhere"), "membership", 0, 1)
 
 
 KILLED = """
