@@ -179,22 +179,27 @@ def audit(arguments: argparse.Namespace) -> None:
 def audit_report(arguments: argparse.Namespace) -> None:
     """Write an audit's report."""
     from ehrmem_widgets.reports.audit_page import audit_page
-    from ehrmem_widgets.reports.cells import write_whole
-    from ehrmem_widgets.reports.patient_report import checked_out
 
-    write_whole({checked_out(arguments.out): audit_page(arguments.folder)})
-    print(f"Wrote {arguments.out}.")
+    _write_page(arguments.out, lambda: audit_page(arguments.folder))
 
 
 def compare(arguments: argparse.Namespace) -> None:
     """Write two audits side by side."""
-    from ehrmem_widgets.reports.cells import write_whole
     from ehrmem_widgets.reports.compare_page import compare_page
-    from ehrmem_widgets.reports.patient_report import checked_out
 
     names = (arguments.names or [arguments.a.name, arguments.b.name])[:2]
-    write_whole({checked_out(arguments.out): compare_page(arguments.a, arguments.b, names=tuple(names))})
-    print(f"Wrote {arguments.out}.")
+    _write_page(arguments.out, lambda: compare_page(arguments.a, arguments.b, names=tuple(names)))
+
+
+def _write_page(out: Path, page: Callable[[], str]) -> None:
+    """Write a page about a cohort, as HTML or as PDF by the name's ending."""
+    from ehrmem_widgets.reports.cells import write_whole
+    from ehrmem_widgets.reports.patient_report import checked_out
+    from ehrmem_widgets.reports.pdf import as_pdf
+
+    checked_out(out, kinds=(".html", ".htm", ".pdf"))
+    write_whole({out: as_pdf(page()) if out.suffix.lower() == ".pdf" else page()})
+    print(f"Wrote {out}.")
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -373,12 +378,12 @@ def _parser() -> argparse.ArgumentParser:
     reported = add(
         "audit-report",
         audit_report,
-        "Write an audit's report: one HTML file that opens offline, for whoever decides and whoever checks.",
+        "Write an audit's report: one HTML file that opens offline (or a PDF), for whoever decides and whoever checks.",
         "An unfinished audit is marked so on every page.",
         "ehrmem audit-report results --out report.html",
     )
     reported.add_argument("folder", metavar="DIR", type=Path, help="results folder of 'ehrmem audit'")
-    reported.add_argument("--out", type=Path, metavar="FILE.html", required=True, help="the report")
+    reported.add_argument("--out", type=Path, metavar="FILE.html|pdf", required=True, help="the report")
     compared = add(
         "compare",
         compare,
@@ -389,7 +394,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("a", "b"):
         compared.add_argument(name, metavar=f"DIR_{name.upper()}", type=Path, help="results folder of 'ehrmem audit'")
     compared.add_argument("--names", nargs=2, metavar=("A", "B"), help="what to call them (the folders' names)")
-    compared.add_argument("--out", type=Path, metavar="FILE.html", required=True, help="the comparison")
+    compared.add_argument("--out", type=Path, metavar="FILE.html|pdf", required=True, help="the comparison")
     checks = add(
         "check",
         check,

@@ -64,8 +64,8 @@ def write_results(shown: _HasResults, results_file: str) -> None:
         write_whole({Path(results_file): json.dumps(shown.results(), indent=1, allow_nan=False) + "\n"})
 
 
-def write_whole(texts: dict[Path, str]) -> None:
-    """Write text files for this user's eyes only (mode 600), each whole or not at all.
+def write_whole(contents: dict[Path, str | bytes]) -> None:
+    """Write files for this user's eyes only (mode 600), each whole or not at all.
 
     They are written beside their final names first, then renamed. Whatever interrupts it, no half file has a final
     name, and older files stand until the new ones are complete.
@@ -74,17 +74,17 @@ def write_whole(texts: dict[Path, str]) -> None:
     """
     waiting: dict[Path, Path] = {}
     try:
-        for path, text in texts.items():
+        for path, content in contents.items():
             descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
             waiting[path] = Path(name)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
         for path, part in waiting.items():
             os.replace(part, path)
     except OSError as error:
-        names = " and ".join(str(path) for path in texts)
+        names = " and ".join(str(path) for path in contents)
         raise InputError(f"{names} could not be written: {error.strerror or error}. Nothing was changed.") from None
     finally:
         for part in waiting.values():

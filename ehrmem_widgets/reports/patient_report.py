@@ -10,7 +10,7 @@ import secrets
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -169,9 +169,9 @@ def full_disk_in_words(out: Path) -> Iterator[None]:
         raise InputError(f"{out} could not be written: {error.strerror}. Nothing was changed.") from None
 
 
-def checked_out(out: Path) -> Path:
+def checked_out(out: Path, *, kinds: Sequence[str] = (".html", ".htm")) -> Path:
     """A name that a report can be written to; InputError, in words, for any other."""
-    if out.suffix.lower() not in (".html", ".htm"):
+    if out.suffix.lower() not in kinds:
         raise InputError(f"The report is an HTML file: name it like report.html, not {out.name!r}.")
     if out.is_dir() or not out.parent.is_dir():
         what = "is a folder" if out.is_dir() else f"lies in a folder that does not exist ({out.parent})"
