@@ -107,7 +107,8 @@ class AuditCohort:
         if not by.strip():
             raise InputError("Say who declares these severities: a name or a board.")
         saved = yaml.safe_load((self.out / SEVERITY).read_text(encoding="utf-8"))
-        declared = {n: {"severity": s.severity, "reason": s.reason} for n, s in self.severities().items()}
+        edited = {n: {"severity": s.severity, "reason": s.reason} for n, s in self.severities().items()}
+        declared = {**saved[-1]["severities"], **edited}  # attributes not asked about keep theirs
         at = datetime.now(UTC).isoformat(timespec="seconds")
         write_severities(self.out, [*saved, {"by": by.strip(), "at": at, "severities": declared}])
         self._load()

@@ -1,0 +1,63 @@
+"""A full audit (all tests, 400 people, 5 rungs): two workers against one, a core each, and a Dask cluster against plain workers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ehrmem_widgets.audit.plan import EXAMPLE
+from tests.benchmarks.lines import Lines
+
+PEOPLE = 400
+
+
+def main(lines: Lines) -> None:
+    """Print the lines; every way must have found the same, byte for byte."""
+    from dask.distributed import LocalCluster
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "plan.yaml").write_text(EXAMPLE)
+        core = {min(os.sched_getaffinity(0))}
+        one = audit(folder, "one", cores=core)
+        free = audit(folder, "free")
+        two = audit(folder, "two", "--workers", "2")
+        with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster:
+            dask = audit(folder, "dask", "--cluster", cluster.scheduler_address)
+        found = [
+            {path.name: path.read_bytes() for path in (folder / out / "findings").glob("*.parquet")}
+            for out in ("one", "free", "two", "dask")
+        ]
+        assert all(one_ == found[0] and len(one_) == 9 for one_ in found)
+    for figure, value, goal in (
+        ("audit_two_workers_minutes", two / 60, "<= 20"),
+        ("audit_one_worker_on_one_core_over_two_workers", one / two, ">= 1.6"),
+        ("audit_one_worker_on_both_cores_over_two_workers", free / two, ">= 1"),
+        ("audit_dask_cluster_of_two_over_two_workers", dask / two, "<= 1.25"),
+    ):
+        lines.add(figure, value, "one run", PEOPLE, goal)
+
+
+def audit(folder: Path, out: str, *more: str, cores: set[int] | None = None) -> float:
+    """Seconds of one audit, in a process of its own. ``cores``: those it may use (all)."""
+    words: Sequence[str] = ("audit", str(folder / "plan.yaml"), "--out", str(folder / out), *more)
+    began = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "ehrmem_widgets.cli", *words], check=True, stdout=subprocess.DEVNULL,
+        preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder / f"cache_{out}")},
+    )  # fmt: skip
+    seconds = time.perf_counter() - began
+    print(f"{out}: {seconds:.0f} s", file=sys.stderr, flush=True)
+    return seconds
+
+
+if __name__ == "__main__":
+    told = Lines()
+    main(told)
+    told.finish()

@@ -1,0 +1,93 @@
+"""Notebook 06 in a real browser, by keyboard: run, pause, go on, declare severities, both versions kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.audit.small import write_plan
+from tests.browser.lab import Visitor, explore, visit
+
+pytestmark = pytest.mark.browser
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+SHOTS = Path(__file__).parent / "screenshots"
+SCREEN = ".ehrmem-screen"
+DARK = {"@jupyterlab/apputils-extension/themes.jupyterlab-settings": {"theme": "JupyterLab Dark"}}
+MINUTES = 60_000
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def audit(home: Path, chromium: Any) -> Iterator[Visitor]:
+    """Notebook 06 with a small plan, in the dark theme."""
+    text = (NOTEBOOKS / "06_cohort_audit.ipynb").read_text(encoding="utf-8")
+    for name, value in (("plan", write_plan(home)), ("out", home / "results")):
+        assert text.count(f'{name}: str = \\"\\"') == 1
+        text = text.replace(f'{name}: str = \\"\\"', f'{name}: str = \\"{value}\\"')
+    copy = home / "notebooks" / "06_cohort_audit.ipynb"
+    copy.parent.mkdir()
+    copy.write_text(text, encoding="utf-8")
+    SHOTS.mkdir(exist_ok=True)
+    with (
+        explore(home, overrides=json.dumps(DARK), notebook=str(copy)) as address,
+        visit(chromium, address) as opened,
+    ):
+        opened.page.get_by_role("button", name="Run", exact=True).wait_for(timeout=2 * MINUTES)
+        yield opened
+        assert opened.errors == [] and opened.outside == []
+
+
+def test_run_pause_and_go_on(audit: Visitor) -> None:
+    page = audit.page
+    run, pause = (page.locator(SCREEN).get_by_role("button", name=name, exact=True) for name in ("Run", "Pause"))
+    run.press("Enter")
+    page.wait_for_function(f"document.querySelector('{SCREEN}').innerText.includes(' of ')", timeout=2 * MINUTES)
+    pause.press("Enter")
+    page.locator(f"{SCREEN} .ehrmem-error").wait_for(timeout=2 * MINUTES)
+    assert "Paused. What is done is kept" in page.locator(f"{SCREEN} .ehrmem-error").inner_text()
+    run.press("Enter")
+    page.wait_for_function(
+        f"document.querySelector('{SCREEN}').innerText.includes('Vulnerable groups')", timeout=3 * MINUTES
+    )
+    said = page.locator(SCREEN).inner_text()
+    assert "Done." in said and "Threat model" in said and "P-" not in said
+    assert page.locator(f"{SCREEN} .ehrmem-error").count() == 0
+
+
+def test_severities_are_declared_by_keyboard_and_the_matrix_follows(audit: Visitor, home: Path) -> None:
+    page = audit.page
+    matrix = f"{SCREEN} .ehrmem-matrix"
+    before = audit.html(matrix)
+    page.locator(f"{SCREEN} .noUi-handle").first.focus()
+    page.keyboard.press("Home")
+    audit.changed(matrix, before)
+    page.get_by_label("Declared by").fill("ethics board")
+    page.get_by_role("button", name="Save severities").press("Enter")
+    page.wait_for_function(f"document.querySelector('{SCREEN}').innerText.includes('the last by ethics board')")
+    saved = yaml.safe_load((home / "results" / "severity.yaml").read_text())
+    assert [one["by"] for one in saved] == ["plan", "ethics board"]
+    changed = [
+        n for n, was in saved[0]["severities"].items() if saved[1]["severities"][n]["severity"] != was["severity"]
+    ]
+    assert len(changed) == 1 and saved[1]["severities"][changed[0]]["severity"] == 1
+    page.screenshot(path=SHOTS / "06_dark.png", full_page=True)
+
+
+def test_every_control_has_a_name_and_dark_is_dark(audit: Visitor) -> None:
+    nameless = audit.page.evaluate(
+        """() => [...document.querySelectorAll('.ehrmem-screen input, .ehrmem-screen select, .ehrmem-screen button')]
+        .filter(e => e.offsetParent && !(e.labels?.length || e.getAttribute('aria-label') || e.textContent.trim() || e.title))
+        .map(e => e.outerHTML.slice(0, 120))"""
+    )
+    assert nameless == []
+    assert audit.page.evaluate("document.body.dataset.jpThemeLight") == "false"
+    assert "Traceback" not in audit.page.locator("body").inner_text()
