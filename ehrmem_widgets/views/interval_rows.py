@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.markup import BLUE, PAPER, RULE, VERMILION, escape, interval, known, shorten, svg, text
 
-WIDTH, ROW, HEAD, TOP, BOTTOM = 796, 26, 26, 58, 14
-PLOT_X, PLOT_WIDTH, NUMBERS_X = 300, 290, 606
+WIDTH, ROW, HEAD, TOP, BOTTOM = 836, 26, 26, 58, 14
+PLOT_X, PLOT_WIDTH, NUMBERS_X = 300, 260, 576  # the longest: +0.0058 (+0.0027 to +0.0088), n = 1,000
 _HEADING = f'font-weight="600" font-size="12" style="paint-order:stroke;stroke:{PAPER};stroke-width:5px"'
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 
 import pandas as pd
 
@@ -51,7 +52,7 @@ def moved_identifiers(curves: pd.DataFrame) -> str:
                 ax.fill_between(points["step"], points["low"], points["high"], color=colour, alpha=0.2, linewidth=0)
             ax.axvline(0, color="black", linewidth=0.8, linestyle=":")
             ax.set(
-                title=IDENTIFIERS[identifier].removeprefix("the "),
+                title=textwrap.fill(IDENTIFIERS[identifier].removeprefix("the "), 24),
                 xlabel="steps off the truth",
                 ylabel="mean leak, less\nits own level off the truth",
             )

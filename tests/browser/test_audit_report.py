@@ -19,6 +19,11 @@ pytestmark = pytest.mark.browser
 SHOTS = Path(__file__).parent / "screenshots"
 A4_WIDTH, A4_HEIGHT = (210 - 24) / 25.4 * 96, (297 - 22) / 25.4 * 96  # what the margins leave, in CSS pixels
 
+CUT_OFF = """() => [...document.querySelectorAll('main svg text')].filter(words => {
+    const box = words.getBoundingClientRect(), drawn = words.ownerSVGElement.getBoundingClientRect();
+    return box.width && (box.left < drawn.left - 1 || box.right > drawn.right + 1);
+}).map(words => words.textContent)"""
+
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
@@ -75,6 +80,7 @@ def test_everything_shows_offline(name: str, scheme: str, pages: dict[str, Path]
     for place in range(drawn.count()):
         box = drawn.nth(place).bounding_box()
         assert box and box["width"] > 300 and box["height"] > 40
+    assert page.evaluate(CUT_OFF) == []
     assert page.locator("text=application/vnd.jupyter").count() == 0
     for link in page.locator("nav a").all():  # every link leads to a place in the page
         assert page.locator(link.get_attribute("href")).count() == 1
