@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -24,6 +25,7 @@ from ehrmem_widgets.audit.shards import Shards
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, as_json
 from ehrmem_widgets.probes.over_patients import Heard, PortionsMissingError, Progress
+from ehrmem_widgets.views.markup import plural
 
 SHARDS, FINDINGS, SEAL, RESULTS, SEVERITY = "shards", "findings", "audit.json", "results.json", "severity.yaml"
 _CLUSTER_TIMEOUT = "20s"
@@ -107,8 +109,7 @@ class _Audit:
             waiting = [name for name in self.plan.probes if name not in _NOT_BY_PORTIONS and not self._found(name)]
             if "neighbours" in waiting:
                 self._embed_everyone()
-            tasks = [(name, stripe) for name in waiting for stripe in range(_STRIPES_A_WORKER * workers)]
-            self._ask_by_many(tasks, workers, cluster)
+            self._ask_by_many(waiting, workers, cluster)
         for name in (*(n for n in self.plan.probes if n not in _NOT_BY_PORTIONS), "subgroups"):
             if name in self.plan.probes:
                 self._finish(name)
@@ -150,35 +151,42 @@ class _Audit:
                     n = len(store.ids)
                     self.heard(Progress("Embedding all records", int((share or 0) * n), n))
 
-    def _ask_by_many(self, tasks: list[tuple[str, int]], workers: int, cluster: str | None) -> None:
-        """Let workers ask. Where one dies, its portion in flight is lost; the others' number is halved, and they go on."""
-        n, stripes, began = len(tasks), _STRIPES_A_WORKER * workers, time.monotonic()
-        while tasks:
+    def _ask_by_many(self, probes: Sequence[str], workers: int, cluster: str | None) -> None:
+        """Let workers ask. Where one dies, its portion in flight is lost; half as many go on with what is left."""
+        began = time.monotonic()
+        left: deque[tuple[str, int, int]] | None = None
+        while left is None or left:
             with _pool(workers, cluster) as pool:
-                waiting = {
-                    pool.submit(ask_stripe, self.plan, str(self.out.resolve()), *task, stripes): task for task in tasks
-                }
+                if left is None:
+                    stripes = _STRIPES_A_WORKER * pool.size()
+                    left = deque((name, stripe, stripes) for name in probes for stripe in range(stripes))
+                    n = len(left)
+                asked: dict[Any, tuple[str, int, int]] = {}
                 try:
-                    while waiting:
-                        for future in pool.next_done(set(waiting)):
+                    while left or asked:
+                        while (
+                            left and len(asked) < pool.size()
+                        ):  # no more than that, or Dask would deal them out beforehand
+                            task = left.popleft()
+                            asked[pool.submit(ask_stripe, self.plan, str(self.out.resolve()), *task)] = task
+                        for future in pool.next_done(set(asked)):
                             with suppress(InputError):  # said again, with its probe's name, when the finding is made
                                 future.result()
-                            waiting.pop(future)
+                            asked.pop(future)
                         if self.heard:
-                            left = len(waiting)
-                            pace = (time.monotonic() - began) / (n - left) if n > left else None
-                            self.heard(
-                                Progress(f"Asking, {pool.words}", n - left, n, None if pace is None else pace * left)
-                            )
+                            missing = len(left) + len(asked)
+                            pace = (time.monotonic() - began) / (n - missing) if n > missing else None
+                            words = f"Asking, {plural(pool.size(), 'worker')}"
+                            self.heard(Progress(words, n - missing, n, None if pace is None else pace * missing))
                 except pool.lost as error:
                     self.workers_lost += 1
                     if workers == 1 or cluster:
                         raise InputError(
-                            f"{pool.words} died, perhaps because the memory was full ({type(error).__name__}). What was done is kept: the "
-                            "same command goes on from there."
+                            f"The last worker died, perhaps because the memory was full ({type(error).__name__}). What was done is kept: "
+                            "the same command goes on from there."
                         ) from None
                     workers //= 2
-            tasks = list(waiting.values())
+                    left.extendleft(asked.values())
 
     def _seal(self) -> None:
         """Refuse a folder of another audit; seal a new one."""
@@ -347,10 +355,10 @@ def write_severities(out: Path, saved: Sequence[Mapping[str, Any]]) -> None:
 
 @dataclass(frozen=True)
 class _Pool:
-    """Processes on this computer, or the workers of a Dask cluster. ``next_done``: waits until some of the futures are done, and
-    returns these; ``lost``: what a future raises whose worker died."""
+    """Processes on this computer, or the workers of a Dask cluster. ``size``: how many there are now; ``next_done``: waits until some of the futures
+    are done, and returns these; ``lost``: what a future raises whose worker died."""
 
-    words: str
+    size: Callable[[], int]
     submit: Callable[..., Any]
     next_done: Callable[[set[Any]], set[Any]]
     lost: tuple[type[BaseException], ...]
@@ -369,13 +377,12 @@ def _pool(workers: int, cluster: str | None) -> Iterator[_Pool]:
         yield from _dask(cluster)
         return
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_of, initargs=(workers,))
-    words = f"{workers} workers" if workers > 1 else "one worker"
 
     def next_done(waiting: set[Any]) -> set[Any]:
         return wait(waiting, return_when=FIRST_COMPLETED).done
 
     try:
-        yield _Pool(words, pool.submit, next_done, (BrokenProcessPool,))
+        yield _Pool(lambda: workers, pool.submit, next_done, (BrokenProcessPool,))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -389,6 +396,12 @@ def _dask(address: str) -> Iterator[_Pool]:
     except (OSError, ValueError) as error:
         raise InputError(f"No Dask scheduler answers at {address!r}: {' '.join(str(error).split())[:200]}.") from None
 
+    if not client.nthreads():
+        client.close()
+        raise InputError(
+            f"The Dask scheduler at {address!r} has no workers yet. Start some: dask worker {address} --nthreads 1."
+        )
+
     def submit(function: Callable[..., Any], *arguments: Any) -> Any:
         return client.submit(function, *arguments, pure=False, retries=2)
 
@@ -396,7 +409,7 @@ def _dask(address: str) -> Iterator[_Pool]:
         return set(wait_for(waiting, return_when="FIRST_COMPLETED").done)
 
     try:
-        yield _Pool("a cluster", submit, next_done, (KilledWorker, CancelledError))
+        yield _Pool(lambda: max(1, sum(client.nthreads().values())), submit, next_done, (KilledWorker, CancelledError))
     finally:
         client.close()
 

@@ -75,7 +75,7 @@ def test_where_a_worker_dies_the_others_go_on(undisturbed: tuple[Path, Path], tm
             killed[0].kill()
 
     found = run_audit(read_plan(plan), tmp_path / "out", workers=2, heard=kill_one)
-    assert killed and "Asking, one worker" in told and found["workers_lost"] == 1
+    assert killed and "Asking, 1 worker" in told and found["workers_lost"] == 1
     assert findings(tmp_path / "out") == findings(out)
 
 
@@ -91,7 +91,7 @@ def test_where_all_workers_die_the_audit_stops_in_words_and_is_taken_up_again(
                     child.kill()
 
     with pytest.raises(
-        InputError, match=r"one worker died, perhaps because the memory was full.*What was done is kept"
+        InputError, match=r"The last worker died, perhaps because the memory was full.*What was done is kept"
     ):
         run_audit(read_plan(plan), tmp_path / "out", workers=2, heard=kill_all)
     assert not json.loads((tmp_path / "out" / "results.json").read_text())["finished"]
@@ -250,6 +250,17 @@ def test_no_scheduler_answers(undisturbed: tuple[Path, Path], tmp_path: Path, mo
     monkeypatch.setattr(run, "_CLUSTER_TIMEOUT", "1s")
     with pytest.raises(InputError, match=r"No Dask scheduler answers at 'tcp://127.0.0.1:1'"):
         run_audit(read_plan(plan), tmp_path / "out", cluster="tcp://127.0.0.1:1")
+
+
+def test_a_scheduler_without_workers_is_refused(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+    from dask.distributed import LocalCluster
+
+    plan, _ = undisturbed
+    with (
+        LocalCluster(n_workers=0, dashboard_address=None, host="127.0.0.1", local_directory=str(tmp_path)) as cluster,
+        pytest.raises(InputError, match=r"has no workers yet. Start some: dask worker tcp://127.0.0.1"),
+    ):
+        run_audit(read_plan(plan), tmp_path / "out", cluster=cluster.scheduler_address)
 
 
 def test_the_commands_write_the_report_and_a_comparison(
