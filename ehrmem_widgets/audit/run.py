@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shlex
@@ -91,6 +92,16 @@ def one_thread_each() -> None:
     from ehrmem_widgets.blackbox.folder import use_threads
 
     use_threads(1)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what was freed for what comes next, as it does by itself. Dask starts its workers with MALLOC_TRIM_THRESHOLD_,
+    which gives all of it back at once: every array of a sampling step is then paged in anew, and an audit takes 1.75 times as long."""
+    mmap_threshold, trim_threshold = -3, -1  # from malloc.h; 32 MiB and twice that is how far they grow by themselves
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(mmap_threshold, 32 << 20)
+        libc.mallopt(trim_threshold, 64 << 20)
 
 
 class _Audit:
@@ -245,6 +256,7 @@ def ask_stripe(plan: Plan, out: str, name: str, stripe: int, stripes: int) -> No
     Raises WorkerError where the worker does not see the same results folder, data and models.
     """
     one_thread_each()
+    keep_freed_memory()
     try:
         sealed = json.loads((Path(out) / SEAL).read_text())
         about = opened(plan)

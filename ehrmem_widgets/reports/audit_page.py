@@ -67,7 +67,7 @@ def audit_page(folder: Path) -> str:
     )
     return sheet(
         summary + "".join(parts.sections.values()),
-        title=f"Does the model “{model}” remember patients? Report of a cohort audit",
+        title=f"Does the model “{model}” remember patients?",
         running=f"ehrmem cohort audit · model {model} · {data} · {when}",
         marks=marks(audit),
         contents={"summary": "In one page", **parts.titles},

@@ -59,9 +59,9 @@ code { font-size: 12px; overflow-wrap: anywhere; }
   main table { font-size: 8pt; line-height: 1.3; margin: 6px 0; } main th, main td { padding: 2px 6px 2px 0; }
   .small, figcaption { font-size: 8pt; }
   .page { break-after: page; }
-  .page h2 { display: none; } .page h3 { font-size: 9pt; margin: 5px 0 1px; } .page p, .page li { font-size: 8pt; line-height: 1.28; }
-  .page table { font-size: 7.4pt; line-height: 1.25; margin: 4px 0; } .page .box { padding: 2px 8px; margin: 3px 0; } .page caption { padding: 1px 0; }
-  .page .ehrmem-matrix p { margin: 0 0 2px; font-size: 7.4pt; } .page .ehrmem-matrix th, .page .ehrmem-matrix td { padding: 1px 4px; }
+  .page h2 { display: none; } .page h3 { font-size: 9pt; margin: 5px 0 1px; } .page p, .page li { font-size: 7.6pt; line-height: 1.24; margin: 2px 0; }
+  .page table { font-size: 7.2pt; line-height: 1.22; margin: 3px 0; } .page .box { padding: 2px 8px; margin: 3px 0; } .page caption { padding: 0; }
+  .page .ehrmem-matrix p { margin: 0 0 2px; font-size: 7.2pt; } .page .ehrmem-matrix th, .page .ehrmem-matrix td { padding: 1px 4px; }
   figure, main table, tr, .box, li { break-inside: avoid; } h1, h2, h3, caption { break-after: avoid; }
   figure svg { max-height: 200mm; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.statistics.intervals import Estimate, difference
 from ehrmem_widgets.statistics.verdicts import EXCESS_THAT_MATTERS
 from ehrmem_widgets.views.markup import escape, interval, known
 from ehrmem_widgets.views.tables import figure
@@ -18,17 +18,19 @@ BANDS: Sequence[tuple[float, str]] = (
 )
 """The bands of likelihood: where each ends (not included), and its name."""
 
-SEVERITIES = {5: "5, gravest", 4: "4", 3: "3", 2: "2", 1: "1, least grave"}
+SEVERITIES = {5: "5, gravest", 4: "4", 3: "3", 2: "2", 1: "1, least"}
 NOT_MEASURED = "could not be measured"
+NO_MEMORY = "not shown to be memory"
 NOT_ONE_SCORE = (
-    "Likelihood: mean excess over the members who have it, measured. Severity: declared by people. The two are not "
-    "made into one score. What could "
-    "not be measured is not thereby unlikely."
+    f"Likelihood: mean excess over the members who have it, measured; “{NO_MEMORY}” where it is not clearly above that of people never "
+    "seen. Severity: declared by people. The two are not made into one score. What could not be measured is not thereby unlikely."
 )
 HOW_TO_READ = (
     "Likelihood is measured: how much oftener the model names the attribute, for people it was trained on who have "
     "it, than a model "
-    "that never saw them (mean, 95 % interval, n). Severity is declared by people. They are not multiplied and no "
+    f"that never saw them (mean, 95 % interval, n). “{NO_MEMORY}”: the same for people whom neither model saw is as high, or not clearly "
+    "lower (95 % interval of the difference, each attribute by itself), or was not measured. Severity is declared by people. They are "
+    "not multiplied and no "
     "cell has a colour: that "
     "would be one score. An arrow: the interval reaches into the next band. What could not be measured is not thereby "
     "unlikely."
@@ -52,6 +54,13 @@ class Likelihood:
     memorized: Estimate | None = None
     why: str = ""
 
+    @property
+    def beyond_never_seen(self) -> bool:
+        """Whether the excess is clearly above that of people never seen who hold it."""
+        if self.excess is None or self.never_seen is None:
+            return False
+        return difference(self.excess, self.never_seen).low > 0
+
 
 def risk_matrix(likelihoods: Sequence[Likelihood], severities: Mapping[str, int], *, knows: str) -> str:
     """An HTML table of one rung: severities down, gravest first, bands of likelihood across. ``severities``: attribute to 1 to 5;
@@ -67,7 +76,7 @@ def risk_matrix(likelihoods: Sequence[Likelihood], severities: Mapping[str, int]
     if undeclared:
         cells = [[one for one in undeclared if _place(one) == place] for place in range(len(heads))]
         rows += f'<tr><th scope="row">not declared</th>{"".join(map(_cell, cells))}</tr>'
-    caption = f"Measured likelihood (across) and declared severity (down). The attacker knows: {knows}."
+    caption = f"Likelihood across, severity down. The attacker knows: {knows}."
     return (
         f'<table class="ehrmem-matrix"><caption>{escape(caption)}</caption><thead><tr><th '
         f'scope="col">Severity</th>{head}'
@@ -99,4 +108,5 @@ def _chip(one: Likelihood) -> str:
     assert one.excess is not None
     reaches = [end for end, _ in BANDS if one.excess.value < end <= one.excess.high]
     arrow = ' <span role="img" aria-label="the interval reaches into the next band">&#8594;</span>' if reaches else ""
-    return f"<p><b>{escape(one.title)}</b>{arrow}<br/>{escape(interval(one.excess))}</p>"
+    doubt = "" if one.beyond_never_seen else f"<br/>{NO_MEMORY}"
+    return f"<p><b>{escape(one.title)}</b>{arrow} {escape(interval(one.excess))}{doubt}</p>"

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 SMALL = """\
 name: a small audit of the sample patients
-patients: 300
+patients: 200
+holders: 20
 probes: [preflight, membership, attribute]
 rungs: [demographics, one_lab]
 """

@@ -21,6 +21,7 @@ from ehrmem_widgets.statistics.intervals import proportion
 from tests.benchmarks import (
     all_probes,
     attribute,
+    audit,
     audit_report,
     browser,
     endpoint,
@@ -52,6 +53,7 @@ def main() -> None:
         all_probes,
         endpoint,
         hospital,
+        audit,
         patient_reports,
         audit_report,
         browser,

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ehrmem_widgets.cohort.attributes import load_attributes
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.reports.audit_page import audit_page
 from ehrmem_widgets.reports.compare_page import compare_page
@@ -17,6 +18,7 @@ from tests.reports.synthetic_audit import SyntheticAudit
 
 pytestmark = pytest.mark.browser
 SHOTS = Path(__file__).parent / "screenshots"
+ATTRIBUTES = [name for name, one in load_attributes().items() if one.asked_by_default]
 A4_WIDTH, A4_HEIGHT = (210 - 24) / 25.4 * 96, (297 - 22) / 25.4 * 96  # what the margins leave, in CSS pixels
 
 CUT_OFF = """() => [...document.querySelectorAll('main svg text')].filter(words => {
@@ -30,6 +32,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A whole report, one of an unfinished identifying audit, and a comparison."""
     out = tmp_path_factory.mktemp("pages")
     whole = SyntheticAudit(300).write(out / "a")
+    every = SyntheticAudit(300, shares=dict.fromkeys(ATTRIBUTES, 0.3)).write(out / "c")
     part = SyntheticAudit(300, effect=0.0).write(
         out / "b",
         probes=("preflight", "membership", "ranking"),
@@ -37,7 +40,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         identifying=True,
         plan={"probes": list(QUESTIONS)},
     )
-    made = {"report": audit_page(whole), "unfinished": audit_page(part), "comparison": compare_page(whole, part)}
+    made = {
+        "report": audit_page(whole),
+        "every": audit_page(every),
+        "unfinished": audit_page(part),
+        "comparison": compare_page(whole, part),
+    }
     for name, page in made.items():
         (out / f"{name}.html").write_text(page, encoding="utf-8")
     return {name: out / f"{name}.html" for name in made}
@@ -105,7 +113,7 @@ def test_axe_finds_nothing(name: str, scheme: str, pages: dict[str, Path], chrom
 def test_the_first_page_is_one_page_and_every_page_has_a_head(
     pages: dict[str, Path], chromium: Any, tmp_path: Path
 ) -> None:
-    page, _ = opened(chromium, pages["report"], viewport={"width": round(A4_WIDTH), "height": round(A4_HEIGHT)})
+    page, _ = opened(chromium, pages["every"], viewport={"width": round(A4_WIDTH), "height": round(A4_HEIGHT)})
     page.emulate_media(media="print")
     box = page.locator("#summary").bounding_box()
     assert box and box["y"] + box["height"] <= A4_HEIGHT

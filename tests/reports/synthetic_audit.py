@@ -41,7 +41,9 @@ class SyntheticAudit:
         seed: int = 0,
         rungs: Sequence[str] = RUNGS,
         canaries: bool = True,
+        shares: Mapping[str, float] = HELD,
     ) -> None:
+        self.shares = shares
         self.rng = np.random.default_rng(seed)
         self.effect, self.rungs = effect, tuple(rungs)
         sizes = {MEMBER: people // 2, NON_MEMBER: people - people // 2} | (_CANARIES if canaries else {})
@@ -51,7 +53,7 @@ class SyntheticAudit:
         )
         self.people = sizes
         self.seen = np.isin(self.group, (MEMBER, CANARY)) * np.where(self.group == CANARY, 3.0, 1.0)
-        held = self.rng.random((len(self.group), len(HELD))) < list(HELD.values())
+        held = self.rng.random((len(self.group), len(self.shares))) < list(self.shares.values())
         held[self.group == CANARY, 1] = held[self.group == NULL_CANARY, 1] = True
         self.held = held
 
@@ -106,7 +108,7 @@ class SyntheticAudit:
             excess = self._values(0.02, self.effect * (step + 1) / len(self.rungs), self.held.shape[1])
             shown = np.where(self.held, excess, -np.inf)
             holds = self.held.any(axis=1)
-            for column, name in enumerate(HELD):
+            for column, name in enumerate(self.shares):
                 who = self.held[:, column]
                 verdict = np.where(excess[:, column] > 0.2, str(Verdict.MEMORIZED), str(Verdict.POPULATION))
                 for figure, model in (("leak", "audited"), ("leak", "reference"), ("excess", "")):
@@ -142,7 +144,7 @@ class SyntheticAudit:
                 cohort.append(
                     row("excess_gap", gap, group=group, rung=rung, p=0.001, p_adjusted=0.001, judgement=judged)
                 )
-        return patients, cohort, {"attributes": list(HELD)}
+        return patients, cohort, {"attributes": list(self.shares)}
 
     def _membership(self) -> Any:
         patients, cohort = [], []
@@ -236,7 +238,7 @@ class SyntheticAudit:
     def _embedding(self) -> Any:
         cohort = [
             row("holders", value=float(self.held[:, column].sum()), n=len(self.group), attribute=name)
-            for column, name in enumerate(HELD)
+            for column, name in enumerate(self.shares)
         ]
         for group, pair in self._pairs():
             n = int(np.isin(self.group, pair).sum())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -13,7 +14,7 @@ from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
 from ehrmem_widgets.views.attack_ranking import AttackRow, AttackTable, attack_ranking, attack_shares
 from ehrmem_widgets.views.moved_identifiers import AUDITED, NEVER_SEEN, moved_identifiers
-from ehrmem_widgets.views.risk_matrix import BANDS, NOT_MEASURED, Likelihood, risk_matrix
+from ehrmem_widgets.views.risk_matrix import BANDS, NO_MEMORY, NOT_MEASURED, Likelihood, risk_matrix
 from ehrmem_widgets.views.vulnerable_groups import vulnerable_groups
 from tests.views.examples import EVIL, assert_harmless, label, parsed, words
 
@@ -42,6 +43,14 @@ def test_an_attribute_stands_in_the_band_of_its_value(value: float, band: int) -
     found = cells(risk_matrix([likely(value)], {"hiv": 5}, knows="one lab"))
     there = {key for key, content in found.items() if content}
     assert there == {("5, gravest", BANDS[band][1])} and "n = 40" in found[there.pop()]
+
+
+@pytest.mark.parametrize(("others", "said"), [(0.3, True), (0.29, True), (0.1, False), (None, True)])
+def test_what_is_as_high_for_people_never_seen_is_not_shown_to_be_memory(others: float | None, said: bool) -> None:
+    one = likely(0.3)
+    control = None if others is None else Estimate(others, others - 0.01, others + 0.01, 40)
+    page = risk_matrix([replace(one, never_seen=control)], {"hiv": 5}, knows="x")
+    assert (NO_MEMORY in page) == said
 
 
 def test_what_was_not_measured_has_a_place_with_its_reason() -> None:
