@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -277,3 +278,28 @@ def test_the_commands_write_the_report_and_a_comparison(
     assert main(["audit-report", str(out), "--out", str(tmp_path / "no.txt")]) == 2
     assert not (tmp_path / "no.html").exists() and "name it like report.html" in capsys.readouterr().err
     assert main(["audit", "--out", str(tmp_path / "x")]) == 2
+
+
+FREED = """
+import resource, sys
+import numpy as np
+from ehrmem_widgets.audit.run import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(300):
+    np.ones(2**18)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is handed back as elsewhere than with glibc")
+def test_a_worker_started_by_dask_keeps_freed_memory() -> None:
+    def faults(what: str) -> int:
+        as_dask = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "65536"}
+        done = subprocess.run(
+            [sys.executable, "-c", FREED, what], capture_output=True, text=True, check=True, env=as_dask
+        )
+        return int(done.stdout)
+
+    assert faults("given back") > 100_000 > 10_000 > faults("kept")
