@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ehrmem_widgets.blackbox.protocol import BlackBox
-from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
-from ehrmem_widgets.cohort.ground_truth import canary_repetitions
+from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, draw, seen_by, strangers, trained_on
+from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, draw, sides
 
 DRAWN = " drawn as a holder"  # after the name of the group of people asked about anyway
 DRAWN_MEMBER, DRAWN_NON_MEMBER = MEMBER + DRAWN, NON_MEMBER + DRAWN
@@ -51,18 +50,13 @@ def draw_holders(
     """So many more holders of each attribute that, with those among ``people``, ``least`` members and ``least`` non-members hold
     it, where there are so many. For one attribute, those among ``people`` and those drawn for it are a random sample of all its
     holders; who was drawn for another attribute is not counted for this one. Planted canaries are never drawn."""
-    members, known = trained_on(model, MEMBER_SPLIT), seen_by(model, reference)
-    trained = np.array(dataset.ids(members) if members in dataset.splits else [], dtype=np.int64)
-    planted = np.array(list(canary_repetitions(dataset)), dtype=np.int64)
-    sides = {
-        DRAWN_MEMBER: (MEMBER, np.setdiff1d(trained, planted)),
-        DRAWN_NON_MEMBER: (NON_MEMBER, np.setdiff1d(strangers(dataset, known), planted)),
-    }
+    members, non_members = sides(dataset, model, reference)
+    candidates = {DRAWN_MEMBER: (MEMBER, members), DRAWN_NON_MEMBER: (NON_MEMBER, non_members)}
     groups: dict[int, str] = {}
     drawn_for: dict[int, set[str]] = {}
     for number, name in enumerate(attributes):
         holders = np.array(dataset.holders([name]), dtype=np.int64)
-        for place, (group, (asked_group, side)) in enumerate(sides.items()):
+        for place, (group, (asked_group, side)) in enumerate(candidates.items()):
             asked = np.array([record.patient_id for record in people.of(asked_group)], dtype=np.int64)
             more = least - len(np.intersect1d(holders, asked))
             if more > 0:

@@ -95,10 +95,9 @@ def choose_people(
     planted = canary_repetitions(dataset)
     if patients is None:
         rng = np.random.default_rng(seed)
-        trained = np.array(dataset.ids(members) if members in dataset.splits else [], dtype=np.int64)
         chosen = []
-        for side, room in ((trained, most // 2), (strangers(dataset, known), most - most // 2)):
-            chosen += draw(rng, np.setdiff1d(side, np.array(list(planted), dtype=np.int64)), room)
+        for side, room in zip(sides(dataset, model, reference), (most // 2, most - most // 2), strict=True):
+            chosen += draw(rng, side, room)
         if canaries and planted:
             often = max(planted.values())
             there = set(dataset.ids())
@@ -139,6 +138,14 @@ def about_people(people: People, model: BlackBox, reference: BlackBox | None, da
         "reference": reference and {"name": reference.name, "fingerprint": reference.fingerprint},
         "people": people.counts(),
     }
+
+
+def sides(dataset: MedsDataset, model: BlackBox, reference: BlackBox | None) -> tuple[np.ndarray, np.ndarray]:
+    """Ids, ascending, of the ordinary members and of the ordinary non-members: planted canaries are neither."""
+    members, known = trained_on(model, MEMBER_SPLIT), seen_by(model, reference)
+    planted = np.array(list(canary_repetitions(dataset)), dtype=np.int64)
+    trained = np.array(dataset.ids(members) if members in dataset.splits else [], dtype=np.int64)
+    return np.setdiff1d(trained, planted), np.setdiff1d(strangers(dataset, known), planted)
 
 
 def strangers(dataset: MedsDataset, seen: Iterable[str]) -> np.ndarray:

@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 
 from ehrmem_widgets.blackbox.protocol import BlackBox
-from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
-from ehrmem_widgets.cohort.ground_truth import canary_repetitions
+from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.probes.attribute import attribute
 from ehrmem_widgets.probes.cohort_finding import CohortFinding
 from ehrmem_widgets.probes.membership import membership
 from ehrmem_widgets.probes.membership_scores import LOSS, RATIO
 from ehrmem_widgets.probes.over_patients import Heard
-from ehrmem_widgets.probes.people import People, choose_people, draw, seen_by, strangers, trained_on
+from ehrmem_widgets.probes.people import People, choose_people, draw, sides
 from ehrmem_widgets.probes.subgroups import FEWEST
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
@@ -62,14 +61,10 @@ def holders(
 ) -> People:
     """Ordinary patients who hold a sensitive attribute, the only ones with an excess risk: ``most``, half members and half
     non-members where there are so many."""
-    found = np.setdiff1d(
-        dataset.holders(dataset.attributes), np.array(list(canary_repetitions(dataset)), dtype=np.int64)
-    )
-    members = trained_on(model, MEMBER_SPLIT)
-    trained = dataset.ids(members) if members in dataset.splits else []
+    found = np.array(dataset.holders(dataset.attributes), dtype=np.int64)
     rng = np.random.default_rng([seed, 7])
     chosen: list[int] = []
-    for side, room in ((trained, most // 2), (strangers(dataset, seen_by(model, reference)), most - most // 2)):
+    for side, room in zip(sides(dataset, model, reference), (most // 2, most - most // 2), strict=True):
         chosen += draw(rng, np.intersect1d(found, side), room)
     return choose_people(dataset, model, reference, patients=chosen, seed=seed)
 
