@@ -111,6 +111,7 @@ def attribute(
         "holders": {"least": holders, **drawn.counts()},
         "rungs": list(rungs),
         "attributes": list(names),
+        "without_code": [] if attributes else list(codes.unknown_to_model()),
         "samples": samples,
         "horizon": horizon,
         "seed": seed,

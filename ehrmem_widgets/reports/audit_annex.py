@@ -9,7 +9,7 @@ from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, several
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.reports.headlines import COMPARED, MISSED, NONE, TESTS, Headline
 from ehrmem_widgets.reports.protected import without_names
-from ehrmem_widgets.reports.results_summary import AuditResults
+from ehrmem_widgets.reports.results_summary import NO_CODE, AuditResults
 from ehrmem_widgets.statistics.disclosure import FEWEST
 from ehrmem_widgets.statistics.discrimination import controls_needed
 from ehrmem_widgets.statistics.verdicts import Verdict
@@ -141,6 +141,9 @@ def not_run(audit: AuditResults) -> str:
         if rows
         else "<p>All tests of this kit were run.</p>"
     )
+    if audit.without_code:
+        titles = "; ".join(map(audit.title, audit.without_code))
+        listed += f"<p>T2 and the ranking did not ask about these, as {escape(NO_CODE.removesuffix(' of it'))} of them: {escape(titles)}.</p>"
     return f"{listed}<h3>Never part of such an audit</h3>{items(NEVER_RUN)}"
 
 

@@ -14,7 +14,7 @@ from ehrmem_widgets.probes.perturbation import IDENTIFIERS
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.reports.audit_texts import ASKED, NULL, READ
 from ehrmem_widgets.reports.headlines import TESTS, compared, estimate_of, judged
-from ehrmem_widgets.reports.results_summary import AuditResults, knows
+from ehrmem_widgets.reports.results_summary import NO_CODE, AuditResults, knows
 from ehrmem_widgets.statistics.discrimination import controls_needed
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
 from ehrmem_widgets.views.attack_ranking import attack_ranking, attack_shares
@@ -208,8 +208,8 @@ def _of_attribute(audit: AuditResults, found: CohortFinding) -> list[str]:
                     [
                         likely.title,
                         figure(likely.excess) if likely.excess else likely.why,
-                        figure(likely.never_seen),
-                        figure(likely.memorized),
+                        figure(likely.never_seen) if likely.why != NO_CODE else "—",
+                        figure(likely.memorized) if likely.why != NO_CODE else "—",
                     ]
                 )
         heads = (

@@ -21,7 +21,7 @@ from ehrmem_widgets.statistics.disclosure import FEWEST, coarse_share, guarded, 
 from ehrmem_widgets.statistics.intervals import Estimate
 
 SETTINGS = (
-    "rungs", "rung", "ladder", "attributes", "samples", "horizon", "temperature", "top_p", "threshold", "priors", "folds",
+    "rungs", "rung", "ladder", "attributes", "without_code", "samples", "horizon", "temperature", "top_p", "threshold", "priors", "folds",
     "searched", "identifiers", "embedding", "k", "gamma", "seed",
 )  # fmt: skip
 _SIDES = {"all": (MEMBER, NON_MEMBER), "canaries": (CANARY, NULL_CANARY)}

@@ -52,6 +52,7 @@ _SPLIT = {
     "membership": "score",
     "excess": "largest_excess",
 }  # what is split by subgroup, by its name in ``views.subgroup_page``
+NO_CODE = "the model has no code of it"
 _MOST_STEPS = 3
 _MOST_WITHHELD = 0.5  # of the kinds of attack's numbers
 
@@ -144,7 +145,20 @@ class AuditResults:
             [str(Verdict.MEMORIZED), MEMBER, NON_MEMBER],
         )
         by = dict(list(rows.groupby(["rung", "attribute", "group"])))
-        return tuple(self._likelihood(by, name, rung) for rung in rungs for name in names)
+        return tuple(
+            one
+            for rung in rungs
+            for one in (
+                *(self._likelihood(by, name, rung) for name in names),
+                *(Likelihood(name, self.title(name), rung, None, why=NO_CODE) for name in self.without_code),
+            )
+        )
+
+    @property
+    def without_code(self) -> tuple[str, ...]:
+        """Attributes that T2 could not ask about: the model has no code of them."""
+        found = self.findings.get("attribute")
+        return () if found is None else tuple(found.settings.get("without_code") or ())
 
     def _likelihood(self, by: Mapping[Any, pd.DataFrame], name: str, rung: str) -> Likelihood:
         member, other = by.get((rung, name, MEMBER)), by.get((rung, name, NON_MEMBER))

@@ -144,7 +144,7 @@ class SyntheticAudit:
                 cohort.append(
                     row("excess_gap", gap, group=group, rung=rung, p=0.001, p_adjusted=0.001, judgement=judged)
                 )
-        return patients, cohort, {"attributes": list(self.shares)}
+        return patients, cohort, {"attributes": list(self.shares), "without_code": ["self_harm"]}
 
     def _membership(self) -> Any:
         patients, cohort = [], []
