@@ -32,7 +32,7 @@ holders: 20
 probes: [preflight, membership, attribute]
 rungs: [demographics, one_lab]
 """
-"""What is run when no plan is named: a taste of it, in two or three minutes."""
+"""What is run when no plan is named: a taste of it, in a minute or two."""
 
 
 class _PausedError(Exception):
