@@ -71,6 +71,7 @@ class MedsDataset:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self._lock = threading.Lock()
+        self._holders: dict[frozenset[str], Any] = {}
         self._connection = duckdb.connect()
         self._connection.execute("SET threads = 2")
         self._connection.execute("SET TimeZone = 'UTC'")
@@ -227,12 +228,17 @@ class MedsDataset:
 
     def holders(self, attributes: Iterable[str]) -> list[int]:
         """Ids, ascending, of the patients whose record holds a code (not merely a proxy) of one of these attributes."""
-        codes = self.attribute_codes.query("role == 'code'")
-        found = self.query(
-            "SELECT DISTINCT patient_id FROM events WHERE code IN (SELECT unnest(?::VARCHAR[])) ORDER BY patient_id",
-            [codes.loc[codes["attribute"].isin(list(attributes)), "code"].tolist()],
-        )
-        return list(found.fetchnumpy()["patient_id"].tolist())
+        asked = frozenset(attributes)
+        if (
+            asked not in self._holders
+        ):  # every portion of an audit asks again, and each answer is a look through all events
+            codes = self.attribute_codes.query("role == 'code'")
+            found = self.query(
+                "SELECT DISTINCT patient_id FROM events WHERE code IN (SELECT unnest(?::VARCHAR[])) ORDER BY patient_id",
+                [codes.loc[codes["attribute"].isin(asked), "code"].tolist()],
+            )
+            self._holders[asked] = found.fetchnumpy()["patient_id"]
+        return list(self._holders[asked].tolist())
 
     @cached_property
     def patients(self) -> pd.DataFrame:
