@@ -100,6 +100,25 @@ def test_where_all_workers_die_the_audit_stops_in_words_and_is_taken_up_again(
     assert findings(tmp_path / "out") == findings(out)
 
 
+def test_a_dask_worker_that_dies_is_started_again_by_dask(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+    from dask.distributed import LocalCluster
+
+    plan, out = undisturbed
+    killed: list[psutil.Process] = []
+
+    def kill_one(progress: Progress) -> None:
+        if progress.what.startswith("Asking") and not killed:
+            killed.append(next(c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())))
+            killed[0].kill()
+
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1", local_directory=str(tmp_path)
+    ) as cluster:
+        found = run_audit(read_plan(plan), tmp_path / "out", cluster=cluster.scheduler_address, heard=kill_one)
+    assert killed and not killed[0].is_running() and found["finished"]
+    assert findings(tmp_path / "out") == findings(out)
+
+
 def test_a_worker_that_sees_other_data_or_no_data_under_the_same_name_is_refused(
     undisturbed: tuple[Path, Path], tmp_path: Path
 ) -> None:
