@@ -20,15 +20,15 @@ BANDS: Sequence[tuple[float, str]] = (
 
 SEVERITIES = {5: "5, gravest", 4: "4", 3: "3", 2: "2", 1: "1, least"}
 NOT_MEASURED = "could not be measured"
-NO_MEMORY = "not shown to be memory"
+NO_MEMORY, DAGGER = "not shown to be memory", "†"
 NOT_ONE_SCORE = (
-    f"Likelihood: mean excess over the members who have it, measured; “{NO_MEMORY}” where it is not clearly above that of people never "
-    "seen. Severity: declared by people. The two are not made into one score. What could not be measured is not thereby unlikely."
+    f"{DAGGER} {NO_MEMORY}: not clearly above that of people never seen. Likelihood: mean excess over the members who have it, measured. "
+    "Severity: declared by people. The two are not made into one score. What could not be measured is not thereby unlikely."
 )
 HOW_TO_READ = (
     "Likelihood is measured: how much oftener the model names the attribute, for people it was trained on who have "
     "it, than a model "
-    f"that never saw them (mean, 95 % interval, n). “{NO_MEMORY}”: the same for people whom neither model saw is as high, or not clearly "
+    f"that never saw them (mean, 95 % interval, n). {DAGGER} {NO_MEMORY}: the same for people whom neither model saw is as high, or not clearly "
     "lower (95 % interval of the difference, each attribute by itself), or was not measured. Severity is declared by people. They are "
     "not multiplied and no "
     "cell has a colour: that "
@@ -108,5 +108,5 @@ def _chip(one: Likelihood) -> str:
     assert one.excess is not None
     reaches = [end for end, _ in BANDS if one.excess.value < end <= one.excess.high]
     arrow = ' <span role="img" aria-label="the interval reaches into the next band">&#8594;</span>' if reaches else ""
-    doubt = "" if one.beyond_never_seen else f"<br/>{NO_MEMORY}"
-    return f"<p><b>{escape(one.title)}</b>{arrow} {escape(interval(one.excess))}{doubt}</p>"
+    doubt = "" if one.beyond_never_seen else f' <span role="img" aria-label="{NO_MEMORY}">{DAGGER}</span>'
+    return f"<p><b>{escape(one.title)}</b>{doubt}{arrow} {escape(interval(one.excess))}</p>"
