@@ -111,14 +111,16 @@ def read_plan(path: str | Path) -> Plan:
             raise InputError(
                 f"{path.name}: {key!r} is nothing that a plan says.{hint} Known are {', '.join(sorted(known))}."
             )
+    patients = _patients(content.get("patients", 400), path)
     probes = _names(content, "probes", tuple(QUESTIONS), path, tuple(QUESTIONS))
     if "preflight" not in probes:
         probes = ("preflight", *probes)  # every comparison rests on it
     return Plan(
         name=str(content.get("name") or path.stem),
         sources=_sources(content, path),
-        patients=_patients(content.get("patients", 400), path),
-        holders=_whole(content.get("holders", HOLDERS), "holders", 0, path),
+        patients=patients,
+        # who names whom to ask about wants nobody else asked about, unless they say so
+        holders=_whole(content.get("holders", HOLDERS if isinstance(patients, int) else 0), "holders", 0, path),
         probes=tuple(name for name in QUESTIONS if name in probes),
         rungs=_rungs(content.get("rungs"), path),
         rung_of=_rung_of(content.get("rung_of"), path),
@@ -173,7 +175,7 @@ name: sample cohort
 # vocabulary: codes.parquet  # and grammar, sequences, endpoint: as 'ehrmem check --help' says
 
 patients: 400                # ordinary people, half of them members, or a file of pseudonyms; planted canaries come on top
-holders: 25                  # T2 asks about so many members and non-members who hold each attribute, drawn on top where they are fewer
+holders: 25                  # T2 asks about so many members and non-members who hold each attribute, drawn on top (0: nobody is drawn)
 probes: [preflight, membership, attribute, reconstruction, embedding, neighbours, perturbation, subgroups, ranking]
 rungs: [demographics, one_lab, lab_values, first_10, first_20]      # what the attacker knows, step by step
 rung_of: {embedding: lab_values, perturbation: one_lab, subgroups: one_lab}   # where a test asks at one step only

@@ -96,7 +96,7 @@ def one_thread_each() -> None:
 
 def keep_freed_memory() -> None:
     """Let glibc keep what was freed for what comes next, as it does by itself. Dask starts its workers with MALLOC_TRIM_THRESHOLD_,
-    which gives all of it back at once: every array of a sampling step is then paged in anew, and an audit takes 1.75 times as long."""
+    which gives all of it back at once: every array of a sampling step is then paged in anew, and sampling took 1.7 times as long (a small audit, two runs each)."""
     mmap_threshold, trim_threshold = -3, -1  # from malloc.h; 32 MiB and twice that is how far they grow by themselves
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
@@ -175,9 +175,8 @@ class _Audit:
                 asked: dict[Any, tuple[str, int, int]] = {}
                 try:
                     while left or asked:
-                        while (
-                            left and len(asked) < pool.size()
-                        ):  # no more than that, or Dask would deal them out beforehand
+                        size = pool.size()
+                        while left and len(asked) < size:  # no more than that: Dask would deal them out beforehand
                             task = left.popleft()
                             asked[pool.submit(ask_stripe, self.plan, str(self.out.resolve()), *task)] = task
                         for future in pool.next_done(set(asked)):
@@ -187,13 +186,14 @@ class _Audit:
                         if self.heard:
                             missing = len(left) + len(asked)
                             pace = (time.monotonic() - began) / (n - missing) if n > missing else None
-                            words = f"Asking, {plural(pool.size(), 'worker')}"
+                            words = f"Asking, {plural(size, 'worker')}"
                             self.heard(Progress(words, n - missing, n, None if pace is None else pace * missing))
                 except pool.lost as error:
                     self.workers_lost += 1
                     if workers == 1 or cluster:
+                        who = "A worker of the cluster died again and again" if cluster else "The last worker died"
                         raise InputError(
-                            f"The last worker died, perhaps because the memory was full ({type(error).__name__}). What was done is kept: "
+                            f"{who}, perhaps because the memory was full ({type(error).__name__}). What was done is kept: "
                             "the same command goes on from there."
                         ) from None
                     workers //= 2

@@ -143,6 +143,8 @@ def _threat(audit: AuditResults) -> str:
         else "people whom the model never saw; there is no reference model, so nothing can be called memorized"
     )
     others = ", ".join(f"{n} {several(group)}" for group, n in asked.items())
+    if audit.holders and "attribute" in audit.findings:
+        others += "; by T2 also more of those who hold a rare attribute"
     return (
         '<div class="box"><p><b>Threat model.</b> Somebody can ask the model anything and reads its answers, but sees '
         "neither its weights nor "

@@ -37,6 +37,13 @@ TESTS: Mapping[str, str] = {
 COMPARED = ("membership", "attribute", "reconstruction", "embedding", "neighbours", "perturbation")
 """Those whose verdict is about members against people never seen."""
 
+_JUDGED = {
+    "attribute": "excess_gap",
+    "embedding": "excess_gain_logistic",
+    "neighbours": "hit@10_difference",
+    "membership": "auroc",
+}  # by probe, the one figure that its verdict is about
+
 FOUND, MISSED, NONE = "found", "not found", "none planted"
 
 NOT_SEEN = "The planted canaries do not stand out either: they too were not remembered, or this test cannot see it."
@@ -75,14 +82,8 @@ def judged(name: str, found: CohortFinding) -> pd.DataFrame:
     """The rows of a finding that carry the verdicts on members against people never seen, in the finding's order."""
     rows = found.about("cohort")
     rows = rows[(rows["verdict"] != "") & rows["group"].isin(["all", f"{MEMBER} - {NON_MEMBER}"])]
-    figures = {
-        "attribute": "excess_gap",
-        "embedding": "excess_gain_logistic",
-        "neighbours": "hit@10_difference",
-        "membership": "auroc",
-    }
-    if name in figures:
-        rows = rows[rows["figure"] == figures[name]]
+    if name in _JUDGED:
+        rows = rows[rows["figure"] == _JUDGED[name]]
     if name == "embedding":
         rows = rows[rows["attribute"] == ""]
     return rows[rows["model"] != "reference"]
@@ -173,14 +174,8 @@ def _rest(rows: pd.DataFrame, verdict: Verdict) -> str:
 def _control(name: str, found: CohortFinding) -> str:
     rows = found.about("cohort")
     planted = rows[(rows["group"] == "canaries") | rows["group"].str.fullmatch(rf"{CANARY}( x\d+)? - {NULL_CANARY}")]
-    figures = {
-        "attribute": "excess_gap",
-        "embedding": "excess_gain_logistic",
-        "neighbours": "hit@10_difference",
-        "membership": "auroc",
-    }
-    if name in figures:
-        planted = planted[planted["figure"] == figures[name]]
+    if name in _JUDGED:
+        planted = planted[planted["figure"] == _JUDGED[name]]
     if name == "reconstruction":
         planted = planted[planted["figure"] == "timed_distance_gap"]
     planted = planted[planted["model"] != "reference"]

@@ -41,6 +41,7 @@ def test_the_preflight_is_always_run_and_patients_may_come_from_a_file(tmp_path:
     (tmp_path / "who.txt").write_text("P-AAAA-AAAA\nP-BBBB-BBBB\nP-AAAA-AAAA\n")
     found = read_plan(plan(tmp_path, "probes: [membership]\npatients: who.txt\n"))
     assert found.probes == ("membership", "preflight") and found.patients == ("P-AAAA-AAAA", "P-BBBB-BBBB")
+    assert found.holders == 0 and read_plan(plan(tmp_path, "patients: 40\n")).holders == 25
 
 
 def test_the_hash_changes_with_what_the_results_depend_on_and_with_nothing_else(tmp_path: Path) -> None:
