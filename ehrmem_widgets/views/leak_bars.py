@@ -26,7 +26,7 @@ from ehrmem_widgets.views.markup import (
 
 SIMILAR_PEOPLE = 40  # how many controls a patient is compared with
 WIDTH, ROW, TOP, BOTTOM = 796, 42, 40, 34
-BAR_X, BAR_WIDTH, NUMBERS_X, VERDICT_X = 304, 180, 498, 672
+BAR_X, BAR_WIDTH, NUMBERS_X, VERDICT_X = 304, 150, 468, 680
 
 
 def leak_bars(attributes: Sequence[AttributeFinding], focus: str, *, settled: bool = False) -> str:
