@@ -42,7 +42,14 @@ from ehrmem_widgets.statistics.discrimination import (
 )
 from ehrmem_widgets.statistics.intervals import Estimate, difference
 from ehrmem_widgets.statistics.multiple_testing import holm
-from ehrmem_widgets.statistics.verdicts import Judgement, Verdict, judge_cohort
+from ehrmem_widgets.statistics.verdicts import (
+    AUROC_MARGIN,
+    Judgement,
+    PositiveControl,
+    ProbeKind,
+    Verdict,
+    judge_cohort,
+)
 
 FEWEST_HOLDERS = 11
 CLASSIFIERS = ("logistic", "mlp")
@@ -353,16 +360,18 @@ def _verdicts(
     for made, adjusted in zip(single, holm([made["p"] for made in single]), strict=True):
         made["p_adjusted"] = float(adjusted)
     said = []
-    missed = ""
+    control = PositiveControl.NONE
     for made, beyond, pair, chosen_readings in sorted(judged, key=lambda one: one[2] != PAIRS[CANARIES]):
-        judgement = _judge(made, beyond, pair, chosen_readings, groups, missed)
+        judgement = _judge(made, beyond, pair, chosen_readings, groups, control)
         made["verdict"], made["note"] = str(judgement.verdict), judgement.sentence
         planted = pair == PAIRS[CANARIES]
         together = "Planted canaries, all attributes together" if planted else "All attributes together"
         said.append((made["attribute"] or together, f"{judgement.verdict}: {judgement.sentence}"))
-        if planted and judgement.verdict is not Verdict.MEMORIZED:
-            missed = "the planted canaries are not found by this either, so that it finds nothing says little"
-            said.append(("Positive control", f"{missed}."))
+        if planted:
+            found = judgement.verdict is Verdict.MEMORIZED
+            control = PositiveControl.FOUND if found else PositiveControl.MISSED
+            words = "the planted canaries are found" if found else "this test does not find the planted canaries"
+            said.append(("Positive control", f"{words}."))
     return rows, said
 
 
@@ -408,7 +417,7 @@ def _judge(
     pair: tuple[str, str],
     readings: Sequence[_Reading],
     groups: np.ndarray,
-    control_missed: str,
+    control: PositiveControl,
 ) -> Judgement:
     counts = [int((groups == group).sum()) for group in pair]
     if made["attribute"] != TOGETHER and min(counts) > 0:
@@ -420,16 +429,18 @@ def _judge(
                 "to compare the two.",
             )
     planted = pair == PAIRS[CANARIES]
-    whose = "canaries trained on less of those never trained on" if planted else "members less of non-members"
+    whose = "canaries trained on minus those never trained on" if planted else "members minus non-members"
     return judge_cohort(
         Estimate(made["value"], made["low"], made["high"], made["n"]),
         made.get("p_adjusted", made["p"]),
-        no_effect=0.0,
+        margin=AUROC_MARGIN,
+        kind=ProbeKind.DETECTOR,
+        control=control,
+        planted=planted,
         members=counts[0],
         non_members=counts[1],
         what=f"the AUROC gained by the embedding over the codes, of {whose},",
         confounded=not_in_reference(beyond, "the difference"),
-        control_missed=control_missed,
     )
 
 

@@ -47,7 +47,7 @@ from ehrmem_widgets.probes.people import (
 from ehrmem_widgets.statistics.discrimination import patient_bootstrap
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
 from ehrmem_widgets.statistics.multiple_testing import holm
-from ehrmem_widgets.statistics.verdicts import Verdict, judge_cohort
+from ehrmem_widgets.statistics.verdicts import HIT_MARGIN, PositiveControl, ProbeKind, Verdict, judge_cohort
 
 NEAREST = (1, 5, 10)
 DECLARED = 10  # verdicts rest on being among the ten nearest; the other figures stand beside it
@@ -265,7 +265,8 @@ def _compared(found: pd.DataFrame, rungs: Sequence[str], models: Mapping[str, Bl
     from scipy import stats
 
     rows: list[dict[str, Any]] = []
-    for pair_name, pair in PAIRS.items():
+    controls: dict[str, PositiveControl] = {}
+    for pair_name, pair in reversed(PAIRS.items()):  # the canaries first: they are the positive control
         if pair_name == CANARIES and not set(pair) <= set(found["group"]):
             continue
         for k in NEAREST:
@@ -295,19 +296,31 @@ def _compared(found: pd.DataFrame, rungs: Sequence[str], models: Mapping[str, Bl
                 _corrected(family)
                 if k == DECLARED and name == "audited":
                     for made, more in zip(family, beyond, strict=True):
-                        _judge(made, more, found, pair)
+                        _judge(made, more, found, pair, controls.get(made["rung"], PositiveControl.NONE))
+                        if pair_name == CANARIES:
+                            memorized = made["verdict"] == Verdict.MEMORIZED
+                            controls[made["rung"]] = PositiveControl.FOUND if memorized else PositiveControl.MISSED
                 rows += family
     return rows
 
 
-def _judge(made: dict[str, Any], beyond: Estimate | None, found: pd.DataFrame, pair: tuple[str, str]) -> None:
+def _judge(
+    made: dict[str, Any],
+    beyond: Estimate | None,
+    found: pd.DataFrame,
+    pair: tuple[str, str],
+    control: PositiveControl,
+) -> None:
     here = found.loc[found["rung"] == made["rung"], "group"]
     planted = made["group"] == CANARIES
-    whose = "canaries trained on less of those never trained on" if planted else "members less of non-members"
+    whose = "canaries trained on minus those never trained on" if planted else "members minus non-members"
     judgement = judge_cohort(
         Estimate(made["value"], made.get("low", math.nan), made.get("high", math.nan), made["n"]),
         made.get("p_adjusted", math.nan),
-        no_effect=0.0,
+        margin=HIT_MARGIN,
+        kind=ProbeKind.DETECTOR,
+        control=control,
+        planted=planted,
         members=int((here == pair[0]).sum()),
         non_members=int((here == pair[1]).sum()),
         what=f"the share found among the {DECLARED} nearest, of {whose},",

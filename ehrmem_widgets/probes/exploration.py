@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +17,22 @@ from ehrmem_widgets.attacker.prompt import Prompt, build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.probes.calibration import calibration_in_words, reference_calibration
 from ehrmem_widgets.probes.controls import CONTROLS, ControlPool, same_facts_of
 from ehrmem_widgets.probes.findings import Answer, AttributeFinding, ReadableEvent, ReconstructionFinding
-from ehrmem_widgets.probes.leak import ProductForm, SumForm, leaks_of_many, slot_ids
+from ehrmem_widgets.probes.leak import Leaks, ProductForm, SumForm, leaks_of_many, slot_ids
 from ehrmem_widgets.probes.neighbours import EmbeddingStore, NeighbourMap, embed_slots
 from ehrmem_widgets.probes.people import seen_by, trained_on
 from ehrmem_widgets.probes.reconstruction import comparer_of, mean_over_trajectories
 from ehrmem_widgets.probes.sequence_distance import Comparer
 from ehrmem_widgets.probes.side_by_side import side_by_side
 from ehrmem_widgets.probes.truth import true_continuation
-from ehrmem_widgets.statistics.intervals import Estimate, difference
-from ehrmem_widgets.statistics.verdicts import judge
+from ehrmem_widgets.statistics.intervals import STOPPED, Estimate, difference, rounded
+from ehrmem_widgets.statistics.verdicts import LEAK_MARGIN, Judgement, Peers, ProbeKind, Verdict, judge_person
 
 HORIZON = 64
 MOST_SAMPLES = 1024
@@ -41,6 +43,8 @@ _FIRST = 16  # trajectories behind the first interval, so that something is seen
 _SHARED_CHUNK = 56
 MOST_AT_ONCE = 256
 LEAST = 64  # an interval from fewer trajectories is not to be trusted
+FEWEST_EFFECTIVE = 10
+_TIE = 1e-6  # who is asked in the very same words, but in another batch, differs by rounding
 _SHOWN = 3
 _COMPARED = 64  # continuations compared with the truth
 _SHOWN_CODES = 40
@@ -96,6 +100,14 @@ class Exploration:
         self.store = EmbeddingStore(model, dataset, folder=folder) if Query.EMBEDDINGS in model.answers else None
         self.map = NeighbourMap(self.store, folder) if self.store else None
         self._comparers: dict[str, Comparer] = {}
+        self.canaries = self._planted()
+
+    @cached_property
+    def calibration(self) -> Estimate | None:
+        """How much worse the reference model predicts people whom neither model saw (``probes.calibration``)."""
+        if self.reference is None:
+            return None
+        return reference_calibration(self.model, self.reference, self.controls.records)
 
     def answers(self, state: State) -> Iterator[Answer | None]:
         """Ever better answers to one state; the last is settled. None between them marks a point at which the work can be
@@ -120,6 +132,14 @@ class Exploration:
             split = trained_on(self.model, MEMBER_SPLIT)
             self._comparers[key] = comparer_of(model, self.dataset, split)
         return self._comparers[key]
+
+    def _planted(self) -> tuple[int, ...]:
+        """The canaries that the audited model was trained on, those seen most often first."""
+        split = trained_on(self.model, MEMBER_SPLIT)
+        times = canary_repetitions(self.dataset)
+        there = self.dataset.splits_of(list(times)) if times else {}
+        trained = [patient for patient, its in there.items() if its == split and times[patient]]
+        return tuple(sorted(trained, key=lambda patient: (-times[patient], patient)))
 
     def held(self, patient_id: int) -> tuple[str, ...]:
         """The names of the sensitive attributes that a patient's record holds."""
@@ -161,8 +181,9 @@ class Question:
         ]
         if len(self.products) < len(models):
             self.products = []
+        self.own_leaks: list[np.ndarray] = []
         self.control_leaks: list[np.ndarray] = []
-        self.same_question = np.zeros(0, dtype=bool)
+        self.reached = [self._reached(column) for column in range(len(state.attributes))]
         self.answer = Answer(
             known=exploration.known(self.record, self.prompts[0]),
             focus=state.focus,
@@ -254,31 +275,30 @@ class Question:
         return self.exploration.controls.similar(self.record, self.prompts[0].facts, CONTROLS)
 
     def ask_controls(self, others: Sequence[Record] | None = None) -> Iterator[Answer | None]:
-        """Put the same question about other people (the controls), and keep the leaks: (controls, attributes) a model."""
+        """Put the same question about the patient and about other people (the controls) to both models, all in the same way: as
+        many trajectories, the same random numbers, the same estimator. Keeps the leaks: (attributes,) and (controls, attributes) a
+        model."""
         if self.exploration.reference is None:
             return
         others = self.controls() if others is None else others
-        leaks: list[np.ndarray] = [np.empty(0)] * len(self.models)
+        leaks: list[Leaks | None] = [None] * len(self.models)
         yield from side_by_side(*(self._ask(place, others, leaks) for place in range(len(self.models))))
-        self.control_leaks = leaks
+        means = [found.means for found in leaks if found is not None]
+        self.own_leaks, self.control_leaks = [one[0] for one in means], [one[1:] for one in means]
 
-    def _ask(self, place: int, others: Sequence[Record], leaks: list[np.ndarray]) -> Iterator[None]:
-        """Put the question about others to one model; the leaks go to their place."""
+    def _ask(self, place: int, others: Sequence[Record], leaks: list[Leaks | None]) -> Iterator[None]:
+        """Put the question about the patient and others to one model; the leaks go to their place."""
         model, state = self.models[place], self.state
-        prompts: list[SlotIds] = []
+        prompts: list[SlotIds] = [self.slots[place]]
         for other in others:
             facts = same_facts_of(other, self.record, state.facts, state.rung, model.vocabulary)
             prompt = build_prompt(other, facts, model.vocabulary, strip=self.strip)
             prompts.append(slot_ids(prompt, model.vocabulary)[: model.context_length - 1])
-        if place == 0:
-            self.same_question = np.array([prompt == self.slots[0] for prompt in prompts], dtype=bool)
         for found in leaks_of_many(
             model, prompts, self.watches[place], self.horizon, _SAMPLES_A_CONTROL, self._seed(0)
         ):
-            if found is None:
-                yield
-            else:
-                leaks[place] = found
+            leaks[place] = found
+            yield
 
     def settled(self) -> Answer:
         """The last answer: with the controls and the verdicts."""
@@ -287,22 +307,69 @@ class Question:
             controls: tuple[tuple[float, float], ...] = ()
             if len(self.control_leaks) == 2:
                 pairs = np.stack([leaks[:, column] for leaks in self.control_leaks], axis=1)
-                if finding.reference is not None:  # who is asked about in the very same words gets the very same answer
-                    pairs[self.same_question] = finding.audited.value, finding.reference.value
                 controls = tuple((float(a), float(r)) for a, r in pairs)
-            judgement = judge(
-                finding.audited,
-                finding.reference,
-                controls,
-                held=finding.held,
-                effective_samples=self.answer.effective_samples,
-            )
+            judgement = self._judge(column, finding) if finding.held else None
             findings.append(replace(finding, controls=controls, judgement=judgement))
-        self.answer = replace(self.answer, attributes=tuple(findings), settled=True)
+        said = calibration_in_words(self.exploration.calibration)
+        warnings = (*self.answer.warnings, said) if said else self.answer.warnings
+        self.answer = replace(self.answer, attributes=tuple(findings), warnings=warnings, settled=True)
         return self.answer
 
+    def _judge(self, column: int, finding: AttributeFinding) -> Judgement:
+        shown = "the model names it with probability {} ({} to {})".format(
+            *rounded(finding.audited.value, finding.audited.low, finding.audited.high)
+        )
+        effective = self.answer.effective_samples
+        if effective < FEWEST_EFFECTIVE:
+            return Judgement(
+                Verdict.CANNOT_CONCLUDE,
+                f"the facts leave so much open that the answer rests on {effective:.0f} samples (at least {FEWEST_EFFECTIVE} "
+                "needed). Make a value or date more precise, or take out a fact.",
+            )
+        if finding.reference is None or finding.excess is None:
+            return Judgement(
+                Verdict.CANNOT_CONCLUDE,
+                f"{shown}, and there is no reference model that never saw the patient: it may be knowledge of a population.",
+            )
+        reference = rounded(finding.reference.value, finding.reference.low, finding.reference.high)
+        return judge_person(
+            finding.excess,
+            self._peers(column),
+            margin=LEAK_MARGIN,
+            kind=ProbeKind.MEASURE,
+            shown=f"{shown}, against {reference[0]} ({reference[1]} to {reference[2]}) from a model that never saw the patient",
+            planted=self.state.patient_id in self.exploration.canaries,
+            blind=self.reached[column],
+        )
+
+    def _peers(self, column: int) -> Peers | None:
+        """How many of the controls show as much excess, asked in exactly the same way."""
+        if len(self.control_leaks) < 2:
+            return None
+        own = self.own_leaks[0][column] - self.own_leaks[1][column]
+        others = self.control_leaks[0][:, column] - self.control_leaks[1][:, column]
+        return Peers(int((others >= own - _TIE).sum()), len(others))
+
+    def _reached(self, column: int) -> str:
+        """Why even a model that recites the record would not name the attribute; empty when it would. Only for what is held."""
+        if not self.held[column]:
+            return ""
+        vocabulary, watch = self.models[0].vocabulary, self.watches[0][:, column]
+        following = vocabulary.ids(
+            true_continuation(self.record, self.prompts[0], vocabulary, len(self.record.events) * 8)
+        )
+        at = np.flatnonzero(watch[np.array(following, dtype=np.int64)]) if following else np.empty(0)
+        if not len(at):
+            return "the record does not hold it after the known facts: there is nothing to give away"
+        if at[0] >= self.horizon:
+            return (
+                f"the record comes to it {at[0] + 1} codes after the known facts, beyond the horizon of {self.horizon}. "
+                "Ask with a longer horizon"
+            )
+        return ""
+
     def _update(self) -> None:
-        curves = [form.curve() for form in self.products if form.n]
+        curves = [form.curve(level=STOPPED) for form in self.products if form.n]
         self.answer = replace(
             self.answer,
             attributes=self._findings(),
@@ -313,16 +380,21 @@ class Question:
 
     def _findings(self) -> tuple[AttributeFinding, ...]:
         findings = []
+        asked = [form for form in self.sums if form.n]
+        sums = list(zip(*(form.estimates(level=STOPPED) for form in asked), strict=True))
+        gaps = asked[0].minus(asked[1], level=STOPPED) if len(asked) == 2 else None
         for column, name in enumerate(self.state.attributes):
             attribute = self.exploration.attributes.attributes[name]
             product = column == self.focus_column and bool(self.products) and self.products[0].n > 0
-            estimates: list[Estimate] = []
-            for place, form in enumerate(self.sums):
-                if product and self.products[place].n:
-                    estimates.append(self.products[place].estimate())
-                elif form.n:
-                    estimates.append(form.estimate(column))
+            refined = product and all(form.n for form in self.products)
+            estimates = [form.estimate(level=STOPPED) for form in self.products if form.n] if product else sums[column]
             reference = estimates[1] if len(estimates) > 1 else None
+            if reference is None:
+                excess = None
+            elif refined or gaps is None:  # the two models' trajectories are as many as each needed: independent
+                excess = difference(estimates[0], reference)
+            else:
+                excess = gaps[column]
             findings.append(
                 AttributeFinding(
                     name=name,
@@ -331,7 +403,7 @@ class Question:
                     held=self.held[column],
                     audited=estimates[0],
                     reference=reference,
-                    excess=difference(estimates[0], reference) if reference else None,
+                    excess=excess,
                     method="product form" if product else "counting" if self.sums[0].counting else "sum form",
                 )
             )
@@ -346,7 +418,10 @@ class Question:
         """Where the attribute in focus is not yet known to +-0.02: the form, and about how many trajectories it needs."""
         missing: list[tuple[ProductForm | SumForm, int]] = []
         for form in self.products or self.sums:
-            estimate = form.estimate() if isinstance(form, ProductForm) else form.estimate(self.focus_column)
+            if isinstance(form, ProductForm):
+                estimate = form.estimate(level=STOPPED)
+            else:
+                estimate = form.estimate(self.focus_column, level=STOPPED)
             needed = max(LEAST, form.n * (estimate.half_width / HALF_WIDTH) ** 2)
             size = min(16 * math.ceil((needed - form.n) / 16), self.state.samples - form.n, MOST_AT_ONCE)
             if size > 0:

@@ -26,7 +26,7 @@ from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, about_peop
 from ehrmem_widgets.statistics.discrimination import auroc, auroc_p, mean_with_interval, patient_bootstrap
 from ehrmem_widgets.statistics.intervals import Estimate, queries_needed
 from ehrmem_widgets.statistics.multiple_testing import holm
-from ehrmem_widgets.statistics.verdicts import Verdict, judge_cohort
+from ehrmem_widgets.statistics.verdicts import AUROC_MARGIN, ProbeKind, Verdict, judge_cohort
 
 PROBE = "exposure"
 EXTRACTION = (0.5, 0.9)
@@ -192,7 +192,8 @@ def _compare(
         if (model, group) == ("audited", most):
             effect = Estimate(one["value"], one["low"], one["high"], one["n"])
             verdict = judge_cohort(
-                effect, float(adjusted), no_effect=0.5, members=len(a), non_members=len(b),
+                effect, float(adjusted), margin=AUROC_MARGIN, kind=ProbeKind.DETECTOR, no_effect=0.5, planted=True,
+                members=len(a), non_members=len(b),
                 what=f"AUROC of the exposure of {group} against those never trained",
             )  # fmt: skip
             one |= {"verdict": str(verdict.verdict), "note": verdict.sentence}

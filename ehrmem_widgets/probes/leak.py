@@ -3,11 +3,16 @@
 Never by counting alone (methods, section 3; arXiv 2602.03730). ``SumForm`` is SCOPE: unmasked trajectories, one set for
 every attribute, E[sum of h_t up to and including the first hit]. ``ProductForm`` is REACH: trajectories conditioned on not
 emitting the attribute, 1 - E[prod (1 - h_t)]. h_t is the attribute's share of the next-code probabilities.
+
+A value of the sum form may exceed 1 (3.2 was seen), which no interval for probabilities allows. So its interval rests on a
+second value of the same trajectory and the same mean: the h_t while their sum is at most ``CREDIT``, and from there on 1 if the
+attribute is emitted (methods, section 8.3). It lies between 0 and 1 + ``CREDIT``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,13 +21,16 @@ from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.probes.findings import Curve
 from ehrmem_widgets.statistics.intervals import (
+    CONFIDENCE,
     Estimate,
     effective_sample_size,
-    proportion,
+    paired_difference,
     weighted_mean,
     weighted_means,
 )
 
+CREDIT = 0.1
+TOP = 1 + CREDIT
 _SURVIVORS = 1e-6  # the rest of the horizon cannot add more than this
 
 
@@ -31,56 +39,127 @@ def slot_ids(prompt: Prompt, vocabulary: Vocabulary) -> SlotIds:
     return [vocabulary.ids(slot) for slot in prompt.slots]
 
 
+@dataclass(frozen=True)
+class Leaks:
+    """The leaks of P prompts and A attributes along S trajectories each.
+
+    ``raw`` (P, S, A): the sum form's values, or 0 and 1 where the model gives no probabilities; the sharper mean. ``bounded``
+    (P, S, A): values of the same mean in [0, ``TOP``], for intervals. ``log_weights`` (P, S): log importance weights.
+    """
+
+    raw: np.ndarray
+    bounded: np.ndarray
+    log_weights: np.ndarray
+
+    @property
+    def means(self) -> np.ndarray:
+        """(P, A) the leak probabilities, by the raw values."""
+        weights = np.exp(self.log_weights - self.log_weights.max(axis=1, keepdims=True))
+        return np.asarray(np.einsum("ps,psa->pa", weights / weights.sum(axis=1, keepdims=True), self.raw))
+
+    def intervals(self, *, level: float = CONFIDENCE) -> np.ndarray:
+        """(P, A, 3) value, low and high: the mean of the raw values (cut to the interval) with the bounded values' interval."""
+        found = np.empty((*self.means.shape, 3))
+        for places, weights in self._alike():
+            columns = self.bounded[places].transpose(1, 0, 2).reshape(self.bounded.shape[1], -1)
+            _, low, high = weighted_means(columns, weights, top=TOP, level=level)
+            found[places, :, 1], found[places, :, 2] = low.reshape(len(places), -1), high.reshape(len(places), -1)
+        found[..., 0] = self.means.clip(found[..., 1], found[..., 2])
+        return found
+
+    def minus(self, other: Leaks, *, level: float = CONFIDENCE) -> np.ndarray:
+        """(P, A, 3) the difference to another model's leaks on the same prompts and random numbers, with its interval: of pairs
+        of trajectories, or of two independent means (MOVER) where the prompt leaves something open."""
+        mine, theirs = self.intervals(level=level), other.intervals(level=level)
+        found = _mover(mine, theirs)
+        paired = (np.ptp(self.log_weights, axis=1) == 0) & (np.ptp(other.log_weights, axis=1) == 0)
+        places = np.flatnonzero(paired & (self.bounded.shape[1] == other.bounded.shape[1]))
+        if len(places):
+            a, b = (x.bounded[places].transpose(1, 0, 2).reshape(x.bounded.shape[1], -1) for x in (self, other))
+            _, low, high = paired_difference(a, b, top=TOP, level=level)
+            found[places, :, 1], found[places, :, 2] = low.reshape(len(places), -1), high.reshape(len(places), -1)
+            found[places, :, 0] = (mine - theirs)[places, :, 0].clip(found[places, :, 1], found[places, :, 2])
+        return found
+
+    def with_more(self, more: Leaks) -> Leaks:
+        """With the trajectories of another round of the same prompts."""
+        both = zip(_arrays(self), _arrays(more), strict=True)
+        return Leaks(*(np.concatenate(pair, axis=1) for pair in both))
+
+    def put(self, places: Sequence[int], part: Leaks) -> None:
+        """Write the leaks of some prompts into these places."""
+        for mine, other in zip(_arrays(self), _arrays(part), strict=True):
+            mine[list(places)] = other
+
+    def of(self, places: Sequence[int]) -> Leaks:
+        """Those of some prompts."""
+        chosen = list(places)
+        return Leaks(self.raw[chosen], self.bounded[chosen], self.log_weights[chosen])
+
+    def about(self, attributes: Sequence[int]) -> Leaks:
+        """Those of some attributes."""
+        chosen = list(attributes)
+        return Leaks(self.raw[..., chosen], self.bounded[..., chosen], self.log_weights)
+
+    def _alike(self) -> Iterator[tuple[list[int], np.ndarray | None]]:
+        """Prompts of equal weights together, each other one by itself."""
+        equal = np.ptp(self.log_weights, axis=1) == 0
+        if equal.any():
+            yield np.flatnonzero(equal).tolist(), None
+        for place in np.flatnonzero(~equal).tolist():
+            yield [place], self.log_weights[place]
+
+
 class SumForm:
     """The sum form (SCOPE) for several attributes over one set of unmasked trajectories, which can be shown as they are.
 
-    ``watch``: (codes, attributes) bool. Without probabilities it counts hits, with a Wilson interval.
+    ``watch``: (codes, attributes) bool. Without probabilities it counts hits.
     """
 
     def __init__(self, model: BlackBox, prompt: SlotIds, watch: np.ndarray, horizon: int) -> None:
         self._model, self._prompt, self._watch, self._horizon = model, prompt, watch, horizon
         self.counting = Query.PROBABILITIES not in model.answers
-        self._values = np.empty((0, watch.shape[1]))
-        self._hits = np.empty((0, watch.shape[1]), dtype=bool)
-        self._log_weights = np.empty(0)
+        nothing = np.empty((1, 0, watch.shape[1]))
+        self.leaks = Leaks(nothing, nothing, np.empty((1, 0)))
         self.trajectories: list[np.ndarray] = []
 
     @property
     def n(self) -> int:
         """Trajectories so far."""
-        return len(self._values)
+        return self.leaks.raw.shape[1]
 
     @property
     def log_weights(self) -> np.ndarray:
         """(n,) log importance weights of the trajectories."""
-        return self._log_weights
+        return np.asarray(self.leaks.log_weights[0])
 
     @property
     def effective_samples(self) -> float:
         """Effective sample size of the importance weights; n when the prompt leaves nothing open."""
-        return effective_sample_size(self._log_weights) if self.n else 0.0
+        return effective_sample_size(self.log_weights) if self.n else 0.0
 
     def add(self, samples: int, seed: int) -> Iterator[None]:
         """Sample more trajectories; yields after each step, so that the work can be shared or broken off (then nothing
         of it counts)."""
-        for values, hits, log_weights, codes in _sum_forms(
-            self._model, [self._prompt], self._watch, self._horizon, samples, seed
-        ):
-            if values is None:
+        for found in _sum_forms(self._model, [self._prompt], self._watch, self._horizon, samples, seed):
+            if found is None:
                 yield
                 continue
-            self._values = np.concatenate([self._values, values[0]])
-            self._hits = np.concatenate([self._hits, hits[0]])
-            self._log_weights = np.concatenate([self._log_weights, log_weights[0]])
+            leaks, codes = found
+            self.leaks = self.leaks.with_more(leaks)
             self.trajectories.extend(codes[0])
 
-    def estimate(self, attribute: int) -> Estimate:
-        """The leak probability of one attribute (a column of ``watch``)."""
-        if not self.counting:
-            return weighted_mean(self._values[:, attribute], self._log_weights)
-        if np.ptp(self._log_weights):
-            return weighted_mean(self._hits[:, attribute].astype(float), self._log_weights)
-        return proportion(int(self._hits[:, attribute].sum()), self.n)
+    def estimates(self, *, level: float = CONFIDENCE) -> list[Estimate]:
+        """The leak probability of each attribute (the columns of ``watch``)."""
+        return _estimates(self.leaks.intervals(level=level)[0], self.n)
+
+    def estimate(self, attribute: int, *, level: float = CONFIDENCE) -> Estimate:
+        """The leak probability of one attribute."""
+        return self.estimates(level=level)[attribute]
+
+    def minus(self, other: SumForm, *, level: float = CONFIDENCE) -> list[Estimate]:
+        """The difference to another model's leaks, by attribute."""
+        return _estimates(self.leaks.minus(other.leaks, level=level)[0], min(self.n, other.n))
 
 
 class ProductForm:
@@ -126,13 +205,13 @@ class ProductForm:
         """(n,) each trajectory's leak within the horizon."""
         return self._leaks[:, -1]
 
-    def estimate(self) -> Estimate:
+    def estimate(self, *, level: float = CONFIDENCE) -> Estimate:
         """The leak probability within the horizon."""
-        return weighted_mean(self._leaks[:, -1], self._log_weights)
+        return weighted_mean(self.leaks, self._log_weights, level=level)
 
-    def curve(self) -> Curve:
+    def curve(self, *, level: float = CONFIDENCE) -> Curve:
         """P(leak within t) for each t."""
-        return Curve(*weighted_means(self._leaks, self._log_weights), self.n)
+        return Curve(*weighted_means(self._leaks, self._log_weights, level=level), self.n)
 
 
 def leaks_of_many(
@@ -142,68 +221,72 @@ def leaks_of_many(
     horizon: int,
     samples: int,
     seed: int,
-) -> Iterator[np.ndarray | None]:
-    """The sum form for many prompts at once: yields None after each step and at last an array (prompts, attributes).
+) -> Iterator[Leaks | None]:
+    """The sum form for many prompts at once: yields None after each step and at last the leaks of all.
 
-    For controls: ``samples`` can be small, since it is their spread that matters. Prompts of one form are read together.
+    Every prompt is asked with the same random numbers. Prompts of one form are read together, equal ones once: they get equal
+    answers.
     """
-    for found in leak_intervals_of_many(model, prompts, watch, horizon, samples, seed):
-        yield None if found is None else found[..., 0]
-
-
-def leak_intervals_of_many(
-    model: BlackBox,
-    prompts: Sequence[SlotIds],
-    watch: np.ndarray,
-    horizon: int,
-    samples: int,
-    seed: int,
-) -> Iterator[np.ndarray | None]:
-    """As ``leaks_of_many``, with 95 % intervals: at last an array (prompts, attributes, 3) of value, low and high.
-
-    A model without probabilities is counted, with Wilson intervals. Equal prompts are asked once: they get equal answers.
-    """
-    counting = Query.PROBABILITIES not in model.answers
     keys = [tuple(map(tuple, prompt)) for prompt in prompts]
     unique = {key: place for place, key in reversed(list(enumerate(keys)))}
     asked = sorted(unique.values())
-    leaks = np.zeros((len(prompts), watch.shape[1], 3))
-    for rows_ in in_like_forms([prompts[place] for place in asked], samples):
-        places = [asked[row] for row in rows_]
-        for values, hits, log_weights, _ in _sum_forms(
-            model, [prompts[p] for p in places], watch, horizon, samples, seed
-        ):
-            if values is None:
+    shape = (len(prompts), samples, watch.shape[1])
+    whole = Leaks(np.zeros(shape), np.zeros(shape), np.zeros(shape[:2]))
+    for rows in in_like_forms([prompts[place] for place in asked], samples):
+        places = [asked[row] for row in rows]
+        for found in _sum_forms(model, [prompts[p] for p in places], watch, horizon, samples, seed):
+            if found is None:
                 yield None
                 continue
-            for row, place in enumerate(places):
-                leaks[place] = _with_interval(hits[row] if counting else values[row], log_weights[row], counting)
-    yield leaks[[unique[key] for key in keys]]
+            whole.put(places, found[0])
+    yield whole.of([unique[key] for key in keys])
 
 
-def _with_interval(values: np.ndarray, log_weights: np.ndarray, counting: bool) -> np.ndarray:
-    if counting and not np.ptp(log_weights):
-        found = [proportion(int(column.sum()), len(column)) for column in values.T]
-        return np.array([(one.value, one.low, one.high) for one in found]).reshape(-1, 3)
-    return np.stack(weighted_means(values.astype(float), log_weights), axis=-1)
-
-
-def _sum_forms(model, prompts, watch, horizon, samples, seed):  # type: ignore[no-untyped-def]
-    """Yields (None, ...) after each step and then (values (P, S, A), hits (P, S, A), log weights (P, S), codes (P, S, T))."""
+def _sum_forms(
+    model: BlackBox, prompts: Sequence[SlotIds], watch: np.ndarray, horizon: int, samples: int, seed: int
+) -> Iterator[tuple[Leaks, np.ndarray] | None]:
+    """None after each step, and then the leaks and the codes (P, S, T)."""
     shape = (len(prompts), samples, watch.shape[1])
-    values, hits = np.zeros(shape), np.zeros(shape, dtype=bool)
+    raw, credit = np.zeros(shape), np.zeros(shape)
+    hits, spent, late = (
+        np.zeros(shape, dtype=bool) for _ in range(3)
+    )  # spent: no credit any more; late: hit since then
     codes: list[np.ndarray] = []
     log_weights = np.zeros(shape[:2])
     member = np.concatenate([watch, np.zeros((1, watch.shape[1]), dtype=bool)])  # the last row: no code (-1)
+    counting = Query.PROBABILITIES not in model.answers
+    spent[:] = counting
     for step in model.continue_(prompts, horizon, samples, watch=watch, seed=seed):
-        if step.mass is not None:
-            values += np.where(hits, 0.0, step.mass)
+        if step.mass is not None and not counting:
+            mass = np.where(hits, 0.0, step.mass)
+            raw += mass
+            spent |= credit + mass > CREDIT
+            credit += np.where(spent, 0.0, mass)
         emitted = np.where((step.codes >= 0) & (step.codes < len(watch)), step.codes, -1)
-        hits |= member[emitted]
+        first = member[emitted] & ~hits
+        late |= first & spent
+        hits |= first
         codes.append(step.codes)
         log_weights = step.log_weight
-        yield None, None, None, None
-    yield values, hits, log_weights, np.stack(codes, axis=-1)
+        yield None
+    bounded = credit + late
+    yield Leaks(bounded if counting else raw, bounded, log_weights), np.stack(codes, axis=-1)
+
+
+def _arrays(leaks: Leaks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return leaks.raw, leaks.bounded, leaks.log_weights
+
+
+def _estimates(rows: np.ndarray, n: int) -> list[Estimate]:
+    return [Estimate(float(value), float(low), float(high), n) for value, low, high in rows]
+
+
+def _mover(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """``intervals.difference`` of (..., 3) values, lows and highs."""
+    value = a[..., 0] - b[..., 0]
+    low = value - np.hypot(a[..., 0] - a[..., 1], b[..., 2] - b[..., 0])
+    high = value + np.hypot(a[..., 2] - a[..., 0], b[..., 0] - b[..., 1])
+    return np.stack([value, low.clip(-1, 1), high.clip(-1, 1)], axis=-1)
 
 
 def in_like_forms(prompts: Sequence[SlotIds], samples: int, rows_at_once: int = 512) -> Iterator[list[int]]:

@@ -24,7 +24,15 @@ from ehrmem_widgets.statistics.discrimination import (
 )
 from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate
 from ehrmem_widgets.statistics.multiple_testing import holm
-from ehrmem_widgets.statistics.verdicts import Judgement, Verdict, judge_cohort
+from ehrmem_widgets.statistics.verdicts import (
+    AUROC_MARGIN,
+    Judgement,
+    PositiveControl,
+    ProbeKind,
+    Verdict,
+    judge_cohort,
+    positive_control,
+)
 
 FALSE_POSITIVE_RATES = (0.01, 0.001)
 FEWEST_IN_A_PART = 11  # patients on each side, before a figure about a kind of code is shown (methods, T6)
@@ -37,6 +45,7 @@ def compare(
     """Cohort rows and sentences, the verdict first, from ``membership``'s answers (one a patient, with its ``group``)."""
     names = [n for n in (LOSS, MIN_K, MIN_K_PLUS_PLUS, RECALL, RATIO, RMIA) if any(n in a["scores"] for a in answers)]
     headline = RATIO if RATIO in names else LOSS
+    planted_found = positive_control(*_two_sides(answers, "canaries", "scores", headline))
     rows: Rows = []
     said: dict[str, list[str]] = {}
     for group in _GROUPS:
@@ -46,7 +55,14 @@ def compare(
         here = _aurocs("auroc", by_score, group, seed)
         for one in here:
             one["model"] = "" if one["attribute"] in (RATIO, RMIA) else "audited"
-        verdict = _verdict(by_score.get(headline), here, headline, preflight if group == "all" else None)
+        verdict = _verdict(
+            by_score.get(headline),
+            here,
+            headline,
+            preflight if group == "all" else None,
+            planted_found,
+            planted=group == "canaries",
+        )
         for one in here:
             if one["attribute"] == headline:
                 one |= {"verdict": str(verdict.verdict), "note": verdict.sentence}
@@ -102,7 +118,13 @@ def _constant(members: np.ndarray, non_members: np.ndarray) -> bool:
 
 
 def _verdict(
-    sides: tuple[np.ndarray, np.ndarray] | None, rows: Rows, headline: str, preflight: CohortFinding | None
+    sides: tuple[np.ndarray, np.ndarray] | None,
+    rows: Rows,
+    headline: str,
+    preflight: CohortFinding | None,
+    control: PositiveControl,
+    *,
+    planted: bool,
 ) -> Judgement:
     if sides is None:
         return Judgement(Verdict.CANNOT_CONCLUDE, "no record could be scored.")
@@ -115,8 +137,11 @@ def _verdict(
     return judge_cohort(
         effect,
         one["p_adjusted"],
+        margin=AUROC_MARGIN,
+        kind=ProbeKind.DETECTOR,
         no_effect=0.5,
-        matters=0.1,
+        control=control,
+        planted=planted,
         members=len(sides[0]),
         non_members=len(sides[1]),
         what=f"AUROC of {headline}",

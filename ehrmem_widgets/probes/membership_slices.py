@@ -15,7 +15,14 @@ from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.probes.preflight import explains
 from ehrmem_widgets.statistics.discrimination import controls_needed, tpr_at_fpr
 from ehrmem_widgets.statistics.intervals import Estimate
-from ehrmem_widgets.statistics.verdicts import Judgement, Verdict, judge_cohort
+from ehrmem_widgets.statistics.verdicts import (
+    AUROC_MARGIN,
+    Judgement,
+    ProbeKind,
+    Verdict,
+    judge_cohort,
+    positive_control,
+)
 
 SCORES = (RATIO, RMIA, LOSS, MIN_K, MIN_K_PLUS_PLUS, RECALL)
 SMALLEST_FPR = 0.001
@@ -25,7 +32,6 @@ GROUPS: Mapping[str, tuple[str, str, str]] = {
 }
 """By the name that a person gives: the finding's name of the comparison, those trained on and those never seen."""
 
-_MATTERS = 0.1  # an AUROC this far from chance, as in the finding itself
 _BAND = np.geomspace(SMALLEST_FPR, 1, 19)
 
 
@@ -141,7 +147,8 @@ class MembershipSlices:
             why = f"every record has the same {score}, so nobody can be told from anybody."
             return Judgement(Verdict.CANNOT_CONCLUDE, why)
         return judge_cohort(
-            effect, p, no_effect=0.5, matters=_MATTERS, members=len(members), non_members=len(others), what=f"AUROC of {score}",
+            effect, p, margin=AUROC_MARGIN, kind=ProbeKind.DETECTOR, no_effect=0.5, planted=group == "canaries",
+            control=positive_control(*self._sides(score, "canaries")), members=len(members), non_members=len(others), what=f"AUROC of {score}",
             confounded=explains(self.preflight, effect) if group == "ordinary" else "",
         )  # fmt: skip
 

@@ -27,7 +27,7 @@ from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.exploration import Exploration, State, choose_focus
-from ehrmem_widgets.probes.leak import leaks_of_many, slot_ids
+from ehrmem_widgets.probes.leak import Leaks, leaks_of_many, slot_ids
 from ehrmem_widgets.probes.over_patients import Heard, Portions, Rows, over_patients
 from ehrmem_widgets.probes.people import (
     CANARY,
@@ -40,15 +40,18 @@ from ehrmem_widgets.probes.people import (
 )
 from ehrmem_widgets.probes.side_by_side import side_by_side
 from ehrmem_widgets.statistics.discrimination import auroc_p, difference_of_means, mean_with_interval
-from ehrmem_widgets.statistics.intervals import Estimate, proportion
+from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
 from ehrmem_widgets.statistics.multiple_testing import benjamini_hochberg, holm, rank_p
 from ehrmem_widgets.statistics.verdicts import (
     ALARM_RATE,
-    COMMON_SHARE,
-    EXCESS_THAT_MATTERS,
+    LEAK_MARGIN,
     Judgement,
-    Verdict,
+    Peers,
+    PositiveControl,
+    ProbeKind,
     judge_cohort,
+    judge_person,
+    positive_control,
 )
 
 IDENTIFIERS: Mapping[str, str] = {
@@ -64,7 +67,6 @@ _NOT_KNOWN = {
     "date": "no time between two events among the known facts, so it was not moved",
 }
 _REACH = 3  # over a cohort; live it is 5
-_PORTIONS = 4  # of the trajectories, each with a seed of its own: their spread is the interval
 _FEWEST_AT_A_SHIFT = 20  # of the null, for a band of that shift's own
 
 
@@ -73,8 +75,9 @@ class SweepCurve:
     """The leak probability while one identifier moves; arrays are (shifts,).
 
     ``codes`` and ``words`` say what stands in the prompt at each shift, ``true`` is the place of the truth among them.
-    ``interval`` is the 95 % interval of ``audited`` (from the spread of portions of the trajectories); ``band`` holds 95 % of
-    the people whom no model saw, moved to this patient's own level (the median off the truth).
+    ``interval`` is the 95 % interval of ``audited``, ``spike`` the leak at the truth minus the median off it, with its interval, and
+    ``reference_spike`` that of the reference model. ``band`` holds 95 % of the people whom no model saw, moved to this patient's
+    own level (the median off the truth).
     """
 
     identifier: str
@@ -84,13 +87,10 @@ class SweepCurve:
     audited: np.ndarray
     reference: np.ndarray | None
     samples: int
+    spike: Estimate
+    reference_spike: Estimate | None = None
     interval: tuple[np.ndarray, np.ndarray] | None = None
     band: tuple[np.ndarray, np.ndarray] | None = None
-
-    @property
-    def spike(self) -> float:
-        """The leak at the truth minus the median off it."""
-        return float(spikes(self.audited[None], self.true)[0])
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,42 @@ def spikes(curves: np.ndarray, true: int) -> np.ndarray:
     [0.7]
     """
     return np.asarray(curves[:, true] - np.median(np.delete(curves, true, axis=1), axis=1))
+
+
+def spike_of(leaks: Leaks, true: int) -> Estimate:
+    """The spike of one sweep (leaks at its shifts, of one attribute), with the interval of the difference between the truth and
+    the shift that lies at the median of the others."""
+    curve = leaks.means[:, 0]
+    off = np.delete(np.arange(len(curve)), true)
+    level = float(np.median(curve[off]))
+    nearest = int(off[np.argmin(np.abs(curve[off] - level))])
+    _, low, high = leaks.of([true]).minus(leaks.of([nearest]))[0, 0]
+    return Estimate(float(np.clip(curve[true] - level, low, high)), float(low), float(high), leaks.raw.shape[1])
+
+
+def judge_spike(
+    spike: Estimate,
+    reference: Estimate | None,
+    peers: Peers | None,
+    *,
+    tests: int,
+    control: PositiveControl,
+    planted: bool = False,
+) -> Judgement:
+    """The verdict on one identifier of one patient, live and over a cohort: ``peers`` are the spikes of people whom no model saw,
+    asked in the very same way, ``tests`` the identifiers that could be moved."""
+    falls = f"the leak falls by {spike}" if spike.value > 0 else f"the leak does not fall ({spike})"
+    against = f" (with a model that never saw the patient: {reference})" if reference else ""
+    return judge_person(
+        difference(spike, reference) if reference else spike,
+        peers,
+        margin=LEAK_MARGIN,
+        kind=ProbeKind.DETECTOR,
+        shown=f"moved off the true value, {falls}{against}",
+        tests=tests,
+        control=control,
+        planted=planted,
+    )
 
 
 def perturbation(
@@ -133,13 +169,14 @@ def perturbation(
     ``rung`` is what else is known. The default is the smallest that has all four identifiers: the less is known beside the
     moved one, the more it identifies (with a whole lab panel the rest gives the patient away whatever is moved). All facts
     count as known exactly. Ages and gaps move up to three steps either way, a lab over all its bins. The leak is the sum form
-    over ``samples`` trajectories (a multiple of 4) with the same random numbers at every shift and for everybody, so that
+    over ``samples`` trajectories with the same random numbers at every shift and for everybody, so that
     curves are smooth where the model is.
 
     Statistic: the *spike*, leak at the truth minus the median off it. Null: the spikes of the same identifier of all whom no
     model saw (canaries never trained on among them), each of these ranked against the others. ``p`` is that rank,
-    ``p_adjusted`` is Holm's over a patient's identifiers; the claim on a patient needs at least 79 people in the null for
-    four identifiers.
+    ``p_adjusted`` is Bonferroni's over the identifiers that a patient has (as on the live screen); the claim on a patient needs at
+    least 79 people in the null for four identifiers. *Population knowledge* needs a narrow interval (72 samples and more) and
+    that the spikes of the planted canaries are found.
 
     Figures of a patient: ``spike:IDENTIFIER`` (interval: of the trajectories; n: trajectories) and ``curve:IDENTIFIER``, one row
     a shift in order, ``note`` beginning with the code and, at the truth, "true value"; its low and high are not an interval
@@ -184,11 +221,11 @@ def sweep(exploration: Exploration, state: State, identifier: str, *, portion: i
     Each portion has its own random numbers, shared by all shifts and by both models. Raises InputError when the facts of the
     state do not hold the identifier.
     """
-    _check([identifier], _PORTIONS)
+    _check([identifier], state.samples)
     record = exploration.record(state.patient_id)
     models = [exploration.model] + ([exploration.reference] if exploration.reference else [])
     strip = exploration.attributes.strip(state.attributes, record)
-    plans = []
+    plans: list[Sweep] = []
     for model in models:
         found = sweeps_of(record, state.facts, model.vocabulary, [identifier], strip)
         if identifier not in found:
@@ -198,29 +235,33 @@ def sweep(exploration: Exploration, state: State, identifier: str, *, portion: i
     codes = [_same_attributes(exploration.attributes, model.vocabulary) for model in models]
     watches = [each.watch([state.focus], record) for each in codes]
     room = min(m.context_length - len(p) for m, plan in zip(models, plans, strict=True) for p in plan.prompts)
-    portions: list[list[np.ndarray]] = [[] for _ in models]
+    leaks: list[Leaks | None] = [None for _ in models]
     spent = 0
     while spent < state.samples:
         size = min(portion, state.samples - spent)
+        more: list[list[Leaks]] = [[] for _ in models]
         yield from side_by_side(
             *(
                 _collect(m, plan.prompts, watch, min(state.horizon, room), size, _seed(state.seed, spent), into)
-                for m, plan, watch, into in zip(models, plans, watches, portions, strict=True)
+                for m, plan, watch, into in zip(models, plans, watches, more, strict=True)
             )
         )
+        leaks = [new[0] if old is None else old.with_more(new[0]) for old, new in zip(leaks, more, strict=True)]
         spent += size
-        audited = np.stack([leaks[:, 0] for leaks in portions[0]])
-        value, reach = audited.mean(axis=0), _reach(audited)
-        other = np.mean([leaks[:, 0] for leaks in portions[1]], axis=0) if len(models) > 1 else None
+        asked = [one for one in leaks if one is not None]
+        ends = asked[0].intervals()[:, 0, 1:]
+        other = asked[1].means[:, 0] if len(asked) > 1 else None
         yield SweepCurve(
             identifier,
             first.codes,
             tuple(map(models[0].vocabulary.label, first.codes)),
             first.true,
-            value,
+            asked[0].means[:, 0],
             None if other is None else _aligned(first, plans[1], other),
             spent,
-            interval=((value - reach).clip(0, 1), (value + reach).clip(0, 1)),
+            spike_of(asked[0], first.true),
+            spike_of(asked[1], plans[1].true) if other is not None else None,
+            interval=(ends[:, 0], ends[:, 1]),
         )
 
 
@@ -231,6 +272,12 @@ def curve_of(found: CohortFinding, patient: str, identifier: str) -> SweepCurve:
     if audited.empty:
         raise KeyError(f"the finding has no curve of {identifier!r} for {patient}")
     parts = [str(note).split("; ") for note in audited["note"]]
+    spikes_ = found.about("patient", patient=patient, figure=f"spike:{identifier}").set_index("model")
+
+    def spike(name: str) -> Estimate:
+        one = spikes_.loc[name]
+        return Estimate(float(one["value"]), float(one["low"]), float(one["high"]), int(one["n"]))
+
     return SweepCurve(
         identifier,
         tuple(part[0] for part in parts),
@@ -239,6 +286,8 @@ def curve_of(found: CohortFinding, patient: str, identifier: str) -> SweepCurve:
         audited["value"].to_numpy(),
         other["value"].to_numpy() if len(other) else None,
         int(found.settings["samples"]),
+        spike("audited"),
+        spike("reference") if "reference" in spikes_.index else None,
         band=(audited["low"].to_numpy(), audited["high"].to_numpy()),
     )
 
@@ -317,9 +366,9 @@ class _Asking:
         return None
 
     def ask(self, records: list[Record]) -> Rows:
-        """The curves of a portion: all shifted prompts of all its people in one question, portion by portion of samples."""
+        """The curves of a portion: all shifted prompts of all its people in one question."""
         plans = [[self._sweeps(record, place) for record in records] for place in range(len(self.models))]
-        leaks: list[list[np.ndarray]] = [[] for _ in self.models]
+        leaks: list[list[Leaks]] = [[] for _ in self.models]
         works = (self._all(place, plans[place], records, leaks[place]) for place in range(len(self.models)))
         for _ in side_by_side(*works):
             pass
@@ -328,37 +377,40 @@ class _Asking:
         for number, record in enumerate(records):
             focus = self.focus(record)
             column = self.names.index(str(focus))
-            sweeps: dict[str, Any] = {}
-            curves: list[dict[str, np.ndarray]] = []
-            for place in range(len(self.models)):
-                mine = {}
+            mine: list[dict[str, Leaks]] = []
+            for place, (found,) in enumerate(leaks):
+                of = {}
                 for identifier, each in plans[place][number].items():
                     stop = starts[place] + len(each.prompts)
-                    mine[identifier] = np.stack([found[starts[place] : stop, column] for found in leaks[place]])
+                    of[identifier] = found.of(range(starts[place], stop)).about([column])
                     starts[place] = stop
-                curves.append(mine)
+                mine.append(of)
+            sweeps: dict[str, Any] = {}
             for identifier, each in plans[0][number].items():
+                spike = spike_of(mine[0][identifier], each.true)
                 sweeps[identifier] = {
                     "codes": each.codes,
                     "words": [self.models[0].vocabulary.label(code) for code in each.codes],
                     "true": each.true,
-                    "audited": curves[0][identifier],
+                    "audited": mine[0][identifier].means[:, 0],
+                    "spike": {"audited": [spike.value, spike.low, spike.high]},
                 }
                 other = plans[1][number].get(identifier) if len(self.models) > 1 else None
                 if other is not None:
-                    sweeps[identifier]["reference"] = _aligned(each, other, curves[1][identifier])
+                    theirs = mine[1][identifier]
+                    sweeps[identifier]["reference"] = _aligned(each, other, theirs.means[:, 0])
+                    spike = spike_of(theirs, other.true)
+                    sweeps[identifier]["spike"]["reference"] = [spike.value, spike.low, spike.high]
             rows.append({"patient": record.pseudonym, "attribute": focus, "sweeps": sweeps})
         return rows
 
     def _all(
-        self, place: int, plans: list[dict[str, Sweep]], records: list[Record], into: list[np.ndarray]
+        self, place: int, plans: list[dict[str, Sweep]], records: list[Record], into: list[Leaks]
     ) -> Iterator[None]:
         prompts = [prompt for plan in plans for each in plan.values() for prompt in each.prompts]
         watch = self.codes[place].watch(self.names, records[0])  # no attribute whose codes depend on the patient
-        for portion in range(_PORTIONS):
-            seed = _seed(self.seed, portion)
-            size = self.samples // _PORTIONS
-            yield from _collect(self.models[place], prompts, watch, self.horizon, size, seed, into)
+        seed = _seed(self.seed, 0)
+        yield from _collect(self.models[place], prompts, watch, self.horizon, self.samples, seed, into)
 
     def _sweeps(self, record: Record, place: int) -> dict[str, Sweep]:
         vocabulary = self.models[place].vocabulary
@@ -384,16 +436,16 @@ class _Compiled:
         self.found, self.groups, self.identifiers = found, groups, identifiers
         self.rung, self.samples, self.with_reference = rung, samples, with_reference
         shape = (len(found), len(identifiers))
-        self.spike = {name: np.full(shape, np.nan) for name in _MODELS}
-        self.reach = {name: np.full(shape, np.nan) for name in _MODELS}
+        self.spike = {name: np.full(shape, np.nan) for name in _MODELS}  # the statistic of the rank test, uncut
+        self.estimate: dict[tuple[str, int, int], Estimate] = {}
         for i, person in enumerate(found):
             for j, identifier in enumerate(identifiers):
                 for name in _MODELS:
                     each = person["sweeps"].get(identifier, {})
-                    curves = np.asarray(each.get(name, [[np.nan]]), float)
-                    if np.isfinite(curves).all():
-                        self.spike[name][i, j] = spikes(curves.mean(axis=0)[None], each["true"])[0]
-                        self.reach[name][i, j] = _reach(spikes(curves, each["true"])[:, None])[0]
+                    curve = np.asarray(each.get(name, [np.nan]), float)
+                    if np.isfinite(curve).all():
+                        self.spike[name][i, j] = spikes(curve[None], each["true"])[0]
+                        self.estimate[name, i, j] = Estimate(*each["spike"][name], n=samples)  # type: ignore[misc]
         self.group = np.array([groups[person["patient"]] for person in found], dtype=object)
         self.null = np.isin(self.group, [NON_MEMBER, NULL_CANARY])
         self.p, self.controls = np.full(shape, np.nan), np.zeros(shape, dtype=int)
@@ -404,7 +456,17 @@ class _Compiled:
                 controls = spike[others & np.isfinite(spike[:, j]), j]
                 if np.isfinite(spike[i, j]):
                     self.p[i, j], self.controls[i, j] = rank_p(float(spike[i, j]), controls), len(controls)
-        self.p_adjusted = _holm_by_row(self.p)
+        self.tests = np.isfinite(self.p).sum(axis=1)
+        self.p_adjusted = np.minimum(1.0, self.p * self.tests[:, None])
+        most = max((g for g in self.group if str(g).startswith(f"{CANARY} x")), key=_repetitions, default="")
+        planted = np.array([np.asarray(self.group == most)]).ravel()
+        never = self.group == NULL_CANARY if (self.group == NULL_CANARY).any() else self.null
+        self.control = [
+            positive_control(
+                *(self.spike["audited"][who, j][np.isfinite(self.spike["audited"][who, j])] for who in (planted, never))
+            )
+            for j in range(len(identifiers))
+        ]
         seen = np.where(self.null[:, None], np.nan, self.p)  # nothing is claimed on those whom no model saw
         self.q = benjamini_hochberg(seen.ravel()).reshape(shape)
         self._all_bands = {identifier: self._bands(identifier) for identifier in identifiers}
@@ -426,10 +488,9 @@ class _Compiled:
             each = person["sweeps"][identifier]
             bands = self._all_bands[identifier]
             for name in _MODELS:
-                spike, reach = self.spike[name][i, j], self.reach[name][i, j]
-                if not math.isfinite(spike):
+                if (name, i, j) not in self.estimate:
                     continue
-                estimate = Estimate(spike, max(-1.0, spike - reach), min(1.0, spike + reach), self.samples)
+                estimate = self.estimate[name, i, j]
                 tested: dict[str, Any] = {}
                 if name == "audited":
                     tested = {"p": self.p[i, j], "p_adjusted": self.p_adjusted[i, j]}
@@ -437,7 +498,7 @@ class _Compiled:
                 rows.append(
                     patient_row(person["patient"], f"spike:{identifier}", estimate, model=name, **about, **tested)
                 )
-                curve = np.asarray(each[name], float).mean(axis=0)
+                curve = np.asarray(each[name], float)
                 level = float(np.median(np.delete(curve, each["true"])))
                 for shift, (code, words) in enumerate(zip(each["codes"], each["words"], strict=True)):
                     step = shift - each["true"]
@@ -459,33 +520,21 @@ class _Compiled:
 
     def _off_level(self, i: int, identifier: str, name: str) -> dict[int, float]:
         each = self.found[i]["sweeps"].get(identifier, {})
-        curve = np.asarray(each.get(name, [[np.nan]]), float).mean(axis=0)
+        curve = np.asarray(each.get(name, [np.nan]), float)
         if not np.isfinite(curve).all():
             return {}
         return dict(enumerate(curve - np.median(np.delete(curve, each["true"])), start=-each["true"]))
 
     def _judge(self, i: int, j: int) -> Judgement:
-        spike, p = float(self.spike["audited"][i, j]), float(self.p[i, j])
-        other = self.spike["reference"][i, j]
-        excess = spike - other if math.isfinite(other) else spike
         n = int(self.controls[i, j])
-        needed = math.ceil(np.isfinite(self.p[i]).sum() / ALARM_RATE) - 1
-        shown = f"moved off the true value, the leak falls by {spike:.2f}"
-        if excess < EXCESS_THAT_MATTERS:
-            against = f" (a model that never saw the patient: {other:.2f})" if math.isfinite(other) else ""
-            return Judgement(Verdict.POPULATION, f"{shown}{against}: not by an amount that matters.", p)
-        if n < needed:
-            return Judgement(
-                Verdict.CANNOT_CONCLUDE,
-                f"{shown}, but there are {n} people whom no model saw to compare with; at least {needed} are needed.",
-            )
-        as_much = round(p * (n + 1)) - 1
-        seen = f"{as_much} of {n} people whom no model saw show as much"
-        if self.p_adjusted[i, j] <= ALARM_RATE:
-            return Judgement(Verdict.MEMORIZED, f"{shown}; {seen}.", p)
-        if p >= COMMON_SHARE:
-            return Judgement(Verdict.POPULATION, f"{shown}, and {seen}.", p)
-        return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown}; {seen}, too many for a claim on one patient.", p)
+        return judge_spike(
+            self.estimate["audited", i, j],
+            self.estimate.get(("reference", i, j)),
+            Peers(round(self.p[i, j] * (n + 1)) - 1, n) if n else None,
+            tests=int(self.tests[i]),
+            control=self.control[j],
+            planted=str(self.group[i]).startswith(f"{CANARY} x"),
+        )
 
     def _about_cohort(self) -> tuple[list[dict[str, Any]], list[str]]:
         rows: list[dict[str, Any]] = []
@@ -523,7 +572,10 @@ class _Compiled:
             judgement = judge_cohort(
                 effect,
                 adjusted[place],
-                no_effect=0.0,
+                margin=LEAK_MARGIN,
+                kind=ProbeKind.DETECTOR,
+                control=self.control[j],
+                planted=pair[0] != MEMBER,
                 members=len(seen),
                 non_members=len(unseen),
                 what=f"the difference of mean spikes over {IDENTIFIERS[identifier]}",
@@ -586,14 +638,8 @@ def _band(curves: list[dict[int, float]]) -> Callable[[int], tuple[float, float,
     return at
 
 
-def _holm_by_row(p: np.ndarray) -> np.ndarray:
-    """``holm`` of each row at once: statsmodels collects garbage at every call, which takes longer than all else here."""
-    order = np.argsort(p, axis=1)  # nan last
-    tests = np.isfinite(p).sum(axis=1, keepdims=True)
-    ordered = np.take_along_axis(p, order, axis=1) * (tests - np.arange(p.shape[1]))
-    adjusted = np.empty_like(p)
-    np.put_along_axis(adjusted, order, np.fmax.accumulate(ordered, axis=1).clip(max=1), axis=1)
-    return np.where(np.isfinite(p), adjusted, np.nan)
+def _repetitions(group: str) -> int:
+    return int(group.rpartition("x")[2])
 
 
 def _in_order(group: str) -> tuple[int, str]:
@@ -607,8 +653,8 @@ def _check(identifiers: Sequence[str], samples: int) -> tuple[str, ...]:
         raise InputError(
             f"The identifiers that can be moved are {', '.join(IDENTIFIERS)}; got {', '.join(unknown) or 'none'}."
         )
-    if samples < _PORTIONS or samples % _PORTIONS:
-        raise InputError(f"samples must be a multiple of {_PORTIONS}; got {samples}.")
+    if samples < 1:
+        raise InputError(f"samples must be at least 1; got {samples}.")
     return tuple(dict.fromkeys(identifiers))
 
 
@@ -658,7 +704,7 @@ def _collect(
     horizon: int,
     samples: int,
     seed: int,
-    into: list[np.ndarray],
+    into: list[Leaks],
 ) -> Iterator[None]:
     for leaks in leaks_of_many(model, prompts, watch, horizon, samples, seed):
         if leaks is None:
@@ -672,16 +718,6 @@ def _aligned(mine: Sweep, other: Sweep, values: np.ndarray) -> np.ndarray:
     places = {code: place for place, code in enumerate(other.codes)}
     columns = [values[..., places[c]] if c in places else np.full(values.shape[:-1], np.nan) for c in mine.codes]
     return np.stack(columns, axis=-1)
-
-
-def _reach(portions: np.ndarray) -> np.ndarray:
-    """(portions, m) -> (m,): the half width of the t-interval of the mean; 1 (anything) for a single portion."""
-    from scipy import stats
-
-    n = len(portions)
-    if n < 2:
-        return np.ones(portions.shape[1])
-    return np.asarray(stats.t.ppf(0.975, n - 1) * portions.std(axis=0, ddof=1) / math.sqrt(n))
 
 
 def _same_attributes(codes: AttributeCodes, vocabulary: Vocabulary) -> AttributeCodes:

@@ -33,12 +33,12 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
-from ehrmem_widgets.probes.leak import leak_intervals_of_many, slot_ids
+from ehrmem_widgets.probes.leak import Leaks, leaks_of_many, slot_ids
 from ehrmem_widgets.probes.over_patients import Heard, Portions, Rows, over_patients
 from ehrmem_widgets.probes.people import CANARY, MEMBER, People, about_people, choose_people
 from ehrmem_widgets.probes.side_by_side import side_by_side
 from ehrmem_widgets.statistics.intervals import Estimate, difference
-from ehrmem_widgets.statistics.verdicts import EXCESS_THAT_MATTERS
+from ehrmem_widgets.statistics.verdicts import LEAK_MARGIN
 
 LADDER = ("demographics", "one_lab", "lab_dates", "lab_values", "first_10", "first_20")
 THRESHOLD = 0.25
@@ -62,7 +62,7 @@ class Attack:
 
     def succeeds(self, threshold: float) -> bool:
         """The leak reaches the threshold, and its excess over the reference matters with the whole interval."""
-        return self.audited.value >= threshold and difference(self.audited, self.reference).low > EXCESS_THAT_MATTERS
+        return self.audited.value >= threshold and difference(self.audited, self.reference).low > LEAK_MARGIN
 
 
 def ranking(
@@ -257,13 +257,13 @@ class AttackSearch:
         prompts = [self._prompt(record, facts, 0) for facts in several]
         *_, found = self._ask(0, record, [name], prompts, _SEARCH_SAMPLES, 2)
         assert found is not None
-        return np.asarray(found[:, 0, 0])
+        return np.asarray(found.means[:, 0])
 
     def _attacks(
         self, asked: Sequence[tuple[Record, KnownFacts, str]], names: Sequence[str], samples: int, stream: int
     ) -> list[list[Attack]]:
         """For each (record, facts, way) the attack on each attribute named, by both models."""
-        answers: list[np.ndarray | None] = [None, None]
+        answers: list[Leaks | None] = [None, None]
 
         def ask(place: int) -> Iterator[None]:
             prompts = [self._prompt(record, facts, place) for record, facts, _ in asked]
@@ -273,6 +273,7 @@ class AttackSearch:
 
         for _ in side_by_side(ask(0), ask(1)):
             pass
+        intervals = [found.intervals() for found in answers if found is not None]
         attacks = []
         for place, (record, facts, way) in enumerate(asked):
             used = build_prompt(record, facts, self._models[0].vocabulary, strip=self._strip(record)).facts
@@ -280,8 +281,8 @@ class AttackSearch:
             of_names = []
             for column in range(len(names)):
                 audited, reference = (
-                    Estimate(*map(float, found[place, column]), samples)  # type: ignore[index,call-arg,arg-type]
-                    for found in answers
+                    Estimate(*map(float, found[place, column]), samples)  # type: ignore[call-arg,arg-type]
+                    for found in intervals
                 )
                 of_names.append(Attack(used, known, audited, reference, way))
             attacks.append(of_names)
@@ -289,13 +290,13 @@ class AttackSearch:
 
     def _ask(
         self, place: int, record: Record, names: Sequence[str], prompts: list[SlotIds], samples: int, stream: int
-    ) -> Iterator[np.ndarray | None]:
-        """At last (prompts, names, 3): the leaks with their intervals."""
+    ) -> Iterator[Leaks | None]:
+        """At last the leaks."""
         model = self._models[place]
         watch = self._codes[place].watch(names, record)
         seed = int(np.random.SeedSequence([self._seed, 5, stream]).generate_state(1)[0])
         horizon = min(self._horizon, model.context_length - max(map(len, prompts)))
-        return leak_intervals_of_many(model, prompts, watch, horizon, samples, seed)
+        return leaks_of_many(model, prompts, watch, horizon, samples, seed)
 
     def _prompt(self, record: Record, facts: KnownFacts, place: int) -> SlotIds:
         vocabulary = self._models[place].vocabulary

@@ -41,7 +41,7 @@ from ehrmem_widgets.probes.truth import true_continuation
 from ehrmem_widgets.statistics.discrimination import difference_of_means, mean_with_interval
 from ehrmem_widgets.statistics.intervals import Estimate, weighted_mean
 from ehrmem_widgets.statistics.multiple_testing import holm
-from ehrmem_widgets.statistics.verdicts import Judgement, Verdict, judge_cohort
+from ehrmem_widgets.statistics.verdicts import DISTANCE_MARGIN, Judgement, ProbeKind, Verdict, judge_cohort
 
 RUNGS = ("nothing", "demographics", "first_10", "first_20", "first_50")
 """The paper's prompt set-ups: Random, Static, 10, 20 and 50 codes."""
@@ -320,7 +320,8 @@ def _excesses(measured: Measured, people: People, rungs: Sequence[str]) -> Rows:
         judgement = judge_cohort(
             effect,
             float(p),
-            no_effect=0.0,
+            margin=DISTANCE_MARGIN,
+            kind=ProbeKind.MEASURE,
             members=members,
             non_members=non_members,
             what=f"the gap in {_WORDS[one['figure'].removesuffix('_gap')]}",

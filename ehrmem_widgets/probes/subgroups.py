@@ -26,7 +26,14 @@ from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_peop
 from ehrmem_widgets.statistics.discrimination import NOTHING, difference_of_means, mean_with_interval
 from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate
 from ehrmem_widgets.statistics.multiple_testing import benjamini_hochberg, holm
-from ehrmem_widgets.statistics.verdicts import ALARM_RATE, Judgement, Verdict
+from ehrmem_widgets.statistics.verdicts import (
+    ALARM_RATE,
+    LEAK_MARGIN,
+    Judgement,
+    ProbeKind,
+    Verdict,
+    judge_cohort,
+)
 
 FEWEST = 11
 """Cells of fewer patients are not shown (methods, section 4, T6)."""
@@ -44,6 +51,7 @@ _AGES = (
 )
 _NOT_RECORDED = "not recorded"
 _RARE, _UNIQUE_LABS = "code: one that no other record has", "labs: a first lab day like no other"
+_LEAKS = ("excess", "largest_excess")
 _BY = ["figure", "attribute", "model", "rung"]
 
 
@@ -158,6 +166,8 @@ class _Cell:
     def __init__(self, about: dict[str, Any], name: str, four: dict[str, np.ndarray], shown: dict[str, bool]) -> None:
         self.about, self.name = about, name
         inside, outside = four["member in"], four["member out"]
+        self.others = len(four.get("non-member in", ()))
+        self.kind, self.margin = _margin(about["figure"], four)
         self.n, self.shown = len(inside), shown[MEMBER]
         self.mean = self.gap = self.difference = NOTHING
         self.p, self.with_non_members = math.nan, NON_MEMBER in shown
@@ -195,20 +205,21 @@ class _Cell:
             )
         if not self.with_non_members:
             compared = f"members in it differ from other members by {self.effect}"
-            if adjusted > ALARM_RATE:
-                return Judgement(Verdict.POPULATION, f"{compared}: not by more than chance explains.", self.p)
             reason = "without non-members this may be a difference between populations"
             return Judgement(Verdict.CANNOT_CONCLUDE, f"{compared}, but {reason}.", self.p)
-        shown = f"members stand out from non-members by {self.effect} more than elsewhere"
-        if adjusted <= ALARM_RATE and self.effect.low > 0:
-            return Judgement(Verdict.MEMORIZED, f"{shown}: more is remembered of this subgroup.", self.p)
-        if adjusted <= ALARM_RATE:
-            return Judgement(Verdict.POPULATION, f"{shown}: less is remembered of this subgroup.", self.p)
-        if self.p <= ALARM_RATE:
-            return Judgement(
-                Verdict.CANNOT_CONCLUDE, f"{shown}, which does not hold up among so many subgroups.", self.p
-            )
-        return Judgement(Verdict.POPULATION, f"{shown}: no more than chance explains.", self.p)
+        if adjusted <= ALARM_RATE and self.effect.high < 0:
+            words = f"members stand out from non-members by {self.effect} more than elsewhere: less is memorized of this subgroup"
+            return Judgement(Verdict.CANNOT_CONCLUDE, f"{words}, which is no evidence that nothing is.", self.p)
+        return judge_cohort(
+            self.effect,
+            adjusted,
+            margin=self.margin,
+            kind=self.kind,
+            members=self.n,
+            non_members=self.others,
+            fewest=FEWEST,
+            what="by how much members stand out from non-members, more than elsewhere:",
+        )
 
     def rows(self, adjusted: float, q: float) -> Iterator[dict[str, Any]]:
         """The table's rows."""
@@ -222,6 +233,15 @@ class _Cell:
                 more: dict[str, Any] = said if kind == tested else {"note": "" if self.shown else judgement.sentence}
                 yield row(f"{kind}:{figure}", estimate, **about, **more)
         yield row(f"screening:{figure}", n=self.effect.n, p=self.p, p_adjusted=q, **about)
+
+
+def _margin(figure: str, four: dict[str, np.ndarray]) -> tuple[ProbeKind, float]:
+    """What a figure is and the difference that matters: of a leak in its own unit; of anything else two tenths of a standard deviation
+    among people never seen (a small effect; Cohen 1988), and then it is a detector, for which no subgroup was planted."""
+    if figure in _LEAKS:
+        return ProbeKind.MEASURE, LEAK_MARGIN
+    never = np.concatenate([four["non-member in"], four["non-member out"]])
+    return ProbeKind.DETECTOR, 0.2 * float(np.std(never, ddof=1)) if len(never) > 1 else 0.0
 
 
 def _cells(about: dict[str, str], its: pd.DataFrame, belongs: pd.DataFrame, with_non_members: bool) -> Iterator[_Cell]:
@@ -311,11 +331,12 @@ def _sentences(cells: list[_Cell], n: int, with_non_members: bool) -> tuple[str,
     out = [(c, j) for c, j in judged if j.verdict is Verdict.MEMORIZED]
     sentences = [f"{j.verdict}: {c.name} ({c.what}): {j.sentence}" for c, j in out]
     against = "the gap to non-members" if with_non_members else "other members only (there are no non-members)"
-    verdict = Verdict.MEMORIZED if out else Verdict.POPULATION if n and with_non_members else Verdict.CANNOT_CONCLUDE
+    alike = [j.verdict is Verdict.POPULATION for c, j in judged if math.isfinite(c.p)]
+    verdict = Verdict.MEMORIZED if out else Verdict.POPULATION if alike and all(alike) else Verdict.CANNOT_CONCLUDE
     hidden = len({c.name for c, _ in judged if not c.shown})
     sentences.append(
         f"{verdict}: {len(out) or 'no'} subgroup{'s' * (len(out) != 1)} of {n} tested (by {against}, Holm over all) "
-        f"stand{'s' * (len(out) == 1)} out with more remembered; {hidden} not shown (fewer than {FEWEST} patients somewhere)."
+        f"stand{'s' * (len(out) == 1)} out with more memorized, {sum(alike)} are shown to be like the others; {hidden} not shown (fewer than {FEWEST} patients somewhere)."
     )
     return tuple(sentences)
 

@@ -10,6 +10,9 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE = 0.95
+STOPPED = 0.96
+"""The level of Gaffke's interval where sampling stops on its width, so that it covers 95 % at the stop (methods, section 8.3)."""
+_BISECTIONS = 32
 
 
 @dataclass(frozen=True)
@@ -53,31 +56,90 @@ def proportion(hits: int, n: int, *, exact: bool = False) -> Estimate:
     return Estimate(hits / n, max(0.0, low), min(1.0, high), n)
 
 
-def weighted_mean(values: np.ndarray, log_weights: np.ndarray | None = None) -> Estimate:
-    """The mean of probabilities over trajectories with a t-interval, clipped to [0, 1].
-
-    ``log_weights`` are log importance weights; then it is the self-normalised mean, its standard error by the delta
-    method, and the degrees of freedom are those of the effective sample size (Owen, Monte Carlo, section 9.2).
-    """
-    value, low, high = weighted_means(values[:, None], log_weights)
+def weighted_mean(
+    values: np.ndarray, log_weights: np.ndarray | None = None, *, top: float = 1.0, level: float = CONFIDENCE
+) -> Estimate:
+    """The mean of (n,) independent values in [0, ``top``] with Gaffke's interval, cut to [0, 1]; see ``weighted_means``."""
+    value, low, high = weighted_means(values[:, None], log_weights, top=top, level=level)
     return Estimate(float(value[0]), float(low[0]), float(high[0]), len(values))
 
 
 def weighted_means(
-    values: np.ndarray, log_weights: np.ndarray | None = None
+    values: np.ndarray, log_weights: np.ndarray | None = None, *, top: float = 1.0, level: float = CONFIDENCE
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``weighted_mean`` of each column of (n, m) values: three arrays (m,), value, low and high."""
-    n = len(values)
-    log_weights = np.zeros(n) if log_weights is None else log_weights
-    weights = np.exp(log_weights - log_weights.max())
-    weights = weights / weights.sum()
-    mean = weights @ values
-    effective = effective_sample_size(log_weights)
-    if effective < 1.5:
-        return mean.clip(0, 1), np.zeros_like(mean), np.ones_like(mean)
-    variance = weights**2 @ (values - mean) ** 2 * effective / (effective - 1)
-    reach = stats.t.ppf((1 + CONFIDENCE) / 2, effective - 1) * np.sqrt(variance)
-    return mean.clip(0, 1), (mean - reach).clip(0, 1), (mean + reach).clip(0, 1)
+    """The mean of each column of (n, m) values in [0, ``top``] with Gaffke's interval: (m,) value, low and high, cut to [0, 1].
+
+    ``log_weights`` (n,) are log importance weights; then it is the self-normalised mean, and a value counts as p n_e
+    observations, with p its share of the weight and n_e the effective number (by the weights, or by the spread of the values
+    where that gives fewer). Below an effective number of 1.5 the interval is [0, 1].
+    """
+    m = values.shape[1]
+    scaled = np.clip(values / top, 0.0, 1.0)
+    if log_weights is None or np.ptp(log_weights) == 0:
+        value = scaled.mean(axis=0)
+        low, high = gaffke(scaled, level=level)
+    else:
+        weights = np.exp(log_weights - log_weights.max())
+        share = weights / weights.sum()
+        value = share @ scaled
+        effective = effective_sample_size(log_weights)
+        if effective < 1.5:
+            return (value * top).clip(0, 1), np.zeros(m), np.ones(m)
+        squares = (scaled - value) ** 2
+        spread = share**2 @ squares
+        by_spread = np.divide(share @ squares, spread, out=np.full(m, np.inf), where=spread > 0)
+        effective_n = np.minimum(effective, by_spread)
+        low, high = gaffke(scaled, np.append(share, share.max())[:, None] * effective_n, level=level)
+    return tuple((top * one).clip(0, 1) for one in (value, low, high))  # type: ignore[return-value]
+
+
+def gaffke(
+    values: np.ndarray, counts: np.ndarray | None = None, *, level: float = CONFIDENCE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gaffke's interval for the means of columns (n, m) of independent values in [0, 1]: low and high, (m,) each.
+
+    The upper end is a quantile of the mean of the values and one extra 1 under weights from Dirichlet(1, ..., 1) (Gaffke 2005;
+    Learned-Miller & Thomas, arXiv 1905.06208), by a saddlepoint; on 0 and 1 it is Clopper and Pearson's. It needs no shape of the
+    values, so that it holds where a few trajectories carry all of a leak, and where sampling stops once it is narrow enough
+    (simulated: at least .942 at level .95, .956 at .96). That it always covers is conjectured, not proved. ``counts``
+    (n + 1, m): how many observations a value, and at last the extra one, stands for.
+
+    >>> low, high = gaffke(np.zeros((64, 1)))
+    >>> low.round(6).tolist(), high.round(6).tolist()
+    ([0.0], [0.056289])
+    """
+    counts = np.ones((len(values) + 1, 1)) if counts is None else counts
+    return 1 - _gaffke_upper(1 - values, counts, level), _gaffke_upper(values, counts, level)
+
+
+def _gaffke_upper(values: np.ndarray, counts: np.ndarray, level: float) -> np.ndarray:
+    gaps = np.vstack([1 - values, np.zeros((1, values.shape[1]))])
+    total = counts.sum(axis=0)
+    target = float(stats.norm.ppf((1 + level) / 2))
+    low, high = np.full(values.shape[1], -25.0), np.full(values.shape[1], math.log(len(gaps) + 1))
+    for _ in range(_BISECTIONS):  # of the logarithm of how far the bound's pole lies above 1
+        middle = (low + high) / 2
+        apart = gaps + np.exp(middle)
+        g = 1 / apart
+        mean = (counts * g).sum(axis=0) / total
+        deviance = 2 * (total * np.log(mean) + (counts * np.log(apart)).sum(axis=0))
+        w = np.sqrt(np.maximum(deviance, 1e-300))
+        v = np.sqrt(np.maximum((counts * g * g).sum(axis=0) / mean**2 - total, 1e-300))
+        beyond = w + np.log(v / w) / w > target
+        low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
+    pole = np.exp((low + high) / 2)
+    mean = (counts / (gaps + pole)).sum(axis=0) / total
+    return np.where((gaps == 0).all(axis=0), 1.0, (1 + pole - 1 / mean).clip(0, 1))
+
+
+def paired_difference(
+    a: np.ndarray, b: np.ndarray, *, top: float = 1.0, level: float = CONFIDENCE
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mean of a - b over (n, m) pairs of values in [0, ``top``] drawn with the same random numbers: (m,) value, low and high,
+    by Gaffke's interval on the differences. About two thirds as wide as ``difference`` where the two go together."""
+    scaled = ((a - b) / top + 1) / 2
+    low, high = gaffke(scaled.clip(0, 1), level=level)
+    return (a - b).mean(axis=0), (top * (2 * low - 1)).clip(-1, 1), (top * (2 * high - 1)).clip(-1, 1)
 
 
 def effective_sample_size(log_weights: np.ndarray) -> float:

@@ -53,8 +53,8 @@ def typical_control(finding: AttributeFinding) -> float | None:
 
 def verdict_words(finding: AttributeFinding, *, settled: bool) -> str:
     """The verdict, or what is still being done about it."""
-    if finding.judgement is not None:
-        return verdict_name(finding.judgement)
+    if finding.judgement is not None or (settled and not finding.held):
+        return verdict_name(finding.judgement, held=finding.held)
     if not known(finding.audited):
         return "—"
     return "not checked" if settled else f"checking {SIMILAR_PEOPLE} similar people…"

@@ -85,8 +85,13 @@ def text(x: float, y: float, content: object, *, more: str = "") -> str:
     return f'<text x="{x:g}" y="{y:g}"{" " + more if more else ""}>{escape(content)}</text>'
 
 
-def verdict_name(judgement: Judgement | None) -> str:
-    """The verdict in its fixed words, or that there is none yet."""
+NOT_HELD = "Not in the record"
+
+
+def verdict_name(judgement: Judgement | None, *, held: bool = True) -> str:
+    """The verdict in its fixed words, or that there is none: not yet, or because the record does not hold the attribute."""
+    if not held:
+        return NOT_HELD
     return str(judgement.verdict) if judgement else "Not decided yet"
 
 

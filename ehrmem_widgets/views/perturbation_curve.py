@@ -65,27 +65,37 @@ def perturbation_curve(curve: SweepCurve | None, *, title: str, people: int = 0)
 
 
 def spike_box(
-    curve: SweepCurve, spike: Estimate, judgement: Judgement | None, *, people: int, wanted: int, title: str, facts: str
+    curve: SweepCurve,
+    judgement: Judgement | None,
+    *,
+    people: int,
+    wanted: int,
+    title: str,
+    facts: str,
+    held: bool = True,
+    settled: bool = False,
 ) -> str:
-    """The verdict in its fixed words, and the figures that it rests on. ``facts``: what the attacker knows, in words."""
+    """The verdict in its fixed words, and the figures that it rests on. ``facts``: what the attacker knows, in words; ``held``:
+    whether the record holds the attribute (else there is no verdict)."""
     colour = VERDICT_COLOURS[judgement.verdict] if judgement else RULE
-    sentence = (
-        judgement.sentence if judgement else f"people whom no model saw are asked the same ({people} of {wanted})."
-    )
+    if judgement:
+        sentence = judgement.sentence
+    elif settled and not held:
+        sentence = (
+            "what the model says of it comes from other people, and there is nothing of this patient to give away."
+        )
+    else:
+        sentence = f"people whom no model saw are asked the same ({people} of at most {wanted})."
+    name = verdict_name(judgement, held=held or not settled)
     truth = escape(curve.words[curve.true])
     figures = [
         (f"Leak at the true value ({truth})", _at(curve, curve.true)),
         ("Leak at the other values (median)", escape(_off(curve))),
-        ("Spike: the first less the second", escape(interval(spike, signed=True))),
+        ("Spike: the first minus the second", escape(interval(curve.spike, signed=True))),
     ]
-    if curve.reference is not None and math.isfinite(curve.reference[curve.true]):
-        level = float(np.nanmedian(np.delete(curve.reference, curve.true)))
-        figures.append(
-            (
-                "Spike of the reference, which never saw the patient",
-                f"{curve.reference[curve.true] - level:+.2f}, n = {curve.samples:,}",
-            )
-        )
+    if curve.reference_spike is not None:
+        shown = escape(interval(curve.reference_spike, signed=True))
+        figures.append(("Spike of the reference, which never saw the patient", shown))
     if judgement is not None and judgement.rank_p is not None:
         figures.append(
             (
@@ -96,9 +106,9 @@ def spike_box(
     rows = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in figures)
     return (
         f'<div class="ehrmem-verdict" role="group" style="--ehrmem-verdict:{colour};min-height:176px" '
-        f'aria-label="{escape(f"Verdict on {title}: {verdict_name(judgement)}")}">'
+        f'aria-label="{escape(f"Verdict on {title}: {name}")}">'
         f'<p class="ehrmem-small">{escape(title)} · the attacker knows: {escape(facts)}</p>'
-        f'<p class="ehrmem-said">{icon(judgement)} <b>{verdict_name(judgement)}</b>: {escape(sentence)}</p><dl>{rows}</dl></div>'
+        f'<p class="ehrmem-said">{icon(judgement)} <b>{name}</b>: {escape(sentence)}</p><dl>{rows}</dl></div>'
     )
 
 

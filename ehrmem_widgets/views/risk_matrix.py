@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ehrmem_widgets.statistics.intervals import Estimate, difference
-from ehrmem_widgets.statistics.verdicts import EXCESS_THAT_MATTERS
+from ehrmem_widgets.statistics.verdicts import LEAK_MARGIN
 from ehrmem_widgets.views.markup import escape, interval, known
 from ehrmem_widgets.views.tables import figure
 
 BANDS: Sequence[tuple[float, str]] = (
-    (EXCESS_THAT_MATTERS, "under 1 in 20"),
+    (LEAK_MARGIN, "under 1 in 20"),
     (0.25, "1 in 20 to 1 in 4"),
     (0.5, "1 in 4 to 1 in 2"),
     (1.01, "1 in 2 or more"),

@@ -82,9 +82,9 @@ def mark_of(row: SubgroupRow, correction: str) -> tuple[Judgement | None, str]:
         if not math.isfinite(row.q):
             return None, "not tested"
         return None, "worth a closer look" if row.q <= ALARM_RATE else "nothing to see"
-    if row.judgement.verdict is Verdict.POPULATION and row.p_adjusted <= ALARM_RATE:
-        return row.judgement, "Less remembered"
-    words = {Verdict.MEMORIZED: "More remembered", Verdict.POPULATION: "No more than chance"}
+    if row.p_adjusted <= ALARM_RATE and row.effect.high < 0:
+        return row.judgement, "Memorized less"
+    words = {Verdict.MEMORIZED: "Memorized more", Verdict.POPULATION: "Like the others"}
     return row.judgement, words.get(row.judgement.verdict, str(row.judgement.verdict))
 
 

@@ -64,17 +64,23 @@ def subgroup_page(
 def overall(rows: Sequence[SubgroupRow]) -> Judgement:
     """The verdict on all subgroups together, by the claims."""
     if any(row.judgement.verdict is Verdict.MEMORIZED for row in rows):
-        return Judgement(Verdict.MEMORIZED, "more is remembered of some subgroups than of others.")
+        return Judgement(Verdict.MEMORIZED, "some subgroups are memorized more than others.")
     tested = [row for row in rows if math.isfinite(row.p_adjusted)]
     if not tested:
         return Judgement(Verdict.CANNOT_CONCLUDE, "no subgroup has people enough to be tested.")
     if all(row.difference is None for row in rows):
         why = "there are no people whom the model never saw, so a gap may be one between populations."
         return Judgement(Verdict.CANNOT_CONCLUDE, why)
-    if any(row.p_adjusted <= ALARM_RATE and row.judgement.verdict is Verdict.CANNOT_CONCLUDE for row in tested):
+    if any(row.p_adjusted <= ALARM_RATE and row.effect.low > 0 for row in tested):
         why = "some subgroups stand out, but something other than memory may explain it (see below)."
         return Judgement(Verdict.CANNOT_CONCLUDE, why)
-    return Judgement(Verdict.POPULATION, "no more is remembered of any subgroup tested than chance explains.")
+    undecided = [row for row in tested if row.judgement.verdict is not Verdict.POPULATION]
+    if undecided:
+        why = (
+            f"none stands out, but of {len(undecided)} of {len(tested)} it is not shown that they are like the others."
+        )
+        return Judgement(Verdict.CANNOT_CONCLUDE, why)
+    return Judgement(Verdict.POPULATION, "no subgroup tested differs from the others by an amount that matters.")
 
 
 def summary_sentences(rows: Sequence[SubgroupRow], correction: str) -> list[str]:

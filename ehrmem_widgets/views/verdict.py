@@ -22,13 +22,14 @@ def verdict_box(finding: AttributeFinding, *, settled: bool) -> str:
     judgement = finding.judgement
     colour = VERDICT_COLOURS[judgement.verdict] if judgement else RULE
     sentence = judgement.sentence if judgement else _undecided(finding, settled)
+    name = verdict_name(judgement, held=finding.held or not settled)
     return (
         f'<div class="ehrmem-verdict" role="group" '
-        f'aria-label="{escape(f"Verdict on {finding.title}: {verdict_name(judgement)}")}" '
+        f'aria-label="{escape(f"Verdict on {finding.title}: {name}")}" '
         f'style="--ehrmem-verdict:{colour}">'
         f'<p class="ehrmem-small">{escape(finding.title)} · severity {finding.severity} of 5 (declared) · '
         f"{'in the record' if finding.held else 'not in the record'}</p>"
-        f'<p class="ehrmem-said">{icon(judgement)} <b>{verdict_name(judgement)}</b>: {escape(sentence)}</p>'
+        f'<p class="ehrmem-said">{icon(judgement)} <b>{name}</b>: {escape(sentence)}</p>'
         f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(value)}</dd>' for name, value in _figures(finding))}</dl>"
         f'<p class="ehrmem-small">{escape(_questions(finding.audited))}</p></div>'
     )
@@ -37,6 +38,8 @@ def verdict_box(finding: AttributeFinding, *, settled: bool) -> str:
 def _undecided(finding: AttributeFinding, settled: bool) -> str:
     if not known(finding.audited):
         return "the model has not answered yet." if not settled else "the model gave no answer."
+    if settled and not finding.held:
+        return "what the model says of it comes from other people, and there is nothing of this patient to give away."
     if settled:
         return "similar people were not asked about, so there is nothing to judge by."
     return f"checking {SIMILAR_PEOPLE} similar people whom the model never saw ({len(finding.controls)} so far)."

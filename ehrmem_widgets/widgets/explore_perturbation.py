@@ -12,18 +12,18 @@ import numpy as np
 from ehrmem_widgets.attacker.facts import RUNGS, check_rung
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.exploration import Exploration, State, choose_focus
-from ehrmem_widgets.probes.perturbation import IDENTIFIERS, SweepCurve, sweep
+from ehrmem_widgets.probes.perturbation import IDENTIFIERS, SweepCurve, judge_spike, spikes, sweep
 from ehrmem_widgets.probes.perturbation_null import (
     SAMPLES,
     Null,
     exact_facts,
-    judge_spike,
     null_of,
-    spike_estimate,
+    planted_control,
+    tests_of,
     with_band,
 )
 from ehrmem_widgets.samples.folders import example_patient
-from ehrmem_widgets.statistics.verdicts import FEWEST_CONTROLS, Judgement
+from ehrmem_widgets.statistics.verdicts import FEWEST_CONTROLS, Judgement, Peers, PositiveControl
 from ehrmem_widgets.views.markup import escape
 from ehrmem_widgets.views.perturbation_curve import READING, perturbation_curve, spike_box
 from ehrmem_widgets.views.rank_ladder import rung_words
@@ -31,7 +31,7 @@ from ehrmem_widgets.widgets.patient_picker import PatientPicker, split_in_words
 from ehrmem_widgets.widgets.probe_screen import ProbeScreen
 
 DEFAULT_RUNG = "one_lab"  # the smallest that has all four identifiers
-PEOPLE = 30
+PEOPLE = 79  # a claim on one of four identifiers needs so many
 CHOICES = {
     "age": "Age",
     "sex": "Sex",
@@ -68,11 +68,14 @@ class PerturbationState:
 
 @dataclass(frozen=True)
 class PerturbationAnswer:
-    """The curve, who else was asked, and the verdict; partial until ``settled``."""
+    """The curve, who else was asked, and the verdict; partial until ``settled``. ``tests``: how many identifiers the verdict is
+    corrected for. No verdict where the record does not hold the attribute (``held``)."""
 
     curve: SweepCurve
     first_spike: float
     null: Null | None = None
+    tests: int = 1
+    control: PositiveControl = PositiveControl.NONE
     judgement: Judgement | None = None
     held: bool = True
     settled: bool = False
@@ -132,18 +135,30 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
             if curve is None:
                 yield None
                 continue
-            first = curve.spike if answer is None else answer.first_spike
+            first = float(spikes(curve.audited[None], curve.true)[0]) if answer is None else answer.first_spike
             answer = PerturbationAnswer(curve, first, held=held)
             yield answer
         assert answer is not None
-        curve, null = answer.curve, None
-        for null in null_of(exploration, question, state.identifier, state.people):
+        for null in null_of(exploration, question, state.identifier, state.people, answer.first_spike):
             if null is not None:
-                answer = replace(answer, curve=with_band(curve, null), null=null)
+                answer = replace(answer, curve=with_band(answer.curve, null), null=null)
             yield answer if null is not None else None
-        assert answer.null is not None
-        judgement = judge_spike(curve, answer.first_spike, answer.null, held=held)
-        yield replace(answer, judgement=judgement, settled=True)
+        asked = answer.null
+        assert asked is not None
+        for control in planted_control(exploration, question, state.identifier, asked):
+            if control is not None:
+                answer = replace(answer, control=control)
+            yield None
+        tests = tests_of(exploration, question)
+        judgement = judge_spike(
+            answer.curve.spike,
+            answer.curve.reference_spike,
+            asked.peers(answer.first_spike),
+            tests=tests,
+            control=answer.control,
+            planted=state.patient_id in exploration.canaries,
+        )
+        yield replace(answer, tests=tests, judgement=judgement if held else None, settled=True)
 
     def settled(self, answer: PerturbationAnswer) -> bool:
         """Whether everybody has been asked."""
@@ -162,7 +177,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
             f"<p>Patient <b>{name}</b> ({split}). Moved: <b>{CHOICES[state.identifier].lower()}</b>; everything else that the "
             f"attacker knows stays as it is. Asked about: <b>{escape(title)}</b> ({own}).</p>"
             + spike_box(
-                answer.curve, spike_estimate(answer.curve), answer.judgement, people=people, wanted=state.people, title=title,
+                answer.curve, answer.judgement, held=answer.held, settled=answer.settled, people=people, wanted=state.people, title=title,
                 facts=rung_words(state.rung),
             )
             + f"<h3>{READING}</h3>"
@@ -217,7 +232,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
         """Every point of the curve with interval and n, the spike, the people asked besides, and the verdict."""
         curve, null = answer.curve, answer.null
         low, high = curve.interval if curve.interval is not None else (np.zeros(0), np.zeros(0))
-        spike = spike_estimate(curve)
+        spike = curve.spike
         return {
             "patient": self.dataset.pseudonym(state.patient_id),
             "settings": {
@@ -264,9 +279,9 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
         title = escape(self._exploration.attributes.attributes[state.focus].title)
         return (
             f'<p class="ehrmem-note">Each of {answer.null.n} people whom no model saw was asked the same, moved around their own '
-            f"true value ({SAMPLES} samples a value): {same} of them about {title}, the others about the gravest attribute of "
-            "their own record. The chance p is for this one question; who tries all four facts on one patient needs at least "
-            "79 such people for a claim.</p>"
+            f"true value ({SAMPLES} samples a value): {same} of them about {title}, the others about the most severe attribute of "
+            f"their own record. The verdict is corrected for the {answer.tests} facts of this patient that can be moved: a claim needs "
+            f"at least {Peers(0, 0).needed(answer.tests)} such people. {_CONTROLS[answer.control]}</p>"
         )
 
     def _gravest(self, patient_id: int) -> str:
@@ -291,6 +306,13 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
         super()._fail(error)
         if self._live and isinstance(error, InputError):
             self.answer, self._view.value = None, ""  # what was shown answered another question
+
+
+_CONTROLS = {
+    PositiveControl.FOUND: "The same test finds planted canaries.",
+    PositiveControl.MISSED: "The same test does not find planted canaries.",
+    PositiveControl.NONE: "There are no planted canaries to show that this test can find something.",
+}
 
 
 def _finite(values: np.ndarray | None, place: int) -> float | None:
