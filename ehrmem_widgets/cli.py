@@ -76,8 +76,20 @@ def report(arguments: argparse.Namespace) -> None:
     """Write one patient's report, or those of many."""
     from ehrmem_widgets.reports.patient_report import make_report
 
-    names = ("patient", "rung", "facts", "attributes", "focus", "horizon", "samples", "seed", *SOURCES)
-    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    names = (
+        "patient",
+        "rung",
+        "facts",
+        "attributes",
+        "focus",
+        "horizon",
+        "samples",
+        "seed",
+        "sealed",
+        "asked",
+        *SOURCES,
+    )
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) not in (None, False)}
     if arguments.patients:
         return _reports(arguments, given)
     if arguments.workers:
@@ -482,6 +494,18 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--horizon", type=_whole(1), metavar="N", help="how many codes the model generates (64)")
     parser.add_argument("--samples", type=_whole(1), metavar="N", help="most trajectories for the focus (1024)")
     parser.add_argument("--seed", type=_whole(0), metavar="N", help="same seed, same numbers (0)")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--sealed",
+        action="store_true",
+        help="the question was fixed before its answer: the report confirms (it explores)",
+    )
+    how.add_argument(
+        "--asked",
+        type=_whole(1),
+        metavar="N",
+        help="how many questions were asked in the session that this one comes from (1)",
+    )
     parser.add_argument(
         "--workers", type=_whole(1), metavar="N", help="how many processes make the reports of --patients (2)"
     )

@@ -38,7 +38,8 @@ HORIZON = 64
 MOST_SAMPLES = 1024
 HALF_WIDTH = 0.02  # an answer is settled when the focus is known this well
 _SHARED_SAMPLES = 128  # unmasked trajectories for all attributes
-_SAMPLES_A_CONTROL = 8
+CONTROL_SAMPLES = 8
+"""Trajectories for each similar person, and for the patient where the two are compared."""
 _FIRST = 16  # trajectories behind the first interval, so that something is seen at once
 _SHARED_CHUNK = 56
 MOST_AT_ONCE = 256
@@ -294,9 +295,7 @@ class Question:
             facts = same_facts_of(other, self.record, state.facts, state.rung, model.vocabulary)
             prompt = build_prompt(other, facts, model.vocabulary, strip=self.strip)
             prompts.append(slot_ids(prompt, model.vocabulary)[: model.context_length - 1])
-        for found in leaks_of_many(
-            model, prompts, self.watches[place], self.horizon, _SAMPLES_A_CONTROL, self._seed(0)
-        ):
+        for found in leaks_of_many(model, prompts, self.watches[place], self.horizon, CONTROL_SAMPLES, self._seed(0)):
             leaks[place] = found
             yield
 

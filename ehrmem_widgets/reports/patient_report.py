@@ -210,7 +210,9 @@ def command_words(given: Mapping[str, Any], declared: Mapping[str, Parameter]) -
     words = ["ehrmem", "report"]
     for name, parameter in declared.items():
         value = given.get(name, parameter.default)
-        if value not in ("", [], parameter.default):
+        if parameter.type == "bool" and value:
+            words.append(f"--{name}")
+        elif value not in ("", [], parameter.default):
             words += [f"--{name}", ",".join(value) if isinstance(value, list | tuple) else str(value)]
     return words
 

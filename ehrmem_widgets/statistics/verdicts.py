@@ -238,7 +238,7 @@ def needed_to_decide(effect: Estimate, margin: float, *, claim_above: float, no_
     room = max(rooms)
     if not (room > 0 and math.isfinite(half)) or effect.n < 1:
         return math.inf
-    return max(1, math.ceil(effect.n * (half / room) ** 2) - effect.n)
+    return max(1, math.ceil(effect.n * (half / room) ** 2 - 1e-6) - effect.n)
 
 
 def _more(more: float, n: int, unit: str) -> str:

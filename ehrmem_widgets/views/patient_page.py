@@ -47,6 +47,7 @@ def patient_page(
     patient: str,
     facts_html: str,
     settings: Mapping[str, str],
+    asked: str = "",
     coordinates: np.ndarray | None = None,
     kinds: Sequence[int] | np.ndarray | None = None,
     nearest: Sequence[int] = (),
@@ -54,11 +55,11 @@ def patient_page(
 ) -> str:
     """One self-contained ``<div class="ehrmem">`` with its style sheet: no script, no link.
 
-    ``patient`` is a pseudonym. ``facts_html`` is markup made by us, and the one argument that is not escaped here.
+    ``patient`` is a pseudonym; ``asked`` says whether the question was sealed. ``facts_html`` is markup made by us, and the one argument that is not escaped here.
     ``coordinates`` (n, 2) and ``kinds`` (n,) are the stored map; ``nearest`` and ``patient_row`` are rows of it.
     """
     parts = (
-        _who(answer, patient),
+        _who(answer, patient, asked),
         _section("What the attacker holds", known_facts_sentence(answer) + facts_html),
         _section("Verdict on the attribute in focus", _focus(answer)),
         _section(
@@ -78,7 +79,7 @@ def patient_page(
     return f'<div class="ehrmem">{style_tag()}{"".join(parts)}</div>'
 
 
-def _who(answer: Answer, patient: str) -> str:
+def _who(answer: Answer, patient: str, asked: str) -> str:
     focus = answer.attribute(answer.focus)
     about = f", with the focus on {escape(focus.title)}" if focus else ""
     state = "" if answer.settled else "<p><b>Not finished:</b> these are partial results.</p>"
@@ -86,7 +87,8 @@ def _who(answer: Answer, patient: str) -> str:
         f"<h2>Would the model give away patient {escape(patient)}?</h2>"
         f"<p>What an attacker who holds {plural(answer.known.facts, 'fact')} about patient "
         f"<b>{escape(patient)}</b> would learn from the "
-        f"model within {plural(answer.horizon, 'generated code')}{about}.</p>{state}"
+        f"model within {plural(answer.horizon, 'generated code')}{about}.</p>"
+        f"{f'<p><b>{escape(asked)}</b></p>' if asked else ''}{state}"
     )
 
 
@@ -96,7 +98,7 @@ def _section(heading: str, body: str) -> str:
 
 def _focus(answer: Answer) -> str:
     finding = answer.attribute(answer.focus)
-    return verdict_box(finding, settled=answer.settled) if finding else "<p>No attribute is in focus.</p>"
+    return verdict_box(finding, settled=answer.settled, open_=True) if finding else "<p>No attribute is in focus.</p>"
 
 
 def _table(answer: Answer) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ehrmem_widgets.probes.exploration import CONTROL_SAMPLES, HALF_WIDTH
 from ehrmem_widgets.probes.findings import AttributeFinding
-from ehrmem_widgets.statistics.intervals import Estimate, queries_needed
+from ehrmem_widgets.statistics.intervals import STOPPED, Estimate, queries_needed
+from ehrmem_widgets.statistics.verdicts import ALARM_RATE, LEAK_MARGIN
 from ehrmem_widgets.views.leak_bars import SIMILAR_PEOPLE, typical_control
 from ehrmem_widgets.views.markup import RULE, VERDICT_COLOURS, escape, icon, interval, known, plural, verdict_name
 
@@ -15,10 +17,23 @@ METHODS = {
     "refined in focus)",
     "counting": "counting the sampled continuations that hold the attribute (the model gives no probabilities)",
 }
+WHY = (
+    f"Memorized: the record holds the attribute; the model names it more often than the reference does, by more than {LEAK_MARGIN:g} "
+    f"with the whole interval; and at most {ALARM_RATE:.0%} of similar people whom no model saw show as much excess.",
+    f"Population knowledge: the whole interval of the excess lies within {LEAK_MARGIN:g} of zero. Everything else is cannot conclude.",
+    f"Similar people: the {SIMILAR_PEOPLE} whom no model saw who are most like the patient in the known facts (the share of the known "
+    "codes that they hold, then age), chosen before the model is asked anything. The patient and they are compared by the same "
+    f"question: {CONTROL_SAMPLES} samples each, with the same random numbers, whatever further samples refine the interval shown. "
+    "A tie counts against memorized.",
+    f"Intervals: Gaffke's, at the level {STOPPED:.0%}, so that they cover 95 % where sampling stops. It stops when each model's "
+    f"probability is known to ±{HALF_WIDTH:g}, or at the most samples; never on a verdict.",
+)
+"""What a verdict rests on, a sentence each."""
 
 
-def verdict_box(finding: AttributeFinding, *, settled: bool) -> str:
-    """The verdict and its sentence; below it the figures with intervals and n, the method, the questions needed."""
+def verdict_box(finding: AttributeFinding, *, settled: bool, asked: str = "", open_: bool = False) -> str:
+    """The verdict and its sentence; below it the figures with intervals and n, the method, the questions needed, and why. ``asked``:
+    whether the question was sealed, in words; ``open_``: with the reasons unfolded."""
     judgement = finding.judgement
     colour = VERDICT_COLOURS[judgement.verdict] if judgement else RULE
     sentence = judgement.sentence if judgement else _undecided(finding, settled)
@@ -31,7 +46,10 @@ def verdict_box(finding: AttributeFinding, *, settled: bool) -> str:
         f"{'in the record' if finding.held else 'not in the record'}</p>"
         f'<p class="ehrmem-said">{icon(judgement)} <b>{name}</b>: {escape(sentence)}</p>'
         f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(value)}</dd>' for name, value in _figures(finding))}</dl>"
-        f'<p class="ehrmem-small">{escape(_questions(finding.audited))}</p></div>'
+        + (f'<p class="ehrmem-small">{escape(asked)}</p>' if asked else "")
+        + f'<p class="ehrmem-small">{escape(_questions(finding.audited))}</p>'
+        f"<details{' open' if open_ else ''}><summary>Why this verdict?</summary><ul>"
+        f"{''.join(f'<li>{escape(reason)}</li>' for reason in WHY)}</ul></details></div>"
     )
 
 

@@ -33,6 +33,7 @@ from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.exploration import HORIZON, MOST_SAMPLES, Exploration, State, choose_focus
 from ehrmem_widgets.probes.findings import Answer
+from ehrmem_widgets.probes.sealing import Asked, seal
 from ehrmem_widgets.samples.folders import example_patient
 from ehrmem_widgets.sources import Sources, given_sources
 from ehrmem_widgets.statistics.intervals import Estimate
@@ -74,6 +75,9 @@ class ExplorePatient:
         Names of the sensitive attributes asked about (a list or comma-separated), and the one to look at closely.
     horizon, samples, seed
         Codes generated, the most trajectories for the attribute in focus, and the seed. Same seed, same result.
+    sealed, asked
+        Whether the question counts as sealed: written down before its answer; or else how many questions were asked in the session
+        that it comes from, this one included (methods, section 8.9).
     live
         True shows widgets that answer as they are turned; False answers in full at once and shows a static page.
 
@@ -102,6 +106,8 @@ class ExplorePatient:
         horizon: int = HORIZON,
         samples: int = MOST_SAMPLES,
         seed: int = 0,
+        sealed: bool = False,
+        asked: int = 1,
         live: bool = True,
     ) -> None:
         if isinstance(model, str | Path | None) and isinstance(reference, str | Path | None):
@@ -123,6 +129,14 @@ class ExplorePatient:
         self.state = self._first_state(patient_id, rung, facts, attributes, horizon, samples, seed)
         self.answer: Answer | None = None
         self.error: str | None = None
+        if asked < 1 or (sealed and asked > 1):
+            raise InputError(
+                f"asked counts the questions of a session from 1 on, and a sealed question is the first; got {asked}."
+            )
+        self._first_count = asked
+        self._seen: dict[State, Asked] = {}
+        if sealed:
+            self._seal()
         self._runner: Runner[State]
         if live:
             self._screen = _Screen(self)
@@ -131,10 +145,28 @@ class ExplorePatient:
             self._runner = Synchronous(self.exploration.answers, self._show)
         self._runner.submit(self.state)
 
-    def set(self, **changes: Any) -> None:
-        """Change parts of the state (the names of ``State``); the view follows."""
+    def set(self, *, ask: bool = True, **changes: Any) -> None:
+        """Change parts of the state (the names of ``State``); the view follows. ``ask`` False: it waits for ``ask_sealed``."""
         self.state = replace(self.state, **changes)
+        if ask:
+            self._runner.submit(self.state)
+
+    def ask_sealed(self) -> None:
+        """Write the question down as it stands, and then ask it."""
+        self._seal()
         self._runner.submit(self.state)
+
+    @property
+    def asked(self) -> Asked:
+        """How the state came to be asked about: sealed beforehand, or as one of so many questions."""
+        return self._seen.get(self.state) or Asked(self._first_count + len(self._seen))
+
+    def _seal(self) -> None:
+        if self.state in self._seen:
+            return  # its answer was seen: sealing it now would be too late
+        again = any(seen.patient_id == self.state.patient_id for seen in self._seen)
+        count = self._first_count + len(self._seen)
+        self._seen[self.state] = seal(self.exploration, self.state, count=count, again=again)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the shown answer is settled; False when the time ran out."""
@@ -148,7 +180,7 @@ class ExplorePatient:
         """The last answer as plain data for JSON: every figure with its interval and n, the patient by pseudonym."""
         if self.answer is None:
             raise InputError("There is no answer yet.")
-        return results_of(self.answer, self.state, self.exploration)
+        return {**results_of(self.answer, self.state, self.exploration), "question": question_of(self.asked)}
 
     def command(self) -> str:
         """The command that makes the report of this very state."""
@@ -159,7 +191,9 @@ class ExplorePatient:
         if state.attributes != self.exploration.attributes.default_names():
             words += ["--attributes", ",".join(state.attributes)]
         words += ["--focus", state.focus, "--horizon", str(state.horizon), "--samples", str(state.samples)]
-        words += ["--seed", str(state.seed), "--out", "report.html"]
+        words += ["--seed", str(state.seed)]
+        words += ["--sealed"] if self.asked.confirms else ["--asked", str(self.asked.count)]
+        words += ["--out", "report.html"]
         return shlex.join(words)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
@@ -190,6 +224,7 @@ class ExplorePatient:
             patient=exploration.dataset.pseudonym(state.patient_id),
             facts_html=facts_list(exploration.record(state.patient_id), self.answer, state, exploration),
             settings=self._settings(),
+            asked=self.asked.in_words(),
             **shown,
         )
 
@@ -258,6 +293,7 @@ class ExplorePatient:
         return choose_focus(self.exploration.held(patient_id), names, severity)
 
     def _show(self, state: State, answer: Answer) -> None:
+        self._seen.setdefault(state, Asked(self._first_count + len(self._seen)))
         self.answer, self.error = answer, None
         if self._live:
             self._screen.paint(state, answer)
@@ -320,6 +356,14 @@ class _Screen:
             description="Place exactly (UMAP)", tooltip="Fit UMAP now: takes ten seconds to a minute, once",
             layout=widgets.Layout(width="190px"),
         )  # fmt: skip
+        self.seal = widgets.Checkbox(
+            description="Seal my question", indent=False, layout=widgets.Layout(width="170px"),
+            tooltip="Nothing is answered until you press Ask: so that the answer confirms and does not just turn up",
+        )  # fmt: skip
+        self.ask = widgets.Button(
+            description="Seal and ask", disabled=True, tooltip="Write the question down, then ask it"
+        )
+        self._pending = False
         self.error, self.status, self.known, self.verdict, self.bars, self.curve, self.text, self.neighbours = (
             widgets.HTML(layout=_full()) for _ in range(8)
         )
@@ -332,6 +376,8 @@ class _Screen:
 
     def paint(self, state: State, answer: Answer) -> None:
         """Show an answer. Only the runner's worker calls this."""
+        if self._pending:
+            return
         finding = answer.attribute(answer.focus)
         if state is not self._said_about:
             self._say(None)
@@ -339,7 +385,8 @@ class _Screen:
         self.known.value = known_facts_sentence(answer)
         self.bars.value = leak_bars(answer.attributes, answer.focus, settled=answer.settled)
         if finding is not None:
-            self.verdict.value = verdict_box(finding, settled=answer.settled)
+            asked = self._view._seen[state].in_words()
+            self.verdict.value = verdict_box(finding, settled=answer.settled, asked=asked)
             self.curve.value = horizon_curve(
                 answer.curve, answer.reference_curve, title=finding.title, horizon=answer.horizon
             )
@@ -390,7 +437,7 @@ class _Screen:
         right = widgets.VBox(
             [
                 heading("3. See what the model gives away"), self.focus, self.verdict, self.bars,
-                widgets.HBox([self.horizon, self.seed, self.pin, self.copy], layout=widgets.Layout(flex_flow="row wrap")),
+                widgets.HBox([self.horizon, self.seed, self.pin, self.copy, self.seal, self.ask], layout=widgets.Layout(flex_flow="row wrap")),
                 self.command, self.curve,
                 heading("What the model says next, and what really followed"), self.text,
                 heading("Nearest records, by the model's own embedding"),
@@ -419,6 +466,8 @@ class _Screen:
         self.seed.observe(self._heard(lambda value: self._submit(seed=value)), "value")
         self.pin.on_click(lambda button: self._guard(self._pin))
         self.copy.on_click(lambda button: self._guard(self._copy))
+        self.seal.observe(self._heard(self._set_sealing), "value")
+        self.ask.on_click(lambda button: self._guard(self._ask_sealed))
         self.exact_map.on_click(lambda button: self._guard(self._fit_map))
 
     def _heard(self, act: Any) -> Any:
@@ -447,7 +496,34 @@ class _Screen:
 
     def _submit(self, **changes: Any) -> None:
         self.command.value = ""
-        self._view.set(**changes)
+        if self.seal.value:
+            self._wait_for_seal()
+        self._view.set(ask=not self.seal.value, **changes)
+
+    def _set_sealing(self, on: bool) -> None:
+        self.ask.disabled = not on
+        if on:
+            self._wait_for_seal()
+        else:
+            self._show_again()
+            self._view.set()
+
+    def _wait_for_seal(self) -> None:
+        """Grey what is shown: it answers another question."""
+        self._pending = True
+        self.box.add_class("ehrmem-pending")
+        self.status.value = (
+            '<div class="ehrmem-status" role="status" data-state="waiting">Nothing is asked while you set the patient, the facts, the '
+            "attribute and the horizon. Then press <b>Seal and ask</b>.</div>"
+        )
+
+    def _ask_sealed(self) -> None:
+        self._show_again()
+        self._view.ask_sealed()
+
+    def _show_again(self) -> None:
+        self._pending = False
+        self.box.remove_class("ehrmem-pending")
 
     def _pick(self, patient_id: int) -> None:
         self._guard(lambda: self._change_patient(patient_id))
@@ -673,6 +749,12 @@ def results_of(answer: Answer, state: State, exploration: Exploration) -> dict[s
     }
 
 
+def question_of(asked: Asked) -> dict[str, Any]:
+    """How the question came to be asked, as plain data."""
+    return {"kind": asked.kind, "asked": asked.count, "sealed_at": asked.sealed_at or None, "hash": asked.question or None,
+            "in_words": asked.in_words()}  # fmt: skip
+
+
 def _numbers(estimate: Estimate | None) -> dict[str, float] | None:
     return asdict(estimate) if estimate else None
 
@@ -738,6 +820,7 @@ _SCREEN_STYLE = """<style>
 .ehrmem-status { padding: 4px 10px; border-left: 4px solid #0072B2; background: var(--jp-layout-color2, #eee);
   color: var(--jp-ui-font-color1, #111); font-size: 13px; }
 .ehrmem-status[data-state="settled"] { border-left-color: #009E73; }
+.ehrmem-pending .ehrmem-verdict, .ehrmem-pending svg { opacity: .3; }
 .ehrmem-error { padding: 8px 12px; border: 2px solid #D55E00; color: var(--jp-ui-font-color1, #111);
   background: var(--jp-layout-color1, #fff); font-size: 14px; }
 .ehrmem-command pre { white-space: pre-wrap; user-select: all; padding: 8px; background: var(--jp-layout-color2, #eee);

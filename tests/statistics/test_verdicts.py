@@ -2,118 +2,130 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from ehrmem_widgets.statistics.intervals import Estimate
-from ehrmem_widgets.statistics.verdicts import FEWEST_CONTROLS, Judgement, Verdict, judge, judge_cohort
+from ehrmem_widgets.statistics.verdicts import (
+    ALARM_RATE,
+    FEWEST_CONTROLS,
+    Judgement,
+    Peers,
+    PositiveControl,
+    ProbeKind,
+    Verdict,
+    judge_cohort,
+    judge_person,
+    needed_to_decide,
+    positive_control,
+    within,
+)
 
-HIGH, LOW = Estimate(0.71, 0.62, 0.79, 128), Estimate(0.06, 0.03, 0.10, 96)
-QUIET, LOUD = (0.05, 0.06), (0.80, 0.05)
+LARGE, SMALL, OPEN = Estimate(0.65, 0.55, 0.74, 96), Estimate(0.0, -0.03, 0.03, 400), Estimate(0.04, -0.02, 0.10, 60)
+ALONE, COMMON = Peers(0, 40), Peers(12, 40)
 
 
-def judged(
-    audited: Estimate = HIGH,
-    reference: Estimate | None = LOW,
-    controls: list[tuple[float, float]] | None = None,
-    held: bool = True,
-    effective_samples: float = 100,
-) -> Judgement:
-    given = [QUIET] * 40 if controls is None else controls
-    return judge(audited, reference, given, held=held, effective_samples=effective_samples)
+def judged(effect: Estimate = LARGE, peers: Peers | None = ALONE, **more: object) -> Judgement:
+    given: dict[str, object] = {"margin": 0.05, "kind": ProbeKind.MEASURE, "shown": "the leak is 0.71", **more}
+    return judge_person(effect, peers, **given)  # type: ignore[arg-type]
 
 
 def test_there_are_three_verdicts_and_none_says_safe() -> None:
     assert [str(verdict) for verdict in Verdict] == ["Memorized", "Population knowledge", "Cannot conclude"]
 
 
-def test_memorized_needs_all_of_it() -> None:
+def test_the_margin_must_be_given() -> None:
+    with pytest.raises(TypeError, match="margin"):
+        judge_person(LARGE, ALONE, kind=ProbeKind.MEASURE, shown="x")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="margin"):
+        judge_cohort(LARGE, 0.01, kind=ProbeKind.MEASURE, members=40, non_members=40, what="x")  # type: ignore[call-arg]
+
+
+def test_memorized_needs_a_rank_and_a_whole_interval_above_the_margin() -> None:
     found = judged()
-    assert found.verdict is Verdict.MEMORIZED
-    assert found.rank_p == pytest.approx(1 / 41)
-    assert found.sentence == (
-        "the model gives this away about this patient and not about 40 similar people it never saw "
-        "(0.71, 0.62 to 0.79, against 0.05; 0.06 from a model that never saw the patient)."
-    )
+    assert found.verdict is Verdict.MEMORIZED and found.rank_p == pytest.approx(1 / 41)
+    assert found.sentence == "the leak is 0.71: more than for 40 similar people whom no model saw."
+    one = judged(peers=Peers(1, 40))
+    assert one.verdict is Verdict.MEMORIZED and "39 of 40" in one.sentence
+    assert judged(peers=Peers(2, 40)).verdict is Verdict.CANNOT_CONCLUDE
+    assert judged(Estimate(0.2, 0.04, 0.4, 30)).verdict is Verdict.CANNOT_CONCLUDE
 
 
-def test_one_control_in_forty_may_look_the_same() -> None:
-    found = judged(controls=[LOUD] + [QUIET] * 39)
-    assert found.verdict is Verdict.MEMORIZED
-    assert found.rank_p == pytest.approx(2 / 41)
-    assert "and not about 39 of 40 similar people" in found.sentence
+def test_a_detectors_value_need_only_be_above_the_margin() -> None:
+    spike = Estimate(0.5, -0.2, 0.9, 4)
+    assert judged(spike, kind=ProbeKind.DETECTOR).verdict is Verdict.MEMORIZED
+    assert judged(spike).verdict is Verdict.CANNOT_CONCLUDE
+    assert judged(Estimate(0.04, -0.2, 0.3, 4), kind=ProbeKind.DETECTOR).verdict is Verdict.CANNOT_CONCLUDE
 
 
-def test_too_many_controls_alike_to_accuse_and_too_few_to_acquit() -> None:
-    for loud in (2, 7):
-        found = judged(controls=[LOUD] * loud + [QUIET] * (40 - loud))
-        assert found.verdict is Verdict.CANNOT_CONCLUDE
-        assert found.sentence.startswith(f"{loud} of 40 similar people whom the model never saw show as much")
-        assert found.rank_p == pytest.approx((1 + loud) / 41)
+def test_several_questions_about_one_patient_are_corrected_for() -> None:
+    assert judged(peers=Peers(0, 78), tests=4).verdict is Verdict.CANNOT_CONCLUDE
+    assert "at least 79 are needed" in judged(peers=Peers(0, 78), tests=4).sentence
+    assert judged(peers=Peers(0, 79), tests=4).verdict is Verdict.MEMORIZED
+    assert judged(peers=Peers(1, 79), tests=4).verdict is Verdict.CANNOT_CONCLUDE
 
 
-@pytest.mark.parametrize("loud", [8, 40])
-def test_what_one_control_in_five_shows_too_is_population_knowledge(loud: int) -> None:
-    found = judged(controls=[LOUD] * loud + [QUIET] * (40 - loud))
+@pytest.mark.parametrize("peers", [None, Peers(0, 0), ALONE, COMMON])
+def test_population_knowledge_needs_the_whole_interval_within_the_margin_and_nothing_else(peers: Peers | None) -> None:
+    found = judged(SMALL, peers)
     assert found.verdict is Verdict.POPULATION
-    people = "all 40" if loud == 40 else "8 of 40"
-    assert f"as much about {people} similar people whom it never saw" in found.sentence
+    assert "within 0.05 of what can be said without having seen this patient" in found.sentence
+    assert judged(OPEN, peers).verdict is Verdict.CANNOT_CONCLUDE
+    assert judged(Estimate(-0.04, -0.06, -0.02, 400), peers).verdict is Verdict.CANNOT_CONCLUDE
 
 
-def test_a_tie_with_the_patient_counts_against_the_accusation() -> None:
-    same = (HIGH.value, LOW.value)
-    assert judged(controls=[same] * 2 + [QUIET] * 38).rank_p == pytest.approx(3 / 41)
-
-
-def test_no_excess_is_population_knowledge_even_without_controls() -> None:
-    for controls in ([], [QUIET] * 40):
-        found = judged(
-            reference=Estimate(0.70, 0.66, 0.74, 96), audited=Estimate(0.69, 0.67, 0.71, 500), controls=controls
-        )
-        assert found.verdict is Verdict.POPULATION
-        assert found.sentence == (
-            "the model says no more about this patient (0.69, 0.67 to 0.71) than one can without "
-            "(against 0.70 from a model that never saw the patient)."
-        )
-
-
-def test_a_model_that_says_less_than_the_reference_is_population_knowledge() -> None:
-    assert judged(audited=LOW, reference=HIGH).verdict is Verdict.POPULATION
-
-
-def test_an_excess_that_may_be_small_or_large_concludes_nothing() -> None:
-    found = judged(audited=Estimate(0.30, 0.05, 0.60, 12))
+def test_what_similar_people_show_too_is_no_population_knowledge_while_the_reference_says_otherwise() -> None:
+    found = judged(LARGE, COMMON)
     assert found.verdict is Verdict.CANNOT_CONCLUDE
-    assert found.sentence.startswith("the excess over the reference (+0.24, ")
-    assert found.sentence.endswith("may be smaller or larger than 0.05.")
+    assert "12 of 40 similar people whom no model saw show as much" in found.sentence
+    assert "reference model that predicts people never seen as well would decide it" in found.sentence
 
 
-def test_what_the_record_does_not_hold_was_not_memorized() -> None:
-    found = judged(held=False)
-    assert found.verdict is Verdict.POPULATION
-    assert found.sentence.startswith("the record does not hold this, so what the model says of it (0.71, 0.62 to 0.79)")
-    assert judged(held=False, reference=None, controls=[], effective_samples=1).verdict is Verdict.POPULATION
+def test_a_model_that_says_less_than_its_reference_is_not_like_it() -> None:
+    found = judged(Estimate(-0.3, -0.4, -0.2, 200))
+    assert found.verdict is Verdict.CANNOT_CONCLUDE and "not alike enough" in found.sentence
 
 
-def test_without_a_reference_nothing_is_concluded() -> None:
-    found = judged(reference=None)
+def test_a_detector_needs_its_positive_control() -> None:
+    of = {
+        control: judged(SMALL, kind=ProbeKind.DETECTOR, control=control)
+        for control in (PositiveControl.FOUND, PositiveControl.MISSED, PositiveControl.NONE)
+    }
+    assert of[PositiveControl.FOUND].verdict is Verdict.POPULATION
+    assert of[PositiveControl.MISSED].verdict is of[PositiveControl.NONE].verdict is Verdict.CANNOT_CONCLUDE
+    assert "does not find the planted canaries either" in of[PositiveControl.MISSED].sentence
+    assert "nothing was planted" in of[PositiveControl.NONE].sentence
+
+
+@pytest.mark.parametrize("kind", list(ProbeKind))
+def test_a_planted_case_is_never_population_knowledge(kind: ProbeKind) -> None:
+    person = judged(SMALL, kind=kind, control=PositiveControl.FOUND, planted=True)
+    whole = cohort(SMALL, 0.5, kind=kind, control=PositiveControl.FOUND, planted=True)
+    assert person.verdict is whole.verdict is Verdict.CANNOT_CONCLUDE
+    assert "planted" in person.sentence and "planted" in whole.sentence
+
+
+def test_a_question_that_cannot_show_anything_concludes_nothing() -> None:
+    found = judged(SMALL, blind="the attribute lies beyond the horizon")
+    assert found.verdict is Verdict.CANNOT_CONCLUDE and "beyond the horizon" in found.sentence
+    assert judged(LARGE, blind="the attribute lies beyond the horizon").verdict is Verdict.MEMORIZED
+
+
+def test_too_few_similar_people_say_how_many_are_needed() -> None:
+    found = judged(peers=Peers(0, FEWEST_CONTROLS - 1))
     assert found.verdict is Verdict.CANNOT_CONCLUDE
-    assert found.sentence.startswith("there is no reference model that never saw the patient, so 0.71, 0.62 to 0.79")
+    assert "there are 18 similar people whom no model saw to compare with; at least 19 are needed" in found.sentence
+    assert judged(peers=Peers(0, FEWEST_CONTROLS)).verdict is Verdict.MEMORIZED
 
 
-def test_too_few_effective_samples_conclude_nothing() -> None:
-    found = judged(effective_samples=9.4)
-    assert found.verdict is Verdict.CANNOT_CONCLUDE
-    assert "rests on 9 samples (at least 10 needed)" in found.sentence
-    assert judged(effective_samples=10).verdict is Verdict.MEMORIZED
-
-
-def test_too_few_controls_conclude_nothing() -> None:
-    found = judged(controls=[QUIET] * (FEWEST_CONTROLS - 1))
-    assert found.verdict is Verdict.CANNOT_CONCLUDE
-    assert found.sentence == "there are 18 similar people whom the model never saw; at least 19 are needed."
-    assert judged(controls=[QUIET] * FEWEST_CONTROLS).verdict is Verdict.MEMORIZED
-    assert judged(controls=[LOUD] + [QUIET] * (FEWEST_CONTROLS - 1)).verdict is Verdict.CANNOT_CONCLUDE
+def test_an_open_question_says_what_would_decide_it() -> None:
+    assert judged(Estimate(0.0, -0.1, 0.1, 100)).sentence.endswith("about 300 more samples would decide.")
+    assert needed_to_decide(Estimate(0.0, -0.1, 0.1, 100), 0.05, claim_above=0.05) == 300
+    assert needed_to_decide(Estimate(0.15, 0.04, 0.26, 100), 0.05, claim_above=0.05) == 21
+    assert math.isinf(needed_to_decide(Estimate(0.05, 0.04, 0.06, 100), 0.05, claim_above=0.05))
+    assert "more than 100 times as many samples" in judged(Estimate(0.05, 0.04, 0.06, 100)).sentence
 
 
 @pytest.mark.parametrize("n", [19, 40])
@@ -130,31 +142,43 @@ def test_a_patient_who_was_never_seen_is_accused_at_most_once_in_twenty(kind: st
             leaks = np.where(rng.random(n + 1) < 0.1, rng.uniform(0.5, 1, n + 1), 0.01)
         else:
             leaks = np.full(n + 1, 0.9)
-        narrow = Estimate(leaks[0], max(0, leaks[0] - 0.01), min(1, leaks[0] + 0.01), 1000)
-        reference = Estimate(0.01, 0.005, 0.02, 1000)
-        found = judged(narrow, reference, [(leak, 0.01) for leak in leaks[1:]])
+        narrow = Estimate(leaks[0], leaks[0] - 0.01, leaks[0] + 0.01, 1000)
+        found = judged(narrow, Peers(int((leaks[1:] >= leaks[0]).sum()), n))
         accused += found.verdict is Verdict.MEMORIZED
     assert accused / runs <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / runs)
     if kind == "mild":
         assert accused > 0  # the simulation reaches the rule that it tests
 
 
-def cohort(low: float, value: float, high: float, p: float, **more: object) -> Judgement:
-    return judge_cohort(
-        Estimate(value, low, high, 80), p, no_effect=0.0, members=40, non_members=40, what="gap", **more
-    )  # type: ignore[arg-type]
+def cohort(effect: Estimate, p: float, **more: object) -> Judgement:
+    given: dict[str, object] = {
+        "margin": 0.05,
+        "kind": ProbeKind.MEASURE,
+        "members": 40,
+        "non_members": 40,
+        "what": "gap",
+    }
+    return judge_cohort(effect, p, **{**given, **more})  # type: ignore[arg-type]
+
+
+FOUND, NOWHERE = Estimate(0.2, 0.1, 0.3, 80), Estimate(math.nan, math.nan, math.nan, 0)
+DETECTOR = {"kind": ProbeKind.DETECTOR}
 
 
 @pytest.mark.parametrize(
     ("judgement", "verdict", "words"),
     [
-        (cohort(0.1, 0.2, 0.3, 0.01), Verdict.MEMORIZED, "more for members"),
-        (cohort(-0.02, 0.0, 0.02, 0.5, matters=0.05), Verdict.POPULATION, "cannot be told"),
-        (cohort(-0.1, 0.1, 0.3, 0.2, matters=0.05), Verdict.CANNOT_CONCLUDE, "more people are needed"),
-        (cohort(0.01, 0.1, 0.2, 0.09), Verdict.CANNOT_CONCLUDE, "whole family"),
-        (cohort(0.1, 0.2, 0.3, 0.01, confounded="the groups differ"), Verdict.CANNOT_CONCLUDE, "the groups differ"),
-        (cohort(-0.1, 0.0, 0.1, 0.5, control_missed="nothing planted is found"), Verdict.CANNOT_CONCLUDE, "planted"),
-        (cohort(float("nan"), float("nan"), float("nan"), 0.5), Verdict.CANNOT_CONCLUDE, "could not be computed"),
+        (cohort(FOUND, 0.01), Verdict.MEMORIZED, "more for members"),
+        (cohort(SMALL, 0.5), Verdict.POPULATION, "within 0.05 of each other"),
+        (cohort(Estimate(0.1, -0.1, 0.3, 80), 0.2), Verdict.CANNOT_CONCLUDE, "more people would decide"),
+        (cohort(Estimate(0.30, -0.01, 0.60, 38), 0.06), Verdict.CANNOT_CONCLUDE, "about 2 more people would decide"),
+        (cohort(Estimate(0.1, 0.01, 0.2, 80), 0.09), Verdict.CANNOT_CONCLUDE, "among all that was tested"),
+        (cohort(Estimate(-0.2, -0.3, -0.1, 80), 0.99), Verdict.CANNOT_CONCLUDE, "may not be alike"),
+        (cohort(FOUND, 0.01, confounded="the groups differ"), Verdict.CANNOT_CONCLUDE, "the groups differ"),
+        (cohort(SMALL, 0.5, **DETECTOR), Verdict.CANNOT_CONCLUDE, "nothing was planted"),
+        (cohort(SMALL, 0.5, **DETECTOR, control=PositiveControl.MISSED), Verdict.CANNOT_CONCLUDE, "canaries either"),
+        (cohort(SMALL, 0.5, **DETECTOR, control=PositiveControl.FOUND), Verdict.POPULATION, "of each other"),
+        (cohort(NOWHERE, 0.5), Verdict.CANNOT_CONCLUDE, "could not be computed"),
     ],
 )
 def test_the_verdict_on_a_cohort(judgement: Judgement, verdict: Verdict, words: str) -> None:
@@ -163,5 +187,38 @@ def test_the_verdict_on_a_cohort(judgement: Judgement, verdict: Verdict, words: 
 
 
 def test_a_cohort_of_too_few_says_how_many_are_needed() -> None:
-    few = judge_cohort(Estimate(0.9, 0.8, 1, 20), 0.01, no_effect=0.5, members=10, non_members=10, what="AUROC")
+    few = cohort(Estimate(0.9, 0.8, 1, 20), 0.01, no_effect=0.5, members=10, non_members=10)
     assert few.verdict is Verdict.CANNOT_CONCLUDE and "at least 19 of each are needed" in few.sentence
+
+
+def test_equivalence_is_about_no_effect_wherever_that_is() -> None:
+    assert within(Estimate(0.52, 0.45, 0.59, 90), 0.1, no_effect=0.5)
+    assert not within(Estimate(0.52, 0.45, 0.61, 90), 0.1, no_effect=0.5)
+    assert not within(Estimate(math.nan, math.nan, math.nan, 0), 0.1)
+
+
+def test_a_positive_control_is_found_missed_or_not_there() -> None:
+    rng = np.random.default_rng(0)
+    low, high = rng.normal(0, 1, 30), rng.normal(3, 1, 30)
+    assert positive_control(high, low) is PositiveControl.FOUND
+    assert positive_control(low, high) is PositiveControl.MISSED
+    assert positive_control(np.empty(0), low) is positive_control(low, np.empty(0)) is PositiveControl.NONE
+
+
+def test_null_cohorts_are_called_population_knowledge_only_by_equivalence() -> None:
+    """500 cohorts without any effect, of few and of many people."""
+    rng = np.random.default_rng(5)
+    said = {verdict: 0 for verdict in Verdict}
+    for run in range(500):
+        n = (20, 200, 2000)[run % 3]
+        a, b = rng.normal(0, 0.3, (2, n))
+        reach = 1.96 * 0.3 * math.sqrt(2 / n)
+        effect = Estimate(a.mean() - b.mean(), a.mean() - b.mean() - reach, a.mean() - b.mean() + reach, 2 * n)
+        p = 0.5 * math.erfc(effect.value / reach * 1.96 / math.sqrt(2))
+        found = cohort(effect, p, members=n, non_members=n)
+        said[found.verdict] += 1
+        assert (found.verdict is Verdict.POPULATION) == (
+            within(effect, 0.05) and not (effect.low > 0 and p <= ALARM_RATE)
+        )
+    assert said[Verdict.POPULATION] > 100 and said[Verdict.CANNOT_CONCLUDE] > 100
+    assert said[Verdict.MEMORIZED] <= 0.05 * 500

@@ -10,7 +10,7 @@ import numpy as np
 from ehrmem_widgets.attacker.identifiability import Identifiability
 from ehrmem_widgets.probes.findings import Answer, AttributeFinding, Curve, Neighbour, NeighbourFinding, ReadableEvent
 from ehrmem_widgets.statistics.intervals import Estimate, difference
-from ehrmem_widgets.statistics.verdicts import Judgement, Verdict, judge
+from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
 
 EVIL = '<script>alert("1")</script>&\'\x00'
 AUDITED, REFERENCE = Estimate(0.71, 0.62, 0.79, 128), Estimate(0.06, 0.03, 0.10, 96)
@@ -27,14 +27,24 @@ def finding(name: str = "hiv", title: str = "HIV", **changes: object) -> Attribu
         "excess": difference(AUDITED, REFERENCE),
         "method": "product form",
         "controls": CONTROLS,
-        "judgement": judge(AUDITED, REFERENCE, CONTROLS, held=True, effective_samples=50),
+        "judgement": Judgement(
+            Verdict.MEMORIZED,
+            "the model names it with probability 0.71 (0.62 to 0.79), against 0.06 (0.03 to 0.10) from a model that never saw the "
+            "patient: more than for 40 similar people whom no model saw.",
+            1 / 41,
+        ),
     }
     return AttributeFinding(name, title, **{**fields, **changes})  # type: ignore[arg-type]
 
 
 def undecided() -> AttributeFinding:
     """A finding of which only the audited model has answered."""
-    return finding("b", "Mental health", held=False, reference=None, excess=None, controls=(), judgement=None)
+    return finding("b", "Mental health", reference=None, excess=None, controls=(), judgement=None)
+
+
+def not_held() -> AttributeFinding:
+    """A finding about an attribute that the record does not hold: nothing is judged."""
+    return finding("d", "Infertility", held=False, judgement=None)
 
 
 def no_data() -> AttributeFinding:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ehrmem_widgets.probes.perturbation import SweepCurve
-from ehrmem_widgets.probes.perturbation_null import spike_estimate
+from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
 from ehrmem_widgets.views.perturbation_curve import perturbation_curve, spike_box, tick_words
 from tests.views.examples import EVIL, assert_harmless, label, parsed, words
@@ -16,13 +16,13 @@ from tests.views.examples import EVIL, assert_harmless, label, parsed, words
 VALUE = np.array([0.1, 0.8, 0.2, 0.1])
 CURVE = SweepCurve(
     "age", ("a", "b", "c", "d"), ("Aged 39", "Aged 40", "Aged 41", "Aged 42"), 1, VALUE, np.full(4, 0.05), 48,
-    interval=(VALUE - 0.05, VALUE + 0.05), band=(np.full(4, 0.04), np.full(4, 0.18)),
+    Estimate(0.7, 0.63, 0.77, 48), Estimate(0.0, -0.04, 0.04, 48), interval=(VALUE - 0.05, VALUE + 0.05), band=(np.full(4, 0.04), np.full(4, 0.18)),
 )  # fmt: skip
 
 
 def box(curve: SweepCurve = CURVE, judgement: Judgement | None = None, **more: object) -> str:
     given = {"people": 30, "wanted": 30, "title": "HIV", "facts": "Demographics", **more}
-    return spike_box(curve, spike_estimate(curve), judgement, **given)  # type: ignore[arg-type]
+    return spike_box(curve, judgement, **given)  # type: ignore[arg-type]
 
 
 def test_the_curve_marks_the_truth_and_names_models_band_and_n() -> None:
@@ -73,7 +73,9 @@ def test_a_shift_unknown_to_the_reference_leaves_a_hole_and_no_nan() -> None:
 
 @pytest.mark.parametrize(("most", "end"), [(0.03, "0.1"), (0.15, "0.2"), (0.4, "0.5"), (0.9, "1")])
 def test_the_axis_ends_where_the_figures_do(most: float, end: str) -> None:
-    small = SweepCurve("sex", ("f", "m"), ("Female", "Male"), 0, np.array([most, 0.0]), None, 16)
+    small = SweepCurve(
+        "sex", ("f", "m"), ("Female", "Male"), 0, np.array([most, 0.0]), None, 16, Estimate(most, 0, most, 16)
+    )
     marks = [e.text for e in parsed(perturbation_curve(small, title="HIV")).iter("text")]
     assert end in marks and "Female" in marks
 
@@ -95,7 +97,7 @@ def test_the_box_says_verdict_spike_interval_n_and_p() -> None:
         "0.10, from 0.10 to 0.20, n = 48",
         "+0.70 (+0.63 to +0.77), n = 48",
         "p = 0.032, n = 30 people",
-        "+0.00, n = 48",
+        "+0.00 (-0.04 to +0.04), n = 48",
     ):
         assert expected in said
     assert "Verdict on HIV: Memorized" in label(box(judgement=Judgement(Verdict.MEMORIZED, "x")))
@@ -103,7 +105,8 @@ def test_the_box_says_verdict_spike_interval_n_and_p() -> None:
 
 def test_before_the_others_were_asked_there_is_no_verdict() -> None:
     said = words(box(people=10))
-    assert "Not decided yet" in said and "10 of 30" in said and "p =" not in said
+    assert "Not decided yet" in said and "10 of at most 30" in said and "p =" not in said
+    assert "Not in the record" in words(box(held=False, settled=True))
 
 
 def test_ticks_leave_out_what_all_values_share() -> None:

@@ -55,7 +55,7 @@ def test_rows_say_interval_and_n_and_hidden_ones_say_why(correction: str) -> Non
 
 def test_claims_are_stricter_than_screening() -> None:
     claims, screening = (subgroup_gaps(ROWS, "score", correction=c) for c in (CLAIMS, SCREENING))
-    assert "More remembered" in words(claims) and "More remembered" not in words(screening)
+    assert "Memorized more" in words(claims) and "Memorized more" not in words(screening)
     assert words(screening).count("worth a closer look") >= 2
     assert "Sex, Female" not in label(claims) and "Sex, Female" in label(screening)
     assert summary_sentences(ROWS, CLAIMS)[1].startswith("1 subgroup stands out")

@@ -11,6 +11,7 @@ import pytest
 from ehrmem_widgets.attacker.identifiability import Identifiability
 from ehrmem_widgets.probes.findings import NeighbourFinding, ReadableEvent, ReconstructionFinding
 from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.views.continuations import continuations
 from ehrmem_widgets.views.horizon_curve import horizon_curve
 from ehrmem_widgets.views.known_facts import known_facts_sentence
@@ -29,6 +30,7 @@ from tests.views.examples import (
     finding,
     label,
     no_data,
+    not_held,
     parsed,
     undecided,
     words,
@@ -75,7 +77,7 @@ def test_svgs_name_themselves_and_keep_their_height(name: str) -> None:
 
 
 def test_bars_say_figures_interval_n_record_severity_and_verdict() -> None:
-    bars = leak_bars([finding(), undecided(), no_data()], "hiv")
+    bars = leak_bars([finding(), undecided(), no_data(), not_held()], "hiv")
     said = words(bars)
     for expected in (
         "0.71 (0.62 to 0.79), n = 128",
@@ -105,6 +107,12 @@ def test_bars_without_data_show_a_dash_and_no_bar() -> None:
 def test_bars_settled_without_judgement_do_not_claim_to_be_checking() -> None:
     said = words(leak_bars([undecided()], "b", settled=True))
     assert "not checked" in said and "checking" not in said
+
+
+def test_an_attribute_that_is_not_in_the_record_has_no_verdict() -> None:
+    for said in (words(leak_bars([not_held()], "d", settled=True)), words(verdict_box(not_held(), settled=True))):
+        assert "Not in the record" in said and not any(str(verdict) in said for verdict in Verdict)
+    assert "checking" in words(leak_bars([not_held()], "d"))
 
 
 def test_bars_height_depends_on_the_number_of_rows_only() -> None:
@@ -187,7 +195,7 @@ def test_known_facts_notes_and_warnings() -> None:
 def test_verdict_says_all_it_rests_on() -> None:
     said = words(verdict_box(finding(), settled=True))
     for expected in (
-        "Memorized : the model gives this away",
+        "Memorized : the model names it with probability 0.71 (0.62 to 0.79)",
         "+0.65 (",
         "n = 40",
         "0.71 (0.62 to 0.79), n = 128",
