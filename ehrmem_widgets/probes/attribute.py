@@ -60,7 +60,6 @@ LARGEST_EXCESS = "largest_excess"
 SAID = 0.5  # the model "says" an attribute whose leak probability is above one half
 FEWEST_HOLDERS = 5
 _AT_ONCE = 32
-_TIE = 1e-6  # who is asked in the very same words, but in another batch, differs by rounding
 _DRAWN = (DRAWN_MEMBER, DRAWN_NON_MEMBER)
 
 
@@ -426,7 +425,7 @@ class _Rung:
                 rows += [patient_row(patient, "leak", estimate, model=model, **where) for model, estimate in of.items()]
                 gap = Estimate(*gaps[place, column].tolist(), n=self.samples)  # type: ignore[misc]
                 mine.append(int(column))
-                peers = Peers(int((controls >= excess[place, column] - _TIE).sum()), len(controls))
+                peers = Peers.of(float(excess[place, column]), controls)
                 judgement = judge_person(
                     gap,
                     peers,
@@ -441,7 +440,7 @@ class _Rung:
             if mine and drawn_for is None:
                 most = max(mine, key=lambda column: excess[place, column])
                 value = float(excess[place, most])
-                peers = Peers(int((controls >= value - _TIE).sum()), len(controls))
+                peers = Peers.of(value, controls)
                 where = {"group": self.groups[place], "rung": self.rung, "attribute": ALL}
                 p = peers.p if peers.n else math.nan
                 rows.append(patient_row(patient, LARGEST_EXCESS, value=value, n=self.samples, p=p, **where))

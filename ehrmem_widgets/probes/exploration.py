@@ -45,7 +45,6 @@ _SHARED_CHUNK = 56
 MOST_AT_ONCE = 256
 LEAST = 64  # an interval from fewer trajectories is not to be trusted
 FEWEST_EFFECTIVE = 10
-_TIE = 1e-6  # who is asked in the very same words, but in another batch, differs by rounding
 _SHOWN = 3
 _COMPARED = 64  # continuations compared with the truth
 _SHOWN_CODES = 40
@@ -347,7 +346,7 @@ class Question:
             return None
         own = self.own_leaks[0][column] - self.own_leaks[1][column]
         others = self.control_leaks[0][:, column] - self.control_leaks[1][:, column]
-        return Peers(int((others >= own - _TIE).sum()), len(others))
+        return Peers.of(float(own), others)
 
     def _reached(self, column: int) -> str:
         """Why even a model that recites the record would not name the attribute; empty when it would. Only for what is held."""

@@ -41,7 +41,7 @@ from ehrmem_widgets.probes.people import (
 from ehrmem_widgets.probes.side_by_side import side_by_side
 from ehrmem_widgets.statistics.discrimination import auroc_p, difference_of_means, mean_with_interval
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
-from ehrmem_widgets.statistics.multiple_testing import benjamini_hochberg, holm, rank_p
+from ehrmem_widgets.statistics.multiple_testing import benjamini_hochberg, holm
 from ehrmem_widgets.statistics.verdicts import (
     ALARM_RATE,
     LEAK_MARGIN,
@@ -448,14 +448,16 @@ class _Compiled:
                         self.estimate[name, i, j] = Estimate(*each["spike"][name], n=samples)  # type: ignore[misc]
         self.group = np.array([groups[person["patient"]] for person in found], dtype=object)
         self.null = np.isin(self.group, [NON_MEMBER, NULL_CANARY])
-        self.p, self.controls = np.full(shape, np.nan), np.zeros(shape, dtype=int)
+        self.p = np.full(shape, np.nan)
+        self.peers: dict[tuple[int, int], Peers] = {}
         for i in range(len(found)):
             others = self.null & (np.arange(len(found)) != i)
             for j in range(len(identifiers)):
                 spike = self.spike["audited"]
                 controls = spike[others & np.isfinite(spike[:, j]), j]
-                if np.isfinite(spike[i, j]):
-                    self.p[i, j], self.controls[i, j] = rank_p(float(spike[i, j]), controls), len(controls)
+                if np.isfinite(spike[i, j]) and len(controls):
+                    self.peers[i, j] = Peers.of(float(spike[i, j]), controls)
+                    self.p[i, j] = self.peers[i, j].p
         self.tests = np.isfinite(self.p).sum(axis=1)
         self.p_adjusted = np.minimum(1.0, self.p * self.tests[:, None])
         most = max((g for g in self.group if str(g).startswith(f"{CANARY} x")), key=_repetitions, default="")
@@ -526,11 +528,10 @@ class _Compiled:
         return dict(enumerate(curve - np.median(np.delete(curve, each["true"])), start=-each["true"]))
 
     def _judge(self, i: int, j: int) -> Judgement:
-        n = int(self.controls[i, j])
         return judge_spike(
             self.estimate["audited", i, j],
             self.estimate.get(("reference", i, j)),
-            Peers(round(self.p[i, j] * (n + 1)) - 1, n) if n else None,
+            self.peers.get((i, j)),
             tests=int(self.tests[i]),
             control=self.control[j],
             planted=str(self.group[i]).startswith(f"{CANARY} x"),

@@ -33,7 +33,6 @@ FEWEST_SHOWN = 30
 PLANTED = 10
 """Canaries asked as the positive control."""
 _AT_ONCE = 5
-_TIE = 1e-6  # who is asked in the very same words, but in another batch, differs by rounding
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Null:
 
     def peers(self, spike: float) -> Peers:
         """How many of them show at least this spike."""
-        return Peers(int((self.spikes >= spike - _TIE).sum()), self.n)
+        return Peers.of(spike, self.spikes)
 
 
 def exact_facts(rung: str, record: Record, vocabulary: Vocabulary) -> KnownFacts:

@@ -29,6 +29,7 @@ AUROC_MARGIN = 0.1
 """The margin of an AUROC."""
 HIT_MARGIN = 0.1
 """The margin of a share of people who are found."""
+_TIE = 1e-6
 _HOPELESS = 100  # times as many people as were asked
 
 
@@ -76,6 +77,12 @@ class Peers:
 
     as_high: int
     n: int
+
+    @classmethod
+    def of(cls, own: float, others: np.ndarray) -> Peers:
+        """How many of ``others`` (n,) are at least ``own``, the patient's own statistic; who was asked in the very same words, but in
+        another batch, differs by rounding and is a tie."""
+        return cls(int((np.asarray(others) >= own - _TIE).sum()), len(others))
 
     @property
     def p(self) -> float:
