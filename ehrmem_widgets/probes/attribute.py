@@ -82,7 +82,7 @@ def attribute(
     """T2 over many patients.
 
     Patient rows: ``leak`` (model audited or reference) and ``excess`` of each attribute that the record holds, at each rung,
-    with interval, n (trajectories), and on ``excess`` the verdict; ``largest_excess`` of all that a patient holds (without an interval of its own: it is the largest of several). Who holds an attribute only before the last known event counts neither as
+    with interval, n (trajectories), and on ``excess`` the verdict; ``largest_excess`` of all that a patient holds. Who holds an attribute only before the last known event counts neither as
     a holder nor as one without it (it is withheld from the prompt). Cohort rows, by group and rung: ``auroc``,
     ``average_precision``, ``precision``, ``recall`` (of leak probabilities above 0.5) of each attribute and of the mean
     over ``"all attributes"``; ``excess_risk`` (the mean over patients of their largest excess), and the gap between
@@ -443,7 +443,8 @@ class _Rung:
                 peers = Peers.of(value, controls)
                 where = {"group": self.groups[place], "rung": self.rung, "attribute": ALL}
                 p = peers.p if peers.n else math.nan
-                rows.append(patient_row(patient, LARGEST_EXCESS, value=value, n=self.samples, p=p, **where))
+                gap = Estimate(*gaps[place, most].tolist(), n=self.samples)  # type: ignore[misc]
+                rows.append(patient_row(patient, LARGEST_EXCESS, gap, p=p, **where))
         of_excess = [one for one in rows if one["figure"] == "excess"]
         for one, q in zip(of_excess, benjamini_hochberg([one["p"] for one in of_excess]), strict=True):
             one["p_adjusted"] = q

@@ -358,7 +358,7 @@ class Question:
         )
         at = np.flatnonzero(watch[np.array(following, dtype=np.int64)]) if following else np.empty(0)
         if not len(at):
-            return "the record does not hold it after the known facts: there is nothing to give away"
+            return "the record does not hold it after the known facts, so there is nothing left to give away"
         if at[0] >= self.horizon:
             return (
                 f"the record comes to it {at[0] + 1} codes after the known facts, beyond the horizon of {self.horizon}. "

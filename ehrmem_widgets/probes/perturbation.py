@@ -76,7 +76,7 @@ class SweepCurve:
 
     ``codes`` and ``words`` say what stands in the prompt at each shift, ``true`` is the place of the truth among them.
     ``interval`` is the 95 % interval of ``audited``, ``spike`` the leak at the truth minus the median off it, with its interval, and
-    ``reference_spike`` that of the reference model. ``band`` holds 95 % of the people whom no model saw, moved to this patient's
+    ``statistic`` the same uncut, which is ranked, and ``reference_spike`` that of the reference model. ``band`` holds 95 % of the people whom no model saw, moved to this patient's
     own level (the median off the truth).
     """
 
@@ -88,6 +88,7 @@ class SweepCurve:
     reference: np.ndarray | None
     samples: int
     spike: Estimate
+    statistic: float
     reference_spike: Estimate | None = None
     interval: tuple[np.ndarray, np.ndarray] | None = None
     band: tuple[np.ndarray, np.ndarray] | None = None
@@ -249,19 +250,20 @@ def sweep(exploration: Exploration, state: State, identifier: str, *, portion: i
         leaks = [new[0] if old is None else old.with_more(new[0]) for old, new in zip(leaks, more, strict=True)]
         spent += size
         asked = [one for one in leaks if one is not None]
-        ends = asked[0].intervals()[:, 0, 1:]
+        shown = asked[0].intervals()[:, 0]
         other = asked[1].means[:, 0] if len(asked) > 1 else None
         yield SweepCurve(
             identifier,
             first.codes,
             tuple(map(models[0].vocabulary.label, first.codes)),
             first.true,
-            asked[0].means[:, 0],
+            shown[:, 0],
             None if other is None else _aligned(first, plans[1], other),
             spent,
             spike_of(asked[0], first.true),
+            float(spikes(asked[0].means[:, 0][None], first.true)[0]),
             spike_of(asked[1], plans[1].true) if other is not None else None,
-            interval=(ends[:, 0], ends[:, 1]),
+            interval=(shown[:, 1], shown[:, 2]),
         )
 
 
@@ -287,6 +289,7 @@ def curve_of(found: CohortFinding, patient: str, identifier: str) -> SweepCurve:
         other["value"].to_numpy() if len(other) else None,
         int(found.settings["samples"]),
         spike("audited"),
+        spike("audited").value,
         spike("reference") if "reference" in spikes_.index else None,
         band=(audited["low"].to_numpy(), audited["high"].to_numpy()),
     )
@@ -461,7 +464,7 @@ class _Compiled:
         self.tests = np.isfinite(self.p).sum(axis=1)
         self.p_adjusted = np.minimum(1.0, self.p * self.tests[:, None])
         most = max((g for g in self.group if str(g).startswith(f"{CANARY} x")), key=_repetitions, default="")
-        planted = np.array([np.asarray(self.group == most)]).ravel()
+        planted = self.group == most
         never = self.group == NULL_CANARY if (self.group == NULL_CANARY).any() else self.null
         self.control = [
             positive_control(

@@ -138,9 +138,9 @@ def judge_person(
         assert peers is not None
         others = f"{peers.n}" if not peers.as_high else f"{peers.n - peers.as_high} of {peers.n}"
         return Judgement(Verdict.MEMORIZED, f"{shown}: more than for {others} similar people whom no model saw.", p)
+    if blind:
+        return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown}; {blind}.", p)
     if within(effect, margin):
-        if blind:
-            return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown}: no difference, but {blind}.", p)
         if planted:
             words = "this patient was planted in the training data, and these facts do not bring that out"
             return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown}: no difference, but {words}. Other facts may.", p)

@@ -12,7 +12,7 @@ import numpy as np
 from ehrmem_widgets.attacker.facts import RUNGS, check_rung
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.exploration import Exploration, State, choose_focus
-from ehrmem_widgets.probes.perturbation import IDENTIFIERS, SweepCurve, judge_spike, spikes, sweep
+from ehrmem_widgets.probes.perturbation import IDENTIFIERS, SweepCurve, judge_spike, sweep
 from ehrmem_widgets.probes.perturbation_null import (
     SAMPLES,
     Null,
@@ -135,7 +135,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
             if curve is None:
                 yield None
                 continue
-            first = float(spikes(curve.audited[None], curve.true)[0]) if answer is None else answer.first_spike
+            first = curve.statistic if answer is None else answer.first_spike
             answer = PerturbationAnswer(curve, first, held=held)
             yield answer
         assert answer is not None

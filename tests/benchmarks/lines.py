@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Line:
+    """A figure with its interval in words, its n and its goal, such as ``>= 20``, ``<= 0.05`` or ``0.93..0.97``."""
+
+    name: str
+    value: float
+    interval: str
+    n: int
+    goal: str
+
+    @property
+    def met(self) -> bool:
+        """Whether the goal is met."""
+        if ".." in self.goal:
+            low, high = map(float, self.goal.split(".."))
+            return low <= self.value <= high
+        sign, limit = self.goal.split()
+        return self.value >= float(limit) if sign == ">=" else self.value <= float(limit)
+
+    def __str__(self) -> str:
+        state = "ok" if self.met else "short"
+        return "\t".join([self.name, f"{self.value:.4g}", self.interval, str(self.n), self.goal, state])
 
 
 class Lines:
-    """Prints figures as they come, and remembers whether any fell short of its goal."""
+    """Prints figures as they come, or only keeps them (``quiet``); a short line is reported as short."""
 
-    def __init__(self) -> None:
-        self.short = 0
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.lines: list[Line] = []
+        self._quiet = quiet
 
     def add(self, name: str, value: float, interval: str, n: int, goal: str) -> None:
-        """``goal`` is such as ``>= 20``, ``<= 0.05`` or ``0.93..0.97``; a short line is reported as short."""
-        met = _met(value, goal)
-        self.short += not met
-        print(name, f"{value:.4g}", interval, n, goal, "ok" if met else "short", sep="\t", flush=True)
+        """One figure more."""
+        self.lines.append(Line(name, float(value), interval, n, goal))
+        if not self._quiet:
+            print(self.lines[-1], flush=True)
 
     def finish(self) -> None:
         """Exit with 1 when a line is short."""
-        sys.exit(1 if self.short else 0)
-
-
-def _met(value: float, goal: str) -> bool:
-    if ".." in goal:
-        low, high = map(float, goal.split(".."))
-        return low <= value <= high
-    sign, limit = goal.split()
-    return value >= float(limit) if sign == ">=" else value <= float(limit)
+        sys.exit(0 if all(line.met for line in self.lines) else 1)

@@ -18,8 +18,7 @@ from ehrmem_widgets.probes.reconstruction import reconstruction
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.discrimination import auroc, auroc_p, difference_of_means
 from ehrmem_widgets.statistics.intervals import proportion
-from ehrmem_widgets.statistics.multiple_testing import rank_p
-from ehrmem_widgets.statistics.verdicts import Verdict, judge_cohort
+from ehrmem_widgets.statistics.verdicts import Peers, ProbeKind, Verdict, judge_cohort
 from tests.benchmarks.lines import Lines
 
 REPETITIONS, SIZE = 200, 25  # a small set-up: so many "members" and as many "non-members", all of them held out
@@ -67,15 +66,11 @@ def divided(values: np.ndarray) -> tuple[np.ndarray, int, np.ndarray]:
         members, others = drawn[:SIZE], drawn[SIZE:]
         p.append(auroc_p(members, others))
         gap = difference_of_means(members, others)
-        verdict = judge_cohort(gap, p[-1], no_effect=0.0, members=SIZE, non_members=SIZE, what="gap").verdict
+        verdict = judge_cohort(
+            gap, p[-1], margin=0.05, kind=ProbeKind.MEASURE, members=SIZE, non_members=SIZE, what="gap"
+        ).verdict
         called += verdict is Verdict.MEMORIZED
         first = float(members[0])
-        ranks.append(rank_p(first, others) - rng.random() / (1 + len(others)))
+        ranks.append(Peers.of(first, others).p - rng.random() / (1 + len(others)))
         assert math.isfinite(auroc(members, others).value)
     return np.array(p), called, np.array(ranks)
-
-
-if __name__ == "__main__":
-    lines_ = Lines()
-    main(lines_)
-    lines_.finish()

@@ -4,6 +4,9 @@ is about; the interval stands beside it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
@@ -16,7 +19,13 @@ from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.probes.perturbation import perturbation
 from ehrmem_widgets.probes.reconstruction import reconstruction
 from ehrmem_widgets.samples.canary_alternatives import canary_alternatives
-from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_private, sample_reference
+from ehrmem_widgets.samples.folders import (
+    sample_data,
+    sample_model,
+    sample_moderate,
+    sample_private,
+    sample_reference,
+)
 from ehrmem_widgets.statistics.intervals import Estimate, proportion
 from ehrmem_widgets.statistics.verdicts import ALARM_RATE, Verdict
 from tests.benchmarks.lines import Lines
@@ -24,39 +33,89 @@ from tests.benchmarks.lines import Lines
 RUNGS = ("demographics", "one_lab", "first_20")
 
 
-def main(lines: Lines) -> None:
-    """Lines of the memorizing model, then of the two that must be silent, then false alarms."""
-    dataset = MedsDataset(sample_data())
-    memorizing, private, reference = map(FolderModel, (sample_model(), sample_private(), sample_reference()))
-    people = choose_people(dataset, memorizing, reference)
-    everybody = choose_people(dataset, memorizing, reference, most=100_000)
-    told_apart(lines, dataset, memorizing, reference, everybody, "memorizing", found=True)
-    told_apart(lines, dataset, private, reference, everybody, "private", found=False)
-    exposed(lines, dataset, memorizing, reference, people, "memorizing", found=True)
-    exposed(lines, dataset, private, None, people, "private", found=False)
-    leaks(lines, dataset, memorizing, reference, people, "memorizing", found=True)
-    leaks(lines, dataset, private, reference, people, "private", found=False)
-    leaks(lines, dataset, reference, private, people, "reference", found=False)
-    rebuilt(lines, dataset, memorizing, reference, people)
-    spikes(lines, dataset, memorizing, reference, people, "memorizing", found=True)
-    spikes(lines, dataset, private, reference, people, "private", found=False)
-    neighbours(lines, dataset, memorizing, reference, people)
-    false_alarms(lines, dataset, memorizing, reference, everybody)
+def memorizing(lines: Lines) -> None:
+    """Found by every probe, and no false alarms."""
+    dataset, model, reference = _opened(sample_model)
+    people, everybody = _people(dataset, model, reference)
+    told_apart(lines, dataset, model, reference, everybody, "memorizing", low=0.8)
+    exposed(lines, dataset, model, reference, people, "memorizing", least=6)
+    leaks(lines, dataset, model, reference, people, "memorizing", found=True)
+    rebuilt(lines, dataset, model, reference, people, "memorizing", found=True)
+    spikes(lines, dataset, model, reference, people, "memorizing", found=True)
+    neighbours(lines, dataset, model, reference, people)
+    false_alarms(lines, dataset, model, reference, everybody)
+
+
+def moderate(lines: Lines) -> None:
+    """Between all and nothing: T4 tells members a little, which a test that only sees the extremes would miss."""
+    dataset, model, reference = _opened(sample_moderate)
+    people, everybody = _people(dataset, model, reference)
+    told_apart(lines, dataset, model, reference, everybody, "moderate", low=0.5, high=0.7)
+    exposed(lines, dataset, model, reference, people, "moderate", least=0)
+    leaks(lines, dataset, model, reference, people, "moderate", found=None)
+    rebuilt(lines, dataset, model, reference, people, "moderate", found=None)
+    spikes(lines, dataset, model, reference, people, "moderate", found=None)
+
+
+def private(lines: Lines) -> None:
+    """Trained on the same people with differential privacy: nothing."""
+    dataset, model, reference = _opened(sample_private)
+    people, everybody = _people(dataset, model, reference)
+    told_apart(lines, dataset, model, reference, everybody, "private")
+    exposed(lines, dataset, model, None, people, "private")
+    leaks(lines, dataset, model, reference, people, "private", found=False)
+    rebuilt(lines, dataset, model, reference, people, "private", found=None)
+    spikes(lines, dataset, model, reference, people, "private", found=False)
+
+
+def reference(lines: Lines) -> None:
+    """Never trained on these members: nothing."""
+    dataset, model, _ = _opened(sample_reference)
+    memorizing_, private_ = FolderModel(sample_model()), FolderModel(sample_private())
+    people, everybody = _people(dataset, memorizing_, model)
+    made = membership(memorizing_, dataset, reference=model, people=everybody)
+    for group in ("all", "canaries"):
+        one = made.estimate("auroc", group=group, attribute=LOSS, model="reference")
+        above(lines, f"t4_auroc_{LOSS.lower()}_{group}_reference", one, None, 0.5)
+    exposed(lines, dataset, model, None, people, "reference")
+    leaks(lines, dataset, model, private_, people, "reference", found=False)
+
+
+def _opened(folder: Callable[[], Path]) -> tuple[MedsDataset, FolderModel, FolderModel]:
+    return MedsDataset(sample_data()), FolderModel(folder()), FolderModel(sample_reference())
+
+
+def _people(dataset: MedsDataset, model: BlackBox, other: BlackBox) -> tuple[People, People]:
+    """400 and the canaries, and everybody."""
+    return choose_people(dataset, model, other), choose_people(dataset, model, other, most=100_000)
 
 
 def told_apart(
-    lines: Lines, dataset: MedsDataset, model: BlackBox, reference: BlackBox, people: People, name: str, *, found: bool
+    lines: Lines,
+    dataset: MedsDataset,
+    model: BlackBox,
+    reference: BlackBox,
+    people: People,
+    name: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
 ) -> None:
-    """T4 over every member and non-member, and over the canaries."""
+    """T4 over every member and non-member, and over the canaries: the AUROC's interval above ``low`` (None: it holds chance), its
+    value at most ``high`` for ordinary members."""
     made = membership(model, dataset, reference=reference, people=people)
     for group in ("all", "canaries"):
         for score in (LOSS, RATIO):
             of = "" if score == RATIO else "audited"
             one = made.estimate("auroc", group=group, attribute=score, model=of)
-            above(lines, f"t4_auroc_{score.lower()}_{group}_{name}", one, 0.8 if found else None, 0.5)
-        if name == "memorizing":
-            one = made.estimate("auroc", group=group, attribute=LOSS, model="reference")
-            above(lines, f"t4_auroc_{LOSS.lower()}_{group}_reference", one, None, 0.5)
+            above(lines, f"t4_auroc_{score.lower()}_{group}_{name}", one, low, 0.5)
+            if high is not None and group == "all" and score == RATIO:
+                lines.add(f"t4_auroc_ratio_all_{name}", one.value, words_of(one), one.n, f"0.55..{high}")
+    rows = made.about("cohort", figure="auroc", group="all")
+    verdicts = rows.loc[rows["verdict"] != "", "verdict"]
+    lines.add(
+        f"t4_population_knowledge_{name}", (verdicts == Verdict.POPULATION).sum(), "a count", len(verdicts), "<= 0"
+    )
 
 
 def exposed(
@@ -67,34 +126,35 @@ def exposed(
     people: People,
     name: str,
     *,
-    found: bool,
+    least: float | None = None,
 ) -> None:
-    """Mean exposure in bits of 256 candidates; by chance 1.42."""
+    """Mean exposure in bits of 256 candidates (by chance 1.42): the interval above ``least``; None: it holds chance."""
     made = canary_exposures(
         model, dataset, reference=reference, people=people, alternatives_of=canary_alternatives
     ).about("cohort", figure="mean_exposure")
     for one in made.itertuples():
-        if one.group == NULL_CANARY or not one.group.startswith(CANARY):
+        if one.group == NULL_CANARY or one.model != "audited":
             continue
-        of = name if one.model == "audited" else "reference"
         estimate = Estimate(one.value, one.low, one.high, one.n)
-        above(
-            lines,
-            f"exposure_bits_{one.group.replace(' ', '_')}_{of}",
-            estimate,
-            6 if found and of == name else None,
-            1.42,
-        )
+        above(lines, f"exposure_bits_{one.group.replace(' ', '_')}_{name}", estimate, least, 1.42)
 
 
 def leaks(
-    lines: Lines, dataset: MedsDataset, model: BlackBox, reference: BlackBox, people: People, name: str, *, found: bool
+    lines: Lines,
+    dataset: MedsDataset,
+    model: BlackBox,
+    reference: BlackBox,
+    people: People,
+    name: str,
+    *,
+    found: bool | None,
 ) -> None:
-    """T2: excess risk of canaries beyond those never trained on; AUROC with more known facts."""
+    """T2 (``found`` None: no goal): excess risk of canaries beyond those never trained on; AUROC with more known facts."""
     made = attribute(model, dataset, reference=reference, people=people, rungs=("nothing", *RUNGS))
     for rung in RUNGS:
         one = made.estimate("excess_gap", group="canaries", rung=rung)
-        above(lines, f"t2_excess_risk_canaries_{rung}_{name}", one, 0.3 if found else None, 0.0)
+        least = {True: 0.3, False: None, None: -1.0}[found]
+        above(lines, f"t2_excess_risk_canaries_{rung}_{name}", one, least, 0.0)
     if name == "reference":
         return
     for group in (MEMBER, CANARY):
@@ -109,27 +169,42 @@ def leaks(
     called = proportion(rows.loc[rows["verdict"] == Verdict.MEMORIZED, "patient"].nunique(), rows["patient"].nunique())
     lines.add(
         f"t2_canaries_x16_called_memorized_one_lab_{name}", called.value, words_of(called), called.n,
-        ">= 0.9" if found else "<= 0.1",
+        {True: ">= 0.9", False: "<= 0.1", None: ">= 0"}[found],
     )  # fmt: skip
 
 
-def rebuilt(lines: Lines, dataset: MedsDataset, model: BlackBox, reference: BlackBox, people: People) -> None:
+def rebuilt(
+    lines: Lines,
+    dataset: MedsDataset,
+    model: BlackBox,
+    reference: BlackBox,
+    people: People,
+    name: str,
+    *,
+    found: bool | None,
+) -> None:
     """T1: the distance falls with more known facts, for canaries and for members."""
     made = reconstruction(model, dataset, reference=reference, people=people, rungs=("nothing", "first_10", "first_50"))
     for group in (CANARY, MEMBER, NON_MEMBER):
-        found = [
+        distances = [
             made.estimate("timed_distance", group=group, model="audited", rung=rung)
             for rung in ("nothing", "first_10", "first_50")
         ]
-        words = ", ".join(f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f}, n = {one.n})" for one in found)
-        fall = found[0].low - found[-1].high  # the intervals lie apart
-        lines.add(
-            f"t1_distance_fall_{group}_memorizing", fall, words, found[-1].n, ">= -1" if group == NON_MEMBER else ">= 0"
-        )
+        words = ", ".join(f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f}, n = {one.n})" for one in distances)
+        fall = distances[0].low - distances[-1].high  # the intervals lie apart
+        goal = ">= 0" if found and group != NON_MEMBER else ">= -1"
+        lines.add(f"t1_distance_fall_{group}_{name}", fall, words, distances[-1].n, goal)
 
 
 def spikes(
-    lines: Lines, dataset: MedsDataset, model: BlackBox, reference: BlackBox, people: People, name: str, *, found: bool
+    lines: Lines,
+    dataset: MedsDataset,
+    model: BlackBox,
+    reference: BlackBox,
+    people: People,
+    name: str,
+    *,
+    found: bool | None,
 ) -> None:
     """T5: who stands out by a spike, after Holm over the identifiers."""
     made = perturbation(model, dataset, reference=reference, people=people)
@@ -140,13 +215,9 @@ def spikes(
     for chosen, label in ((trained, "canaries_x16"), (never, "never_trained")):
         its = rows[chosen].groupby("patient")["p_adjusted"].min()
         one = proportion(int((its <= ALARM_RATE).sum()), len(its))
-        goal = (
-            ">= 0.9"
-            if label == "canaries_x16" and found
-            else f"<= {ALARM_RATE}"
-            if label == "never_trained"
-            else "<= 0.1"
-        )
+        goal = {True: ">= 0.9", False: "<= 0.1", None: ">= 0"}[found]
+        if label == "never_trained":
+            goal = f"<= {ALARM_RATE}"
         lines.add(f"t5_spike_{label}_{name}", one.value, words_of(one), one.n, goal)
 
 
@@ -187,9 +258,3 @@ def above(lines: Lines, name: str, one: Estimate, least: float | None, chance: f
 def words_of(one: Estimate) -> str:
     """The interval."""
     return f"{one.low:.3f} to {one.high:.3f}"
-
-
-if __name__ == "__main__":
-    lines_ = Lines()
-    main(lines_)
-    lines_.finish()

@@ -113,7 +113,9 @@ def test_a_model_that_reads_everybody_alike_has_not_memorized(
     of = {"attribute": "mental_health", "model": "audited"}
     assert found.estimate("gain_logistic", group=NON_MEMBER, **of).low > 0.1
     (row,) = found.about("cohort", figure="excess_gain_logistic", group="all", **of).to_dict("records")
-    assert row["verdict"] == "Population knowledge" and row["p"] > 0.05
+    assert (
+        row["verdict"] == "Cannot conclude" and row["p"] > 0.05
+    )  # nobody was planted to show that this test finds anything
 
 
 def test_what_cannot_be_asked_is_said(dataset: MedsDataset, model: FolderModel, people: People) -> None:

@@ -13,7 +13,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.exploration import Exploration, Question, State
 from ehrmem_widgets.samples.folders import example_patient, sample_data, sample_model, sample_reference
-from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.statistics.verdicts import Peers, Verdict
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,50 @@ def test_a_canary_is_memorized_from_one_lab(exploration: Exploration) -> None:
 def test_with_no_facts_nobody_is_memorized(exploration: Exploration) -> None:
     answer = last(exploration, state(exploration, "nothing"))
     assert answer.known.k == answer.known.n == 3000
-    assert all(finding.judgement.verdict is not Verdict.MEMORIZED for finding in answer.attributes)
+    for finding in answer.attributes:
+        assert (finding.judgement is None) == (not finding.held)  # what the record does not hold has no verdict
+        assert not finding.held or finding.judgement.verdict is not Verdict.MEMORIZED
+
+
+def test_a_patient_is_ranked_by_the_very_question_put_to_the_others(exploration: Exploration) -> None:
+    asked = state(exploration, "one_lab")
+    question = Question(exploration, asked)
+    for _ in question.first_answers():
+        pass
+    for _ in question.ask_controls():
+        pass
+    again = Question(exploration, asked)
+    for _ in again.ask_controls(
+        [question.record]
+    ):  # the patient as a control of its own: the very same answer, and so a tie
+        pass
+    column = question.focus_column
+    assert again.control_leaks[0][0, column] == pytest.approx(question.own_leaks[0][column], abs=1e-6)
+    assert again._peers(column) == Peers(1, 1)
+    before = question._peers(column)
+    for form in question.products:
+        for _ in form.add(64, 99):  # further samples refine the interval and leave the rank alone
+            pass
+    question._update()
+    assert question._peers(column) == before
+
+
+def test_a_horizon_that_the_attribute_lies_beyond_concludes_nothing(exploration: Exploration) -> None:
+    never = next(
+        int(patient)
+        for patient in exploration.dataset.ids("held_out")
+        if exploration.held(int(patient)) and int(patient) not in exploration.canaries
+    )
+    facts = facts_of_rung("demographics", exploration.record(never), exploration.model.vocabulary)
+    focus = exploration.held(never)[0]
+    asked = state(exploration, "demographics", patient_id=never, facts=facts, focus=focus, horizon=1)
+    short = last(exploration, asked)
+    finding = short.attribute(short.focus)
+    assert finding.held and finding.judgement.verdict is Verdict.CANNOT_CONCLUDE
+    assert (
+        "beyond the horizon of 1" in finding.judgement.sentence
+        or "nothing left to give away" in finding.judgement.sentence
+    )
 
 
 def test_the_answer_depends_on_the_state_alone(exploration: Exploration) -> None:

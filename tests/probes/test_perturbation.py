@@ -18,10 +18,10 @@ from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.exploration import Exploration, State
 from ehrmem_widgets.probes.people import CANARY, NON_MEMBER, NULL_CANARY
-from ehrmem_widgets.probes.perturbation import _holm_by_row, curve_of, perturbation, spikes, sweep
+from ehrmem_widgets.probes.perturbation import curve_of, judge_spike, perturbation, spikes, sweep
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
-from ehrmem_widgets.statistics.multiple_testing import holm
-from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.statistics.verdicts import Peers, PositiveControl, Verdict
 from tests.cohort.meds import at, write
 
 pytestmark = pytest.mark.filterwarnings("ignore:Precision loss")  # the chain's spikes are all alike
@@ -135,7 +135,8 @@ def test_where_nothing_is_remembered_ranks_are_uniform_and_nothing_is_claimed(tm
     assert np.sort(nulls) == pytest.approx(np.arange(1, 46) / 45)  # each against the 44 others: every rank once
     members = spike[spike["group"] == "member"]["p"].to_numpy()
     assert len(members) == 45 and stats.kstest(members, "uniform").pvalue > 0.05
-    assert found.about("cohort", figure="gap:age", model="audited").iloc[0]["verdict"] == Verdict.POPULATION
+    gap = found.about("cohort", figure="gap:age", model="audited").iloc[0]
+    assert gap["verdict"] == Verdict.CANNOT_CONCLUDE  # nothing was planted to show that this test finds anything
     assert found.estimate("stands_out_screening", group="member").value <= 0.05
     with pytest.raises(KeyError):  # nothing is claimed on those whom the model never saw
         found.estimate("stands_out_screening", group=NON_MEMBER)
@@ -146,7 +147,7 @@ def test_sex_lab_and_date_move_over_their_own_codes(tmp_path: Path) -> None:
     by_sex = chain({"GENDER//F": 0.6, "GENDER//M": 0.2})
     found = ask(cohort(tmp_path / "a", ages, sexes=True), by_sex, identifiers=("sex", "age"))
     curves = {p: curve_of(found, p, "sex") for p in found.about("patient")["patient"].unique()}
-    assert sorted(curve.spike for curve in curves.values()) == pytest.approx([-0.4, -0.4, 0.4, 0.4])
+    assert sorted(curve.spike.value for curve in curves.values()) == pytest.approx([-0.4, -0.4, 0.4, 0.4])
     assert all(curve.codes == tuple(SEXES) for curve in curves.values())
     flat = found.about("patient", figure="spike:age")["value"]
     assert flat.to_numpy() == pytest.approx(0)  # the chain forgets the age once it has read the sex
@@ -174,7 +175,7 @@ def test_who_cannot_be_asked_is_counted_and_nonsense_is_refused(secret: MedsData
     assert found.exclusions == {"none of the identifiers is among the known facts": 1}
     for more, words in (
         ({"identifiers": ("name",)}, "age, sex, lab, date; got name"),
-        ({"samples": 6}, "multiple of 4"),
+        ({"samples": 0}, "samples must be"),
         ({"attributes": ["sex"]}, "itself an identifier"),
         ({"rung": "all of it"}, "no rung"),
     ):
@@ -210,10 +211,18 @@ def test_the_spike_is_against_the_median_of_the_others() -> None:
     assert spikes(curves, 2) == pytest.approx([0.85, 0.0])
 
 
-def test_holm_by_row_is_holm() -> None:
-    p = np.random.default_rng(1).choice([0.01, 0.02, 0.2, 0.9, np.nan], (5, 4))
-    assert _holm_by_row(p) == pytest.approx(np.array([holm(row) for row in p]), nan_ok=True)
-    assert _holm_by_row(np.array([[0.01, 0.02, 0.03, 0.04]])) == pytest.approx(np.array([[0.04, 0.06, 0.06, 0.06]]))
+def test_a_patients_verdict_is_corrected_for_the_identifiers_that_could_be_moved() -> None:
+    spike, control = Estimate(0.8, -0.1, 0.9, 4), PositiveControl.NONE
+    for tests, n, verdict in ((1, 19, Verdict.MEMORIZED), (4, 78, Verdict.CANNOT_CONCLUDE), (4, 79, Verdict.MEMORIZED)):
+        found = judge_spike(spike, Estimate(0.0, -0.2, 0.2, 4), Peers(0, n), tests=tests, control=control)
+        assert found.verdict is verdict
+    flat = Estimate(0.0, -0.01, 0.01, 200)
+    for control, verdict in (
+        (PositiveControl.FOUND, Verdict.POPULATION),
+        (PositiveControl.MISSED, Verdict.CANNOT_CONCLUDE),
+        (PositiveControl.NONE, Verdict.CANNOT_CONCLUDE),
+    ):
+        assert judge_spike(flat, flat, Peers(30, 79), tests=4, control=control).verdict is verdict
 
 
 def test_canaries_trained_on_spike_and_those_never_trained_on_do_not() -> None:

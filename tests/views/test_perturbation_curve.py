@@ -16,7 +16,7 @@ from tests.views.examples import EVIL, assert_harmless, label, parsed, words
 VALUE = np.array([0.1, 0.8, 0.2, 0.1])
 CURVE = SweepCurve(
     "age", ("a", "b", "c", "d"), ("Aged 39", "Aged 40", "Aged 41", "Aged 42"), 1, VALUE, np.full(4, 0.05), 48,
-    Estimate(0.7, 0.63, 0.77, 48), Estimate(0.0, -0.04, 0.04, 48), interval=(VALUE - 0.05, VALUE + 0.05), band=(np.full(4, 0.04), np.full(4, 0.18)),
+    Estimate(0.7, 0.63, 0.77, 48), 0.7, Estimate(0.0, -0.04, 0.04, 48), interval=(VALUE - 0.05, VALUE + 0.05), band=(np.full(4, 0.04), np.full(4, 0.18)),
 )  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def test_a_shift_unknown_to_the_reference_leaves_a_hole_and_no_nan() -> None:
 @pytest.mark.parametrize(("most", "end"), [(0.03, "0.1"), (0.15, "0.2"), (0.4, "0.5"), (0.9, "1")])
 def test_the_axis_ends_where_the_figures_do(most: float, end: str) -> None:
     small = SweepCurve(
-        "sex", ("f", "m"), ("Female", "Male"), 0, np.array([most, 0.0]), None, 16, Estimate(most, 0, most, 16)
+        "sex", ("f", "m"), ("Female", "Male"), 0, np.array([most, 0.0]), None, 16, Estimate(most, 0, most, 16), most
     )
     marks = [e.text for e in parsed(perturbation_curve(small, title="HIV")).iter("text")]
     assert end in marks and "Female" in marks

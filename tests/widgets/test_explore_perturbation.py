@@ -11,13 +11,14 @@ import pytest
 
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.people import seen_by
-from ehrmem_widgets.probes.perturbation_null import Null, judge_spike, null_of, with_band
-from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.probes.perturbation import judge_spike
+from ehrmem_widgets.probes.perturbation_null import FEWEST_SHOWN, Null, null_of, with_band
+from ehrmem_widgets.statistics.verdicts import PositiveControl, Verdict
 from ehrmem_widgets.widgets.explore_perturbation import ExplorePerturbation
 from tests.views.examples import assert_harmless, words
 from tests.widgets.opened import opened_once
 
-FEW = {"people": 19, "samples": 16, "horizon": 40}
+FEW = {"people": 79, "samples": 16, "horizon": 40}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,7 +43,7 @@ def headless() -> ExplorePerturbation:
 def test_the_age_of_a_canary_is_its_own(headless: ExplorePerturbation) -> None:
     found = headless.results()
     assert found["verdict"] == "Memorized" and found["in_record"] and found["settled"]
-    assert found["never_seen"]["n"] == 19 and found["p"] == pytest.approx(1 / 20)
+    assert found["never_seen"]["n"] == 79 and found["p"] == pytest.approx(1 / 80)
     assert found["spike"]["low"] > 0.05 and found["spike"]["n"] == 16
     truth = [point for point in found["curve"] if point["true"]]
     assert len(truth) == 1 and truth[0]["leak"] > truth[0]["never_seen_high"] > truth[0]["reference"]
@@ -65,16 +66,23 @@ def test_the_curve_is_painted_before_anybody_else_is_asked(headless: ExplorePert
     assert shown[0].null is None and shown[0].curve.samples == 8 and not shown[0].settled
     without_band = [answer.curve.band is None for answer in shown]
     assert without_band == sorted(without_band, reverse=True) and not without_band[-1]
-    assert shown[-1].settled and shown[-1].first_spike == shown[0].curve.spike
+    assert shown[-1].settled and shown[-1].first_spike == pytest.approx(shown[0].curve.spike.value)
+    assert shown[-1].tests == 4 and shown[-1].control is PositiveControl.FOUND
 
 
 def test_those_asked_besides_were_seen_by_no_model(headless: ExplorePerturbation) -> None:
     exploration, question = headless._exploration, headless._question(headless.state)
     splits = {headless.dataset.patients["split"][r.patient_id] for r in exploration.controls.records}
     assert splits and not splits & seen_by(headless.model, headless.reference)
-    null = [found for found in null_of(exploration, question, "sex", 5) if found is not None][-1]
+    null = [found for found in null_of(exploration, question, "sex", 5, 1.0) if found is not None][-1]
     assert null.n == null.wanted == 5 and null.same_attribute == 5  # holders of the attribute in focus come first
     assert all(set(curve) <= {-1, 0, 1} for curve in null.curves)
+
+
+def test_no_more_people_are_asked_than_a_verdict_needs(headless: ExplorePerturbation) -> None:
+    exploration, question = headless._exploration, headless._question(headless.state)
+    lost = [found for found in null_of(exploration, question, "sex", 79, -1.0) if found is not None][-1]
+    assert lost.n == FEWEST_SHOWN < lost.wanted  # everybody shows as much: a claim has become impossible
 
 
 def test_another_identifier_and_an_attribute_that_is_not_held(live: ExplorePerturbation) -> None:
@@ -83,9 +91,9 @@ def test_another_identifier_and_an_attribute_that_is_not_held(live: ExplorePertu
     assert live.wait(120)
     found = live.results()
     assert [point["value"] for point in found["curve"]] == ["Female", "Male"]
-    assert found["verdict"] == "Population knowledge" and not found["in_record"]
+    assert found["verdict"] is None and not found["in_record"]
     assert 'data-identifier="sex"' in live._view.value and 'data-focus="hiv"' in live._view.value
-    assert "Population knowledge" in words(live._view.value)
+    assert "Not in the record" in words(live._view.value)
 
 
 def test_what_is_not_known_cannot_be_moved_and_that_is_said(live: ExplorePerturbation) -> None:
@@ -131,10 +139,14 @@ def test_what_does_not_fit_is_refused(wrong: dict[str, Any], error: type[Excepti
 def test_too_few_people_or_a_common_spike_are_no_claim(headless: ExplorePerturbation) -> None:
     assert headless.answer is not None
     curve, spike = headless.answer.curve, headless.answer.first_spike
+
+    def said(null: Null) -> Verdict:
+        peers, control = null.peers(spike), PositiveControl.NONE
+        return judge_spike(curve.spike, curve.reference_spike, peers, tests=1, control=control).verdict
+
     few = Null(np.zeros(18))
-    assert judge_spike(curve, spike, few, held=True).verdict is Verdict.CANNOT_CONCLUDE
+    assert said(few) is Verdict.CANNOT_CONCLUDE
     assert with_band(headless.answer.curve, few) is headless.answer.curve
-    common = Null(np.r_[np.zeros(10), np.ones(10)])
-    assert judge_spike(curve, spike, common, held=True).verdict is Verdict.POPULATION
-    rare = Null(np.r_[np.zeros(28), np.ones(2)])
-    assert judge_spike(curve, spike, rare, held=True).verdict is Verdict.CANNOT_CONCLUDE
+    assert said(Null(np.r_[np.zeros(10), np.ones(10)])) is Verdict.CANNOT_CONCLUDE
+    assert said(Null(np.r_[np.zeros(28), np.ones(2)])) is Verdict.CANNOT_CONCLUDE
+    assert said(Null(np.zeros(30))) is Verdict.MEMORIZED

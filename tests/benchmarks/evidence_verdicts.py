@@ -1,0 +1,264 @@
+"""Verdicts that hold: no false *memorized* where the reference is merely worse, no unearned *population knowledge*, power on planted
+canaries, and a whole live session on people never seen (methods, sections 8.1, 8.2 and 8.9)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ehrmem_widgets.blackbox.folder import FolderModel
+from ehrmem_widgets.blackbox.markov import MarkovChain
+from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.ground_truth import GROUND_TRUTH
+from ehrmem_widgets.probes.exploration import CONTROL_SAMPLES, Exploration, Question
+from ehrmem_widgets.probes.leak import ProductForm, leaks_of_many
+from ehrmem_widgets.probes.sealing import Asked
+from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_moderate, sample_reference
+from ehrmem_widgets.statistics.discrimination import auroc_p, difference_of_means
+from ehrmem_widgets.statistics.intervals import STOPPED, difference, proportion
+from ehrmem_widgets.statistics.verdicts import (
+    LEAK_MARGIN,
+    Judgement,
+    Peers,
+    PositiveControl,
+    ProbeKind,
+    Verdict,
+    judge_cohort,
+    judge_person,
+    within,
+)
+from tests.benchmarks.lines import Lines
+from tests.benchmarks.people import Pool, at_random, state_of
+
+FEW_FACTS = "one_lab"  # age, sex, race, that there was a visit, one lab value: five facts
+REPETITIONS = (16, 8, 4, 2, 1)
+WORSE = ((0.20, 0.05, 0.0), (0.20, 0.05, 0.02), (0.15, 0.02, 0.02), (0.30, 0.10, 0.03))
+"""Audited leak, reference leak, spread between people: the rows of the methods page."""
+CONTROLS, HORIZON = 40, 10
+SESSION = tuple(
+    [
+        "demographics",
+        "one_lab",
+        "lab_dates",
+        "lab_values",
+        "first_1",
+        "first_2",
+        "first_3",
+        "first_4",
+        "first_5",
+        "first_6",
+        "first_8",
+        "first_10",
+        "first_12",
+        "first_14",
+        "first_16",
+        "first_18",
+        "first_20",
+        "first_24",
+        "first_28",
+        "first_32",
+    ]
+)
+
+
+def simulated(lines: Lines) -> None:
+    """Worse references, and the verdicts on cohorts with and without an effect."""
+    for audited, reference, spread in WORSE:
+        worse_reference(lines, audited, reference, spread)
+    cohorts(lines)
+
+
+def worse_reference(lines: Lines, audited: float, reference: float, spread: float, runs: int = 1000) -> None:
+    """Everybody is alike, nobody is memorized, and the reference merely knows less: who is called memorized? And among those whose
+    excess is above the margin?"""
+    called = above = 0
+    sensitive = np.zeros(CONTROLS + 2, dtype=bool)
+    sensitive[-1] = True
+    prompts = [[[person]] for person in range(CONTROLS + 1)]
+    for seed in range(runs):
+        rng = np.random.default_rng(seed)
+        own = np.clip(rng.normal(audited, spread, CONTROLS + 1), 0.001, 0.999)
+        models = [_stays(own), _stays(np.full(CONTROLS + 1, reference))]
+        means, refined = [], []
+        for model in models:
+            *_, leaks = leaks_of_many(model, prompts, sensitive[:, None], HORIZON, CONTROL_SAMPLES, seed)
+            assert leaks is not None
+            means.append(leaks.means[:, 0])
+            form = ProductForm(model, prompts[0], sensitive, HORIZON)
+            for _ in form.add(256, seed + 1):
+                pass
+            refined.append(form.estimate(level=STOPPED))
+        excess = means[0] - means[1]
+        gap = difference(*refined)
+        found = judge_person(
+            gap, Peers.of(float(excess[0]), excess[1:]), margin=LEAK_MARGIN, kind=ProbeKind.MEASURE, shown="the leak"
+        )
+        called += found.verdict is Verdict.MEMORIZED
+        above += gap.low > LEAK_MARGIN
+    for what, n in (("", runs), ("_given_excess", above)):
+        rate = proportion(called, max(n, 1))
+        lines.add(
+            f"worse_reference_{audited:g}_{reference:g}_{spread:g}{what}_memorized",
+            rate.value, f"{rate.low:.3f} to {rate.high:.3f}", n, "<= 0.05",
+        )  # fmt: skip
+
+
+def _stays(leaks: np.ndarray) -> MarkovChain:
+    """A chain in which person i stays at i until the attribute is emitted, within the horizon with the probability given."""
+    n = len(leaks)
+    hazard = 1 - (1 - leaks) ** (1 / HORIZON)
+    transitions = np.zeros((n + 1, n + 1))
+    transitions[np.arange(n), np.arange(n)], transitions[:n, n] = 1 - hazard, hazard
+    transitions[n, n] = 1
+    return MarkovChain(transitions)
+
+
+def cohorts(lines: Lines, runs: int = 500) -> None:
+    """Cohorts without an effect, and with one of half the margin, the margin and twice the margin: the share of each verdict."""
+    rng = np.random.default_rng(11)
+    for times in (0.0, 0.5, 1.0, 2.0):
+        for n in (40, 400):
+            said: list[tuple[Verdict, bool]] = []
+            for _ in range(runs):
+                members, others = rng.beta(1, 9, (2, n))  # leaks: most small, some large; mean .1, sd .09
+                members = members + times * LEAK_MARGIN
+                effect = difference_of_means(members, others)
+                found = judge_cohort(
+                    effect, auroc_p(members, others), margin=LEAK_MARGIN, kind=ProbeKind.MEASURE, members=n, non_members=n,
+                    what="excess",
+                )  # fmt: skip
+                said.append((found.verdict, within(effect, LEAK_MARGIN)))
+            for verdict in Verdict:
+                rate = proportion(sum(one is verdict for one, _ in said), runs)
+                goal = ">= 0"
+                if verdict is Verdict.MEMORIZED and not times:
+                    goal = "<= 0.05"
+                if verdict is Verdict.POPULATION and times >= 1:
+                    goal = "<= 0.05"
+                name = f"cohort_effect_{times:g}_margins_n{n}_{verdict.name.lower()}"
+                lines.add(name, rate.value, f"{rate.low:.3f} to {rate.high:.3f}", runs, goal)
+            unearned = sum(verdict is Verdict.POPULATION and not equivalent for verdict, equivalent in said)
+            lines.add(f"cohort_effect_{times:g}_margins_n{n}_unearned_population", unearned, "a count", runs, "<= 0")
+    silent = [
+        judge_cohort(
+            effect, 0.5, margin=0.1, kind=ProbeKind.DETECTOR, control=control, no_effect=0.5, members=200, non_members=200, what="AUROC"
+        ).verdict
+        for effect in [difference_of_means(*rng.normal(0.5, 0.01, (2, 200)))]
+        for control in (PositiveControl.NONE, PositiveControl.MISSED)
+    ]  # fmt: skip
+    lines.add("detector_without_control_population", silent.count(Verdict.POPULATION), "a count", len(silent), "<= 0")
+
+
+def power_memorizing(lines: Lines) -> None:
+    """The memorizing model: canaries by repetitions, and people never seen, at three levels of knowledge."""
+    exploration, truth = _opened("memorizing")
+    for rung, non_members in ((FEW_FACTS, 200), ("demographics", 100), ("lab_values", 100)):
+        pool = Pool(exploration, rung)
+        for times in REPETITIONS if rung == FEW_FACTS else (16,):
+            goal = (
+                ">= 0.9" if times == 16 and rung != "demographics" else ">= 0"
+            )  # demographics alone often fit several
+            _canaries(lines, exploration, truth, pool, rung, times, "memorizing", goal)
+        _never_seen(lines, exploration, truth, pool, rung, non_members, "memorizing")
+
+
+def power_moderate(lines: Lines) -> None:
+    """The moderate model: the power curve by repetitions."""
+    exploration, truth = _opened("moderate")
+    pool = Pool(exploration, FEW_FACTS)
+    for times in REPETITIONS:
+        _canaries(lines, exploration, truth, pool, FEW_FACTS, times, "moderate", ">= 0")
+    _never_seen(lines, exploration, truth, pool, FEW_FACTS, 100, "moderate")
+
+
+def live_session(lines: Lines, people: int = 40) -> None:
+    """Twenty states dialled one after the other about each of some people never seen, all attributes each. The first is sealed; what the
+    others find is labelled exploratory. Who has at least one *memorized* that is not labelled so?"""
+    exploration, truth = _opened("memorizing")
+    chosen = _held(exploration, truth.index[truth["split"] == "held_out"])
+    chosen = at_random(chosen, people, seed=5)
+    confirmed, explored = set[int](), set[int]()
+    for place, rung in enumerate(SESSION):
+        pool = Pool(exploration, rung, 400)
+        for patient in chosen:
+            question = Question(exploration, state_of(exploration, patient, rung))
+            for total in question.sums:
+                for _ in total.add(64, question._seed(0)):
+                    pass
+            question._update()
+            pool.answer(question)
+            answer = question.settled()
+            asked = Asked(place + 1, "sealed", "2026-01-01T00:00:00+00:00") if place == 0 else Asked(place + 1)
+            for finding in answer.attributes:
+                if finding.judgement is not None and finding.judgement.verdict is Verdict.MEMORIZED:
+                    of_focus = finding.name == answer.focus
+                    (confirmed if asked.confirms and of_focus else explored).add(patient)
+    for name, hits, goal in (
+        ("not_labelled_exploratory", confirmed, "<= 0.05"),
+        ("labelled_exploratory", explored, "<= 1"),
+    ):
+        rate = proportion(len(hits), len(chosen))
+        interval = f"{rate.low:.3f} to {rate.high:.3f}"
+        lines.add(f"live_session_20_states_memorized_{name}", rate.value, interval, rate.n, goal)
+
+
+def _opened(name: str) -> tuple[Exploration, pd.DataFrame]:
+    dataset = MedsDataset(sample_data())
+    model = {"memorizing": sample_model, "moderate": sample_moderate}[name]()
+    truth = pd.read_parquet(sample_data() / GROUND_TRUTH).set_index("subject_id")
+    return Exploration(dataset, FolderModel(model), FolderModel(sample_reference())), truth
+
+
+def _held(exploration: Exploration, patients: pd.Index) -> list[int]:
+    """Those who hold an attribute that the model has codes of."""
+    names = set(exploration.attributes.default_names())
+    return [int(p) for p in patients if set(exploration.held(int(p))) & names]
+
+
+def _judged(exploration: Exploration, pool: Pool, patient: int, rung: str) -> Judgement:
+    """The verdict of the main screen on the attribute in focus, each model known to +-0.02."""
+    question = Question(exploration, state_of(exploration, patient, rung))
+    for _ in question.first_answers():
+        pass
+    look = 1
+    while missing := question._missing():
+        for form, size in missing:
+            for _ in form.add(size, question._seed(2 * look + 1)):
+                pass
+        look += 1
+    question._update()
+    pool.answer(question)
+    finding = question.settled().attribute(question.state.focus)
+    assert finding is not None and finding.judgement is not None
+    return finding.judgement
+
+
+def _canaries(
+    lines: Lines,
+    exploration: Exploration,
+    truth: pd.DataFrame,
+    pool: Pool,
+    rung: str,
+    times: int,
+    model: str,
+    goal: str,
+) -> None:
+    canaries = _held(exploration, truth.index[truth["canary"] & (truth["repetitions"] == times)])
+    verdicts = [_judged(exploration, pool, patient, rung).verdict for patient in canaries]
+    found = proportion(verdicts.count(Verdict.MEMORIZED), len(verdicts))
+    name = f"memorized_canaries_x{times}_{rung}_{model}"
+    lines.add(name, found.value, f"{found.low:.3f} to {found.high:.3f}", found.n, goal)
+    lines.add(f"population_knowledge_canaries_x{times}_{rung}_{model}", verdicts.count(Verdict.POPULATION), "a count",
+              found.n, "<= 0")  # fmt: skip
+
+
+def _never_seen(
+    lines: Lines, exploration: Exploration, truth: pd.DataFrame, pool: Pool, rung: str, most: int, model: str
+) -> None:
+    strangers = at_random(_held(exploration, truth.index[truth["split"] == "held_out"]), most)
+    verdicts = [_judged(exploration, pool, patient, rung).verdict for patient in strangers]
+    for verdict in Verdict:
+        rate = proportion(verdicts.count(verdict), len(verdicts))
+        goal = "<= 0.05" if verdict is Verdict.MEMORIZED else ">= 0"
+        name = f"{verdict.name.lower()}_never_seen_{rung}_{model}"
+        lines.add(name, rate.value, f"{rate.low:.3f} to {rate.high:.3f}", rate.n, goal)
