@@ -70,7 +70,7 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
         self,
         *,
         score: str = "",
-        fpr: float = 0.01,
+        fpr: float = 0.02,
         prior: float = 0.1,
         group: str = "ordinary",
         log_scale: bool = True,
