@@ -374,7 +374,7 @@ class _Rung:
                 rows.append(
                     row(
                         "auroc",
-                        auroc(score[held], score[~held], seed=seed),
+                        auroc(score[held], score[~held]),
                         p=auroc_p(score[held], score[~held]),
                         note=note,
                         **more,
@@ -390,14 +390,13 @@ class _Rung:
                 )
             if len(self.leaks) == 2:
                 one, other = (self.leaks[m][inside][:, column, 0] for m in ("audited", "reference"))
-                gain = auroc_difference(one[held], one[~held], other[held], other[~held], seed=seed)
+                gain = auroc_difference(one[held], one[~held], other[held], other[~held])
                 rows.append(row("auroc_gain", gain, attribute=name, **where))
         for model, leaks in self.leaks.items():
             mean = macro_auroc(
                 np.where(self.open, self.held, np.nan)[in_group],
                 leaks[in_group][..., 0],
                 fewest=FEWEST_HOLDERS,
-                seed=seed,
             )
             rows.append(row("auroc", mean, attribute=ALL, model=model, **where))
         if len(self.leaks) == 2:

@@ -321,11 +321,11 @@ def _figures_of(
         of: dict[str, Any] = {"attribute": name, "model": "" if read == "bag" else model}
         for group, inside in {ALL: everybody, MEMBER: groups == MEMBER, NON_MEMBER: groups == NON_MEMBER}.items():
             holders, others = inside & labels, inside & ~labels
-            found = auroc(score[holders], score[others], seed=seed)
+            found = auroc(score[holders], score[others])
             rows.append(row(f"{kind}auroc_{classifier}", found, group=group, **of))
             if not kind:
                 bag = scores["bag", classifier]
-                gain = auroc_difference(score[holders], score[others], bag[holders], bag[others], seed=seed)
+                gain = auroc_difference(score[holders], score[others], bag[holders], bag[others])
                 rows.append(row(f"gain_{classifier}", gain, group=group, **of))
         precision = average_precision(labels, score, seed=seed)
         rows.append(row(f"{kind}average_precision_{classifier}", precision, group=ALL, **of))

@@ -188,7 +188,7 @@ def _compare(
     sentences: list[str] = []
     most = max((group for model, group in trained if model == "audited"), key=_repetitions, default=None)
     for (model, group), (a, b), p, adjusted in zip(trained, pairs, p_values, holm(p_values), strict=True):
-        one = row("auroc_exposure", auroc(a, b, seed=seed), group=group, model=model, p=p, p_adjusted=float(adjusted))
+        one = row("auroc_exposure", auroc(a, b), group=group, model=model, p=p, p_adjusted=float(adjusted))
         if (model, group) == ("audited", most):
             effect = Estimate(one["value"], one["low"], one["high"], one["n"])
             verdict = judge_cohort(

@@ -1,7 +1,7 @@
 """T4, membership inference: can those whom the model was trained on be told from those whom it never saw?
 
 One scoring pass over each full record gives Loss, Min-K% and Min-K%++; a second one behind a prefix of strangers gives ReCaLL;
-a reference model's pass gives Ratio and RMIA. Members are compared with non-members (``group`` "all"), and the canaries that
+a reference model's pass gives Ratio. Members are compared with non-members (``group`` "all"), and the canaries that
 were trained on with those that never were (``group`` "canaries": the positive control, on people made all alike).
 """
 
@@ -24,9 +24,9 @@ from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes import membership_scores as scores
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row
 from ehrmem_widgets.probes.membership_cohort import compare
-from ehrmem_widgets.probes.membership_scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL, RMIA
+from ehrmem_widgets.probes.membership_scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL
 from ehrmem_widgets.probes.over_patients import Heard, Portions, Rows, over_patients
-from ehrmem_widgets.probes.people import NON_MEMBER, People, about_people, choose_people, seen_by, strangers
+from ehrmem_widgets.probes.people import People, about_people, choose_people, seen_by, strangers
 from ehrmem_widgets.statistics.verdicts import Verdict
 
 PROBE = "membership"
@@ -55,12 +55,12 @@ def membership(
 
     Cohort rows, by ``figure`` (``group`` "all" or "canaries"):
 
-    - ``auroc``: ``attribute`` is the score; ``model`` "audited", "" where both models are meant (Ratio, RMIA), or "reference"
+    - ``auroc``: ``attribute`` is the score; ``model`` "audited", "" where both models are meant (Ratio), or "reference"
       (the same score from a model that saw nobody here: the negative control). ``p`` is one-sided Mann-Whitney and
       ``p_adjusted`` Holm's over the scores; the verdict stands at Ratio, or at Loss without a reference.
-    - ``tpr_at_fpr_0.01``, ``tpr_at_fpr_0.001``: members found at that share of false alarms; ``note`` says when there are too
-      few non-members to know the threshold.
-    - ``ppv_at_prior_0.01`` ...: P(member | called a member) at that prior and the threshold of 1 % false alarms.
+    - ``tpr_at_fpr_0.01``, ``tpr_at_fpr_0.001``: members found at that share of false alarms; without a value where there are too
+      few non-members to know the threshold (``note`` says how many are needed).
+    - ``ppv_at_prior_0.01`` ...: P(member | called a member) at that prior and 1 % false alarms; likewise.
     - ``auroc_by_kind``, ``auroc_by_quarter``: of the same score over some codes of the record only; ``attribute`` is the kind of
       code or "quarter 1" to "quarter 4" of the codes (in time), ``p_adjusted`` Holm's over all parts.
 
@@ -72,7 +72,6 @@ def membership(
     settings = {**about_people(people, model, reference, dataset), "priors": list(priors), "seed": seed}
     settings |= {
         "k": scores.K,
-        "gamma": scores.GAMMA,
         "threat": "next-code probabilities of whole, exactly known records",
     }
     table = [excluded_row(patient, reason) for patient, reason in people.left_out]
@@ -85,12 +84,10 @@ def membership(
     if Query.PROBABILITIES not in model.answers:
         notes.append("The black box gives the probability of given codes only, so Min-K%++ was not run.")
     if reference is not None and Query.SCORES not in reference.answers:
-        notes.append(
-            "The reference model gives no probabilities, so the scores that need one (Ratio, RMIA) were not run."
-        )
+        notes.append("The reference model gives no probabilities, so the score that needs one (Ratio) was not run.")
         reference = None
     elif reference is None:
-        notes.append("There is no reference model, so the scores that need one (Ratio, RMIA) were not run.")
+        notes.append("There is no reference model, so the score that needs one (Ratio) was not run.")
     prefix_of, prefix = _prefix(model, reference, dataset, people, seed)
     if not prefix:
         notes.append("Nobody is left outside those asked about to take a prefix from, so ReCaLL was not run.")
@@ -102,7 +99,6 @@ def membership(
     for answer in answers:
         answer["group"] = people.group_of_pseudonym[answer["patient"]]
         table += [excluded_row(answer["patient"], why, group=answer["group"]) for why in answer.get("without", ())]
-    _add_rmia(answers)
     for answer in answers:
         table += [
             patient_row(
@@ -116,7 +112,7 @@ def membership(
             f"{cut} records are longer than what a model can read at once: they were scored in overlapping windows, each code after at "
             "least half a context."
         )
-    judged, sentences = compare(answers, tuple(priors), preflight, seed)
+    judged, sentences = compare(answers, tuple(priors), preflight)
     return finding(PROBE, [*table, *judged], settings, (*sentences, *notes))
 
 
@@ -251,15 +247,3 @@ def _prefix(
     length = min(_PREFIX_CODES, model.context_length // (4 * len(found)))
     ids = [code for r in found for code in model.vocabulary.ids(encode(r, model.vocabulary).codes[:length])]
     return [r.pseudonym for r in found], ids
-
-
-def _add_rmia(answers: Rows) -> None:
-    """RMIA of everyone with a Ratio: against the ordinary non-members, without oneself."""
-    with_ratio = [a for a in answers if RATIO in a["scores"]]
-    population = [a for a in with_ratio if a["group"] == NON_MEMBER]
-    ratios = np.array([a["scores"][RATIO] for a in population])
-    place_of = {a["patient"]: place for place, a in enumerate(population)}
-    for answer in with_ratio:
-        others = np.delete(ratios, place_of[answer["patient"]]) if answer["patient"] in place_of else ratios
-        if len(others):
-            answer["scores"][RMIA] = scores.rmia(answer["scores"][RATIO], others)

@@ -3,6 +3,11 @@
 Every function is pure. ``log_p`` is (n,), the log-probability of each code given those before it (natural logarithm), and
 ``moments`` is (n, 3) as ``BlackBox.score_moments`` gives it. Scores are means a code, so that records of any length compare.
 A model that gives no number (nan) gives no score (nan).
+
+RMIA (Zarifzadeh et al., arXiv 2312.03262) is not among them. Its offline form is the share of other people z with ratio(x) / ratio(z) >= gamma:
+for any z and gamma, and however many reference models are averaged into the ratio, it only counts how many fixed numbers Ratio(x)
+exceeds. It ranks patients as Ratio does, with ties at 1 among the most exposed, and costs the family of scores one more test.
+Its online form needs models trained with and without each patient.
 """
 
 from __future__ import annotations
@@ -11,11 +16,9 @@ import math
 
 import numpy as np
 
-LOSS, MIN_K, MIN_K_PLUS_PLUS, RECALL, RATIO, RMIA = "Loss", "Min-K%", "Min-K%++", "ReCaLL", "Ratio", "RMIA"
+LOSS, MIN_K, MIN_K_PLUS_PLUS, RECALL, RATIO = "Loss", "Min-K%", "Min-K%++", "ReCaLL", "Ratio"
 K = 0.2
 """The share of codes that Min-K% looks at: 20 %, as in the paper (arXiv 2510.12950, section 4)."""
-GAMMA = 1.0
-"""RMIA's margin: by how much a record must beat another one. At 1, one reference model's RMIA ranks patients as Ratio does."""
 
 
 def loss(log_p: np.ndarray) -> float:
@@ -64,21 +67,6 @@ def ratio(audited: np.ndarray, reference: np.ndarray) -> float:
     likely is discounted (Carlini et al., arXiv 2012.07805, section 4.2)."""
     with np.errstate(invalid="ignore"):  # impossible to both: no number
         return float(np.subtract(loss(audited), loss(reference)))
-
-
-def rmia(ratio_of_x: float, population: np.ndarray, gamma: float = GAMMA) -> float:
-    """The share of population records z with ratio(x) / ratio(z) >= gamma, in its offline form with one reference model
-    (Zarifzadeh et al., arXiv 2312.03262, equations 2 to 4). Both are given as logarithms, as ``ratio`` gives them; records
-    without a number do not count. nan with nobody to compare with.
-
-    >>> rmia(0.5, np.array([0.1, 0.2, 0.9, 0.5]))
-    0.75
-    """
-    population = np.asarray(population, float)
-    population = population[~np.isnan(population)]
-    if not len(population) or math.isnan(ratio_of_x):
-        return math.nan
-    return float(np.mean(ratio_of_x >= population + math.log(gamma)))
 
 
 def _mean(values: np.ndarray) -> float:

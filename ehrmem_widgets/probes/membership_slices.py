@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ehrmem_widgets.probes.cohort_finding import CohortFinding
-from ehrmem_widgets.probes.membership_cohort import ppv_at_fpr
-from ehrmem_widgets.probes.membership_scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL, RMIA
+from ehrmem_widgets.probes.membership_scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.probes.preflight import explains
-from ehrmem_widgets.statistics.discrimination import controls_needed, tpr_at_fpr
+from ehrmem_widgets.statistics.discrimination import NOTHING, controls_needed, ppv_at_fpr, tpr_at_fpr
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import (
     AUROC_MARGIN,
@@ -24,7 +23,7 @@ from ehrmem_widgets.statistics.verdicts import (
     positive_control,
 )
 
-SCORES = (RATIO, RMIA, LOSS, MIN_K, MIN_K_PLUS_PLUS, RECALL)
+SCORES = (RATIO, LOSS, MIN_K, MIN_K_PLUS_PLUS, RECALL)
 SMALLEST_FPR = 0.001
 GROUPS: Mapping[str, tuple[str, str, str]] = {
     "ordinary": ("all", MEMBER, NON_MEMBER),
@@ -38,7 +37,9 @@ _BAND = np.geomspace(SMALLEST_FPR, 1, 19)
 @dataclass(frozen=True)
 class Roc:
     """The share of members found (``true``) at each share of false alarms (``false``), both (k,) and rising from 0 to 1; and
-    the 95 % interval of ``true`` at the shares ``band_at``. ``members`` and ``others`` are how many it rests on."""
+    the 95 % interval of ``true`` at the shares ``band_at`` (from those for which there are enough others to 1). ``members`` and
+    ``others`` are how many it rests on. A threshold that c of n others exceed stands at (c + 1) / (n + 1), the mean of the share
+    of all others that do."""
 
     false: np.ndarray
     true: np.ndarray
@@ -96,8 +97,8 @@ class MembershipSlices:
     ``found`` is a finding of ``membership``, ``preflight`` that of the data preflight.
     """
 
-    def __init__(self, found: CohortFinding, preflight: CohortFinding | None, *, seed: int = 0) -> None:
-        self.found, self.preflight, self._seed = found, preflight, seed
+    def __init__(self, found: CohortFinding, preflight: CohortFinding | None) -> None:
+        self.found, self.preflight = found, preflight
         self._by_score = {
             (score, group): of.to_numpy(float)
             for (score, group), of in found.about("patient", figure="score").groupby(["attribute", "group"])["value"]
@@ -119,14 +120,14 @@ class MembershipSlices:
 
     def _figures(self, name: str, group: str, fpr: float, prior: float) -> ScoreFigures:
         sides = self._sides(name, group)
-        tpr = tpr_at_fpr(*sides, fpr, seed=self._seed)
-        return ScoreFigures(name, self._auroc(name, group)[0], tpr, ppv_at_fpr(*sides, fpr, prior, seed=self._seed))
+        tpr = tpr_at_fpr(*sides, fpr)
+        return ScoreFigures(name, self._auroc(name, group)[0], tpr, ppv_at_fpr(tpr, fpr, prior))
 
     def _auroc(self, score: str, group: str) -> tuple[Estimate, float, Judgement | None]:
         rows = self.found.about("cohort", figure="auroc", attribute=score, group=GROUPS[group][0])
         rows = rows[rows["model"] != "reference"]
         if not len(rows):
-            return Estimate(math.nan, math.nan, math.nan, 0), math.nan, None
+            return NOTHING, math.nan, None
         one = rows.iloc[0]
         judged = Judgement(Verdict(one["verdict"]), str(one["note"])) if one["verdict"] else None
         return (
@@ -155,7 +156,7 @@ class MembershipSlices:
     def _roc(self, score: str, group: str) -> Roc | None:
         key = (score, group)
         if key not in self._rocs:
-            self._rocs[key] = roc(*self._sides(score, group), seed=self._seed)
+            self._rocs[key] = roc(*self._sides(score, group))
         return self._rocs[key]
 
     def _parts(self) -> list[Part]:
@@ -174,7 +175,7 @@ class MembershipSlices:
         return sorted(parts, key=_order)
 
 
-def roc(members: np.ndarray, others: np.ndarray, *, seed: int = 0) -> Roc | None:
+def roc(members: np.ndarray, others: np.ndarray) -> Roc | None:
     """The empirical ROC curve with the pointwise interval of ``tpr_at_fpr``; None where a group is empty.
 
     >>> roc(np.array([2.0, 3.0]), np.array([1.0, 2.5])).true.tolist()
@@ -185,12 +186,18 @@ def roc(members: np.ndarray, others: np.ndarray, *, seed: int = 0) -> Roc | None
     thresholds = np.unique(np.concatenate([members, others]))[::-1]
     rising_m, rising_o = np.sort(members), np.sort(others)
     true = (len(members) - np.searchsorted(rising_m, thresholds)) / len(members)  # at or above each threshold
-    false = (len(others) - np.searchsorted(rising_o, thresholds)) / len(others)
-    at = np.append(_BAND[_BAND * len(others) < len(others) - 1], 1.0)
-    band = [tpr_at_fpr(members, others, fpr, seed=seed) for fpr in at[:-1]]
+    false = (len(others) - np.searchsorted(rising_o, thresholds) + 1) / (len(others) + 1)
+    at = [float(fpr) for fpr in _BAND[:-1] if len(others) >= controls_needed(fpr)]
+    band = [tpr_at_fpr(members, others, fpr) for fpr in at]
     low, high = ([getattr(one, name) for one in band] + [1.0] for name in ("low", "high"))
     return Roc(
-        np.append(0.0, false), np.append(0.0, true), at, np.array(low), np.array(high), len(members), len(others)
+        np.append(0.0, false),
+        np.append(0.0, true),
+        np.array([*at, 1.0]),
+        np.array(low),
+        np.array(high),
+        len(members),
+        len(others),
     )
 
 

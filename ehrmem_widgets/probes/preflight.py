@@ -57,7 +57,7 @@ def preflight(
 
     - ``model_free_auroc``: the mean of the out-of-fold probabilities of two classifiers declared beforehand: logistic
       regression on the bag of codes (values in tenths) with length, year of the first event and age, and gradient boosting on a few dozen
-      features; AUROC with patient bootstrap, Mann-Whitney p. Without any difference it lies a little below 0.5.
+      features; AUROC with its interval, Mann-Whitney p. Without any difference it lies a little below 0.5.
     - ``difference_length`` (number of events), ``_era`` (year of the first event), ``_age`` (at that event), ``_female``:
       standardised mean differences (interval: Hedges and Olkin 1985, chapter 5) with Kolmogorov-Smirnov p (sex: Fisher), and
       ``association_site`` (Cramer's V, chi-square p) where codes name a site; p-values by Holm.
@@ -157,7 +157,7 @@ def _trait(made: dict[str, Any]) -> str:
 
 def _told_apart(events: pd.DataFrame, traits: pd.DataFrame, truth: np.ndarray, group: str, seed: int) -> dict[str, Any]:
     score = model_free_scores(events, traits, truth, seed=seed)
-    found = auroc(score[truth], score[~truth], seed=seed)
+    found = auroc(score[truth], score[~truth])
     made = row(FIGURE, found, group=group, p=auroc_p(score[truth], score[~truth]))
     if found.low > 0.5:
         made["verdict"] = str(Verdict.CANNOT_CONCLUDE)

@@ -129,8 +129,8 @@ def _of_membership(audit: AuditResults, found: CohortFinding) -> list[str]:
             table(
                 heads,
                 cells,
-                caption="At few false alarms, with 95 % intervals. To bound them at 1 % takes "
-                f"{controls_needed(0.01):,} people never seen, at 0.1 % {controls_needed(0.001):,}",
+                caption="At few false alarms, with 95 % intervals. What is found at 1 % is shown from "
+                f"{controls_needed(0.01):,} people never seen on, at 0.1 % from {controls_needed(0.001):,}",
             )
         )
     places = (

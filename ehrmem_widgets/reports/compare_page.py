@@ -29,7 +29,6 @@ from ehrmem_widgets.views.rank_ladder import rung_words
 from ehrmem_widgets.views.tables import Markup, figure, items, table
 
 PAIRED, INDEPENDENT = "paired, the same people", "independent"
-_MOST_PAIRS = 4_000_000  # of a member and another, for a paired AUROC
 _BOUNDS = (-2.0, 2.0)
 _NEAREST = 10
 _BEYOND_OTHERS = (
@@ -254,8 +253,6 @@ class Comparison:
                 return None
             parts.append([side.loc[both].to_numpy(float) for side in sides])
         (a_in, b_in), (a_out, b_out) = parts
-        if len(a_in) * len(a_out) > _MOST_PAIRS:
-            return None
         found = auroc_difference(b_in, b_out, a_in, a_out)
         return Estimate(found.value, found.low, found.high, rounded_n(found.n))
 

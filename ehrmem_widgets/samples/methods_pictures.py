@@ -152,7 +152,7 @@ def _neighbours(findings: Mapping[str, CohortFinding]) -> str:
 
 def _membership(findings: Mapping[str, CohortFinding]) -> str:
     slices = MembershipSlices(findings["membership"], findings.get("preflight"))
-    at = slices.at(score=_headline(findings["membership"]), group="ordinary", fpr=0.01, prior=0.01)
+    at = slices.at(score=_headline(findings["membership"]), group="ordinary", fpr=0.02, prior=0.01)
     return roc_curve(at.roc, at.chosen, at.fpr, log_scale=True)
 
 

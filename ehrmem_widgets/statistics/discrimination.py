@@ -1,74 +1,71 @@
-"""How well a score tells two groups of patients apart: AUROC, AUPRC, TPR at a small FPR, PPV. Patients are resampled."""
+"""How well a score tells two groups of patients apart: AUROC, AUPRC, TPR and PPV at a small FPR. Intervals are over patients."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 
-from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate, proportion
+from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate
 
 RESAMPLES = 1000
 NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
-"""The figure that could not be computed: nobody to compute it from."""
+"""The figure that could not be computed: nobody to compute it from, or too few."""
+
+_Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+_NEGLIGIBLE = 1e-9  # of a binomial's terms
 
 
-def auroc(positive: np.ndarray, negative: np.ndarray, *, seed: int = 0) -> Estimate:
-    """P(a positive's score is above a negative's), ties half, with a patient bootstrap interval (1,000 resamples, stratified
-    by group). Where the groups do not overlap at all, Wilson's interval with the size of the smaller group (by the bound of
-    Birnbaum & Klose, Annals of Mathematical Statistics 1957, on the variance). ``NOTHING`` when a group is empty.
+def auroc(positive: np.ndarray, negative: np.ndarray) -> Estimate:
+    """P(a positive's score is above a negative's), ties half, with a 95 % interval. ``NOTHING`` when a group is empty.
+
+    Newcombe's score interval (Statistics in Medicine 2006, part 2, method 5), which takes the variance at each end itself and so
+    has a width at an AUROC of 1 too; where the scores scatter more than its model of them (one group much wider than the other),
+    by what DeLong's variance (Biometrics 1988) has beyond it. No resampling. The lower end never falls when a member's score
+    passes a non-member's.
 
     >>> auroc(np.array([2.0, 3.0, 4.0]), np.array([1.0, 2.0])).value
     0.9166666666666666
     """
     if not len(positive) or not len(negative):
         return NOTHING
-    wins = _wins(np.asarray(positive, float), np.asarray(negative, float))
-    n = len(positive) + len(negative)
-    if wins.mean() in (0.0, 1.0):  # every resample says the same: the variance is at most A (1 - A) / the smaller group
-        return _extreme(float(wins.mean()), min(len(positive), len(negative)), n)
-    return _interval(float(wins.mean()), _resampled_wins(wins, seed), n)
+    return _placed(np.asarray(positive, float), np.asarray(negative, float)).estimate
 
 
 def auroc_difference(
-    positive: np.ndarray, negative: np.ndarray, other_positive: np.ndarray, other_negative: np.ndarray, *, seed: int = 0
+    positive: np.ndarray, negative: np.ndarray, other_positive: np.ndarray, other_negative: np.ndarray
 ) -> Estimate:
     """AUROC of one score minus that of another on the same patients (paired: the arrays are in the same order)."""
     if not len(positive) or not len(negative):
         return NOTHING
-    one, other = _wins(positive, negative), _wins(other_positive, other_negative)
-    spread = _resampled_wins(one, seed) - _resampled_wins(other, seed)
-    value = float(one.mean() - other.mean())
-    return _interval(value, spread, len(positive) + len(negative), (-1.0, 1.0))
+    one, other = _placed(positive, negative), _placed(other_positive, other_negative)
+    influences = np.stack([np.concatenate(side.influence) for side in (one, other)])
+    return _combined([one.estimate, other.estimate], influences, np.array([1.0, -1.0]), (-1.0, 1.0))
 
 
-def macro_auroc(truth: np.ndarray, score: np.ndarray, *, fewest: int = 5, seed: int = 0) -> Estimate:
-    """The mean AUROC over several attributes, patients resampled. ``truth`` (n, attributes) is 1, 0 or nan (not counted),
-    ``score`` likewise.
+def macro_auroc(truth: np.ndarray, score: np.ndarray, *, fewest: int = 5) -> Estimate:
+    """The mean AUROC over several attributes of the same patients. ``truth`` (n, attributes) is 1, 0 or nan (not counted), ``score``
+    likewise.
 
     Attributes with fewer than ``fewest`` holders or non-holders do not enter; ``NOTHING`` when none is left.
     """
-    if not len(truth):
-        return NOTHING
-    counts = _resamples(len(truth), seed)
-    values, spread, smallest = [], [], len(truth)
+    estimates, influences = [], []
     for held, scores in zip(truth.T, score.T, strict=True):
         positive, negative = np.flatnonzero(held == 1), np.flatnonzero(held == 0)
         if min(len(positive), len(negative)) < fewest:
             continue
-        smallest = min(smallest, len(positive), len(negative))
-        wins = _wins(scores[positive], scores[negative])
-        values.append(wins.mean())
-        pairs = counts[:, positive].sum(axis=1) * counts[:, negative].sum(axis=1)
-        won = ((counts[:, positive] @ wins) * counts[:, negative]).sum(axis=1)
-        spread.append(np.divide(won, pairs, out=np.full(len(won), np.nan), where=pairs > 0))
-    if not values:
+        placed = _placed(scores[positive], scores[negative])
+        estimates.append(placed.estimate)
+        influences.append(np.zeros(len(truth)))
+        influences[-1][positive], influences[-1][negative] = placed.influence
+    if not estimates:
         return NOTHING
-    if np.mean(values) in (0.0, 1.0):  # as in ``auroc``
-        return _extreme(float(np.mean(values)), smallest, len(truth))
-    return _interval(float(np.mean(values)), np.mean(spread, axis=0), len(truth))
+    weights = np.full(len(estimates), 1 / len(estimates))
+    return replace(_combined(estimates, np.stack(influences), weights, (0.0, 1.0)), n=len(truth))
 
 
 def auroc_p(positive: np.ndarray, negative: np.ndarray, *, alternative: str = "greater") -> float:
@@ -99,23 +96,25 @@ def average_precision(truth: np.ndarray, score: np.ndarray, *, seed: int = 0) ->
     return _interval(float(values[0]), values[1:], len(truth))
 
 
-def tpr_at_fpr(members: np.ndarray, non_members: np.ndarray, fpr: float, *, seed: int = 0) -> Estimate:
-    """The share of members above the threshold that at most a share ``fpr`` of non-members reaches. Members and non-members
-    are resampled, so that the interval holds the uncertainty of the threshold too (Carlini et al., arXiv 2112.03570)."""
-    if not len(members) or not len(non_members):
+def tpr_at_fpr(members: np.ndarray, non_members: np.ndarray, fpr: float) -> Estimate:
+    """The share of members above the threshold that a share ``fpr`` of all non-members exceeds (Carlini et al., arXiv 2112.03570).
+
+    The value is that at the (k + 1)-th highest of n non-members, k = floor(fpr (n + 1)) - 1, which (k + 1) / (n + 1) <= ``fpr`` of
+    all non-members exceed on average (split conformal; Vovk et al. 2005). The interval is about ``fpr`` itself: how many of the n
+    lie above the true threshold is binomial (n, ``fpr``), whatever the scores are like, and given that many the threshold lies between two
+    neighbouring order statistics; the members above either are counted with Clopper and Pearson's ends, and the ends are averaged
+    over the binomial. ``NOTHING`` below ``controls_needed``: the true threshold may then lie above every non-member.
+    """
+    n, m = len(non_members), len(members)
+    if not m or not n or n < controls_needed(fpr):
         return NOTHING
-    members, non_members = np.asarray(members, float), np.asarray(non_members, float)
-    rng = np.random.default_rng([seed, 2])
-    size, place = len(non_members), _allowed(fpr, len(non_members))
-    value = float(np.mean(members > np.sort(non_members)[size - 1 - place]))
-    n = len(members) + size
-    if np.ptp(np.concatenate([members, non_members])) and value in (0.0, 1.0):
-        return _extreme(value, len(members), n)
-    values = np.empty(RESAMPLES)
-    for start in range(0, RESAMPLES, 100):
-        others = np.partition(rng.choice(non_members, (100, size)), size - 1 - place, axis=1)[:, size - 1 - place]
-        values[start : start + 100] = np.mean(rng.choice(members, (100, len(members))) > others[:, None], axis=1)
-    return _interval(value, values, n)
+    thresholds = np.concatenate([[math.inf], np.sort(non_members)[::-1], [-math.inf]])
+    found = m - np.searchsorted(np.sort(members), thresholds, side="right")  # members above each
+    above, chance = _above_true_threshold(n, fpr)
+    value = float(found[math.floor(fpr * (n + 1) + 1e-9)]) / m
+    low = _mixed_low(found[above], m, chance)
+    high = 1 - _mixed_low(m - found[above + 1], m, chance)
+    return Estimate(value, min(value, low), max(value, high), m + n)
 
 
 def controls_needed(fpr: float) -> int:
@@ -127,14 +126,14 @@ def controls_needed(fpr: float) -> int:
     return math.ceil(math.log(1 - CONFIDENCE) / math.log1p(-fpr))
 
 
-def positive_predictive_value(tpr: float, fpr: float, prior: float) -> float:
-    """P(member | called member) at a declared prior. nan when nobody would be called a member.
+def ppv_at_fpr(tpr: Estimate, fpr: float, prior: float) -> Estimate:
+    """P(member | called a member) at a declared prior share of members, from ``tpr_at_fpr`` at the same ``fpr``.
 
-    >>> round(positive_predictive_value(0.5, 0.01, 0.01), 4)
-    0.3356
+    >>> print(ppv_at_fpr(Estimate(0.5, 0.4, 0.6, 2000), 0.01, 0.01))
+    0.34 (0.29 to 0.38, n = 2,000)
     """
-    called = tpr * prior + fpr * (1 - prior)
-    return tpr * prior / called if called > 0 else math.nan
+    value, low, high = (share * prior / (share * prior + fpr * (1 - prior)) for share in (tpr.value, tpr.low, tpr.high))
+    return Estimate(value, low, high, tpr.n)
 
 
 def patient_bootstrap(
@@ -187,16 +186,96 @@ def difference_of_means(a: np.ndarray, b: np.ndarray) -> Estimate:
     return Estimate(value, float(found.low), float(found.high), len(a) + len(b))
 
 
-def _wins(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-    """(positives, negatives) 1 where the positive is above, 0.5 at a tie."""
-    above = positive[:, None] > negative
-    return above + 0.5 * (positive[:, None] == negative)
+@dataclass(frozen=True)
+class _Placed:
+    """An AUROC with its interval, and how far each positive and each negative moves it (DeLong's structural components, less their
+    mean, over the group's size): their squares sum to its variance."""
+
+    estimate: Estimate
+    influence: tuple[np.ndarray, np.ndarray]
 
 
-def _resampled_wins(wins: np.ndarray, seed: int) -> np.ndarray:
-    m, n = wins.shape
-    rows, columns = _resamples(m, seed), _resamples(n, seed + 1_000_003)  # the two groups independently
-    return np.asarray(((rows @ wins) * columns).sum(axis=1) / (m * n))
+def _placed(positive: np.ndarray, negative: np.ndarray) -> _Placed:
+    m, n = len(positive), len(negative)
+    above, below = _share_below(positive, negative), 1 - _share_below(negative, positive)
+    value = min(1.0, max(0.0, float(above.mean())))
+    influence = tuple((p - p.mean()) / math.sqrt(max(len(p) - 1, 1) * len(p)) for p in (above, below))
+    scatter = sum(float(part @ part) for part in influence)
+    beyond = max(0.0, scatter - _score_variance(value, m, n))
+    low, high = _score_low(value, beyond, m, n), 1 - _score_low(1 - value, beyond, m, n)
+    return _Placed(Estimate(value, low, high, m + n), influence)
+
+
+def _share_below(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(m,) for each of m scores the share of the others below it, ties half."""
+    rising = np.sort(others)
+    below = np.searchsorted(rising, scores, "left") + np.searchsorted(rising, scores, "right")
+    return np.asarray(below / (2 * len(others)))
+
+
+def _score_variance(value: float, m: int, n: int) -> float:
+    """Hanley and McNeil's variance of an AUROC (Radiology 1982), made symmetric as in Newcombe's method 5."""
+    mean = (m + n) / 2 - 1
+    return value * (1 - value) * (1 + mean * ((1 - value) / (2 - value) + value / (1 + value))) / (m * n)
+
+
+def _score_low(value: float, beyond: float, m: int, n: int) -> float:
+    """The lowest AUROC that lies within z standard errors, of its own, from the one found. The highest: 1 less that of 1 - value."""
+    from scipy import optimize
+
+    def inside(low: float) -> float:
+        return (value - low) ** 2 - _Z**2 * (_score_variance(low, m, n) + beyond)
+
+    return float(optimize.brentq(inside, 0.0, value * (1 - 1e-12))) if value > 0 and inside(0.0) > 0 else 0.0
+
+
+def _combined(
+    estimates: Sequence[Estimate], influences: np.ndarray, weights: np.ndarray, bounds: tuple[float, float]
+) -> Estimate:
+    """The weighted sum of dependent figures with an interval made of theirs (MOVER; Zou, Huang & Zhang, Computational Statistics
+    & Data Analysis 2009). ``influences`` (figures, patients) are those of ``_Placed``, on the same patients.
+
+    What a figure's own interval holds beyond the variance that these patients show (everything, at an AUROC of 1) is taken as shared
+    by figures that are added, and as not shared by figures that are subtracted: the wider way.
+    """
+    value, low, high = (np.array([getattr(one, end) for one in estimates]) for end in ("value", "low", "high"))
+    shown = influences @ influences.T
+    whole = np.maximum(np.diag(shown), ((high - low) / (2 * _Z)) ** 2)
+    hidden = np.sqrt(whole - np.diag(shown))
+    sign = np.sign(weights)
+    same = np.outer(sign, sign)
+    together = same * (shown + np.outer(hidden, hidden) * (same > 0)) / np.sqrt(np.outer(whole, whole))
+    down = np.abs(weights) * np.where(sign > 0, value - low, high - value)
+    up = np.abs(weights) * np.where(sign > 0, high - value, value - low)
+    total = float(weights @ value)
+    reach = [math.sqrt(max(0.0, float(side @ together @ side))) for side in (down, up)]
+    return Estimate(total, max(bounds[0], total - reach[0]), min(bounds[1], total + reach[1]), estimates[0].n)
+
+
+@lru_cache(maxsize=64)
+def _above_true_threshold(n: int, fpr: float) -> tuple[np.ndarray, np.ndarray]:
+    """How many of n non-members may lie above the true threshold of ``fpr``, and how likely each number is."""
+    from scipy import stats
+
+    above = np.arange(n + 1)
+    chance = stats.binom.pmf(above, n, fpr)
+    likely = chance > _NEGLIGIBLE
+    return above[likely], chance[likely] / chance[likely].sum()
+
+
+def _mixed_low(hits: np.ndarray, n: int, chance: np.ndarray) -> float:
+    """The lower Clopper-Pearson end of hits in n, where the hits themselves are known up to their ``chance`` only."""
+    from scipy import optimize, special
+
+    tail, none = (1 - CONFIDENCE) / 2, float(chance[hits == 0].sum())
+    if none >= tail:
+        return 0.0
+    some, weight = hits[hits > 0], chance[hits > 0]
+
+    def below(share: float) -> float:
+        return none - tail + float(weight @ special.betainc(some, n - some + 1, share))
+
+    return float(optimize.brentq(below, 0.0, 1.0))
 
 
 @lru_cache(maxsize=64)
@@ -206,16 +285,6 @@ def _resamples(n: int, seed: int) -> np.ndarray:
     counts = np.bincount(drawn.ravel(), minlength=RESAMPLES * n).reshape(RESAMPLES, n).astype(np.float32)
     counts.flags.writeable = False
     return counts
-
-
-def _allowed(fpr: float, non_members: int) -> int:
-    """How many non-members may lie strictly above the threshold."""
-    return min(math.floor(fpr * non_members), non_members - 1)
-
-
-def _extreme(value: float, successes: int, n: int) -> Estimate:
-    found = proportion(round(value * successes), successes)
-    return Estimate(value, found.low, found.high, n)
 
 
 def _interval(

@@ -12,7 +12,6 @@ from ehrmem_widgets.views.roc_curve import percent, roc_curve
 
 SCORE_WORDS: Mapping[str, str] = {
     "Ratio": "how much likelier the record is to the audited model than to the reference model",
-    "RMIA": "the share of people never seen whose Ratio is not higher",
     "Loss": "how likely the record is to the audited model",
     "Min-K%": "the same, over the fifth of its codes that the model finds least likely",
     "Min-K%++": "as Min-K%, each code held against what the model expected in its place",
@@ -74,6 +73,11 @@ def _in_words(found: MembershipSlice) -> list[str]:
         sentences.append(
             f"If {percent(found.fpr)} false alarms are tolerated, it finds {_percent(one.tpr)} of those trained on."
         )
+    elif found.roc is not None:
+        sentences.append(
+            f"How many of those trained on it finds at {percent(found.fpr)} false alarms cannot be told from "
+            f"{found.roc.others:,} people never seen: {found.needed:,} are needed. Tolerate more false alarms, or ask about more people."
+        )
     if known(one.ppv):
         sentences.append(
             f"If {percent(found.prior)} of the people asked about are in the training data, who is called a member is one "
@@ -123,20 +127,14 @@ def _about_parts(found: MembershipSlice) -> str:
 
 
 def _enough(found: MembershipSlice) -> list[str]:
-    """How many people never seen are needed to know the tolerated share of false alarms."""
+    """Whether there are enough people never seen to know the tolerated share of false alarms."""
     if found.roc is None:
         return []
     asked, needed = found.roc.others, found.needed
     start = f"To be sure of no more than {percent(found.fpr)} false alarms, {needed:,} people never seen are needed"
     if asked >= needed:
-        said = [f"{start}; {asked:,} were asked about: enough."]
-    else:
-        said = [f"{start}; only {asked:,} were asked about, so this share itself is uncertain."]
-    if found.score == "RMIA":
-        said.append(
-            "RMIA is a share of people never seen: members and the likeliest of these may tie at 1, and are not found then."
-        )
-    return said
+        return [f"{start}; {asked:,} were asked about: enough."]
+    return [f"{start}; only {asked:,} were asked about, so what is found at this share is not shown."]
 
 
 def _percent(estimate: Estimate) -> str:

@@ -14,7 +14,7 @@ from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.cohort_finding import CohortFinding
 from ehrmem_widgets.probes.exposure import canary_exposures
 from ehrmem_widgets.probes.membership import membership
-from ehrmem_widgets.probes.membership_scores import RATIO, RMIA
+from ehrmem_widgets.probes.membership_scores import RATIO
 from ehrmem_widgets.probes.membership_slices import GROUPS, SCORES, SMALLEST_FPR, MembershipSlice, MembershipSlices
 from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, choose_people
@@ -70,7 +70,7 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
         self,
         *,
         score: str = "",
-        fpr: float = 0.01,
+        fpr: float = 0.02,
         prior: float = 0.1,
         group: str = "ordinary",
         log_scale: bool = True,
@@ -81,12 +81,12 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
         self._slices: MembershipSlices | None = None
         self._exposure: CohortFinding | None = None
         self._people: People | None = None
-        self.offered = tuple(name for name in SCORES if self.reference is not None or name not in (RATIO, RMIA))
+        self.offered = tuple(name for name in SCORES if self.reference is not None or name != RATIO)
         planted = bool(canary_repetitions(self.dataset))
         self.groups = tuple(name for name in GROUPS if name == "ordinary" or planted)
         score = score or self.offered[0]
         if score not in self.offered:
-            more = "" if self.reference else " (Ratio and RMIA need a reference model)"
+            more = "" if self.reference else " (Ratio needs a reference model)"
             raise BadInput(f"The score must be one of {', '.join(self.offered)}{more}; got {score!r}.")
         if group not in self.groups:
             more = "" if planted else " (this data set has no planted canaries)"
@@ -209,7 +209,7 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
             self.model, self.dataset, reference=self.reference, people=people, preflight=free, seed=state.seed,
             heard=self.heard,
         )  # fmt: skip
-        self._people, self._slices = people, MembershipSlices(found, free, seed=state.seed)
+        self._people, self._slices = people, MembershipSlices(found, free)
         return self._slices
 
     def _measure_exposure(self, state: MembershipState) -> CohortFinding | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes import membership_scores as scores
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, finding, row
 from ehrmem_widgets.probes.membership import in_windows, membership
-from ehrmem_widgets.probes.membership_cohort import compare, ppv_at_fpr
+from ehrmem_widgets.probes.membership_cohort import compare
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import Estimate
@@ -47,10 +48,6 @@ def test_worked_numbers() -> None:
     )
     assert scores.recall(P - 1, P) == pytest.approx((P.mean() - 1) / P.mean())
     assert scores.ratio(P, P - 0.25) == pytest.approx(0.25)
-    population = np.array([0.0, 0.1, 0.2, 0.3])
-    assert scores.rmia(0.2, population) == 0.75
-    assert scores.rmia(0.2, population, gamma=np.exp(0.15)) == 0.25
-    assert scores.rmia(0.2, np.array([0.1, np.nan])) == 1
 
 
 @pytest.mark.filterwarnings("error")
@@ -61,19 +58,7 @@ def test_certainty_impossible_codes_and_no_numbers() -> None:
     assert np.isnan([scores.loss(nothing), scores.min_k(nothing), scores.ratio(nothing, np.append(P, -1))]).all()
     assert np.isnan(scores.min_k_plus_plus(np.column_stack([nothing, nothing * 0 - 1, nothing * 0 + 1])))
     assert np.isnan([scores.recall(P, np.zeros(10)), scores.recall(impossible, impossible)]).all()
-    assert np.isnan([scores.ratio(impossible, impossible), scores.rmia(1.0, np.array([]))]).all()
-
-
-def test_the_interval_of_the_ppv_holds_the_truth_of_the_threshold_used() -> None:
-    rng, inside, runs = np.random.default_rng(0), 0, 400
-    for run in range(runs):
-        members, others = rng.normal(2, 1, 150), rng.normal(0, 1, 150)
-        threshold = np.sort(others)[::-1][1]  # floor(0.01 * 150) = 1 false alarm
-        true, false = stats.norm.sf(threshold, 2), stats.norm.sf(threshold)
-        found = ppv_at_fpr(members, others, 0.01, 0.1, seed=run)
-        assert found.low <= found.value <= found.high
-        inside += found.low <= 0.1 * true / (0.1 * true + 0.9 * false) <= found.high
-    assert 0.93 <= inside / runs <= 0.98
+    assert np.isnan(scores.ratio(impossible, impossible))
 
 
 # The sample models ----------------------------------------------------------------------------------------------------
@@ -103,14 +88,16 @@ def memorizing(cohort: MedsDataset, models: tuple[FolderModel, FolderModel], peo
 
 def test_a_memorizing_model_is_found_by_every_score(memorizing: CohortFinding) -> None:
     for group, n in (("all", 44), ("canaries", 40)):
-        for name in (*SINGLE, "Ratio", "RMIA"):
+        for name in (*SINGLE, "Ratio"):
             of = memorizing.estimate("auroc", group=group, attribute=name, model="audited" if name in SINGLE else "")
             assert of.low > 0.8 and of.n == n, (group, name)
     [headline] = memorizing.about("cohort", figure="auroc", group="all", attribute="Ratio").to_dict("records")
     assert headline["verdict"] == "Memorized" and headline["p_adjusted"] < 1e-6
     assert headline["p_adjusted"] >= headline["p"]
     assert memorizing.sentences[0].startswith("Memorized: AUROC of Ratio 1.00")
-    assert any("Positive control: the planted canaries are found" in said for said in memorizing.sentences)
+    [control] = [said for said in memorizing.sentences if said.startswith("Positive control")]
+    assert control.startswith("Positive control: the planted canaries are found (AUROC of Ratio 1.00")
+    assert control.endswith("whether weaker memory would be found; the sample model `moderate` shows that.")
 
 
 def test_the_reference_model_cannot_tell_those_it_never_saw(
@@ -137,17 +124,49 @@ def test_what_gives_membership_away_is_the_labs_and_not_the_demographics(memoriz
     assert (quarters["low"] > 0.6).all() and quarters["p_adjusted"].notna().all()
 
 
-def test_few_controls_are_said_and_the_ppv_is_that_of_the_prior(memorizing: CohortFinding) -> None:
-    [tpr] = memorizing.about("cohort", figure="tpr_at_fpr_0.01", attribute="Ratio").to_dict("records")
-    assert tpr["note"] == "22 non-members are too few to bound the false-positive rate at 1 %: 299 are needed"
-    assert (
-        "22 non-members are too few to bound the false-positive rate at 0.1 %: 2,995 are needed."
-        in memorizing.sentences
-    )
-    rare, common = (memorizing.estimate(f"ppv_at_prior_{p:g}", attribute="Ratio") for p in (0.01, 0.1))
-    # All members found, none of 22 falsely: a false-positive rate of 1 in 23 is expected.
-    assert rare.value == pytest.approx(0.01 / (0.01 + 0.99 / 23))
-    assert rare.low < rare.value < rare.high < 1 and rare.value < common.value
+def test_with_few_controls_no_share_found_is_given(memorizing: CohortFinding) -> None:
+    words = "22 non-members are too few to say how many members are found at {} % false alarms: {} are needed"
+    for figure, rate, needed in (
+        ("tpr_at_fpr_0.01", 1, "299"),
+        ("tpr_at_fpr_0.001", 0.1, "2,995"),
+        ("ppv_at_prior_0.01", 1, "299"),
+    ):
+        [one] = memorizing.about("cohort", figure=figure, attribute="Ratio").to_dict("records")
+        assert np.isnan([one["value"], one["low"], one["high"]]).all() and one["note"] == words.format(rate, needed)
+    assert f"{words.format(1, 299)}." in memorizing.sentences
+    assert not any(said.startswith(("At 1 % false alarms", "Where 1 %")) for said in memorizing.sentences)
+
+
+def scored(rng: np.random.Generator, shifts: dict[str, float], n: int) -> list[dict[str, Any]]:
+    """An answer a patient, n a group, its Loss normal around the group's shift."""
+    return [
+        {"patient": f"{group} {i}", "group": group, "scores": {"Loss": score}, "reference": {}, "parts": {}}
+        for group, shift in shifts.items()
+        for i, score in enumerate(rng.normal(shift, 1, n))
+    ]
+
+
+def test_with_enough_controls_the_share_found_and_the_ppv_of_each_prior_are_said() -> None:
+    answers = scored(np.random.default_rng(0), {MEMBER: 2.0, NON_MEMBER: 0.0}, 700)
+    rows, said = compare(answers, (0.01, 0.1), None)
+    of = {r["figure"]: r for r in rows if r["figure"].startswith(("tpr", "ppv"))}
+    tpr, rare, common = (of[name] for name in ("tpr_at_fpr_0.01", "ppv_at_prior_0.01", "ppv_at_prior_0.1"))
+    assert tpr["low"] < stats.norm.sf(stats.norm.isf(0.01) - 2) < tpr["high"] and not tpr["note"]
+    for end in ("value", "low", "high"):
+        assert rare[end] == pytest.approx(0.01 * tpr[end] / (0.01 * tpr[end] + 0.99 * 0.01))
+        assert rare[end] < common[end]
+    assert any(one.startswith("At 1 % false alarms Loss finds a share of 0.") for one in said)
+    assert any(one.startswith("700 non-members are too few to say how many members are found at 0.1 %") for one in said)
+
+
+@pytest.mark.parametrize(
+    ("shift", "ends"), [(9.0, "`moderate` shows that."), (1.5, ", n = 80))."), (0.0, "means little.")]
+)
+def test_a_positive_control_says_when_it_is_too_easy(shift: float, ends: str) -> None:
+    groups = {MEMBER: 1.0, NON_MEMBER: 0.0, CANARY: shift, NULL_CANARY: 0.0}
+    said = compare(scored(np.random.default_rng(1), groups, 40), (0.1,), None)[1]
+    [control] = [one for one in said if one.startswith("Positive control")]
+    assert control.endswith(ends)
 
 
 def test_scores_depend_neither_on_order_nor_on_who_else_is_asked(
@@ -167,23 +186,18 @@ def test_scores_depend_neither_on_order_nor_on_who_else_is_asked(
 
 
 def test_a_preflight_that_tells_members_apart_as_well_forbids_a_conclusion() -> None:
-    rng = np.random.default_rng(0)
-    answers = [
-        {"patient": f"{group} {i}", "group": group, "scores": {"Loss": score}, "reference": {}, "parts": {}}
-        for group, mean in ((MEMBER, 3.0), (NON_MEMBER, 0.0))
-        for i, score in enumerate(rng.normal(mean, 1, 40))
-    ]
+    answers = scored(np.random.default_rng(0), {MEMBER: 3.0, NON_MEMBER: 0.0}, 40)
 
     def with_preflight(free: Estimate) -> str:
         preflight = finding("preflight", [row("model_free_auroc", free, group="all")], {}, ())
-        return compare(answers, (0.1,), preflight, 0)[1][0]
+        return compare(answers, (0.1,), preflight)[1][0]
 
     said = with_preflight(Estimate(0.99, 0.97, 1.0, 80))
     assert said.startswith("Cannot conclude: AUROC of Loss 0.98")
     assert "members can be told from non-members without asking the model (AUROC 0.99" in said
     assert with_preflight(Estimate(0.6, 0.52, 0.7, 80)).startswith("Memorized")
     assert with_preflight(Estimate(0.6, 0.4, 1.0, 80)).startswith("Memorized")  # it may tell nobody apart
-    other = compare(answers, (0.1,), finding("preflight", [], {}, ()), 0)[1]
+    other = compare(answers, (0.1,), finding("preflight", [], {}, ()))[1]
     assert other[0].startswith("Memorized") and "No data preflight" not in " ".join(other)
 
 
@@ -248,7 +262,7 @@ def test_a_model_that_knows_nobody_is_not_accused(made: Callable[..., MedsDatase
         MarkovChain(chain(), VOCABULARY), data, reference=MarkovChain(chain(1), VOCABULARY), patients=data.ids()[:200]
     )
     aurocs = found.about("cohort", figure="auroc", group="all")
-    assert len(aurocs) == 8 and ((aurocs["low"] <= 0.5) & (aurocs["high"] >= 0.5)).all()
+    assert len(aurocs) == 7 and ((aurocs["low"] <= 0.5) & (aurocs["high"] >= 0.5)).all()
     assert found.sentences[0].startswith("Population knowledge")
     assert found.exclusions == {}
 
@@ -266,8 +280,6 @@ def test_a_score_is_worked_out_from_the_chain_itself(made: Callable[..., MedsDat
     assert mine["Loss"] == pytest.approx(log_p.mean(), abs=1e-8)
     assert mine["Ratio"] == pytest.approx(log_p.mean() - other.mean(), abs=1e-8)
     assert mine["ReCaLL"] == pytest.approx(1)  # a chain does not look back
-    ratios = found.about("patient", attribute="Ratio", group=NON_MEMBER)["value"]
-    assert mine["RMIA"] == pytest.approx((ratios <= mine["Ratio"]).mean())
 
 
 @no_warnings

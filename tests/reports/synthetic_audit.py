@@ -148,7 +148,7 @@ class SyntheticAudit:
 
     def _membership(self) -> Any:
         patients, cohort = [], []
-        for name in ("Ratio", "RMIA", "Loss", "Min-K%", "Min-K%++", "ReCaLL"):
+        for name in ("Ratio", "Loss", "Min-K%", "Min-K%++", "ReCaLL"):
             score = self._values(0.3, self.effect, 1)[:, 0]
             everybody = np.ones(len(score), dtype=bool)
             patients.append(self._rows(everybody, "score", score, attribute=name, n=50))
@@ -158,7 +158,7 @@ class SyntheticAudit:
                 judged = (
                     self._judge(estimate, *map(len, sides), f"AUROC of {name}", none=0.5) if name == "Ratio" else None
                 )
-                model = "" if name in ("Ratio", "RMIA") else "audited"
+                model = "" if name == "Ratio" else "audited"
                 cohort.append(
                     row(
                         "auroc",

@@ -50,14 +50,14 @@ def test_nobody_to_compare() -> None:
 
 def test_the_curve_goes_through_the_share_found_at_every_share_of_false_alarms() -> None:
     found = curve()
-    for fpr in (0.0, 0.05, 0.1, 0.5):
-        highest = found.true[found.false <= fpr + 1e-12].max()
+    for fpr in (0.08, 0.1, 0.5):
+        highest = found.true[found.false <= fpr].max()
         assert highest == tpr_at_fpr(MEMBERS, OTHERS, fpr).value
     inside = [
-        low <= found.true[found.false <= at + 1e-12].max() <= high
+        low <= found.true[found.false <= at].max() <= high
         for at, low, high in zip(found.band_at, found.low, found.high, strict=True)
     ]
-    assert all(inside)
+    assert all(inside) and found.band_at[0] > 0.07  # for less, 40 never seen are too few
     assert (np.diff(found.false) >= 0).all() and found.false[-1] == found.true[-1] == 1
 
 
@@ -83,7 +83,7 @@ def test_the_page_is_harmless_and_begins_with_the_verdict() -> None:
     assert label(made) == "Verdict on membership: Memorized"
     said = words(made)
     assert said.index("Memorized") < said.index("AUROC")
-    assert "299 people never seen are needed; only 40 were asked about" in said
+    assert "299 people never seen are needed; only 40 were asked about, so what is found" in said
     assert "0.40 (0.30 to 0.50)" in said
 
 

@@ -103,7 +103,7 @@ def test_every_box_and_list_has_a_name_of_its_own(live: Heard) -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({"score": "Loos"}, r"The score must be one of Ratio, RMIA, Loss, Min-K%, Min-K%\+\+, ReCaLL; got 'Loos'\."),
+        ({"score": "Loos"}, r"The score must be one of Ratio, Loss, Min-K%, Min-K%\+\+, ReCaLL; got 'Loos'\."),
         ({"group": "all"}, r"The group must be one of ordinary, canaries; got 'all'\."),
         ({"fpr": 0.7}, r"must be from 0.001 to 0.5; got 0.7"),
         ({"prior": 0.0}, r"must be from 0.001 to 0.99; got 0.0"),
