@@ -39,8 +39,8 @@ lint: $(STAMP) ## Check style, types and that notebooks carry no outputs
 bench: $(STAMP) ## Measure speed on this machine
 	@$(BIN)/python -m tests.benchmarks
 
-evidence: $(STAMP) ## Recompute the evidence that the probes find what is there and nothing else
-	@$(BIN)/python -m tests.benchmarks.evidence
+evidence: $(STAMP) ## Recompute the evidence that the probes find what is there and nothing else (ARGS=--write puts it into docs/evidence.md)
+	@$(BIN)/python -m tests.benchmarks.evidence $(ARGS)
 
 samples: $(STAMP) ## Rebuild the sample cohort and the sample models
 	@$(BIN)/ehrmem build-samples
