@@ -20,12 +20,6 @@ from ehrmem_widgets.errors import BadInput, CannotAnswer, Unavailable
 
 _LONGEST_WAIT = 120.0  # seconds; a server that asks for more is not waited for
 _SHOWN = 300  # characters of a server's words
-_GONE = (
-    200,
-    401,
-    403,
-    404,
-)  # what a server that answered before gives when another one, or its guard, stands at its address
 Answer = TypeVar("Answer")
 
 
@@ -97,7 +91,7 @@ class Server:
         try:
             return future.result()
         except RefusedError as error:
-            if self.found_right and error.status in _GONE:
+            if self.found_right and (error.status < 400 or error.status in (401, 403, 404)):
                 raise Unavailable(str(error)) from None
             raise (CannotAnswer if self.found_right else BadInput)(str(error)) from None
         finally:
@@ -130,8 +124,8 @@ class Server:
                     reraise=True,
                 )(ask)
             except PassingError as error:
-                tried = f" (asked {self._retries + 1} times)" if self._retries else ""
-                raise Unavailable(f"{str(error).rstrip('.')}{tried}.") from None
+                tried = f" It was asked {self._retries + 1} times." if self._retries else ""
+                raise Unavailable(f"{error}{tried}") from None
 
     async def stream(self, path: str, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """The JSON objects of a stream of server-sent events, asked for once."""
