@@ -1,4 +1,8 @@
-"""``ehrmem``: a thin door to the same functions that the notebooks use. Exit: 0, 2 (wrong input), 1 (our fault)."""
+"""``ehrmem``: a thin door to the same functions that the notebooks use.
+
+Exit codes: 0 done; 2 wrong input, or a question that this model cannot answer; 3 a server or a disk went away, or a kept file is damaged (the
+same command goes on from there); 1 a fault of ours; 130 interrupted.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ehrmem_widgets import __version__
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, EhrmemError, Unavailable, resumable
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.sources import SOURCES, Sources, given_sources, is_address
 
@@ -25,6 +29,14 @@ if TYPE_CHECKING:
     from ehrmem_widgets.cohort.dataset import MedsDataset
 
 _METAVAR = {"data": "DIR", "model": "DIR|URL", "reference": "DIR|URL", "endpoint": "URL"}
+_EXIT_CODES = """\
+exit codes:
+  0    finished: every test of the plan is done, or noted as one that this model cannot answer
+  2    the plan, a flag or a file is wrong, or the folder belongs to another plan, data, model or version
+  3    not finished: a server stopped answering, the disk is full or gone, or a kept file is damaged. The same command goes on;
+       figures come out as if nothing had happened
+  1    a fault of ours (--debug shows more)
+  130  interrupted; the same command goes on"""
 MODEL_FILES = {"config.json", "training.json", "vocabulary.json"}
 
 
@@ -41,10 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.command(arguments)
             sys.stdout.flush()
         return 0
-    except BadInput as error:
+    except EhrmemError as error:
         if debug:
             raise
-        return _say(str(error), 2)
+        return _say(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _say("Interrupted. Nothing half-done was left behind.", 130)
     except BrokenPipeError:  # such as `ehrmem patients | head`
@@ -137,11 +149,12 @@ def probe(arguments: argparse.Namespace) -> None:
     patients = patients_in(arguments.patients) if arguments.patients else None
     dataset, model, reference = open_sources(_sources(arguments))
     keep = out.with_name(out.name + ".unfinished")
-    found = run_probe(
-        arguments.name, dataset, model, reference, rung=arguments.rung, patients=patients, seed=arguments.seed,
-        keep=keep, heard=_Bar(), alternatives_of=alternatives_for(dataset),
-    )  # fmt: skip
-    found.save(out)
+    with resumable():
+        found = run_probe(
+            arguments.name, dataset, model, reference, rung=arguments.rung, patients=patients, seed=arguments.seed,
+            keep=keep, heard=_Bar(), alternatives_of=alternatives_for(dataset),
+        )  # fmt: skip
+        found.save(out)
     keep.unlink(missing_ok=True)
     print(found.summary())
     print(f"Wrote {out} ({len(found.table):,} rows; patients by pseudonym: internal use).")
@@ -376,7 +389,7 @@ def _parser() -> argparse.ArgumentParser:
             probe,
             "Run one test over many patients: members, people never seen, and planted canaries where there are any.",
             "The summary goes to standard output, every figure with its interval and n to the Parquet file. A run that was\n"
-            "broken off is taken up again by the same command.\n\n"
+            "broken off is taken up again by the same command (exit code 3: a server or a disk went away).\n\n"
             + "\n".join(f"  {name:<16}{words}" for name, words in QUESTIONS.items()),
             "ehrmem probe membership --out membership.parquet",
         )
@@ -387,7 +400,7 @@ def _parser() -> argparse.ArgumentParser:
             audit,
             "Run every test of a plan over a cohort; the same command goes on where it was broken off.",
             "The plan is sealed before the first question. Findings are written as Parquet, a file a test, with a results.json.\n"
-            "'ehrmem audit --example > plan.yaml' writes a plan to begin with.",
+            "'ehrmem audit --example > plan.yaml' writes a plan to begin with.\n\n" + _EXIT_CODES,
             "ehrmem audit plan.yaml --out results --workers 2",
         )
     )
@@ -644,7 +657,7 @@ def _whole_folder(out: Path) -> Iterator[Path]:
     try:
         work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     except OSError as error:
-        raise BadInput(f"The model could not be written to {out}: {error.strerror or error}.") from None
+        raise Unavailable(f"The model could not be written to {out}: {error.strerror or error}.") from None
     new, old = work / "new", work / "old"
     try:
         yield new
@@ -652,7 +665,7 @@ def _whole_folder(out: Path) -> Iterator[Path]:
             out.rename(old)
         new.rename(out)
     except OSError as error:
-        raise BadInput(f"The model could not be written to {out}: {error.strerror or error}.") from error
+        raise Unavailable(f"The model could not be written to {out}: {error.strerror or error}.") from error
     finally:
         if old.exists() and not out.exists():
             old.rename(out)

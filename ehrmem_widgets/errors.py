@@ -3,6 +3,14 @@
 Four kinds, because a caller acts differently on each. Everything else that is raised is a mistake of ours and shows a traceback.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+GOES_ON = "What was done is kept: the same command goes on from there."
+
 
 class EhrmemError(Exception):
     """Any of the four kinds: what the command line, the screens and the notebooks catch. Raise one of the kinds, not this.
@@ -32,3 +40,30 @@ class Damaged(EhrmemError):
     """A file that ehrmem itself wrote is broken; the sentence says which one to remove. Exit code 3: the same command then goes on."""
 
     exit_code = 3
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Around work that keeps what is done: whatever went away in it is said together with how to go on.
+
+    A file or a share that can no longer be read or written (an OSError that nobody put in words) is ``Unavailable`` as well.
+    """
+    try:
+        yield
+    except Unavailable as error:
+        words = str(error)
+        raise Unavailable(words if GOES_ON in words else f"{words} {GOES_ON}") from error
+    except OSError as error:
+        raise Unavailable(f"A file could not be read or written: {error.strerror or error}. {GOES_ON}") from error
+
+
+def not_made(folder: Path, error: OSError) -> EhrmemError:
+    """Why a folder that a person named cannot be made: a mistake in its name, or a disk that is full or gone."""
+    kind = BadInput if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) else Unavailable
+    return kind(f"The folder {str(folder)!r} cannot be made: {error.strerror or error}.")
+
+
+def kind_named(name: str, words: str) -> EhrmemError | None:
+    """The error that another process (a kernel) raised under a class's name; None for one that is none of the kinds."""
+    kinds: dict[str, type[EhrmemError]] = {one.__name__: one for one in (BadInput, CannotAnswer, Unavailable, Damaged)}
+    return kinds[name](words) if name in kinds else None

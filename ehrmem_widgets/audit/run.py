@@ -23,7 +23,8 @@ from typing import Any
 from ehrmem_widgets import __version__
 from ehrmem_widgets.audit.plan import Plan
 from ehrmem_widgets.audit.shards import Shards
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.cohort.fingerprints import read_anew
+from ehrmem_widgets.errors import GOES_ON, BadInput, CannotAnswer, Damaged, Unavailable, not_made, resumable
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, as_json
 from ehrmem_widgets.probes.over_patients import Heard, PortionsMissingError, Progress
 from ehrmem_widgets.views.markup import plural
@@ -63,8 +64,17 @@ def run_audit(
     findings come out byte for byte the same. ``workers``: processes on this computer. ``cluster``: address of a Dask scheduler,
     whose workers see the same folders. One, many and a cluster's workers give the same numbers.
 
-    Raises BadInput when the folder belongs to another plan, data or model, when another audit is writing into it, when a worker
-    dies, and when the disk is full.
+    A probe that this model cannot answer is noted as not run. Anything else that goes wrong ends the audit, which is then not finished.
+
+    Raises
+    ------
+    BadInput
+        When the folder belongs to another plan, data, model or version of the kit, and when another audit is writing into it.
+    Unavailable
+        When a server stops answering, the disk is full or gone, and when workers die: the same call goes on.
+    Damaged
+        When a kept answer or finding is broken: it says which file to remove; the same call then goes on.
+
     """
     import filelock
 
@@ -75,15 +85,17 @@ def run_audit(
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
         (out / FINDINGS).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"The folder {str(out)!r} cannot be made: {error.strerror}.") from None
+        raise not_made(out, error) from None
     one_thread_each()
     try:
-        with filelock.FileLock(out / ".lock", timeout=0, mode=0o600), _full_disk_in_words():
+        with filelock.FileLock(out / ".lock", timeout=0, mode=0o600), resumable():
             return _Audit(plan, out, command, heard).run(workers, cluster)
     except WorkerError as error:
-        raise BadInput(f"{error} What was done is kept.") from None
+        raise BadInput(f"{error} {GOES_ON}") from None
     except filelock.Timeout:
         raise BadInput(f"Another audit is writing into {str(out)!r}. Wait for it, or name another folder.") from None
+    except OSError as error:  # of the lock: all else is in words already
+        raise Unavailable(f"Nothing can be written into {str(out)!r}: {error.strerror or error}. {GOES_ON}") from None
 
 
 def one_thread_each() -> None:
@@ -107,7 +119,8 @@ def keep_freed_memory() -> None:
 class _Audit:
     def __init__(self, plan: Plan, out: Path, command: str, heard: Heard | None) -> None:
         self.plan, self.out, self.command, self.heard = plan, out, command, heard
-        self.opened = open_plan(plan)
+        with read_anew():
+            self.opened = open_plan(plan)
         self.begun = datetime.now(UTC).isoformat(timespec="seconds")
         self.workers_lost = 0
         self.runs: dict[str, dict[str, Any]] = {name: {"probe": name, "state": "pending"} for name in plan.probes}
@@ -137,9 +150,7 @@ class _Audit:
             try:
                 found = ask(self.plan, self.opened, name, keep, self.out, heard=self.heard)
                 found.save(path)
-            except BadInput as error:
-                if isinstance(error.__cause__, OSError) or "could not be written" in str(error):
-                    raise
+            except (BadInput, CannotAnswer) as error:
                 state |= {"state": "not run", "reason": str(error)}
         if found is not None:
             state |= {"sentences": list(found.sentences), "exclusions": found.exclusions}
@@ -148,7 +159,7 @@ class _Audit:
 
     def _found(self, name: str) -> CohortFinding | None:
         path = self.out / FINDINGS / f"{name}.parquet"
-        return CohortFinding.load(path) if path.exists() else None
+        return _kept_finding(path) if path.exists() else None
 
     def _embed_everyone(self) -> None:
         """The embeddings of all records are kept in the user's cache folder: once for all workers."""
@@ -180,7 +191,9 @@ class _Audit:
                             task = left.popleft()
                             asked[pool.submit(ask_stripe, self.plan, str(self.out.resolve()), *task)] = task
                         for future in pool.next_done(set(asked)):
-                            with suppress(BadInput):  # said again, with its probe's name, when the finding is made
+                            with suppress(
+                                BadInput, CannotAnswer
+                            ):  # said again, with its probe's name, when the finding is made
                                 future.result()
                             asked.pop(future)
                         if self.heard:
@@ -192,9 +205,8 @@ class _Audit:
                     self.workers_lost += 1
                     if workers == 1 or cluster:
                         who = "A worker of the cluster died again and again" if cluster else "The last worker died"
-                        raise BadInput(
-                            f"{who}, perhaps because the memory was full ({type(error).__name__}). What was done is kept: "
-                            "the same command goes on from there."
+                        raise Unavailable(
+                            f"{who}, perhaps because the memory was full ({type(error).__name__}). {GOES_ON}"
                         ) from None
                     workers //= 2
                     left.extendleft(asked.values())
@@ -203,8 +215,13 @@ class _Audit:
         """Refuse a folder of another audit; seal a new one."""
         path = self.out / SEAL
         if path.exists():
-            before = json.loads(path.read_text())
+            before = _read_seal(path)
             self.begun = before.get("started_at", self.begun)
+            if other := _other_version(before):
+                raise BadInput(
+                    f"{str(self.out)!r} was sealed by ehrmem {other}, and this is ehrmem {__version__}: two versions may count differently, so "
+                    f"their figures must not stand in one audit. Go on with ehrmem {other}, or name another folder."
+                )
             if changed := _changed(before, self.plan, self.opened):
                 raise BadInput(
                     f"{str(self.out)!r} holds the results of another audit: the {' and the '.join(changed)} changed since. Name another "
@@ -258,18 +275,46 @@ def ask_stripe(plan: Plan, out: str, name: str, stripe: int, stripes: int) -> No
     one_thread_each()
     keep_freed_memory()
     try:
-        sealed = json.loads((Path(out) / SEAL).read_text())
+        sealed = _read_seal(Path(out) / SEAL)
+        if other := _other_version(sealed):
+            raise WorkerError(f"A worker runs ehrmem {__version__}, and the audit was sealed by ehrmem {other}.")
         about = opened(plan)
         if _changed(sealed, plan, about):  # since this worker opened it for an earlier audit, perhaps
             _kept.clear()
             about = opened(plan)
-    except (BadInput, OSError) as error:
+    except (BadInput, CannotAnswer, Damaged, OSError) as error:
         raise WorkerError(f"A worker cannot open what the plan names: {error}") from None
     if changed := _changed(sealed, plan, about):
         raise WorkerError(f"A worker sees another {' and another '.join(changed)} under the same name.")
     keep = Shards(Path(out) / SHARDS, stripe, stripes, asks_only=True)
     with suppress(PortionsMissingError):
         ask(plan, about, name, keep, Path(out))
+
+
+def _read_seal(path: Path) -> dict[str, Any]:
+    """Raises Damaged for a seal that is none: nothing then says whose the answers are."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise Damaged(
+            f"The seal {path} is damaged, so nothing says of which plan, data and models the results are. Name another folder."
+        ) from None
+
+
+def _other_version(sealed: Mapping[str, Any]) -> str | None:
+    """The version of the kit that sealed an audit where this one must not go on with it: another one in more than the last number."""
+    before = str((sealed.get("versions") or {}).get("ehrmem") or "of an unknown version")
+    return None if before.split(".")[:2] == __version__.split(".")[:2] else before
+
+
+def _kept_finding(path: Path) -> CohortFinding:
+    """A finding of this audit. Raises Damaged for a file that something else has spoiled: it is named, so that it can be removed."""
+    try:
+        return CohortFinding.load(path)
+    except BadInput as error:
+        raise Damaged(
+            f"{path} is damaged ({error}). Remove it and give the same command again: it is made anew from the kept answers."
+        ) from None
 
 
 def _sealed(plan: Plan, about: Opened) -> dict[str, str | None]:
@@ -307,11 +352,13 @@ def ask(plan: Plan, about: Opened, name: str, keep: Shards, out: Path, *, heard:
     if name == "subgroups":
         kept = {n: out / FINDINGS / f"{n}.parquet" for n in ("membership", "attribute")}
         if kept["membership"].exists():
-            more["scored"] = CohortFinding.load(kept["membership"])
+            more["scored"] = _kept_finding(kept["membership"])
         if kept["attribute"].exists():
-            more["leaks"] = CohortFinding.load(kept["attribute"])
+            more["leaks"] = _kept_finding(kept["attribute"])
     if name != "preflight":
-        more["preflight"] = CohortFinding.load(out / FINDINGS / "preflight.parquet")
+        if not (out / FINDINGS / "preflight.parquet").exists():
+            raise BadInput("The data preflight, on which every comparison rests, could not be run.")
+        more["preflight"] = _kept_finding(out / FINDINGS / "preflight.parquet")
     return run_probe(
         name, about.dataset, about.model, about.reference, people=about.people, seed=plan.seed, keep=keep, heard=heard,
         alternatives_of=about.alternatives_of, **more,
@@ -406,7 +453,7 @@ def _dask(address: str) -> Iterator[_Pool]:
     try:
         client = Client(address, timeout=_CLUSTER_TIMEOUT)
     except (OSError, ValueError) as error:
-        raise BadInput(f"No Dask scheduler answers at {address!r}: {' '.join(str(error).split())[:200]}.") from None
+        raise Unavailable(f"No Dask scheduler answers at {address!r}: {' '.join(str(error).split())[:200]}.") from None
 
     if not client.nthreads():
         client.close()
@@ -424,16 +471,6 @@ def _dask(address: str) -> Iterator[_Pool]:
         yield _Pool(lambda: max(1, sum(client.nthreads().values())), submit, next_done, (KilledWorker, CancelledError))
     finally:
         client.close()
-
-
-@contextmanager
-def _full_disk_in_words() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise BadInput(
-            f"The results could not be written: {error.strerror or error}. What was done is kept; the same command goes on from there."
-        ) from error
 
 
 def _write_whole(path: Path, content: Any) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import GOES_ON, Damaged, Unavailable
 from ehrmem_widgets.probes.over_patients import Rows
 
 _SCHEMA = pa.schema([("patient", pa.string()), ("answer", pa.string())])
@@ -32,17 +32,20 @@ class Shards:
         return self._path(key, place).exists()
 
     def get(self, key: str, place: int) -> Rows:
-        """A portion. Raises BadInput for a file that something else has spoiled: it is named, so that it can be removed."""
+        """A portion. Raises Damaged for a file that something else has spoiled: it is named, so that it can be removed."""
         path = self._path(key, place)
         try:
-            return [json.loads(answer) for answer in pq.read_table(path)["answer"].to_pylist()]
-        except (OSError, ValueError, pa.ArrowInvalid, KeyError) as error:
-            raise BadInput(
+            return [
+                json.loads(answer)
+                for answer in pq.read_table(path, page_checksum_verification=True)["answer"].to_pylist()
+            ]
+        except (OSError, ValueError, pa.ArrowException, KeyError) as error:
+            raise Damaged(
                 f"{path} is damaged ({str(error).splitlines()[0]}). Remove it and give the same command again: only this part is asked anew."
             ) from None
 
     def put(self, key: str, place: int, rows: Rows) -> None:
-        """Keep a portion: written beside its place, then moved there."""
+        """Keep a portion: written beside its place, then moved there. Raises Unavailable when it cannot be written."""
         path = self._path(key, place)
         table = pa.table(
             {
@@ -56,16 +59,14 @@ class Shards:
             descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
             try:
                 with os.fdopen(descriptor, "wb") as file:
-                    pq.write_table(table, file, compression="zstd")
+                    pq.write_table(table, file, compression="zstd", write_page_checksum=True)
                     file.flush()
                     os.fsync(file.fileno())
                 os.replace(name, path)
             finally:
                 Path(name).unlink(missing_ok=True)
         except OSError as error:
-            raise BadInput(
-                f"{path} could not be written: {error.strerror or error}. What was done before is kept; the same command goes on from there."
-            ) from None
+            raise Unavailable(f"{path} could not be written: {error.strerror or error}. {GOES_ON}") from None
 
     def mine(self, place: int, portions: int) -> bool:
         """Every ``stripes``-th portion."""

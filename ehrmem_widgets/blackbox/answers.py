@@ -12,7 +12,7 @@ import numpy as np
 
 from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.blackbox.transport import PassingError, RefusedError, Server
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, EhrmemError
 
 COMPLETIONS = "/v1/completions"
 # The model's own distribution: what a request leaves out, a server takes from the model's generation_config.
@@ -107,7 +107,7 @@ async def all_of(asked: Iterable[Awaitable[Answer]]) -> list[Answer]:
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_awaited(one)) for one in asked]
-    except* BadInput as errors:
+    except* EhrmemError as errors:
         raise first_of(errors) from None
     return [task.result() for task in tasks]
 

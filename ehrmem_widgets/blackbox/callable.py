@@ -17,7 +17,7 @@ from torch import Tensor
 from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step, split_prompts
 from ehrmem_widgets.blackbox.sampling import sample
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, CannotAnswer
 
 _TOLERANCE = 1e-3  # of the sum of a distribution: models that run in 16 bit
 
@@ -114,7 +114,7 @@ class CallableModel:
     def embed(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
         """As ``BlackBox.embed``; the first part of a sequence longer than the context."""
         if self._embed is None:
-            raise BadInput(f"No function was given that makes embeddings of {self.name!r}.")
+            raise CannotAnswer(f"No function was given that makes embeddings of {self.name!r}.")
         parts: list[np.ndarray] = []
         for batch in self._batches(_read(sequences, self.context_length)):
             found = _numbers(self._embed(batch), "the embeddings")
@@ -184,8 +184,9 @@ class SamplingModel:
     Raises
     ------
     BadInput
-        When the function returns something else, and when what is asked needs probabilities: scores, codes to be left out, a
-        fact that leaves several codes open.
+        When the function returns something else.
+    CannotAnswer
+        When what is asked needs probabilities: scores, codes to be left out, a fact that leaves several codes open.
 
     """
 
@@ -225,7 +226,7 @@ class SamplingModel:
             raise self._no_probabilities("codes cannot be left out of its continuations")
         horizon = min(horizon, self.context_length - max(len(p) for p in prompts))
         if horizon < 1:
-            raise BadInput(
+            raise CannotAnswer(
                 f"The prompt fills the model's context of {self.context_length:,} codes. Give the attacker fewer facts."
             )
         codes = np.full((horizon, len(prompts), samples), -1)
@@ -253,8 +254,8 @@ class SamplingModel:
         """There are no embeddings."""
         raise self._no_probabilities("it gives no embeddings either")
 
-    def _no_probabilities(self, so: str) -> BadInput:
-        return BadInput(f"{self.name!r} only generates and gives no probabilities, so {so}.")
+    def _no_probabilities(self, so: str) -> CannotAnswer:
+        return CannotAnswer(f"{self.name!r} only generates and gives no probabilities, so {so}.")
 
     def _checked(self, found: Any, samples: int, longest: int) -> list[list[int]]:
         says = f"The function behind {self.name!r} returned"
@@ -330,5 +331,5 @@ def _context(length: int) -> int:
 
 
 def _fingerprint(model: CallableModel | SamplingModel) -> str:
-    identity = [model.name, model.context_length, model.vocabulary.codes]
+    identity = [model.name, model.context_length, model.vocabulary.identity]
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]

@@ -37,7 +37,7 @@ from ehrmem_widgets.blackbox.answers import (
 from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step, slot_uniforms, split_prompts
 from ehrmem_widgets.blackbox.transport import PassingError, Server
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, CannotAnswer, EhrmemError
 
 _MOST_LISTED = 128  # vLLM's bound on logprob_token_ids
 _SAMPLES_A_REQUEST = 1024
@@ -60,8 +60,12 @@ class EndpointModel:
     Raises
     ------
     BadInput
-        When no model answers there by code ids, or the vocabulary does not fit it; and from every method when the server
-        fails for good, or answers what would mean nothing.
+        When no model answers there by code ids, or the vocabulary does not fit it; and from every method when the server answers
+        what would mean nothing.
+    CannotAnswer
+        From every method, for what is not among ``answers`` and what the server refuses.
+    Unavailable
+        When the server does not answer after all retries, or no longer as the one that was opened.
 
     """
 
@@ -106,7 +110,10 @@ class EndpointModel:
         except BaseException:
             self.close()
             raise
-        identity = [self._server.address, embeddings, self._served, about.get("fingerprint"), self.vocabulary.codes]
+        for one in (self._server, self._embedder):
+            if one is not None:
+                one.found_right = True
+        identity = [self._server.address, embeddings, self._served, about.get("fingerprint"), vocabulary.identity]
         self.fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 
     def __repr__(self) -> str:
@@ -138,7 +145,7 @@ class EndpointModel:
             self._check_ids(code for slot in prompt for code in slot)
         horizon, seed = int(min(horizon, self.context_length - max(len(p) for p in prompts))), int(seed)
         if horizon < 1:
-            raise BadInput(
+            raise CannotAnswer(
                 f"The prompt fills the model's context of {self.context_length:,} codes. Give the attacker fewer facts."
             )
         fields: dict[str, Any] = {"stop_token_ids": sorted(self._stops)}
@@ -148,34 +155,34 @@ class EndpointModel:
             fields |= {"watch_token_ids": groups} if self._ours else self._shown(sorted(set().union(*groups)))
         if avoid is not None and np.any(avoid):
             if self._mask_field is None:
-                raise BadInput(f"The server at {self._server.address} does not let codes be left out of sampling.")
+                raise CannotAnswer(f"The server at {self._server.address} does not let codes be left out of sampling.")
             fields |= mask(self._mask_field, avoid, len(self.vocabulary))
         arriving = _Arriving((len(prompts), samples), horizon, groups, self._stops, len(self.vocabulary))
         asking = self._server.start(self._sample(arriving, prompts, fields, seed))
         asking.add_done_callback(lambda _: arriving.ready.put(None))
         try:
             yield from arriving.steps()
-            asking.result()
+            self._server.result_of(asking)
         finally:
             asking.cancel()
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """As ``BlackBox.score``; of a sequence longer than the context, its first part."""
         if Query.SCORES not in self.answers:
-            raise BadInput(f"The server at {self._server.address} gives no log-probabilities of given codes.")
+            raise CannotAnswer(f"The server at {self._server.address} gives no log-probabilities of given codes.")
         return self._server.wait_for(self._scores(self._read(sequences)))
 
     def score_moments(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """As ``BlackBox.score_moments``; of a sequence longer than the context, its first part. A server other than ``ehrmem
         serve`` sends the whole distribution at each place, which takes it some seconds a sequence."""
         if Query.PROBABILITIES not in self.answers:
-            raise BadInput(f"The server at {self._server.address} gives no whole next-code distributions.")
+            raise CannotAnswer(f"The server at {self._server.address} gives no whole next-code distributions.")
         return self._server.wait_for(self._moments(self._read(sequences)))
 
     def embed(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
         """As ``BlackBox.embed``, from the second address; the first part of a sequence longer than the context."""
         if self._embedder is None:
-            raise BadInput("No address was given that embeddings can be asked of.")
+            raise CannotAnswer("No address was given that embeddings can be asked of.")
         found = self._embedder.wait_for(in_batches(self._read(sequences), self._embeddings))
         return np.stack(found) if found else np.empty((0, 0))
 
@@ -186,7 +193,7 @@ class EndpointModel:
             async with asyncio.TaskGroup() as group:
                 for row, prompt in enumerate(prompts):
                     group.create_task(self._sample_row(arriving, row, prompt, fields, seed))
-        except* BadInput as errors:
+        except* EhrmemError as errors:
             raise first_of(errors) from None
 
     async def _sample_row(
@@ -262,7 +269,7 @@ class EndpointModel:
         [shared], [slots] = split_prompts([prompt])
         filled, log_weight = [tuple(shared)] * samples, np.zeros(samples)
         if slots and not {Query.SCORES, Query.PROBABILITIES} & self.answers:
-            raise BadInput(
+            raise CannotAnswer(
                 f"The server at {self._server.address} gives no probabilities, so a fact that leaves several codes open cannot "
                 "be filled in as the model would. Give exact facts."
             )

@@ -18,7 +18,8 @@ from ehrmem_widgets.blackbox.decoding import Decoder, best_decoder, context_leng
 from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step
 from ehrmem_widgets.blackbox.sampling import sample
 from ehrmem_widgets.blackbox.state_space_decoding import read_without_filling
-from ehrmem_widgets.cohort.grammar import FILE_NAMES, OWN, Grammar
+from ehrmem_widgets.cohort.fingerprints import fingerprint
+from ehrmem_widgets.cohort.grammar import FILE_NAMES, Grammar
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.cohort.vocabulary_files import find_vocabulary
 from ehrmem_widgets.errors import BadInput
@@ -235,15 +236,9 @@ def folder_vocabulary(
 
 
 def _fingerprint(folder: Path, vocabulary: Vocabulary) -> str:
-    digest = hashlib.sha256()
-    files = [*folder.glob("*.safetensors"), folder / "config.json"]
-    if (folder / VOCABULARY_FILE).exists():
-        files.append(folder / VOCABULARY_FILE)
-    for path in sorted(files):
-        digest.update(path.read_bytes())
-    if vocabulary.grammar != OWN or not (folder / VOCABULARY_FILE).exists():
-        digest.update(json.dumps([vocabulary.codes, vocabulary.grammar.to_yaml()]).encode())
-    return digest.hexdigest()[:16]
+    """Changes with any byte of the weights and the configuration, and with the vocabulary in use, wherever it was read from."""
+    files = fingerprint(folder, [*folder.glob("*.safetensors"), folder / "config.json"])
+    return hashlib.sha256(f"{files} {vocabulary.identity}".encode()).hexdigest()[:16]
 
 
 def _check_folder(folder: Path) -> None:

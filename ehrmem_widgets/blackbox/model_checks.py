@@ -22,7 +22,7 @@ from ehrmem_widgets.cohort.data_checks import check_data
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import EhrmemError
 from ehrmem_widgets.sources import Sources
 
 Opened = TypeVar("Opened")
@@ -258,7 +258,7 @@ def _likelihood_lines(model: BlackBox, dataset: MedsDataset, whose: str = "") ->
         yield Check(
             f"{whose}codes in place".capitalize(), "pass", "Moving every id by one makes real records less likely."
         )
-    except BadInput as error:
+    except EhrmemError as error:
         yield Check(
             f"{whose}has learned".capitalize(),
             "fail",
@@ -302,7 +302,7 @@ def _open_data(sources: Sources, model: BlackBox | None) -> MedsDataset:
 def _opened(what: str, open_it: Callable[[], Opened]) -> Generator[Check, None, Opened | None]:
     try:
         found = open_it()
-    except BadInput as error:
+    except EhrmemError as error:
         yield Check(what, "fail", str(error))
         return None
     yield Check(what, "pass", f"{found!r}")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ehrmem_widgets.blackbox.decoding import Decoder
 from ehrmem_widgets.blackbox.protocol import SlotIds, Step, slot_uniforms, split_prompts
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, CannotAnswer
 
 _share = 0.5  # of the free memory that continuations may take
 _BYTES_A_LOGIT = 16  # logits, probabilities, those allowed, and their sums
@@ -41,7 +41,7 @@ def sample(
     longest = max(len(p) for p in prompts)
     horizon = min(horizon, context_length - longest)
     if horizon < 1:
-        raise BadInput(
+        raise CannotAnswer(
             f"The prompt fills the model's context of {context_length:,} codes. Give the attacker fewer facts."
         )
     decoder = new_decoder()

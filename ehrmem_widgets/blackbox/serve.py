@@ -31,7 +31,7 @@ from ehrmem_widgets.blackbox.completions import (
     read_request,
 )
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, CannotAnswer, EhrmemError
 
 HOST = "127.0.0.1"
 _ROWS_AT_ONCE = 1024  # continuations that are sampled together
@@ -209,15 +209,15 @@ class _Handler(RequestHandler):
         self.finish(self._in_words(details["exc_info"][1]))
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        if not isinstance(value, RefusedError | BadInput | HTTPError | StreamClosedError):
+        if not isinstance(value, RefusedError | EhrmemError | HTTPError | StreamClosedError):
             super().log_exception(typ, value, tb)
 
     def _status(self, error: BaseException | None, otherwise: int) -> int:
-        return 400 if isinstance(error, BadInput) else getattr(error, "status", otherwise)
+        return 400 if isinstance(error, BadInput | CannotAnswer) else getattr(error, "status", otherwise)
 
     def _in_words(self, error: BaseException | None) -> dict[str, Any]:
         words = "The model failed; the server's own window says why."
-        if isinstance(error, RefusedError | BadInput):
+        if isinstance(error, RefusedError | EhrmemError):
             words = str(error)
         elif isinstance(error, HTTPError):
             words = f"{self.request.method} {self.request.path} is not offered here."

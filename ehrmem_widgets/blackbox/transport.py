@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import httpx
 import tenacity
 
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, CannotAnswer, Unavailable
 
 _LONGEST_WAIT = 120.0  # seconds; a server that asks for more is not waited for
 _SHOWN = 300  # characters of a server's words
@@ -24,7 +24,8 @@ Answer = TypeVar("Answer")
 
 
 class RefusedError(BadInput):
-    """The server answered, and will answer the same again: an HTTP status of 4xx, or something that is no answer."""
+    """The server answered, and will answer the same again: an HTTP status of 4xx, or something that is no answer (status 200).
+    Known to the server's thread only: ``Server.result_of`` says whose fault it is."""
 
     def __init__(self, words: str, status: int) -> None:
         super().__init__(words)
@@ -43,8 +44,11 @@ class Server:
     """One address, asked from one thread of its own, at most ``concurrency`` requests at a time.
 
     ``address`` may end in ``/v1``. Proxies that the environment names are not used: what is asked about patients goes to the
-    address given and nowhere else.
+    address given and nowhere else. ``found_right``: set once the server was seen to answer as it should; then a refused token or another
+    program at its address is no longer the user's mistake, but a server that went away.
     """
+
+    found_right = False
 
     def __init__(
         self,
@@ -79,9 +83,17 @@ class Server:
 
     def wait_for(self, asking: Coroutine[Any, Any, Answer]) -> Answer:
         """Run on the server's thread and wait for the answer."""
-        future = self.start(asking)
+        return self.result_of(self.start(asking))
+
+    def result_of(self, future: Future[Answer]) -> Answer:
+        """Wait for an answer. Raises Unavailable for a server that does not answer (any more), and for what it refuses BadInput while it is
+        being opened, CannotAnswer afterwards."""
         try:
             return future.result()
+        except RefusedError as error:
+            if self.found_right and (error.status < 400 or error.status in (401, 403, 404)):
+                raise Unavailable(str(error)) from None
+            raise (CannotAnswer if self.found_right else BadInput)(str(error)) from None
         finally:
             future.cancel()
 
@@ -101,7 +113,7 @@ class Server:
         return await self.again(once)
 
     async def again(self, ask: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
-        """Ask, and after a ``PassingError`` again, in one of the places; at last raise an BadInput."""
+        """Ask, and after a ``PassingError`` again, in one of the places; at last raise Unavailable."""
         async with self._places:
             try:
                 return await tenacity.AsyncRetrying(
@@ -112,8 +124,8 @@ class Server:
                     reraise=True,
                 )(ask)
             except PassingError as error:
-                tried = f" (asked {self._retries + 1} times)" if self._retries else ""
-                raise BadInput(f"{error}{tried}") from None
+                tried = f" It was asked {self._retries + 1} times." if self._retries else ""
+                raise Unavailable(f"{error}{tried}") from None
 
     async def stream(self, path: str, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """The JSON objects of a stream of server-sent events, asked for once."""
@@ -165,7 +177,7 @@ class Server:
         if status == 429 or status >= 500:
             after = _retry_after(response.headers.get("Retry-After"))
             if after is not None and after > _LONGEST_WAIT:
-                raise BadInput(
+                raise Unavailable(
                     f"The server at {self.address} asks to be left alone for {after:,.0f} seconds. Try later."
                 )
             kind = "turns requests away as too many" if status == 429 else "fails"

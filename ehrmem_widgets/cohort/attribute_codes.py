@@ -10,7 +10,7 @@ from ehrmem_widgets.cohort.attributes import SensitiveAttribute, match_codes
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.time_codes import AGE_CODES
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, CannotAnswer
 
 
 class AttributeCodes:
@@ -38,7 +38,7 @@ class AttributeCodes:
     def check_names(self, names: Sequence[str]) -> tuple[str, ...]:
         """The names, or BadInput that lists the valid ones."""
         if not names:
-            raise BadInput(
+            raise CannotAnswer(
                 "The model's vocabulary holds no code of any declared sensitive attribute: there is nothing to ask about. "
                 "Declare what matters in these data in sensitive_attributes.yaml, or name attributes."
             )

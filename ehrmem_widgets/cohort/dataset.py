@@ -22,10 +22,11 @@ import pandas as pd
 
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes, match_codes
 from ehrmem_widgets.cohort.codes import code_label
+from ehrmem_widgets.cohort.fingerprints import combined
 from ehrmem_widgets.cohort.meds_files import (
     columns_of,
+    digests_of,
     events_query,
-    fingerprint_of,
     parquet,
     refuse_copies,
     rows_in,
@@ -43,7 +44,7 @@ from ehrmem_widgets.cohort.meds_index import (
 )
 from ehrmem_widgets.cohort.pseudonym import SYNTHETIC_KEY, Pseudonyms, is_pseudonym, pseudonym, user_key
 from ehrmem_widgets.cohort.record import Event, Record
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, Damaged, Unavailable
 
 MEMBER_SPLIT = "train"
 
@@ -79,7 +80,7 @@ class MedsDataset:
         self.index = open_index(self._connection, self.fingerprint)
         """What is kept of a large data set so that any patient is found at once; None for a small one."""
         if self.index is None:
-            refuse_copies(self.root, shards, run)
+            refuse_copies(self.root, shards, self._digests, run)
             self._view("events", events_query(self.root, shards, run))
             self._view("splits", splits_query(self.root, run, MEMBER_SPLIT))
             if (rows := rows_in(shards, run)) >= INDEX_FROM:
@@ -116,11 +117,11 @@ class MedsDataset:
         except duckdb.Error as error:
             if self.index is not None and "Corrupt database file" in str(error):
                 remove_index(self.index)
-                raise BadInput(
+                raise Damaged(
                     f"The index of {self.name} was damaged and has been removed: start again, and it is made anew."
                 ) from error
             if isinstance(error, duckdb.IOException):
-                raise BadInput(
+                raise Unavailable(
                     f"A file of {self.name} can no longer be read: {str(error).splitlines()[0]}. "
                     "Were the data changed or moved in the meantime? Then start again."
                 ) from error
@@ -152,8 +153,13 @@ class MedsDataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes when a Parquet file of the data set is added, removed or changed; the same for a copy, whatever its dates."""
-        return fingerprint_of(self.root)
+        """Changes when a Parquet file of the data set is added, removed or renamed, and with any byte of one; the same for a copy, whatever
+        its dates."""
+        return combined(self._digests)
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        return digests_of(self.root)
 
     @cached_property
     def descriptions(self) -> dict[str, str]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
 import numpy as np
 
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.cohort.fingerprints import digests
+from ehrmem_widgets.errors import BadInput, Unavailable
 
 Query = Callable[[str], duckdb.DuckDBPyConnection]
 """Runs SQL and gives its cursor."""
@@ -19,7 +19,6 @@ Query = Callable[[str], duckdb.DuckDBPyConnection]
 EVERY_FILE = 500_000
 """To open one more file takes as long as to look through so many rows."""
 
-_TAIL = 65_536
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 
 
@@ -36,23 +35,20 @@ def shards_of(root: Path) -> list[Path]:
     return [Path(file) for file in files]
 
 
-def fingerprint_of(root: Path) -> str:
-    """Changes when a Parquet file of the data set is added, removed or changed: by name, size and the file's last part, which
-    holds each column's place, size and range. The same for a copy, whatever its dates."""
-    digest = hashlib.sha256()
-    for path in sorted(root.glob("**/*.parquet")):
-        digest.update(f"{path.relative_to(root).as_posix()} {path.stat().st_size}\n".encode())
-        digest.update(_tail(path))
-    return digest.hexdigest()[:16]
+def digests_of(root: Path) -> dict[str, str]:
+    """The SHA-256 of every Parquet file of the data set, by its path in it. Raises BadInput for one that may not be read, Unavailable for
+    one that cannot be."""
+    try:
+        return digests(root, [path for path in sorted(root.glob("**/*.parquet")) if path.is_file()])
+    except OSError as error:
+        kind = BadInput if isinstance(error, PermissionError) else Unavailable
+        raise kind(f"A file of {str(root)!r} cannot be read: {error.strerror or error}.") from None
 
 
-def refuse_copies(root: Path, shards: Sequence[Path], query: Query) -> None:
+def refuse_copies(root: Path, shards: Sequence[Path], known: Mapping[str, str], query: Query) -> None:
     """Raise BadInput when two shards are the same file twice: every event in them would count double, and no figure of an
-    audit would be right. Shards without rows may be alike."""
-    alike: list[Iterable[Path]] = [shards]
-    for key in (lambda path: path.stat().st_size, _tail, _digest):  # from cheap to dear, each for what is alike so far
-        alike = [group for paths in alike for group in _grouped(paths, key)]
-    for group in alike:
+    audit would be right. Shards without rows may be alike. ``known``: their ``digests_of``."""
+    for group in _grouped(shards, lambda path: known[path.relative_to(root).as_posix()]):
         first, second, *_ = (path.relative_to(root).as_posix() for path in group)
         if rows_in(list(group)[:1], query):
             raise BadInput(
@@ -212,14 +208,3 @@ def _grouped(paths: Iterable[Path], key: Callable[[Path], object]) -> list[list[
     for path in paths:
         groups[key(path)].append(path)
     return [group for group in groups.values() if len(group) > 1]
-
-
-def _tail(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL))
-        return file.read()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

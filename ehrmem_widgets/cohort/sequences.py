@@ -22,11 +22,12 @@ import pyarrow.parquet as pq
 
 from ehrmem_widgets.cohort.codes import Kind
 from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.fingerprints import fingerprint
 from ehrmem_widgets.cohort.meds_files import quoted_literally
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.time_codes import CALENDAR, GapRule, Gaps
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, Unavailable
 
 EPOCH = datetime(2000, 1, 1, 0, 5)
 """Where a record's clock begins: sequences tell how much time passes, never a date."""
@@ -44,7 +45,7 @@ class SequenceDataset(MedsDataset):
     their bin where its edges are not known. What is read is kept in the user's cache folder.
 
     Raises BadInput for a file of another form, an empty one, and codes or ids that the model does not have: then the
-    sequences belong to another model.
+    sequences belong to another model. Raises Unavailable where nothing can be kept in the cache folder.
     """
 
     def __init__(self, file: str | Path, vocabulary: Vocabulary, *, beside: str | Path | None = None) -> None:
@@ -57,9 +58,11 @@ class SequenceDataset(MedsDataset):
             )
         self._beside = MedsDataset(beside) if beside else None
         folder = platformdirs.user_cache_path("ehrmem") / f"sequences-{self._key_of_cache()}"
-        if not (folder / "data").is_dir():
+        about = _about(folder)
+        if about is None:
             _write_whole(self.file, self.vocabulary, self._beside, folder)
-        self.about: dict[str, Any] = json.loads((folder / "about.json").read_text())
+            about = _about(folder) or {}
+        self.about: dict[str, Any] = about
         super().__init__(folder)
 
     def records(self, patient_ids: Any) -> list[Record]:
@@ -91,18 +94,9 @@ class SequenceDataset(MedsDataset):
         return self.file.stem
 
     def _key_of_cache(self) -> str:
-        digest = hashlib.sha256()
-        with self.file.open("rb") as file:
-            while part := file.read(1 << 20):
-                digest.update(part)
-        about = [
-            _FORM,
-            self.vocabulary.codes,
-            self.vocabulary.grammar.to_yaml(),
-            self._beside and self._beside.fingerprint,
-        ]
-        digest.update(json.dumps(about).encode())
-        return digest.hexdigest()[:24]
+        file = fingerprint(self.file.parent, [self.file])
+        about = [_FORM, file, self.vocabulary.identity, self._beside and self._beside.fingerprint]
+        return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:24]
 
 
 @dataclass
@@ -165,6 +159,14 @@ def _middle(vocabulary: Vocabulary, base: str, code: str) -> float | None:
     return found.low if math.isinf(found.high) else (found.low + found.high) / 2
 
 
+def _about(folder: Path) -> dict[str, Any] | None:
+    """What is kept of the sequences in a folder of the cache; None where nothing is, or something broken."""
+    try:
+        return dict(json.loads((folder / "about.json").read_text())) if (folder / "data").is_dir() else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
 def _write_whole(file: Path, vocabulary: Vocabulary, beside: MedsDataset | None, folder: Path) -> None:
     """Write the data set beside its place and move it there when it is whole: a broken-off reading leaves nothing."""
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -175,7 +177,7 @@ def _write_whole(file: Path, vocabulary: Vocabulary, beside: MedsDataset | None,
             shutil.rmtree(folder)
         os.replace(work, folder)
     except OSError as error:
-        raise BadInput(f"The sequences could not be kept in {folder.parent}: {error.strerror or error}.") from None
+        raise Unavailable(f"The sequences could not be kept in {folder.parent}: {error.strerror or error}.") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

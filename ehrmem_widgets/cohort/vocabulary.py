@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import hashlib
 import itertools
 import json
 import math
@@ -21,7 +22,7 @@ from ehrmem_widgets.cohort.grammar import FILE_NAMES, OWN, Grammar, fitted, gues
 from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.cohort.time_codes import AGE_CODES, OLDEST, TIME_CODES, GapRule
 from ehrmem_widgets.cohort.vocabulary_files import read_codes
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, CannotAnswer
 
 if TYPE_CHECKING:
     from ehrmem_widgets.cohort.dataset import MedsDataset
@@ -87,11 +88,11 @@ class Vocabulary:
         return frozenset(c for c in (*self.opening, self.pad, *self.stops) if c is not None)
 
     def id(self, code: str) -> int:
-        """The id of a code. Raises BadInput when the model does not know the code."""
+        """The id of a code. Raises CannotAnswer when the model does not know the code."""
         try:
             return self._ids[code]
         except KeyError:
-            raise BadInput(
+            raise CannotAnswer(
                 f"The model's vocabulary ({len(self):,} codes) has no code {code!r}. "
                 "Leave that fact out, or use the model's own data set."
             ) from None
@@ -99,6 +100,12 @@ class Vocabulary:
     def ids(self, codes: Iterable[str]) -> list[int]:
         """The ids of several codes."""
         return [self.id(code) for code in codes]
+
+    @property
+    def identity(self) -> str:
+        """A hash of all that decides how a record is written and read (labels too: T1 compares codes by them)."""
+        about = [self.codes, dict(self.bins), dict(self.labels), self.start, sorted(self.stops), self.pad, self.edges]
+        return hashlib.sha256(json.dumps([*about, self.grammar.to_yaml()], sort_keys=True).encode()).hexdigest()
 
     # Values --------------------------------------------------------------------------------
 

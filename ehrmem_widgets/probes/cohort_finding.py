@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, Unavailable
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement
 
@@ -78,7 +78,7 @@ class CohortFinding:
 
     def save(self, path: str | Path) -> None:
         """Write the table as Parquet with settings and sentences in its metadata: whole or not at all, for this user's eyes
-        only (it names patients by pseudonym)."""
+        only (it names patients by pseudonym). Raises Unavailable when it cannot be written."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -89,13 +89,15 @@ class CohortFinding:
         try:
             descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         except OSError as error:
-            raise BadInput(f"{path} could not be written: {error.strerror or error}. Nothing was changed.") from None
+            raise Unavailable(f"{path} could not be written: {error.strerror or error}. Nothing was changed.") from None
         try:
             with os.fdopen(descriptor, "wb") as file:
-                pq.write_table(table, file, compression="zstd")
+                pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(name, path)
         except OSError as error:
-            raise BadInput(f"{path} could not be written: {error.strerror or error}. Nothing was changed.") from None
+            raise Unavailable(f"{path} could not be written: {error.strerror or error}. Nothing was changed.") from None
         finally:
             Path(name).unlink(missing_ok=True)
 
@@ -106,10 +108,10 @@ class CohortFinding:
         import pyarrow.parquet as pq
 
         try:
-            table = pq.read_table(path)
-        except (OSError, pa.ArrowInvalid) as error:
+            table = pq.read_table(path, page_checksum_verification=True)
+            about = json.loads((table.schema.metadata or {}).get(b"ehrmem", b"{}"))
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise BadInput(f"{str(path)!r} is no finding of this kit: {str(error).splitlines()[0]}") from None
-        about = json.loads((table.schema.metadata or {}).get(b"ehrmem", b"{}"))
         if "probe" not in about or set(table.column_names) != set(COLUMNS):
             raise BadInput(f"{str(path)!r} is no finding of this kit. Findings are written by 'ehrmem probe NAME'.")
         return cls(about["probe"], _typed(table.to_pandas()), about["settings"], tuple(about["sentences"]))

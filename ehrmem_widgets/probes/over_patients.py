@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, Damaged, Unavailable
 from ehrmem_widgets.probes.cohort_finding import as_json
 
 Rows = list[dict[str, Any]]
@@ -81,7 +82,7 @@ def over_patients(
     ``ask`` answers a portion of at most ``at_once`` records. The portions depend on the records and ``at_once`` alone, so a
     run taken up again gives the same numbers as one that was never broken off. ``keep`` names a file (JSON lines, readable by
     this user only) to which each finished portion is added; one that holds portions of the same ``settings`` and records is
-    continued, any other is refused with BadInput. It is left to the caller to remove it at the end. With ``Portions`` instead of a file, only
+    continued, any other is refused with BadInput, and one whose first line is broken with Damaged. It is left to the caller to remove it at the end. With ``Portions`` instead of a file, only
     what is this worker's to ask for is asked for; PortionsMissingError is raised where others still lack.
     """
     portions = [list(records[start : start + at_once]) for start in range(0, len(records), at_once)]
@@ -100,14 +101,16 @@ def over_patients(
                 pace = (time.monotonic() - began) / fresh if fresh else None
                 heard(Progress(what, asked, total, None if pace is None else pace * (total - asked)))
             rows = as_json(ask(portions[place]))
-            if file:
-                file.write(json.dumps({"portion": place, "rows": rows}) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            if file and keep:
+                with _said_of(keep):
+                    file.write(json.dumps({"portion": place, "rows": rows}) + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
             done.append(rows)
     finally:
         if file:
-            file.close()
+            with suppress(OSError):  # what could not be written was said before
+                file.close()
     if heard:
         heard(Progress(what, total, total, 0.0))
     return [row for rows in done for row in rows]
@@ -147,12 +150,12 @@ def _kept(path: Path, key: str) -> list[Rows]:
     """The whole portions that a file holds; a last line that was cut off is dropped."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # what follows the last line break was not finished
     found: list[Rows] = []
     try:
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # what follows the last line break was not finished
         same = bool(lines) and json.loads(lines[0]) == {"key": key}
     except ValueError:
-        same = False
+        raise Damaged(f"{str(path)!r} is damaged. Remove it and give the same command again: it starts over.") from None
     if lines and not same:
         raise BadInput(
             f"{str(path)!r} holds results of another run (other data, models, patients or settings). Remove it to start over, "
@@ -163,7 +166,7 @@ def _kept(path: Path, key: str) -> list[Rows]:
             portion = json.loads(line)
         except ValueError:
             break
-        if portion.get("portion") != place:
+        if not isinstance(portion, dict) or portion.get("portion") != place or "rows" not in portion:
             break
         found.append(portion["rows"])
     return found
@@ -172,11 +175,17 @@ def _kept(path: Path, key: str) -> list[Rows]:
 def _open(path: Path, key: str, done: Sequence[Rows]) -> Any:
     """The file with what was kept so far, written anew (whatever was cut off is gone) and open for more."""
     part = path.with_name(path.name + ".new")
-    try:
+    with _said_of(path):
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             file.write(json.dumps({"key": key}) + "\n")
             file.writelines(json.dumps({"portion": i, "rows": rows}) + "\n" for i, rows in enumerate(done))
         os.replace(part, path)
         return path.open("a", encoding="utf-8")
+
+
+@contextmanager
+def _said_of(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise BadInput(f"{str(path)!r} could not be written: {error.strerror or error}.") from None
+        raise Unavailable(f"{str(path)!r} could not be written: {error.strerror or error}.") from None

@@ -19,7 +19,7 @@ from platform import python_version
 from typing import Any
 
 import ehrmem_widgets
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, EhrmemError, Unavailable, kind_named
 from ehrmem_widgets.reports.cells import write_whole
 from ehrmem_widgets.reports.page import report_page
 from ehrmem_widgets.reports.parameters import Parameter, check_given, notebook_parameters
@@ -53,7 +53,9 @@ def make_report(out: str | Path, **parameters: Any) -> dict[str, Any]:
     Raises
     ------
     BadInput
-        For wrong parameters, data, models or an output that cannot be written, in one sentence.
+        For wrong parameters, data or models, in one sentence; CannotAnswer for a question that the model cannot be asked.
+    Unavailable
+        When a server stops answering or the report cannot be written.
     ReportFailure
         For a fault of ours; the partial notebook is kept in a folder that only this user can read.
 
@@ -91,8 +93,8 @@ def run_notebook(folder: Path, parameters: Mapping[str, Any], **engine: Any) -> 
             **engine,
         )
     except papermill.PapermillExecutionError as error:
-        if error.ename == BadInput.__name__:
-            raise BadInput(error.evalue) from None
+        if known := kind_named(error.ename, error.evalue):
+            raise known from None
         raise ReportFailure(f"{error.ename}: {error.evalue}") from error
     except DeadKernelError as error:
         raise ReportFailure(DIED) from error
@@ -145,7 +147,7 @@ def private_folder() -> Iterator[Path]:
     keep = False
     try:
         yield folder
-    except (BadInput, OSError):
+    except (EhrmemError, OSError):
         raise
     except Exception as error:
         keep = True
@@ -164,7 +166,7 @@ def full_disk_in_words(out: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
-        raise BadInput(f"{out} could not be written: {error.strerror}. Nothing was changed.") from None
+        raise Unavailable(f"{out} could not be written: {error.strerror}. Nothing was changed.") from None
 
 
 def checked_out(out: Path, *, kinds: Sequence[str] = (".html", ".htm")) -> Path:

@@ -12,13 +12,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ehrmem_widgets import __version__
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.cohort.fingerprints import read_anew
+from ehrmem_widgets.errors import BadInput, Damaged, EhrmemError, Unavailable, not_made, resumable
 from ehrmem_widgets.probes.over_patients import Heard, Progress
 from ehrmem_widgets.reports.cells import write_whole
 from ehrmem_widgets.reports.index_page import index_page, row_of
@@ -30,7 +31,6 @@ from ehrmem_widgets.reports.patient_report import (
     checked_parameters,
     command_words,
     explore_notebook,
-    full_disk_in_words,
     private_folder,
     who,
     write_report,
@@ -71,8 +71,9 @@ def make_reports(
     Raises
     ------
     BadInput
-        For wrong parameters, data or models, a folder that holds reports made otherwise, or one that another call writes into,
-        and when the disk is full.
+        For wrong parameters, data or models, a folder that holds reports made otherwise, or one that another call writes into.
+    Unavailable, Damaged
+        When a server stops answering, the disk is full or gone, a worker ends at the start, or a kept file is broken.
 
     """
     import filelock
@@ -90,7 +91,7 @@ def make_reports(
     out = _folder(Path(out))
     listed = Path(patients) if isinstance(patients, str | Path) else None
     try:
-        with filelock.FileLock(out / LOCK, timeout=0, mode=0o600), private_folder() as folder, full_disk_in_words(out):
+        with filelock.FileLock(out / LOCK, timeout=0, mode=0o600), private_folder() as folder, resumable():
             batch = _Batch(list(dict.fromkeys(given)), listed, out, folder, parameters, declared, heard)
             return batch.run(workers or min(2, os.cpu_count() or 1))
     except filelock.Timeout:
@@ -239,7 +240,7 @@ class _Batch:
         except ReportFailure:
             if kernel.alive:
                 raise
-            raise BadInput(
+            raise Unavailable(
                 "A worker ended while it opened data and models, perhaps because the memory was full. What was made is kept: give "
                 "the same command with fewer --workers, and it goes on from there."
             ) from None
@@ -248,13 +249,14 @@ class _Batch:
         return found
 
     def _report(self, kernel: WarmKernel, patient: str) -> dict[str, Any]:
-        """One patient's report: its row in the index, or why there is none. A file that cannot be written ends the batch."""
+        """One patient's report: its row in the index, or why there is none. A server that went away, a file that cannot be written and a
+        damaged one end the batch."""
         folder = self.folder / patient
         folder.mkdir(exist_ok=True)
         parameters = {**self.parameters, "patient": patient}
         try:
             executed, results = kernel.run_notebook(folder, parameters)
-        except OSError:
+        except (OSError, Unavailable, Damaged):  # no fault of this patient's: the others would fail as well
             raise
         except Exception as error:
             if self.stopping.is_set():
@@ -303,8 +305,8 @@ class _Batch:
             return False
         try:
             before = dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{str(path)!r} cannot be read ({error}). Name another folder.") from None
+        except (ValueError, TypeError) as error:
+            raise Damaged(f"{str(path)!r} is damaged ({error}). Name another folder.") from None
         changed = [
             f"{_IN_WORDS[name]} is another one"
             if name in _IN_WORDS
@@ -363,7 +365,8 @@ def open_here(settings: Mapping[str, Any], patients: Sequence[str], answer: str)
     from ehrmem_widgets.probes.exploration import State
     from ehrmem_widgets.widgets.explore_patient import keep_open, names_asked
 
-    opened = keep_open(**{name: settings[name] or None for name in SOURCES})
+    with read_anew() if patients else nullcontext():  # the first worker seals, or checks the seal
+        opened = keep_open(**{name: settings[name] or None for name in SOURCES})
     names = names_asked(opened, settings["attributes"], settings["focus"])
     check_rung(settings["rung"])
     State(0, (), None, names, names[0], settings["horizon"], settings["samples"], settings["seed"])
@@ -393,7 +396,7 @@ def _who_is(patient: str, place: int, dataset: Any) -> dict[str, Any]:
 
 def _reason(error: Exception) -> str:
     """Why a report failed. Only what is meant for people: the words of other errors may hold anything, an id for one."""
-    if isinstance(error, BadInput):
+    if isinstance(error, EhrmemError):
         return str(error)
     if str(error) == DIED:
         return f"{DIED[0].upper()}{DIED[1:]}."
@@ -407,7 +410,7 @@ def _folder(out: Path) -> Path:
     try:
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"The folder {str(out)!r} cannot be made: {error.strerror}.") from None
+        raise not_made(out, error) from None
     if not os.access(out, os.W_OK):
         raise BadInput(f"The reports cannot be written: you may not write in the folder {out}.")
     return out

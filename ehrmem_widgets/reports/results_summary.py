@@ -21,7 +21,7 @@ import yaml
 from ehrmem_widgets.attacker.facts import RUNGS as RUNG_WORDS
 from ehrmem_widgets.audit.run import FINDINGS, RESULTS, SEAL, SEVERITY
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, Damaged
 from ehrmem_widgets.probes.cohort_finding import COLUMNS, CohortFinding
 from ehrmem_widgets.probes.holders import DRAWN
 from ehrmem_widgets.probes.membership_scores import LOSS, RATIO
@@ -387,12 +387,16 @@ def _load_cohort(path: Path) -> CohortFinding:
 
     try:
         about = json.loads((pq.read_schema(path).metadata or {}).get(b"ehrmem", b"{}"))
-        table = pq.read_table(path, filters=[("level", "=", "cohort")])
-    except (OSError, pa.ArrowInvalid, ValueError) as error:
-        raise BadInput(f"{str(path)!r} is no finding of this kit: {str(error).splitlines()[0]}") from None
+        table = pq.read_table(path, filters=[("level", "=", "cohort")], page_checksum_verification=True)
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise _damaged(path, str(error).splitlines()[0]) from None
     if "probe" not in about or set(table.column_names) != set(COLUMNS):
-        raise BadInput(f"{str(path)!r} is no finding of this kit.")
+        raise _damaged(path, "it is no finding of this kit")
     return CohortFinding(about["probe"], table.to_pandas()[list(COLUMNS)], about["settings"])
+
+
+def _damaged(path: Path, why: str) -> Damaged:
+    return Damaged(f"{path} is damaged ({why}). Remove it and give the same 'ehrmem audit' again: it is made anew.")
 
 
 def _read_results(folder: Path) -> dict[str, Any]:

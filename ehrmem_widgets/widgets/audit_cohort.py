@@ -14,7 +14,7 @@ import ipywidgets as widgets
 
 from ehrmem_widgets.audit.plan import Severity, check_severities, read_plan
 from ehrmem_widgets.audit.run import RESULTS, SEVERITY, command_of, run_audit, write_severities
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, Damaged, EhrmemError, Unavailable
 from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.views.markup import escape
@@ -193,13 +193,14 @@ class AuditCohort:
 
     def _fail(self, error: Exception) -> None:
         self._error.value = f'<div class="ehrmem-error" role="alert">{escape(error)}</div>'
-        self._status.value = ""
+        goes_on = isinstance(error, Unavailable | Damaged)
+        self._status.value = "<p>Not finished: Run goes on.</p>" if goes_on else ""
 
     def _guarded(self, change: Any) -> None:
         try:
             self._error.value = ""
             change()
-        except BadInput as error:
+        except EhrmemError as error:
             self._fail(error)
 
     def _load(self) -> None:

@@ -30,7 +30,7 @@ from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, Damaged, Unavailable
 from ehrmem_widgets.probes.exploration import HORIZON, MOST_SAMPLES, Exploration, State, choose_focus
 from ehrmem_widgets.probes.findings import Answer
 from ehrmem_widgets.probes.sealing import Asked, seal
@@ -50,7 +50,7 @@ from ehrmem_widgets.views.verdict import verdict_box
 from ehrmem_widgets.widgets.embedding_map import EmbeddingMap
 from ehrmem_widgets.widgets.known_facts_dial import KnownFactsDial
 from ehrmem_widgets.widgets.patient_picker import PatientPicker, split_in_words
-from ehrmem_widgets.widgets.runner import LatestWins, Runner, Synchronous
+from ehrmem_widgets.widgets.runner import OLD, LatestWins, Runner, Synchronous, in_words
 
 DEFAULT_RUNG = "lab_values"
 log = logging.getLogger(__name__)
@@ -299,12 +299,8 @@ class ExplorePatient:
             self._screen.paint(state, answer)
 
     def _fail(self, error: Exception) -> None:
-        if isinstance(error, BadInput):
-            self.error = str(error)
-        else:
-            log.error("the live answer failed", exc_info=error)
-            self.error = f"Something went wrong on our side ({type(error).__name__}). The last answer still stands."
-        self._screen.show_error(self.error)
+        self.error = in_words(error, answered=self.answer is not None)
+        self._screen.show_error(self.error, old=isinstance(error, Unavailable | Damaged))
 
 
 class _Screen:
@@ -381,6 +377,7 @@ class _Screen:
         finding = answer.attribute(answer.focus)
         if state is not self._said_about:
             self._say(None)
+        self.answered.remove_class(OLD)
         self.status.value = _status(state, answer, self._view)
         self.known.value = known_facts_sentence(answer)
         self.bars.value = leak_bars(answer.attributes, answer.focus, settled=answer.settled)
@@ -395,9 +392,12 @@ class _Screen:
             self.neighbours.value = neighbour_list(answer.neighbours)
             self._paint_map(state, answer)
 
-    def show_error(self, sentence: str) -> None:
-        """Show what went wrong with an answer, in place, until there is an answer again."""
+    def show_error(self, sentence: str, *, old: bool) -> None:
+        """Show what went wrong with an answer, in place, until there is an answer again. ``old``: nothing newer than what is shown can be had,
+        so it is greyed."""
         self._say(sentence)
+        if old:
+            self.answered.add_class(OLD)
         self._said_about = None
 
     def _paint_map(self, state: State, answer: Answer) -> None:
@@ -452,6 +452,7 @@ class _Screen:
             ],
             layout=widgets.Layout(flex="1 1 620px", min_width="480px"),
         )  # fmt: skip
+        self.answered = right
         body = widgets.HBox([left, right], layout=widgets.Layout(width="100%", flex_flow="row wrap", gap=gap))
         self.box = widgets.VBox([widgets.HTML(style_tag() + _SCREEN_STYLE), self.error, self.status, body])
         self.box.add_class("ehrmem-screen")
@@ -483,11 +484,8 @@ class _Screen:
         try:
             with self._setting:
                 act()
-        except BadInput as error:
-            self._say(str(error))
         except Exception as error:
-            log.exception("a control failed")
-            self._say(f"Something went wrong on our side ({type(error).__name__}). The last answer still stands.")
+            self._say(in_words(error, answered=self._view.answer is not None))
 
     def _say(self, sentence: str | None) -> None:
         self._said_about = self._view.state if sentence else None
@@ -821,6 +819,7 @@ _SCREEN_STYLE = """<style>
   color: var(--jp-ui-font-color1, #111); font-size: 13px; }
 .ehrmem-status[data-state="settled"] { border-left-color: #009E73; }
 .ehrmem-pending .ehrmem-verdict, .ehrmem-pending svg { opacity: .3; }
+.ehrmem-old { opacity: .6; }
 .ehrmem-error { padding: 8px 12px; border: 2px solid #D55E00; color: var(--jp-ui-font-color1, #111);
   background: var(--jp-layout-color1, #fff); font-size: 14px; }
 .ehrmem-command pre { white-space: pre-wrap; user-select: all; padding: 8px; background: var(--jp-layout-color2, #eee);

@@ -10,7 +10,7 @@ import ipywidgets as widgets
 import numpy as np
 
 from ehrmem_widgets.attacker.facts import RUNGS, check_rung
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.probes.exploration import Exploration, State, choose_focus
 from ehrmem_widgets.probes.perturbation import IDENTIFIERS, SweepCurve, judge_spike, sweep
 from ehrmem_widgets.probes.perturbation_null import (
@@ -304,7 +304,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
 
     def _fail(self, error: Exception) -> None:
         super()._fail(error)
-        if self._live and isinstance(error, BadInput):
+        if self._live and isinstance(error, BadInput | CannotAnswer):
             self.answer, self._view.value = None, ""  # what was shown answered another question
 
 

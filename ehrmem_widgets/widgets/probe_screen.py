@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,17 +12,16 @@ import ipywidgets as widgets
 
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, Damaged, Unavailable
 from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.sources import given_sources
 from ehrmem_widgets.views.markup import escape
 from ehrmem_widgets.views.styles import style_tag
 from ehrmem_widgets.widgets.keep_keys import KeepKeys
-from ehrmem_widgets.widgets.runner import LatestWins, Runner, Synchronous
+from ehrmem_widgets.widgets.runner import OLD, LatestWins, Runner, Synchronous, in_words
 
 State = TypeVar("State")
 Shown = TypeVar("Shown")
-log = logging.getLogger(__name__)
 
 
 class ProbeScreen(ABC, Generic[State, Shown]):
@@ -190,20 +188,18 @@ class ProbeScreen(ABC, Generic[State, Shown]):
         done = self.settled(answer)
         words = "Settled." if done else "Working ..."
         self._view.value = f'<div class="ehrmem-probe">{self.view(state, answer)}</div>'
+        self._view.remove_class(OLD)
         self._status.value = (
             f'<div class="ehrmem-status" role="status" data-state="{"settled" if done else "working"}">{words}</div>'
         )
         self.arrived(state, answer)
 
     def _fail(self, error: Exception) -> None:
-        if isinstance(error, BadInput):
-            words = str(error)
-        else:
-            log.info("a screen failed", exc_info=error)  # for who turns logging on: the strip says it in words
-            words = f"Something went wrong on our side ({type(error).__name__}). The last answer still stands."
         if not self._live:
             raise error
-        self._say(words)
+        self._say(in_words(error, answered=self.answer is not None))
+        if isinstance(error, Unavailable | Damaged):
+            self._view.add_class(OLD)
         self._status.value = '<div class="ehrmem-status" role="status" data-state="failed">Stopped.</div>'
 
     def _say(self, sentence: str | None) -> None:
@@ -225,6 +221,7 @@ _STYLE = """<style>
 .ehrmem-status[data-state="failed"] { border-left-color: #D55E00; }
 .ehrmem-error { padding: 8px 12px; border: 2px solid #D55E00; color: var(--jp-ui-font-color1, #111);
   background: var(--jp-layout-color1, #fff); font-size: 14px; }
+.ehrmem-old { opacity: .6; }
 .ehrmem-probe { color: var(--jp-ui-font-color1, #111); font-size: 13px; line-height: 1.5; min-height: 520px; }
 .ehrmem-probe h3 { font-size: 15px; font-weight: 600; margin: 14px 0 6px; }
 .ehrmem-probe p { margin: 4px 0; max-width: 880px; }

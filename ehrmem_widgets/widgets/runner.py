@@ -11,11 +11,27 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
+from ehrmem_widgets.errors import Damaged, EhrmemError, Unavailable
+
 State = TypeVar("State")
 State_contra = TypeVar("State_contra", contravariant=True)
 Answer = TypeVar("Answer")
 
 log = logging.getLogger(__name__)
+
+OLD = "ehrmem-old"
+"""The class of a view whose answer still stands although nothing newer can be had."""
+
+
+def in_words(error: Exception, *, answered: bool) -> str:
+    """What a screen says of an error; ``answered``: whether it shows an answer, which still stands where asking failed."""
+    stands = " The last answer still stands." if answered else ""
+    if isinstance(error, Unavailable | Damaged):
+        return f"{error}{stands}"
+    if isinstance(error, EhrmemError):
+        return str(error)
+    log.error("a screen failed", exc_info=error)  # for who turns logging on: the screen says it in words
+    return f"Something went wrong on our side ({type(error).__name__}).{stands}"
 
 
 class Runner(Protocol[State_contra]):

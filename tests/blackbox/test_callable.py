@@ -13,7 +13,7 @@ from ehrmem_widgets.blackbox.callable import CallableModel, SamplingModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, CannotAnswer
 from tests.blackbox.contract import single, too_far
 
 VOCABULARY = Vocabulary(("[PAD]", "[BOS]", "[EOS]", "A", "B", "C"))
@@ -125,7 +125,7 @@ def test_an_error_of_the_function_itself_is_shown_as_it_is() -> None:
 
 def test_embeddings() -> None:
     assert Query.EMBEDDINGS not in model().answers
-    with pytest.raises(BadInput, match="No function was given that makes embeddings"):
+    with pytest.raises(CannotAnswer, match="No function was given that makes embeddings"):
         model().embed([[1]])
 
     def lengths(sequences: list[list[int]]) -> np.ndarray:
@@ -197,7 +197,7 @@ def test_a_continuation_ends_at_the_stop_code_and_at_the_context() -> None:
     steps = list(sampling(fixed).continue_([single(1, 3, 3)], 100, 3, seed=7))
     assert asked == [(3, 3, 17, 7)]
     assert [step.codes.tolist() for step in steps] == [[[3, 5, -1]], [[2, -1, -1]]]
-    with pytest.raises(BadInput, match="The prompt fills the model's context of 20 codes"):
+    with pytest.raises(CannotAnswer, match="The prompt fills the model's context of 20 codes"):
         next(sampling().continue_([single(*[1] * 20)], 5, 2))
 
 
@@ -214,7 +214,7 @@ def test_what_needs_probabilities_is_refused() -> None:
         (lambda: asked.score_moments([[1, 3]]), "it cannot score a record"),
         (lambda: asked.embed([[1, 3]]), "it gives no embeddings either"),
     ):
-        with pytest.raises(BadInput, match=f"'theirs' only generates and gives no probabilities, so {told}"):
+        with pytest.raises(CannotAnswer, match=f"'theirs' only generates and gives no probabilities, so {told}"):
             question()
     next(asked.continue_([single(1)], 5, 2, avoid=np.zeros(SIZE, dtype=bool)))  # nothing to leave out
 

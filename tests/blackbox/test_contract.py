@@ -12,7 +12,7 @@ from ehrmem_widgets.blackbox.endpoint import EndpointModel
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.protocol import Query, Step
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, CannotAnswer
 from tests.blackbox.contract import (
     ARCHITECTURES,
     CODES,
@@ -171,7 +171,9 @@ def test_the_horizon_ends_where_the_context_does(asked: Asked) -> None:
 
 @pytest.mark.parametrize("length", [CONTEXT, CONTEXT + 5])
 def test_a_prompt_that_fills_the_context_is_refused(asked: Asked, length: int) -> None:
-    with pytest.raises(BadInput, match=r"The prompt fills the model's context of 24 codes. Give the attacker fewer"):
+    with pytest.raises(
+        CannotAnswer, match=r"The prompt fills the model's context of 24 codes. Give the attacker fewer"
+    ):
         next(asked.model.continue_([single(*[1] * length)], 5, 2))
 
 

@@ -20,7 +20,7 @@ from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.protocol import Query, SlotIds
 from ehrmem_widgets.blackbox.serve import serve_model
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, CannotAnswer, Unavailable
 from tests.blackbox.contract import CODES, CONTEXT, SIZE, make, next_code, single, some_sequences, too_far
 from tests.blackbox.served import running_server
 
@@ -167,18 +167,18 @@ def test_an_open_slot_is_filled_from_scores_alone(scores_only: EndpointModel, fo
     check_filling(scores_only, folder)
     [step] = scores_only.continue_([single(1)], 1, 2, watch=np.ones((SIZE, 1)))
     assert step.mass is None
-    with pytest.raises(BadInput, match="gives no whole next-code distributions"):
+    with pytest.raises(CannotAnswer, match="gives no whole next-code distributions"):
         scores_only.score_moments([[1, 2]])
 
 
 def test_without_probabilities_exact_facts_are_asked_for(scores_only: EndpointModel) -> None:
     scores_only.answers = frozenset({Query.SAMPLE})
-    with pytest.raises(BadInput, match=r"leaves several codes open cannot be filled in.*Give exact facts\."):
+    with pytest.raises(CannotAnswer, match=r"leaves several codes open cannot be filled in.*Give exact facts\."):
         next(scores_only.continue_([[[1], [3, 4]]], 1, 2))
     assert codes_of(scores_only, [single(1, 3)], 1, 2).shape == (1, 2, 1)
-    with pytest.raises(BadInput, match="gives no log-probabilities of given codes"):
+    with pytest.raises(CannotAnswer, match="gives no log-probabilities of given codes"):
         scores_only.score([[1, 2]])
-    with pytest.raises(BadInput, match="No address was given that embeddings can be asked of"):
+    with pytest.raises(CannotAnswer, match="No address was given that embeddings can be asked of"):
         scores_only.embed([[1]])
 
 
@@ -227,7 +227,7 @@ def test_the_horizon_ends_where_the_context_does(model: EndpointModel) -> None:
     assert codes_of(model, [single(*[1] * (CONTEXT - 3))], 100, 4, avoid=no_end).shape == (1, 4, 3)
     for length in (CONTEXT, CONTEXT + 5):
         with pytest.raises(
-            BadInput, match=r"The prompt fills the model's context of 24 codes. Give the attacker fewer"
+            CannotAnswer, match=r"The prompt fills the model's context of 24 codes. Give the attacker fewer"
         ):
             next(model.continue_([single(*[1] * length)], 5, 2))
 
@@ -327,7 +327,9 @@ def test_where_no_server_is_it_is_said(folder: FolderModel) -> None:
         free.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
     waits: list[float] = []
-    with pytest.raises(BadInput, match=rf"No server answers at {nobody} \(.+\). Is it running.* \(asked 4 times\)"):
+    with pytest.raises(
+        Unavailable, match=rf"No server answers at {nobody} \(.+\). Is it running.* It was asked 4 times\."
+    ):
         EndpointModel(nobody, folder.vocabulary, retries=3, sleep=noted(waits))
     assert len(waits) == 3
 
@@ -550,18 +552,18 @@ def test_what_passes_is_asked_again(
 LASTING: dict[str, tuple[Callable[..., Any], str, int]] = {
     "500": (
         status(500, '{"error": {"message": "out of memory"}}'),
-        r"fails \(500\): out of memory. \(asked 3 times\)",
+        r"fails \(500\): out of memory. It was asked 3 times\.",
         3,
     ),
-    "502": (status(502, "<html>Bad gateway</html>"), r"fails \(502\). \(asked 3 times\)", 3),
+    "502": (status(502, "<html>Bad gateway</html>"), r"fails \(502\). It was asked 3 times\.", 3),
     "429": (
         status(429, '{"detail": "slow down"}'),
-        r"turns requests away as too many \(429\): slow down. \(asked 3",
+        r"turns requests away as too many \(429\): slow down. It was asked 3",
         3,
     ),
     "429 for an hour": (status(429, Retry_After="3600"), "asks to be left alone for 3,600 seconds. Try later", 1),
-    "cut short": (cut(0.6), r"breaks? off in the middle.*\(asked 3 times\)", 3),
-    "broken off": (answering(broken_off), r"broke off.*\(asked 3 times\)", 3),
+    "cut short": (cut(0.6), r"breaks? off in the middle.*It was asked 3 times\.", 3),
+    "broken off": (answering(broken_off), r"broke off.*It was asked 3 times\.", 3),
     "HTML": (HTML, "is no model server: it sent .<html><body>Please log in.* where JSON was expected", 1),
     "401": (status(401), r"refuses the token, or asks for one \(401\)", 1),
     "400": (status(400, '{"error": {"message": "too long"}}'), r"refused what it was asked \(400\): too long\.", 1),
@@ -588,7 +590,10 @@ def test_what_lasts_is_said_in_one_sentence(
         lambda: model.embed([[1, 5]]),
     ):
         bad.asked.clear()
-        with pytest.raises(BadInput, match=told) as caught:
+        refused = (
+            r"\(400\)" in told
+        )  # the same question will be refused again; all else may pass, and the work goes on then
+        with pytest.raises(CannotAnswer if refused else Unavailable, match=told) as caught:
             ask()
         assert len(bad.asked) == times
         assert "\n" not in str(caught.value)
@@ -602,7 +607,7 @@ def test_a_server_that_does_not_answer_in_time_is_said(
     model = EndpointModel(bad.address, folder.vocabulary, token=address[1], retries=1, timeout=30, sleep=noted(waits))
     model._server._client.timeout, model._server._timeout = httpx.Timeout(0.1), 0.1
     bad.always = answering(lambda handler, _: bad.released.wait(30) and None)
-    with pytest.raises(BadInput, match=r"did not answer within 0.1 seconds.* \(asked 2 times\)"):
+    with pytest.raises(Unavailable, match=r"did not answer within 0.1 seconds.* It was asked 2 times\."):
         model.score([[1, 5]])
     assert len(waits) == 1
     model.close()
@@ -635,9 +640,11 @@ def test_missing_samples_are_asked_for_again(bad: Misbehaving, through: Opened) 
     assert [len(scores) for scores in model.score([[1, 5], [1, 5, 6]])] == [1, 2]
     assert len(waits) == 2
     bad.always = lambda choices: [c for c in choices if c["index"] > 0]
-    with pytest.raises(BadInput, match=r"gave fewer or shorter continuations than it was asked for. \(asked 3 times\)"):
+    with pytest.raises(
+        Unavailable, match=r"gave fewer or shorter continuations than it was asked for. It was asked 3 times\."
+    ):
         codes_of(model, [single(1, 5)], 1, 8)
-    with pytest.raises(BadInput, match=r"gave 1 answers of 2 that it was asked for. \(asked 3 times\)"):
+    with pytest.raises(Unavailable, match=r"gave 1 answers of 2 that it was asked for. It was asked 3 times\."):
         model.score([[1, 5], [1, 5, 6]])
 
 
@@ -711,7 +718,7 @@ def test_wrong_codes_are_refused(
 ) -> None:
     model, _ = through
     bad.always = lambda choices: [change(choice) for choice in choices]
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(Unavailable if "fewer" in told else BadInput, match=told):
         codes_of(model, [single(1, 5)], 2, 3)
 
 
@@ -747,7 +754,7 @@ def test_whether_codes_are_indeed_left_out_is_tried(
     assert (Query.PROBABILITIES in model.answers) == (found is not None)
     if found is None:
         assert model.notes == ("The server does not let codes be left out of sampling: leaks are counted.",)
-        with pytest.raises(BadInput, match="does not let codes be left out of sampling"):
+        with pytest.raises(CannotAnswer, match="does not let codes be left out of sampling"):
             next(model.continue_([single(1)], 1, 1, avoid=np.arange(SIZE) == 3))
     model.close()
 

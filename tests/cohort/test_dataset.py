@@ -20,7 +20,7 @@ import pytest
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.pseudonym import SYNTHETIC_KEY, Pseudonyms, pseudonym
 from ehrmem_widgets.cohort.record import Event
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, Unavailable
 from tests.cohort.meds import Row, at, shard, write
 
 LAB, FLU, HIV = "LAB//50912//mg/dL", "DIAGNOSIS//ICD//10//J111", "DIAGNOSIS//ICD//10//B20"
@@ -331,7 +331,7 @@ def test_a_shard_that_goes_missing_is_said(tmp_path: Path) -> None:
     folder = write(tmp_path / "d", {"0.parquet": ROWS, "1.parquet": ROWS[:2]})
     dataset = MedsDataset(folder)
     (folder / "data" / "1.parquet").unlink()
-    with pytest.raises(BadInput, match="A file of d can no longer be read"):
+    with pytest.raises(Unavailable, match="A file of d can no longer be read"):
         dataset.record(11)
 
 

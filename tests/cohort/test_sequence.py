@@ -12,7 +12,7 @@ from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.time_codes import AGE_CODES, TIME_CODES, gap_code, gap_codes_between
 from ehrmem_widgets.cohort.vocabulary import Vocabulary, learn_vocabulary
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, CannotAnswer
 from tests.cohort.meds import Row, at, write
 
 LAB, FLU = "LAB//50912//mg/dL", "DIAGNOSIS//ICD//10//J111"
@@ -219,7 +219,7 @@ def test_labels_say_the_range_of_a_bin() -> None:
 
 
 def test_a_code_that_the_model_does_not_know_is_refused_by_name() -> None:
-    with pytest.raises(BadInput, match=r"has no code 'LAB//nothing'. Leave that fact out"):
+    with pytest.raises(CannotAnswer, match=r"has no code 'LAB//nothing'. Leave that fact out"):
         small_vocabulary().ids(["GENDER//F", "LAB//nothing"])
     assert small_vocabulary().bins_of("LAB//nothing") == []
 

@@ -46,6 +46,19 @@ def test_a_full_record_is_its_own_nearest_neighbour(store: EmbeddingStore, model
     assert {n.pseudonym for n in finding.nearest} == {store._dataset.pseudonym(int(store.ids[i])) for i in order}
 
 
+def test_the_sample_models_embeddings_and_map_belong_to_the_samples(
+    model: FolderModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the main screen on the samples need not embed everybody first. After a change of fingerprints, write the new key."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    shipped = EmbeddingStore(model, MedsDataset(sample_data()), folder=sample_model())
+    assert shipped.embeddings is not None and NeighbourMap(shipped, sample_model()).coordinates is not None
+    some = [3, 700, 2900]
+    records = MedsDataset(sample_data()).records(shipped.ids[some].tolist())
+    exact = model.embed([model.vocabulary.ids(encode(r, model.vocabulary).codes) for r in records])
+    np.testing.assert_allclose(shipped.embeddings[some], exact, atol=2e-3)  # kept in 16 bit
+
+
 def test_ties_stand_before_the_patient(store: EmbeddingStore) -> None:
     assert store.embeddings is not None
     store.embeddings[3] = store.embeddings[9]

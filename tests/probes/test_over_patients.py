@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, Unavailable
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.over_patients import over_patients
 from ehrmem_widgets.statistics.intervals import Estimate
@@ -104,5 +104,5 @@ def test_what_is_no_finding_is_refused(tmp_path):
     (tmp_path / "x.parquet").write_text(json.dumps({}))
     with pytest.raises(BadInput, match="no finding"):
         CohortFinding.load(tmp_path / "x.parquet")
-    with pytest.raises(BadInput, match="could not be written"):
+    with pytest.raises(Unavailable, match="could not be written"):
         finding("p", [], {}, []).save(tmp_path / "nowhere" / "f.parquet")

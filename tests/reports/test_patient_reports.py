@@ -13,13 +13,15 @@ import filelock
 import pytest
 from papermill.exceptions import PapermillExecutionError
 
+from ehrmem_widgets.cli import main
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, CannotAnswer, Damaged, EhrmemError, Unavailable, kind_named
 from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.reports import patient_report, patient_reports, warm_kernel
 from ehrmem_widgets.reports.index_page import index_page, row_of
 from ehrmem_widgets.reports.page import check_offline
 from ehrmem_widgets.reports.patient_reports import make_reports, open_here
+from ehrmem_widgets.reports.warm_kernel import WarmKernel
 from tests.reports.small import QUICK, Small
 
 NOBODY = 987654321
@@ -208,6 +210,43 @@ def test_settings_that_fit_nobody_are_refused_once(small: Small, tmp_path: Path)
         with pytest.raises(BadInput, match=words):
             open_here({**given, **changes}, [], str(tmp_path / "answer.json"))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_server_that_goes_away_ends_the_batch_and_the_same_command_goes_on(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = MedsDataset(small.data)
+    people = [dataset.pseudonym(patient) for patient in dataset.ids("train")[:2]]
+    (tmp_path / "who.txt").write_text("\n".join(people))
+    settings = [f"--{name}={value}" for name, value in QUICK.items()]
+    out = tmp_path / "out"
+    run_notebook = warm_kernel.run_notebook
+
+    def gone_at_the_second(folder: Path, parameters: dict[str, Any], **engine: Any) -> Any:
+        if parameters["patient"] == people[1]:  # as in the kernel, whose errors come home by their names
+            WarmKernel(engine["warm"]).run("from ehrmem_widgets.errors import Unavailable; raise Unavailable('Gone.')")
+        return run_notebook(folder, parameters, **engine)
+
+    def report() -> int:
+        where = ["--patients", str(tmp_path / "who.txt"), "--out", str(out), "--workers", "1"]
+        return main(["report", *where, *small.options(), *settings])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(warm_kernel, "run_notebook", gone_at_the_second)
+        assert report() == 3
+    assert "Gone. What was done is kept: the same command goes on from there." in capsys.readouterr().err
+    summary = json.loads((out / "summary.json").read_text())
+    assert not summary["finished"] and summary["failed"] == []
+    assert [one["patient"] for one in summary["reports"]] == [people[0]]
+    assert report() == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["finished"] and sorted(one["patient"] for one in summary["reports"]) == sorted(people)
+
+
+@pytest.mark.parametrize("kind", [BadInput, CannotAnswer, Unavailable, Damaged])
+def test_an_error_of_a_kernel_comes_home_as_what_it_was(kind: type[EhrmemError]) -> None:
+    found = kind_named(kind.__name__, "words")
+    assert type(found) is kind and str(found) == "words" and kind_named("KeyError", "words") is None
 
 
 def attribute(title: str, severity: int, verdict: str, excess: float, held: bool = True) -> dict[str, Any]:
