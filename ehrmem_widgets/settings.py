@@ -124,6 +124,8 @@ SEED = Whole(0, 2**32 - 1, 0)
 FIRST_CODES = Whole(1, 100_000, 10)
 PATIENTS = Whole(2, 10_000_000, 400)
 """Ordinary people, half of them members."""
+MOST = Whole(0, PATIENTS.most, PATIENTS.example)
+"""Ordinary people drawn, in Python: 0 leaves the planted canaries alone."""
 PATIENTS_ON_SCREEN = Whole(40, 10_000_000, 400)
 """Fewer give no verdict about a cohort."""
 COHORT = Whole(20, 2000, 60, or_zero="nobody")
@@ -153,7 +155,7 @@ OF_NOTEBOOKS: Mapping[str, Whole | Number] = {
 
 OF_PROBES: Mapping[str, Whole | Number] = {
     "horizon": HORIZON, "samples": SAMPLES_EACH, "seed": SEED, "holders": HOLDERS, "threshold": SHARE, "folds": FOLDS,
-    "alternatives": ALTERNATIVES,
+    "alternatives": ALTERNATIVES, "most": MOST,
 }  # fmt: skip
 """The numbers among the probes' keywords, by name."""
 
@@ -167,6 +169,18 @@ def check_probe(**given: object) -> None:
     """
     for name, value in given.items():
         OF_PROBES[name].check(value, name)
+
+
+def check_shares(given: object, name: str) -> tuple[float, ...]:
+    """Shares above 0 and below 1, at least one. Raises InputError, with the setting's name, for anything else.
+
+    >>> check_shares([True], "priors")
+    Traceback (most recent call last):
+    ehrmem_widgets.errors.InputError: each of priors must be a number above 0 and below 1, such as 0.1; got True.
+    """
+    if not isinstance(given, list | tuple) or not given:
+        raise InputError(f"{name} must be a list of shares, such as [0.01, 0.1]; got {shown(given)}.")
+    return tuple(SHARE.check(one, f"each of {name}") for one in given)
 
 
 def read_day(text: str) -> date | None:

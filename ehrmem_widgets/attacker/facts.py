@@ -120,6 +120,18 @@ def check_rung(name: object) -> str:
     )
 
 
+def check_rungs(names: object) -> tuple[str, ...]:
+    """Names of rungs, at least one and each once. Raises InputError for anything else."""
+    if not isinstance(names, list | tuple) or not names:
+        raise InputError(
+            f"Rungs are given as a list of at least one, such as [demographics, first_10]; got {shown(names)}."
+        )
+    for place, name in enumerate(map(check_rung, names)):
+        if name in names[:place]:
+            raise InputError(f"The rung {shown(name)} is given twice. Is another one meant?")
+    return tuple(names)
+
+
 def first_codes(n: int, record: Record, vocabulary: Vocabulary) -> KnownFacts:
     """The events among the first n codes of the record's sequence, the start code not counted (the paper's set-up)."""
     sequence = encode(record, vocabulary)

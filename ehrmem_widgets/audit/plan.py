@@ -12,7 +12,7 @@ from textwrap import shorten
 from typing import Any
 
 from ehrmem_widgets import settings
-from ehrmem_widgets.attacker.facts import check_rung
+from ehrmem_widgets.attacker.facts import check_rung, check_rungs
 from ehrmem_widgets.cohort.attributes import load_attributes
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.holders import HOLDERS
@@ -207,20 +207,17 @@ def _patients(given: Any, path: Path) -> int | tuple[str, ...]:
 
 
 def _rungs(given: Any, path: Path) -> tuple[str, ...]:
-    if not isinstance(given, list) or not given:
-        raise InputError(f"{path.name}: rungs must be a list, such as [demographics, first_10]; got {shown(given)}.")
-    return _once([_rung(rung, path) for rung in given], "rungs", path)
+    try:
+        return check_rungs(given)
+    except InputError as error:
+        raise InputError(f"{path.name}: {error}") from None
 
 
 def _rung_of(given: Any, path: Path) -> dict[str, str]:
     if not isinstance(given, Mapping) or set(given) - set(RUNG_OF):
         raise InputError(f"{path.name}: rung_of gives a rung to {', '.join(RUNG_OF)}; got {shown(given)}.")
-    return {**RUNG_OF, **{str(name): _rung(rung, path) for name, rung in given.items()}}
-
-
-def _rung(given: Any, path: Path) -> str:
     try:
-        return check_rung(given)
+        return {**RUNG_OF, **{str(name): check_rung(rung) for name, rung in given.items()}}
     except InputError as error:
         raise InputError(f"{path.name}: {error}") from None
 
@@ -259,9 +256,10 @@ def _severities(given: Any, path: Path) -> dict[str, Severity]:
 
 
 def _priors(given: Any, path: Path) -> tuple[float, ...]:
-    if not isinstance(given, list) or not given:
-        raise InputError(f"{path.name}: priors must be a list of shares, such as [0.01, 0.1]; got {shown(given)}.")
-    return tuple(settings.SHARE.check(prior, f"{path.name}: each of the priors") for prior in given)
+    try:
+        return settings.check_shares(given, "priors")
+    except InputError as error:
+        raise InputError(f"{path.name}: {error}") from None
 
 
 def _whole(given: Any, key: str, bounds: settings.Whole, path: Path) -> int:

@@ -26,6 +26,7 @@ from ehrmem_widgets.audit.shards import Shards
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, as_json
 from ehrmem_widgets.probes.over_patients import Heard, PortionsMissingError, Progress
+from ehrmem_widgets.settings import WORKERS
 from ehrmem_widgets.views.markup import plural
 
 SHARDS, FINDINGS, SEAL, RESULTS, SEVERITY = "shards", "findings", "audit.json", "results.json", "severity.yaml"
@@ -68,7 +69,7 @@ def run_audit(
     """
     import filelock
 
-    out = Path(out)
+    out, workers = Path(out), WORKERS.check(workers, "workers")
     if out.exists() and not out.is_dir():
         raise InputError(f"{str(out)!r} is a file. Name a folder for the results.")
     try:

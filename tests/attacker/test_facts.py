@@ -97,7 +97,9 @@ def test_a_rung_that_is_not_there_is_refused_with_those_that_are(name: str) -> N
 
 @pytest.mark.parametrize("day", ["2020-02-30", "9999-99-99", "0000-01-01", "1799-12-31", "2301-01-01"])
 def test_a_date_that_is_none_is_refused(day: str) -> None:
-    with pytest.raises(InputError, match=f"'before_{day}' needs a day of the calendar from 1800 to 2300; write before_"):
+    with pytest.raises(
+        InputError, match=f"'before_{day}' needs a day of the calendar from 1800 to 2300; write before_"
+    ):
         rung(f"before_{day}")
 
 
