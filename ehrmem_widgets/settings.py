@@ -117,6 +117,8 @@ HORIZON = Whole(1, 4096, 64)
 """Codes that a model generates."""
 SAMPLES = Whole(16, 65_536, 1024)
 """Trajectories about one patient: 65,536 know a share to about .004, and take minutes."""
+SAMPLES_MOVED = Whole(16, 4096, 48)
+"""Trajectories about one patient at each value of an identifier."""
 SAMPLES_EACH = Whole(2, 4096, 16)
 """Trajectories about each of many patients; one would have no interval."""
 SEED = Whole(0, 2**32 - 1, 0)
@@ -158,6 +160,12 @@ OF_PROBES: Mapping[str, Whole | Number] = {
     "alternatives": ALTERNATIVES, "most": MOST,
 }  # fmt: skip
 """The numbers among the probes' keywords, by name."""
+
+
+def check_screen(**given: object) -> None:
+    """Raise InputError for the first setting of a screen whose value does not fit."""
+    for name, value in given.items():
+        OF_NOTEBOOKS[name].check(value, name)
 
 
 def check_probe(**given: object) -> None:

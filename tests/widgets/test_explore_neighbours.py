@@ -97,10 +97,10 @@ def test_a_model_without_a_map_says_how_to_get_one(live: ExploreNeighbours) -> N
     ("wrong", "error", "says"),
     [
         ({"pateint": 3}, TypeError, "pateint"),
-        ({"rung": "labs"}, InputError, "first_N for any N"),
-        ({"rung": "before_2020-13-01"}, InputError, "no date"),
-        ({"cohort": 5}, InputError, "0 .nobody else. or between 20 and 2,000"),
-        ({"seed": -1}, InputError, "0 or more"),
+        ({"rung": "labs"}, InputError, "first_N .N from 1 to 100000."),
+        ({"rung": "before_2020-13-01"}, InputError, "a day of the calendar"),
+        ({"cohort": 5}, InputError, "0 .nobody. or a whole number from 20 to 2000"),
+        ({"seed": -1}, InputError, "a whole number from 0 to"),
         ({"patient": "P-NOBODY"}, InputError, "P-NOBODY"),
     ],
 )

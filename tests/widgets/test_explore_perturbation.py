@@ -118,8 +118,8 @@ def test_picking_another_patient_looks_at_the_gravest_that_this_one_holds(live: 
         ({"identifier": "name"}, InputError, "age, sex, lab, date"),
         ({"focus": "baldness"}, InputError, "is one of hiv, viral_hepatitis"),
         ({"rung": "labs"}, InputError, "The rungs are nothing, demographics"),
-        ({"people": 5}, InputError, "people must be between 19 and 400"),
-        ({"samples": 1}, InputError, "samples must be between 16"),
+        ({"people": 5}, InputError, "people must be a whole number from 19 to 400"),
+        ({"samples": 1}, InputError, "samples must be a whole number from 16"),
         ({"rung": "demographics", "identifier": "date"}, InputError, "no time between two events"),
     ],
 )
