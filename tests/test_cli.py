@@ -60,7 +60,10 @@ def test_no_command_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
         (["report", "--out", "x.pdf"], "name it like report.html"),
         (["report", "--out", "no/such/folder/x.html"], "folder that does not exist"),
         (["report"], "--out"),
-        (["report", "--horizon", "many", "--out", "x.html"], "must be a whole number from 1 to 4096, such as 64; got 'many'"),
+        (
+            ["report", "--horizon", "many", "--out", "x.html"],
+            "must be a whole number from 1 to 4096, such as 64; got 'many'",
+        ),
         (["report", "--samples", "0", "--out", "x.html"], "a whole number from 16 to 65536"),
         (["report", "--patient", "1", "--patients", "x", "--out", "x"], "not allowed with"),
         (["report", "--patients", "no-such-file", "--out", "x"], "cannot be read"),

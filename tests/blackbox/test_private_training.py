@@ -129,7 +129,7 @@ def check_recomputed(facts: dict[str, float], patients: int, epsilon: float) -> 
 
 def test_settings_that_protect_nobody_are_refused(cohort: MedsDataset, tmp_path: Path) -> None:
     for epsilon in (0.0, -1.0, math.nan, math.inf):
-        with pytest.raises(InputError, match="epsilon must be a number from 0.01 to 50"):
+        with pytest.raises(InputError, match=r"epsilon must be a number from 0.01 to 50"):
             train_private_model(cohort, tmp_path / "m", epsilon=epsilon)
     for delta in (0.0, 0.5, math.nan):
         with pytest.raises(InputError, match="Delta must be above 0 and below 1 / patients"):

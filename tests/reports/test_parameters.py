@@ -50,7 +50,7 @@ def test_what_is_injected_is_checked() -> None:
     run_cells(CELL, "import json\n_hidden = 1\ndef helper(): pass", "check_parameters()")
     with pytest.raises(InputError, match="no parameter 'sede'; did you mean 'seed'"):
         run_cells(CELL, "sede = 3", "check_parameters()")
-    with pytest.raises(InputError, match="seed must be a whole number from 0 to .*; got '3'"):
+    with pytest.raises(InputError, match=r"seed must be a whole number from 0 to .*; got '3'"):
         run_cells(CELL, "seed = '3'", "check_parameters()")
 
 
