@@ -94,6 +94,20 @@ def test_canaries_come_with_their_exposure_measured_once(live: Heard, monkeypatc
     assert live.wait(60) and "mean exposure" not in live._view.value
 
 
+def test_a_typo_changes_neither_the_state_nor_the_page_and_is_said(live: Heard) -> None:
+    before, shown, state = numbers(live), live._view.value, live.state
+    live.prior.number.text.value = "-5"
+    assert live.state == state and numbers(live) == before and live._view.value == shown
+    assert "Members before (in %) must be a number from 0.1 to 99, such as 10; got" in live.prior.number.message.value
+    assert "Shown for members before 10 %, the last valid setting." in live._last_valid.note.value
+    assert "ehrmem-kept" in live._view._dom_classes
+    with pytest.raises(InputError, match="prior must be a number"):
+        live.set(prior=-0.05)
+    live.prior.number.text.value = "10"
+    assert live._last_valid.note.value == "" and "ehrmem-kept" not in live._view._dom_classes
+    assert live.state == state
+
+
 def test_every_box_and_list_has_a_name_of_its_own(live: Heard) -> None:
     named = (ipywidgets.Dropdown, ipywidgets.Text, ipywidgets.Checkbox)
     names = [w.description for w in _inside(live.box) if isinstance(w, named)]

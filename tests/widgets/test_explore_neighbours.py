@@ -84,7 +84,12 @@ def test_controls_change_the_state_and_a_wrong_one_is_said_in_words(live: Explor
         "There is no rung 'labs'. The rungs are nothing, demographics"
     )
     assert "There is no rung" in live._error.value and live._error.layout.display is None
-    live._seed.value = 5
+    state, shown = live.state, live._view.value
+    live._seed.text.value = "-5"
+    assert (
+        live.state == state and live._view.value == shown and "Seed must be a whole number" in live._seed.message.value
+    )
+    live._seed.text.value = "5"
     assert live.wait(60) and live.error is None and live.state.seed == 5
 
 
