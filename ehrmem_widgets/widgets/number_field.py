@@ -131,6 +131,6 @@ _STYLE = """<style>
 .ehrmem-refused, .ehrmem-last-valid { font-size: 12px; line-height: 1.4; color: var(--jp-ui-font-color1, #111); }
 .ehrmem-refused { border-left: 3px solid #D55E00; padding: 1px 0 1px 8px; margin: 2px 0 4px; }
 .ehrmem-last-valid { border: 1px dashed #D55E00; border-bottom: 0; padding: 2px 10px; font-weight: 600; }
-.ehrmem-wrong input { outline: 2px dashed #D55E00; outline-offset: -2px; }
+.ehrmem-wrong input { box-shadow: inset 0 0 0 2px #D55E00 !important; }
 .ehrmem-kept { opacity: .72; filter: grayscale(1); }
 </style>"""

@@ -152,6 +152,8 @@ def test_a_typo_in_the_horizon_leaves_the_verdict_and_is_said(visitor: Visitor) 
         assert page.evaluate("document.querySelector('.ehrmem-screen').scrollWidth") == width
         said.scroll_into_view_if_needed()
         page.screenshot(path=SHOTS / "typo.png")
+        page.locator(".ehrmem-last-valid").scroll_into_view_if_needed()
+        page.screenshot(path=SHOTS / "typo_verdict.png")
         field.fill("32")
         field.press("Enter")
         page.wait_for_function("!document.querySelector('.ehrmem-refused')", timeout=10_000)
