@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from numbers import Real
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _DECIMAL = re.compile(r"-?(?:[0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})")
@@ -29,7 +29,7 @@ class Whole:
     (32, 32)
     >>> HORIZON.read("64.7", "horizon")
     Traceback (most recent call last):
-    ehrmem_widgets.errors.InputError: horizon must be a whole number from 1 to 4096, such as 64; got '64.7'.
+    ehrmem_widgets.errors.BadInput: horizon must be a whole number from 1 to 4096, such as 64; got '64.7'.
     """
 
     least: int
@@ -38,7 +38,7 @@ class Whole:
     or_zero: str = ""
 
     def check(self, given: object, name: str) -> int:
-        """A number as an int. Raises InputError, with the setting's name, for any other value; True and 64.0 are no whole numbers."""
+        """A number as an int. Raises BadInput, with the setting's name, for any other value; True and 64.0 are no whole numbers."""
         try:
             number = None if isinstance(given, bool) else operator.index(given)  # type: ignore[arg-type]
         except TypeError:
@@ -48,14 +48,14 @@ class Whole:
         return number
 
     def read(self, text: str, name: str) -> int:
-        """A typed number. Raises InputError for any text that is not just its digits."""
+        """A typed number. Raises BadInput for any text that is not just its digits."""
         if not _WHOLE.fullmatch(text.strip()) or not self._fits(int(text)):
             raise self.refusal(text, name)
         return int(text)
 
-    def refusal(self, given: object, name: str) -> InputError:
+    def refusal(self, given: object, name: str) -> BadInput:
         """The error for a value that does not fit, in one sentence."""
-        return InputError(f"{name} must be {self}; got {shown(given)}.")
+        return BadInput(f"{name} must be {self}; got {shown(given)}.")
 
     def _fits(self, number: int) -> bool:
         return self.least <= number <= self.most or (bool(self.or_zero) and number == 0)
@@ -73,7 +73,7 @@ class Number:
     0.5
     >>> SHARE.check(float("nan"), "threshold")
     Traceback (most recent call last):
-    ehrmem_widgets.errors.InputError: threshold must be a number above 0 and below 1, such as 0.1; got nan.
+    ehrmem_widgets.errors.BadInput: threshold must be a number above 0 and below 1, such as 0.1; got nan.
     """
 
     least: float
@@ -82,7 +82,7 @@ class Number:
     exclusive: bool = False
 
     def check(self, given: object, name: str) -> float:
-        """A number as a float. Raises InputError, with the setting's name, for any other value; True and nan are no numbers."""
+        """A number as a float. Raises BadInput, with the setting's name, for any other value; True and nan are no numbers."""
         number = math.nan
         if not isinstance(given, bool) and isinstance(given, Real):
             with suppress(OverflowError):  # a whole number of 400 digits
@@ -92,14 +92,14 @@ class Number:
         return number
 
     def read(self, text: str, name: str) -> float:
-        """A typed number. Raises InputError for any text that is no plain decimal number."""
+        """A typed number. Raises BadInput for any text that is no plain decimal number."""
         if not _DECIMAL.fullmatch(text.strip()) or not self._fits(float(text)):
             raise self.refusal(text, name)
         return float(text)
 
-    def refusal(self, given: object, name: str) -> InputError:
+    def refusal(self, given: object, name: str) -> BadInput:
         """The error for a value that does not fit, in one sentence."""
-        return InputError(f"{name} must be {self}; got {shown(given)}.")
+        return BadInput(f"{name} must be {self}; got {shown(given)}.")
 
     def in_percent(self) -> Number:
         """The same for a share that is given in per cent."""
@@ -163,31 +163,31 @@ OF_PROBES: Mapping[str, Whole | Number] = {
 
 
 def check_screen(**given: object) -> None:
-    """Raise InputError for the first setting of a screen whose value does not fit."""
+    """Raise BadInput for the first setting of a screen whose value does not fit."""
     for name, value in given.items():
         OF_NOTEBOOKS[name].check(value, name)
 
 
 def check_probe(**given: object) -> None:
-    """Raise InputError for the first keyword of a probe whose value does not fit.
+    """Raise BadInput for the first keyword of a probe whose value does not fit.
 
     >>> check_probe(horizon=64, seed=True)
     Traceback (most recent call last):
-    ehrmem_widgets.errors.InputError: seed must be a whole number from 0 to 4294967295, such as 0; got True.
+    ehrmem_widgets.errors.BadInput: seed must be a whole number from 0 to 4294967295, such as 0; got True.
     """
     for name, value in given.items():
         OF_PROBES[name].check(value, name)
 
 
 def check_shares(given: object, name: str) -> tuple[float, ...]:
-    """Shares above 0 and below 1, at least one. Raises InputError, with the setting's name, for anything else.
+    """Shares above 0 and below 1, at least one. Raises BadInput, with the setting's name, for anything else.
 
     >>> check_shares([True], "priors")
     Traceback (most recent call last):
-    ehrmem_widgets.errors.InputError: each of priors must be a number above 0 and below 1, such as 0.1; got True.
+    ehrmem_widgets.errors.BadInput: each of priors must be a number above 0 and below 1, such as 0.1; got True.
     """
     if not isinstance(given, list | tuple) or not given:
-        raise InputError(f"{name} must be a list of shares, such as [0.01, 0.1]; got {shown(given)}.")
+        raise BadInput(f"{name} must be a list of shares, such as [0.01, 0.1]; got {shown(given)}.")
     return tuple(SHARE.check(one, f"each of {name}") for one in given)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.settings import shown
 
 _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*)")
@@ -18,24 +18,24 @@ _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 def read_yaml(text: str, what: str) -> Any:
     """The content of a YAML (or JSON) text as plain data. ``what`` names it in the error's sentence.
 
-    Raises InputError for text that is no YAML, a date or number that there is not, a key that is given twice (YAML would take the
+    Raises BadInput for text that is no YAML, a date or number that there is not, a key that is given twice (YAML would take the
     last of them and forget the first), and a whole number that YAML would take for another one (010 for 8, 1:30 for 90).
 
     >>> read_yaml("seed: 1\\nseed: 2", "The plan")
     Traceback (most recent call last):
-    ehrmem_widgets.errors.InputError: The plan cannot be read as YAML: 'seed' is given twice (line 2). Correct that line.
+    ehrmem_widgets.errors.BadInput: The plan cannot be read as YAML: 'seed' is given twice (line 2). Correct that line.
     """
     try:
         return yaml.load(text, _Once)
     except yaml.MarkedYAMLError as error:
         line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
-        raise InputError(
+        raise BadInput(
             f"{what} cannot be read as YAML: {shorten(str(error.problem), 120)}{line}. Correct that line."
         ) from None
     except yaml.YAMLError as error:
-        raise InputError(f"{what} cannot be read as YAML: {shorten(str(error), 120)}.") from None
+        raise BadInput(f"{what} cannot be read as YAML: {shorten(str(error), 120)}.") from None
     except RecursionError:
-        raise InputError(f"{what} cannot be read as YAML: it is nested too deeply.") from None
+        raise BadInput(f"{what} cannot be read as YAML: it is nested too deeply.") from None
 
 
 def read_yaml_file(path: Path, what: str, *, hint: str = "") -> Any:
@@ -43,9 +43,9 @@ def read_yaml_file(path: Path, what: str, *, hint: str = "") -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(f"{what} cannot be read: {error.strerror}.{hint}") from None
+        raise BadInput(f"{what} cannot be read: {error.strerror}.{hint}") from None
     except UnicodeDecodeError:
-        raise InputError(f"{what} cannot be read as YAML: it is no text in UTF-8.") from None
+        raise BadInput(f"{what} cannot be read as YAML: it is no text in UTF-8.") from None
     return read_yaml(text, what)
 
 

@@ -50,7 +50,7 @@ def test_plain_papermill_fails_in_the_first_cell_in_words(
     with warnings.catch_warnings(), pytest.raises(papermill.PapermillExecutionError) as caught:
         warnings.simplefilter("ignore")
         papermill.execute_notebook(str(EXPLORE), str(tmp_path / "out.ipynb"), given, progress_bar=False)
-    assert caught.value.ename == "InputError"
+    assert caught.value.ename == "BadInput"
     assert caught.value.evalue.startswith(expected)
     if "pateint" in given:
         assert all(f"{name} ({one.type}" in caught.value.evalue for name, one in notebook_parameters(EXPLORE).items())

@@ -17,7 +17,7 @@ from ehrmem_widgets.audit.plan import declared_severities, read_plan
 from ehrmem_widgets.audit.run import run_audit
 from ehrmem_widgets.blackbox.private_training import train_private_model
 from ehrmem_widgets.blackbox.training import train_model
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.attribute import attribute
 from ehrmem_widgets.probes.embedding import embedding
 from ehrmem_widgets.probes.embedding_neighbours import embedding_neighbours
@@ -76,7 +76,7 @@ def one_sentence(words: str) -> str:
 
 def refused(act: Callable[[], object]) -> str:
     """What is said of a value that is refused. Any other exception, or none, fails the test."""
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(BadInput) as caught:
         act()
     return one_sentence(str(caught.value))
 

@@ -18,7 +18,7 @@ from ehrmem_widgets.cohort.codes import Kind, parse_code
 from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.settings import FIRST_CODES, YEARS, read_day, shown
 from ehrmem_widgets.yaml_text import read_yaml_file
 
@@ -98,11 +98,11 @@ def facts_of_rung(name: str, record: Record, vocabulary: Vocabulary) -> KnownFac
 
 
 def check_rung(name: object) -> str:
-    """A rung's name. Raises InputError, saying what there is, for a value that is none, an N or a date out of bounds included.
+    """A rung's name. Raises BadInput, saying what there is, for a value that is none, an N or a date out of bounds included.
 
     >>> check_rung("before_9999-99-99")
     Traceback (most recent call last):
-    ehrmem_widgets.errors.InputError: The rung 'before_9999-99-99' needs a day of the calendar from 1800 to 2300; write before_YYYY-MM-DD.
+    ehrmem_widgets.errors.BadInput: The rung 'before_9999-99-99' needs a day of the calendar from 1800 to 2300; write before_YYYY-MM-DD.
     """
     if isinstance(name, str):
         match = _FIRST.fullmatch(name)
@@ -110,25 +110,25 @@ def check_rung(name: object) -> str:
             return name
         if match := _BEFORE.fullmatch(name):
             if read_day(match[1]) is None:
-                raise InputError(
+                raise BadInput(
                     f"The rung {shown(name)} needs a day of the calendar from {YEARS[0]} to {YEARS[1]}; write before_YYYY-MM-DD."
                 )
             return name
-    raise InputError(
+    raise BadInput(
         f"There is no rung {shown(name)}. The rungs are {', '.join(RUNGS)}, first_N (N from {FIRST_CODES.least} to "
         f"{FIRST_CODES.most}), and before_YYYY-MM-DD."
     )
 
 
 def check_rungs(names: object) -> tuple[str, ...]:
-    """Names of rungs, at least one and each once. Raises InputError for anything else."""
+    """Names of rungs, at least one and each once. Raises BadInput for anything else."""
     if not isinstance(names, list | tuple) or not names:
-        raise InputError(
+        raise BadInput(
             f"Rungs are given as a list of at least one, such as [demographics, first_10]; got {shown(names)}."
         )
     for place, name in enumerate(map(check_rung, names)):
         if name in names[:place]:
-            raise InputError(f"The rung {shown(name)} is given twice. Is another one meant?")
+            raise BadInput(f"The rung {shown(name)} is given twice. Is another one meant?")
     return tuple(names)
 
 
@@ -142,17 +142,15 @@ def first_codes(n: int, record: Record, vocabulary: Vocabulary) -> KnownFacts:
 
 
 def check_facts(facts: Sequence[KnownFact], record: Record) -> KnownFacts:
-    """The facts in the record's order, once each. Raises InputError for an event that the record does not have."""
+    """The facts in the record's order, once each. Raises BadInput for an event that the record does not have."""
     last = len(record.events) - 1
     if record.age_at_start() is None and any(fact.place == AGE for fact in facts):
-        raise InputError(f"The record of {record.pseudonym} gives no age: it lacks a birth date or any dated event.")
+        raise BadInput(f"The record of {record.pseudonym} gives no age: it lacks a birth date or any dated event.")
     for fact in facts:
         if not AGE <= fact.place <= last:
-            raise InputError(
-                f"The record of {record.pseudonym} has events 0 to {last}; there is no event {fact.place}."
-            )
+            raise BadInput(f"The record of {record.pseudonym} has events 0 to {last}; there is no event {fact.place}.")
     if len({fact.place for fact in facts}) < len(facts):
-        raise InputError("A fact is given twice.")
+        raise BadInput("A fact is given twice.")
     return tuple(sorted(facts, key=lambda fact: fact.place))
 
 
@@ -181,7 +179,7 @@ def facts_from_text(text: str) -> KnownFacts:
         name, _, precisions = word.partition(":")
         value, _, when = precisions.partition(":")
         if name != "age" and not _PLACE.fullmatch(name):
-            raise InputError(
+            raise BadInput(
                 f"{shown(text)} is neither a facts file nor a line of facts such as 'age 0 1 5:unknown:day' (age, then places in "
                 "the record, each with the precision of its value and of its date)."
             )
@@ -200,11 +198,11 @@ def load_facts(path: str | Path, record: Record, vocabulary: Vocabulary) -> Know
 
     The file is a list. ``age: 53`` is the age; any other fact has a ``code`` and, where known, ``value`` and ``date``;
     ``value_precision`` (exact, coarse, unknown) and ``date_precision`` (exact, day, week, month, unknown) say how
-    precisely the attacker knows them. Raises InputError for a fact that contradicts the record, saying what it holds.
+    precisely the attacker knows them. Raises BadInput for a fact that contradicts the record, saying what it holds.
     """
     given = read_yaml_file(Path(path), f"The facts file {str(path)!r}")
     if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
-        raise InputError(f"The facts file {str(path)!r} must hold a list of facts, each with a code (or age).")
+        raise BadInput(f"The facts file {str(path)!r} must hold a list of facts, each with a code (or age).")
     facts: list[KnownFact] = []
     for item in given:
         facts.append(_fact_from(item, record, vocabulary, {fact.place for fact in facts}))
@@ -244,14 +242,14 @@ def _first_labs(record: Record) -> tuple[list[int], list[int]]:
 def _fact_from(item: dict[str, Any], record: Record, vocabulary: Vocabulary, taken: set[int]) -> KnownFact:
     unknown = set(item) - {"age", "code", "value", "date", "value_precision", "date_precision"}
     if unknown or ("age" in item) == ("code" in item) or not isinstance(item.get("code", ""), str):
-        raise InputError(
+        raise BadInput(
             f"A fact has either an age or a code, and may have value, date, value_precision and date_precision; got {shown(item)}."
         )
     value = _precision(ValuePrecision, item.get("value_precision", "exact"))
     if "age" in item:
         age = record.age_at_start()
         if age is not None and item["age"] != age:  # without an age, check_facts says so
-            raise InputError(f"The facts say age {shown(item['age'])}, the record of {record.pseudonym} says {age}.")
+            raise BadInput(f"The facts say age {shown(item['age'])}, the record of {record.pseudonym} says {age}.")
         return KnownFact(AGE, value)
     when = _moment(item.get("date"))
     amount = _amount(item.get("value"))
@@ -262,7 +260,7 @@ def _fact_from(item: dict[str, Any], record: Record, vocabulary: Vocabulary, tak
     ]
     if not same_code:
         near = difflib.get_close_matches(str(item["code"]), {event.code for event in record.events}, n=3)
-        raise InputError(
+        raise BadInput(
             f"The record of {record.pseudonym} has no (further) event {shown(item['code'])}."
             + (f" Close to it are {', '.join(near)}." if near else "")
         )
@@ -279,7 +277,7 @@ def _fact_from(item: dict[str, Any], record: Record, vocabulary: Vocabulary, tak
         for e in (record.events[place] for place in same_code[:5])
         if e.time is not None
     )
-    raise InputError(
+    raise BadInput(
         f"The facts contradict the record of {record.pseudonym}: {item['code']} is there on {seen or 'no date'}, "
         f"not as { ({k: str(v) for k, v in item.items() if k in ('value', 'date')}) }."
     )
@@ -293,7 +291,7 @@ def _precision(kind: Any, given: object) -> Any:
     try:
         return kind(given)
     except ValueError:
-        raise InputError(f"A precision is one of {', '.join(kind)}; got {shown(given)}.") from None
+        raise BadInput(f"A precision is one of {', '.join(kind)}; got {shown(given)}.") from None
 
 
 def _amount(given: object) -> float | None:
@@ -304,7 +302,7 @@ def _amount(given: object) -> float | None:
     except ValueError:
         amount = math.nan
     if not math.isfinite(amount):
-        raise InputError(f"The value of a fact is a number; got {shown(given)}.")
+        raise BadInput(f"The value of a fact is a number; got {shown(given)}.")
     return amount
 
 
@@ -314,7 +312,7 @@ def _moment(given: object) -> date | datetime | None:
         with suppress(ValueError):
             moment = date.fromisoformat(given) if len(given) == 10 else datetime.fromisoformat(given)
     if moment is not None and not (isinstance(moment, date) and YEARS[0] <= moment.year <= YEARS[1]):
-        raise InputError(
+        raise BadInput(
             f"{shown(given)} is no date from {YEARS[0]} to {YEARS[1]}. Write YYYY-MM-DD or YYYY-MM-DD HH:MM."
         )
     if isinstance(moment, datetime) and moment.tzinfo is not None:  # a record's times are UTC, without a zone

@@ -14,7 +14,7 @@ from typing import Any
 from ehrmem_widgets import settings
 from ehrmem_widgets.attacker.facts import check_rung, check_rungs
 from ehrmem_widgets.cohort.attributes import load_attributes
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.holders import HOLDERS
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.settings import shown
@@ -79,13 +79,13 @@ class Plan:
 def read_plan(path: str | Path) -> Plan:
     """A plan from a YAML file; folders in it are relative to the file.
 
-    Raises InputError for a file that is none, a name that a plan does not have (with the one that may be meant), and any value
+    Raises BadInput for a file that is none, a name that a plan does not have (with the one that may be meant), and any value
     that cannot be: all of them said before anything is asked.
     """
     path = Path(path)
     content = read_yaml_file(path, f"The plan {path.name}", hint=" 'ehrmem audit --example' prints one.")
     if not isinstance(content, dict):
-        raise InputError(f"The plan {path.name} must hold names and values. 'ehrmem audit --example' prints one.")
+        raise BadInput(f"The plan {path.name} must hold names and values. 'ehrmem audit --example' prints one.")
     known = {
         *_SOURCES,
         "name",
@@ -102,9 +102,9 @@ def read_plan(path: str | Path) -> Plan:
     }
     for key in content:
         if key not in known:
-            raise InputError(f"{path.name}: {shown(key)} is nothing that a plan says.{_meant(key, sorted(known))}")
+            raise BadInput(f"{path.name}: {shown(key)} is nothing that a plan says.{_meant(key, sorted(known))}")
         if content[key] is None:
-            raise InputError(f"{path.name}: {key} is empty. Give it a value, or leave the line out.")
+            raise BadInput(f"{path.name}: {key} is empty. Give it a value, or leave the line out.")
     patients = _patients(content.get("patients", 400), path)
     probes = _names(content, "probes", tuple(QUESTIONS), path, tuple(QUESTIONS))
     if "preflight" not in probes:
@@ -141,19 +141,19 @@ def declared_severities(path: str | Path | None = None) -> dict[str, Severity]:
 
 
 def check_severities(content: Any, where: str) -> dict[str, Severity]:
-    """Severities from plain data, {attribute: {severity: 1 to 5, reason: words}}; InputError for anything else."""
+    """Severities from plain data, {attribute: {severity: 1 to 5, reason: words}}; BadInput for anything else."""
     known = load_attributes()
     if not isinstance(content, Mapping) or not content:
-        raise InputError(
+        raise BadInput(
             f"{where} must hold attributes, each with a severity (1 to 5) and a reason, such as {_SEVERITY}; got {shown(content)}."
         )
     found = {}
     for name, given in content.items():
         if name not in known:
-            raise InputError(f"{where}: there is no attribute {shown(name)}.{_meant(name, tuple(known))}")
+            raise BadInput(f"{where}: there is no attribute {shown(name)}.{_meant(name, tuple(known))}")
         reason = given.get("reason") if isinstance(given, Mapping) and set(given) == {"severity", "reason"} else None
         if not isinstance(reason, str) or not reason.strip():
-            raise InputError(
+            raise BadInput(
                 f"{where}: {name} needs a severity and a reason in words, such as {_SEVERITY}; got {shown(given)}."
             )
         severity = settings.SEVERITY.check(given["severity"], f"{where}: the severity of {name}")
@@ -199,9 +199,9 @@ def _patients(given: Any, path: Path) -> int | tuple[str, ...]:
             lines = tuple(dict.fromkeys((path.parent / given).read_text(encoding="utf-8").split()))
         except (OSError, UnicodeDecodeError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
-            raise InputError(f"{path.name}: the file of patients {shown(given)} cannot be read: {why}.") from None
+            raise BadInput(f"{path.name}: the file of patients {shown(given)} cannot be read: {why}.") from None
         if not lines:
-            raise InputError(f"{path.name}: the file of patients {shown(given)} is empty.")
+            raise BadInput(f"{path.name}: the file of patients {shown(given)} is empty.")
         return lines
     return _whole(given, "patients", settings.PATIENTS, path)
 
@@ -209,17 +209,17 @@ def _patients(given: Any, path: Path) -> int | tuple[str, ...]:
 def _rungs(given: Any, path: Path) -> tuple[str, ...]:
     try:
         return check_rungs(given)
-    except InputError as error:
-        raise InputError(f"{path.name}: {error}") from None
+    except BadInput as error:
+        raise BadInput(f"{path.name}: {error}") from None
 
 
 def _rung_of(given: Any, path: Path) -> dict[str, str]:
     if not isinstance(given, Mapping) or set(given) - set(RUNG_OF):
-        raise InputError(f"{path.name}: rung_of gives a rung to {', '.join(RUNG_OF)}; got {shown(given)}.")
+        raise BadInput(f"{path.name}: rung_of gives a rung to {', '.join(RUNG_OF)}; got {shown(given)}.")
     try:
         return {**RUNG_OF, **{str(name): check_rung(rung) for name, rung in given.items()}}
-    except InputError as error:
-        raise InputError(f"{path.name}: {error}") from None
+    except BadInput as error:
+        raise BadInput(f"{path.name}: {error}") from None
 
 
 def _names(
@@ -229,17 +229,17 @@ def _names(
     if given is None:
         return default
     if not isinstance(given, list):
-        raise InputError(f"{path.name}: {key} must be a list, such as [{known[0]}]; got {shown(given)}.")
+        raise BadInput(f"{path.name}: {key} must be a list, such as [{known[0]}]; got {shown(given)}.")
     for name in given:
         if name not in known:
-            raise InputError(f"{path.name}: there is nothing called {shown(name)} among {key}.{_meant(name, known)}")
+            raise BadInput(f"{path.name}: there is nothing called {shown(name)} among {key}.{_meant(name, known)}")
     return _once(given, key, path)
 
 
 def _once(given: Sequence[str], key: str, path: Path) -> tuple[str, ...]:
     twice = next((name for place, name in enumerate(given) if name in given[:place]), None)
     if twice is not None:
-        raise InputError(f"{path.name}: {key} names {twice} twice. Is another one meant?")
+        raise BadInput(f"{path.name}: {key} names {twice} twice. Is another one meant?")
     return tuple(given)
 
 
@@ -258,8 +258,8 @@ def _severities(given: Any, path: Path) -> dict[str, Severity]:
 def _priors(given: Any, path: Path) -> tuple[float, ...]:
     try:
         return settings.check_shares(given, "priors")
-    except InputError as error:
-        raise InputError(f"{path.name}: {error}") from None
+    except BadInput as error:
+        raise BadInput(f"{path.name}: {error}") from None
 
 
 def _whole(given: Any, key: str, bounds: settings.Whole, path: Path) -> int:
@@ -268,11 +268,11 @@ def _whole(given: Any, key: str, bounds: settings.Whole, path: Path) -> int:
 
 def _yes_or_no(given: Any, key: str, path: Path) -> bool:
     if not isinstance(given, bool):
-        raise InputError(f"{path.name}: {key} must be true or false; got {shown(given)}.")
+        raise BadInput(f"{path.name}: {key} must be true or false; got {shown(given)}.")
     return given
 
 
 def _text(given: Any, key: str, path: Path) -> str:
     if not isinstance(given, str) or not given.strip():
-        raise InputError(f"{path.name}: {key} must be a text (put quotes around it); got {shown(given)}.")
+        raise BadInput(f"{path.name}: {key} must be a text (put quotes around it); got {shown(given)}.")
     return given

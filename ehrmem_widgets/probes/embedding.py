@@ -83,7 +83,7 @@ def embedding(
     ``attributes``: names (all that the vocabulary has, unless given); their codes and proxies are taken out of the
     prompts, and the label is whether the record holds one. Figures, for each classifier C of ``CLASSIFIERS``: auroc_C and
     average_precision_C by model, bag_auroc_C, shuffled_auroc_C, gain_C, excess_gain_C, excess_beyond_reference_C. Attribute ""
-    is all attributes together (pairs of a holder and another are compared within an attribute). Raises InputError for an
+    is all attributes together (pairs of a holder and another are compared within an attribute). Raises BadInput for an
     unknown rung or attribute, or folds outside 2 to 10.
     """
     check_rung(rung)

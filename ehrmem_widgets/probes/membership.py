@@ -64,7 +64,7 @@ def membership(
     - ``auroc_by_kind``, ``auroc_by_quarter``: of the same score over some codes of the record only; ``attribute`` is the kind of
       code or "quarter 1" to "quarter 4" of the codes (in time), ``p_adjusted`` Holm's over all parts.
 
-    Patient rows: ``figure`` "score", ``attribute`` its name. Raises InputError for a prior that is no share.
+    Patient rows: ``figure`` "score", ``attribute`` its name. Raises BadInput for a prior that is no share.
     """
     check_shares(priors, "priors")
     check_probe(seed=seed)

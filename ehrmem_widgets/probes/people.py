@@ -90,7 +90,7 @@ def choose_people(
     Without ``patients``: ``most`` ordinary patients, half members and half non-members where there are so many, drawn with
     ``seed``; with ``canaries`` also, beyond these, the canaries seen most often and those never trained on (the positive and
     the negative control; only data sets with a ground_truth.parquet have any). With ``patients`` (ids or pseudonyms): those.
-    Patients without a dated event, and those whom only the reference model saw, are left out with the reason. Raises InputError for
+    Patients without a dated event, and those whom only the reference model saw, are left out with the reason. Raises BadInput for
     a number or a seed that is none.
     """
     check_probe(most=most, seed=seed)

@@ -20,7 +20,7 @@ from ehrmem_widgets.attacker.prompt import build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.code_embeddings import TextEmbedder, embed_codes, label_embedder, sentence_transformer
 from ehrmem_widgets.probes.code_holders import code_holders
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
@@ -99,7 +99,7 @@ def reconstruction(
 
     ``embedding``: what makes vectors of labels: a function, a folder of a sentence-transformers model, or None for
     character n-grams. Sampling noise is shared by about one in sixteen patients (drawn by patient id), so that their prompts
-    can be continued together. Raises InputError for settings that make no sense.
+    can be continued together. Raises BadInput for settings that make no sense.
     """
     check_rungs(rungs)
     check_probe(samples=samples, horizon=horizon, seed=seed)
@@ -211,7 +211,7 @@ def _task(record: Record, rung: str, asked: Sequence[_Asked], horizon: int) -> _
     prompts = [build_prompt(record, facts, one.model.vocabulary) for one in asked]
     slots = [slot_ids(prompt, one.model.vocabulary) for prompt, one in zip(prompts, asked, strict=True)]
     if not all(slots):
-        raise InputError(
+        raise BadInput(
             f"The rung {rung!r} gives an empty prompt, and the model has no start code. Leave out the rung, or name the "
             "vocabulary's start code."
         )

@@ -11,7 +11,7 @@ import ipywidgets as widgets
 
 from ehrmem_widgets import settings
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.cohort_finding import CohortFinding
 from ehrmem_widgets.probes.exposure import canary_exposures
 from ehrmem_widgets.probes.membership import membership
@@ -81,7 +81,7 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
         patients: int = 400,
         seed: int = 0,
     ) -> MembershipState:
-        """The state to begin with; what does not fit is an InputError with the values that do."""
+        """The state to begin with; what does not fit is an BadInput with the values that do."""
         self._slices: MembershipSlices | None = None
         self._exposure: CohortFinding | None = None
         self._people: People | None = None
@@ -91,10 +91,10 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
         score = score or self.offered[0]
         if score not in self.offered:
             more = "" if self.reference else " (Ratio and RMIA need a reference model)"
-            raise InputError(f"The score must be one of {', '.join(self.offered)}{more}; got {shown(score)}.")
+            raise BadInput(f"The score must be one of {', '.join(self.offered)}{more}; got {shown(score)}.")
         if group not in self.groups:
             more = "" if planted else " (this data set has no planted canaries)"
-            raise InputError(f"The group must be one of {', '.join(self.groups)}{more}; got {shown(group)}.")
+            raise BadInput(f"The group must be one of {', '.join(self.groups)}{more}; got {shown(group)}.")
         return MembershipState(score, fpr, prior, group, bool(log_scale), patients, seed)
 
     def answers(self, state: MembershipState) -> Iterator[MembershipShown | None]:

@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from ehrmem_widgets.attacker.facts import RUNGS, check_rung
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.all_probes import downgraded
 from ehrmem_widgets.probes.cohort_finding import CohortFinding
 from ehrmem_widgets.probes.over_patients import Progress
@@ -79,18 +79,18 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
         patients: int = 400,
         seed: int = 0,
     ) -> SubgroupState:
-        """The state to begin with; what does not fit is an InputError with the values that do."""
+        """The state to begin with; what does not fit is an BadInput with the values that do."""
         self._measured: dict[str, SubgroupsShown] = {}
         self.offered = tuple(name for name in FIGURES if name != "excess" or self.reference is not None)
         if finding not in self.offered:
             more = "" if self.reference else " (the excess risk needs a reference model)"
-            raise InputError(f"The finding must be one of {', '.join(self.offered)}{more}; got {shown(finding)}.")
+            raise BadInput(f"The finding must be one of {', '.join(self.offered)}{more}; got {shown(finding)}.")
         if isinstance(families, str):
             families = [name.strip() for name in families.split(",") if name.strip()]
         if unknown := [name for name in families if name not in KINDS]:
-            raise InputError(f"The families of subgroups are {', '.join(KINDS)}; got {shown(unknown[0])}.")
+            raise BadInput(f"The families of subgroups are {', '.join(KINDS)}; got {shown(unknown[0])}.")
         if correction not in CORRECTIONS:
-            raise InputError(f"The correction must be one of {', '.join(CORRECTIONS)}; got {shown(correction)}.")
+            raise BadInput(f"The correction must be one of {', '.join(CORRECTIONS)}; got {shown(correction)}.")
         listed = tuple(kind for kind in KINDS if not families or kind in families)
         return SubgroupState(finding, listed, correction, rung, patients, seed)
 

@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as widgets
 import traitlets
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.settings import Number, Whole
 from ehrmem_widgets.views.markup import escape
 
@@ -16,7 +16,7 @@ from ehrmem_widgets.views.markup import escape
 class NumberField(traitlets.HasTraits):
     """A text field and, under or beside it, what is wrong with its text. Show ``text`` and ``message``.
 
-    ``value`` is the last valid number: observe it, or set it (InputError for one that does not fit). Text that is none stays as it
+    ``value`` is the last valid number: observe it, or set it (BadInput for one that does not fit). Text that is none stays as it
     was typed, ``refused`` says why in a sentence (else it is empty), and ``value`` does not change. ``name`` is what the number is
     called in that sentence, ``unit`` what stands after it ("%"), ``description`` what stands before the field and names it to a
     screen reader. ``value`` may be None (an empty field) where ``unset`` says what is then shown instead.
@@ -80,7 +80,7 @@ class NumberField(traitlets.HasTraits):
             return
         try:
             number = self.bounds.read(text, self._called)
-        except InputError as error:
+        except BadInput as error:
             self.refused = str(error)
             return
         self.refused = ""

@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets
 import pytest
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.widgets import explore_membership
 from ehrmem_widgets.widgets.explore_membership import ExploreMembership
@@ -101,7 +101,7 @@ def test_a_typo_changes_neither_the_state_nor_the_page_and_is_said(live: Heard) 
     assert "Members before (in %) must be a number from 0.1 to 99, such as 10; got" in live.prior.number.message.value
     assert "Shown for members before 10 %, the last valid setting." in live._last_valid.note.value
     assert "ehrmem-kept" in live._view._dom_classes
-    with pytest.raises(InputError, match="prior must be a number"):
+    with pytest.raises(BadInput, match="prior must be a number"):
         live.set(prior=-0.05)
     live.prior.number.text.value = "10"
     assert live._last_valid.note.value == "" and "ehrmem-kept" not in live._view._dom_classes
@@ -126,7 +126,7 @@ def test_every_box_and_list_has_a_name_of_its_own(live: Heard) -> None:
     ],
 )
 def test_what_does_not_fit_is_said_with_what_does(given: dict[str, Any], expected: str) -> None:
-    with pytest.raises(InputError, match=expected):
+    with pytest.raises(BadInput, match=expected):
         ExploreMembership(**given, live=False)
 
 
