@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -16,11 +17,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from ehrmem_widgets import __version__
+from ehrmem_widgets import __version__, settings
 from ehrmem_widgets.errors import BadInput, EhrmemError, Unavailable, resumable
 from ehrmem_widgets.probes.questions import QUESTIONS
+from ehrmem_widgets.settings import Number, Whole
 from ehrmem_widgets.sources import SOURCES, Sources, given_sources, is_address
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from ehrmem_widgets.cohort.dataset import MedsDataset
 
+_Read = TypeVar("_Read")
 _METAVAR = {"data": "DIR", "model": "DIR|URL", "reference": "DIR|URL", "endpoint": "URL"}
 _EXIT_CODES = """\
 exit codes:
@@ -335,6 +338,7 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+        self._negative_number_matcher = re.compile(r"-\.?[0-9]")  # -1e9 is a bad number, and not an unknown option
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}. '{self.prog} --help' explains.\n")
@@ -449,7 +453,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     served.add_argument("--model", metavar="DIR", required=True, help="folder of the model to serve")
     _source_options(served, ("vocabulary", "grammar"))
-    served.add_argument("--port", type=_whole(1, 65535), metavar="N", help="port to use (a free one)")
+    served.add_argument("--port", type=_typed(settings.PORT), metavar="N", help="port to use (a free one)")
     table = add(
         "patients",
         patients,
@@ -481,7 +485,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _explore_options(parser: argparse.ArgumentParser) -> None:
     _source_options(parser)
-    parser.add_argument("--port", type=_whole(1, 65535), metavar="N", help="port to use (the first free one from 8888)")
+    parser.add_argument(
+        "--port", type=_typed(settings.PORT), metavar="N", help="port to use (the first free one from 8888)"
+    )
     parser.add_argument("--no-browser", action="store_true", help="only print the address, open nothing")
 
 
@@ -495,6 +501,7 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
     known = parser.add_mutually_exclusive_group()
     known.add_argument(
         "--rung",
+        type=_rung,
         metavar="NAME",
         help="what the attacker knows: nothing, demographics, one_lab, lab_dates, lab_values, first_N or "
         "before_YYYY-MM-DD (lab_values)",
@@ -504,9 +511,6 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--attributes", metavar="A,B", help="sensitive attributes to ask about (all)")
     parser.add_argument("--focus", metavar="A", help="the one to look at closely (the gravest that the patient holds)")
-    parser.add_argument("--horizon", type=_whole(1), metavar="N", help="how many codes the model generates (64)")
-    parser.add_argument("--samples", type=_whole(1), metavar="N", help="most trajectories for the focus (1024)")
-    parser.add_argument("--seed", type=_whole(0), metavar="N", help="same seed, same numbers (0)")
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--sealed",
@@ -515,12 +519,22 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument(
         "--asked",
-        type=_whole(1),
+        type=_typed(settings.ASKED),
         metavar="N",
         help="how many questions were asked in the session that this one comes from (1)",
     )
     parser.add_argument(
-        "--workers", type=_whole(1), metavar="N", help="how many processes make the reports of --patients (2)"
+        "--horizon", type=_typed(settings.HORIZON), metavar="N", help="how many codes the model generates (64)"
+    )
+    parser.add_argument(
+        "--samples", type=_typed(settings.SAMPLES), metavar="N", help="most trajectories for the focus (1024)"
+    )
+    parser.add_argument("--seed", type=_typed(settings.SEED), metavar="N", help="same seed, same numbers (0)")
+    parser.add_argument(
+        "--workers",
+        type=_typed(settings.WORKERS),
+        metavar="N",
+        help="how many processes make the reports of --patients (2)",
     )
     parser.add_argument(
         "--out",
@@ -534,14 +548,18 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
 def _probe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", choices=list(QUESTIONS), help="one of " + ", ".join(QUESTIONS))
     _source_options(parser)
-    parser.add_argument("--rung", metavar="NAME", help="what the attacker knows (each probe has its own ladder)")
+    parser.add_argument(
+        "--rung", type=_rung, metavar="NAME", help="what the attacker knows (each probe has its own ladder)"
+    )
     parser.add_argument(
         "--patients",
         type=Path,
         metavar="FILE",
         help="text file of pseudonyms or ids (400 at random, half of them members)",
     )
-    parser.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="same seed, same numbers (0)")
+    parser.add_argument(
+        "--seed", type=_typed(settings.SEED), default=0, metavar="N", help="same seed, same numbers (0)"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE.parquet", required=True, help="where to write the finding")
 
 
@@ -551,7 +569,9 @@ def _audit_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="DIR", type=Path, help="folder for the results")
     many = parser.add_mutually_exclusive_group()
-    many.add_argument("--workers", type=_whole(1), default=1, metavar="N", help="processes on this computer (1)")
+    many.add_argument(
+        "--workers", type=_typed(settings.WORKERS), default=1, metavar="N", help="processes on this computer (1)"
+    )
     many.add_argument("--cluster", metavar="ADDRESS", help="a Dask scheduler, such as tcp://10.0.0.1:8786")
     parser.add_argument("--example", action="store_true", help="print a commented plan for the sample patients")
 
@@ -560,12 +580,14 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", required=True, help="folder of a MEDS data set")
     parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the model")
     parser.add_argument("--split", default="train", metavar="NAME", help="whom to train on (train)")
-    parser.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="same seed, same weights (0)")
-    parser.add_argument("--minutes", type=_minutes, metavar="M", help="stop after so long (no limit)")
-    parser.add_argument("--epochs", type=_whole(1), metavar="N", help="passes over the patients (30)")
+    parser.add_argument(
+        "--seed", type=_typed(settings.SEED), default=0, metavar="N", help="same seed, same weights (0)"
+    )
+    parser.add_argument("--minutes", type=_typed(settings.MINUTES), metavar="M", help="stop after so long (no limit)")
+    parser.add_argument("--epochs", type=_typed(settings.EPOCHS), metavar="N", help="passes over the patients (30)")
     parser.add_argument(
         "--epsilon",
-        type=_number,
+        type=_typed(settings.EPSILON),
         metavar="E",
         help="train privately: differential privacy for each patient, the stronger the smaller E is; 8 is weak, 1 is "
         "strong (train without)",
@@ -578,31 +600,22 @@ def _source_options(parser: argparse.ArgumentParser, names: Sequence[str] = tupl
         parser.add_argument(f"--{name}", metavar=_METAVAR.get(name, "FILE"), help=SOURCES[name])
 
 
-def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    def whole_number(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from None
-        if number < least or (most is not None and number > most):
-            raise argparse.ArgumentTypeError(f"must be {least} or more" + (f", {most} at most" if most else ""))
-        return number
-
-    return whole_number
+def _typed(bounds: Whole | Number) -> Callable[[str], float]:
+    """What reads a typed number; argparse says which option it was given to."""
+    return lambda text: _told(lambda: bounds.read(text, "it"))
 
 
-def _number(text: str) -> float:
+def _rung(text: str) -> str:
+    from ehrmem_widgets.attacker.facts import check_rung
+
+    return _told(lambda: check_rung(text))
+
+
+def _told(read: Callable[[], _Read]) -> _Read:
     try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
-
-
-def _minutes(text: str) -> float:
-    minutes = _number(text)
-    if not 0 < minutes < float("inf"):
-        raise argparse.ArgumentTypeError("must be more than 0")
-    return minutes
+        return read()
+    except BadInput as error:
+        raise argparse.ArgumentTypeError(str(error).removesuffix(".")) from None
 
 
 def _data(given: str | None) -> MedsDataset:

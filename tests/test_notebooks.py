@@ -41,10 +41,10 @@ def test_papermill_reads_the_same_parameters_as_we(path: Path) -> None:
     ("given", "expected"),
     [
         ({"pateint": 3}, "There is no parameter 'pateint'; did you mean 'patient'?"),
-        ({"seed": "zero"}, "The parameter seed must be int; got 'zero' (str)."),
+        ({"seed": "zero"}, "The parameter seed must be a whole number from 0 to 4294967295, such as 0; got 'zero'."),
     ],
 )
-def test_plain_papermill_fails_in_the_first_cell_and_lists_the_parameters(
+def test_plain_papermill_fails_in_the_first_cell_in_words(
     given: dict[str, object], expected: str, tmp_path: Path
 ) -> None:
     with warnings.catch_warnings(), pytest.raises(papermill.PapermillExecutionError) as caught:
@@ -52,8 +52,8 @@ def test_plain_papermill_fails_in_the_first_cell_and_lists_the_parameters(
         papermill.execute_notebook(str(EXPLORE), str(tmp_path / "out.ipynb"), given, progress_bar=False)
     assert caught.value.ename == "BadInput"
     assert caught.value.evalue.startswith(expected)
-    for name, parameter in notebook_parameters(EXPLORE).items():
-        assert f"{name} ({parameter.type}" in caught.value.evalue
+    if "pateint" in given:
+        assert all(f"{name} ({one.type}" in caught.value.evalue for name, one in notebook_parameters(EXPLORE).items())
     executed = json.loads((tmp_path / "out.ipynb").read_text())
     shown = [o for c in executed["cells"] for o in c.get("outputs", []) if o["output_type"] == "display_data"]
     assert not any("ehrmem-screen" in json.dumps(output) for output in shown)

@@ -7,19 +7,20 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ehrmem_widgets.cohort.codes import Kind, parse_code
 from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.settings import FIRST_CODES, YEARS, read_day, shown
+from ehrmem_widgets.yaml_text import read_yaml_file
 
 AGE = -1  # the place of the age among the facts: it is derived, not an event
 
@@ -63,12 +64,13 @@ RUNGS: Mapping[str, str] = {
     "first_20": "The first 20 codes",
     "first_50": "The first 50 codes",
 }
-_FIRST = re.compile(r"first_(\d+)")
-_BEFORE = re.compile(r"before_(\d{4}-\d{2}-\d{2})")
+_PLACE = re.compile(r"[0-9]{1,9}")
+_FIRST = re.compile(r"first_([1-9][0-9]{0,5})")
+_BEFORE = re.compile(r"before_([0-9]{4}-[0-9]{2}-[0-9]{2})")
 
 
 def facts_of_rung(name: str, record: Record, vocabulary: Vocabulary) -> KnownFacts:
-    """The known facts of a rung: a name of ``RUNGS``, ``first_N`` for any N, or ``before_YYYY-MM-DD``.
+    """The known facts of a rung: a name of ``RUNGS``, ``first_N`` (N from 1 to 100000), or ``before_YYYY-MM-DD``.
 
     The lab rungs hold the labs of the first day on which any was drawn, and the visit that they belong to, so that what
     comes later is left to be leaked.
@@ -76,6 +78,7 @@ def facts_of_rung(name: str, record: Record, vocabulary: Vocabulary) -> KnownFac
     static = tuple(KnownFact(place) for place, event in enumerate(record.events) if event.time is None)
     age = (KnownFact(AGE),) if record.age_at_start() is not None else ()
     labs, visit = _first_labs(record)
+    check_rung(name)
     if name == "nothing":
         return ()
     if name == "demographics":
@@ -89,15 +92,44 @@ def facts_of_rung(name: str, record: Record, vocabulary: Vocabulary) -> KnownFac
         return (*age, *static, *(KnownFact(place, date=DatePrecision.DAY) for place in (*visit, *labs)))
     if match := _FIRST.fullmatch(name):
         return first_codes(int(match[1]), record, vocabulary)
-    if match := _BEFORE.fullmatch(name):
-        return (*age, *static, *_dated_before(match[1], record))
-    raise _no_such_rung(name)
+    limit = datetime.fromisoformat(name.removeprefix("before_"))
+    before = (place for place, e in enumerate(record.events) if e.time is not None and e.time < limit)
+    return (*age, *static, *map(KnownFact, before))
 
 
-def check_rung(name: str) -> None:
-    """Raise BadInput, naming the rungs there are, for a name that is none."""
-    if name not in RUNGS and not _FIRST.fullmatch(name) and not _BEFORE.fullmatch(name):
-        raise _no_such_rung(name)
+def check_rung(name: object) -> str:
+    """A rung's name. Raises BadInput, saying what there is, for a value that is none, an N or a date out of bounds included.
+
+    >>> check_rung("before_9999-99-99")
+    Traceback (most recent call last):
+    ehrmem_widgets.errors.BadInput: The rung 'before_9999-99-99' needs a day of the calendar from 1800 to 2300; write before_YYYY-MM-DD.
+    """
+    if isinstance(name, str):
+        match = _FIRST.fullmatch(name)
+        if name in RUNGS or (match and FIRST_CODES.least <= int(match[1]) <= FIRST_CODES.most):
+            return name
+        if match := _BEFORE.fullmatch(name):
+            if read_day(match[1]) is None:
+                raise BadInput(
+                    f"The rung {shown(name)} needs a day of the calendar from {YEARS[0]} to {YEARS[1]}; write before_YYYY-MM-DD."
+                )
+            return name
+    raise BadInput(
+        f"There is no rung {shown(name)}. The rungs are {', '.join(RUNGS)}, first_N (N from {FIRST_CODES.least} to "
+        f"{FIRST_CODES.most}), and before_YYYY-MM-DD."
+    )
+
+
+def check_rungs(names: object) -> tuple[str, ...]:
+    """Names of rungs, at least one and each once. Raises BadInput for anything else."""
+    if not isinstance(names, list | tuple) or not names:
+        raise BadInput(
+            f"Rungs are given as a list of at least one, such as [demographics, first_10]; got {shown(names)}."
+        )
+    for place, name in enumerate(map(check_rung, names)):
+        if name in names[:place]:
+            raise BadInput(f"The rung {shown(name)} is given twice. Is another one meant?")
+    return tuple(names)
 
 
 def first_codes(n: int, record: Record, vocabulary: Vocabulary) -> KnownFacts:
@@ -146,9 +178,9 @@ def facts_from_text(text: str) -> KnownFacts:
     for word in text.split():
         name, _, precisions = word.partition(":")
         value, _, when = precisions.partition(":")
-        if name != "age" and not name.isdecimal():
+        if name != "age" and not _PLACE.fullmatch(name):
             raise BadInput(
-                f"{text!r} is neither a facts file nor a line of facts such as 'age 0 1 5:unknown:day' (age, then places in "
+                f"{shown(text)} is neither a facts file nor a line of facts such as 'age 0 1 5:unknown:day' (age, then places in "
                 "the record, each with the precision of its value and of its date)."
             )
         facts.append(
@@ -168,12 +200,7 @@ def load_facts(path: str | Path, record: Record, vocabulary: Vocabulary) -> Know
     ``value_precision`` (exact, coarse, unknown) and ``date_precision`` (exact, day, week, month, unknown) say how
     precisely the attacker knows them. Raises BadInput for a fact that contradicts the record, saying what it holds.
     """
-    try:
-        given = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(f"The facts file {str(path)!r} cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"The facts file {str(path)!r} is neither YAML nor JSON: {error}.") from None
+    given = read_yaml_file(Path(path), f"The facts file {str(path)!r}")
     if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
         raise BadInput(f"The facts file {str(path)!r} must hold a list of facts, each with a code (or age).")
     facts: list[KnownFact] = []
@@ -199,12 +226,6 @@ def facts_to_json(facts: Sequence[KnownFact], record: Record) -> str:
     return json.dumps(items, indent=1)
 
 
-def _no_such_rung(name: str) -> BadInput:
-    return BadInput(
-        f"There is no rung {name!r}. The rungs are {', '.join(RUNGS)}, first_N for any N, and before_YYYY-MM-DD."
-    )
-
-
 def _first_labs(record: Record) -> tuple[list[int], list[int]]:
     """Places of the labs of the first day that has any with a value (else any), and of that day's encounters before them."""
     dated = [(place, event) for place, event in enumerate(record.events) if event.time is not None]
@@ -218,25 +239,17 @@ def _first_labs(record: Record) -> tuple[list[int], list[int]]:
     return [place for place, _ in labs if place in {p for p, _ in that_day}], visit
 
 
-def _dated_before(text: str, record: Record) -> list[KnownFact]:
-    try:
-        limit = datetime.fromisoformat(text)
-    except ValueError:
-        raise BadInput(f"{text!r} is no date. Give the rung as before_YYYY-MM-DD.") from None
-    return [KnownFact(place) for place, e in enumerate(record.events) if e.time is not None and e.time < limit]
-
-
 def _fact_from(item: dict[str, Any], record: Record, vocabulary: Vocabulary, taken: set[int]) -> KnownFact:
     unknown = set(item) - {"age", "code", "value", "date", "value_precision", "date_precision"}
-    if unknown or ("age" in item) == ("code" in item):
+    if unknown or ("age" in item) == ("code" in item) or not isinstance(item.get("code", ""), str):
         raise BadInput(
-            f"A fact has either an age or a code, and may have value, date, value_precision and date_precision; got {item}."
+            f"A fact has either an age or a code, and may have value, date, value_precision and date_precision; got {shown(item)}."
         )
     value = _precision(ValuePrecision, item.get("value_precision", "exact"))
     if "age" in item:
         age = record.age_at_start()
         if age is not None and item["age"] != age:  # without an age, check_facts says so
-            raise BadInput(f"The facts say age {item['age']}, the record of {record.pseudonym} says {age}.")
+            raise BadInput(f"The facts say age {shown(item['age'])}, the record of {record.pseudonym} says {age}.")
         return KnownFact(AGE, value)
     when = _moment(item.get("date"))
     amount = _amount(item.get("value"))
@@ -248,7 +261,7 @@ def _fact_from(item: dict[str, Any], record: Record, vocabulary: Vocabulary, tak
     if not same_code:
         near = difflib.get_close_matches(str(item["code"]), {event.code for event in record.events}, n=3)
         raise BadInput(
-            f"The record of {record.pseudonym} has no (further) event {item['code']!r}."
+            f"The record of {record.pseudonym} has no (further) event {shown(item['code'])}."
             + (f" Close to it are {', '.join(near)}." if near else "")
         )
     for place in sorted(same_code, key=lambda place: _far_off(when, amount, record.events[place])):
@@ -278,7 +291,7 @@ def _precision(kind: Any, given: object) -> Any:
     try:
         return kind(given)
     except ValueError:
-        raise BadInput(f"A precision is one of {', '.join(kind)}; got {given!r}.") from None
+        raise BadInput(f"A precision is one of {', '.join(kind)}; got {shown(given)}.") from None
 
 
 def _amount(given: object) -> float | None:
@@ -289,21 +302,22 @@ def _amount(given: object) -> float | None:
     except ValueError:
         amount = math.nan
     if not math.isfinite(amount):
-        raise BadInput(f"The value of a fact is a number; got {given!r}.")
+        raise BadInput(f"The value of a fact is a number; got {shown(given)}.")
     return amount
 
 
 def _moment(given: object) -> date | datetime | None:
     moment = given
-    if given is not None and not isinstance(given, date):  # YAML makes dates of dates
-        try:
-            text = str(given)
-            moment = date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
-        except ValueError:
-            raise BadInput(f"{given!r} is no date. Write YYYY-MM-DD or YYYY-MM-DD HH:MM.") from None
+    if isinstance(given, str):  # YAML makes dates of dates
+        with suppress(ValueError):
+            moment = date.fromisoformat(given) if len(given) == 10 else datetime.fromisoformat(given)
+    if moment is not None and not (isinstance(moment, date) and YEARS[0] <= moment.year <= YEARS[1]):
+        raise BadInput(
+            f"{shown(given)} is no date from {YEARS[0]} to {YEARS[1]}. Write YYYY-MM-DD or YYYY-MM-DD HH:MM."
+        )
     if isinstance(moment, datetime) and moment.tzinfo is not None:  # a record's times are UTC, without a zone
         return moment.astimezone(UTC).replace(tzinfo=None)
-    return moment  # type: ignore[return-value]
+    return moment
 
 
 def _far_off(when: date | datetime | None, amount: float | None, event: Event) -> tuple[float, float]:

@@ -5,24 +5,27 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
-import yaml
-
-from ehrmem_widgets.attacker.facts import check_rung
+from ehrmem_widgets import settings
+from ehrmem_widgets.attacker.facts import check_rung, check_rungs
 from ehrmem_widgets.cohort.attributes import load_attributes
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.holders import HOLDERS
 from ehrmem_widgets.probes.questions import QUESTIONS
+from ehrmem_widgets.settings import shown
 from ehrmem_widgets.sources import Sources, given_sources, is_address
+from ehrmem_widgets.yaml_text import read_yaml_file
 
 RUNGS = ("demographics", "one_lab", "lab_values", "first_10", "first_20")
 RUNG_OF: Mapping[str, str] = {"embedding": "lab_values", "perturbation": "one_lab", "subgroups": "one_lab"}
 """The one rung of each probe that asks at one only."""
 _SOURCES = tuple(one.name for one in fields(Sources))
+_SEVERITY = 'hiv: {severity: 5, reason: "..."}'
 _PATHS = ("data", "model", "reference", "vocabulary", "grammar", "sequences")
 
 
@@ -80,14 +83,7 @@ def read_plan(path: str | Path) -> Plan:
     that cannot be: all of them said before anything is asked.
     """
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(
-            f"The plan {str(path)!r} cannot be read: {error.strerror}. 'ehrmem audit --example' prints one."
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"The plan {path.name} is no YAML: {' '.join(str(error).split())}.") from None
+    content = read_yaml_file(path, f"The plan {path.name}", hint=" 'ehrmem audit --example' prints one.")
     if not isinstance(content, dict):
         raise BadInput(f"The plan {path.name} must hold names and values. 'ehrmem audit --example' prints one.")
     known = {
@@ -106,28 +102,28 @@ def read_plan(path: str | Path) -> Plan:
     }
     for key in content:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f" Is {near[0]!r} meant?" if near else ""
-            raise BadInput(
-                f"{path.name}: {key!r} is nothing that a plan says.{hint} Known are {', '.join(sorted(known))}."
-            )
+            raise BadInput(f"{path.name}: {shown(key)} is nothing that a plan says.{_meant(key, sorted(known))}")
+        if content[key] is None:
+            raise BadInput(f"{path.name}: {key} is empty. Give it a value, or leave the line out.")
     patients = _patients(content.get("patients", 400), path)
     probes = _names(content, "probes", tuple(QUESTIONS), path, tuple(QUESTIONS))
     if "preflight" not in probes:
         probes = ("preflight", *probes)  # every comparison rests on it
     return Plan(
-        name=str(content.get("name") or path.stem),
+        name=_text(content.get("name", path.stem), "name", path),
         sources=_sources(content, path),
         patients=patients,
         # who names whom to ask about wants nobody else asked about, unless they say so
-        holders=_whole(content.get("holders", HOLDERS if isinstance(patients, int) else 0), "holders", 0, path),
+        holders=_whole(
+            content.get("holders", HOLDERS if isinstance(patients, int) else 0), "holders", settings.HOLDERS, path
+        ),
         probes=tuple(name for name in QUESTIONS if name in probes),
-        rungs=_rungs(content.get("rungs"), path),
-        rung_of=_rung_of(content.get("rung_of"), path),
+        rungs=_rungs(content.get("rungs", list(RUNGS)), path),
+        rung_of=_rung_of(content.get("rung_of", {}), path),
         attributes=_names(content, "attributes", (), path, tuple(load_attributes())),
-        severities=_severities(content.get("severity"), path),
+        severities=_severities(content["severity"], path) if "severity" in content else declared_severities(),
         priors=_priors(content.get("priors", [0.01, 0.1]), path),
-        seed=_whole(content.get("seed", 0), "seed", 0, path),
+        seed=_whole(content.get("seed", 0), "seed", settings.SEED, path),
         identifying=_yes_or_no(content.get("identifying", False), "identifying", path),
     )
 
@@ -140,27 +136,28 @@ def declared_severities(path: str | Path | None = None) -> dict[str, Severity]:
     if path is None:
         return found
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"The severities {str(path)!r} cannot be read: {' '.join(str(error).split())}.") from None
+    content = read_yaml_file(path, f"The severities {path.name}")
     return found | check_severities(content, path.name)
 
 
 def check_severities(content: Any, where: str) -> dict[str, Severity]:
     """Severities from plain data, {attribute: {severity: 1 to 5, reason: words}}; BadInput for anything else."""
     known = load_attributes()
-    if not isinstance(content, Mapping):
-        raise BadInput(f"{where} must hold attributes, each with severity (1 to 5) and reason.")
+    if not isinstance(content, Mapping) or not content:
+        raise BadInput(
+            f"{where} must hold attributes, each with a severity (1 to 5) and a reason, such as {_SEVERITY}; got {shown(content)}."
+        )
     found = {}
     for name, given in content.items():
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            raise BadInput(f"{where}: there is no attribute {name!r}." + (f" Is {near[0]!r} meant?" if near else ""))
-        severity = given.get("severity") if isinstance(given, Mapping) else None
-        if type(severity) is not int or not 1 <= severity <= 5 or not str(given.get("reason") or "").strip():
-            raise BadInput(f"{where}: {name} needs a severity from 1 to 5 and a reason in words; got {given!r}.")
-        found[str(name)] = Severity(severity, str(given["reason"]).strip())
+            raise BadInput(f"{where}: there is no attribute {shown(name)}.{_meant(name, tuple(known))}")
+        reason = given.get("reason") if isinstance(given, Mapping) and set(given) == {"severity", "reason"} else None
+        if not isinstance(reason, str) or not reason.strip():
+            raise BadInput(
+                f"{where}: {name} needs a severity and a reason in words, such as {_SEVERITY}; got {shown(given)}."
+            )
+        severity = settings.SEVERITY.check(given["severity"], f"{where}: the severity of {name}")
+        found[str(name)] = Severity(severity, reason.strip())
     return found
 
 
@@ -190,9 +187,7 @@ identifying: false           # true: for internal use, every page says that it n
 def _sources(content: Mapping[str, Any], path: Path) -> Sources:
     given: dict[str, str | None] = {}
     for name in _SOURCES:
-        value = content.get(name)
-        if value is not None and not isinstance(value, str):
-            raise BadInput(f"{path.name}: {name} must be a text; got {value!r}.")
+        value = _text(content[name], name, path) if name in content else None
         beside = path.parent / value if value and name in _PATHS and not is_address(value) else None
         given[name] = str(beside) if beside is not None and beside.exists() else value
     return given_sources(**given)
@@ -202,31 +197,29 @@ def _patients(given: Any, path: Path) -> int | tuple[str, ...]:
     if isinstance(given, str):
         try:
             lines = tuple(dict.fromkeys((path.parent / given).read_text(encoding="utf-8").split()))
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"{path.name}: the file of patients {given!r} cannot be read: {error}.") from None
+        except (OSError, UnicodeDecodeError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+            raise BadInput(f"{path.name}: the file of patients {shown(given)} cannot be read: {why}.") from None
         if not lines:
-            raise BadInput(f"{path.name}: the file of patients {given!r} is empty.")
+            raise BadInput(f"{path.name}: the file of patients {shown(given)} is empty.")
         return lines
-    return _whole(given, "patients", 2, path)
+    return _whole(given, "patients", settings.PATIENTS, path)
 
 
 def _rungs(given: Any, path: Path) -> tuple[str, ...]:
-    rungs = RUNGS if given is None else given
-    if not isinstance(rungs, list | tuple) or not rungs:
-        raise BadInput(f"{path.name}: rungs must be a list; got {given!r}.")
-    for rung in rungs:
-        check_rung(str(rung))
-    return tuple(dict.fromkeys(map(str, rungs)))
+    try:
+        return check_rungs(given)
+    except BadInput as error:
+        raise BadInput(f"{path.name}: {error}") from None
 
 
 def _rung_of(given: Any, path: Path) -> dict[str, str]:
-    if given is None:
-        return dict(RUNG_OF)
     if not isinstance(given, Mapping) or set(given) - set(RUNG_OF):
-        raise BadInput(f"{path.name}: rung_of gives a rung to {', '.join(RUNG_OF)}; got {given!r}.")
-    for rung in given.values():
-        check_rung(str(rung))
-    return {**RUNG_OF, **{str(name): str(rung) for name, rung in given.items()}}
+        raise BadInput(f"{path.name}: rung_of gives a rung to {', '.join(RUNG_OF)}; got {shown(given)}.")
+    try:
+        return {**RUNG_OF, **{str(name): check_rung(rung) for name, rung in given.items()}}
+    except BadInput as error:
+        raise BadInput(f"{path.name}: {error}") from None
 
 
 def _names(
@@ -236,36 +229,50 @@ def _names(
     if given is None:
         return default
     if not isinstance(given, list):
-        raise BadInput(f"{path.name}: {key} must be a list; got {given!r}.")
+        raise BadInput(f"{path.name}: {key} must be a list, such as [{known[0]}]; got {shown(given)}.")
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f" Is {near[0]!r} meant?" if near else ""
-            raise BadInput(
-                f"{path.name}: there is nothing called {name!r} among {key}.{hint} Known are {', '.join(known)}."
-            )
-    return tuple(dict.fromkeys(given))
+            raise BadInput(f"{path.name}: there is nothing called {shown(name)} among {key}.{_meant(name, known)}")
+    return _once(given, key, path)
+
+
+def _once(given: Sequence[str], key: str, path: Path) -> tuple[str, ...]:
+    twice = next((name for place, name in enumerate(given) if name in given[:place]), None)
+    if twice is not None:
+        raise BadInput(f"{path.name}: {key} names {twice} twice. Is another one meant?")
+    return tuple(given)
+
+
+def _meant(given: object, known: Sequence[str]) -> str:
+    """A hint at the name that may be meant; the known ones where there is no such, as many as fit into a sentence."""
+    near = difflib.get_close_matches(given, known, n=1) if isinstance(given, str) else []
+    return f" Is {near[0]!r} meant?" if near else f" Known are {shorten(', '.join(known), 180, placeholder=' ...')}."
 
 
 def _severities(given: Any, path: Path) -> dict[str, Severity]:
-    if isinstance(given, Mapping):
-        return declared_severities() | check_severities(given, f"{path.name}, severity")
-    return declared_severities(path.parent / given if isinstance(given, str) else None)
+    if isinstance(given, str):
+        return declared_severities(path.parent / given)
+    return declared_severities() | check_severities(given, f"{path.name}, severity")
 
 
 def _priors(given: Any, path: Path) -> tuple[float, ...]:
-    if not isinstance(given, list) or not given or not all(isinstance(p, float | int) and 0 < p < 1 for p in given):
-        raise BadInput(f"{path.name}: priors must be shares above 0 and below 1; got {given!r}.")
-    return tuple(float(p) for p in given)
+    try:
+        return settings.check_shares(given, "priors")
+    except BadInput as error:
+        raise BadInput(f"{path.name}: {error}") from None
 
 
-def _whole(given: Any, key: str, least: int, path: Path) -> int:
-    if type(given) is not int or given < least:
-        raise BadInput(f"{path.name}: {key} must be a whole number from {least} on; got {given!r}.")
-    return given
+def _whole(given: Any, key: str, bounds: settings.Whole, path: Path) -> int:
+    return bounds.check(given, f"{path.name}: {key}")
 
 
 def _yes_or_no(given: Any, key: str, path: Path) -> bool:
     if not isinstance(given, bool):
-        raise BadInput(f"{path.name}: {key} must be true or false; got {given!r}.")
+        raise BadInput(f"{path.name}: {key} must be true or false; got {shown(given)}.")
+    return given
+
+
+def _text(given: Any, key: str, path: Path) -> str:
+    if not isinstance(given, str) or not given.strip():
+        raise BadInput(f"{path.name}: {key} must be a text (put quotes around it); got {shown(given)}.")
     return given

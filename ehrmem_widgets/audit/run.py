@@ -27,6 +27,7 @@ from ehrmem_widgets.cohort.fingerprints import read_anew
 from ehrmem_widgets.errors import GOES_ON, BadInput, CannotAnswer, Damaged, Unavailable, not_made, resumable
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, as_json
 from ehrmem_widgets.probes.over_patients import Heard, PortionsMissingError, Progress
+from ehrmem_widgets.settings import WORKERS
 from ehrmem_widgets.views.markup import plural
 
 SHARDS, FINDINGS, SEAL, RESULTS, SEVERITY = "shards", "findings", "audit.json", "results.json", "severity.yaml"
@@ -78,7 +79,7 @@ def run_audit(
     """
     import filelock
 
-    out = Path(out)
+    out, workers = Path(out), WORKERS.check(workers, "workers")
     if out.exists() and not out.is_dir():
         raise BadInput(f"{str(out)!r} is a file. Name a folder for the results.")
     try:

@@ -30,9 +30,9 @@ from ehrmem_widgets.blackbox.training import (
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.vocabulary import Vocabulary, learn_vocabulary
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.settings import EPSILON, SEED
 
 FEWEST_PATIENTS = 100
-MOST_EPSILON = 50
 _CODES_AT_ONCE = 2048  # each patient's gradient is as large as the model: few patients at a time
 _WARM_UP = 10
 _NOTE = (
@@ -70,9 +70,10 @@ def train_private_model(
     Raises
     ------
     BadInput
-        For an epsilon outside 0 to 50, a delta outside 0 to 1 / patients, or a split of fewer than 100 patients.
+        For an epsilon outside 0.01 to 50, a delta outside 0 to 1 / patients, or a split of fewer than 100 patients.
 
     """
+    SEED.check(seed, "seed")
     ids = ids_to_train_on(dataset, split)
     delta = 1 / (10 * len(ids)) if delta is None else delta
     _check(epsilon, delta, len(ids), split)
@@ -192,11 +193,7 @@ def _batches(patients: Sequence[list[list[int]]]) -> Iterator[Tensor]:
 
 
 def _check(epsilon: float, delta: float, patients: int, split: str) -> None:
-    if not 0 < epsilon <= MOST_EPSILON:
-        raise BadInput(
-            f"Epsilon must be above 0 and at most {MOST_EPSILON} (1 is strong privacy, 8 is weak, and far above that a model "
-            f"is as good as trained without); it was {epsilon:g}."
-        )
+    EPSILON.check(epsilon, "epsilon")
     if patients < FEWEST_PATIENTS:
         raise BadInput(
             f"The split {split!r} has {patients} patients: too few for private training, whose noise would hide everything. "

@@ -20,6 +20,7 @@ from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.vocabulary import Vocabulary, learn_vocabulary
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.settings import EPOCHS, MINUTES, SEED
 
 _CODES_A_BATCH = 3072
 
@@ -48,6 +49,10 @@ def train_model(
     half of them are seen with events left out, so that the model can continue from partial records. Few wide layers and one
     key head: twice as quick a step as a deeper model with as many weights.
     """
+    SEED.check(seed, "seed")
+    EPOCHS.check(epochs, "epochs")
+    if minutes is not None:
+        MINUTES.check(minutes, "minutes")
     ids = ids_to_train_on(dataset, split)
     vocabulary = vocabulary or learn_vocabulary(dataset, split=split)
     records = [r for r in dataset.records(ids) for _ in range((repetitions or {}).get(r.patient_id, 1))]

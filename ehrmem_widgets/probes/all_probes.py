@@ -19,6 +19,7 @@ from ehrmem_widgets.probes.cohort_finding import CohortFinding
 from ehrmem_widgets.probes.exposure import AlternativesOf, canary_exposures
 from ehrmem_widgets.probes.over_patients import Heard, Portions, PortionsMissingError
 from ehrmem_widgets.probes.people import CANARY, MOST, NULL_CANARY, People, choose_people
+from ehrmem_widgets.settings import check_probe
 from ehrmem_widgets.statistics.verdicts import Verdict
 
 
@@ -76,6 +77,7 @@ def run_probe(
     if name not in PROBES:
         raise BadInput(f"There is no probe {name!r}. The probes are {', '.join(PROBES)}.")
     probe = PROBES[name]
+    check_probe(seed=seed)
     if rung is not None:
         if probe.rung is None:
             raise BadInput(f"The probe {name!r} asks about whole records and takes no rung.")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ehrmem_widgets.attacker.facts import facts_of_rung
+from ehrmem_widgets.attacker.facts import check_rungs, facts_of_rung
 from ehrmem_widgets.attacker.prompt import Prompt, build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
@@ -39,6 +39,7 @@ from ehrmem_widgets.probes.people import (
 )
 from ehrmem_widgets.probes.side_by_side import side_by_side
 from ehrmem_widgets.probes.truth import true_continuation
+from ehrmem_widgets.settings import check_probe
 from ehrmem_widgets.statistics.discrimination import (
     NOTHING,
     auroc,
@@ -97,6 +98,8 @@ def attribute(
     ``people`` lacks are drawn on top (:mod:`ehrmem_widgets.probes.holders`). They have patient rows, in groups of their own, on
     the attributes that they were drawn for, and count in no other figure.
     """
+    check_rungs(rungs)
+    check_probe(samples=samples, horizon=horizon, holders=holders, seed=seed)
     people = people or choose_people(dataset, model, reference, patients=patients, seed=seed)
     codes = AttributeCodes(model.vocabulary, dataset.attributes, dataset.codes["code"].tolist(), dataset.descriptions)
     names = codes.check_names(list(attributes) if attributes else codes.default_names())

@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ehrmem_widgets.attacker.facts import RUNGS, facts_of_rung
+from ehrmem_widgets.attacker.facts import RUNGS, check_rung, facts_of_rung
 from ehrmem_widgets.attacker.prompt import build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.bag_of_codes import bags
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, row
 from ehrmem_widgets.probes.leak import slot_ids
@@ -33,6 +32,7 @@ from ehrmem_widgets.probes.people import (
     about_people,
     choose_people,
 )
+from ehrmem_widgets.settings import check_probe
 from ehrmem_widgets.statistics.discrimination import (
     NOTHING,
     auroc,
@@ -93,8 +93,8 @@ def embedding(
     is all attributes together (pairs of a holder and another are compared within an attribute). Raises BadInput for an
     unknown rung or attribute, or folds outside 2 to 10.
     """
-    if not 2 <= folds <= FEWEST_HOLDERS:
-        raise BadInput(f"folds must be between 2 and {FEWEST_HOLDERS}; got {folds}.")
+    check_rung(rung)
+    check_probe(folds=folds, seed=seed)
     people = people or choose_people(dataset, model, reference, patients=patients, seed=seed)
     codes = attribute_codes(model, dataset)
     names = codes.check_names(attributes if attributes is not None else codes.default_names())

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ehrmem_widgets.attacker.facts import RUNGS, facts_of_rung
+from ehrmem_widgets.attacker.facts import RUNGS, check_rungs, facts_of_rung
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
@@ -44,6 +44,7 @@ from ehrmem_widgets.probes.people import (
     choose_people,
     several,
 )
+from ehrmem_widgets.settings import check_probe
 from ehrmem_widgets.statistics.discrimination import patient_bootstrap
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
 from ehrmem_widgets.statistics.multiple_testing import holm
@@ -85,6 +86,8 @@ def embedding_neighbours(
     hit@10: *memorized* when members are found more often than non-members, and more so than by the reference model.
     Raises BadInput for an unknown rung.
     """
+    check_rungs(rungs)
+    check_probe(seed=seed)
     people = people or choose_people(dataset, model, reference, patients=patients, seed=seed)
     settings: dict[str, Any] = {**about_people(people, model, reference, dataset), "rungs": tuple(rungs), "seed": seed}
     out = [excluded_row(patient, why) for patient, why in people.left_out]

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ehrmem_widgets.attacker.facts import KnownFacts
+from ehrmem_widgets import settings
+from ehrmem_widgets.attacker.facts import KnownFacts, check_rung
 from ehrmem_widgets.attacker.identifiability import FactIndex, Identifiability
 from ehrmem_widgets.attacker.prompt import Prompt, build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
@@ -68,9 +69,10 @@ class State:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least, most in (("horizon", 1, 4096), ("samples", 16, 1_000_000)):
-            if not least <= getattr(self, name) <= most:
-                raise BadInput(f"{name} must be between {least} and {most:,}; got {getattr(self, name)}.")
+        for name, bounds in (("horizon", settings.HORIZON), ("samples", settings.SAMPLES), ("seed", settings.SEED)):
+            object.__setattr__(self, name, bounds.check(getattr(self, name), name))  # a NumPy number as a plain one
+        if self.rung is not None:
+            check_rung(self.rung)
         if self.focus not in self.attributes:
             raise BadInput(f"The attribute in focus, {self.focus!r}, is not among those asked about.")
 

@@ -23,6 +23,7 @@ from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.over_patients import Heard, Portions, Rows, over_patients
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, about_people, choose_people
+from ehrmem_widgets.settings import check_probe
 from ehrmem_widgets.statistics.discrimination import auroc, auroc_p, mean_with_interval, patient_bootstrap
 from ehrmem_widgets.statistics.intervals import Estimate, queries_needed
 from ehrmem_widgets.statistics.multiple_testing import holm
@@ -84,6 +85,7 @@ def canary_exposures(
     ``auroc_exposure`` against those never trained, with one-sided Mann-Whitney ``p`` and Holm's over all of them; the verdict
     stands at the audited model's group with most repetitions. Patient rows: ``exposure``, ``queries_0.5``, ``queries_0.9``.
     """
+    check_probe(alternatives=alternatives, seed=seed)
     people = people or choose_people(dataset, model, reference, most=0, seed=seed)
     settings = {**about_people(people, model, reference, dataset), "alternatives": alternatives, "seed": seed}
     table = [excluded_row(patient, reason) for patient, reason in people.left_out]

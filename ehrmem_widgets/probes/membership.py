@@ -20,13 +20,13 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes import membership_scores as scores
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row
 from ehrmem_widgets.probes.membership_cohort import compare
 from ehrmem_widgets.probes.membership_scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL
 from ehrmem_widgets.probes.over_patients import Heard, Portions, Rows, over_patients
 from ehrmem_widgets.probes.people import People, about_people, choose_people, seen_by, strangers
+from ehrmem_widgets.settings import check_probe, check_shares
 from ehrmem_widgets.statistics.verdicts import Verdict
 
 PROBE = "membership"
@@ -66,8 +66,8 @@ def membership(
 
     Patient rows: ``figure`` "score", ``attribute`` its name. Raises BadInput for a prior that is no share.
     """
-    if not priors or not all(0 < prior < 1 for prior in priors):
-        raise BadInput(f"A prior is the share of members, above 0 and below 1; got {list(priors)}.")
+    check_shares(priors, "priors")
+    check_probe(seed=seed)
     people = people or choose_people(dataset, model, reference, patients=patients, seed=seed)
     settings = {**about_people(people, model, reference, dataset), "priors": list(priors), "seed": seed}
     settings |= {

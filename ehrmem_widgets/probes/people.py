@@ -13,6 +13,7 @@ from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.cohort.record import Record
+from ehrmem_widgets.settings import check_probe
 
 MEMBER, NON_MEMBER = "member", "non-member"
 CANARY, NULL_CANARY = "canary", "canary never trained"
@@ -89,8 +90,10 @@ def choose_people(
     Without ``patients``: ``most`` ordinary patients, half members and half non-members where there are so many, drawn with
     ``seed``; with ``canaries`` also, beyond these, the canaries seen most often and those never trained on (the positive and
     the negative control; only data sets with a ground_truth.parquet have any). With ``patients`` (ids or pseudonyms): those.
-    Patients without a dated event, and those whom only the reference model saw, are left out with the reason.
+    Patients without a dated event, and those whom only the reference model saw, are left out with the reason. Raises BadInput for
+    a number or a seed that is none.
     """
+    check_probe(most=most, seed=seed)
     members, known = trained_on(model, MEMBER_SPLIT), seen_by(model, reference)
     planted = canary_repetitions(dataset)
     if patients is None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ehrmem_widgets.attacker.facts import AGE, KnownFact, facts_of_rung
+from ehrmem_widgets.attacker.facts import AGE, KnownFact, check_rung, facts_of_rung
 from ehrmem_widgets.attacker.prompt import BETWEEN, Prompt, build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
@@ -39,6 +39,7 @@ from ehrmem_widgets.probes.people import (
     choose_people,
 )
 from ehrmem_widgets.probes.side_by_side import side_by_side
+from ehrmem_widgets.settings import check_probe
 from ehrmem_widgets.statistics.discrimination import auroc_p, difference_of_means, mean_with_interval
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
 from ehrmem_widgets.statistics.multiple_testing import benjamini_hochberg, holm
@@ -188,6 +189,8 @@ def perturbation(
 
     Raises BadInput for an unknown identifier, attribute or rung.
     """
+    check_rung(rung)
+    check_probe(samples=samples, horizon=horizon, seed=seed)
     identifiers = _check(identifiers, samples)
     people = people or choose_people(dataset, model, reference, patients=patients, seed=seed)
     asking = _Asking(model, reference, dataset, attributes, rung, identifiers, samples, horizon, seed)

@@ -22,6 +22,7 @@ from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, fi
 from ehrmem_widgets.probes.embedding import ALL, CANARIES, PAIRS
 from ehrmem_widgets.probes.over_patients import Heard, Progress
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_people, trained_on
+from ehrmem_widgets.settings import check_probe
 from ehrmem_widgets.statistics.discrimination import auroc, auroc_p, controls_needed, patient_bootstrap
 from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate, difference, proportion
 from ehrmem_widgets.statistics.multiple_testing import benjamini_hochberg, holm
@@ -69,6 +70,7 @@ def preflight(
 
     Without a model, members are the split "train". ``explains`` hands the result to other probes.
     """
+    check_probe(seed=seed)
     people = people or choose_people(dataset, model, reference, patients=patients, seed=seed)  # type: ignore[arg-type]
     settings = {
         "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},

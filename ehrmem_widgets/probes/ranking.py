@@ -21,6 +21,7 @@ from ehrmem_widgets.attacker.facts import (
     KnownFacts,
     ValuePrecision,
     check_facts,
+    check_rungs,
     facts_of_rung,
     facts_to_text,
 )
@@ -37,6 +38,7 @@ from ehrmem_widgets.probes.leak import Leaks, leaks_of_many, slot_ids
 from ehrmem_widgets.probes.over_patients import Heard, Portions, Rows, over_patients
 from ehrmem_widgets.probes.people import CANARY, MEMBER, People, about_people, choose_people
 from ehrmem_widgets.probes.side_by_side import side_by_side
+from ehrmem_widgets.settings import check_probe
 from ehrmem_widgets.statistics.intervals import Estimate, difference
 from ehrmem_widgets.statistics.verdicts import LEAK_MARGIN
 
@@ -89,6 +91,8 @@ def ranking(
     Patient rows, one a leak: ``bits`` (value) with the facts in ``note``, ``k``, ``facts``, ``leak``, ``excess``; the verdict
     column says "already identified" where k = 1. Without a reference model nothing can be called a leak.
     """
+    check_rungs(ladder)
+    check_probe(threshold=threshold, samples=samples, horizon=horizon, seed=seed)
     people = people or choose_people(dataset, model, reference, patients=patients, seed=seed)
     codes = AttributeCodes(model.vocabulary, dataset.attributes, dataset.codes["code"].tolist(), dataset.descriptions)
     names = codes.check_names(list(attributes) if attributes else codes.default_names())

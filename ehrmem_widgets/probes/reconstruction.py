@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from ehrmem_widgets.attacker.facts import facts_of_rung
+from ehrmem_widgets.attacker.facts import check_rungs, facts_of_rung
 from ehrmem_widgets.attacker.prompt import build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.errors import BadInput, CannotAnswer
+from ehrmem_widgets.errors import CannotAnswer
 from ehrmem_widgets.probes.code_embeddings import TextEmbedder, embed_codes, label_embedder, sentence_transformer
 from ehrmem_widgets.probes.code_holders import code_holders
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
@@ -38,6 +38,7 @@ from ehrmem_widgets.probes.people import (
 )
 from ehrmem_widgets.probes.sequence_distance import Comparer
 from ehrmem_widgets.probes.truth import true_continuation
+from ehrmem_widgets.settings import check_probe
 from ehrmem_widgets.statistics.discrimination import difference_of_means, mean_with_interval
 from ehrmem_widgets.statistics.intervals import Estimate, weighted_mean
 from ehrmem_widgets.statistics.multiple_testing import holm
@@ -100,7 +101,8 @@ def reconstruction(
     character n-grams. Sampling noise is shared by about one in sixteen patients (drawn by patient id), so that their prompts
     can be continued together. Raises BadInput for settings that make no sense.
     """
-    _check(rungs, samples, horizon)
+    check_rungs(rungs)
+    check_probe(samples=samples, horizon=horizon, seed=seed)
     people = people or choose_people(dataset, model, reference, patients=patients, seed=seed)
     settings = about_people(people, model, reference, dataset) | {
         "rungs": list(rungs),
@@ -152,15 +154,6 @@ class _Task:
     prompts: tuple[SlotIds, ...]
     truths: tuple[list[int], ...]
     horizon: int
-
-
-def _check(rungs: Sequence[str], samples: int, horizon: int) -> None:
-    if not rungs or len(set(rungs)) < len(rungs):
-        raise BadInput(f"Give at least one rung, and each once; got {', '.join(rungs) or 'none'}.")
-    if samples < 2:
-        raise BadInput(f"samples must be at least 2, so that there is an interval; got {samples}.")
-    if horizon < 1:
-        raise BadInput(f"horizon must be at least 1; got {horizon}.")
 
 
 def _name(embedding: TextEmbedder | str | Path | None) -> str:

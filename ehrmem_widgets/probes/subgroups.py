@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ehrmem_widgets.attacker.facts import check_rung
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.codes import Kind, parse_code
 from ehrmem_widgets.cohort.dataset import MedsDataset
@@ -23,6 +24,7 @@ from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, row
 from ehrmem_widgets.probes.over_patients import Heard, Portions
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_people
+from ehrmem_widgets.settings import check_probe
 from ehrmem_widgets.statistics.discrimination import NOTHING, difference_of_means, mean_with_interval
 from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate
 from ehrmem_widgets.statistics.multiple_testing import benjamini_hochberg, holm
@@ -145,6 +147,8 @@ def subgroup_probe(
     from ehrmem_widgets.probes.attribute import LARGEST_EXCESS, attribute
     from ehrmem_widgets.probes.membership import LOSS, RATIO, membership
 
+    check_rung(rung)
+    check_probe(seed=seed)
     people = people or choose_people(dataset, model, reference, patients=patients, seed=seed)
     asked: dict[str, Any] = {"reference": reference, "people": people, "seed": seed, "heard": heard}
     scored = scored or membership(model, dataset, **asked)

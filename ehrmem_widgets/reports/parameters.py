@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.settings import OF_NOTEBOOKS, shown
 
 TYPES: Mapping[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 ALSO: Mapping[str, tuple[type, ...]] = {"patient": (int,), "attributes": (list, tuple)}  # besides the declared type
@@ -86,7 +87,8 @@ def notebook_parameters(notebook: Path) -> dict[str, Parameter]:
 
 
 def check_given(given: Mapping[str, object], declared: Mapping[str, Parameter]) -> None:
-    """Raise BadInput for the first name that is not declared or value of a wrong type, listing the valid ones.
+    """Raise BadInput for the first name that is not declared (listing those that are), value of a wrong type or number out of
+    bounds.
 
     >>> check_given({"sed": 1}, {"seed": Parameter("seed", "int", 0)})
     Traceback (most recent call last):
@@ -96,11 +98,12 @@ def check_given(given: Mapping[str, object], declared: Mapping[str, Parameter]) 
         if name not in declared:
             near = difflib.get_close_matches(name, declared, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise BadInput(f"There is no parameter {name!r}{hint} {_in_words(declared)}")
-        if not declared[name].accepts(value):
+            raise BadInput(f"There is no parameter {shown(name)}{hint} {_in_words(declared)}")
+        if name in OF_NOTEBOOKS:
+            OF_NOTEBOOKS[name].check(value, f"The parameter {name}")
+        elif not declared[name].accepts(value):
             raise BadInput(
-                f"The parameter {name} must be {_type_in_words(declared[name])}; got {value!r} "
-                f"({type(value).__name__}). {_in_words(declared)}"
+                f"The parameter {name} must be {_type_in_words(declared[name])}; got {shown(value)} ({type(value).__name__})."
             )
 
 

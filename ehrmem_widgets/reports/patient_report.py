@@ -19,6 +19,7 @@ from platform import python_version
 from typing import Any
 
 import ehrmem_widgets
+from ehrmem_widgets.attacker.facts import check_rung
 from ehrmem_widgets.errors import BadInput, EhrmemError, Unavailable, kind_named
 from ehrmem_widgets.reports.cells import write_whole
 from ehrmem_widgets.reports.page import report_page
@@ -71,6 +72,8 @@ def checked_parameters(parameters: Mapping[str, Any]) -> dict[str, Parameter]:
     """What may be given for a report, once what was given is seen to fit; BadInput if not."""
     declared = {k: p for k, p in notebook_parameters(explore_notebook()).items() if k not in _NOT_THE_USERS}
     check_given(parameters, declared)
+    if parameters.get("rung"):
+        check_rung(parameters["rung"])
     if parameters.get("rung") and parameters.get("facts"):
         raise BadInput("Give what the attacker knows as a rung or as facts, not both.")
     return declared

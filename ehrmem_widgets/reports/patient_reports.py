@@ -35,6 +35,7 @@ from ehrmem_widgets.reports.patient_report import (
     who,
     write_report,
 )
+from ehrmem_widgets.settings import WORKERS
 from ehrmem_widgets.sources import SOURCES
 
 if TYPE_CHECKING:
@@ -85,8 +86,8 @@ def make_reports(
         raise BadInput("Name at least one patient.")
     if "patient" in parameters:
         raise BadInput("Give either one patient or many.")
-    if workers is not None and workers < 1:
-        raise BadInput(f"The number of workers must be 1 or more; got {workers}.")
+    if workers is not None:
+        workers = WORKERS.check(workers, "workers")
     declared = checked_parameters(parameters)
     out = _folder(Path(out))
     listed = Path(patients) if isinstance(patients, str | Path) else None

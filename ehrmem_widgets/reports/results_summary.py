@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
+from ehrmem_widgets import settings
 from ehrmem_widgets.attacker.facts import RUNGS as RUNG_WORDS
 from ehrmem_widgets.audit.run import FINDINGS, RESULTS, SEAL, SEVERITY
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes
@@ -46,6 +46,7 @@ from ehrmem_widgets.views.attack_ranking import FITS, AttackRow, AttackTable
 from ehrmem_widgets.views.moved_identifiers import AUDITED, NEVER_SEEN
 from ehrmem_widgets.views.rank_ladder import rung_words
 from ehrmem_widgets.views.risk_matrix import Likelihood
+from ehrmem_widgets.yaml_text import read_yaml_file
 
 MEMORY = "700MB"  # for DuckDB
 _SPLIT = {
@@ -419,9 +420,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read_severities(path: Path) -> tuple[Severities, ...]:
     """All versions, the oldest first; what the kit declares where there is no file."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         declared = _declared().values()
         return (
             Severities(
@@ -431,21 +430,23 @@ def _read_severities(path: Path) -> tuple[Severities, ...]:
                 {a.name: a.reason for a in declared},
             ),
         )
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"The severities {str(path)!r} cannot be read: {' '.join(str(error).split())}.") from None
+    content = read_yaml_file(path, f"The severities {path.name}")
     try:
         return tuple(
             Severities(
                 str(one["by"]),
                 str(one["at"]),
-                {str(name): int(said["severity"]) for name, said in one["severities"].items()},
+                {
+                    str(name): settings.SEVERITY.check(said["severity"], f"{path.name}: the severity of {name}")
+                    for name, said in one["severities"].items()
+                },
                 {str(name): _reason(str(name), str(said["reason"])) for name, said in one["severities"].items()},
             )
             for one in content
         )
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, AttributeError):
         raise BadInput(
-            f"The severities {str(path)!r} must be a list of versions, each with by, at and severities."
+            f"The severities {path.name} must be a list of versions, each with by, at and severities."
         ) from None
 
 

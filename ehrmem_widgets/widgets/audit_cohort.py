@@ -17,6 +17,7 @@ from ehrmem_widgets.audit.run import RESULTS, SEVERITY, command_of, run_audit, w
 from ehrmem_widgets.errors import BadInput, Damaged, EhrmemError, Unavailable
 from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.probes.questions import QUESTIONS
+from ehrmem_widgets.settings import WORKERS
 from ehrmem_widgets.views.markup import escape
 from ehrmem_widgets.views.styles import style_tag
 from ehrmem_widgets.widgets.keep_keys import KeepKeys
@@ -50,6 +51,7 @@ class AuditCohort:
     def __init__(
         self, plan: str | Path | None = None, out: str | Path | None = None, *, workers: int = 1, live: bool = True
     ) -> None:
+        self.workers, self._live = WORKERS.check(workers, "workers"), live
         self._temporary = None if plan and out else tempfile.TemporaryDirectory(prefix="ehrmem-audit-")
         folder = Path(self._temporary.name) if self._temporary else Path()
         if plan is None:
@@ -57,7 +59,6 @@ class AuditCohort:
         self.plan_file = Path(plan) if plan else folder / "plan.yaml"
         self.out = Path(out) if out else folder / "results"
         self.plan = read_plan(self.plan_file)
-        self.workers, self._live = workers, live
         self.audit: AuditResults | None = None
         self._stop = threading.Event()
         self._runner: Runner[int]

@@ -9,17 +9,19 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from ehrmem_widgets import settings
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.cohort_finding import CohortFinding
 from ehrmem_widgets.probes.exposure import canary_exposures
 from ehrmem_widgets.probes.membership import membership
 from ehrmem_widgets.probes.membership_scores import RATIO
-from ehrmem_widgets.probes.membership_slices import GROUPS, SCORES, SMALLEST_FPR, MembershipSlice, MembershipSlices
+from ehrmem_widgets.probes.membership_slices import GROUPS, SCORES, MembershipSlice, MembershipSlices
 from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, choose_people
 from ehrmem_widgets.probes.preflight import preflight
 from ehrmem_widgets.samples.canary_alternatives import alternatives_for
+from ehrmem_widgets.settings import check_screen, shown
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.membership_page import membership_page
 from ehrmem_widgets.views.roc_curve import percent
@@ -28,7 +30,6 @@ from ehrmem_widgets.widgets.share_dial import ShareDial
 
 FPRS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 PRIORS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 0.99)
-FEWEST = 40  # people asked about: half of them members, enough for a verdict
 GROUP_WORDS = {"ordinary": "Ordinary patients", "canaries": "Planted canaries (a check of the method)"}
 _ALTERNATIVES = 63  # to each canary: exposure up to 6 bits, in seconds
 
@@ -45,6 +46,9 @@ class MembershipState:
     log_scale: bool
     patients: int
     seed: int
+
+    def __post_init__(self) -> None:
+        check_screen(fpr=self.fpr, prior=self.prior, patients=self.patients, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -87,23 +91,11 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
         score = score or self.offered[0]
         if score not in self.offered:
             more = "" if self.reference else " (Ratio needs a reference model)"
-            raise BadInput(f"The score must be one of {', '.join(self.offered)}{more}; got {score!r}.")
+            raise BadInput(f"The score must be one of {', '.join(self.offered)}{more}; got {shown(score)}.")
         if group not in self.groups:
             more = "" if planted else " (this data set has no planted canaries)"
-            raise BadInput(f"The group must be one of {', '.join(self.groups)}{more}; got {group!r}.")
-        if not SMALLEST_FPR <= fpr <= FPRS[-1]:
-            raise BadInput(
-                f"fpr, the tolerated share of false alarms, must be from {SMALLEST_FPR} to 0.5; got {fpr!r}."
-            )
-        if not PRIORS[0] <= prior <= PRIORS[-1]:
-            raise BadInput(
-                f"prior, the share of members among those asked about, must be from 0.001 to 0.99; got {prior!r}."
-            )
-        if patients < FEWEST:
-            raise BadInput(f"patients must be at least {FEWEST} (half of them members); got {patients}.")
-        if seed < 0:
-            raise BadInput(f"seed must be 0 or more; got {seed}.")
-        return MembershipState(score, float(fpr), float(prior), group, bool(log_scale), int(patients), int(seed))
+            raise BadInput(f"The group must be one of {', '.join(self.groups)}{more}; got {shown(group)}.")
+        return MembershipState(score, fpr, prior, group, bool(log_scale), patients, seed)
 
     def answers(self, state: MembershipState) -> Iterator[MembershipShown | None]:
         """The slice at a state; for canaries then their exposure too, measured when first asked for."""
@@ -159,17 +151,19 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
             "False alarms that are tolerated",
             "False alarms",
             state.fpr,
+            settings.FPR,
             steps=FPRS,
             words=_of_fpr,
             changed=self._hand_on("fpr"),
         )
         self.prior = ShareDial(
-            "How likely is membership before any model is asked?", "Members before", state.prior, steps=PRIORS, words=_of_prior,
+            "How likely is membership before any model is asked?", "Members before", state.prior, settings.PRIOR, steps=PRIORS, words=_of_prior,
             changed=self._hand_on("prior"),
         )  # fmt: skip
         for name, control in (("score", score), ("group", group), ("log_scale", log_scale)):
             control.observe(lambda change, name=name: self._hand_on(name)(change["new"]), "value")
         self.score, self.group, self.log_scale = score, group, log_scale
+        self.mark_last_valid(self.fpr.number, self.prior.number)
         return [widgets.HTML(_STYLE), score, group, self.fpr.box, self.prior.box, log_scale]
 
     def numbers(self, state: MembershipState, answer: MembershipShown) -> dict[str, Any]:

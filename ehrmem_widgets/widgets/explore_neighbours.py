@@ -16,7 +16,6 @@ import numpy as np
 from ehrmem_widgets.attacker.facts import RUNGS, check_rung, facts_of_rung
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT
-from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, as_json
 from ehrmem_widgets.probes.embedding_neighbours import embedding_neighbours
 from ehrmem_widgets.probes.findings import NeighbourFinding
@@ -25,17 +24,18 @@ from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.probes.people import choose_people
 from ehrmem_widgets.probes.rank_ladder import AUDITED, CODES, LADDER, REFERENCE, RecordSearch, Step
 from ehrmem_widgets.samples.folders import example_patient
+from ehrmem_widgets.settings import SEED, check_screen
 from ehrmem_widgets.views.markup import escape
 from ehrmem_widgets.views.neighbours import neighbour_list, neighbour_map
 from ehrmem_widgets.views.neighbours_cohort import neighbours_cohort
 from ehrmem_widgets.views.rank_ladder import rank_ladder, rung_words
 from ehrmem_widgets.widgets.embedding_map import EmbeddingMap
+from ehrmem_widgets.widgets.number_field import NumberField
 from ehrmem_widgets.widgets.patient_picker import PatientPicker, split_in_words
 from ehrmem_widgets.widgets.probe_screen import ProbeScreen
 
 DEFAULT_RUNG = "lab_values"
 COHORT = 60
-FEWEST, MOST = 20, 2000
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,7 @@ class NeighboursState:
 
     def __post_init__(self) -> None:
         check_rung(self.rung)
-        if self.cohort != 0 and not FEWEST <= self.cohort <= MOST:
-            raise BadInput(
-                f"cohort must be 0 (nobody else) or between {FEWEST} and {MOST:,} people; got {self.cohort}."
-            )
-        if self.seed < 0:
-            raise BadInput(f"seed must be 0 or more; got {self.seed}.")
+        check_screen(cohort=self.cohort, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -92,13 +87,13 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
         super().__init__(data, **options)
         if self._live:
             right = self.box.children[1].children[1]
-            error, status, view = right.children
+            error, status, note, view = right.children
             left_half = widgets.VBox([self._map, self._fit], layout=widgets.Layout(flex="1 1 440px", min_width="320px"))
             right_half = widgets.VBox(
                 [self._nearest], layout=widgets.Layout(flex="1 1 340px", min_width="320px", padding="0 0 0 14px")
             )
             halves = widgets.HBox([left_half, right_half], layout=widgets.Layout(flex_flow="row wrap", width="100%"))
-            right.children = (error, status, halves, view)
+            right.children = (error, status, note, halves, view)
 
     def first_state(  # type: ignore[override]  # the options by name
         self,
@@ -201,10 +196,8 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
         self._rung = widgets.Dropdown(
             options=options, value=self.state.rung, description="Knows", layout=wide, style=named
         )
-        self._seed = widgets.BoundedIntText(
-            value=self.state.seed, min=0, max=2**31 - 1, description="Seed", style=named,
-            layout=widgets.Layout(width="200px"),
-        )  # fmt: skip
+        self._seed = NumberField("seed", self.state.seed, SEED, description="Seed")
+        self.mark_last_valid(self._seed)
         self._ask = widgets.Button(
             description=f"Ask about {self._button_asks} patients",
             tooltip="Half of them trained on, half never seen: how often is each one's own record found?",
@@ -221,7 +214,7 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
         return (
             heading("1. Pick a patient"), self._picker.box,
             heading("2. Say what the attacker knows"), self._rung,
-            heading("3. Compare with other people"), self._ask, self._seed,
+            heading("3. Compare with other people"), self._ask, self._seed.text, self._seed.message,
             widgets.HTML('<p class="ehrmem-small">The seed draws which people are asked about.</p>'),
         )  # fmt: skip
 

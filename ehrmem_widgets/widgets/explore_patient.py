@@ -13,6 +13,7 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 
+from ehrmem_widgets import settings
 from ehrmem_widgets.attacker.facts import (
     AGE,
     RUNGS,
@@ -49,6 +50,7 @@ from ehrmem_widgets.views.styles import style_tag
 from ehrmem_widgets.views.verdict import verdict_box
 from ehrmem_widgets.widgets.embedding_map import EmbeddingMap
 from ehrmem_widgets.widgets.known_facts_dial import KnownFactsDial
+from ehrmem_widgets.widgets.number_field import LastValid, NumberField
 from ehrmem_widgets.widgets.patient_picker import PatientPicker, split_in_words
 from ehrmem_widgets.widgets.runner import OLD, LatestWins, Runner, Synchronous, in_words
 
@@ -129,11 +131,9 @@ class ExplorePatient:
         self.state = self._first_state(patient_id, rung, facts, attributes, horizon, samples, seed)
         self.answer: Answer | None = None
         self.error: str | None = None
-        if asked < 1 or (sealed and asked > 1):
-            raise BadInput(
-                f"asked counts the questions of a session from 1 on, and a sealed question is the first; got {asked}."
-            )
-        self._first_count = asked
+        self._first_count = settings.ASKED.check(asked, "asked")
+        if sealed and asked > 1:
+            raise BadInput(f"A sealed question is the first of its session, so asked must be 1; got {asked}.")
         self._seen: dict[State, Asked] = {}
         if sealed:
             self._seal()
@@ -258,7 +258,7 @@ class ExplorePatient:
             "Reference model": reference.name if reference else "none",
             "This patient": split_in_words(split),
             "Known facts": RUNGS.get(state.rung or "", state.rung or "set by hand"),
-            "Horizon": f"{self.answer.horizon if self.answer else state.horizon} codes",
+            "Horizon": _horizon(state, self.answer),
             "Most samples": f"{state.samples:,}",
             "Seed": str(state.seed),
             "Sampling": "temperature 1, no truncation (top-p 1)",
@@ -322,28 +322,23 @@ class _Screen:
             options=[(title, name) for name, title in RUNGS.items()] + [("Set by hand, below", "")],
             description="Knows", layout=_full(), style=named,
         )  # fmt: skip
-        self.first = widgets.IntSlider(min=0, max=1, description="First codes", layout=_full(), style=named)
-        self.first_box = widgets.BoundedIntText(
-            min=0,
-            max=1,
-            description="or type",
-            layout=widgets.Layout(width="160px"),
-            style={"description_width": "60px"},
-        )
+        self.first = widgets.IntSlider(min=1, max=1, description="First codes", layout=_full(), style=named)
+        self.first_box = NumberField(
+            "number of first codes", None, settings.FIRST_CODES, description="or type", unset="the facts chosen before",
+            width="160px", description_width="60px",
+        )  # fmt: skip
         self.dial = KnownFactsDial(focus_note="Tick what the attacker knows about this patient, and how precisely.")
         attributes = exploration.attributes
         self.focus = widgets.Dropdown(
             options=[(attributes.attributes[name].title, name) for name in state.attributes], description="In focus",
             layout=_full(), style=named,
         )  # fmt: skip
-        self.horizon = widgets.BoundedIntText(
-            min=1, max=512, description="Horizon (codes)", layout=widgets.Layout(width="200px"),
-            style={"description_width": "110px"},
-        )  # fmt: skip
-        self.seed = widgets.BoundedIntText(
-            min=0, max=2**31 - 1, description="Seed", layout=widgets.Layout(width="160px"),
-            style={"description_width": "50px"},
-        )  # fmt: skip
+        self.horizon = NumberField(
+            "horizon", state.horizon, settings.HORIZON, description="Horizon (codes)", description_width="110px"
+        )
+        self.seed = NumberField(
+            "seed", state.seed, settings.SEED, description="Seed", width="160px", description_width="50px"
+        )
         self.pin = widgets.Button(description="Pin this state", tooltip="Keep these results beside the next ones")
         self.copy = widgets.Button(
             description="Copy as report", tooltip="Show the command that writes this as a report"
@@ -364,6 +359,8 @@ class _Screen:
             widgets.HTML(layout=_full()) for _ in range(8)
         )
         self.error.layout.display = "none"
+        self.last_valid = LastValid((self.verdict, self.bars, self.curve, self.text))
+        self.last_valid.watch(self.first_box, self.horizon, self.seed)
         self.pinned, self.command = widgets.HTML(layout=_full()), widgets.HTML(layout=_full())
         self.map = EmbeddingMap(height=330)
         self._arrange()
@@ -429,16 +426,18 @@ class _Screen:
         left = widgets.VBox(
             [
                 heading("1. Pick a patient"), self.picker.box,
-                heading("2. Say what the attacker knows"), self.rung, self.first, self.first_box, self.dial,
+                heading("2. Say what the attacker knows"), self.rung, self.first, self.first_box.text,
+                self.first_box.message, self.dial,
                 self.known,
             ],
             layout=widgets.Layout(width="400px", min_width="340px", flex="0 1 400px", padding="0 12px 0 0"),
         )  # fmt: skip
         right = widgets.VBox(
             [
-                heading("3. See what the model gives away"), self.focus, self.verdict, self.bars,
-                widgets.HBox([self.horizon, self.seed, self.pin, self.copy, self.seal, self.ask], layout=widgets.Layout(flex_flow="row wrap")),
-                self.command, self.curve,
+                heading("3. See what the model gives away"), self.focus, self.last_valid.note,
+                self.verdict, self.bars,
+                widgets.HBox([self.horizon.text, self.seed.text, self.pin, self.copy, self.seal, self.ask], layout=widgets.Layout(flex_flow="row wrap")),
+                self.horizon.message, self.seed.message, self.command, self.curve,
                 heading("What the model says next, and what really followed"), self.text,
                 heading("Nearest records, by the model's own embedding"),
                 widgets.HBox(
@@ -458,9 +457,9 @@ class _Screen:
         self.box.add_class("ehrmem-screen")
 
     def _wire(self) -> None:
-        widgets.jslink((self.first, "value"), (self.first_box, "value"))
         self.rung.observe(self._heard(self._set_rung), "value")
         self.first.observe(self._heard(self._set_first), "value")
+        self.first_box.observe(self._heard(self._set_first), "value")
         self.dial.observe(self._heard(self._set_facts), "facts")
         self.focus.observe(self._heard(lambda value: self._submit(focus=value)), "value")
         self.horizon.observe(self._heard(lambda value: self._submit(horizon=value)), "value")
@@ -562,8 +561,10 @@ class _Screen:
         self._quiet = True
         try:
             self.rung.value = state.rung if state.rung in RUNGS else ""
-            if state.rung and state.rung.startswith("first_"):
-                self.first.value = min(int(state.rung.removeprefix("first_")), self.first.max)
+            first = int(state.rung.removeprefix("first_")) if state.rung and state.rung.startswith("first_") else None
+            self.first_box.show(first)
+            if first is not None:
+                self.first.value = min(first, self.first.max)
             self.focus.value, self.horizon.value, self.seed.value = state.focus, state.horizon, state.seed
             if dial:
                 self.dial.facts = [[f.place, str(f.value), str(f.date)] for f in state.facts]
@@ -580,8 +581,7 @@ class _Screen:
             with self.dial.hold_sync():
                 self.dial.facts = []
                 self.dial.rows = dial_rows(record, exploration)
-            most = max(1, min(codes, exploration.model.context_length - 32))
-            self.first.max = self.first_box.max = most
+            self.first.max = max(1, min(codes, exploration.model.context_length - 32))
         finally:
             self._quiet = False
         self._follow(state)
@@ -764,6 +764,13 @@ def _row(place: int, when: str, label: str, value: str, sensitive: str, *, has_v
     }  # fmt: skip
 
 
+def _horizon(state: State, answer: Answer | None) -> str:
+    """How many codes were generated, and why fewer than were asked for."""
+    if answer is None or answer.horizon == state.horizon:
+        return f"{state.horizon} codes"
+    return f"{answer.horizon} codes ({state.horizon} were asked for; the facts leave the model no room for more)"
+
+
 def _status(state: State, answer: Answer, view: ExplorePatient) -> str:
     finding = answer.attribute(answer.focus)
     n = finding.audited.n if finding else 0
@@ -771,11 +778,12 @@ def _status(state: State, answer: Answer, view: ExplorePatient) -> str:
     knows = escape(RUNGS.get(state.rung or "", (state.rung or "facts set by hand").replace("_", " ")))
     doing = "settled" if answer.settled else "working"
     words = "Settled." if answer.settled else "Asking the model ..."
+    cut = "" if answer.horizon == state.horizon else f"Horizon: {escape(_horizon(state, answer))}. "
     split = escape(split_in_words(view.exploration.dataset.split_of(state.patient_id)))
     return (
         f'<div class="ehrmem-status" role="status" data-state="{doing}" data-rung="{escape(state.rung or "")}" '
         f'data-patient="{name}">Patient <b>{name}</b> ({split}); the attacker knows: <b>{knows}</b>; '
-        f"{n:,} samples. {words}</div>"
+        f"{n:,} samples. {cut}{words}</div>"
     )
 
 

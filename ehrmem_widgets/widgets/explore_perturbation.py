@@ -23,10 +23,12 @@ from ehrmem_widgets.probes.perturbation_null import (
     with_band,
 )
 from ehrmem_widgets.samples.folders import example_patient
-from ehrmem_widgets.statistics.verdicts import FEWEST_CONTROLS, Judgement, Peers, PositiveControl
+from ehrmem_widgets.settings import SAMPLES_MOVED, SEED, check_screen, shown
+from ehrmem_widgets.statistics.verdicts import Judgement, Peers, PositiveControl
 from ehrmem_widgets.views.markup import escape
 from ehrmem_widgets.views.perturbation_curve import READING, perturbation_curve, spike_box
 from ehrmem_widgets.views.rank_ladder import rung_words
+from ehrmem_widgets.widgets.number_field import NumberField
 from ehrmem_widgets.widgets.patient_picker import PatientPicker, split_in_words
 from ehrmem_widgets.widgets.probe_screen import ProbeScreen
 
@@ -58,12 +60,10 @@ class PerturbationState:
         check_rung(self.rung)
         if self.identifier not in IDENTIFIERS:
             raise BadInput(
-                f"The identifiers that can be moved are {', '.join(IDENTIFIERS)}; got {self.identifier or 'none'}."
+                f"The identifiers that can be moved are {', '.join(IDENTIFIERS)}; got {shown(self.identifier)}."
             )
-        limits = (("people", FEWEST_CONTROLS, 400), ("samples", 16, 4096), ("horizon", 1, 4096), ("seed", 0, 2**31 - 1))
-        for name, least, most in limits:
-            if not least <= getattr(self, name) <= most:
-                raise BadInput(f"{name} must be between {least} and {most:,}; got {getattr(self, name)}.")
+        SAMPLES_MOVED.check(self.samples, "samples")
+        check_screen(people=self.people, horizon=self.horizon, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -205,14 +205,8 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
             options=[(attributes[name].title, name) for name in self._names], value=state.focus, description="In focus",
             layout=wide, style=named,
         )  # fmt: skip
-        self._seed = widgets.BoundedIntText(
-            value=state.seed,
-            min=0,
-            max=2**31 - 1,
-            description="Seed",
-            style=named,
-            layout=widgets.Layout(width="200px"),
-        )
+        self._seed = NumberField("seed", state.seed, SEED, description="Seed")
+        self.mark_last_valid(self._seed)
         for control, what in (
             (self._rung, "rung"), (self._identifier, "identifier"), (self._focus, "focus"), (self._seed, "seed"),
         ):  # fmt: skip
@@ -225,7 +219,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
             heading("1. Pick a patient"), self._picker.box,
             heading("2. Say what the attacker knows"), self._rung,
             heading("3. Move one fact off its true value"), self._identifier,
-            heading("4. Choose what is asked about"), self._focus, self._seed,
+            heading("4. Choose what is asked about"), self._focus, self._seed.text, self._seed.message,
         )  # fmt: skip
 
     def numbers(self, state: PerturbationState, answer: PerturbationAnswer) -> dict[str, Any]:

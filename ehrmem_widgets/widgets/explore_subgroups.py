@@ -23,12 +23,12 @@ from ehrmem_widgets.probes.subgroup_findings import (
     subgroup_rows,
 )
 from ehrmem_widgets.probes.subgroups import KINDS, subgroups
+from ehrmem_widgets.settings import check_screen, shown
 from ehrmem_widgets.views.subgroup_gaps import KIND_TITLES, subgroup_name
 from ehrmem_widgets.views.subgroup_page import CORRECTIONS, FIGURES, overall, subgroup_page, summary_sentences
 from ehrmem_widgets.widgets.explore_membership import finite, plain
 from ehrmem_widgets.widgets.probe_screen import ProbeScreen
 
-FEWEST_ASKED = 40
 FINDING_WORDS = {"membership": "Membership score", "excess": "Excess risk (sensitive attributes)"}
 CORRECTION_WORDS = {"claims": "Claims (strict, Holm)", "screening": "Screening (hints, Benjamini-Hochberg)"}
 
@@ -44,6 +44,10 @@ class SubgroupState:
     rung: str
     patients: int
     seed: int
+
+    def __post_init__(self) -> None:
+        check_rung(self.rung)
+        check_screen(patients=self.patients, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -80,20 +84,15 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
         self.offered = tuple(name for name in FIGURES if name != "excess" or self.reference is not None)
         if finding not in self.offered:
             more = "" if self.reference else " (the excess risk needs a reference model)"
-            raise BadInput(f"The finding must be one of {', '.join(self.offered)}{more}; got {finding!r}.")
+            raise BadInput(f"The finding must be one of {', '.join(self.offered)}{more}; got {shown(finding)}.")
         if isinstance(families, str):
             families = [name.strip() for name in families.split(",") if name.strip()]
         if unknown := [name for name in families if name not in KINDS]:
-            raise BadInput(f"The families of subgroups are {', '.join(KINDS)}; got {', '.join(unknown)}.")
+            raise BadInput(f"The families of subgroups are {', '.join(KINDS)}; got {shown(unknown[0])}.")
         if correction not in CORRECTIONS:
-            raise BadInput(f"The correction must be one of {', '.join(CORRECTIONS)}; got {correction!r}.")
-        check_rung(rung)
-        if patients < FEWEST_ASKED:
-            raise BadInput(f"patients must be at least {FEWEST_ASKED} (half of them members); got {patients}.")
-        if seed < 0:
-            raise BadInput(f"seed must be 0 or more; got {seed}.")
-        shown = tuple(kind for kind in KINDS if not families or kind in families)
-        return SubgroupState(finding, shown, correction, rung, int(patients), int(seed))
+            raise BadInput(f"The correction must be one of {', '.join(CORRECTIONS)}; got {shown(correction)}.")
+        listed = tuple(kind for kind in KINDS if not families or kind in families)
+        return SubgroupState(finding, listed, correction, rung, patients, seed)
 
     def answers(self, state: SubgroupState) -> Iterator[SubgroupsShown | None]:
         """The one answer, measured when it is first asked for."""

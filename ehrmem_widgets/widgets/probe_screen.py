@@ -18,6 +18,7 @@ from ehrmem_widgets.sources import given_sources
 from ehrmem_widgets.views.markup import escape
 from ehrmem_widgets.views.styles import style_tag
 from ehrmem_widgets.widgets.keep_keys import KeepKeys
+from ehrmem_widgets.widgets.number_field import LastValid, NumberField
 from ehrmem_widgets.widgets.runner import OLD, LatestWins, Runner, Synchronous, in_words
 
 State = TypeVar("State")
@@ -76,9 +77,11 @@ class ProbeScreen(ABC, Generic[State, Shown]):
             self._status, self._error, self._view = (widgets.HTML(layout=_full()) for _ in range(3))
             self._error.layout.display = "none"
             head = widgets.HTML(f'{style_tag()}{_STYLE}<h2 class="ehrmem-head">{escape(self.title)}</h2>')
+            self._last_valid = LastValid((self._view,))
             left = widgets.VBox(list(self.controls()), layout=widgets.Layout(width="360px", flex="0 0 360px"))
             right = widgets.VBox(
-                [self._error, self._status, self._view], layout=widgets.Layout(flex="1 1 0", min_width="0")
+                [self._error, self._status, self._last_valid.note, self._view],
+                layout=widgets.Layout(flex="1 1 0", min_width="0"),
             )
             below = widgets.HBox([left, right], layout=widgets.Layout(width="100%"))
             self.box = widgets.VBox([head, below, KeepKeys()])
@@ -127,6 +130,10 @@ class ProbeScreen(ABC, Generic[State, Shown]):
             act()
         except Exception as error:
             self._fail(error)
+
+    def mark_last_valid(self, *fields: NumberField) -> None:
+        """While one of these fields holds text that it refuses, say for which setting the view is, and grey it."""
+        self._last_valid.watch(*fields)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the shown answer is complete; False when the time ran out."""

@@ -9,15 +9,17 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from ehrmem_widgets.settings import Number
 from ehrmem_widgets.views.markup import escape
 from ehrmem_widgets.views.roc_curve import percent
+from ehrmem_widgets.widgets.number_field import NumberField
 
 
 class ShareDial:
     """``changed`` is called with the new share (0 to 1) when a person sets another one; ``box`` is what to show.
 
     ``short`` names the box, which is what a screen reader finds (a slider has no name of its own). ``steps`` are the slider's
-    shares, rising; the box takes anything between the first and the last. ``words`` says what a share means, in a sentence.
+    shares, rising; the box takes anything within ``bounds``. ``words`` says what a share means, in a sentence.
     """
 
     def __init__(
@@ -25,6 +27,7 @@ class ShareDial:
         name: str,
         short: str,
         value: float,
+        bounds: Number,
         *,
         steps: Sequence[float],
         words: Callable[[float], str],
@@ -38,14 +41,16 @@ class ShareDial:
             options=[(percent(step), step) for step in steps], value=self._nearest(value), readout=False,
             layout=widgets.Layout(width="calc(100% - 6px)"),
         )  # fmt: skip
-        self.number = widgets.BoundedFloatText(
-            value=round(100 * value, 6), min=100 * steps[0], max=100 * steps[-1], step=None, description=f"{short}, in %",
-            layout=widgets.Layout(width="265px"), style={"description_width": "165px"},
+        self.number = NumberField(
+            short.lower(), round(100 * value, 6), bounds.in_percent(), description=f"{short}, in %", unit="%", width="265px",
+            description_width="165px",
         )  # fmt: skip
-        self.number.tooltip = f"{name}, in per cent"
         self.said = widgets.HTML()
         self._say(value)
-        self.box = widgets.VBox([title, self.slider, self.number, self.said], layout=widgets.Layout(margin="8px 0 6px"))
+        self.box = widgets.VBox(
+            [title, self.slider, self.number.text, self.number.message, self.said],
+            layout=widgets.Layout(margin="8px 0 6px"),
+        )
         self.slider.observe(lambda change: self._set(change, self.number, round(100 * change["new"], 6)), "value")
         self.number.observe(
             lambda change: self._set({"new": change["new"] / 100}, self.slider, self._nearest(change["new"] / 100)),

@@ -71,7 +71,6 @@ def test_without_labs_the_lab_rungs_are_the_demographics() -> None:
 def test_first_n_are_the_events_among_the_first_n_codes_of_the_sequence() -> None:
     # [BOS] AGE//60 GENDER//F RACE//UNKNOWN FLU TIME//5 VISIT TIME//0 SODIUM//3 IRON ...
     assert encode(RECORD, VOCABULARY).codes[:7][-2:] == ("TIME//5", "ENCOUNTER//OUTPATIENT")
-    assert places("first_0") == []
     assert places("first_1") == [AGE]
     assert places("first_4") == [AGE, 0, 1, 2]
     assert places("first_5") == [AGE, 0, 1, 2]  # the fifth is the gap
@@ -86,15 +85,25 @@ def test_before_a_date_is_everything_up_to_the_day_before() -> None:
     assert places("before_1900-01-01") == [AGE, 0, 1]
 
 
-@pytest.mark.parametrize("name", ["labs", "", "first_", "first_-1", "first_1.5", "before_2020", "Nothing"])
+@pytest.mark.parametrize(
+    "name",
+    ["labs", "", "first_", "first_-1", "first_1.5", "before_2020", "Nothing", "first_0", "first_010", "first_100001", "first_1e3",
+     "first_1000000000000", "first_٣", "first_10 ", "before_2020-01-01 "],
+)  # fmt: skip
 def test_a_rung_that_is_not_there_is_refused_with_those_that_are(name: str) -> None:
     with pytest.raises(BadInput, match=f"There is no rung '{name}'. The rungs are nothing, demographics, .*first_N"):
         rung(name)
 
 
-def test_a_date_that_is_none_is_refused() -> None:
-    with pytest.raises(BadInput, match=r"'2020-02-30' is no date. Give the rung as before_YYYY-MM-DD."):
-        rung("before_2020-02-30")
+@pytest.mark.parametrize("day", ["2020-02-30", "9999-99-99", "0000-01-01", "1799-12-31", "2301-01-01"])
+def test_a_date_that_is_none_is_refused(day: str) -> None:
+    with pytest.raises(BadInput, match=f"'before_{day}' needs a day of the calendar from 1800 to 2300; write before_"):
+        rung(f"before_{day}")
+
+
+def test_the_ends_of_what_a_rung_may_say() -> None:
+    assert places("first_100000") == places("first_1000") and places("before_2300-12-31") == [AGE, *range(10)]
+    assert places("before_1800-01-01") == [AGE, 0, 1]
 
 
 # A line of facts ------------------------------------------------------------------------------------------------------
@@ -236,7 +245,7 @@ def test_times_with_a_zone_are_read_as_utc(tmp_path: Path) -> None:
         ({"code": "GENDER//F", "date": "2020-01-01"}, "GENDER//F is there on no date"),
         ({"code": FLU, "value": 1}, "The facts contradict the record"),
         ({"code": SODIUM, "value": "high"}, "The value of a fact is a number; got 'high'"),
-        ({"code": SODIUM, "date": "last week"}, "'last week' is no date. Write YYYY-MM-DD"),
+        ({"code": SODIUM, "date": "last week"}, "'last week' is no date from 1800 to 2300. Write YYYY-MM-DD"),
         ({"code": SODIUM, "value_precision": "rough"}, "one of exact, coarse, unknown; got 'rough'"),
         ({"code": SODIUM, "date_precision": ["day"]}, "one of exact, day, week, month, unknown; got"),
         ({"code": SODIUM, "when": "2020-01-06"}, "A fact has either an age or a code, and may have value, date"),
@@ -272,8 +281,8 @@ def test_a_file_that_is_no_list_of_facts_is_refused(tmp_path: Path, content: str
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="cannot be read: No such file"):
         load_facts(tmp_path / "nowhere.yaml", RECORD, VOCABULARY)
-    with pytest.raises(BadInput, match="is neither YAML nor JSON"):
+    with pytest.raises(BadInput, match="cannot be read as YAML"):
         load(tmp_path, "[{code: 1")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x01")
-    with pytest.raises(BadInput, match="is neither YAML nor JSON"):
+    with pytest.raises(BadInput, match="cannot be read as YAML"):
         load_facts(tmp_path / "binary", RECORD, VOCABULARY)

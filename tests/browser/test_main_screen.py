@@ -127,6 +127,49 @@ def test_a_held_key_keeps_painting_and_ends_on_the_last_value(visitor: Visitor) 
     assert page.get_by_label("or type").input_value() == shown
 
 
+def test_a_typo_in_the_horizon_leaves_the_verdict_and_is_said(visitor: Visitor) -> None:
+    """ "-5" once became 1 without a word, and turned Memorized 0.96 into Population knowledge 0.0000."""
+    page, size = visitor.page, visitor.page.viewport_size
+    page.set_viewport_size({"width": 1280, "height": 800})
+    try:
+        page.get_by_label("Knows", exact=True).select_option(label="Demographics + those labs with their values")
+        page.wait_for_function("document.querySelector('.ehrmem-status').dataset.rung === 'lab_values'")
+        visitor.settled()
+        field, verdict = page.get_by_label("Horizon (codes)"), visitor.html(".ehrmem-verdict")
+        width = page.evaluate("document.querySelector('.ehrmem-screen').scrollWidth")
+        for typed in ("-5", "1e9", "64.7", "abc"):
+            field.fill(typed)
+            field.press("Tab")
+            said = page.get_by_role("alert").filter(has_text=f"got '{typed}'")
+            said.wait_for(timeout=10_000)
+            assert "Horizon must be a whole number from 1 to 4096, such as 64;" in said.inner_text()
+            assert "What is shown is for horizon 64." in said.inner_text()
+        page.wait_for_timeout(1500)  # nothing is asked
+        assert visitor.status()["state"] == "settled" and visitor.html(".ehrmem-verdict") == verdict
+        assert "Memorized" in page.locator(".ehrmem-verdict").inner_text() and field.input_value() == "abc"
+        assert page.locator(".ehrmem-last-valid").inner_text() == "Shown for horizon 64, the last valid setting."
+        assert page.locator(".ehrmem-kept .ehrmem-verdict").count() == 1
+        assert page.evaluate("document.querySelector('.ehrmem-screen').scrollWidth") == width
+        said.scroll_into_view_if_needed()
+        page.screenshot(path=SHOTS / "typo.png")
+        page.locator(".ehrmem-last-valid").scroll_into_view_if_needed()
+        page.screenshot(path=SHOTS / "typo_verdict.png")
+        field.fill("32")
+        field.press("Enter")
+        page.wait_for_function("!document.querySelector('.ehrmem-refused')", timeout=10_000)
+        visitor.changed(".ehrmem-verdict", verdict)
+        visitor.settled()
+        assert page.locator(".ehrmem-last-valid, .ehrmem-kept, .ehrmem-wrong").count() == 0
+        page.get_by_role("button", name="Copy as report").click()
+        assert " --horizon 32 " in page.locator(".ehrmem-command pre").inner_text()
+        field.fill("64")
+        field.press("Enter")
+        visitor.changed(".ehrmem-verdict", visitor.html(".ehrmem-verdict"))
+        visitor.settled()
+    finally:
+        page.set_viewport_size(size)
+
+
 def test_keys_pressed_on_the_screen_do_not_reach_the_notebook(visitor: Visitor) -> None:
     """JupyterLab deletes the cell on "d d", and moves on with an arrow, wherever no text is being typed."""
     page = visitor.page

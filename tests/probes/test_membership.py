@@ -399,7 +399,7 @@ def test_a_broken_run_is_taken_up_again(made: Callable[..., MedsDataset], tmp_pa
 
 
 def test_a_prior_that_is_no_share_is_refused(made: Callable[..., MedsDataset]) -> None:
-    with pytest.raises(BadInput, match=r"A prior is the share of members, above 0 and below 1; got \[1.5\]"):
+    with pytest.raises(BadInput, match=r"each of priors must be a number above 0 and below 1, such as 0.1; got 1.5"):
         membership(MarkovChain(chain(), VOCABULARY), made(2, 2), priors=[1.5])
 
 

@@ -109,9 +109,9 @@ def test_whoever_cannot_be_asked_is_counted_with_the_reason(dataset: MedsDataset
 
 def test_settings_that_make_no_sense_are_refused(dataset: MedsDataset) -> None:
     for wrong, said in (
-        ({"samples": 1}, "at least 2"),
-        ({"horizon": 0}, "at least 1"),
-        ({"rungs": ()}, "at least one rung"),
+        ({"samples": 1}, "a whole number from 2"),
+        ({"horizon": 0}, "a whole number from 1"),
+        ({"rungs": ()}, "a list of at least one"),
     ):
         with pytest.raises(BadInput, match=said):
             reconstruction(by_heart(), dataset, patients=[0], **wrong)  # type: ignore[arg-type]

@@ -30,8 +30,8 @@ def test_accepted(given: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     "given", [{"patient": True}, {"seed": "2"}, {"seed": 2.0}, {"seed": True}, {"live": "no"}, {"live": 1}]
 )
-def test_refused_with_the_list_of_valid_ones(given: dict[str, object]) -> None:
-    with pytest.raises(BadInput, match=r"must be .* The parameters are patient \(str or int\), seed \(int\), live"):
+def test_refused_with_what_is_expected(given: dict[str, object]) -> None:
+    with pytest.raises(BadInput, match=r"must be (str or int|a whole number from 0 to \d+, such as 0|bool); got "):
         check_given(given, DECLARED)
 
 
@@ -50,7 +50,7 @@ def test_what_is_injected_is_checked() -> None:
     run_cells(CELL, "import json\n_hidden = 1\ndef helper(): pass", "check_parameters()")
     with pytest.raises(BadInput, match="no parameter 'sede'; did you mean 'seed'"):
         run_cells(CELL, "sede = 3", "check_parameters()")
-    with pytest.raises(BadInput, match="seed must be int; got '3'"):
+    with pytest.raises(BadInput, match=r"seed must be a whole number from 0 to .*; got '3'"):
         run_cells(CELL, "seed = '3'", "check_parameters()")
 
 

@@ -67,7 +67,7 @@ def test_wrong_parameters_are_refused_before_anything_runs(tmp_path: Path, monke
     monkeypatch.setattr(patient_report, "run_notebook", lambda *_, **__: pytest.fail("ran"))
     for given, words in (
         ({"pateint": 3}, "did you mean 'patient'"),
-        ({"seed": "1"}, "must be int"),
+        ({"seed": "1"}, "must be a whole number"),
         ({"live": True}, "no"),
     ):
         with pytest.raises(BadInput, match=words):

@@ -165,7 +165,7 @@ def refuse(*_: object, **__: object) -> NoReturn:
     [
         ({"seed": 8}, "seed was 7 and is 8"),
         ({"attributes": ["hiv"], "horizon": 9}, "made otherwise: horizon was 8 and is 9. "),
-        ({"rung": "nothing", "seed": "7"}, "must be int"),
+        ({"rung": "nothing", "seed": "7"}, "must be a whole number"),
         ({"patient": "P-AAAA-AAAA"}, "one patient or many"),
         ({"workers": 0}, "1 or more"),
     ],

@@ -94,8 +94,22 @@ def test_canaries_come_with_their_exposure_measured_once(live: Heard, monkeypatc
     assert live.wait(60) and "mean exposure" not in live._view.value
 
 
+def test_a_typo_changes_neither_the_state_nor_the_page_and_is_said(live: Heard) -> None:
+    before, shown, state = numbers(live), live._view.value, live.state
+    live.prior.number.text.value = "-5"
+    assert live.state == state and numbers(live) == before and live._view.value == shown
+    assert "Members before (in %) must be a number from 0.1 to 99, such as 10; got" in live.prior.number.message.value
+    assert "Shown for members before 10 %, the last valid setting." in live._last_valid.note.value
+    assert "ehrmem-kept" in live._view._dom_classes
+    with pytest.raises(BadInput, match="prior must be a number"):
+        live.set(prior=-0.05)
+    live.prior.number.text.value = "10"
+    assert live._last_valid.note.value == "" and "ehrmem-kept" not in live._view._dom_classes
+    assert live.state == state
+
+
 def test_every_box_and_list_has_a_name_of_its_own(live: Heard) -> None:
-    named = (ipywidgets.Dropdown, ipywidgets.BoundedFloatText, ipywidgets.Checkbox)
+    named = (ipywidgets.Dropdown, ipywidgets.Text, ipywidgets.Checkbox)
     names = [w.description for w in _inside(live.box) if isinstance(w, named)]
     assert len(names) == len(set(names)) == 5 and all(names)
 
@@ -105,10 +119,10 @@ def test_every_box_and_list_has_a_name_of_its_own(live: Heard) -> None:
     [
         ({"score": "Loos"}, r"The score must be one of Ratio, Loss, Min-K%, Min-K%\+\+, ReCaLL; got 'Loos'\."),
         ({"group": "all"}, r"The group must be one of ordinary, canaries; got 'all'\."),
-        ({"fpr": 0.7}, r"must be from 0.001 to 0.5; got 0.7"),
-        ({"prior": 0.0}, r"must be from 0.001 to 0.99; got 0.0"),
-        ({"patients": 2}, r"patients must be at least 40 .*; got 2"),
-        ({"seed": -1}, r"seed must be 0 or more; got -1"),
+        ({"fpr": 0.7}, r"must be a number from 0.001 to 0.5, such as 0.01; got 0.7"),
+        ({"prior": 0.0}, r"must be a number from 0.001 to 0.99, such as 0.1; got 0.0"),
+        ({"patients": 2}, r"patients must be a whole number from 40 .*; got 2"),
+        ({"seed": -1}, r"seed must be a whole number from 0 .*; got -1"),
     ],
 )
 def test_what_does_not_fit_is_said_with_what_does(given: dict[str, Any], expected: str) -> None:
@@ -121,11 +135,13 @@ def test_an_unknown_option_is_named() -> None:
         ExploreMembership(sede=1, live=False)
 
 
-def test_what_goes_wrong_is_said_in_words_and_the_view_stands(live: Heard) -> None:
+def test_what_goes_wrong_is_said_in_words_and_the_view_stands(live: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = live._view.value
-    live.set(fpr="much")
-    live.wait(60)
-    assert live.error == "Something went wrong on our side (TypeError). The last answer still stands."
+    with monkeypatch.context() as broken:
+        broken.setattr(live, "_slices", object())
+        live.set(fpr=0.02)
+        live.wait(60)
+    assert live.error == "Something went wrong on our side (AttributeError). The last answer still stands."
     assert live._view.value == shown and "Traceback" not in live._error.value
     live.set(fpr=0.01)
     live.wait(60)

@@ -84,7 +84,12 @@ def test_controls_change_the_state_and_a_wrong_one_is_said_in_words(live: Explor
         "There is no rung 'labs'. The rungs are nothing, demographics"
     )
     assert "There is no rung" in live._error.value and live._error.layout.display is None
-    live._seed.value = 5
+    state, shown = live.state, live._view.value
+    live._seed.text.value = "-5"
+    assert (
+        live.state == state and live._view.value == shown and "Seed must be a whole number" in live._seed.message.value
+    )
+    live._seed.text.value = "5"
     assert live.wait(60) and live.error is None and live.state.seed == 5
 
 
@@ -97,10 +102,10 @@ def test_a_model_without_a_map_says_how_to_get_one(live: ExploreNeighbours) -> N
     ("wrong", "error", "says"),
     [
         ({"pateint": 3}, TypeError, "pateint"),
-        ({"rung": "labs"}, BadInput, "first_N for any N"),
-        ({"rung": "before_2020-13-01"}, BadInput, "no date"),
-        ({"cohort": 5}, BadInput, "0 .nobody else. or between 20 and 2,000"),
-        ({"seed": -1}, BadInput, "0 or more"),
+        ({"rung": "labs"}, BadInput, "first_N .N from 1 to 100000."),
+        ({"rung": "before_2020-13-01"}, BadInput, "a day of the calendar"),
+        ({"cohort": 5}, BadInput, "0 .nobody. or a whole number from 20 to 2000"),
+        ({"seed": -1}, BadInput, "a whole number from 0 to"),
         ({"patient": "P-NOBODY"}, BadInput, "P-NOBODY"),
     ],
 )

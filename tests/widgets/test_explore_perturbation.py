@@ -96,6 +96,17 @@ def test_another_identifier_and_an_attribute_that_is_not_held(live: ExplorePertu
     assert "Not in the record" in words(live._view.value)
 
 
+def test_a_seed_that_is_none_leaves_state_and_curve_as_they_are(live: ExplorePerturbation) -> None:
+    state, shown = live.state, live._view.value
+    for text in ("-5", "1e9", "4294967296"):
+        live._seed.text.value = text
+        assert live.state == state and live._view.value == shown and live._seed.text.value == text
+        assert "Seed must be a whole number" in live._seed.message.value
+        assert "Shown for seed 0, the last valid setting." in live._last_valid.note.value
+    live._seed.text.value = "0"
+    assert live.state == state and not live._last_valid.note.value
+
+
 def test_what_is_not_known_cannot_be_moved_and_that_is_said(live: ExplorePerturbation) -> None:
     live._identifier.value = "lab"
     live._rung.value = "demographics"
@@ -126,8 +137,8 @@ def test_picking_another_patient_looks_at_the_gravest_that_this_one_holds(live: 
         ({"identifier": "name"}, BadInput, "age, sex, lab, date"),
         ({"focus": "baldness"}, BadInput, "is one of hiv, viral_hepatitis"),
         ({"rung": "labs"}, BadInput, "The rungs are nothing, demographics"),
-        ({"people": 5}, BadInput, "people must be between 19 and 400"),
-        ({"samples": 1}, BadInput, "samples must be between 16"),
+        ({"people": 5}, BadInput, "people must be a whole number from 19 to 400"),
+        ({"samples": 1}, BadInput, "samples must be a whole number from 16"),
         ({"rung": "demographics", "identifier": "date"}, BadInput, "no time between two events"),
     ],
 )

@@ -97,11 +97,11 @@ def test_holders_are_ordinary_and_hold_something(live: ExploreSubgroups) -> None
     ("given", "expected"),
     [
         ({"finding": "leak"}, r"The finding must be one of membership, excess; got 'leak'\."),
-        ({"families": "age, hair"}, r"The families of subgroups are age, sex, race, code, labs, holds; got hair\."),
+        ({"families": "age, hair"}, r"The families of subgroups are age, sex, race, code, labs, holds; got 'hair'\."),
         ({"correction": "none"}, r"The correction must be one of claims, screening; got 'none'\."),
         ({"rung": "everything"}, "everything"),
-        ({"patients": 3}, r"patients must be at least 40 .*; got 3"),
-        ({"seed": -2}, r"seed must be 0 or more; got -2"),
+        ({"patients": 3}, r"patients must be a whole number from 40 .*; got 3"),
+        ({"seed": -2}, r"seed must be a whole number from 0 .*; got -2"),
     ],
 )
 def test_what_does_not_fit_is_said_with_what_does(given: dict[str, Any], expected: str) -> None:
