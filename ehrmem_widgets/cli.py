@@ -17,14 +17,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ehrmem_widgets import __version__
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.questions import QUESTIONS
-from ehrmem_widgets.sources import SOURCES, Sources, given_sources, is_address
+from ehrmem_widgets.sources import SOURCES, Sources, comma_separated, given_sources, is_address, option
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ehrmem_widgets.cohort.dataset import MedsDataset
 
-_METAVAR = {"data": "DIR", "model": "DIR|URL", "reference": "DIR|URL", "endpoint": "URL"}
+_METAVAR = {
+    "data": "DIR", "model": "DIR|URL", "reference": "DIR|URL", "endpoint": "URL", "training_split": "NAME",
+    "reference_training_split": "NAME",
+}  # fmt: skip
 MODEL_FILES = {"config.json", "training.json", "vocabulary.json"}
 
 
@@ -67,7 +70,9 @@ def explore(arguments: argparse.Namespace) -> None:
     for name in SOURCES:
         named = getattr(arguments, name) or os.environ.get(f"EHRMEM_{name.upper()}")
         if named:  # the kernel works in another folder
-            os.environ[f"EHRMEM_{name.upper()}"] = str(Path(named).resolve()) if Path(named).exists() else named
+            found = comma_separated(named) if name == "reference" else (named,)
+            whole = (str(Path(one).resolve()) if Path(one).exists() else one for one in found)
+            os.environ[f"EHRMEM_{name.upper()}"] = ",".join(whole)
     _check_named()
     serve(explore_notebook(), port=arguments.port, browser=not arguments.no_browser)
 
@@ -538,7 +543,8 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
 
 def _source_options(parser: argparse.ArgumentParser, names: Sequence[str] = tuple(SOURCES)) -> None:
     for name in names:
-        parser.add_argument(f"--{name}", metavar=_METAVAR.get(name, "FILE"), help=SOURCES[name])
+        action = "append" if name == "reference" else "store"
+        parser.add_argument(option(name), action=action, metavar=_METAVAR.get(name, "FILE"), help=SOURCES[name])
 
 
 def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
@@ -584,7 +590,7 @@ def _check_named() -> None:
     sources = given_sources()
     if sources.data:
         _data(sources.data)
-    for folder in (sources.model, sources.reference):
+    for folder in (sources.model, *sources.reference):
         if folder and not is_address(folder) and not sources.endpoint and not (Path(folder) / "config.json").is_file():
             raise InputError(f"{folder!r} is no model folder: it has no config.json.")
     for name in ("vocabulary", "sequences"):

@@ -24,7 +24,11 @@ from typing import Any
 from ehrmem_widgets.errors import InputError
 
 TYPES: Mapping[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
-ALSO: Mapping[str, tuple[type, ...]] = {"patient": (int,), "attributes": (list, tuple)}  # besides the declared type
+ALSO: Mapping[str, tuple[type, ...]] = {
+    "patient": (int,),
+    "attributes": (list, tuple),
+    "reference": (list, tuple),
+}  # besides the declared type
 _KEPT_AS = "_ehrmem_parameters"  # in the notebook's own namespace: no state of ours outlives it
 
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from ehrmem_widgets.attacker.facts import RUNGS, check_rung, facts_of_rung
 from ehrmem_widgets.blackbox.protocol import BlackBox
-from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, as_json
 from ehrmem_widgets.probes.embedding_neighbours import embedding_neighbours
@@ -116,8 +115,10 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
         self._found: dict[tuple[int, int], CohortFinding] = {}  # by cohort and seed
         self._button_asks = cohort or COHORT
         splits = self.dataset.splits_of(store.ids)
-        self._kinds = np.where(splits.isna(), 2, np.where(splits == MEMBER_SPLIT, 0, 1)).astype(np.uint8)
-        patient_id = example_patient(self.dataset) if patient in (None, "") else self.dataset.find(patient)
+        self._kinds = np.where(splits.isna(), 2, np.where(splits == self.members, 0, 1)).astype(np.uint8)
+        patient_id = (
+            example_patient(self.dataset, self.members) if patient in (None, "") else self.dataset.find(patient)
+        )
         state = NeighboursState(patient_id, rung, cohort, seed)
         facts_of_rung(rung, self._record(patient_id), self.model.vocabulary)  # a date that is none is said now
         return replace(state, cohort=0) if self._live else state
@@ -193,7 +194,10 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
             layout=widgets.Layout(width="190px"),
         )
         self._picker = PatientPicker(
-            self.dataset, self.state.patient_id, lambda i: self.guarded(lambda: self.set(patient_id=i))
+            self.dataset,
+            self.state.patient_id,
+            lambda i: self.guarded(lambda: self.set(patient_id=i)),
+            members=self.members,
         )
         options = [(title, name) for name, title in RUNGS.items() if name != "nothing"]
         if self.state.rung not in dict(map(reversed, options)):  # type: ignore[arg-type]
@@ -300,7 +304,7 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
 
     def _who_and_nearest(self, state: NeighboursState, answer: NeighboursAnswer) -> str:
         name = escape(self.dataset.pseudonym(state.patient_id))
-        split = escape(split_in_words(self.dataset.split_of(state.patient_id)))
+        split = escape(split_in_words(self.dataset.split_of(state.patient_id), self.members))
         return (
             f"<p>Patient <b>{name}</b> ({split}); the attacker knows: <b>{escape(rung_words(state.rung))}</b>.</p>"
             f"{neighbour_list(answer.nearest)}"
