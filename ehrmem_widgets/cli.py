@@ -292,22 +292,13 @@ def patient_table(dataset: MedsDataset) -> pd.DataFrame:
     """What may be shown of every patient: ``pseudonym``, ``split``, ``age_band``, ``sex``, ``events``, ``attributes``
     (a list of names). Neither ids nor dates nor exact ages."""
     shown = dataset.patients[["pseudonym", "split", "age", "sex", "events", "attributes"]].reset_index(drop=True)
+    from ehrmem_widgets.cohort.record import age_band
+
     shown = shown.astype({"split": object, "sex": object})
     shown["age"] = [age_band(age) for age in shown["age"]]
     shown["attributes"] = [list(names) for names in shown["attributes"]]
     shown[["split", "sex"]] = shown[["split", "sex"]].fillna("")
     return shown.rename(columns={"age": "age_band"})
-
-
-def age_band(age: float) -> str:
-    """Ten years of age together; those of 90 and more are one band, for there are few of them.
-
-    >>> age_band(53.0), age_band(97.0), age_band(float("nan"))
-    ('50-59', '90+', '')
-    """
-    if not age >= 0:
-        return ""
-    return "90+" if age >= 90 else f"{int(age) // 10 * 10}-{int(age) // 10 * 10 + 9}"
 
 
 class _Parser(argparse.ArgumentParser):

@@ -244,7 +244,7 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
             self._map.set_points(chart.coordinates, self._kinds)
         how = "roughly, by its neighbours" if finding.approximate else "by UMAP"
         with self._map.hold_sync():
-            self._map.patient = self._own_row(state)
+            self._map.patient = self._search.stores[AUDITED].row(state.patient_id)
             self._map.place(
                 finding.position,
                 answer.nearest_rows,
@@ -310,16 +310,16 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
             f"{neighbour_list(answer.nearest)}"
         )
 
-    def _own_row(self, state: NeighboursState) -> int:
-        rows = np.flatnonzero(self._search.stores[AUDITED].ids == state.patient_id)
-        return int(rows[0]) if len(rows) else -1
-
     def _static_map(self, state: NeighboursState, answer: NeighboursAnswer) -> str:
         points = self._chart.coordinates
         if points is None:
             return ""
         return neighbour_map(
-            points, self._kinds, answer.nearest, nearest=answer.nearest_rows, patient=self._own_row(state)
+            points,
+            self._kinds,
+            answer.nearest,
+            nearest=answer.nearest_rows,
+            patient=self._search.stores[AUDITED].row(state.patient_id),
         )
 
 

@@ -212,16 +212,15 @@ class ExplorePatient:
     def own_row(self, patient_id: int) -> int:
         """The patient's row in the neighbour store, -1 where it holds a sample without the patient."""
         assert self.exploration.store is not None
-        rows = np.flatnonzero(self.exploration.store.ids == patient_id)
-        return int(rows[0]) if len(rows) else -1
+        return self.exploration.store.row(patient_id)
 
     def nearest_rows(self, answer: Answer) -> list[int]:
-        """Rows of the neighbour store of the nearest records of an answer."""
+        """Rows of the neighbour store of the nearest records of an answer; the patient's own may be none of them."""
         assert self.exploration.store is not None
         if answer.neighbours is None:
             return []
         rows = {self.exploration.dataset.pseudonym(int(i)): row for row, i in enumerate(self.exploration.store.ids)}
-        return [rows[n.pseudonym] for n in answer.neighbours.nearest]
+        return [rows[n.pseudonym] for n in answer.neighbours.nearest if n.pseudonym in rows]
 
     def _settings(self) -> dict[str, str]:
         state, exploration = self.state, self.exploration

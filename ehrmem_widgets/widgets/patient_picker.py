@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 
 import ipywidgets as widgets
 import numpy as np
-import pandas as pd
 
 from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.record import age_band
 
 _SHOWN = 200
 _LISTED = 20_000  # of more patients a fixed sample is searched by words, and all by pseudonym
@@ -79,17 +79,6 @@ def describe_patients(dataset: MedsDataset, patient_ids: Iterable[int], members:
     return [_line(row, dataset, members) for row in dataset.patients_of(patient_ids).itertuples()]
 
 
-def age_band(age: float) -> str:
-    """A band of ten years; everybody from 90 on is one band.
-
-    >>> age_band(47), age_band(93)
-    ('40-49', '90+')
-    """
-    if pd.isna(age):
-        return "-"
-    return "90+" if age >= 90 else f"{int(age // 10) * 10}-{int(age // 10) * 10 + 9}"
-
-
 def split_in_words(split: object, members: str) -> str:
     """What a split means for a model that was trained on the split ``members``."""
     if not isinstance(split, str):
@@ -102,7 +91,7 @@ def _line(row: object, dataset: MedsDataset, members: str) -> str:
     sex = row.sex if isinstance(row.sex, str) else "-"  # type: ignore[attr-defined]
     columns = (
         row.pseudonym,  # type: ignore[attr-defined]
-        f"{sex[:1]} {age_band(row.age)}",  # type: ignore[attr-defined]
+        f"{sex[:1]} {age_band(row.age) or '-'}",  # type: ignore[attr-defined]
         titles or "nothing sensitive",
         split_in_words(row.split, members),  # type: ignore[attr-defined]
         f"{row.events} events",  # type: ignore[attr-defined]
