@@ -137,7 +137,9 @@ def test_who_is_not_of_the_sample_has_the_rank_among_the_sample_and_oneself(
         by_hand = np.linalg.norm(np.concatenate([store.embeddings, vectors[:1]]) - query, axis=1)
         assert finding.rank == (by_hand <= by_hand[-1] + 1e-4).sum() and finding.n == PATIENTS + 1, name
         assert distances.shape == (PATIENTS,)  # those on the map
-        assert [n.own for n in finding.nearest] == [place == PATIENTS for place in np.argsort(by_hand)[:10]], name
+        assert [n.is_patient for n in finding.nearest] == [place == PATIENTS for place in np.argsort(by_hand)[:10]], (
+            name
+        )
     assert store.find(queries["the own record"], others[0])[0].rank == 1
     assert store.find(queries["far away"], others[0])[0].rank == PATIENTS + 1
     ids, embeddings = store.including([*others, int(store.ids[3]), others[0]])
@@ -159,11 +161,11 @@ def test_the_main_screen_ranks_a_patient_who_is_not_of_the_sample(
     )  # fmt: skip
     found = screen.results()["neighbours"]
     store = screen.exploration.store
-    assert store is not None and len(store.ids) == found["n"] - 1 == 40
+    assert store is not None and len(store.ids) == found["of"] - 1 == 40
     query = embed_slots(screen.exploration.model, Question(screen.exploration, screen.state).slots[0])
     _, everybody = store.including([patient])
     assert found["rank"] == (everybody @ query >= everybody[-1] @ query - 1e-6).sum()
-    assert f"of {found['n']:,}" in screen.page()
+    assert f"of {found['of']:,}" in screen.page()
 
 
 def test_a_lab_known_by_its_date_moves_the_query_between_its_values(model: FolderModel) -> None:
