@@ -93,6 +93,25 @@ def named_references(
     return list(reference) if isinstance(reference, Sequence) else [reference]
 
 
+def sources_of(
+    data: str | Path | None,
+    model: str | Path | BlackBox | None,
+    reference: str | Path | BlackBox | Sequence[str | Path | BlackBox] | None,
+    **more: str | Path | None,
+) -> Sources | None:
+    """As ``given_sources``; None where a model is a Python object. Such a model brings its codes and its training split along, so
+    that InputError is raised for ``more`` (vocabulary, grammar, training_split, ...), which says how others are read."""
+    references = named_references(reference)
+    paths = [one for one in references if isinstance(one, str | Path)]
+    if isinstance(model, str | Path | None) and len(paths) == len(references):
+        return given_sources(data=data, model=model, reference=paths, **more)
+    if unused := [name for name, value in more.items() if value]:
+        raise InputError(
+            f"With a model that is a Python object leave out {', '.join(unused)}: it has its own vocabulary and training_split."
+        )
+    return None
+
+
 def is_address(text: str | Path) -> bool:
     """Whether a model is named by an address rather than a folder."""
     return str(text).startswith(("http://", "https://"))

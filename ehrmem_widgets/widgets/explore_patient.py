@@ -35,7 +35,7 @@ from ehrmem_widgets.probes.exploration import HORIZON, MOST_SAMPLES, Exploration
 from ehrmem_widgets.probes.findings import Answer
 from ehrmem_widgets.probes.people import about_model
 from ehrmem_widgets.samples.folders import example_patient
-from ehrmem_widgets.sources import Sources, given_sources, named_references
+from ehrmem_widgets.sources import Sources, given_sources, sources_of
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.continuations import continuations
 from ehrmem_widgets.views.horizon_curve import horizon_curve
@@ -107,23 +107,17 @@ class ExplorePatient:
         seed: int = 0,
         live: bool = True,
     ) -> None:
-        references = named_references(reference)
-        paths = [one for one in references if isinstance(one, str | Path)]
-        if isinstance(model, str | Path | None) and len(paths) == len(references):
-            self.sources = given_sources(
-                data=data, model=model, reference=paths, vocabulary=vocabulary, grammar=grammar, sequences=sequences,
-                endpoint=endpoint, training_split=training_split, reference_training_split=reference_training_split,
-            )  # fmt: skip
+        named = sources_of(
+            data, model, reference, vocabulary=vocabulary, grammar=grammar, sequences=sequences, endpoint=endpoint,
+            training_split=training_split, reference_training_split=reference_training_split,
+        )  # fmt: skip
+        self.sources = named or Sources(data=str(data))
+        if named:
             kept = _kept_open.get(self.sources) or _opened_ahead.pop(self.sources, None)
             self.exploration = kept or _open(self.sources)
         else:
             from ehrmem_widgets.blackbox.opening import open_with
 
-            if training_split or reference_training_split:
-                raise InputError(
-                    "A model that is a Python object says itself what it was trained on: give it its training_split."
-                )
-            self.sources = Sources(data=str(data))
             self.exploration = Exploration(*open_with(data, model, reference))
         self._live = live
         dataset = self.exploration.dataset

@@ -17,7 +17,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.probes.people import about_model
-from ehrmem_widgets.sources import given_sources
+from ehrmem_widgets.sources import Sources, sources_of
 from ehrmem_widgets.views.markup import escape
 from ehrmem_widgets.views.styles import style_tag
 from ehrmem_widgets.widgets.keep_keys import KeepKeys
@@ -52,8 +52,8 @@ class ProbeScreen(ABC, Generic[State, Shown]):
         self,
         data: str | Path | None = None,
         *,
-        model: str | Path | None = None,
-        reference: str | Path | Sequence[str | Path] | None = None,
+        model: str | Path | BlackBox | None = None,
+        reference: str | Path | BlackBox | Sequence[str | Path | BlackBox] | None = None,
         vocabulary: str | Path | None = None,
         grammar: str | Path | None = None,
         sequences: str | Path | None = None,
@@ -63,16 +63,17 @@ class ProbeScreen(ABC, Generic[State, Shown]):
         live: bool = True,
         **options: Any,
     ) -> None:
-        from ehrmem_widgets.blackbox.opening import open_sources
+        from ehrmem_widgets.blackbox.opening import open_sources, open_with
 
-        self.sources = given_sources(
-            data=data, model=model, reference=reference, vocabulary=vocabulary, grammar=grammar, sequences=sequences,
-            endpoint=endpoint, training_split=training_split, reference_training_split=reference_training_split,
+        named = sources_of(
+            data, model, reference, vocabulary=vocabulary, grammar=grammar, sequences=sequences, endpoint=endpoint,
+            training_split=training_split, reference_training_split=reference_training_split,
         )  # fmt: skip
+        self.sources = named or Sources(data=str(data))
         self.dataset: MedsDataset
         self.model: BlackBox
         self.reference: BlackBox | None
-        self.dataset, self.model, self.reference = open_sources(self.sources)
+        self.dataset, self.model, self.reference = open_sources(named) if named else open_with(data, model, reference)
         self.members = trained_on(self.model)
         self._live = live
         self.state: State = self.first_state(**options)

@@ -28,6 +28,7 @@ from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, choose_people
 from ehrmem_widgets.samples.folders import sample_model, sample_reference
 from ehrmem_widgets.sources import SOURCES, Sources, comma_separated, given_sources
+from ehrmem_widgets.widgets.explore_membership import ExploreMembership
 from tests.blackbox.served import running_server
 from tests.widgets.opened import few_patients
 
@@ -117,7 +118,7 @@ def test_members_of_a_python_object_are_those_that_it_names(data: Path, models: 
         InputError, match=r"split 'training', which .* does not have: it has development, elsewhere, held_out"
     ):
         open_with(data, model)
-    with pytest.raises(InputError, match=r"give it its training_split"):
+    with pytest.raises(InputError, match=r"leave out training_split: it has its own vocabulary and training_split"):
         ExplorePatient(data, model=model, training_split="development", live=False)
 
 
@@ -209,6 +210,20 @@ def test_the_main_screen_takes_several_references_as_they_come(data: Path, model
         models["other"],
     ]
     assert words[words.index("--reference-training-split") + 1] == "elsewhere"
+
+
+def test_every_other_screen_takes_models_that_are_python_objects(data: Path, models: dict[str, str]) -> None:
+    loaded = FolderModel(models["other"])
+    loaded.training_split = "elsewhere"
+    screen = ExploreMembership(
+        data, model=models["model"], reference=[models["reference"], loaded], patients=40, live=False
+    )
+    about = screen.results()
+    assert (
+        about["reference"]["name"] == "mean of reference and other"
+        and about["model"]["training_split"] == "development"
+    )
+    assert "members: patients of the split development" in screen.page()
 
 
 # How they are named ---------------------------------------------------------------------------------------------------
