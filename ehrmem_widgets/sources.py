@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 if TYPE_CHECKING:
     from ehrmem_widgets.blackbox.protocol import BlackBox
@@ -100,13 +100,13 @@ def sources_of(
     **more: str | Path | None,
 ) -> Sources | None:
     """As ``given_sources``; None where a model is a Python object. Such a model brings its codes and its training split along, so
-    that InputError is raised for ``more`` (vocabulary, grammar, training_split, ...), which says how others are read."""
+    that BadInput is raised for ``more`` (vocabulary, grammar, training_split, ...), which says how others are read."""
     references = named_references(reference)
     paths = [one for one in references if isinstance(one, str | Path)]
     if isinstance(model, str | Path | None) and len(paths) == len(references):
         return given_sources(data=data, model=model, reference=paths, **more)
     if unused := [name for name, value in more.items() if value]:
-        raise InputError(
+        raise BadInput(
             f"With a model that is a Python object leave out {', '.join(unused)}: it has its own vocabulary and training_split."
         )
     return None
@@ -126,7 +126,7 @@ def sample_sources() -> Sources:
 
 def given_sources(**given: str | Path | Iterable[str | Path] | None) -> Sources:
     """What was given, else what the environment names (EHRMEM_DATA, EHRMEM_MODEL, ...; several references with commas between
-    them); the samples only when neither names data nor model. Raises InputError for data without a model or the other way round."""
+    them); the samples only when neither names data nor model. Raises BadInput for data without a model or the other way round."""
     found = {one.name: given.get(one.name) or os.environ.get(f"EHRMEM_{one.name.upper()}") for one in fields(Sources)}
     named: dict[str, Any] = {name: str(value) if value else None for name, value in found.items()}
     named["reference"] = comma_separated(found["reference"])
@@ -135,5 +135,5 @@ def given_sources(**given: str | Path | Iterable[str | Path] | None) -> Sources:
         samples = asdict(sample_sources())
         return Sources(**{name: value or samples[name] for name, value in named.items()})
     if not records or not model:
-        raise InputError("Give the data set and the model together: a model is audited on the data it was trained on.")
+        raise BadInput("Give the data set and the model together: a model is audited on the data it was trained on.")
     return Sources(**named)

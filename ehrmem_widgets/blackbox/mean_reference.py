@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 import numpy as np
 
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds, Step, within_context
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 
 class MeanReference:
@@ -27,7 +27,7 @@ class MeanReference:
 
     Raises
     ------
-    InputError
+    BadInput
         For fewer than two models, the same one twice, and models that do not read the same codes in the same way.
 
     """
@@ -137,22 +137,22 @@ def _seed(seed: int, place: int) -> int:
 
 def _check_same_codes(references: Sequence[BlackBox]) -> None:
     if len(references) < 2:
-        raise InputError("A mean needs two reference models or more.")
+        raise BadInput("A mean needs two reference models or more.")
     first = references[0]
     for place, other in enumerate(references[1:], 1):
         if other.fingerprint in [one.fingerprint for one in references[:place]]:
-            raise InputError(f"The reference model {other.name!r} is named twice. Name each once.")
+            raise BadInput(f"The reference model {other.name!r} is named twice. Name each once.")
         mine, theirs = first.vocabulary, other.vocabulary
         if mine.codes != theirs.codes:
             missing = sorted(set(mine.codes) ^ set(theirs.codes))
             how = f"such as {missing[0]}, which one of them lacks" if missing else "the same ones in another order"
-            raise InputError(
+            raise BadInput(
                 f"The reference models {first.name!r} and {other.name!r} have different codes ({len(mine):,} and {len(theirs):,}; {how}), "
                 "so there is no mean of them. Name models that share their list of codes ('ehrmem train --vocabulary')."
             )
         for what in ("grammar", "bins", "start", "stops"):
             if getattr(mine, what) != getattr(theirs, what):
-                raise InputError(
+                raise BadInput(
                     f"The reference models {first.name!r} and {other.name!r} have the same codes but read records differently (their {what} "
                     "differ), so there is no mean of them. Name models that were trained on records written in the same way."
                 )

@@ -20,7 +20,7 @@ from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.blackbox.training_splits import NOBODY, trained_on
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.sources import Sources, is_address, named_references, option
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def open_model(
         if endpoint and not is_address(where) and Path(where).is_dir():
             vocabulary = folder_vocabulary(Path(where), vocabulary, grammar)
         elif vocabulary is None:
-            raise InputError(
+            raise BadInput(
                 f"A served model ({address}) does not say what its numbers stand for: name the file of its codes with "
                 "--vocabulary, or a folder that holds it with --model and the address with --endpoint."
             )
@@ -78,7 +78,7 @@ def open_with(
 ) -> tuple[MedsDataset, BlackBox, BlackBox | None]:
     """A data set with a model that is a Python object, checked in the same way."""
     if data is None or model is None:
-        raise InputError("Give the data set and the model together: a model is audited on the data it was trained on.")
+        raise BadInput("Give the data set and the model together: a model is audited on the data it was trained on.")
     dataset = MedsDataset(data)
     model = open_model(model) if isinstance(model, str | Path) else model
     others: list[BlackBox] = []
@@ -105,10 +105,10 @@ def _checked(
 
 
 def check_training_split(model: BlackBox, dataset: MedsDataset) -> None:
-    """Raise InputError, naming the splits that there are, when the model was trained on one that the data set does not have. One
+    """Raise BadInput, naming the splits that there are, when the model was trained on one that the data set does not have. One
     without any splits can be looked at all the same: it has no members."""
     if model.training_split and dataset.splits and model.training_split not in dataset.splits:
-        raise InputError(
+        raise BadInput(
             f"The model {model.name!r} is said to be trained on the split {model.training_split!r}, which {dataset.name} does not have: "
             f"it has {', '.join(dataset.splits)}. Name the right one ({option('training_split')}, or the model's training.json), or "
             "the data set that the model was trained on."
@@ -134,7 +134,7 @@ def open_unchecked(sources: Sources) -> tuple[MedsDataset, BlackBox, BlackBox | 
 
 
 def open_audited(sources: Sources) -> BlackBox:
-    """The audited model. Raises InputError where a training split is named and the model itself says another one."""
+    """The audited model. Raises BadInput where a training split is named and the model itself says another one."""
     model = open_model(
         sources.model or str(sources.endpoint),
         vocabulary=sources.vocabulary,
@@ -142,7 +142,7 @@ def open_audited(sources: Sources) -> BlackBox:
         endpoint=sources.endpoint,
     )
     if sources.training_split and model.training_split not in (None, sources.training_split):
-        raise InputError(
+        raise BadInput(
             f"The training.json of {model.name!r} says that it was trained on the split {model.training_split!r}, and "
             f"{option('training_split')} names {sources.training_split!r}. Leave the option out, or correct the file."
         )
@@ -151,12 +151,12 @@ def open_audited(sources: Sources) -> BlackBox:
 
 
 def check_named_splits(sources: Sources, dataset: MedsDataset) -> None:
-    """Raise InputError, naming the splits that there are, for a named training split that the data set does not have."""
+    """Raise BadInput, naming the splits that there are, for a named training split that the data set does not have."""
     for name in ("training_split", "reference_training_split"):
         split = getattr(sources, name)
         if split and split not in dataset.splits and not (name == "reference_training_split" and split == NOBODY):
             there = f"it has {', '.join(dataset.splits)}" if dataset.splits else "it has no splits at all"
-            raise InputError(f"{option(name)} names {split!r}, which is no split of {dataset.name}: {there}.")
+            raise BadInput(f"{option(name)} names {split!r}, which is no split of {dataset.name}: {there}.")
 
 
 def with_labels_and_edges(vocabulary: Vocabulary, dataset: MedsDataset, split: str) -> Vocabulary:
@@ -177,7 +177,7 @@ def open_sequences(sources: Sources, vocabulary: Vocabulary | None = None) -> Se
 
     assert sources.sequences is not None
     if vocabulary is None and sources.vocabulary is None and sources.model_folder is None:
-        raise InputError(
+        raise BadInput(
             "Sequences are read with the model's codes: name its folder with --model or its codes with --vocabulary."
         )
     vocabulary = vocabulary or folder_vocabulary(sources.model_folder or Path(), sources.vocabulary, sources.grammar)
@@ -199,6 +199,6 @@ def _open_reference(where: str, sources: Sources, model: BlackBox) -> BlackBox:
         return open_model(where, vocabulary=model.vocabulary)
     try:
         find_vocabulary(Path(where))
-    except InputError:
+    except BadInput:
         return open_model(where, vocabulary=model.vocabulary)
     return open_model(where, grammar=sources.grammar)

@@ -15,7 +15,7 @@ from ehrmem_widgets.blackbox.mean_reference import MeanReference, models_of
 from ehrmem_widgets.blackbox.protocol import Query, Step
 from ehrmem_widgets.blackbox.training_splits import seen_by, seen_by_reference
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.leak import ProductForm, SumForm
 from tests.blackbox.contract import make
 
@@ -133,7 +133,7 @@ def test_a_cosine_is_the_mean_of_the_models_cosines_and_the_smallest_context_cou
     cosines = np.mean([one.embed(first) @ one.embed(first).T for one in (long, short)], axis=0)
     np.testing.assert_allclose(vectors @ vectors.T, cosines, atol=1e-5)
     np.testing.assert_allclose(mean.score(sequences)[2], (long.score(first)[2] + short.score(first)[2]) / 2, atol=1e-6)
-    with pytest.raises(InputError, match=r"The prompt fills the model's context of 10 codes"):
+    with pytest.raises(BadInput, match=r"The prompt fills the model's context of 10 codes"):
         next(mean.continue_([[[1]] * 12], 5, 1))
     assert str(long.folder.name) in repr(mean) and str(short.folder.name) in repr(mean)
 
@@ -169,18 +169,18 @@ def test_all_splits_that_any_of_them_saw_count_as_seen() -> None:
 
 def test_models_that_cannot_be_averaged_are_refused_in_words() -> None:
     one = chain(LEAKY, "one")
-    with pytest.raises(InputError, match=r"two reference models or more"):
+    with pytest.raises(BadInput, match=r"two reference models or more"):
         MeanReference([one])
-    with pytest.raises(InputError, match=r"The reference model 'one' is named twice"):
+    with pytest.raises(BadInput, match=r"The reference model 'one' is named twice"):
         MeanReference([chain(TIGHT, "two"), one, chain(LEAKY, "one")])
     bigger = chain(np.full((4, 4), 0.25).tolist(), "bigger")
     with pytest.raises(
-        InputError, match=r"'one' and 'bigger' have different codes \(3 and 4; such as STATE//3, which one"
+        BadInput, match=r"'one' and 'bigger' have different codes \(3 and 4; such as STATE//3, which one"
     ):
         MeanReference([one, bigger])
     turned = Vocabulary(tuple(reversed(one.vocabulary.codes)), start=None, stops=frozenset(), pad=None)
-    with pytest.raises(InputError, match=r"the same ones in another order"):
+    with pytest.raises(BadInput, match=r"the same ones in another order"):
         MeanReference([one, chain(LEAKY, "turned", vocabulary=turned)])
     binned = Vocabulary(one.vocabulary.codes, {"STATE": (1.0,)}, start=None, stops=frozenset(), pad=None)
-    with pytest.raises(InputError, match=r"the same codes but read records differently \(their bins differ\)"):
+    with pytest.raises(BadInput, match=r"the same codes but read records differently \(their bins differ\)"):
         MeanReference([one, chain(LEAKY, "binned", vocabulary=binned)])

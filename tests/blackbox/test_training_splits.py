@@ -24,7 +24,7 @@ from ehrmem_widgets.blackbox.training_splits import members_in_words, trained_on
 from ehrmem_widgets.cli import main
 from ehrmem_widgets.cohort.check import Check
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, choose_people
 from ehrmem_widgets.samples.folders import sample_model, sample_reference
 from ehrmem_widgets.sources import SOURCES, Sources, comma_separated, given_sources
@@ -115,10 +115,10 @@ def test_members_of_a_python_object_are_those_that_it_names(data: Path, models: 
     assert members(*open_with(data, model, models["reference"])) == {"development"}
     model.training_split = "training"
     with pytest.raises(
-        InputError, match=r"split 'training', which .* does not have: it has development, elsewhere, held_out"
+        BadInput, match=r"split 'training', which .* does not have: it has development, elsewhere, held_out"
     ):
         open_with(data, model)
-    with pytest.raises(InputError, match=r"leave out training_split: it has its own vocabulary and training_split"):
+    with pytest.raises(BadInput, match=r"leave out training_split: it has its own vocabulary and training_split"):
         ExplorePatient(data, model=model, training_split="development", live=False)
 
 
@@ -126,11 +126,11 @@ def test_a_split_that_is_not_there_or_that_the_folder_denies_is_refused(data: Pa
     for name in ("training_split", "reference_training_split"):
         given = {"data": data, "model": models["mute"], "reference": models["other"], name: "trian"}
         with pytest.raises(
-            InputError, match=rf"--{name.replace('_', '-')} names 'trian', which is no split of .*: it has development"
+            BadInput, match=rf"--{name.replace('_', '-')} names 'trian', which is no split of .*: it has development"
         ):
             open_sources(given_sources(**given))
     with pytest.raises(
-        InputError, match=r"says that it was trained on the split 'development', and --training-split names 'held_out'"
+        BadInput, match=r"says that it was trained on the split 'development', and --training-split names 'held_out'"
     ):
         open_sources(given_sources(data=data, model=models["model"], training_split="held_out"))
 
@@ -139,7 +139,7 @@ def test_a_split_that_is_not_there_or_that_the_folder_denies_is_refused(data: Pa
 def test_a_training_json_that_says_nothing_readable_is_refused(content: str, tmp_path: Path) -> None:
     folder = copied(sample_reference(), tmp_path / "model", None)
     (tmp_path / "model" / "training.json").write_text(content)
-    with pytest.raises(InputError, match=r"training.json of .* must be a JSON object that names the split"):
+    with pytest.raises(BadInput, match=r"training.json of .* must be a JSON object that names the split"):
         FolderModel(folder)
 
 
@@ -162,7 +162,7 @@ def test_the_audit_is_sealed_with_whom_the_models_saw(data: Path, models: dict[s
     assert seal["reference"] == f"{one.fingerprint}+{two.fingerprint}"
     assert seal["training_splits"] == "development; seen: development, elsewhere"
     plan.write_text(content + "training_split: held_out\nreference_training_split: elsewhere\n")
-    with pytest.raises(InputError, match=r"holds the results of another audit: the training split changed since"):
+    with pytest.raises(BadInput, match=r"holds the results of another audit: the training split changed since"):
         run_audit(read_plan(plan), tmp_path / "out")
 
 
@@ -258,7 +258,7 @@ def test_a_plan_names_a_list_of_references_or_one(tmp_path: Path) -> None:
     assert read_plan(plan).sources.reference == (str(tmp_path / "mine"),)
     for wrong in ("[]", "[1]", "{a: b}", "3"):
         plan.write_text(f"data: d\nmodel: m\nreference: {wrong}\n")
-        with pytest.raises(InputError, match=r"reference must be a text, or a list of texts"):
+        with pytest.raises(BadInput, match=r"reference must be a text, or a list of texts"):
             read_plan(plan)
 
 
