@@ -23,7 +23,7 @@ from ehrmem_widgets import __version__, settings
 from ehrmem_widgets.errors import BadInput, EhrmemError, Unavailable, resumable
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.settings import Number, Whole
-from ehrmem_widgets.sources import SOURCES, Sources, given_sources, is_address
+from ehrmem_widgets.sources import SOURCES, Sources, comma_separated, given_sources, is_address, option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from ehrmem_widgets.cohort.dataset import MedsDataset
 
 _Read = TypeVar("_Read")
-_METAVAR = {"data": "DIR", "model": "DIR|URL", "reference": "DIR|URL", "endpoint": "URL"}
+_METAVAR = {
+    "data": "DIR", "model": "DIR|URL", "reference": "DIR|URL", "endpoint": "URL", "training_split": "NAME",
+    "reference_training_split": "NAME",
+}  # fmt: skip
 _EXIT_CODES = """\
 exit codes:
   0    finished: every test of the plan is done, or noted as one that this model cannot answer
@@ -82,7 +85,9 @@ def explore(arguments: argparse.Namespace) -> None:
     for name in SOURCES:
         named = getattr(arguments, name) or os.environ.get(f"EHRMEM_{name.upper()}")
         if named:  # the kernel works in another folder
-            os.environ[f"EHRMEM_{name.upper()}"] = str(Path(named).resolve()) if Path(named).exists() else named
+            found = comma_separated(named) if name == "reference" else (named,)
+            whole = (str(Path(one).resolve()) if Path(one).exists() else one for one in found)
+            os.environ[f"EHRMEM_{name.upper()}"] = ",".join(whole)
     _check_named()
     serve(explore_notebook(), port=arguments.port, browser=not arguments.no_browser)
 
@@ -315,22 +320,13 @@ def patient_table(dataset: MedsDataset) -> pd.DataFrame:
     """What may be shown of every patient: ``pseudonym``, ``split``, ``age_band``, ``sex``, ``events``, ``attributes``
     (a list of names). Neither ids nor dates nor exact ages."""
     shown = dataset.patients[["pseudonym", "split", "age", "sex", "events", "attributes"]].reset_index(drop=True)
+    from ehrmem_widgets.cohort.record import age_band
+
     shown = shown.astype({"split": object, "sex": object})
     shown["age"] = [age_band(age) for age in shown["age"]]
     shown["attributes"] = [list(names) for names in shown["attributes"]]
     shown[["split", "sex"]] = shown[["split", "sex"]].fillna("")
     return shown.rename(columns={"age": "age_band"})
-
-
-def age_band(age: float) -> str:
-    """Ten years of age together; those of 90 and more are one band, for there are few of them.
-
-    >>> age_band(53.0), age_band(97.0), age_band(float("nan"))
-    ('50-59', '90+', '')
-    """
-    if not age >= 0:
-        return ""
-    return "90+" if age >= 90 else f"{int(age) // 10 * 10}-{int(age) // 10 * 10 + 9}"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -597,7 +593,8 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
 
 def _source_options(parser: argparse.ArgumentParser, names: Sequence[str] = tuple(SOURCES)) -> None:
     for name in names:
-        parser.add_argument(f"--{name}", metavar=_METAVAR.get(name, "FILE"), help=SOURCES[name])
+        action = "append" if name == "reference" else "store"
+        parser.add_argument(option(name), action=action, metavar=_METAVAR.get(name, "FILE"), help=SOURCES[name])
 
 
 def _typed(bounds: Whole | Number) -> Callable[[str], float]:
@@ -634,7 +631,7 @@ def _check_named() -> None:
     sources = given_sources()
     if sources.data:
         _data(sources.data)
-    for folder in (sources.model, sources.reference):
+    for folder in (sources.model, *sources.reference):
         if folder and not is_address(folder) and not sources.endpoint and not (Path(folder) / "config.json").is_file():
             raise BadInput(f"{folder!r} is no model folder: it has no config.json.")
     for name in ("vocabulary", "sequences"):

@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ehrmem_widgets.errors import BadInput
+
+if TYPE_CHECKING:
+    from ehrmem_widgets.blackbox.protocol import BlackBox
 
 SOURCES: Mapping[str, str] = {
     "data": "folder of a MEDS data set (the sample cohort, if neither data nor model is named)",
     "model": "the model to audit: a folder (config.json, *.safetensors, its list of codes), or the address of a served one",
-    "reference": "a model that never saw these patients, folder or address; without one nothing can be called memorized",
+    "reference": "a model that never saw these patients, folder or address; without one nothing can be called memorized; named more than "
+    "once: the mean of them",
     "vocabulary": "file of the model's codes and ids, if it does not lie in the model's folder",
     "grammar": "how the model writes time, ages and values: a file, or ehrmamba2, meicar, context_clues or ethos (guessed)",
     "sequences": "the patients in the model's own codes or ids: .parquet or .jsonl with subject_id, codes or ids, and split",
     "endpoint": "address of the server that answers for the model (http://...), if model names a folder with its codes only",
+    "training_split": "the split of the data that the model was trained on (what its training.json says, else train)",
+    "reference_training_split": "the same for a reference without a training.json; none: nobody of these data (reference, if there is such "
+    "a split)",
 }
 """What can be named, and what it is, in words for people."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What was named; None: nothing. ``model`` and ``reference`` are folders or addresses."""
+    """What was named; None: nothing. ``model`` and each ``reference`` are folders or addresses."""
 
     data: str | None = None
     model: str | None = None
-    reference: str | None = None
+    reference: tuple[str, ...] = ()
     vocabulary: str | None = None
     grammar: str | None = None
     sequences: str | None = None
     endpoint: str | None = None
+    training_split: str | None = None
+    reference_training_split: str | None = None
 
     @property
     def model_folder(self) -> Path | None:
@@ -42,7 +52,64 @@ class Sources:
         """The command-line options that name the same, without those of the samples."""
         samples = asdict(sample_sources()) if self.data or self.model else {}
         given = ((name, value) for name, value in asdict(self).items() if value and samples.get(name) != value)
-        return [word for name, value in given for word in (f"--{name}", value)]
+        return [
+            word
+            for name, value in given
+            for one in (value if isinstance(value, tuple) else (value,))
+            for word in (option(name), one)
+        ]
+
+
+def option(name: str) -> str:
+    """The command-line option of a source.
+
+    >>> option("training_split")
+    '--training-split'
+    """
+    return f"--{name.replace('_', '-')}"
+
+
+def comma_separated(given: str | Path | Iterable[str | Path] | None) -> tuple[str, ...]:
+    """Folders and addresses that were named as a list, or in one text with commas between them.
+
+    >>> comma_separated("one, http://127.0.0.1:8000"), comma_separated(["one", "two"]), comma_separated(None)
+    (('one', 'http://127.0.0.1:8000'), ('one', 'two'), ())
+    """
+    if isinstance(given, str | Path):
+        text = str(given)
+        parts = [text] if os.path.exists(text) else text.split(",")  # a folder may have a comma in its name
+        return tuple(part.strip() for part in parts if part.strip())
+    return tuple(name for one in given or () for name in comma_separated(one))
+
+
+def named_references(
+    reference: str | Path | BlackBox | Sequence[str | Path | BlackBox] | None,
+) -> list[str | Path | BlackBox]:
+    """The references that were named: one or several, folders, addresses or Python objects."""
+    if reference is None:
+        return []
+    if isinstance(reference, str | Path):
+        return list(comma_separated(reference))
+    return list(reference) if isinstance(reference, Sequence) else [reference]
+
+
+def sources_of(
+    data: str | Path | None,
+    model: str | Path | BlackBox | None,
+    reference: str | Path | BlackBox | Sequence[str | Path | BlackBox] | None,
+    **more: str | Path | None,
+) -> Sources | None:
+    """As ``given_sources``; None where a model is a Python object. Such a model brings its codes and its training split along, so
+    that BadInput is raised for ``more`` (vocabulary, grammar, training_split, ...), which says how others are read."""
+    references = named_references(reference)
+    paths = [one for one in references if isinstance(one, str | Path)]
+    if isinstance(model, str | Path | None) and len(paths) == len(references):
+        return given_sources(data=data, model=model, reference=paths, **more)
+    if unused := [name for name, value in more.items() if value]:
+        raise BadInput(
+            f"With a model that is a Python object leave out {', '.join(unused)}: it has its own vocabulary and training_split."
+        )
+    return None
 
 
 def is_address(text: str | Path) -> bool:
@@ -54,16 +121,15 @@ def sample_sources() -> Sources:
     """What is shown when nothing is named."""
     from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 
-    return Sources(str(sample_data()), str(sample_model()), str(sample_reference()))
+    return Sources(str(sample_data()), str(sample_model()), (str(sample_reference()),))
 
 
-def given_sources(**given: str | Path | None) -> Sources:
-    """What was given, else what the environment names (EHRMEM_DATA, EHRMEM_MODEL, ...); the samples only when neither names data
-    nor model. Raises BadInput for data without a model or the other way round."""
-    named = {
-        one.name: str(given.get(one.name) or os.environ.get(f"EHRMEM_{one.name.upper()}") or "") or None
-        for one in fields(Sources)
-    }
+def given_sources(**given: str | Path | Iterable[str | Path] | None) -> Sources:
+    """What was given, else what the environment names (EHRMEM_DATA, EHRMEM_MODEL, ...; several references with commas between
+    them); the samples only when neither names data nor model. Raises BadInput for data without a model or the other way round."""
+    found = {one.name: given.get(one.name) or os.environ.get(f"EHRMEM_{one.name.upper()}") for one in fields(Sources)}
+    named: dict[str, Any] = {name: str(value) if value else None for name, value in found.items()}
+    named["reference"] = comma_separated(found["reference"])
     records, model = named["data"] or named["sequences"], named["model"] or named["endpoint"]
     if not records and not model:
         samples = asdict(sample_sources())

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from ehrmem_widgets import cli
+from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.probes.people import choose_people
+from ehrmem_widgets.probes.preflight import preflight
+from ehrmem_widgets.probes.subgroups import subgroups_of
 from ehrmem_widgets.samples.synthetic_cohort import generate_cohort
+from ehrmem_widgets.widgets.patient_picker import describe_patients
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +124,38 @@ def test_interrupt_is_exit_130(
     monkeypatch.setattr(cli, "patient_table", interrupted)
     assert run("patients", "--data", cohort) == 130
     one_sentence(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("missing", [["MEDS_BIRTH"], ["GENDER//"], ["MEDS_BIRTH", "GENDER//"]])
+def test_patients_are_listed_where_nobody_has_a_birth_date_or_a_sex(
+    missing: list[str], cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(cohort, tmp_path / "cohort")
+    for path in (folder / "data").rglob("*.parquet"):
+        rows = pq.read_table(path)
+        gone = [any(code.startswith(one) for one in missing) for code in rows["code"].to_pylist()]
+        pq.write_table(rows.filter([not one for one in gone]), path)
+    assert run("patients", "--data", folder, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert (
+        {row["age_band"] for row in rows} == {""}
+        if "MEDS_BIRTH" in missing
+        else "" not in {r["age_band"] for r in rows}
+    )
+    assert {row["sex"] for row in rows} == ({""} if "GENDER//" in missing else {"F", "M"})
+    assert run("patients", "--data", folder) == 0
+    dataset = MedsDataset(folder)
+    line = describe_patients(dataset, dataset.ids()[:1], "train")[0]
+    assert re.match(r"P-\S+ · [FM-] (\d\d?-\d\d?|90\+|-) · ", line) and "nan" not in line and "NA" not in line
+    belongs = subgroups_of(dataset)
+    for kind, code in (("age", "MEDS_BIRTH"), ("sex", "GENDER//")):
+        unknown = f"{kind}: not recorded"
+        assert belongs[unknown].all() if code in missing else unknown not in belongs or not belongs[unknown].any()
+    people = choose_people(dataset, MarkovChain(np.eye(2)), most=60)
+    found = preflight(dataset, people=people)
+    told = set(found.about("cohort")["figure"])
+    assert ("difference_age" in told) == ("MEDS_BIRTH" not in missing)
+    assert ("difference_female" in told) == ("GENDER//" not in missing)
 
 
 def test_patients_shows_pseudonyms_and_never_ids(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:

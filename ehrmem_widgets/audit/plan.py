@@ -168,7 +168,8 @@ name: sample cohort
 # What is audited. Folders are relative to this file; without any, the sample patients and models.
 # data: my_meds              # a MEDS data set
 # model: their_model         # a model folder, or the address of a served one
-# reference: other_model     # a model that never saw these patients; without one nothing can be called memorized
+# reference: other_model     # a model that never saw these patients; without one nothing can be called memorized; [one, two]: their mean
+# training_split: train      # the split that the model was trained on, and reference_training_split: where no training.json says it
 # vocabulary: codes.parquet  # and grammar, sequences, endpoint: as 'ehrmem check --help' says
 
 patients: 400                # ordinary people, half of them members, or a file of pseudonyms; planted canaries come on top
@@ -185,12 +186,23 @@ identifying: false           # true: for internal use, every page says that it n
 
 
 def _sources(content: Mapping[str, Any], path: Path) -> Sources:
-    given: dict[str, str | None] = {}
+    given: dict[str, str | list[str] | None] = {}
     for name in _SOURCES:
+        if name == "reference" and isinstance(content.get(name), list):
+            texts = [_text(one, name, path) for one in content[name]]
+            if not texts:
+                raise BadInput(f"{path.name}: reference is an empty list. Name a model, or leave the line out.")
+            given[name] = [_beside(one, path) for one in texts]
+            continue
         value = _text(content[name], name, path) if name in content else None
-        beside = path.parent / value if value and name in _PATHS and not is_address(value) else None
-        given[name] = str(beside) if beside is not None and beside.exists() else value
+        given[name] = _beside(value, path) if value and name in _PATHS else value
     return given_sources(**given)
+
+
+def _beside(named: str, path: Path) -> str:
+    """A file or folder beside the plan, where there is one; else as it is named."""
+    beside = path.parent / named
+    return str(beside) if not is_address(named) and beside.exists() else named
 
 
 def _patients(given: Any, path: Path) -> int | tuple[str, ...]:

@@ -23,10 +23,12 @@ from typing import Any
 from ehrmem_widgets import __version__
 from ehrmem_widgets.audit.plan import Plan
 from ehrmem_widgets.audit.shards import Shards
+from ehrmem_widgets.blackbox.training_splits import training_splits
 from ehrmem_widgets.cohort.fingerprints import read_anew
 from ehrmem_widgets.errors import GOES_ON, BadInput, CannotAnswer, Damaged, Unavailable, not_made, resumable
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, as_json
 from ehrmem_widgets.probes.over_patients import Heard, PortionsMissingError, Progress
+from ehrmem_widgets.probes.people import about_model
 from ehrmem_widgets.settings import WORKERS
 from ehrmem_widgets.views.markup import plural
 
@@ -252,7 +254,7 @@ class _Audit:
                 "fingerprint": about.dataset.fingerprint,
                 "patients": len(about.dataset),
             },
-            "model": {"name": about.model.name, "fingerprint": about.model.fingerprint},
+            "model": about_model(about.model),
             "reference": about.reference and {"name": about.reference.name, "fingerprint": about.reference.fingerprint},
             "people": about.people.counts(),
             "seed": self.plan.seed,
@@ -325,12 +327,19 @@ def _sealed(plan: Plan, about: Opened) -> dict[str, str | None]:
         "data": about.dataset.fingerprint,
         "model": about.model.fingerprint,
         "reference": about.reference.fingerprint if about.reference else None,
+        "training_splits": training_splits(about.model, about.reference),
     }
 
 
 def _changed(sealed: Mapping[str, Any], plan: Plan, about: Opened) -> list[str]:
     """What is not what was sealed, in words."""
-    words = {"plan_hash": "plan", "data": "data set", "model": "model", "reference": "reference model"}
+    words = {
+        "plan_hash": "plan",
+        "data": "data set",
+        "model": "model",
+        "reference": "reference model",
+        "training_splits": "training split",
+    }
     return [words[name] for name, now in _sealed(plan, about).items() if sealed.get(name) != now]
 
 

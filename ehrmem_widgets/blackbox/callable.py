@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step, split_prompts
+from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step, split_prompts, within_context
 from ehrmem_widgets.blackbox.sampling import sample
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput, CannotAnswer
@@ -29,7 +29,7 @@ class CallableModel:
     probabilities, or of their logarithms if ``logarithms`` is set; a code's id is its place in ``vocabulary.codes``. It is
     asked for at most ``at_once`` sequences of at most ``context_length`` codes at a time. ``embed``, where there is one, takes
     such a list too and returns an array (sequences, d). ``name`` stands for the model in results: give another one when what
-    is behind the function changes.
+    is behind the function changes. ``training_split``: the split of the data set whose patients the model was trained on.
 
     >>> import numpy as np
     >>> from ehrmem_widgets.cohort.vocabulary import Vocabulary
@@ -60,8 +60,10 @@ class CallableModel:
         embed: Callable[[list[list[int]]], Any] | None = None,
         logarithms: bool = False,
         at_once: int = 256,
+        training_split: str | None = None,
     ) -> None:
         self.vocabulary, self.context_length, self.name = vocabulary, _context(context_length), name
+        self.training_split = training_split
         self.fingerprint = _fingerprint(self)
         self.answers = frozenset(Query) - ({Query.EMBEDDINGS} if embed is None else set())
         self._ask, self._embed, self._logarithms, self._at_once = next_code_probabilities, embed, logarithms, at_once
@@ -171,6 +173,7 @@ class SamplingModel:
 
     ``generate`` takes the ids of a prompt, how many continuations are wanted, of at most how many codes, and a seed; it returns
     that many lists of ids, each ended by a stop code, by the model, or at that length. The same seed should give the same lists.
+    ``name`` and ``training_split``: as of ``CallableModel``.
 
     >>> import random
     >>> from ehrmem_widgets.cohort.vocabulary import Vocabulary
@@ -199,8 +202,10 @@ class SamplingModel:
         *,
         context_length: int,
         name: str = "Python function",
+        training_split: str | None = None,
     ) -> None:
         self.vocabulary, self.context_length, self.name = vocabulary, _context(context_length), name
+        self.training_split = training_split
         self.fingerprint = _fingerprint(self)
         self._generate = generate
 
@@ -224,11 +229,7 @@ class SamplingModel:
             raise self._no_probabilities("a fact that leaves several codes open cannot be filled in. Give exact facts")
         if avoid is not None and np.any(avoid):
             raise self._no_probabilities("codes cannot be left out of its continuations")
-        horizon = min(horizon, self.context_length - max(len(p) for p in prompts))
-        if horizon < 1:
-            raise CannotAnswer(
-                f"The prompt fills the model's context of {self.context_length:,} codes. Give the attacker fewer facts."
-            )
+        horizon = within_context(prompts, horizon, self.context_length)
         codes = np.full((horizon, len(prompts), samples), -1)
         stops = set(_stops(self.vocabulary))
         for row, prompt in enumerate(prompts):

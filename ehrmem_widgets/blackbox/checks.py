@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ehrmem_widgets.blackbox.protocol import BlackBox
-from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
@@ -16,11 +16,10 @@ LEAST_KNOWN = 0.5
 _LOOKED_AT = 24  # records whose likelihood is looked at
 
 
-def sample_sequences(model: BlackBox, dataset: MedsDataset, records: int = _LOOKED_AT) -> list[list[int]]:
-    """The ids of a few records that the model is said to know, cut to its context."""
-    split = MEMBER_SPLIT if MEMBER_SPLIT in dataset.splits else None
+def sample_sequences(model: BlackBox, dataset: MedsDataset, split: str, records: int = _LOOKED_AT) -> list[list[int]]:
+    """The ids of a few records of a split (of anybody, where there is no such split), cut to the model's context."""
     vocabulary = model.vocabulary
-    found = dataset.records(dataset.ids(split)[:records])
+    found = dataset.records(dataset.ids(split if split in dataset.splits else None)[:records])
     return [vocabulary.ids(encode(r, vocabulary).codes[: model.context_length]) for r in found]
 
 

@@ -34,7 +34,7 @@ from ehrmem_widgets.blackbox.answers import (
     served_model,
     shown_log_probabilities,
 )
-from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step, slot_uniforms, split_prompts
+from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step, slot_uniforms, split_prompts, within_context
 from ehrmem_widgets.blackbox.transport import PassingError, Server
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput, CannotAnswer, EhrmemError
@@ -51,7 +51,7 @@ class EndpointModel:
     given. ``embeddings``: the address of the server that gives embeddings (vLLM needs a second one); the model gives none if
     not given. ``token``: for both. ``timeout``: seconds without any answer. ``retries``: how often a request is asked again
     after 429, a failure of the server (5xx), a timeout or a broken connection, each time after a longer wait, or as long as
-    the server says. ``sleep``: what waits.
+    the server says. ``sleep``: what waits. ``training_split``: the split of the data set whose patients it was trained on.
 
     ``answers`` is what the server was found to answer at opening; ``notes`` says, a sentence each, what it does not and what
     would help. Without PROBABILITIES a Step's ``mass`` is None. A server other than ``ehrmem serve`` generates at least one
@@ -82,7 +82,9 @@ class EndpointModel:
         timeout: float = 60.0,
         retries: int = 5,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        training_split: str | None = None,
     ) -> None:
+        self.training_split = training_split
         if concurrency < 1 or retries < 0 or not timeout > 0:
             raise BadInput("Give a concurrency of 1 or more, 0 or more retries and a timeout above 0 seconds.")
 
@@ -143,11 +145,7 @@ class EndpointModel:
         for prompt in prompts:
             split_prompts([prompt])  # refuses empty slots and an open first place
             self._check_ids(code for slot in prompt for code in slot)
-        horizon, seed = int(min(horizon, self.context_length - max(len(p) for p in prompts))), int(seed)
-        if horizon < 1:
-            raise CannotAnswer(
-                f"The prompt fills the model's context of {self.context_length:,} codes. Give the attacker fewer facts."
-            )
+        horizon, seed = int(within_context(prompts, horizon, self.context_length)), int(seed)
         fields: dict[str, Any] = {"stop_token_ids": sorted(self._stops)}
         groups = None
         if watch is not None and Query.PROBABILITIES in self.answers:

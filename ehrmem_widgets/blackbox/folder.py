@@ -57,8 +57,8 @@ class FolderModel:
     ------
     BadInput
         For a folder without config or safetensors, a pickle, code of the model's own, missing or unexpected or misshapen
-        weights, a vocabulary that does not fit the head, and a device that is not there. A model that only half loads would
-        be audited as a random one and found to remember nobody.
+        weights, a vocabulary that does not fit the head, a training.json that cannot be read, and a device that is not there. A
+        model that only half loads would be audited as a random one and found to remember nobody.
 
     """
 
@@ -89,6 +89,7 @@ class FolderModel:
         self.fingerprint = _fingerprint(self.folder, listed)
         self.context_length = context_length(self._model) or 2**20
         self._stops = [self.vocabulary.id(code) for code in sorted(self.vocabulary.stops)]
+        self.training_split: str | None = self.training.get("split")
 
     def __repr__(self) -> str:
         return f"FolderModel({self.name!r}: {len(self.vocabulary):,} codes, context {self.context_length:,})"
@@ -167,7 +168,16 @@ class FolderModel:
     def training(self) -> dict[str, Any]:
         """What ``training.json`` says of how the model was trained; empty where there is none."""
         path = self.folder / "training.json"
-        return dict(json.loads(path.read_text())) if path.exists() else {}
+        try:
+            found = json.loads(path.read_text()) if path.exists() else {}
+        except ValueError:  # no JSON, or no text at all
+            found = None
+        if not isinstance(found, dict) or not isinstance(found.get("split"), str | None):
+            raise BadInput(
+                f"training.json of {str(self.folder)!r} must be a JSON object that names the split the model was trained on, such as "
+                '{"split": "train"}. Correct or remove it.'
+            )
+        return found
 
     @cached_property
     def _new_decoder(self) -> Callable[[], Decoder]:

@@ -18,6 +18,7 @@ class MarkovChain:
 
     name = fingerprint = "Markov chain"
     context_length = 1_000_000
+    training_split: str | None = None
     answers = frozenset(Query) - {Query.EMBEDDINGS}
 
     def __init__(self, transitions: np.ndarray, vocabulary: Vocabulary | None = None) -> None:

@@ -14,16 +14,25 @@ from ehrmem_widgets.blackbox.checks import (
     known_share,
     sample_sequences,
 )
-from ehrmem_widgets.blackbox.opening import open_audited, open_reference, open_sequences, with_labels_and_edges
+from ehrmem_widgets.blackbox.mean_reference import models_of
+from ehrmem_widgets.blackbox.opening import (
+    check_named_splits,
+    check_training_split,
+    open_audited,
+    open_reference,
+    open_sequences,
+    with_labels_and_edges,
+)
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
+from ehrmem_widgets.blackbox.training_splits import NOBODY, REFERENCE_SPLIT, seen_by, trained_on
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.check import Check, Level
 from ehrmem_widgets.cohort.data_checks import check_data
-from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import EhrmemError
-from ehrmem_widgets.sources import Sources
+from ehrmem_widgets.sources import Sources, option
 
 Opened = TypeVar("Opened")
 WELL_KNOWN = 0.9  # the share of events that a model should know
@@ -41,12 +50,14 @@ def preflight(sources: Sources) -> Iterator[Check]:
         yield from check_vocabulary(model)
     dataset = yield from _opened("Data open", lambda: _open_data(sources, model))
     if dataset is not None:
-        yield from check_data(dataset, member_split=getattr(model, "training", {}).get("split", MEMBER_SPLIT))
+        yield from check_data(dataset, member_split=trained_on(model))
     if model is None or dataset is None:
         return
-    model.vocabulary = with_labels_and_edges(model.vocabulary, dataset)
+    if dataset.splits:
+        yield _members_line(model, dataset, sources)
+    model.vocabulary = with_labels_and_edges(model.vocabulary, dataset, trained_on(model))
     yield from check_model(model, dataset)
-    if sources.reference is None:
+    if not sources.reference:
         yield Check(
             "Reference model", "warn", "There is no reference model, so nothing can be called memorized.",
             "Name one with --reference: a model of the same kind, trained on other patients. 'ehrmem train --split tuning "
@@ -55,8 +66,36 @@ def preflight(sources: Sources) -> Iterator[Check]:
         return
     reference = yield from _opened("Reference opens", lambda: open_reference(sources, model))
     if reference is not None:
-        reference.vocabulary = with_labels_and_edges(reference.vocabulary, dataset)
+        reference.vocabulary = with_labels_and_edges(reference.vocabulary, dataset, trained_on(model))
         yield from check_reference(reference, model, dataset)
+
+
+def _members_line(model: BlackBox, dataset: MedsDataset, sources: Sources) -> Check:
+    """Who counts as a member, and from where that is known."""
+    split = trained_on(model)
+    try:
+        check_named_splits(sources, dataset)
+        check_training_split(model, dataset)
+    except EhrmemError as error:
+        return Check("Members", "fail", str(error))
+    name_it = f"name the split that it was trained on with {option('training_split')}."
+    if split not in dataset.splits:
+        return Check(
+            "Members", "fail",
+            f"Nothing says on whom the model was trained, and the data set has no split {split!r} (it has {', '.join(dataset.splits)}).",
+            f"{name_it[:1].upper()}{name_it[1:]}",
+        )  # fmt: skip
+    words = f"{len(dataset.ids(split)):,} patients count as members: those of the split {split!r}, "
+    if model.training_split is None:
+        return Check(
+            "Members", "warn", f"{words}which is supposed: nothing says on whom the model was trained.",
+            f"If it was not trained on them, {name_it}",
+        )  # fmt: skip
+    return Check(
+        "Members",
+        "pass",
+        f"{words}as {option('training_split') if sources.training_split else 'its training.json'} says.",
+    )
 
 
 def check_vocabulary(model: BlackBox) -> Iterator[Check]:
@@ -157,7 +196,7 @@ def check_model(model: BlackBox, dataset: MedsDataset) -> Iterator[Check]:
     yield _length_line(model, dataset)
     yield _attribute_line(model, dataset)
     yield _capability_line(model)
-    yield from _likelihood_lines(model, dataset)
+    yield from _likelihood_lines(model, dataset, trained_on(model))
     yield from _time_lines(model, dataset)
 
 
@@ -168,33 +207,51 @@ def check_reference(reference: BlackBox, model: BlackBox, dataset: MedsDataset) 
         "Reference vocabulary", "pass" if same else "warn",
         "The two models share their codes." if same else "The two models have different codes: some figures compare less well.",
     )  # fmt: skip
-    split = getattr(reference, "training", {}).get("split")
-    strangers = [name for name in dataset.splits if name not in (split or "reference", MEMBER_SPLIT)]
-    if split is None and "reference" not in dataset.splits:
+    if not set(dataset.splits) - seen_by(model, reference):
         yield Check(
-            "Reference training", "fail", "Nothing says on which patients the reference model was trained.",
-            'Write a file training.json into its folder: {"split": "tuning"}, with the name of that split.',
-        )  # fmt: skip
-    elif not strangers:
-        yield Check(
-            "Reference training", "fail", f"Nobody is left whom no model saw (splits: {', '.join(dataset.splits)}).",
+            "Strangers", "fail", f"Nobody is left whom no model saw (splits: {', '.join(dataset.splits)}).",
             "Keep a split apart that neither model is trained on.",
         )  # fmt: skip
-    else:
-        yield Check("Reference training", "pass", f"It was trained on the split {split or 'reference'!r}.")
-    if reference.fingerprint == model.fingerprint:
-        yield Check(
-            "Reference differs",
-            "fail",
-            "The reference model is the audited model itself.",
+    several = models_of(reference)
+    for one in several:
+        which = f" {one.name}" if len(several) > 1 else ""
+        yield _reference_training_line(one, model, dataset, f"Reference{which} training")
+        if one.fingerprint == model.fingerprint:
+            yield Check(
+                f"Reference{which} differs", "fail", "The reference model is the audited model itself.",
+                "Name a model that was trained on others.",
+            )  # fmt: skip
+        yield from _likelihood_lines(one, dataset, trained_on(model), f"Reference{which} ")
+
+
+def _reference_training_line(reference: BlackBox, model: BlackBox, dataset: MedsDataset, name: str) -> Check:
+    """On whom a reference model was trained: not on the members, and better not on those who are to be compared with them."""
+    split = reference.training_split
+    say = (
+        f"Name the split of its patients with {option('reference_training_split')} ({NOBODY}: it saw nobody of this data set), or in a file "
+        'training.json in its folder, such as {"split": "tuning"}.'
+    )
+    if split is None and REFERENCE_SPLIT not in dataset.splits:
+        return Check(name, "fail", "Nothing says on which patients the reference model was trained.", say)
+    if split is None:
+        words = f"Supposed: on the split {REFERENCE_SPLIT!r}. Nothing says on which patients the reference model was trained."
+        return Check(name, "warn", words, f"If that is wrong: {say[:1].lower()}{say[1:]}")
+    if split == trained_on(model):
+        return Check(
+            name, "fail",
+            f"It was trained on the split {split!r}, as the audited model was: it cannot show what a model says that never saw them.",
             "Name a model that was trained on others.",
+        )  # fmt: skip
+    if split not in dataset.splits:
+        return Check(
+            name, "pass", f"It saw nobody of this data set: it was trained on {split!r}, which is no split of it."
         )
-    yield from _likelihood_lines(reference, dataset, "reference ")
+    return Check(name, "pass", f"It was trained on the split {split!r}.")
 
 
 def _length_line(model: BlackBox, dataset: MedsDataset) -> Check:
-    split = MEMBER_SPLIT if MEMBER_SPLIT in dataset.splits else None
-    records = dataset.records(dataset.ids(split)[:_LENGTHS_OF])
+    split = trained_on(model)
+    records = dataset.records(dataset.ids(split if split in dataset.splits else None)[:_LENGTHS_OF])
     lengths = np.array([len(encode(record, model.vocabulary).codes) for record in records] or [0])
     longer = int((lengths > model.context_length).sum())
     words = f"A record has {np.median(lengths):.0f} codes (median of {len(records)}; the longest {lengths.max():,})."
@@ -238,29 +295,32 @@ def _capability_line(model: BlackBox) -> Check:
     return Check("Capabilities", "warn", f"It gives continuations, but {'; '.join(missing)}.", notes)
 
 
-def _likelihood_lines(model: BlackBox, dataset: MedsDataset, whose: str = "") -> Iterator[Check]:
+def _likelihood_lines(model: BlackBox, dataset: MedsDataset, split: str, whose: str = "") -> Iterator[Check]:
+    """By the records of a split. ``whose``: what the checks' names begin with."""
     if Query.SCORES not in model.answers:
         yield Check(
-            f"{whose}has learned".capitalize(),
+            f"{whose}has learned" if whose else "Has learned",
             "warn",
             "Not looked at: it gives no probabilities. Wrong weights would go unnoticed.",
         )
         return
     try:
-        some = sample_sequences(model, dataset)
+        some = sample_sequences(model, dataset, split)
         gain = check_has_learned(model, some)
         yield Check(
-            f"{whose}has learned".capitalize(),
+            f"{whose}has learned" if whose else "Has learned",
             "pass",
             f"Real records are {gain:.2f} nats a code likelier than shuffled ones (n = {len(some)}).",
         )
         check_codes_in_place(model, some)
         yield Check(
-            f"{whose}codes in place".capitalize(), "pass", "Moving every id by one makes real records less likely."
+            f"{whose}codes in place" if whose else "Codes in place",
+            "pass",
+            "Moving every id by one makes real records less likely.",
         )
     except EhrmemError as error:
         yield Check(
-            f"{whose}has learned".capitalize(),
+            f"{whose}has learned" if whose else "Has learned",
             "fail",
             str(error),
             "Ask whoever trained the model for its own list of codes and its weights.",
@@ -268,7 +328,7 @@ def _likelihood_lines(model: BlackBox, dataset: MedsDataset, whose: str = "") ->
 
 
 def _time_lines(model: BlackBox, dataset: MedsDataset) -> Iterator[Check]:
-    some = sample_sequences(model, dataset, 8)
+    some = sample_sequences(model, dataset, trained_on(model), 8)
     prompt = [[number] for number in (some[0][: max(1, len(some[0]) // 2)] if some else [0])]
     prompt = prompt[-(model.context_length - _STEPS - 1) :]
     for _ in range(2):  # the first time also builds what is kept

@@ -4,6 +4,7 @@ audited."""
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +15,13 @@ from ehrmem_widgets.blackbox.checks import (
     check_vocabulary_fits,
     sample_sequences,
 )
+from ehrmem_widgets.blackbox.mean_reference import MeanReference, models_of
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
-from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.blackbox.training_splits import NOBODY, trained_on
+from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.sources import Sources, is_address
+from ehrmem_widgets.sources import Sources, is_address, named_references, option
 
 if TYPE_CHECKING:
     from ehrmem_widgets.cohort.sequences import SequenceDataset
@@ -69,28 +72,47 @@ def open_sources(sources: Sources) -> tuple[MedsDataset, BlackBox, BlackBox | No
 
 
 def open_with(
-    data: str | Path | None, model: str | Path | BlackBox | None, reference: str | Path | BlackBox | None = None
+    data: str | Path | None,
+    model: str | Path | BlackBox | None,
+    reference: str | Path | BlackBox | Sequence[str | Path | BlackBox] | None = None,
 ) -> tuple[MedsDataset, BlackBox, BlackBox | None]:
     """A data set with a model that is a Python object, checked in the same way."""
     if data is None or model is None:
         raise BadInput("Give the data set and the model together: a model is audited on the data it was trained on.")
     dataset = MedsDataset(data)
     model = open_model(model) if isinstance(model, str | Path) else model
-    other = open_model(reference, vocabulary=model.vocabulary) if isinstance(reference, str | Path) else reference
-    return _checked(dataset, model, other)
+    others: list[BlackBox] = []
+    for one in named_references(reference):
+        others.append(open_model(one, vocabulary=model.vocabulary) if isinstance(one, str | Path) else one)
+    check_training_split(model, dataset)
+    return _checked(dataset, model, _mean_of(others))
+
+
+def _mean_of(references: Sequence[BlackBox]) -> BlackBox | None:
+    return MeanReference(references) if len(references) > 1 else references[0] if references else None
 
 
 def _checked(
     dataset: MedsDataset, model: BlackBox, reference: BlackBox | None
 ) -> tuple[MedsDataset, BlackBox, BlackBox | None]:
-    for one in (model, reference):
-        if one is not None:
-            check_vocabulary_fits(one.vocabulary, dataset)
-            if Query.SCORES in one.answers:
-                some = sample_sequences(one, dataset)
-                check_has_learned(one, some)
-                check_codes_in_place(one, some)
+    for one in (model, *models_of(reference)):
+        check_vocabulary_fits(one.vocabulary, dataset)
+        if Query.SCORES in one.answers:
+            some = sample_sequences(one, dataset, trained_on(model))
+            check_has_learned(one, some)
+            check_codes_in_place(one, some)
     return dataset, model, reference
+
+
+def check_training_split(model: BlackBox, dataset: MedsDataset) -> None:
+    """Raise BadInput, naming the splits that there are, when the model was trained on one that the data set does not have. One
+    without any splits can be looked at all the same: it has no members."""
+    if model.training_split and dataset.splits and model.training_split not in dataset.splits:
+        raise BadInput(
+            f"The model {model.name!r} is said to be trained on the split {model.training_split!r}, which {dataset.name} does not have: "
+            f"it has {', '.join(dataset.splits)}. Name the right one ({option('training_split')}, or the model's training.json), or "
+            "the data set that the model was trained on."
+        )
 
 
 def open_unchecked(sources: Sources) -> tuple[MedsDataset, BlackBox, BlackBox | None]:
@@ -102,31 +124,50 @@ def open_unchecked(sources: Sources) -> tuple[MedsDataset, BlackBox, BlackBox | 
         dataset: MedsDataset = given
     else:
         dataset = MedsDataset(str(sources.data))
-    model.vocabulary = with_labels_and_edges(model.vocabulary, dataset)
-    reference = open_reference(sources, model) if sources.reference else None
+    check_named_splits(sources, dataset)
+    check_training_split(model, dataset)
+    model.vocabulary = with_labels_and_edges(model.vocabulary, dataset, trained_on(model))
+    reference = open_reference(sources, model)
     if reference is not None:
-        reference.vocabulary = with_labels_and_edges(reference.vocabulary, dataset)
+        reference.vocabulary = with_labels_and_edges(reference.vocabulary, dataset, trained_on(model))
     return dataset, model, reference
 
 
 def open_audited(sources: Sources) -> BlackBox:
-    """The audited model."""
-    return open_model(
+    """The audited model. Raises BadInput where a training split is named and the model itself says another one."""
+    model = open_model(
         sources.model or str(sources.endpoint),
         vocabulary=sources.vocabulary,
         grammar=sources.grammar,
         endpoint=sources.endpoint,
     )
+    if sources.training_split and model.training_split not in (None, sources.training_split):
+        raise BadInput(
+            f"The training.json of {model.name!r} says that it was trained on the split {model.training_split!r}, and "
+            f"{option('training_split')} names {sources.training_split!r}. Leave the option out, or correct the file."
+        )
+    model.training_split = model.training_split or sources.training_split
+    return model
 
 
-def with_labels_and_edges(vocabulary: Vocabulary, dataset: MedsDataset) -> Vocabulary:
-    """The vocabulary with what it lacks itself and the data set has: readable labels, and edges of value bins."""
+def check_named_splits(sources: Sources, dataset: MedsDataset) -> None:
+    """Raise BadInput, naming the splits that there are, for a named training split that the data set does not have."""
+    for name in ("training_split", "reference_training_split"):
+        split = getattr(sources, name)
+        if split and split not in dataset.splits and not (name == "reference_training_split" and split == NOBODY):
+            there = f"it has {', '.join(dataset.splits)}" if dataset.splits else "it has no splits at all"
+            raise BadInput(f"{option(name)} names {split!r}, which is no split of {dataset.name}: {there}.")
+
+
+def with_labels_and_edges(vocabulary: Vocabulary, dataset: MedsDataset, split: str) -> Vocabulary:
+    """The vocabulary with what it lacks itself and the data set has: readable labels, and edges of value bins, from the patients of a
+    split (everybody's, where there is no such split)."""
     if not vocabulary.labels:
         labels = {vocabulary.grammar.renamed(code): words for code, words in dataset.descriptions.items()}
         vocabulary = replace(vocabulary, labels=labels)
     if not vocabulary.lacks_edges:
         return vocabulary
-    return vocabulary.with_edges_of(dataset, MEMBER_SPLIT if MEMBER_SPLIT in dataset.splits else None)
+    return vocabulary.with_edges_of(dataset, split if split in dataset.splits else None)
 
 
 def open_sequences(sources: Sources, vocabulary: Vocabulary | None = None) -> SequenceDataset:
@@ -143,15 +184,21 @@ def open_sequences(sources: Sources, vocabulary: Vocabulary | None = None) -> Se
     return SequenceDataset(sources.sequences, vocabulary, beside=sources.data)
 
 
-def open_reference(sources: Sources, model: BlackBox) -> BlackBox:
-    """The reference model, with the audited model's vocabulary where it brings none of its own."""
-    assert sources.reference is not None
-    if is_address(sources.reference):
-        return open_model(sources.reference, vocabulary=model.vocabulary)
+def open_reference(sources: Sources, model: BlackBox) -> BlackBox | None:
+    """The reference model or the mean of several, each with the audited model's vocabulary where it brings none of its own."""
+    references = [_open_reference(where, sources, model) for where in sources.reference]
+    for one in references:
+        one.training_split = one.training_split or sources.reference_training_split
+    return _mean_of(references)
+
+
+def _open_reference(where: str, sources: Sources, model: BlackBox) -> BlackBox:
     from ehrmem_widgets.cohort.vocabulary_files import find_vocabulary
 
+    if is_address(where):
+        return open_model(where, vocabulary=model.vocabulary)
     try:
-        find_vocabulary(Path(sources.reference))
+        find_vocabulary(Path(where))
     except BadInput:
-        return open_model(sources.reference, vocabulary=model.vocabulary)
-    return open_model(sources.reference, grammar=sources.grammar)
+        return open_model(where, vocabulary=model.vocabulary)
+    return open_model(where, grammar=sources.grammar)

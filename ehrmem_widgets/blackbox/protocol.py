@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, CannotAnswer
 
 SlotIds = Sequence[Sequence[int]]
 """A prompt in ids: for each place, the ids that are allowed there."""
@@ -45,13 +45,18 @@ class Step:
 
 
 class BlackBox(Protocol):
-    """A model as an attacker meets it."""
+    """A model as an attacker meets it.
+
+    ``training_split``: the split of the data set whose patients it was trained on; None where nobody says
+    (``training_splits.trained_on`` then supposes one).
+    """
 
     name: str
     fingerprint: str
     vocabulary: Vocabulary
     context_length: int
     answers: frozenset[Query]
+    training_split: str | None
 
     def continue_(
         self,
@@ -84,6 +89,16 @@ class BlackBox(Protocol):
     def embed(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
         """(n, d) embeddings of unit length."""
         ...
+
+
+def within_context(prompts: Sequence[SlotIds], horizon: int, context_length: int) -> int:
+    """The steps that fit behind the longest prompt, at most the horizon. Raises CannotAnswer when there is no room for one."""
+    horizon = min(horizon, context_length - max(map(len, prompts)))
+    if horizon < 1:
+        raise CannotAnswer(
+            f"The prompt fills the model's context of {context_length:,} codes. Give the attacker fewer facts."
+        )
+    return horizon
 
 
 def split_prompts(prompts: Sequence[SlotIds]) -> tuple[list[list[int]], list[list[list[int]]]]:

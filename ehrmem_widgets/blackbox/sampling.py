@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ehrmem_widgets.blackbox.decoding import Decoder
-from ehrmem_widgets.blackbox.protocol import SlotIds, Step, slot_uniforms, split_prompts
-from ehrmem_widgets.errors import BadInput, CannotAnswer
+from ehrmem_widgets.blackbox.protocol import SlotIds, Step, slot_uniforms, split_prompts, within_context
+from ehrmem_widgets.errors import BadInput
 
 _share = 0.5  # of the free memory that continuations may take
 _BYTES_A_LOGIT = 16  # logits, probabilities, those allowed, and their sums
@@ -38,12 +38,7 @@ def sample(
     """
     device = device or torch.device("cpu")
     shared, slots = split_prompts(prompts)
-    longest = max(len(p) for p in prompts)
-    horizon = min(horizon, context_length - longest)
-    if horizon < 1:
-        raise CannotAnswer(
-            f"The prompt fills the model's context of {context_length:,} codes. Give the attacker fewer facts."
-        )
+    horizon, longest = within_context(prompts, horizon, context_length), max(map(len, prompts))
     decoder = new_decoder()
     bytes_a_sample = decoder.bytes_a_sample(longest, len(slots[0]) + horizon) + _BYTES_A_LOGIT * size
     parts = _parts(len(prompts), samples, int(_share * free_memory(device)) // bytes_a_sample)

@@ -101,7 +101,7 @@ def _splits(dataset: MedsDataset, member_split: str) -> Check:
     absent = sum(dataset.splits.values()) - sum(sizes.values())
     todo = []
     if twice:
-        words += f" {twice:,} are in more than one split and count as {member_split!r} where one of them is."
+        words += f" {twice:,} are in more than one split and count as {MEMBER_SPLIT!r} where one of them is, else as the first by name."
         todo.append("Ask which split is right for those in two.")
     if absent:
         words += f" {absent:,} named in the splits have no events."

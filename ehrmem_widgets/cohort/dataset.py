@@ -348,6 +348,7 @@ class MedsDataset:
             """,
             [held["code"].tolist(), held["attribute"].tolist(), *parameters, *parameters],
         ).df()
+        table["age"] = table["age"].astype(float)  # where nobody's is known, DuckDB gives another type
         names = {text: tuple(text.split("\n")) for text in table["attributes"].dropna().unique()}
         table["attributes"] = [names.get(text, ()) for text in table["attributes"]]
         table.insert(1, "pseudonym", [self.pseudonym(patient) for patient in table["patient_id"].tolist()])

@@ -42,3 +42,14 @@ class Record:
             return None
         before_birthday = (first.month, first.day) < (self.birth.month, self.birth.day)
         return max(0, first.year - self.birth.year - before_birthday)
+
+
+def age_band(age: float) -> str:
+    """Ten years of age together; those of 90 and more are one band, for there are few of them. Empty for an age that is not known.
+
+    >>> age_band(53.0), age_band(97.0), age_band(float("nan"))
+    ('50-59', '90+', '')
+    """
+    if not age >= 0:
+        return ""
+    return "90+" if age >= 90 else f"{int(age) // 10 * 10}-{int(age) // 10 * 10 + 9}"

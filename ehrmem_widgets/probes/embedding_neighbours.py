@@ -182,14 +182,7 @@ def _full_records(
     for share in store.build():
         if heard:
             heard(Progress(f"Embedding all records ({name} model)", round(share * len(store.ids)), len(store.ids)))
-    assert store.embeddings is not None
-    inside = set(store.ids.tolist())
-    more = [record for record in people.records if record.patient_id not in inside]
-    if not more:
-        return store.ids, store.embeddings
-    found = model.embed([_full(record, model.vocabulary) for record in more]).astype(np.float32)
-    ids = np.concatenate([store.ids, [record.patient_id for record in more]])
-    return ids, np.concatenate([store.embeddings, found])
+    return store.including([record.patient_id for record in people.records])
 
 
 def _full(record: Record, vocabulary: Vocabulary) -> list[int]:

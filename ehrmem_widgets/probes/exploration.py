@@ -16,8 +16,9 @@ from ehrmem_widgets.attacker.facts import KnownFacts, check_rung
 from ehrmem_widgets.attacker.identifiability import FactIndex, Identifiability
 from ehrmem_widgets.attacker.prompt import Prompt, build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
+from ehrmem_widgets.blackbox.training_splits import seen_by, trained_on
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
-from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
@@ -27,7 +28,6 @@ from ehrmem_widgets.probes.controls import CONTROLS, ControlPool, same_facts_of
 from ehrmem_widgets.probes.findings import Answer, AttributeFinding, ReadableEvent, ReconstructionFinding
 from ehrmem_widgets.probes.leak import Leaks, ProductForm, SumForm, leaks_of_many, slot_ids
 from ehrmem_widgets.probes.neighbours import EmbeddingStore, NeighbourMap, embed_slots
-from ehrmem_widgets.probes.people import seen_by, trained_on
 from ehrmem_widgets.probes.reconstruction import comparer_of, mean_over_trajectories
 from ehrmem_widgets.probes.sequence_distance import Comparer
 from ehrmem_widgets.probes.side_by_side import side_by_side
@@ -131,13 +131,12 @@ class Exploration:
         """What compares a model's continuations with true ones; made once a vocabulary."""
         key = hashlib.sha256("\n".join(model.vocabulary.codes).encode()).hexdigest()
         if key not in self._comparers:
-            split = trained_on(self.model, MEMBER_SPLIT)
-            self._comparers[key] = comparer_of(model, self.dataset, split)
+            self._comparers[key] = comparer_of(model, self.dataset, trained_on(self.model))
         return self._comparers[key]
 
     def _planted(self) -> tuple[int, ...]:
         """The canaries that the audited model was trained on, those seen most often first."""
-        split = trained_on(self.model, MEMBER_SPLIT)
+        split = trained_on(self.model)
         times = canary_repetitions(self.dataset)
         there = self.dataset.splits_of(list(times)) if times else {}
         trained = [patient for patient, its in there.items() if its == split and times[patient]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,22 @@ import platformdirs
 from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.sequence import encode
+from ehrmem_widgets.probes.bag_of_codes import own_ranks
 from ehrmem_widgets.probes.findings import Neighbour, NeighbourFinding
 
 NEIGHBOURS_FILE = "neighbours.npz"
 _AT_ONCE = 256
 _MAP_NEIGHBOURS = 15
 _UMAP_SEED = 0
+_ROUNDING = 0.05  # of vectors of unit length
 
 
 class EmbeddingStore:
     """The full-record embeddings of a cohort, made once a cohort and model and kept in the user's cache folder.
 
-    ``ids``: (n,) patient ids; ``embeddings``: (n, d) of unit length, None until ``build`` is through. ``folder`` may hold
-    embeddings shipped beside the model.
+    ``ids``: (n,) patient ids, a fixed sample of a larger data set; ``embeddings``: (n, d) of unit length, None until ``build`` is
+    through. ``folder`` may hold embeddings shipped beside the model. Whoever is asked about and is not of the sample stands in it
+    all the same for that question.
     """
 
     def __init__(
@@ -43,6 +46,8 @@ class EmbeddingStore:
         self.key = key
         self._path = platformdirs.user_cache_path("ehrmem") / f"embeddings-{key}.npz"
         self._parts: list[np.ndarray] = []
+        self._others: dict[int, np.ndarray] = {}  # of those asked about who are not of the sample
+        self._seen_to_fit = False
         self.embeddings: np.ndarray | None = _read(self._path, "embeddings", len(ids))
         if self.embeddings is None and folder is not None:
             self.embeddings = _read(folder / NEIGHBOURS_FILE, "embeddings", len(ids), key=key)
@@ -54,34 +59,57 @@ class EmbeddingStore:
 
     def build(self) -> Iterator[float]:
         """Embed every record; yields the share done. Does nothing when the store is there already, and goes on where an
-        earlier call was broken off."""
+        earlier call was broken off. What was kept and is not what the model says now is made anew."""
         if self.embeddings is not None:
-            return
+            if self._seen_to_fit or self._fits(self.embeddings):
+                return
+            self.embeddings = None
         for start in range(len(self._parts) * _AT_ONCE, len(self.ids), _AT_ONCE):
-            records = self._dataset.records(self.ids[start : start + _AT_ONCE].tolist())
-            vocabulary = self._model.vocabulary
-            self._parts.append(self._model.embed([vocabulary.ids(encode(r, vocabulary).codes) for r in records]))
+            self._parts.append(self._embed(self.ids[start : start + _AT_ONCE].tolist()))
             yield min(1.0, (start + _AT_ONCE) / len(self.ids))
-        self.embeddings = np.concatenate(self._parts).astype(np.float32)
+        self.embeddings, self._seen_to_fit = np.concatenate(self._parts).astype(np.float32), True
         save_arrays(self._path, embeddings=self.embeddings)
 
-    def find(self, query: np.ndarray, patient_id: int, *, shown: int = 10) -> tuple[NeighbourFinding, np.ndarray]:
-        """The rank of a patient's own record by distance from a query (d,), and the distances (n,) to all."""
+    def row(self, patient_id: int) -> int:
+        """The patient's row, -1 for one who is not of the sample."""
+        rows = np.flatnonzero(self.ids == patient_id)
+        return int(rows[0]) if len(rows) else -1
+
+    def including(self, patients: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Ids (m,) and embeddings (m, d): the store's, and behind them those of the patients who are not of its sample."""
         assert self.embeddings is not None, "build the store first"
-        distances = np.sqrt(np.maximum(0, 2 - 2 * self.embeddings @ query.astype(np.float32)))
-        own = np.flatnonzero(self.ids == patient_id)
-        # Ties are no help to an attacker: the patient stands after everybody at the same distance.
-        rank = int((distances <= distances[own[0]]).sum()) if len(own) else len(self.ids)
-        order = np.argsort(distances, kind="stable")[:shown]
+        more = [patient for patient in dict.fromkeys(patients) if self.row(patient) < 0]
+        if not more:
+            return self.ids, self.embeddings
+        if missing := [patient for patient in more if patient not in self._others]:
+            self._others |= dict(zip(missing, self._embed(missing).astype(np.float32), strict=True))
+        others = np.stack([self._others[patient] for patient in more])
+        return np.append(self.ids, more), np.concatenate([self.embeddings, others])
+
+    def find(self, query: np.ndarray, patient_id: int, *, shown: int = 10) -> tuple[NeighbourFinding, np.ndarray]:
+        """The rank of a patient's own record by distance from a query (d,), among the store's records and it; and the distances
+        (n,) to the store's. A tie is no help to the attacker."""
+        ids, embeddings = self.including([patient_id])
+        similarities = embeddings @ query.astype(np.float32)
+        distances = np.sqrt(np.maximum(0, 2 - 2 * similarities))
+        [rank] = own_ranks(similarities[None], np.flatnonzero(ids == patient_id))
         nearest = tuple(
-            Neighbour(
-                self._dataset.pseudonym(int(self.ids[place])),
-                float(distances[place]),
-                bool(self.ids[place] == patient_id),
-            )
-            for place in order
+            Neighbour(self._dataset.pseudonym(int(ids[place])), float(distances[place]), bool(ids[place] == patient_id))
+            for place in np.argsort(distances, kind="stable")[:shown]
         )
-        return NeighbourFinding(rank, len(self.ids), nearest), distances
+        return NeighbourFinding(int(rank), len(ids), nearest), distances[: len(self.ids)]
+
+    def _embed(self, patients: Sequence[int]) -> np.ndarray:
+        vocabulary = self._model.vocabulary
+        return self._model.embed(
+            [vocabulary.ids(encode(record, vocabulary).codes) for record in self._dataset.records(patients)]
+        )
+
+    def _fits(self, kept: np.ndarray) -> bool:
+        """Whether the first record's embedding is the one that the model gives (up to rounding on another machine)."""
+        [now] = self._embed(self.ids[:1].tolist())
+        self._seen_to_fit = bool(kept.shape[1] == len(now) and np.linalg.norm(kept[0] - now) < _ROUNDING)
+        return self._seen_to_fit
 
 
 class NeighbourMap:
@@ -97,6 +125,8 @@ class NeighbourMap:
         self.coordinates = _read(self._path, "coordinates", len(store.ids))
         if self.coordinates is None and folder is not None:
             self.coordinates = _read(folder / NEIGHBOURS_FILE, "coordinates", len(store.ids), key=store.key)
+        if self.coordinates is not None and self.coordinates.shape[1] != 2:
+            self.coordinates = None
 
     def fit(self) -> None:
         """Fit UMAP (ten seconds to a minute: it imports and compiles). Afterwards positions are UMAP's own."""
@@ -140,17 +170,17 @@ def save_arrays(path: Path, **arrays: np.ndarray) -> None:
 
 
 def _read(path: Path, name: str, n: int, key: str | None = None) -> np.ndarray | None:
-    """An array of n rows from an .npz; None where the file is missing, broken or of another cohort."""
+    """A table of n rows of numbers from an .npz; None where the file is missing, broken or of another cohort."""
     if not path.exists():
         return None
     try:
         with np.load(path, allow_pickle=False) as stored:
-            found = np.asarray(stored[name])
             if key is not None and str(stored["key"]) != key:
                 return None
-    except (ValueError, KeyError, OSError):
+            found = np.asarray(stored[name]).astype(np.float32)
+    except Exception:  # a damaged file ends in whatever zipfile, zlib and numpy stumble over; it is made anew
         return None
-    return found.astype(np.float32) if len(found) == n else None
+    return found if found.ndim == 2 and len(found) == n and np.isfinite(found).all() else None
 
 
 def embed_slots(model: BlackBox, slots: SlotIds, *, fills: int = 8) -> np.ndarray:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ehrmem_widgets.blackbox.protocol import BlackBox
-from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.blackbox.training_splits import seen_by, trained_on
+from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.settings import check_probe
@@ -65,16 +66,6 @@ def several(group: str) -> str:
     return group.replace(CANARY, "canaries", 1) if group.startswith(CANARY) else f"{group}s"
 
 
-def trained_on(model: BlackBox | None, otherwise: str) -> str:
-    """The split that a model says it was trained on."""
-    return str(getattr(model, "training", {}).get("split", otherwise))
-
-
-def seen_by(model: BlackBox, reference: BlackBox | None) -> frozenset[str]:
-    """The splits that either model was trained on."""
-    return frozenset({trained_on(model, MEMBER_SPLIT), trained_on(reference, "reference")})
-
-
 def choose_people(
     dataset: MedsDataset,
     model: BlackBox,
@@ -94,7 +85,7 @@ def choose_people(
     a number or a seed that is none.
     """
     check_probe(most=most, seed=seed)
-    members, known = trained_on(model, MEMBER_SPLIT), seen_by(model, reference)
+    members, known = trained_on(model), seen_by(model, reference)
     planted = canary_repetitions(dataset)
     if patients is None:
         rng = np.random.default_rng(seed)
@@ -133,11 +124,16 @@ def choose_people(
     )
 
 
+def about_model(model: BlackBox) -> dict[str, Any]:
+    """What results say of the audited model; a ``training_split`` of None: nothing says it, and MEDS's own name is supposed."""
+    return {"name": model.name, "fingerprint": model.fingerprint, "training_split": model.training_split}
+
+
 def about_people(people: People, model: BlackBox, reference: BlackBox | None, dataset: MedsDataset) -> dict[str, Any]:
     """What every finding's settings say of data, models and people."""
     return {
         "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},
-        "model": {"name": model.name, "fingerprint": model.fingerprint},
+        "model": about_model(model),
         "reference": reference and {"name": reference.name, "fingerprint": reference.fingerprint},
         "people": people.counts(),
     }
@@ -145,7 +141,7 @@ def about_people(people: People, model: BlackBox, reference: BlackBox | None, da
 
 def sides(dataset: MedsDataset, model: BlackBox, reference: BlackBox | None) -> tuple[np.ndarray, np.ndarray]:
     """Ids, ascending, of the ordinary members and of the ordinary non-members: planted canaries are neither."""
-    members, known = trained_on(model, MEMBER_SPLIT), seen_by(model, reference)
+    members, known = trained_on(model), seen_by(model, reference)
     planted = np.array(list(canary_repetitions(dataset)), dtype=np.int64)
     trained = np.array(dataset.ids(members) if members in dataset.splits else [], dtype=np.int64)
     return np.setdiff1d(trained, planted), np.setdiff1d(strangers(dataset, known), planted)

@@ -15,13 +15,14 @@ import numpy as np
 import pandas as pd
 
 from ehrmem_widgets.blackbox.protocol import BlackBox
+from ehrmem_widgets.blackbox.training_splits import seen_by_reference, trained_on
 from ehrmem_widgets.cohort.codes import Kind, parse_code
-from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, row
 from ehrmem_widgets.probes.embedding import ALL, CANARIES, PAIRS
 from ehrmem_widgets.probes.over_patients import Heard, Progress
-from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_people, trained_on
+from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, about_model, choose_people
 from ehrmem_widgets.settings import check_probe
 from ehrmem_widgets.statistics.discrimination import auroc, auroc_p, controls_needed, patient_bootstrap
 from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate, difference, proportion
@@ -74,7 +75,7 @@ def preflight(
     people = people or choose_people(dataset, model, reference, patients=patients, seed=seed)  # type: ignore[arg-type]
     settings = {
         "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},
-        "model": model and {"name": model.name, "fingerprint": model.fingerprint},
+        "model": model and about_model(model),
         "people": people.counts(),
         "seed": seed,
     }
@@ -325,13 +326,12 @@ def _duplicates(
     dataset: MedsDataset, model: BlackBox | None, reference: BlackBox | None, seed: int
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Records of non-members, and of the reference model's patients, that a member has too."""
-    member_split = trained_on(model, MEMBER_SPLIT)
-    reference_split = trained_on(reference, "reference")
-    seen = (member_split, reference_split)
+    member_split = trained_on(model)
+    reference_splits = seen_by_reference(reference) - {member_split}
     by_side = {
         MEMBER: [member_split],
-        NON_MEMBER: [split for split in dataset.splits if split not in seen],
-        "reference": [reference_split] if reference_split != member_split else [],
+        NON_MEMBER: [split for split in dataset.splits if split not in {member_split, *reference_splits}],
+        "reference": sorted(reference_splits),
     }
     rng = np.random.default_rng([seed, 6])
     sides = {

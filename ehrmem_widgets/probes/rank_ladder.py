@@ -3,7 +3,6 @@ reference model's, and by a plain search for the known codes, which needs no mod
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -84,7 +83,7 @@ class RecordSearch:
         """The rank of a patient's own record at each rung; ties are no help to the attacker. Call ``prepare`` first."""
         if by == CODES:
             assert self._search is not None, "prepare the search first"
-            row, search = self._row(record), self._search
+            row, search = self.stores[AUDITED].row(record.patient_id), self._search
             if row < 0:  # the data set is large, and this patient is not of the sample that is searched
                 row, search = (
                     len(self._full),
@@ -92,16 +91,15 @@ class RecordSearch:
                 )
             found = search.similarities(self._prompts(AUDITED, record, rungs))
             return [int(rank) for rank in own_ranks(found, np.full(len(rungs), row))]
-        store = self._store(by, record)
+        store = self.stores[by]
         queries = embed_prompts(self._models[by], self._prompts(by, record, rungs))
         return [store.find(query, record.patient_id)[0].rank for query in queries]
 
     def nearest(self, record: Record, rung: str) -> tuple[NeighbourFinding, np.ndarray, np.ndarray]:
         """What is nearest to a rung's facts by the audited model; the query (d,), and the distances (n,) to the store."""
-        store = self._store(AUDITED, record)
         query = embed_prompts(self._models[AUDITED], self._prompts(AUDITED, record, [rung]))[0]
-        finding, distances = store.find(query, record.patient_id)
-        return finding, query, distances[: len(self.stores[AUDITED].ids)]
+        finding, distances = self.stores[AUDITED].find(query, record.patient_id)
+        return finding, query, distances
 
     def why_not(self, record: Record, rung: str) -> str:
         """Why a rung says nothing about a patient; empty when it does."""
@@ -113,19 +111,3 @@ class RecordSearch:
     def _codes_of(self, record: Record) -> list[int]:
         vocabulary = self._models[AUDITED].vocabulary
         return vocabulary.ids(encode(record, vocabulary).codes)
-
-    def _row(self, record: Record) -> int:
-        rows = np.flatnonzero(self.stores[AUDITED].ids == record.patient_id)
-        return int(rows[0]) if len(rows) else -1
-
-    def _store(self, by: str, record: Record) -> EmbeddingStore:
-        """The store, with the patient in it."""
-        store = self.stores[by]
-        assert store.embeddings is not None, "prepare the search first"
-        if self._row(record) >= 0:
-            return store
-        model = self._models[by]
-        own = model.embed([model.vocabulary.ids(encode(record, model.vocabulary).codes)]).astype(np.float32)
-        more = copy.copy(store)
-        more.ids, more.embeddings = np.append(store.ids, record.patient_id), np.concatenate([store.embeddings, own])
-        return more

@@ -18,7 +18,8 @@ import numpy as np
 from ehrmem_widgets.attacker.facts import check_rungs, facts_of_rung
 from ehrmem_widgets.attacker.prompt import build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
-from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.blackbox.training_splits import trained_on
+from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import CannotAnswer
 from ehrmem_widgets.probes.code_embeddings import TextEmbedder, embed_codes, label_embedder, sentence_transformer
@@ -34,7 +35,6 @@ from ehrmem_widgets.probes.people import (
     People,
     about_people,
     choose_people,
-    trained_on,
 )
 from ehrmem_widgets.probes.sequence_distance import Comparer
 from ehrmem_widgets.probes.truth import true_continuation
@@ -114,7 +114,7 @@ def reconstruction(
         "routine_share": ROUTINE_SHARE,
     }
     embedder = sentence_transformer(embedding) if isinstance(embedding, str | Path) else embedding
-    split = trained_on(model, MEMBER_SPLIT)
+    split = trained_on(model)
     asked = [_Asked(AUDITED, model, comparer_of(model, dataset, split, embedder))]
     if reference is not None:
         same = reference.vocabulary.codes == model.vocabulary.codes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
+from ehrmem_widgets.blackbox.training_splits import members_in_words
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, several
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.reports.headlines import COMPARED, MISSED, NONE, TESTS, Headline
@@ -75,6 +76,9 @@ def limitations(audit: AuditResults, lines: Mapping[str, Headline]) -> str:
     said = []
     if not audit.finished:
         said.append("The audit is unfinished: conclusions may change when the rest is done.")
+    model = audit.results.get("model") or {}
+    if "training_split" in model and not model["training_split"]:
+        said.append(f"Members are the {members_in_words(None)}; if that is wrong, so is every comparison with them.")
     if not audit.results.get("reference"):
         said.append(
             "There is no reference model that never saw these people: nothing can be told from knowledge of a "
@@ -171,6 +175,7 @@ def reproducibility(audit: AuditResults) -> str:
             (words, _named(results.get(name)))
             for name, words in (("data", "Data"), ("model", "Audited model"), ("reference", "Reference model"))
         ),
+        ("Members", _members(results.get("model") or {})),
         ("Asked about", ", ".join(f"{n} {several(group)}" for group, n in audit.people_shown.items())),
         ("Seed", results.get("seed", "")),
         ("Rungs", ", ".join(map(str, plan.get("rungs") or ()))),
@@ -229,6 +234,11 @@ def _sealed(audit: AuditResults) -> dict[str, object]:
         "plan_hash": results.get("plan_hash"),
         **{name: (results.get(name) or {}).get("fingerprint") for name in ("data", "model", "reference")},
     }
+
+
+def _members(model: Mapping[str, str | None]) -> str:
+    words = members_in_words(model["training_split"]) if "training_split" in model else ""
+    return f"{words[:1].upper()}{words[1:]}"
 
 
 def _named(one: Mapping[str, object] | None) -> str:

@@ -25,7 +25,11 @@ from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.settings import OF_NOTEBOOKS, shown
 
 TYPES: Mapping[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
-ALSO: Mapping[str, tuple[type, ...]] = {"patient": (int,), "attributes": (list, tuple)}  # besides the declared type
+ALSO: Mapping[str, tuple[type, ...]] = {
+    "patient": (int,),
+    "attributes": (list, tuple),
+    "reference": (list, tuple),
+}  # besides the declared type
 _KEPT_AS = "_ehrmem_parameters"  # in the notebook's own namespace: no state of ours outlives it
 
 

@@ -24,7 +24,7 @@ from ehrmem_widgets.errors import BadInput, EhrmemError, Unavailable, kind_named
 from ehrmem_widgets.reports.cells import write_whole
 from ehrmem_widgets.reports.page import report_page
 from ehrmem_widgets.reports.parameters import Parameter, check_given, notebook_parameters
-from ehrmem_widgets.sources import SOURCES
+from ehrmem_widgets.sources import SOURCES, option
 
 NOTEBOOKS = Path(ehrmem_widgets.__file__).parents[1] / "notebooks"
 PARTIAL = "partial.ipynb"
@@ -214,9 +214,9 @@ def command_words(given: Mapping[str, Any], declared: Mapping[str, Parameter]) -
     for name, parameter in declared.items():
         value = given.get(name, parameter.default)
         if parameter.type == "bool" and value:
-            words.append(f"--{name}")
+            words.append(option(name))
         elif value not in ("", [], parameter.default):
-            words += [f"--{name}", ",".join(value) if isinstance(value, list | tuple) else str(value)]
+            words += [option(name), ",".join(value) if isinstance(value, list | tuple) else str(value)]
     return words
 
 

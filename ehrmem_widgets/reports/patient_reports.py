@@ -49,6 +49,7 @@ _IN_WORDS = {
     "data": "the data set",
     "model": "the model",
     "reference": "the reference model",
+    "training_splits": "the training split",
     "pseudonyms": "the key of the pseudonyms",
 }
 
@@ -363,6 +364,7 @@ def open_here(settings: Mapping[str, Any], patients: Sequence[str], answer: str)
     """Run in a worker's kernel: open data and models for all its reports, refuse settings that fit no patient, and write down what
     was opened and who the patients are."""
     from ehrmem_widgets.attacker.facts import check_rung
+    from ehrmem_widgets.blackbox.training_splits import training_splits
     from ehrmem_widgets.probes.exploration import State
     from ehrmem_widgets.widgets.explore_patient import keep_open, names_asked
 
@@ -380,6 +382,7 @@ def open_here(settings: Mapping[str, Any], patients: Sequence[str], answer: str)
             "data": dataset.fingerprint,
             "model": model.fingerprint,
             "reference": reference.fingerprint if reference else None,
+            "training_splits": training_splits(model, reference),
             "pseudonyms": dataset.pseudonym(0),
         },
         "patients": [_who_is(patient, place, dataset) for place, patient in enumerate(patients, 1)],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import GROUND_TRUTH
 from ehrmem_widgets.errors import BadInput
 
@@ -33,15 +33,15 @@ def sample_private() -> Path:
     return _existing(SAMPLES / "models" / "private")
 
 
-def example_patient(dataset: MedsDataset) -> int:
-    """A patient worth looking at first: in the sample cohort a canary planted 16 times, elsewhere the member of the training
-    split with the gravest attribute."""
+def example_patient(dataset: MedsDataset, members: str) -> int:
+    """A patient worth looking at first: in the sample cohort a canary planted 16 times, elsewhere the member (of the training split,
+    if there is such a split) with the gravest attribute."""
     truth = dataset.root / GROUND_TRUTH
     if truth.exists():
         rows = pd.read_parquet(truth)
         candidates = set(rows.loc[rows["canary"] & (rows["repetitions"] == 16), "subject_id"].tolist())
     else:
-        candidates = set(dataset.ids(MEMBER_SPLIT if MEMBER_SPLIT in dataset.splits else None))
+        candidates = set(dataset.ids(members if members in dataset.splits else None))
     by_severity: dict[int, list[str]] = {}
     for name, attribute in dataset.attributes.items():
         if attribute.own_value is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -26,7 +26,10 @@ _EXAMPLES = {
     "grammar": "file or name (guessed)",
     "sequences": "file (data are read as MEDS)",
     "endpoint": "http://... (the folder answers)",
+    "training_split": "name (training.json, else train)",
+    "reference_training_split": "name (reference)",
 }
+_SHORT = {"training_split": "Trained on", "reference_training_split": "Ref. trained on"}
 
 
 class CheckYourModel:
@@ -36,7 +39,7 @@ class CheckYourModel:
     button, False checks at once and shows a static page.
     """
 
-    def __init__(self, *, live: bool = True, **given: str | None) -> None:
+    def __init__(self, *, live: bool = True, **given: str | Sequence[str] | None) -> None:
         self.sources = given_sources(**given)
         self.checks: list[Check] = []
         self._live = live
@@ -110,10 +113,10 @@ class CheckYourModel:
         return {"text/html": style_tag() + self.page(), "text/plain": f"CheckYourModel({len(self.checks)} checks)"}
 
 
-def _field(name: str, words: str, value: str | None) -> widgets.Text:
+def _field(name: str, words: str, value: str | tuple[str, ...] | None) -> widgets.Text:
     return widgets.Text(
-        value=value or "",
-        description=name.capitalize(),
+        value=", ".join(value) if isinstance(value, tuple) else value or "",
+        description=_SHORT.get(name, name.capitalize()),
         placeholder=_EXAMPLES[name],
         tooltip=words,
         continuous_update=False,

@@ -15,7 +15,6 @@ import numpy as np
 
 from ehrmem_widgets.attacker.facts import RUNGS, check_rung, facts_of_rung
 from ehrmem_widgets.blackbox.protocol import BlackBox
-from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, as_json
 from ehrmem_widgets.probes.embedding_neighbours import embedding_neighbours
 from ehrmem_widgets.probes.findings import NeighbourFinding
@@ -111,8 +110,10 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
         self._found: dict[tuple[int, int], CohortFinding] = {}  # by cohort and seed
         self._button_asks = cohort or COHORT
         splits = self.dataset.splits_of(store.ids)
-        self._kinds = np.where(splits.isna(), 2, np.where(splits == MEMBER_SPLIT, 0, 1)).astype(np.uint8)
-        patient_id = example_patient(self.dataset) if patient in (None, "") else self.dataset.find(patient)
+        self._kinds = np.where(splits.isna(), 2, np.where(splits == self.members, 0, 1)).astype(np.uint8)
+        patient_id = (
+            example_patient(self.dataset, self.members) if patient in (None, "") else self.dataset.find(patient)
+        )
         state = NeighboursState(patient_id, rung, cohort, seed)
         facts_of_rung(rung, self._record(patient_id), self.model.vocabulary)  # a date that is none is said now
         return replace(state, cohort=0) if self._live else state
@@ -188,7 +189,10 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
             layout=widgets.Layout(width="190px"),
         )
         self._picker = PatientPicker(
-            self.dataset, self.state.patient_id, lambda i: self.guarded(lambda: self.set(patient_id=i))
+            self.dataset,
+            self.state.patient_id,
+            lambda i: self.guarded(lambda: self.set(patient_id=i)),
+            members=self.members,
         )
         options = [(title, name) for name, title in RUNGS.items() if name != "nothing"]
         if self.state.rung not in dict(map(reversed, options)):  # type: ignore[arg-type]
@@ -233,7 +237,7 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
             self._map.set_points(chart.coordinates, self._kinds)
         how = "roughly, by its neighbours" if finding.approximate else "by UMAP"
         with self._map.hold_sync():
-            self._map.patient = self._own_row(state)
+            self._map.patient = self._search.stores[AUDITED].row(state.patient_id)
             self._map.place(
                 finding.position,
                 answer.nearest_rows,
@@ -293,22 +297,22 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
 
     def _who_and_nearest(self, state: NeighboursState, answer: NeighboursAnswer) -> str:
         name = escape(self.dataset.pseudonym(state.patient_id))
-        split = escape(split_in_words(self.dataset.split_of(state.patient_id)))
+        split = escape(split_in_words(self.dataset.split_of(state.patient_id), self.members))
         return (
             f"<p>Patient <b>{name}</b> ({split}); the attacker knows: <b>{escape(rung_words(state.rung))}</b>.</p>"
             f"{neighbour_list(answer.nearest)}"
         )
-
-    def _own_row(self, state: NeighboursState) -> int:
-        rows = np.flatnonzero(self._search.stores[AUDITED].ids == state.patient_id)
-        return int(rows[0]) if len(rows) else -1
 
     def _static_map(self, state: NeighboursState, answer: NeighboursAnswer) -> str:
         points = self._chart.coordinates
         if points is None:
             return ""
         return neighbour_map(
-            points, self._kinds, answer.nearest, nearest=answer.nearest_rows, patient=self._own_row(state)
+            points,
+            self._kinds,
+            answer.nearest,
+            nearest=answer.nearest_rows,
+            patient=self._search.stores[AUDITED].row(state.patient_id),
         )
 
 

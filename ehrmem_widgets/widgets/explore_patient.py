@@ -28,15 +28,16 @@ from ehrmem_widgets.attacker.facts import (
     load_facts,
 )
 from ehrmem_widgets.blackbox.protocol import BlackBox
-from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT
+from ehrmem_widgets.blackbox.training_splits import members_in_words, trained_on
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.errors import BadInput, Damaged, Unavailable
 from ehrmem_widgets.probes.exploration import HORIZON, MOST_SAMPLES, Exploration, State, choose_focus
 from ehrmem_widgets.probes.findings import Answer
+from ehrmem_widgets.probes.people import about_model
 from ehrmem_widgets.probes.sealing import Asked, seal
 from ehrmem_widgets.samples.folders import example_patient
-from ehrmem_widgets.sources import Sources, given_sources
+from ehrmem_widgets.sources import Sources, given_sources, sources_of
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.continuations import continuations
 from ehrmem_widgets.views.horizon_curve import horizon_curve
@@ -64,11 +65,11 @@ class ExplorePatient:
     Parameters
     ----------
     data, model, reference
-        Folders: a MEDS data set, the audited model, and a model that never saw the patients; a served model is named by its
-        address, and any ``BlackBox`` (such as ``blackbox.callable.CallableModel``) can be given as it is. None: what the environment names (EHRMEM_DATA, EHRMEM_MODEL, EHRMEM_REFERENCE), else the samples; a data set
+        Folders: a MEDS data set, the audited model, and a model that never saw the patients, or a list of these (then their mean
+        is the reference); a served model is named by its address, and any ``BlackBox`` (such as ``blackbox.callable.CallableModel``) can be given as it is. None: what the environment names (EHRMEM_DATA, EHRMEM_MODEL, EHRMEM_REFERENCE), else the samples; a data set
         or model of your own without a reference is explored without one.
-    vocabulary, grammar, sequences, endpoint
-        For models of others: see ``blackbox.opening.SOURCES``.
+    vocabulary, grammar, sequences, endpoint, training_split, reference_training_split
+        For models of others: see ``sources.SOURCES``.
     patient
         A pseudonym or id; None: an example.
     rung, facts
@@ -95,11 +96,13 @@ class ExplorePatient:
         data: str | Path | None = None,
         *,
         model: str | Path | BlackBox | None = None,
-        reference: str | Path | BlackBox | None = None,
+        reference: str | Path | BlackBox | Sequence[str | Path | BlackBox] | None = None,
         vocabulary: str | Path | None = None,
         grammar: str | Path | None = None,
         sequences: str | Path | None = None,
         endpoint: str | None = None,
+        training_split: str | None = None,
+        reference_training_split: str | None = None,
         patient: str | int | None = None,
         rung: str | None = None,
         facts: str | None = None,
@@ -112,21 +115,22 @@ class ExplorePatient:
         asked: int = 1,
         live: bool = True,
     ) -> None:
-        if isinstance(model, str | Path | None) and isinstance(reference, str | Path | None):
-            self.sources = given_sources(
-                data=data, model=model, reference=reference, vocabulary=vocabulary, grammar=grammar, sequences=sequences,
-                endpoint=endpoint,
-            )  # fmt: skip
+        named = sources_of(
+            data, model, reference, vocabulary=vocabulary, grammar=grammar, sequences=sequences, endpoint=endpoint,
+            training_split=training_split, reference_training_split=reference_training_split,
+        )  # fmt: skip
+        self.sources = named or Sources(data=str(data))
+        if named:
             kept = _kept_open.get(self.sources) or _opened_ahead.pop(self.sources, None)
             self.exploration = kept or _open(self.sources)
         else:
             from ehrmem_widgets.blackbox.opening import open_with
 
-            self.sources = Sources(data=str(data))
             self.exploration = Exploration(*open_with(data, model, reference))
         self._live = live
         dataset = self.exploration.dataset
-        patient_id = example_patient(dataset) if patient in (None, "") else dataset.find(patient)
+        self.members = trained_on(self.exploration.model)
+        patient_id = example_patient(dataset, self.members) if patient in (None, "") else dataset.find(patient)
         self._chosen_focus = focus or None
         self.state = self._first_state(patient_id, rung, facts, attributes, horizon, samples, seed)
         self.answer: Answer | None = None
@@ -232,21 +236,20 @@ class ExplorePatient:
         """(n,) 0 seen in training, 1 not seen, 2 unknown, for each record of the neighbour store."""
         assert self.exploration.store is not None
         splits = self.exploration.dataset.splits_of(self.exploration.store.ids)
-        return np.where(splits.isna(), 2, np.where(splits == MEMBER_SPLIT, 0, 1)).astype(np.uint8)
+        return np.where(splits.isna(), 2, np.where(splits == self.members, 0, 1)).astype(np.uint8)
 
     def own_row(self, patient_id: int) -> int:
         """The patient's row in the neighbour store, -1 where it holds a sample without the patient."""
         assert self.exploration.store is not None
-        rows = np.flatnonzero(self.exploration.store.ids == patient_id)
-        return int(rows[0]) if len(rows) else -1
+        return self.exploration.store.row(patient_id)
 
     def nearest_rows(self, answer: Answer) -> list[int]:
-        """Rows of the neighbour store of the nearest records of an answer."""
+        """Rows of the neighbour store of the nearest records of an answer; the patient's own may be none of them."""
         assert self.exploration.store is not None
         if answer.neighbours is None:
             return []
         rows = {self.exploration.dataset.pseudonym(int(i)): row for row, i in enumerate(self.exploration.store.ids)}
-        return [rows[n.pseudonym] for n in answer.neighbours.nearest]
+        return [rows[n.pseudonym] for n in answer.neighbours.nearest if n.pseudonym in rows]
 
     def _settings(self) -> dict[str, str]:
         state, exploration = self.state, self.exploration
@@ -256,7 +259,8 @@ class ExplorePatient:
             "Data": f"{exploration.dataset.name} ({len(exploration.dataset):,} patients)",
             "Audited model": exploration.model.name,
             "Reference model": reference.name if reference else "none",
-            "This patient": split_in_words(split),
+            "Members": members_in_words(exploration.model.training_split),
+            "This patient": split_in_words(split, self.members),
             "Known facts": RUNGS.get(state.rung or "", state.rung or "set by hand"),
             "Horizon": _horizon(state, self.answer),
             "Most samples": f"{state.samples:,}",
@@ -317,7 +321,7 @@ class _Screen:
         )
         exploration, state = view.exploration, view.state
         named = {"description_width": "90px"}
-        self.picker = PatientPicker(exploration.dataset, state.patient_id, self._pick)
+        self.picker = PatientPicker(exploration.dataset, state.patient_id, self._pick, members=view.members)
         self.rung = widgets.Dropdown(
             options=[(title, name) for name, title in RUNGS.items()] + [("Set by hand, below", "")],
             description="Knows", layout=_full(), style=named,
@@ -688,7 +692,7 @@ def results_of(answer: Answer, state: State, exploration: Exploration) -> dict[s
     return {
         "patient": exploration.dataset.pseudonym(state.patient_id),
         "data": exploration.dataset.name,
-        "model": {"name": exploration.model.name, "fingerprint": exploration.model.fingerprint},
+        "model": about_model(exploration.model),
         "reference": exploration.reference
         and {"name": exploration.reference.name, "fingerprint": exploration.reference.fingerprint},
         "settings": {
@@ -779,7 +783,7 @@ def _status(state: State, answer: Answer, view: ExplorePatient) -> str:
     doing = "settled" if answer.settled else "working"
     words = "Settled." if answer.settled else "Asking the model ..."
     cut = "" if answer.horizon == state.horizon else f"Horizon: {escape(_horizon(state, answer))}. "
-    split = escape(split_in_words(view.exploration.dataset.split_of(state.patient_id)))
+    split = escape(split_in_words(view.exploration.dataset.split_of(state.patient_id), view.members))
     return (
         f'<div class="ehrmem-status" role="status" data-state="{doing}" data-rung="{escape(state.rung or "")}" '
         f'data-patient="{name}">Patient <b>{name}</b> ({split}); the attacker knows: <b>{knows}</b>; '

@@ -117,7 +117,9 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
         self._names = codes.check_names(codes.default_names())
         if focus not in (None, "") and focus not in self._names:
             raise BadInput(f"The attribute in focus is one of {', '.join(self._names)}; got {focus!r}.")
-        patient_id = example_patient(self.dataset) if patient in (None, "") else self.dataset.find(patient)
+        patient_id = (
+            example_patient(self.dataset, self.members) if patient in (None, "") else self.dataset.find(patient)
+        )
         state = PerturbationState(
             patient_id, rung, identifier, focus or self._gravest(patient_id), people, samples, horizon, seed
         )
@@ -167,7 +169,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
     def view(self, state: PerturbationState, answer: PerturbationAnswer) -> str:
         """The verdict, the curve, and how to read it."""
         name = escape(self.dataset.pseudonym(state.patient_id))
-        split = escape(split_in_words(self.dataset.split_of(state.patient_id)))
+        split = escape(split_in_words(self.dataset.split_of(state.patient_id), self.members))
         title = self._exploration.attributes.attributes[state.focus].title
         people = answer.null.n if answer.null else 0
         own = "in the record" if answer.held else "not in the record"
@@ -192,7 +194,9 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
         named = {"description_width": "90px"}
         state, attributes = self.state, self._exploration.attributes.attributes
         self._quiet = False
-        self._picker = PatientPicker(self.dataset, state.patient_id, lambda i: self.guarded(lambda: self._pick(i)))
+        self._picker = PatientPicker(
+            self.dataset, state.patient_id, lambda i: self.guarded(lambda: self._pick(i)), members=self.members
+        )
         rungs = [(title, name) for name, title in RUNGS.items() if name != "nothing"]
         if state.rung not in [name for _, name in rungs]:
             rungs.append((rung_words(state.rung), state.rung))

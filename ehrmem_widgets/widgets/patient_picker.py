@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 
 import ipywidgets as widgets
 import numpy as np
-import pandas as pd
 
-from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.record import age_band
 
 _SHOWN = 200
 _LISTED = 20_000  # of more patients a fixed sample is searched by words, and all by pseudonym
@@ -16,13 +16,13 @@ _NOBODY = ""  # chosen when the picked patient is not among those found
 
 
 class PatientPicker:
-    """``box`` is the widget; ``on_pick`` is called with the id of a newly picked patient."""
+    """``box`` is the widget; ``on_pick`` is called with the id of a newly picked patient; ``members``: the training split."""
 
-    def __init__(self, dataset: MedsDataset, patient_id: int, on_pick: Callable[[int], None]) -> None:
-        self._dataset, self._on_pick, self._chosen = dataset, on_pick, patient_id
+    def __init__(self, dataset: MedsDataset, patient_id: int, on_pick: Callable[[int], None], *, members: str) -> None:
+        self._dataset, self._on_pick, self._chosen, self._members = dataset, on_pick, patient_id, members
         self._everybody = len(dataset)
         self._ids = np.union1d(dataset.some_ids(_LISTED), [patient_id])
-        self._lines = describe_patients(dataset, self._ids)
+        self._lines = describe_patients(dataset, self._ids, members)
         self.search = widgets.Text(
             description="Find patients", placeholder="pseudonym, attribute, F, 60-69 ...", layout=widgets.Layout(width="calc(100% - 6px)"),
             style={"description_width": "90px"},
@@ -48,7 +48,7 @@ class PatientPicker:
             ids = self._dataset.ids_of(self.search.value)
             found = list(range(len(self._ids), len(self._ids) + len(ids)))
             self._ids = np.append(self._ids, ids).astype(np.int64)
-            self._lines += describe_patients(self._dataset, ids)
+            self._lines += describe_patients(self._dataset, ids, self._members)
         shown = found[:_SHOWN]
         if not words:  # the picked patient stays in sight
             place = int((self._ids == keep).argmax())
@@ -74,37 +74,26 @@ class PatientPicker:
             self._on_pick(self._chosen)
 
 
-def describe_patients(dataset: MedsDataset, patient_ids: Iterable[int]) -> list[str]:
-    """One line a patient, in the order given; ages in bands of ten years."""
-    return [_line(row, dataset) for row in dataset.patients_of(patient_ids).itertuples()]
+def describe_patients(dataset: MedsDataset, patient_ids: Iterable[int], members: str) -> list[str]:
+    """One line a patient, in the order given; ages in bands of ten years. ``members``: the training split."""
+    return [_line(row, dataset, members) for row in dataset.patients_of(patient_ids).itertuples()]
 
 
-def age_band(age: float) -> str:
-    """A band of ten years; everybody from 90 on is one band.
-
-    >>> age_band(47), age_band(93)
-    ('40-49', '90+')
-    """
-    if pd.isna(age):
-        return "-"
-    return "90+" if age >= 90 else f"{int(age // 10) * 10}-{int(age // 10) * 10 + 9}"
-
-
-def split_in_words(split: object) -> str:
-    """What a split means for the audited model."""
+def split_in_words(split: object, members: str) -> str:
+    """What a split means for a model that was trained on the split ``members``."""
     if not isinstance(split, str):
         return "no split"
-    return "in training" if split == MEMBER_SPLIT else split.replace("_", " ")
+    return "in training" if split == members else split.replace("_", " ")
 
 
-def _line(row: object, dataset: MedsDataset) -> str:
+def _line(row: object, dataset: MedsDataset, members: str) -> str:
     titles = ", ".join(dataset.attributes[name].title for name in row.attributes)  # type: ignore[attr-defined]
     sex = row.sex if isinstance(row.sex, str) else "-"  # type: ignore[attr-defined]
     columns = (
         row.pseudonym,  # type: ignore[attr-defined]
-        f"{sex[:1]} {age_band(row.age)}",  # type: ignore[attr-defined]
+        f"{sex[:1]} {age_band(row.age) or '-'}",  # type: ignore[attr-defined]
         titles or "nothing sensitive",
-        split_in_words(row.split),  # type: ignore[attr-defined]
+        split_in_words(row.split, members),  # type: ignore[attr-defined]
         f"{row.events} events",  # type: ignore[attr-defined]
     )
     return " · ".join(columns)

@@ -11,10 +11,12 @@ from typing import Any, Generic, TypeVar
 import ipywidgets as widgets
 
 from ehrmem_widgets.blackbox.protocol import BlackBox
+from ehrmem_widgets.blackbox.training_splits import members_in_words, trained_on
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput, Damaged, Unavailable
 from ehrmem_widgets.probes.over_patients import Progress
-from ehrmem_widgets.sources import given_sources
+from ehrmem_widgets.probes.people import about_model
+from ehrmem_widgets.sources import Sources, sources_of
 from ehrmem_widgets.views.markup import escape
 from ehrmem_widgets.views.styles import style_tag
 from ehrmem_widgets.widgets.keep_keys import KeepKeys
@@ -34,7 +36,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
 
     Parameters
     ----------
-    data, model, reference, vocabulary, grammar, sequences, endpoint
+    data, model, reference, vocabulary, grammar, sequences, endpoint, training_split, reference_training_split
         As for ``ExplorePatient``; None: the environment's, else the samples.
     live
         True shows widgets; False answers in full at once and shows a static page.
@@ -49,25 +51,29 @@ class ProbeScreen(ABC, Generic[State, Shown]):
         self,
         data: str | Path | None = None,
         *,
-        model: str | Path | None = None,
-        reference: str | Path | None = None,
+        model: str | Path | BlackBox | None = None,
+        reference: str | Path | BlackBox | Sequence[str | Path | BlackBox] | None = None,
         vocabulary: str | Path | None = None,
         grammar: str | Path | None = None,
         sequences: str | Path | None = None,
         endpoint: str | None = None,
+        training_split: str | None = None,
+        reference_training_split: str | None = None,
         live: bool = True,
         **options: Any,
     ) -> None:
-        from ehrmem_widgets.blackbox.opening import open_sources
+        from ehrmem_widgets.blackbox.opening import open_sources, open_with
 
-        self.sources = given_sources(
-            data=data, model=model, reference=reference, vocabulary=vocabulary, grammar=grammar, sequences=sequences,
-            endpoint=endpoint,
+        named = sources_of(
+            data, model, reference, vocabulary=vocabulary, grammar=grammar, sequences=sequences, endpoint=endpoint,
+            training_split=training_split, reference_training_split=reference_training_split,
         )  # fmt: skip
+        self.sources = named or Sources(data=str(data))
         self.dataset: MedsDataset
         self.model: BlackBox
         self.reference: BlackBox | None
-        self.dataset, self.model, self.reference = open_sources(self.sources)
+        self.dataset, self.model, self.reference = open_sources(named) if named else open_with(data, model, reference)
+        self.members = trained_on(self.model)
         self._live = live
         self.state: State = self.first_state(**options)
         self.answer: Shown | None = None
@@ -159,7 +165,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
             raise BadInput("There is no answer yet.")
         about = {
             "data": self.dataset.name,
-            "model": {"name": self.model.name, "fingerprint": self.model.fingerprint},
+            "model": about_model(self.model),
             "reference": self.reference and {"name": self.reference.name, "fingerprint": self.reference.fingerprint},
         }
         return {**about, **self.numbers(self.state, self.answer)}
@@ -170,6 +176,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
             raise BadInput("There is no answer yet.")
         names = [self.dataset.name, f"audited model {self.model.name}"]
         names.append(f"reference model {self.reference.name}" if self.reference else "no reference model")
+        names.append(f"members: {members_in_words(self.model.training_split)}")
         return (
             f'{style_tag()}<div class="ehrmem"><h2>{escape(self.title)}</h2><p class="ehrmem-small">'
             f"{escape(', '.join(names))}.</p>{self.view(self.state, self.answer)}</div>"

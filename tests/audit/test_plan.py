@@ -34,7 +34,7 @@ def test_folders_are_relative_to_the_plan(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     found = read_plan(plan(tmp_path, "data: meds\nmodel: model\nreference: http://127.0.0.1:9\ngrammar: meicar\n"))
     assert found.sources.data == str(tmp_path / "meds") and found.sources.model == str(tmp_path / "model")
-    assert found.sources.reference == "http://127.0.0.1:9" and found.sources.grammar == "meicar"
+    assert found.sources.reference == ("http://127.0.0.1:9",) and found.sources.grammar == "meicar"
 
 
 def test_the_preflight_is_always_run_and_patients_may_come_from_a_file(tmp_path: Path) -> None:

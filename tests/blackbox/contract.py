@@ -61,6 +61,7 @@ class Asked:
     model: BlackBox
     library: Any
     samples: int  # that are quickly had
+    width: int = WIDTH  # of an embedding
 
     def next_code(self, *ids: int) -> np.ndarray:
         """The exact distribution of the next code."""

@@ -10,6 +10,7 @@ import pytest
 from ehrmem_widgets.blackbox import folder as folder_module
 from ehrmem_widgets.blackbox.endpoint import EndpointModel
 from ehrmem_widgets.blackbox.folder import FolderModel
+from ehrmem_widgets.blackbox.mean_reference import MeanReference
 from ehrmem_widgets.blackbox.protocol import Query, Step
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput, CannotAnswer
@@ -30,7 +31,7 @@ from tests.blackbox.contract import (
 )
 from tests.blackbox.served import running_server
 
-ROUTES = ("folder", "served", "callable")
+ROUTES = ("folder", "served", "callable", "mean")
 
 
 @pytest.fixture(scope="module", params=[(route, kind) for route in ROUTES for kind in ARCHITECTURES], ids="-".join)
@@ -43,6 +44,9 @@ def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = make(tmp_path_factory.mktemp(kind), kind)
     if route == "folder":
         yield Asked(FolderModel(folder), library, 20_000)
+        return
+    if route == "mean":  # of the same weights in a folder and behind a function: whose mean is what each of them says
+        yield Asked(MeanReference([FolderModel(folder), wrapped(library)]), library, 20_000, 2 * WIDTH)
         return
     with running_server(folder) as (address, token):
         model = EndpointModel(address, Vocabulary(CODES), token=token, embeddings=address)
@@ -248,7 +252,7 @@ def test_of_a_sequence_beyond_the_context_the_first_part_is_read(asked: Asked) -
 def test_embeddings_have_unit_length_and_do_not_depend_on_the_batch(asked: Asked) -> None:
     sequences = some_sequences(40, CONTEXT)
     together = asked.model.embed(sequences)
-    assert together.shape == (40, WIDTH)
+    assert together.shape == (40, asked.width)
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
     for place in range(0, 40, 5):
         np.testing.assert_allclose(asked.model.embed([sequences[place]])[0], together[place], atol=1e-5)

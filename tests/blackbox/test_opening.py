@@ -15,13 +15,13 @@ from ehrmem_widgets.blackbox.opening import open_model, open_sequences, open_sou
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
-from ehrmem_widgets.sources import Sources, given_sources, sample_sources
+from ehrmem_widgets.sources import SOURCES, Sources, given_sources, sample_sources
 
 
 @pytest.fixture(autouse=True)
 def nothing_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("DATA", "MODEL", "REFERENCE", "VOCABULARY", "GRAMMAR", "SEQUENCES", "ENDPOINT"):
-        monkeypatch.delenv(f"EHRMEM_{name}", raising=False)
+    for name in SOURCES:
+        monkeypatch.delenv(f"EHRMEM_{name.upper()}", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -31,7 +31,7 @@ def test_nothing_named_is_the_samples_and_the_environment_comes_before_them(monk
     monkeypatch.setenv("EHRMEM_MODEL", "http://127.0.0.1:1")
     monkeypatch.setenv("EHRMEM_VOCABULARY", "v.json")
     found = given_sources(model="m")
-    assert found == Sources(data="d", model="m", vocabulary="v.json") and found.reference is None
+    assert found == Sources(data="d", model="m", vocabulary="v.json") and found.reference == ()
     assert found.options() == ["--data", "d", "--model", "m", "--vocabulary", "v.json"]
     assert found.model_folder == Path("m") and given_sources().model_folder is None
 
@@ -89,7 +89,7 @@ def test_the_reference_takes_the_models_codes_where_it_brings_none(tmp_path: Pat
     for path in sample_reference().iterdir():
         if path.name != "vocabulary.json":
             (folder / path.name).write_bytes(path.read_bytes())
-    dataset, model, reference = open_sources(Sources(str(sample_data()), str(sample_model()), str(folder)))
+    dataset, model, reference = open_sources(Sources(str(sample_data()), str(sample_model()), (str(folder),)))
     assert reference is not None and reference.vocabulary.codes == model.vocabulary.codes
     record = dataset.records(dataset.ids("held_out")[:1])[0]
     assert np.isfinite(reference.score([reference.vocabulary.ids(encode(record, reference.vocabulary).codes)])[0]).all()
@@ -97,4 +97,4 @@ def test_the_reference_takes_the_models_codes_where_it_brings_none(tmp_path: Pat
         json.dumps({**json.loads((folder / "config.json").read_text()), "auto_map": {"AutoModel": "x.py"}})
     )
     with pytest.raises(BadInput, match=r"wants to run code of its own"):
-        open_sources(Sources(str(sample_data()), str(sample_model()), str(folder)))
+        open_sources(Sources(str(sample_data()), str(sample_model()), (str(folder),)))

@@ -38,7 +38,7 @@ class Remembering(MarkovChain):
         size = len(model.vocabulary)
         super().__init__(np.full((size, size), 1 / size), model.vocabulary)
         self.secrets = secrets
-        self.training = model.training
+        self.training_split = model.training_split
 
     def embed(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
         found = np.stack([np.random.default_rng(list(s)).normal(size=12) for s in sequences])

@@ -23,7 +23,7 @@ def exploration() -> Exploration:
 
 
 def state(exploration: Exploration, rung: str, **changes: object) -> State:
-    patient = example_patient(exploration.dataset)
+    patient = example_patient(exploration.dataset, "train")
     facts = facts_of_rung(rung, exploration.record(patient), exploration.model.vocabulary)
     names = exploration.attributes.default_names()
     made = State(patient, facts, rung, names, exploration.held(patient)[0], horizon=48, samples=64)
@@ -120,7 +120,7 @@ def test_states_that_make_no_sense_are_refused(exploration: Exploration) -> None
 
 
 def test_what_the_patient_holds_and_the_model_has_no_code_of_is_said(exploration: Exploration) -> None:
-    held = exploration.held(example_patient(exploration.dataset))
+    held = exploration.held(example_patient(exploration.dataset, "train"))
     codes = exploration.attributes
     assert codes.unknown_to_model() == () and not Question(exploration, state(exploration, "nothing")).answer.warnings
     without = [code for code in codes.vocabulary.codes if codes.vocabulary.base(code) not in codes._codes[held[0]]]

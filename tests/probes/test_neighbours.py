@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ehrmem_widgets import ExplorePatient
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.probes.neighbours import EmbeddingStore, NeighbourMap, embed_slots
-from ehrmem_widgets.samples.folders import sample_data, sample_model
+from ehrmem_widgets.probes import neighbours
+from ehrmem_widgets.probes.exploration import Question
+from ehrmem_widgets.probes.neighbours import EmbeddingStore, NeighbourMap, embed_slots, save_arrays
+from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
+from tests.widgets.opened import few_patients
 
 PATIENTS = 150
 
@@ -69,8 +74,111 @@ def test_ties_stand_before_the_patient(store: EmbeddingStore) -> None:
 def test_the_store_is_kept_and_a_broken_file_is_made_again(store: EmbeddingStore, model: FolderModel) -> None:
     again = EmbeddingStore(model, MedsDataset(sample_data()), most_patients=PATIENTS)
     np.testing.assert_array_equal(again.embeddings, store.embeddings)
-    store._path.write_bytes(b"half a file")
-    assert EmbeddingStore(model, MedsDataset(sample_data()), most_patients=PATIENTS).embeddings is None
+
+
+def broken(store: EmbeddingStore) -> dict[str, bytes]:
+    """What may lie in the cache instead of the embeddings, by how it came to be."""
+
+    def npz(**arrays: np.ndarray) -> bytes:
+        file = io.BytesIO()
+        np.savez(file, **arrays)
+        return file.getvalue()
+
+    assert store.embeddings is not None
+    whole, good = store._path.read_bytes(), store.embeddings
+    turned = bytearray(whole)
+    turned[len(whole) // 2] ^= 255
+    packed = io.BytesIO()
+    np.savez_compressed(packed, embeddings=good)
+    torn = bytearray(packed.getvalue())
+    torn[200:400] = bytes(200)
+    return {
+        "empty": b"",
+        "no archive": b"half a file",
+        "cut off": whole[: len(whole) // 2],
+        "cut off at its end": whole[:-30],
+        "one byte turned": bytes(turned),
+        "torn where packed": bytes(torn),
+        "another name": npz(others=good),
+        "fewer people": npz(embeddings=good[:-1]),
+        "one number a person": npz(embeddings=good[:, 0]),
+        "one number": npz(embeddings=np.float32(1)),
+        "another width": npz(embeddings=good[:, :3]),
+        "words": npz(embeddings=np.array(["a"] * PATIENTS)),
+        "a pickle": npz(embeddings=np.array([{"a": 1}] * PATIENTS, dtype=object)),
+        "no numbers": npz(embeddings=np.full_like(good, np.nan)),
+        "of another model": npz(embeddings=-good),
+    }
+
+
+def test_the_store_is_kept_and_whatever_is_broken_is_made_again(store: EmbeddingStore, model: FolderModel) -> None:
+    assert store.embeddings is not None
+    dataset = MedsDataset(sample_data())
+    again = EmbeddingStore(model, dataset, most_patients=PATIENTS)
+    assert list(again.build()) == []
+    np.testing.assert_array_equal(again.embeddings, store.embeddings)
+    for how, content in broken(store).items():
+        store._path.write_bytes(content)
+        again = EmbeddingStore(model, dataset, most_patients=PATIENTS)
+        assert list(again.build()), how
+        np.testing.assert_allclose(again.embeddings, store.embeddings, atol=1e-5, err_msg=how)
+        kept = EmbeddingStore(model, dataset, most_patients=PATIENTS)
+        assert list(kept.build()) == [], how
+
+
+def test_a_broken_map_is_drawn_again(store: EmbeddingStore) -> None:
+    chart = NeighbourMap(store)
+    for content in (b"", b"PK\x03\x04 cut off"):
+        chart._path.write_bytes(content)
+        assert NeighbourMap(store).coordinates is None
+    save_arrays(chart._path, coordinates=np.zeros((PATIENTS, 3)))
+    assert NeighbourMap(store).coordinates is None
+    save_arrays(chart._path, coordinates=np.zeros((PATIENTS, 2)))
+    assert NeighbourMap(store).coordinates is not None
+
+
+def test_who_is_not_of_the_sample_has_the_rank_among_the_sample_and_oneself(
+    store: EmbeddingStore, model: FolderModel
+) -> None:
+    assert store.embeddings is not None
+    dataset = MedsDataset(sample_data())
+    others = sorted(set(dataset.ids()) - set(store.ids.tolist()))[:4]
+    vectors = model.embed([codes_of(store, model, patient) for patient in others])
+    queries = {"the own record": vectors[0], "another's": vectors[1], "far away": -vectors[0]}
+    for name, query in queries.items():
+        finding, distances = store.find(query, others[0])
+        by_hand = np.linalg.norm(np.concatenate([store.embeddings, vectors[:1]]) - query, axis=1)
+        assert finding.rank == (by_hand <= by_hand[-1] + 1e-4).sum() and finding.n == PATIENTS + 1, name
+        assert distances.shape == (PATIENTS,)  # those on the map
+        assert [n.is_patient for n in finding.nearest] == [place == PATIENTS for place in np.argsort(by_hand)[:10]], (
+            name
+        )
+    assert store.find(queries["the own record"], others[0])[0].rank == 1
+    assert store.find(queries["far away"], others[0])[0].rank == PATIENTS + 1
+    ids, embeddings = store.including([*others, int(store.ids[3]), others[0]])
+    assert ids.tolist() == [*store.ids.tolist(), *others] and len(store.ids) == PATIENTS
+    np.testing.assert_allclose(embeddings[PATIENTS:], vectors, atol=1e-5)
+
+
+def test_the_main_screen_ranks_a_patient_who_is_not_of_the_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    data = few_patients(tmp_path / "data")
+    monkeypatch.setattr(neighbours.EmbeddingStore.__init__, "__kwdefaults__", {"folder": None, "most_patients": 40})
+    whole, sample = MedsDataset(data).ids(), MedsDataset(data).some_ids(40)
+    patient = next(one for one in whole if one not in sample)
+    screen = ExplorePatient(
+        data, model=sample_model(), reference=sample_reference(), patient=patient, rung="first_20", attributes="hiv", horizon=2,
+        samples=16, live=False,
+    )  # fmt: skip
+    found = screen.results()["neighbours"]
+    store = screen.exploration.store
+    assert store is not None and len(store.ids) == found["of"] - 1 == 40
+    query = embed_slots(screen.exploration.model, Question(screen.exploration, screen.state).slots[0])
+    _, everybody = store.including([patient])
+    assert found["rank"] == (everybody @ query >= everybody[-1] @ query - 1e-6).sum()
+    assert f"of {found['of']:,}" in screen.page()
 
 
 def test_a_lab_known_by_its_date_moves_the_query_between_its_values(model: FolderModel) -> None:

@@ -25,7 +25,7 @@ def values(picker: PatientPicker) -> list[object]:
 
 def test_a_search_narrows_the_list_and_a_pick_is_told(dataset: MedsDataset) -> None:
     told: list[int] = []
-    picker = PatientPicker(dataset, 510, told.append)
+    picker = PatientPicker(dataset, 510, told.append, members="train")
     assert values(picker)[0] == 510 and len(values(picker)) == 60
     assert "60 of 60 patients." in picker.note.value
     picker.search.value = "hiv"
@@ -41,11 +41,11 @@ def test_of_very_many_a_sample_is_listed_and_anybody_is_found(
 ) -> None:
     monkeypatch.setattr(patient_picker, "_LISTED", 10)
     told: list[int] = []
-    listed = set(values(PatientPicker(dataset, 510, told.append)))
+    listed = set(values(PatientPicker(dataset, 510, told.append, members="train")))
     assert len(listed) in (10, 11) and 510 in listed
-    assert listed == set(values(PatientPicker(dataset, 510, told.append)))  # always the same ones
+    assert listed == set(values(PatientPicker(dataset, 510, told.append, members="train")))  # always the same ones
     other = next(i for i in dataset.ids() if i not in listed)
-    picker = PatientPicker(dataset, other, told.append)
+    picker = PatientPicker(dataset, other, told.append, members="train")
     assert values(picker)[0] == other
     assert "any other is found by the whole pseudonym" in picker.note.value and "a sample of 60;" in picker.note.value
     hidden = next(i for i in dataset.ids() if i not in listed and i != other)
