@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ehrmem_widgets import __version__
 from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.questions import QUESTIONS
-from ehrmem_widgets.sources import SOURCES, Sources, given_sources, is_address
+from ehrmem_widgets.sources import POPULATION_NAMED, SOURCES, Sources, given_population, given_sources, is_address
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,6 +68,8 @@ def explore(arguments: argparse.Namespace) -> None:
         named = getattr(arguments, name) or os.environ.get(f"EHRMEM_{name.upper()}")
         if named:  # the kernel works in another folder
             os.environ[f"EHRMEM_{name.upper()}"] = str(Path(named).resolve()) if Path(named).exists() else named
+    if arguments.population:
+        os.environ[POPULATION_NAMED] = str(arguments.population)
     _check_named()
     serve(explore_notebook(), port=arguments.port, browser=not arguments.no_browser)
 
@@ -76,7 +78,7 @@ def report(arguments: argparse.Namespace) -> None:
     """Write one patient's report, or those of many."""
     from ehrmem_widgets.reports.patient_report import make_report
 
-    names = ("patient", "rung", "facts", "attributes", "focus", "horizon", "samples", "seed", *SOURCES)
+    names = ("patient", "rung", "facts", "attributes", "focus", "horizon", "samples", "seed", "population", *SOURCES)
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     if arguments.patients:
         return _reports(arguments, given)
@@ -123,11 +125,14 @@ def probe(arguments: argparse.Namespace) -> None:
     if out.suffix != ".parquet" or not out.absolute().parent.is_dir() or out.is_dir():
         raise InputError(f"Name a .parquet file in a folder that exists; got {str(out)!r}.")
     patients = patients_in(arguments.patients) if arguments.patients else None
+    if arguments.population and arguments.name != "ranking":
+        raise InputError(f"The probe {arguments.name!r} does not count who fits the facts: it takes no --population.")
+    more: dict[str, Any] = {"population": given_population(arguments.population)} if arguments.name == "ranking" else {}
     dataset, model, reference = open_sources(_sources(arguments))
     keep = out.with_name(out.name + ".unfinished")
     found = run_probe(
         arguments.name, dataset, model, reference, rung=arguments.rung, patients=patients, seed=arguments.seed,
-        keep=keep, heard=_Bar(), alternatives_of=alternatives_for(dataset),
+        keep=keep, heard=_Bar(), alternatives_of=alternatives_for(dataset), **more,
     )  # fmt: skip
     found.save(out)
     keep.unlink(missing_ok=True)
@@ -456,6 +461,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _explore_options(parser: argparse.ArgumentParser) -> None:
     _source_options(parser)
+    _population_option(parser)
     parser.add_argument("--port", type=_whole(1, 65535), metavar="N", help="port to use (the first free one from 8888)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address, open nothing")
 
@@ -482,6 +488,7 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--horizon", type=_whole(1), metavar="N", help="how many codes the model generates (64)")
     parser.add_argument("--samples", type=_whole(1), metavar="N", help="most trajectories for the focus (1024)")
     parser.add_argument("--seed", type=_whole(0), metavar="N", help="same seed, same numbers (0)")
+    _population_option(parser)
     parser.add_argument(
         "--workers", type=_whole(1), metavar="N", help="how many processes make the reports of --patients (2)"
     )
@@ -505,6 +512,7 @@ def _probe_options(parser: argparse.ArgumentParser) -> None:
         help="text file of pseudonyms or ids (400 at random, half of them members)",
     )
     parser.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="same seed, same numbers (0)")
+    _population_option(parser, " (ranking only)")
     parser.add_argument("--out", type=Path, metavar="FILE.parquet", required=True, help="where to write the finding")
 
 
@@ -539,6 +547,11 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
 def _source_options(parser: argparse.ArgumentParser, names: Sequence[str] = tuple(SOURCES)) -> None:
     for name in names:
         parser.add_argument(f"--{name}", metavar=_METAVAR.get(name, "FILE"), help=SOURCES[name])
+
+
+def _population_option(parser: argparse.ArgumentParser, more: str = "") -> None:
+    words = f"how many people the patients come from: then it is said how many of them fit the known facts{more}"
+    parser.add_argument("--population", type=_whole(1), metavar="N", help=words)
 
 
 def _whole(least: int, most: int | None = None) -> Callable[[str], int]:

@@ -20,6 +20,8 @@ SOURCES: Mapping[str, str] = {
 }
 """What can be named, and what it is, in words for people."""
 
+POPULATION_NAMED = "EHRMEM_POPULATION"
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -71,3 +73,14 @@ def given_sources(**given: str | Path | None) -> Sources:
     if not records or not model:
         raise InputError("Give the data set and the model together: a model is audited on the data it was trained on.")
     return Sources(**named)
+
+
+def given_population(given: int | None = None) -> int | None:
+    """The declared population that was given, else what the environment names (EHRMEM_POPULATION), else None. InputError for what is no
+    whole number."""
+    named = os.environ.get(POPULATION_NAMED)
+    if given is not None or not named:
+        return given
+    if not named.isdecimal():
+        raise InputError(f"{POPULATION_NAMED} must be a whole number of people; got {named!r}.")
+    return int(named)

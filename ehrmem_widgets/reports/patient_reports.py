@@ -35,7 +35,7 @@ from ehrmem_widgets.reports.patient_report import (
     who,
     write_report,
 )
-from ehrmem_widgets.sources import SOURCES
+from ehrmem_widgets.sources import SOURCES, given_population
 
 if TYPE_CHECKING:
     from ehrmem_widgets.reports.warm_kernel import WarmKernel
@@ -86,6 +86,8 @@ def make_reports(
         raise InputError("Give either one patient or many.")
     if workers is not None and workers < 1:
         raise InputError(f"The number of workers must be 1 or more; got {workers}.")
+    if population := given_population(parameters.get("population") or None):
+        parameters["population"] = population
     declared = checked_parameters(parameters)
     out = _folder(Path(out))
     listed = Path(patients) if isinstance(patients, str | Path) else None
@@ -360,6 +362,7 @@ def open_here(settings: Mapping[str, Any], patients: Sequence[str], answer: str)
     """Run in a worker's kernel: open data and models for all its reports, refuse settings that fit no patient, and write down what
     was opened and who the patients are."""
     from ehrmem_widgets.attacker.facts import check_rung
+    from ehrmem_widgets.attacker.identifiability import checked_population
     from ehrmem_widgets.probes.exploration import State
     from ehrmem_widgets.widgets.explore_patient import keep_open, names_asked
 
@@ -367,6 +370,7 @@ def open_here(settings: Mapping[str, Any], patients: Sequence[str], answer: str)
     names = names_asked(opened, settings["attributes"], settings["focus"])
     check_rung(settings["rung"])
     State(0, (), None, names, names[0], settings["horizon"], settings["samples"], settings["seed"])
+    checked_population(settings["population"] or None, len(opened.dataset))
     dataset, model, reference = opened.dataset, opened.model, opened.reference
     about = {
         "data": dataset.name,

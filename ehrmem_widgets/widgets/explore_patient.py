@@ -26,6 +26,7 @@ from ehrmem_widgets.attacker.facts import (
     facts_to_text,
     load_facts,
 )
+from ehrmem_widgets.attacker.identifiability import PopulationFit, checked_population
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT
 from ehrmem_widgets.cohort.record import Record
@@ -34,7 +35,7 @@ from ehrmem_widgets.errors import InputError
 from ehrmem_widgets.probes.exploration import HORIZON, MOST_SAMPLES, Exploration, State, choose_focus
 from ehrmem_widgets.probes.findings import Answer
 from ehrmem_widgets.samples.folders import example_patient
-from ehrmem_widgets.sources import Sources, given_sources
+from ehrmem_widgets.sources import Sources, given_population, given_sources
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.continuations import continuations
 from ehrmem_widgets.views.horizon_curve import horizon_curve
@@ -74,6 +75,9 @@ class ExplorePatient:
         Names of the sensitive attributes asked about (a list or comma-separated), and the one to look at closely.
     horizon, samples, seed
         Codes generated, the most trajectories for the attribute in focus, and the seed. Same seed, same result.
+    population
+        How many people the data set's patients come from (a city, say); None: what the environment names (EHRMEM_POPULATION), else
+        not declared, and then nothing is said of how many people fit the facts.
     live
         True shows widgets that answer as they are turned; False answers in full at once and shows a static page.
 
@@ -102,6 +106,7 @@ class ExplorePatient:
         horizon: int = HORIZON,
         samples: int = MOST_SAMPLES,
         seed: int = 0,
+        population: int | None = None,
         live: bool = True,
     ) -> None:
         if isinstance(model, str | Path | None) and isinstance(reference, str | Path | None):
@@ -120,7 +125,10 @@ class ExplorePatient:
         dataset = self.exploration.dataset
         patient_id = example_patient(dataset) if patient in (None, "") else dataset.find(patient)
         self._chosen_focus = focus or None
-        self.state = self._first_state(patient_id, rung, facts, attributes, horizon, samples, seed)
+        declared = checked_population(given_population(population), len(dataset))
+        self.state = replace(
+            self._first_state(patient_id, rung, facts, attributes, horizon, samples, seed), population=declared
+        )
         self.answer: Answer | None = None
         self.error: str | None = None
         self._runner: Runner[State]
@@ -159,7 +167,9 @@ class ExplorePatient:
         if state.attributes != self.exploration.attributes.default_names():
             words += ["--attributes", ",".join(state.attributes)]
         words += ["--focus", state.focus, "--horizon", str(state.horizon), "--samples", str(state.samples)]
-        words += ["--seed", str(state.seed), "--out", "report.html"]
+        words += ["--seed", str(state.seed)]
+        words += ["--population", str(state.population)] if state.population else []
+        words += ["--out", "report.html"]
         return shlex.join(words)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
@@ -227,6 +237,7 @@ class ExplorePatient:
             "Most samples": f"{state.samples:,}",
             "Seed": str(state.seed),
             "Sampling": "temperature 1, no truncation (top-p 1)",
+            "Population": f"{state.population:,} people (declared)" if state.population else "not declared",
         }
 
     def _first_state(
@@ -625,6 +636,7 @@ def results_of(answer: Answer, state: State, exploration: Exploration) -> dict[s
             "horizon": answer.horizon,
             "samples": state.samples,
             "seed": state.seed,
+            "population": state.population,
             "temperature": 1.0,
             "top_p": 1.0,
         },
@@ -633,6 +645,7 @@ def results_of(answer: Answer, state: State, exploration: Exploration) -> dict[s
             "k": answer.known.k,
             "patients": answer.known.n,
             "bits": round(answer.known.bits, 4),
+            "population": _population(answer.known.population),
             "withheld_sensitive": answer.stripped,
             "unknown_to_model": answer.left_out,
             "effective_samples": answer.effective_samples if np.isfinite(answer.effective_samples) else None,
@@ -675,6 +688,18 @@ def results_of(answer: Answer, state: State, exploration: Exploration) -> dict[s
 
 def _numbers(estimate: Estimate | None) -> dict[str, float] | None:
     return asdict(estimate) if estimate else None
+
+
+def _population(fit: PopulationFit | None) -> dict[str, Any] | None:
+    if fit is None:
+        return None
+    return {
+        "people": fit.people,
+        "others": asdict(fit.others),
+        "uniqueness": asdict(fit.uniqueness),
+        "bits": round(fit.bits, 4),
+        "already_identified": fit.already_identified,
+    }
 
 
 def _row(place: int, when: str, label: str, value: str, sensitive: str, *, has_value: bool) -> dict[str, Any]:
