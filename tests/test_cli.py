@@ -62,6 +62,7 @@ def test_no_command_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
         (["report"], "--out"),
         (["report", "--horizon", "many", "--out", "x.html"], "expected a whole number, got 'many'"),
         (["report", "--samples", "0", "--out", "x.html"], "must be 1 or more"),
+        (["report", "--population", "0", "--out", "x.html"], "must be 1 or more"),
         (["report", "--patient", "1", "--patients", "x", "--out", "x"], "not allowed with"),
         (["report", "--patients", "no-such-file", "--out", "x"], "cannot be read"),
         (["report", "--workers", "2", "--out", "x.html"], "--workers goes with --patients"),

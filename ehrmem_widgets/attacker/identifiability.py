@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property
 
@@ -119,21 +119,30 @@ class FactIndex:
     def count(self, record: Record, facts: Sequence[KnownFact], *, population: int | None = None) -> Identifiability:
         """k for the facts of one record, each matched on its own: code, value and date as precisely as known. With a declared
         ``population`` also how many of those people fit."""
+        if population is None:
+            fitting = np.ones(len(self._ids), dtype=bool)
+            for one in self._each(record, facts):
+                fitting &= one
+            return Identifiability(len(facts), int(fitting.sum()), len(self._ids))
+        fits = self.fits(record, facts)
+        known = Identifiability(len(facts), int(fits.all(axis=0).sum()), len(self._ids))
+        if not known.k:
+            return known
+        others = others_in_population(fits[:, self._ids != record.patient_id], population)
+        return replace(known, population=PopulationFit(population, *others))
+
+    def fits(self, record: Record, facts: Sequence[KnownFact]) -> np.ndarray:
+        """(facts, patients) bool: who fits each fact of one record, the patients by ascending id."""
+        found = np.empty((len(facts), len(self._ids)), dtype=bool)
+        for place, one in enumerate(self._each(record, facts)):
+            found[place] = one
+        return found
+
+    def _each(self, record: Record, facts: Sequence[KnownFact]) -> Iterator[np.ndarray]:
         with self._lock:
             self._keep(dict.fromkeys(record.events[fact.place].code for fact in facts if fact.place != AGE))
-        n = len(self._ids)
-        fitting = np.ones(n, dtype=bool)
-        fits = np.zeros((0 if population is None else len(facts), n), dtype=bool)
-        for place, fact in enumerate(facts):
-            one = self._who_fits(record, fact)
-            fitting &= one
-            if population is not None:
-                fits[place] = one
-        k = int(fitting.sum())
-        if population is None or not k:
-            return Identifiability(len(facts), k, n)
-        others = others_in_population(fits[:, self._ids != record.patient_id], population)
-        return Identifiability(len(facts), k, n, PopulationFit(population, *others))
+        for fact in facts:
+            yield self._who_fits(record, fact)
 
     def _who_fits(self, record: Record, fact: KnownFact) -> np.ndarray:
         if fact.place == AGE:
