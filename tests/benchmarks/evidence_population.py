@@ -66,15 +66,14 @@ def population(lines: Lines, dataset: MedsDataset, vocabulary: Vocabulary) -> No
     lines.add(
         "population_others_found_over_expected", total, f"{truth[unique].sum():.0f} others", unique.sum(), "0.7..1.3"
     )
+    apart = 0.0
     for low, high in ((0.0, 0.3), (0.3, 0.7), (0.7, 0.975), (0.975, 1.01)):
         which = unique & (chance >= low) & (chance < high)
-        rate = proportion(int((truth[which] == 0).sum()), int(which.sum()))
-        said = float(chance[which].mean())
-        # People are rather said to fit than not: what is said may lie below what is so, by a fifth, and hardly above.
-        lines.add(
-            f"population_uniqueness_said_{low:g}_to_{min(high, 1):g}", rate.value - said,
-            f"said {said:.3f}, so {rate.value:.3f} ({rate.low:.3f} to {rate.high:.3f})", rate.n, "-0.05..0.25",
-        )  # fmt: skip
+        rate, said = proportion(int((truth[which] == 0).sum()), int(which.sum())), float(chance[which].mean())
+        apart += rate.n * abs(rate.value - said) / unique.sum()
+        name = f"population_uniqueness_where_said_{low:g}_to_{min(high, 1):g}"
+        lines.add(name, rate.value, f"{rate.low:.3f} to {rate.high:.3f}; said {said:.3f}", rate.n, "0..1")
+    lines.add("population_uniqueness_calibration_error", apart, "mean distance of said and so", unique.sum(), "<= 0.05")
     wrong = proportion(int((truth[identified] > 0).sum()), int(identified.sum()))
     lines.add(
         "population_already_identified_wrongly",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ehrmem_widgets.statistics.intervals import proportion
-from ehrmem_widgets.statistics.population import fitting_probability, others_in_population
+from ehrmem_widgets.statistics.population import LINK_ERROR, fitting_probability, others_in_population
 
 
 def independent(rng: np.random.Generator, people: int, shares: list[float]) -> np.ndarray:
@@ -18,10 +18,17 @@ def independent(rng: np.random.Generator, people: int, shares: list[float]) -> n
 def test_the_tree_gives_the_product_for_independent_facts_and_no_less_for_nested_ones() -> None:
     rng = np.random.default_rng(0)
     shares = [0.5, 0.3, 0.2]
-    assert math.exp(fitting_probability(independent(rng, 200_000, shares))) == pytest.approx(0.03, rel=0.05)
+    assert math.exp(fitting_probability(independent(rng, 200_000, shares))[0]) == pytest.approx(0.03, rel=0.05)
     day = rng.random(200_000) < 0.01  # a visit on a day
     nested = np.array([day, day & (rng.random(200_000) < 0.5), rng.random(200_000) < 0.5])  # a test at it, and a sex
-    assert math.exp(fitting_probability(nested)) == pytest.approx(0.01 * 0.5 * 0.5, rel=0.1)
+    assert math.exp(fitting_probability(nested)[0]) == pytest.approx(0.01 * 0.5 * 0.5, rel=0.1)
+
+
+def test_the_error_grows_with_the_links_and_with_what_was_never_counted() -> None:
+    fits = independent(np.random.default_rng(3), 10_000, [0.5, 0.5, 0.5])
+    errors = [fitting_probability(fits[:facts])[1] for facts in (1, 2, 3)]
+    assert errors == pytest.approx([0.0, LINK_ERROR, LINK_ERROR * math.sqrt(2)], abs=0.02)
+    assert fitting_probability(np.zeros((2, 10_000), dtype=bool))[1] == pytest.approx(math.sqrt(2 + 2 + LINK_ERROR**2))
 
 
 def test_people_are_counted_in_pieces_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
