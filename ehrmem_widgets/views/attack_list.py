@@ -14,7 +14,7 @@ from ehrmem_widgets.views.known_facts import how_many
 from ehrmem_widgets.views.markup import GREY, PAPER, RULE, VERMILION, escape, interval, plural, shorten, svg, text
 
 WIDTH, ROW, TOP, BOTTOM = 884, 34, 64, 48
-PLOT_X, PLOT_WIDTH, KNOWN_X, LEAK_X = 330, 200, 552, 712
+PLOT_X, PLOT_WIDTH, KNOWN_X, LEAK_X = 310, 160, 490, 712
 MOST = 12
 
 
@@ -39,7 +39,7 @@ def attack_list(found: CohortFinding, *, titles: Mapping[str, str] | None = None
         else plural(len(rows), "leak")
     )
     population = found.settings.get("population")
-    body = _head(shown, reach, height)
+    body = _head(shown, reach, height, population)
     body += "".join(_row(one, TOP + ROW * place, reach, titles or {}, population) for place, one in enumerate(rows))
     hollow = sum(_hollow(one, population) for one in leaks.to_dict("records"))
     null = _null_words(found)
@@ -63,15 +63,15 @@ def _hollow(one: Mapping[Any, Any], population: int | None) -> bool:
     return bool(one["already_identified"] if population else one["k"] <= 1)
 
 
-def _head(shown: str, reach: float, height: int) -> str:
+def _head(shown: str, reach: float, height: int, population: int | None) -> str:
     at = [reach * quarter / 4 for quarter in range(5)]
     grid = "".join(f"M{_x(v, reach):.1f} {TOP - 4}V{height - BOTTOM}" for v in at)
     ticks = "".join(text(_x(v, reach), TOP - 9, f"{v:g}", more='text-anchor="middle"') for v in at)
     heads = (
         text(12, 38, "Patient, and what leaks")
-        + text(PLOT_X, 38, "Bits the attacker must know")
-        + text(KNOWN_X, 38, "Who fits these facts")
-        + text(LEAK_X, 38, "Leak (95 % interval), n; rank p")
+        + text(PLOT_X, 38, "Bits to be known")
+        + text(KNOWN_X, 38, f"Who fits here; of {population:,}" if population else "Who fits in this data set")
+        + text(LEAK_X, 38, "Leak (95 % interval), n; p")
     )
     return (
         text(12, 18, f"{shown}, the least knowledge first", more='font-weight="600" font-size="13"')
@@ -116,7 +116,7 @@ def _who_fits(one: Mapping[Any, Any], population: int | None) -> str:
     if one["already_identified"]:
         return ALREADY_IDENTIFIED
     fitting = Estimate(one["others"] + 1, one["others_low"] + 1, one["others_high"] + 1, 1)
-    return f"of {population:,}: {how_many(fitting)}"
+    return how_many(fitting)
 
 
 def _rank(one: Mapping[Any, Any]) -> str:

@@ -51,13 +51,17 @@ def _in_population(fit: PopulationFit | None) -> str:
 
 
 def how_many(fitting: Estimate) -> str:
-    """How many people of a population fit, in words, with the interval.
+    """How many people of a population fit, in words, with the interval; to three digits.
 
-    >>> how_many(Estimate(1.26, 1.0, 3.0, 500)), how_many(Estimate(50.5, 1.0, 367.0, 3000))
-    ('about 1.3 (1 to 3)', 'about 51 (1 to 367)')
+    >>> how_many(Estimate(1.26, 1.0, 3.0, 500)), how_many(Estimate(25_701.0, 23_341.0, 29_312.0, 3000))
+    ('about 1.3 (1 to 3)', 'about 25,700 (23,300 to 29,300)')
     """
-    about = f"{fitting.value:.1f}" if fitting.value < 10 else f"{fitting.value:,.0f}"
-    return f"about {about} ({fitting.low:,.0f} to {fitting.high:,.0f})"
+    about = f"{fitting.value:.1f}" if fitting.value < 10 else _to_three_digits(fitting.value)
+    return f"about {about} ({_to_three_digits(fitting.low)} to {_to_three_digits(fitting.high)})"
+
+
+def _to_three_digits(number: float) -> str:
+    return f"{round(number, 3 - len(f'{number:.0f}')) if number >= 1000 else number:,.0f}"
 
 
 def share(probability: Estimate) -> str:

@@ -66,7 +66,8 @@ def test_unique_in_the_data_set_is_no_identification() -> None:
 def test_who_was_already_identified_among_people_is_marked_by_words_and_shape() -> None:
     drawn = attack_list(leaks(1, 512, population=9000))
     assert words(drawn).count(ALREADY_IDENTIFIED) - label(drawn).count(ALREADY_IDENTIFIED) == 2
-    assert "of 9,000: about 512 (512 to 1,023)" in words(drawn)
+    assert "about 512 (512 to 1,020)" in words(drawn)
+    assert "Who fits here; of 9,000" in words(drawn)
     assert "already identified: of 9,000 people nobody else fits (1 of the 2 leaks)" in words(drawn)
     assert hollow(1, 9000) - hollow(512, 9000) == 1
 

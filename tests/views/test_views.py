@@ -184,7 +184,7 @@ def fit(others: float, low: float, high: float, nobody: float) -> PopulationFit:
         ),
         (
             Identifiability(7, 30, 3000, fit(2900, 1900, 4100, 0)),
-            "in this data set. Of 300,000 people, about 2,901 (1,901 to 4,101) fit.",
+            "in this data set. Of 300,000 people, about 2,900 (1,900 to 4,100) fit.",
         ),
         (Identifiability(2, 0, 3000), "the facts fit nobody"),
         (Identifiability(2, 0, 0), "no cohort"),
