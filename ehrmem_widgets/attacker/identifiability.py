@@ -20,7 +20,7 @@ from ehrmem_widgets.attacker.prompt import days_allowed, value_slot
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.population import others_in_population
 
@@ -86,7 +86,7 @@ class Identifiability:
 
 
 def checked_population(given: int | None, patients: int) -> int | None:
-    """A declared number of people from whom so many patients come, None for none. Raises InputError for one that cannot be.
+    """A declared number of people from whom so many patients come, None for none. Raises BadInput for one that cannot be.
 
     >>> checked_population(300_000, 3_000), checked_population(None, 3_000)
     (300000, None)
@@ -94,7 +94,7 @@ def checked_population(given: int | None, patients: int) -> int | None:
     if given is None:
         return None
     if type(given) is not int or given < patients:
-        raise InputError(
+        raise BadInput(
             f"The population is the number of people from whom the data set's patients come: a whole number, at least the "
             f"{patients:,} patients themselves; got {given!r}."
         )

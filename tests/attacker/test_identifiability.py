@@ -16,7 +16,7 @@ from ehrmem_widgets.attacker.prompt import days_allowed, value_slot
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.cohort.vocabulary import Vocabulary, learn_vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from tests.cohort.meds import Row, at, write
 
 LAB, FLU, WEIGHT = "LAB//50912//mg/dL", "DIAGNOSIS//ICD//10//J111", "WEIGHT//never binned"
@@ -99,7 +99,7 @@ def test_a_population_says_how_many_people_fit_and_identifies_only_where_nobody_
 
 @pytest.mark.parametrize("given", [3, 0, -5, 4.0, "4", True])
 def test_a_population_that_cannot_be_is_refused(given: object) -> None:
-    with pytest.raises(InputError, match="a whole number, at least the 4 patients"):
+    with pytest.raises(BadInput, match="a whole number, at least the 4 patients"):
         checked_population(given, 4)  # type: ignore[arg-type]
 
 

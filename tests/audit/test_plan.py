@@ -10,7 +10,7 @@ import yaml
 from ehrmem_widgets.audit.plan import EXAMPLE, check_severities, read_plan
 from ehrmem_widgets.audit.run import run_audit
 from ehrmem_widgets.cli import main
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.samples.folders import sample_model
 
@@ -36,7 +36,7 @@ def test_a_population_is_declared_or_not(tmp_path: Path) -> None:
 
 
 def test_a_population_smaller_than_the_data_set_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="at least the 3,000 patients themselves; got 2999"):
+    with pytest.raises(BadInput, match="at least the 3,000 patients themselves; got 2999"):
         run_audit(read_plan(plan(tmp_path, "population: 2999\n")), tmp_path / "out")
     assert not (tmp_path / "out" / "audit.json").exists()
 
@@ -94,13 +94,13 @@ BAD = {
 
 @pytest.mark.parametrize(("text", "told"), BAD.items())
 def test_a_mistake_is_refused_in_words_before_anything_is_asked(text: str, told: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(BadInput) as caught:
         read_plan(plan(tmp_path, text + "\n"))
     assert told in str(caught.value)
 
 
 def test_a_plan_that_is_not_there_and_a_severity_without_a_reason(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"'ehrmem audit --example' prints one"):
+    with pytest.raises(BadInput, match=r"'ehrmem audit --example' prints one"):
         read_plan(tmp_path / "none.yaml")
-    with pytest.raises(InputError, match="hiv needs a severity"):
+    with pytest.raises(BadInput, match="hiv needs a severity"):
         check_severities({"hiv": {"severity": 3, "reason": "  "}}, "here")
