@@ -23,7 +23,16 @@ from ehrmem_widgets import __version__, settings
 from ehrmem_widgets.errors import BadInput, EhrmemError, Unavailable, resumable
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.settings import Number, Whole
-from ehrmem_widgets.sources import SOURCES, Sources, comma_separated, given_sources, is_address, option
+from ehrmem_widgets.sources import (
+    POPULATION_NAMED,
+    SOURCES,
+    Sources,
+    comma_separated,
+    given_population,
+    given_sources,
+    is_address,
+    option,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,6 +97,8 @@ def explore(arguments: argparse.Namespace) -> None:
             found = comma_separated(named) if name == "reference" else (named,)
             whole = (str(Path(one).resolve()) if Path(one).exists() else one for one in found)
             os.environ[f"EHRMEM_{name.upper()}"] = ",".join(whole)
+    if arguments.population:
+        os.environ[POPULATION_NAMED] = str(arguments.population)
     _check_named()
     serve(explore_notebook(), port=arguments.port, browser=not arguments.no_browser)
 
@@ -105,6 +116,7 @@ def report(arguments: argparse.Namespace) -> None:
         "horizon",
         "samples",
         "seed",
+        "population",
         "sealed",
         "asked",
         *SOURCES,
@@ -155,12 +167,15 @@ def probe(arguments: argparse.Namespace) -> None:
     if out.suffix != ".parquet" or not out.absolute().parent.is_dir() or out.is_dir():
         raise BadInput(f"Name a .parquet file in a folder that exists; got {str(out)!r}.")
     patients = patients_in(arguments.patients) if arguments.patients else None
+    if arguments.population and arguments.name != "ranking":
+        raise BadInput(f"The probe {arguments.name!r} does not count who fits the facts: it takes no --population.")
+    more: dict[str, Any] = {"population": given_population(arguments.population)} if arguments.name == "ranking" else {}
     dataset, model, reference = open_sources(_sources(arguments))
     keep = out.with_name(out.name + ".unfinished")
     with resumable():
         found = run_probe(
             arguments.name, dataset, model, reference, rung=arguments.rung, patients=patients, seed=arguments.seed,
-            keep=keep, heard=_Bar(), alternatives_of=alternatives_for(dataset),
+            keep=keep, heard=_Bar(), alternatives_of=alternatives_for(dataset), **more,
         )  # fmt: skip
         found.save(out)
     keep.unlink(missing_ok=True)
@@ -481,6 +496,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _explore_options(parser: argparse.ArgumentParser) -> None:
     _source_options(parser)
+    _population_option(parser)
     parser.add_argument(
         "--port", type=_typed(settings.PORT), metavar="N", help="port to use (the first free one from 8888)"
     )
@@ -519,6 +535,7 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="how many questions were asked in the session that this one comes from (1)",
     )
+    _population_option(parser)
     parser.add_argument(
         "--horizon", type=_typed(settings.HORIZON), metavar="N", help="how many codes the model generates (64)"
     )
@@ -556,6 +573,7 @@ def _probe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=_typed(settings.SEED), default=0, metavar="N", help="same seed, same numbers (0)"
     )
+    _population_option(parser, " (ranking only)")
     parser.add_argument("--out", type=Path, metavar="FILE.parquet", required=True, help="where to write the finding")
 
 
@@ -595,6 +613,11 @@ def _source_options(parser: argparse.ArgumentParser, names: Sequence[str] = tupl
     for name in names:
         action = "append" if name == "reference" else "store"
         parser.add_argument(option(name), action=action, metavar=_METAVAR.get(name, "FILE"), help=SOURCES[name])
+
+
+def _population_option(parser: argparse.ArgumentParser, more: str = "") -> None:
+    words = f"how many people the patients come from: then it is said how many of them fit the known facts{more}"
+    parser.add_argument("--population", type=_typed(settings.POPULATION), metavar="N", help=words)
 
 
 def _typed(bounds: Whole | Number) -> Callable[[str], float]:

@@ -133,6 +133,8 @@ PATIENTS_ON_SCREEN = Whole(40, 10_000_000, 400)
 COHORT = Whole(20, 2000, 60, or_zero="nobody")
 PEOPLE = Whole(19, 400, 79)
 """Never-seen people asked the same about one patient: with 79, one of four identifiers can be claimed."""
+POPULATION = Whole(1, 10_000_000_000, 300_000)
+"""People from whom the patients of a data set come; at least as many as these, which is checked where the data are open."""
 ASKED = Whole(1, 1_000_000, 1)
 """Questions asked in a session."""
 HOLDERS = Whole(0, 100_000, 25)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.settings import POPULATION
 
 if TYPE_CHECKING:
     from ehrmem_widgets.blackbox.protocol import BlackBox
@@ -27,6 +28,8 @@ SOURCES: Mapping[str, str] = {
     "a split)",
 }
 """What can be named, and what it is, in words for people."""
+
+POPULATION_NAMED = "EHRMEM_POPULATION"
 
 
 @dataclass(frozen=True)
@@ -137,3 +140,12 @@ def given_sources(**given: str | Path | Iterable[str | Path] | None) -> Sources:
     if not records or not model:
         raise BadInput("Give the data set and the model together: a model is audited on the data it was trained on.")
     return Sources(**named)
+
+
+def given_population(given: int | None = None) -> int | None:
+    """The declared population that was given, else what the environment names (EHRMEM_POPULATION), else None. BadInput for what is no
+    whole number."""
+    named = os.environ.get(POPULATION_NAMED)
+    if given is not None or not named:
+        return given
+    return POPULATION.read(named, POPULATION_NAMED)

@@ -73,6 +73,7 @@ def test_no_command_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
             "must be a whole number from 1 to 4096, such as 64; got 'many'",
         ),
         (["report", "--samples", "0", "--out", "x.html"], "a whole number from 16 to 65536"),
+        (["report", "--population", "0", "--out", "x.html"], "a whole number from 1 to"),
         (["report", "--patient", "1", "--patients", "x", "--out", "x"], "not allowed with"),
         (["report", "--patients", "no-such-file", "--out", "x"], "cannot be read"),
         (["report", "--workers", "2", "--out", "x.html"], "--workers goes with --patients"),

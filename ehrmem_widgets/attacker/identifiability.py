@@ -1,11 +1,15 @@
-"""How much the attacker knows already: k, the patients who fit the facts, and bits = log2(N / k) (methods, section 2)."""
+"""How much the attacker knows already: k, the patients who fit the facts, and bits = log2(N / k) (methods, sections 2 and 8.5).
+
+k and bits are about the data set. Whether a person is identified is about people: it takes the declared number of those from whom the
+data set's patients come.
+"""
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property
 
@@ -16,23 +20,85 @@ from ehrmem_widgets.attacker.prompt import days_allowed, value_slot
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.statistics.population import others_in_population
+
+ALREADY_IDENTIFIED = "already identified"
+_LESS_THAN_ONE = 0.5  # other people
 
 _Rows = tuple[np.ndarray, np.ndarray, np.ndarray]  # places of patients, minutes since 1970 and values of a code's rows
 _MOST_KEPT = 4_000_000  # rows
 
 
 @dataclass(frozen=True)
+class PopulationFit:
+    """Who fits the facts among the ``people`` from whom the data set's patients come.
+
+    ``others``: how many besides the patient, with the interval of that number; ``uniqueness``: the probability that nobody else
+    does (Rocher, Hendrickx and de Montjoye, Nature Communications 2019).
+    """
+
+    people: int
+    others: Estimate
+    uniqueness: Estimate
+
+    @property
+    def fitting(self) -> Estimate:
+        """How many fit, the patient included."""
+        return Estimate(self.others.value + 1, self.others.low + 1, self.others.high + 1, self.others.n)
+
+    @property
+    def bits(self) -> float:
+        """log2(people / how many are expected to fit): what the facts tell of who is meant among all these people."""
+        return math.log2(self.people / self.fitting.value)
+
+    @property
+    def already_identified(self) -> bool:
+        """Whether the facts fit the patient alone."""
+        return self.only(self.others)
+
+    @staticmethod
+    def only(others: Estimate) -> bool:
+        """The rule of "already identified": the whole interval of the number of others is below one half."""
+        return others.high < _LESS_THAN_ONE
+
+
+@dataclass(frozen=True)
 class Identifiability:
-    """``k`` of ``n`` patients fit the ``facts`` facts; ``bits`` = log2(n / k) is what the attacker already has."""
+    """``k`` of the data set's ``n`` patients fit the ``facts`` facts; ``bits`` = log2(n / k) is what the facts tell of who is meant
+    among these. ``population``: the same for the people from whom they come; None where their number was not declared."""
 
     facts: int
     k: int
     n: int
+    population: PopulationFit | None = None
 
     @property
     def bits(self) -> float:
         """log2(n / k); log2(n) when nobody fits (which a true record cannot bring about)."""
         return math.log2(self.n / max(self.k, 1)) if self.n else 0.0
+
+    @property
+    def already_identified(self) -> bool:
+        """Whether the facts single the patient out among people, not just in the data set; never without a declared population."""
+        return self.population is not None and self.population.already_identified
+
+
+def checked_population(given: int | None, patients: int) -> int | None:
+    """A declared number of people from whom so many patients come, None for none. Raises BadInput for one that cannot be.
+
+    >>> checked_population(300_000, 3_000), checked_population(None, 3_000)
+    (300000, None)
+    """
+    if given is None:
+        return None
+    if type(given) is not int or given < patients:
+        raise BadInput(
+            f"The population is the number of people from whom the data set's patients come: a whole number, at least the "
+            f"{patients:,} patients themselves; got {given!r}."
+        )
+    return given
 
 
 class FactIndex:
@@ -50,14 +116,33 @@ class FactIndex:
         self._kept: dict[str, _Rows] = {}  # the code whose last use is oldest first
         self._lock = threading.Lock()
 
-    def count(self, record: Record, facts: Sequence[KnownFact]) -> Identifiability:
-        """k for the facts of one record, each matched on its own: code, value and date as precisely as known."""
+    def count(self, record: Record, facts: Sequence[KnownFact], *, population: int | None = None) -> Identifiability:
+        """k for the facts of one record, each matched on its own: code, value and date as precisely as known. With a declared
+        ``population`` also how many of those people fit."""
+        if population is None:
+            fitting = np.ones(len(self._ids), dtype=bool)
+            for one in self._each(record, facts):
+                fitting &= one
+            return Identifiability(len(facts), int(fitting.sum()), len(self._ids))
+        fits = self.fits(record, facts)
+        known = Identifiability(len(facts), int(fits.all(axis=0).sum()), len(self._ids))
+        if not known.k:
+            return known
+        others = others_in_population(fits[:, self._ids != record.patient_id], population)
+        return replace(known, population=PopulationFit(population, *others))
+
+    def fits(self, record: Record, facts: Sequence[KnownFact]) -> np.ndarray:
+        """(facts, patients) bool: who fits each fact of one record, the patients by ascending id."""
+        found = np.empty((len(facts), len(self._ids)), dtype=bool)
+        for place, one in enumerate(self._each(record, facts)):
+            found[place] = one
+        return found
+
+    def _each(self, record: Record, facts: Sequence[KnownFact]) -> Iterator[np.ndarray]:
         with self._lock:
             self._keep(dict.fromkeys(record.events[fact.place].code for fact in facts if fact.place != AGE))
-        fitting = np.ones(len(self._ids), dtype=bool)
         for fact in facts:
-            fitting &= self._who_fits(record, fact)
-        return Identifiability(len(facts), int(fitting.sum()), len(self._ids))
+            yield self._who_fits(record, fact)
 
     def _who_fits(self, record: Record, fact: KnownFact) -> np.ndarray:
         if fact.place == AGE:

@@ -42,7 +42,8 @@ class Plan:
     """A checked plan. ``patients``: how many ordinary people, half of them members, or their pseudonyms or ids; ``holders``: how many
     members and how many non-members who hold each attribute test T2 asks about, drawn on top where these are fewer; ``attributes``:
     names, empty for all that the model has codes of; ``rung_of``: the rung of the probes that ask at one rung only; ``priors``:
-    shares of members among those an attacker would ask about; ``identifying``: results name patients by pseudonym and every page
+    shares of members among those an attacker would ask about; ``population``: how many people the data set's patients come from, None
+    where that is not declared; ``identifying``: results name patients by pseudonym and every page
     of the report says so."""
 
     name: str
@@ -57,6 +58,7 @@ class Plan:
     priors: tuple[float, ...]
     seed: int
     identifying: bool
+    population: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The plan as plain data. Named patients are counted and hashed: they may have been named by their ids."""
@@ -99,6 +101,7 @@ def read_plan(path: str | Path) -> Plan:
         "priors",
         "seed",
         "identifying",
+        "population",
     }
     for key in content:
         if key not in known:
@@ -125,6 +128,9 @@ def read_plan(path: str | Path) -> Plan:
         priors=_priors(content.get("priors", [0.01, 0.1]), path),
         seed=_whole(content.get("seed", 0), "seed", settings.SEED, path),
         identifying=_yes_or_no(content.get("identifying", False), "identifying", path),
+        population=None
+        if (n := content.get("population")) is None
+        else _whole(n, "population", settings.POPULATION, path),
     )
 
 
@@ -180,6 +186,7 @@ rung_of: {embedding: lab_values, perturbation: one_lab, subgroups: one_lab}   # 
 attributes: []               # sensitive attributes asked about; empty: all that the model has codes of
 # severity: severities.yaml  # {hiv: {severity: 5, reason: "..."}}: declared by people, never computed
 priors: [0.01, 0.1]          # share of members among those an attacker would ask about
+# population: 300000         # how many people the patients come from (a city, say): then the ranking says how many of them fit the facts
 seed: 0                      # same seed, same numbers
 identifying: false           # true: for internal use, every page says that it names patients
 """

@@ -359,6 +359,8 @@ def ask(plan: Plan, about: Opened, name: str, keep: Shards, out: Path, *, heard:
         more["holders"] = plan.holders
     if name == "membership":
         more["priors"] = plan.priors
+    if name == "ranking":
+        more["population"] = plan.population
     if name == "subgroups":
         kept = {n: out / FINDINGS / f"{n}.parquet" for n in ("membership", "attribute")}
         if kept["membership"].exists():
@@ -387,11 +389,13 @@ _kept: dict[str, Opened] = {}
 
 def open_plan(plan: Plan) -> Opened:
     """Data, models and people of a plan."""
+    from ehrmem_widgets.attacker.identifiability import checked_population
     from ehrmem_widgets.blackbox.opening import open_sources
     from ehrmem_widgets.probes.people import choose_people
     from ehrmem_widgets.samples.canary_alternatives import alternatives_for
 
     dataset, model, reference = open_sources(plan.sources)
+    checked_population(plan.population, len(dataset))
     given: dict[str, Any] = {"most": plan.patients} if isinstance(plan.patients, int) else {"patients": plan.patients}
     people = choose_people(dataset, model, reference, seed=plan.seed, **given)
     return Opened(dataset, model, reference, people, alternatives_for(dataset))

@@ -44,7 +44,7 @@ PROBES: Mapping[str, Probe] = {
         Probe("membership", "membership", None, compares=False),
         Probe("perturbation", "perturbation", "rung"),
         Probe("subgroups", "subgroups.subgroup_probe", "rung"),
-        Probe("ranking", "ranking", "ladder", compares=False),
+        Probe("ranking", "ranking", "ladder"),
         Probe("preflight", "preflight", None, compares=False),
     )
 }

@@ -56,7 +56,7 @@ class State:
     """All that an answer depends on. Two equal states give the same numbers, live or headless.
 
     ``rung`` is the name of the rung that ``facts`` are, or None when they were dialled by hand; ``samples`` is the most
-    trajectories spent on the attribute in focus.
+    trajectories spent on the attribute in focus; ``population`` the declared number of people from whom the data set's patients come.
     """
 
     patient_id: int
@@ -67,6 +67,7 @@ class State:
     horizon: int = HORIZON
     samples: int = MOST_SAMPLES
     seed: int = 0
+    population: int | None = None
 
     def __post_init__(self) -> None:
         for name, bounds in (("horizon", settings.HORIZON), ("samples", settings.SAMPLES), ("seed", settings.SEED)):
@@ -123,9 +124,9 @@ class Exploration:
         yield from question.ask_controls()
         yield question.settled()
 
-    def known(self, record: Record, prompt: Prompt) -> Identifiability:
+    def known(self, record: Record, prompt: Prompt, population: int | None = None) -> Identifiability:
         """k and bits of the facts that made the prompt."""
-        return self._index.count(record, prompt.facts)
+        return self._index.count(record, prompt.facts, population=population)
 
     def comparer(self, model: BlackBox) -> Comparer:
         """What compares a model's continuations with true ones; made once a vocabulary."""
@@ -186,7 +187,7 @@ class Question:
         self.control_leaks: list[np.ndarray] = []
         self.reached = [self._reached(column) for column in range(len(state.attributes))]
         self.answer = Answer(
-            known=exploration.known(self.record, self.prompts[0]),
+            known=exploration.known(self.record, self.prompts[0], state.population),
             focus=state.focus,
             horizon=self.horizon,
             prompt=tuple(slot[0] if len(slot) == 1 else f"one of {len(slot)}" for slot in self.prompts[0].slots),

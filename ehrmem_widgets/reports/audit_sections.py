@@ -421,7 +421,9 @@ def _of_ranking(audit: AuditResults, found: CohortFinding) -> list[str]:
     if attacks is None:
         return ["<p>Cannot conclude: without a reference model nothing can be called a leak.</p>"]
     drawn = attack_shares(attacks)
+    said = [f"{escape(one['verdict'])}: {escape(one['note'])}" for one in judged("ranking", found).to_dict("records")]
     return [
+        *(f"<p><b>Members against people never seen.</b> {one}</p>" for one in said),
         *(
             [picture(drawn, "By kind of attack, the cheapest first; the diamond is all of them together.")]
             if drawn

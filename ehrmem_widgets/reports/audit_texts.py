@@ -45,8 +45,8 @@ NULL: Mapping[str, str] = {
     "codes, which needs no model.",
     "perturbation": "The same sweep on people whom no model saw. Their spikes are the null.",
     "subgroups": "The same gap among people never seen. Corrected for all subgroups and figures together (Holm).",
-    "ranking": "Only leaks that go beyond the reference model's answer count, and each was asked anew with other "
-    "random numbers before it counted.",
+    "ranking": "The very same search over people whom neither model saw: whatever it finds there, it finds by chance. And only leaks "
+    "that go beyond the reference model's answer count, each asked anew with other random numbers.",
     "preflight": "An AUROC of 0.5: no classifier can do better than guessing. Differences between the groups: 0.",
 }
 """By probe: what its figures are held against."""

@@ -11,6 +11,7 @@ import pandas as pd
 from ehrmem_widgets.probes.cohort_finding import CohortFinding
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.probes.perturbation import IDENTIFIERS
+from ehrmem_widgets.probes.ranking import GIVEN_AWAY_GAP
 from ehrmem_widgets.reports.results_summary import AuditResults, knows
 from ehrmem_widgets.statistics.disclosure import FEWEST
 from ehrmem_widgets.statistics.intervals import Estimate
@@ -34,7 +35,7 @@ TESTS: Mapping[str, str] = {
 }
 """The tests by probe, in the order in which a person who decides asks."""
 
-COMPARED = ("membership", "attribute", "reconstruction", "embedding", "neighbours", "perturbation")
+COMPARED = ("membership", "attribute", "reconstruction", "embedding", "neighbours", "perturbation", "ranking")
 """Those whose verdict is about members against people never seen."""
 
 _JUDGED = {
@@ -42,6 +43,7 @@ _JUDGED = {
     "embedding": "excess_gain_logistic",
     "neighbours": "hit@10_difference",
     "membership": "auroc",
+    "ranking": GIVEN_AWAY_GAP,
 }  # by probe, the one figure that its verdict is about
 
 FOUND, MISSED, NONE = "found", "not found", "none planted"
@@ -208,21 +210,23 @@ def _of_ranking(audit: AuditResults) -> Headline:
     attacks = audit.attacks
     if attacks is None:
         return Headline(Verdict.CANNOT_CONCLUDE, "Without a reference model nothing can be called a leak.")
-    if not attacks.kinds:
-        return Headline(
-            None,
-            f"No set of facts tried gave a member away, of {attacks.asked_in_words} who hold a sensitive attribute.",
-        )
-    if attacks.totals.total is None:
-        return Headline(
-            None,
-            f"Some members are given away: fewer than {FEWEST}, or too many to be told from all of "
-            f"{attacks.asked_in_words}.",
-        )
-    share = figure(attacks.totals.share, n=False)
-    return Headline(
-        None, f"Some attack gives away a share of {share} of {attacks.asked_in_words} who hold a sensitive attribute."
+    found = audit.findings["ranking"]
+    rows = judged("ranking", found)
+    verdict, control = Verdict(rows.iloc[0]["verdict"]) if len(rows) else None, _control("ranking", found)
+    same = (
+        f" Of people never seen, the same search gives away {figure(attacks.never_seen, n=False)}." if len(rows) else ""
     )
+    if not attacks.kinds:
+        words = f"No set of facts tried gave a member away, of {attacks.asked_in_words} who hold a sensitive attribute."
+    elif attacks.totals.total is None:
+        words = (
+            f"Some members are given away: fewer than {FEWEST}, or too many to be told from all of "
+            f"{attacks.asked_in_words}."
+        )
+    else:
+        share = figure(attacks.totals.share, n=False)
+        words = f"Some attack gives away a share of {share} of {attacks.asked_in_words} who hold a sensitive attribute."
+    return Headline(verdict, f"{words}{same}", control)
 
 
 def _of_preflight(found: CohortFinding) -> Headline:

@@ -36,7 +36,7 @@ from ehrmem_widgets.reports.patient_report import (
     write_report,
 )
 from ehrmem_widgets.settings import WORKERS
-from ehrmem_widgets.sources import SOURCES
+from ehrmem_widgets.sources import SOURCES, given_population
 
 if TYPE_CHECKING:
     from ehrmem_widgets.reports.warm_kernel import WarmKernel
@@ -89,6 +89,8 @@ def make_reports(
         raise BadInput("Give either one patient or many.")
     if workers is not None:
         workers = WORKERS.check(workers, "workers")
+    if population := given_population(parameters.get("population") or None):
+        parameters["population"] = population
     declared = checked_parameters(parameters)
     out = _folder(Path(out))
     listed = Path(patients) if isinstance(patients, str | Path) else None
@@ -364,6 +366,7 @@ def open_here(settings: Mapping[str, Any], patients: Sequence[str], answer: str)
     """Run in a worker's kernel: open data and models for all its reports, refuse settings that fit no patient, and write down what
     was opened and who the patients are."""
     from ehrmem_widgets.attacker.facts import check_rung
+    from ehrmem_widgets.attacker.identifiability import checked_population
     from ehrmem_widgets.blackbox.training_splits import training_splits
     from ehrmem_widgets.probes.exploration import State
     from ehrmem_widgets.widgets.explore_patient import keep_open, names_asked
@@ -373,6 +376,7 @@ def open_here(settings: Mapping[str, Any], patients: Sequence[str], answer: str)
     names = names_asked(opened, settings["attributes"], settings["focus"])
     check_rung(settings["rung"])
     State(0, (), None, names, names[0], settings["horizon"], settings["samples"], settings["seed"])
+    checked_population(settings["population"] or None, len(opened.dataset))
     dataset, model, reference = opened.dataset, opened.model, opened.reference
     about = {
         "data": dataset.name,

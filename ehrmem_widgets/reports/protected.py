@@ -22,7 +22,7 @@ from ehrmem_widgets.statistics.intervals import Estimate
 
 SETTINGS = (
     "rungs", "rung", "ladder", "attributes", "without_code", "samples", "horizon", "temperature", "top_p", "threshold", "priors", "folds",
-    "searched", "identifiers", "embedding", "k", "gamma", "seed",
+    "searched", "identifiers", "embedding", "k", "gamma", "seed", "population",
 )  # fmt: skip
 _SIDES = {"all": (MEMBER, NON_MEMBER), "canaries": (CANARY, NULL_CANARY)}
 _NOT_SHOWN = "a figure that is withheld (it rests on too few people)"
@@ -215,6 +215,16 @@ def _called_members(one: Row, table: _Table) -> Estimate:
     return Estimate(math.nan, math.floor(10 * one["low"]) / 10, math.ceil(10 * one["high"]) / 10, n)
 
 
+def _given_away(one: Row, table: _Table) -> Estimate:
+    """Of members only the table of attacks tells how many are given away: it withholds that number where its cells would follow."""
+    return _NOTHING if one["group"] == MEMBER else _share(one, table)
+
+
+def _hidden(one: Row, table: _Table) -> Estimate:
+    """A difference that would tell what is withheld elsewhere; its verdict stands."""
+    return _NOTHING
+
+
 def _of_canaries(one: Row, table: _Table) -> Estimate:
     sides_ = (one["group"], NULL_CANARY)
     return _if(all(table.at(one, "mean_exposure", group=side, attribute="")[0] >= FEWEST for side in sides_), one)
@@ -257,7 +267,7 @@ FIGURES: Mapping[str, Sequence[tuple[str, Rule]]] = {
         ("stands_out|stands_out_screening", _share),
     ),
     "subgroups": (("(mean|gap|difference|screening):.*", _mean),),  # small cells are withheld by the probe already
-    "ranking": (),
+    "ranking": (("given_away", _given_away), ("given_away_gap", _hidden)),
     "preflight": (
         ("model_free_auroc|difference_.*", _asked),
         ("association_site", _mean),

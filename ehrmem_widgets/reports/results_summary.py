@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pandas as pd
 
 from ehrmem_widgets import settings
 from ehrmem_widgets.attacker.facts import RUNGS as RUNG_WORDS
+from ehrmem_widgets.attacker.identifiability import ALREADY_IDENTIFIED
 from ehrmem_widgets.audit.run import FINDINGS, RESULTS, SEAL, SEVERITY
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes
 from ehrmem_widgets.errors import BadInput, Damaged
@@ -27,7 +28,7 @@ from ehrmem_widgets.probes.holders import DRAWN
 from ehrmem_widgets.probes.membership_scores import LOSS, RATIO
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.questions import QUESTIONS
-from ehrmem_widgets.probes.ranking import THRESHOLD
+from ehrmem_widgets.probes.ranking import GIVEN_AWAY, THRESHOLD
 from ehrmem_widgets.probes.subgroup_findings import SubgroupRow, subgroup_rows
 from ehrmem_widgets.reports.protected import protected, without_names
 from ehrmem_widgets.statistics.disclosure import (
@@ -194,12 +195,20 @@ class AuditResults:
         leaks = self._query(
             "ranking",
             """SELECT patient, max(value) FILTER (figure = 'bits') AS bits, max(value) FILTER (figure = 'k') AS k,
-            max(split_part(note, ':', 1)) FILTER (figure = 'bits') AS way
+            max(split_part(note, ':', 1)) FILTER (figure = 'bits') AS way, bool_or(verdict = ?) AS identified
             FROM rows WHERE level = 'patient' AND figure IN ('bits', 'k') AND "group" = ? GROUP BY patient, attribute""",
-            [MEMBER],
+            [ALREADY_IDENTIFIED, MEMBER],
         )
         cheapest = leaks.sort_values(["bits", "k"], kind="stable").drop_duplicates("patient")
-        return _attack_table(cheapest, self._holders_asked, float(found.settings.get("threshold", THRESHOLD)))
+        table = _attack_table(cheapest, self._holders_asked, float(found.settings.get("threshold", THRESHOLD)))
+        null = found.about("cohort", figure=GIVEN_AWAY, group=NON_MEMBER).to_dict("records")
+        population = found.settings.get("population")
+        return replace(
+            table,
+            never_seen=Estimate(*(null[0][name] for name in ("value", "low", "high", "n"))) if null else None,
+            population=population,
+            identified=_identified(cheapest) if population else None,
+        )
 
     @cached_property
     def exclusions(self) -> dict[str, list[str]]:
@@ -366,6 +375,15 @@ def _attack_table(cheapest: pd.DataFrame, asked: int, threshold: float) -> Attac
     return AttackTable(
         kinds, rows, row(len(whole) - 1, "Any of these" if rows else "Any attack", every), asked, threshold
     )
+
+
+def _identified(cheapest: pd.DataFrame) -> Estimate | None:
+    """The share of those given away who were identified already; None where the rest of those unique in the data set, or anybody else,
+    would be a count of 1 to 10 people."""
+    identified, unique = int(cheapest["identified"].sum()), int((cheapest["k"] <= 1).sum())
+    if is_small(unique - identified) or len(cheapest) < FEWEST:
+        return None
+    return coarse_share(proportion(identified, len(cheapest)))
 
 
 def _mean(rows: pd.DataFrame | None) -> Estimate | None:

@@ -1,8 +1,7 @@
-"""Many tests at once: Holm for claims, Benjamini-Hochberg for screening, and the rank p-value behind them."""
+"""Many tests at once: Holm for claims, Benjamini-Hochberg for screening."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,17 +24,6 @@ def benjamini_hochberg(p: Sequence[float] | np.ndarray) -> np.ndarray:
     [0.04, 0.04, 0.04, 0.04]
     """
     return _adjusted(p, "fdr_bh")
-
-
-def rank_p(value: float, controls: Sequence[float] | np.ndarray) -> float:
-    """(1 + controls at least as high) / (1 + controls): the chance that one of the controls' kind stands out this much
-    (conformal; exact when patient and controls are exchangeable). nan without controls.
-
-    >>> rank_p(0.9, [0.1, 0.2, 0.95])
-    0.5
-    """
-    controls = np.asarray(controls, float)
-    return float((1 + (controls >= value).sum()) / (1 + len(controls))) if len(controls) else math.nan
 
 
 def _adjusted(p: Sequence[float] | np.ndarray, method: str) -> np.ndarray:

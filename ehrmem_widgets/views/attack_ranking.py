@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ehrmem_widgets.attacker.identifiability import ALREADY_IDENTIFIED
 from ehrmem_widgets.statistics.disclosure import FEWEST, rounded_n
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
@@ -12,22 +13,21 @@ from ehrmem_widgets.views.markup import escape, known
 from ehrmem_widgets.views.tables import figure, table
 
 FITS: Sequence[tuple[int, str]] = (
-    (100, "100 people or more"),
-    (11, "11 to 99 people"),
-    (2, "2 to 10 people"),
-    (1, "this person only"),
+    (100, "100 patients or more"),
+    (11, "11 to 99 patients"),
+    (2, "2 to 10 patients"),
+    (1, "this patient only"),
 )
-"""How many people fit what the attacker knows (k): the least k of each class, and its name."""
+"""How many patients of the data set fit what the attacker knows (k): the least k of each class, and its name."""
 
 WITHHELD = "withheld"
 HOW_TO_READ = (
-    "Each patient counts once, at the attack that takes the attacker the least knowledge, by the number of people "
-    "whom this knowledge "
-    "fits. On the left stand the dangerous leaks: the attacker could not tell who is meant, and the model tells "
-    "something about them. On "
-    "the right the facts fit one person only: the attacker had identified the patient already. Numbers that would "
-    "point at "
-    "fewer than 11 people are withheld, and others with them so that they cannot be worked out."
+    "Each patient counts once, at the attack that takes the attacker the least knowledge, by how many patients of this data set "
+    "this knowledge fits. On the left stand the dangerous leaks: the attacker could not tell who is meant, and the model tells "
+    "something about them. On the right the facts are unique in this data set. That is about the data set, not about people: "
+    "in a city more people may fit, and only a declared population says how many. The same search also runs over people whom the "
+    "model never saw: what it finds there, it finds by chance. Numbers that would point at fewer than 11 people are withheld, and "
+    "others with them so that they cannot be worked out."
 )
 
 
@@ -47,13 +47,18 @@ class AttackRow:
 @dataclass(frozen=True)
 class AttackTable:
     """``kinds`` of attack that gave a member away, the cheapest first; ``rows``, one a kind (none where too much of them would be
-    withheld), and their ``totals``. ``asked``: members who hold a sensitive attribute."""
+    withheld), and their ``totals``. ``asked``: members who hold a sensitive attribute. ``never_seen``: the share of people never seen
+    about whom the same search finds a leak, as it may be shown (None: nobody of them was asked about). ``population``: the declared
+    one, and ``identified`` the share of those given away whose facts fit nobody else of it."""
 
     kinds: tuple[str, ...]
     rows: tuple[AttackRow, ...]
     totals: AttackRow
     asked: int
     threshold: float
+    never_seen: Estimate | None = None
+    population: int | None = None
+    identified: Estimate | None = None
 
     @property
     def asked_in_words(self) -> str:
@@ -66,7 +71,7 @@ def attack_ranking(found: AttackTable) -> str:
     about = f"of {found.asked_in_words} asked about who hold a sensitive attribute"
     leak = f"a leak of {found.threshold:g} or more, beyond the reference model"
     if not found.kinds:
-        return f"<p>No set of facts tried gave a member away ({escape(leak)}), {escape(about)}.</p>"
+        return f"<p>No set of facts tried gave a member away ({escape(leak)}), {escape(about)}. {escape(_beside(found))}</p>"
     listed = f"By attacks, the least knowledge first: {'; '.join(kind[:1].lower() + kind[1:] for kind in found.kinds)}."
     if all(cell in (None, 0) for cell in found.totals.cells):
         where = ", ".join(words for (_, words), cell in zip(FITS, found.totals.cells, strict=True) if cell is None)
@@ -77,7 +82,7 @@ def attack_ranking(found: AttackTable) -> str:
         )
         return (
             f"<p>{escape(how_many)} {escape(about)} is given away ({escape(leak)}), by facts that fit {escape(where)}. "
-            f"{escape(listed)}</p>"
+            f"{escape(listed)} {escape(_beside(found))}</p>"
         )
     heads = (
         "What the attacker knows",
@@ -88,7 +93,21 @@ def attack_ranking(found: AttackTable) -> str:
     )
     rows = [_cells(row) for row in (*found.rows, found.totals)]
     shown = table(heads, rows, caption=f"Members given away ({leak}), {about}", name="ehrmem-attacks")
-    return shown if found.rows else f"{shown}<p>{escape(listed)}</p>"
+    return f"{shown}<p>{'' if found.rows else escape(listed)} {escape(_beside(found))}</p>"
+
+
+def _beside(found: AttackTable) -> str:
+    """What the same search finds about people never seen, and how many of those given away only the patient fits."""
+    if found.never_seen is None:
+        said = "There are no people never seen to run the same search on."
+    else:
+        said = f"Share of people never seen about whom the same search finds a leak: {figure(found.never_seen)}."
+    if found.population and found.identified is not None:
+        said += (
+            f" Share of the members given away whose facts fit nobody else of {found.population:,} people ({ALREADY_IDENTIFIED}): "
+            f"{figure(found.identified)}."
+        )
+    return said
 
 
 def attack_shares(found: AttackTable) -> str:
@@ -96,8 +115,12 @@ def attack_shares(found: AttackTable) -> str:
     shares = [(row, row.share) for row in (*found.rows, found.totals) if row.share is not None and known(row.share)]
     if not shares:
         return ""
+    drawn = [IntervalRow(row.words, share, marked=row is found.totals) for row, share in shares]
+    if known(found.never_seen):
+        assert found.never_seen is not None
+        drawn.append(IntervalRow("Any attack, on people never seen", found.never_seen))
     return interval_rows(
-        [IntervalRow(row.words, share, marked=row is found.totals) for row, share in shares],
+        drawn,
         title="Share of the members asked about whom an attack gives away, each at the cheapest attack",
         ends=(0.0, 1.0),
         level=(0.0, "nobody"),

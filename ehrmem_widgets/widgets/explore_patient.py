@@ -27,6 +27,7 @@ from ehrmem_widgets.attacker.facts import (
     facts_to_text,
     load_facts,
 )
+from ehrmem_widgets.attacker.identifiability import PopulationFit, checked_population
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.blackbox.training_splits import members_in_words, trained_on
 from ehrmem_widgets.cohort.record import Record
@@ -37,7 +38,7 @@ from ehrmem_widgets.probes.findings import Answer
 from ehrmem_widgets.probes.people import about_model
 from ehrmem_widgets.probes.sealing import Asked, seal
 from ehrmem_widgets.samples.folders import example_patient
-from ehrmem_widgets.sources import Sources, given_sources, sources_of
+from ehrmem_widgets.sources import Sources, given_population, given_sources, sources_of
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.continuations import continuations
 from ehrmem_widgets.views.horizon_curve import horizon_curve
@@ -81,6 +82,9 @@ class ExplorePatient:
     sealed, asked
         Whether the question counts as sealed: written down before its answer; or else how many questions were asked in the session
         that it comes from, this one included (methods, section 8.9).
+    population
+        How many people the data set's patients come from (a city, say); None: what the environment names (EHRMEM_POPULATION), else
+        not declared, and then nothing is said of how many people fit the facts.
     live
         True shows widgets that answer as they are turned; False answers in full at once and shows a static page.
 
@@ -113,6 +117,7 @@ class ExplorePatient:
         seed: int = 0,
         sealed: bool = False,
         asked: int = 1,
+        population: int | None = None,
         live: bool = True,
     ) -> None:
         named = sources_of(
@@ -132,7 +137,10 @@ class ExplorePatient:
         self.members = trained_on(self.exploration.model)
         patient_id = example_patient(dataset, self.members) if patient in (None, "") else dataset.find(patient)
         self._chosen_focus = focus or None
-        self.state = self._first_state(patient_id, rung, facts, attributes, horizon, samples, seed)
+        declared = checked_population(given_population(population), len(dataset))
+        self.state = replace(
+            self._first_state(patient_id, rung, facts, attributes, horizon, samples, seed), population=declared
+        )
         self.answer: Answer | None = None
         self.error: str | None = None
         self._first_count = settings.ASKED.check(asked, "asked")
@@ -197,6 +205,7 @@ class ExplorePatient:
         words += ["--focus", state.focus, "--horizon", str(state.horizon), "--samples", str(state.samples)]
         words += ["--seed", str(state.seed)]
         words += ["--sealed"] if self.asked.confirms else ["--asked", str(self.asked.count)]
+        words += ["--population", str(state.population)] if state.population else []
         words += ["--out", "report.html"]
         return shlex.join(words)
 
@@ -266,6 +275,7 @@ class ExplorePatient:
             "Most samples": f"{state.samples:,}",
             "Seed": str(state.seed),
             "Sampling": "temperature 1, no truncation (top-p 1)",
+            "Population": f"{state.population:,} people (declared)" if state.population else "not declared",
         }
 
     def _first_state(
@@ -703,6 +713,7 @@ def results_of(answer: Answer, state: State, exploration: Exploration) -> dict[s
             "horizon": answer.horizon,
             "samples": state.samples,
             "seed": state.seed,
+            "population": state.population,
             "temperature": 1.0,
             "top_p": 1.0,
         },
@@ -711,6 +722,7 @@ def results_of(answer: Answer, state: State, exploration: Exploration) -> dict[s
             "k": answer.known.k,
             "patients": answer.known.n,
             "bits": round(answer.known.bits, 4),
+            "population": _population(answer.known.population),
             "withheld_sensitive": answer.stripped,
             "unknown_to_model": answer.left_out,
             "effective_samples": answer.effective_samples if np.isfinite(answer.effective_samples) else None,
@@ -759,6 +771,18 @@ def question_of(asked: Asked) -> dict[str, Any]:
 
 def _numbers(estimate: Estimate | None) -> dict[str, float] | None:
     return asdict(estimate) if estimate else None
+
+
+def _population(fit: PopulationFit | None) -> dict[str, Any] | None:
+    if fit is None:
+        return None
+    return {
+        "people": fit.people,
+        "others": asdict(fit.others),
+        "uniqueness": asdict(fit.uniqueness),
+        "bits": round(fit.bits, 4),
+        "already_identified": fit.already_identified,
+    }
 
 
 def _row(place: int, when: str, label: str, value: str, sensitive: str, *, has_value: bool) -> dict[str, Any]:

@@ -11,11 +11,12 @@ import pytest
 
 from ehrmem_widgets.attacker import identifiability
 from ehrmem_widgets.attacker.facts import AGE, DatePrecision, KnownFact, ValuePrecision
-from ehrmem_widgets.attacker.identifiability import FactIndex, Identifiability
+from ehrmem_widgets.attacker.identifiability import FactIndex, Identifiability, checked_population
 from ehrmem_widgets.attacker.prompt import days_allowed, value_slot
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.cohort.vocabulary import Vocabulary, learn_vocabulary
+from ehrmem_widgets.errors import BadInput
 from tests.cohort.meds import Row, at, write
 
 LAB, FLU, WEIGHT = "LAB//50912//mg/dL", "DIAGNOSIS//ICD//10//J111", "WEIGHT//never binned"
@@ -78,6 +79,28 @@ def test_bits_are_the_logarithm_of_n_over_k() -> None:
     assert Identifiability(3, 1024, 1024).bits == 0
     assert Identifiability(3, 0, 1024).bits == 10
     assert Identifiability(0, 0, 0).bits == 0
+
+
+def test_a_population_says_how_many_people_fit_and_identifies_only_where_nobody_else_does(four: MedsDataset) -> None:
+    index, record = FactIndex(four, TWO_BINS), four.record(0)
+    minute, female = [KnownFact(1, UNKNOWN, DatePrecision.EXACT)], [KnownFact(0)]
+    assert not index.count(record, minute).already_identified  # unique in the data set is about the data set
+    whole = index.count(record, minute, population=4)
+    assert whole.k == 1 and whole.already_identified and whole.population is not None
+    assert whole.population.others.value == 0 and whole.population.fitting.value == 1 and whole.population.bits == 2
+    more = index.count(record, minute, population=4_000)
+    assert not more.already_identified and more.population is not None
+    assert more.population.others.low < more.population.others.value < more.population.others.high
+    several = index.count(record, female, population=4_000)
+    assert several.population is not None and several.population.uniqueness.value == 0 and several.bits < 1
+    nothing = index.count(record, [], population=4_000)
+    assert nothing.population is not None and nothing.population.fitting.value == 4_000 and nothing.population.bits == 0
+
+
+@pytest.mark.parametrize("given", [3, 0, -5, 4.0, "4", True])
+def test_a_population_that_cannot_be_is_refused(given: object) -> None:
+    with pytest.raises(BadInput, match="a whole number, at least the 4 patients"):
+        checked_population(given, 4)  # type: ignore[arg-type]
 
 
 def test_an_age_that_the_record_does_not_give_narrows_nothing_down(four: MedsDataset) -> None:

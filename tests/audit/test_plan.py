@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from ehrmem_widgets.audit.plan import EXAMPLE, check_severities, read_plan
+from ehrmem_widgets.audit.run import run_audit
 from ehrmem_widgets.cli import main
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.questions import QUESTIONS
@@ -27,6 +28,17 @@ def test_the_example_is_a_plan_and_names_every_probe(tmp_path: Path, capsys: pyt
     assert set(yaml.safe_load(EXAMPLE)) <= {
         "name", "patients", "holders", "probes", "rungs", "rung_of", "attributes", "priors", "seed", "identifying",
     }  # fmt: skip
+
+
+def test_a_population_is_declared_or_not(tmp_path: Path) -> None:
+    assert read_plan(plan(tmp_path, "population: 300000\n")).population == 300_000
+    assert read_plan(plan(tmp_path, "seed: 0\n")).population is None
+
+
+def test_a_population_smaller_than_the_data_set_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="at least the 3,000 patients themselves; got 2999"):
+        run_audit(read_plan(plan(tmp_path, "population: 2999\n")), tmp_path / "out")
+    assert not (tmp_path / "out" / "audit.json").exists()
 
 
 def test_folders_are_relative_to_the_plan(tmp_path: Path) -> None:
@@ -50,7 +62,7 @@ def test_the_hash_changes_with_what_the_results_depend_on_and_with_nothing_else(
 
     same = hash_of("seed: 0\n")
     assert hash_of("name: other\n") == same and hash_of("# words\nprobes: " + str(list(QUESTIONS)) + "\n") == same
-    others = ["seed: 1", "patients: 40", "holders: 3", "rungs: [nothing]", "priors: [0.5]", "identifying: true", "attributes: [hiv]", "probes: [membership]",
+    others = ["seed: 1", "patients: 40", "holders: 3", "rungs: [nothing]", "priors: [0.5]", "identifying: true", "attributes: [hiv]", "probes: [membership]", "population: 300000",
               "rung_of: {embedding: first_10}", "severity: {hiv: {severity: 1, reason: curable}}"]  # fmt: skip
     assert len({hash_of(text + "\n") for text in others} | {same}) == len(others) + 1
 
@@ -69,6 +81,8 @@ BAD = {
     "patients: nowhere.txt": "the file of patients 'nowhere.txt' cannot be read",
     "priors: [1.0]": "each of priors must be a number above 0 and below 1",
     "seed: -1": "seed must be a whole number from 0 to",
+    "population: 0": "population must be a whole number from 1 to",
+    "population: many": "population must be a whole number from 1 to",
     "identifying: perhaps": "identifying must be true or false",
     "severity: {hiv: {severity: 9, reason: x}}": "the severity of hiv must be a whole number from 1 to 5",
     "severity: {hivv: {severity: 3, reason: x}}": "there is no attribute 'hivv'. Is 'hiv' meant?",

@@ -9,7 +9,16 @@ from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, choose_people
-from ehrmem_widgets.probes.ranking import THRESHOLD, AttackSearch, ranked, ranking
+from ehrmem_widgets.probes.ranking import (
+    GIVEN_AWAY,
+    GIVEN_AWAY_GAP,
+    THRESHOLD,
+    AttackSearch,
+    _rank_p,
+    found_among_never_seen,
+    ranked,
+    ranking,
+)
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 
 
@@ -22,9 +31,12 @@ def samples():
 def found(samples):
     dataset, model, reference = samples
     chosen = choose_people(*samples, most=0)
-    records = tuple(chosen.of(CANARY)[:2])
-    people = People(records, {r.patient_id: CANARY for r in records})
-    return ranking(model, dataset, reference=reference, people=people, ladder=("demographics", "one_lab"), horizon=48)
+    records = (*chosen.of(CANARY)[:2], *chosen.of(NULL_CANARY)[:3])
+    people = People(records, {r.patient_id: chosen.group(r) for r in records})
+    return ranking(
+        model, dataset, reference=reference, people=people, ladder=("demographics", "one_lab"), horizon=48,
+        population=len(dataset),
+    )  # fmt: skip
 
 
 def test_leaks_are_found_and_listed_cheapest_first(found):
@@ -33,7 +45,8 @@ def test_leaks_are_found_and_listed_cheapest_first(found):
     assert table["bits"].is_monotonic_increasing
     assert (table["leak"] >= THRESHOLD).all()
     assert (table["low"] <= table["leak"]).all() and (table["n"] == 64).all()
-    assert (table["already_identified"] == (table["k"] <= 1)).all()
+    assert (table["already_identified"] == (table["k"] <= 1)).all()  # the data set is the whole population
+    assert (table["others"] == table["k"] - 1).all() and (table["others_high"] == table["others"]).all()
     assert any("bits" in sentence for sentence in found.sentences)
 
 
@@ -58,8 +71,31 @@ def test_no_attack_works_on_a_canary_that_was_never_trained_on(samples):
     people = People(records, {r.patient_id: CANARY for r in records})  # asked about as if they had been
     found = ranking(model, dataset, reference=reference, people=people, ladder=("one_lab",), horizon=48)
     assert len(ranked(found)) <= 1
+    assert found_among_never_seen(found) is None and "nothing can be said of chance" in found.sentences[0]
+    assert not ranked(found)["already_identified"].any()  # no population was declared
     if not len(ranked(found)):
         assert "no set of facts" in found.sentences[0]
+
+
+def test_the_same_search_runs_over_people_never_seen_and_they_are_the_null(found):
+    shares = found.about("cohort", figure=GIVEN_AWAY).set_index("group")
+    assert shares.loc[CANARY, "value"] == 1 and shares.loc[NULL_CANARY, "n"] == 3
+    null = found_among_never_seen(found)
+    assert null.n == 3 and null.value == shares.loc[NULL_CANARY, "value"]
+    assert "of 3 people never seen" in found.sentences[0]
+    table = ranked(found)
+    assert set(table["group"]) == {CANARY}  # what is found among people never seen is no leak of the list
+    assert (table["p"] >= 1 / 4).all() and (table["p_adjusted"] >= table["p"]).all()
+    (gap,) = found.about("cohort", figure=GIVEN_AWAY_GAP).to_dict("records")
+    assert gap["group"] == f"{CANARY} - {NULL_CANARY}" and gap["verdict"] == "Cannot conclude"  # two and three people
+
+
+def test_rank_p_by_hand():
+    """Of 9 people never seen, one has leaks of 3 and of 8 bits, another one of 6 bits."""
+    null = [{"patient": who, "bits": bits} for who, bits in (("a", 8.0), ("a", 3.0), ("b", 6.0))]
+    about = [{"patient": "x", "bits": bits} for bits in (2.0, 3.0, 5.9, 6.0, 11.0)]
+    assert _rank_p(about, null, 9).tolist() == [0.1, 0.2, 0.2, 0.3, 0.3]  # the tie at 3 bits counts against the patient
+    assert _rank_p(about[:1], [], 0).tolist() != _rank_p(about[:1], [], 0).tolist()  # nan: nobody to rank among
 
 
 def test_without_a_reference_nothing_is_called_a_leak(samples):

@@ -19,6 +19,7 @@ from ehrmem_widgets.probes.cohort_finding import COLUMNS, CohortFinding, finding
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.probes.perturbation import IDENTIFIERS
 from ehrmem_widgets.probes.questions import QUESTIONS
+from ehrmem_widgets.probes.ranking import GIVEN_AWAY, GIVEN_AWAY_GAP
 from ehrmem_widgets.statistics.discrimination import auroc, difference_of_means, mean_with_interval
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict, judge_cohort
@@ -393,9 +394,8 @@ class SyntheticAudit:
 
     def _ranking(self) -> Any:
         patients = []
-        leaks = (
-            self.held[:, 1] & np.isin(self.group, (MEMBER, CANARY)) & (self.rng.random(len(self.group)) < self.effect)
-        )
+        holds, drawn = self.held.any(axis=1), self.rng.random(len(self.group))
+        leaks = self.held[:, 1] & (drawn < np.where(np.isin(self.group, (MEMBER, CANARY)), self.effect, 0.02))
         k = self.rng.choice([1, 1, 5, 40, 300], len(self.group))
         ways = self.rng.choice(
             ["demographics: age band", "greedy search: age; Creatinine (roughly)", "first 10: x"], len(self.group)
@@ -417,22 +417,27 @@ class SyntheticAudit:
                     leaks, figure, value[leaks], attribute="substance_use", model="audited" if figure == "leak" else ""
                 )
             )
-        none = np.isin(self.group, (MEMBER, CANARY)) & ~self.held.any(axis=1)
         patients.append(
             self._rows(
-                none,
+                ~holds,
                 "excluded",
-                np.full(int(none.sum()), np.nan),
+                np.full(int((~holds).sum()), np.nan),
                 level="excluded",
                 note="holds none of the attributes asked about",
                 group="",
             )
         )
-        return (
-            patients,
-            [row("leaks", value=float(leaks.sum()), n=int(leaks.sum()))],
-            {"threshold": 0.25, "ladder": list(self.rungs)},
-        )
+        shares = {
+            group: proportion(int((leaks & (self.group == group)).sum()), int((holds & (self.group == group)).sum()))
+            for group in self.people
+        }
+        cohort = [row(GIVEN_AWAY, share, group=group) for group, share in shares.items()]
+        for _, (seen, never) in self._pairs():
+            gap = difference(shares[seen], shares[never])
+            judged = self._judge(gap, shares[seen].n, shares[never].n, "the difference in the share given away")
+            cohort.append(row(GIVEN_AWAY_GAP, gap, group=f"{seen} - {never}", p=0.001, judgement=judged))
+        cohort.append(row("leaks", value=float(leaks.sum()), n=int(leaks.sum())))
+        return patients, cohort, {"threshold": 0.25, "ladder": list(self.rungs), "population": None}
 
     def _preflight(self) -> Any:
         n = self.people[MEMBER] + self.people[NON_MEMBER]

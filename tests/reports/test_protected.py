@@ -158,3 +158,24 @@ def test_the_embedding_of_few_holders_is_withheld() -> None:
         name: math.isfinite(value(found, "excess_gain_logistic", attribute=name)) for name in ("hiv", "asthma", "")
     }
     assert shown == {"hiv": False, "asthma": True, "": True} and "holders" not in set(found.table["figure"])
+
+
+def test_how_many_members_are_given_away_is_told_by_the_table_of_attacks_alone() -> None:
+    shares = {MEMBER: proportion(30, 100), NON_MEMBER: proportion(20, 100)}
+    gap = difference(*shares.values())
+    found = gate(
+        "ranking",
+        *(row("given_away", share, group=group) for group, share in shares.items()),
+        row(
+            "given_away_gap",
+            gap,
+            group=f"{MEMBER} - {NON_MEMBER}",
+            p=0.07,
+            judgement=Judgement(Verdict.POPULATION, f"the share {gap}."),
+        ),
+        population=300_000,
+    )
+    assert value(found, "given_away", group=NON_MEMBER) == 0.2 and math.isnan(value(found, "given_away", group=MEMBER))
+    (one,) = found.about("cohort", figure="given_away_gap").to_dict("records")
+    assert math.isnan(one["value"]) and math.isnan(one["p"]) and one["verdict"] == Verdict.POPULATION
+    assert "0.10" not in one["note"] and found.settings == {"population": 300_000}

@@ -66,6 +66,17 @@ def test_the_attack_table_counts_each_member_once_at_the_cheapest_attack(folder:
     assert attacks.asked == holders
 
 
+def test_what_the_same_search_finds_about_people_never_seen_stands_beside_as_it_may_be_shown(
+    folder: Path, audit: AuditResults
+) -> None:
+    rows = loaded(folder, "ranking")
+    (one,) = rows[(rows["figure"] == "given_away") & (rows["group"] == NON_MEMBER)].to_dict("records")
+    assert audit.attacks is not None and audit.attacks.never_seen is not None
+    assert 0 < one["value"] * one["n"] < 11  # so the number is withheld
+    assert np.isnan(audit.attacks.never_seen.value) and audit.attacks.never_seen.n == rounded_n(int(one["n"]))
+    assert audit.attacks.population is None and audit.attacks.identified is None
+
+
 def test_moved_curves_are_means_less_each_ones_own_level(folder: Path, audit: AuditResults) -> None:
     rows = loaded(folder, "perturbation")
     rows = rows[(rows["figure"] == "curve:age") & (rows["model"] == "audited") & (rows["group"] == MEMBER)]

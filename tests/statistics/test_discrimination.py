@@ -21,7 +21,8 @@ from ehrmem_widgets.statistics.discrimination import (
     tpr_at_fpr,
 )
 from ehrmem_widgets.statistics.intervals import Estimate, proportion
-from ehrmem_widgets.statistics.multiple_testing import benjamini_hochberg, holm, rank_p
+from ehrmem_widgets.statistics.multiple_testing import benjamini_hochberg, holm
+from ehrmem_widgets.statistics.verdicts import Peers
 from tests.benchmarks import evidence_t4
 
 RNG = np.random.default_rng(0)
@@ -174,5 +175,5 @@ def test_corrections_are_the_published_ones_and_nan_is_no_test():
     assert benjamini_hochberg([0.01, 0.02, 0.03, 0.04]) == pytest.approx([0.04] * 4)
     assert holm([0.01, math.nan, 0.02])[[0, 2]] == pytest.approx([0.02, 0.02])
     assert math.isnan(holm([0.01, math.nan])[1])
-    assert rank_p(1, [0] * 19) == pytest.approx(0.05)
-    assert math.isnan(rank_p(1, []))
+    assert Peers.of(1, np.zeros(19)).p == pytest.approx(0.05)
+    assert Peers.of(0, np.zeros(19)).p == 1

@@ -94,7 +94,7 @@ def attacks(
 def test_withheld_numbers_of_attacks_are_words() -> None:
     row = AttackRow("A few facts", (None, 0, 0, 12), None, None, None)
     read = words(attack_ranking(attacks((row,))))
-    assert "withheld" in read and "100 or more members" in read and "fits this person only" in read
+    assert "withheld" in read and "100 or more members" in read and "fits this patient only" in read
     share = attack_shares(attacks((row,)))
     ElementTree.fromstring(share)
     assert "0.30 (0.20 to 0.40)" in label(share)
@@ -102,9 +102,18 @@ def test_withheld_numbers_of_attacks_are_words() -> None:
 
 def test_where_all_numbers_are_withheld_the_kinds_are_still_ranked() -> None:
     read = words(attack_ranking(attacks(total=None, cells_=(None, 0, 0, None))))
-    assert "Too few to be counted here" in read and "100 people or more, this person only" in read
+    assert "Too few to be counted here" in read and "100 patients or more, this patient only" in read
     assert read.index("a few facts") < read.index("the first 10 codes")
     assert attack_shares(attacks(total=None, cells_=(None, 0, 0, None))) == ""
+
+
+def test_what_people_never_seen_give_away_stands_beside() -> None:
+    found = replace(attacks(), never_seen=Estimate(0.02, 0.01, 0.05, 170))
+    said = "whom the same search finds a leak: 0.02 (0.01 to 0.05), n = 170."
+    assert said in words(attack_ranking(found)) and "Any attack, on people never seen" in label(attack_shares(found))
+    assert "no people never seen" in words(attack_ranking(attacks())) and "already" not in words(attack_ranking(found))
+    declared = replace(found, population=300_000, identified=Estimate(0.5, 0.3, 0.7, 30))
+    assert "nobody else of 300,000 people (already identified): 0.50 (0.30 to 0.70)" in words(attack_ranking(declared))
 
 
 def test_no_attack_is_said() -> None:

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from ehrmem_widgets.attacker.identifiability import Identifiability
+from ehrmem_widgets.attacker.identifiability import Identifiability, PopulationFit
 from ehrmem_widgets.probes.findings import NeighbourFinding, ReadableEvent, ReconstructionFinding
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Verdict
@@ -161,20 +161,38 @@ def test_continuations_empty() -> None:
     assert "Nothing has been asked of the model yet." in said and "Nothing follows the last known event." in said
 
 
+def fit(others: float, low: float, high: float, nobody: float) -> PopulationFit:
+    """Of 300,000 people so many others fit."""
+    chance = Estimate(nobody, max(nobody - 0.05, 0), min(nobody + 0.05, 1), 3000)
+    return PopulationFit(300_000, Estimate(others, low, high, 3000), chance)
+
+
 @pytest.mark.parametrize(
     ("known", "says"),
     [
         (
             Identifiability(7, 1, 3000),
-            "They fit 1 of 3,000 patients (k = 1): the attacker has already identified this patient .",
+            "They fit 1 of 3,000 patients (k = 1): unique in this data set . That is 11.6 bits of 11.6 in this data set. 2 sens",
         ),
         (
             Identifiability(1, 30, 3000),
-            "The attacker holds 1 fact. It fits 30 of 3,000 patients (k = 30). That is 6.6 bits of 11.6.",
+            "The attacker holds 1 fact. It fits 30 of 3,000 patients (k = 30). That is 6.6 bits of 11.6 in this data set.",
         ),
         (
             Identifiability(0, 3000, 3000),
             "The attacker holds no facts. Any of 3,000 patients may be meant (k = 3,000). That is 0.0 bits",
+        ),
+        (
+            Identifiability(7, 1, 3000, fit(49.5, 0, 366, 0.11)),
+            "in this data set. Of 300,000 people, about 50 (1 to 367) fit; the chance that nobody else does is 11 % (6 % to 16 %).",
+        ),
+        (
+            Identifiability(7, 1, 3000, fit(0.004, 0, 0, 0.9961)),
+            "Of 300,000 people only this patient fits: the attacker has already identified the patient .",
+        ),
+        (
+            Identifiability(7, 30, 3000, fit(2900, 1900, 4100, 0)),
+            "in this data set. Of 300,000 people, about 2,900 (1,900 to 4,100) fit.",
         ),
         (Identifiability(2, 0, 3000), "the facts fit nobody"),
         (Identifiability(2, 0, 0), "no cohort"),
