@@ -239,6 +239,17 @@ def test_a_probe_that_the_model_cannot_answer_is_reported_as_not_run(
     assert not (tmp_path / "out" / "findings" / "membership.parquet").exists()
 
 
+def test_without_the_preflight_no_comparison_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise CannotAnswer("there is nothing to compare")
+
+    monkeypatch.setattr("ehrmem_widgets.probes.preflight.preflight", refuse)
+    found = run_audit(read_plan(write_plan(tmp_path, probes="[membership]")), tmp_path / "out")
+    reasons = {one["probe"]: one["reason"] for one in found["runs"] if one["state"] == "not run"}
+    assert reasons["preflight"] == "there is nothing to compare"
+    assert reasons["membership"] == "The data preflight, on which every comparison rests, could not be run."
+
+
 def test_no_scheduler_answers(undisturbed: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, _ = undisturbed
     monkeypatch.setattr(run, "_CLUSTER_TIMEOUT", "1s")

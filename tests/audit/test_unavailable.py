@@ -141,6 +141,30 @@ def test_workers_whose_server_is_gone_say_so_and_are_not_taken_for_dead(
     assert not [c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())]
 
 
+def go_away(words: str) -> None:
+    """What a worker does whose server is gone."""
+    raise Unavailable(words)
+
+
+@pytest.mark.parametrize("where", ["a process", "Dask"])
+def test_what_goes_away_in_a_worker_comes_home_as_such(where: str, tmp_path: Path) -> None:
+    from dask.distributed import LocalCluster
+
+    def outcome(cluster: str | None) -> None:
+        with run._pool(1, cluster) as pool:
+            future = pool.submit(go_away, "Gone.")
+            assert pool.next_done({future}) == {future}
+            with pytest.raises(Unavailable, match=r"^Gone\.$"):
+                future.result()
+
+    if where == "a process":
+        return outcome(None)
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1", local_directory=str(tmp_path)
+    ) as cluster:
+        outcome(cluster.scheduler_address)
+
+
 # The disk is full -------------------------------------------------------------------------------------------------------
 
 
