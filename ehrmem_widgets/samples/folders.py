@@ -28,6 +28,11 @@ def sample_reference() -> Path:
     return _existing(SAMPLES / "models" / "reference")
 
 
+def sample_moderate() -> Path:
+    """The folder of the model trained like the one that memorizes, but stopped early: it remembers a little."""
+    return _existing(SAMPLES / "models" / "moderate")
+
+
 def sample_private() -> Path:
     """The folder of the model trained on the members with differential privacy."""
     return _existing(SAMPLES / "models" / "private")

@@ -1,7 +1,8 @@
-"""The README's picture of the three sample models, from their audits: ``python -m ehrmem_widgets.samples.three_models_picture``.
+"""The README's picture of the sample models, from their audits.
 
-Give the results folders of ``ehrmem audit`` over the memorizing, the private and the reference model, and a PNG to write. The reference
-model is audited on its own training split, with the memorizing model as its reference: ``plans`` says how.
+``python -m ehrmem_widgets.samples.sample_models_picture RESULTS [RESULTS ...] PICTURE.png``: the results folders of ``ehrmem audit``, a line
+each from top to bottom, named after the audited model. The reference model is audited on its own training split, with the memorizing model
+as its reference: ``plan`` says how.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ehrmem_widgets.probes.cohort_finding import CohortFinding
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PANELS: Sequence[tuple[str, str, Mapping[str, str], float]] = (
     (
@@ -43,21 +48,26 @@ def plan(model: Path, reference: Path, cohort: Path, patients: int = 300) -> str
     return f"name: {model.name}\ndata: {cohort}\nmodel: {model}\nreference: {reference}\npatients: {patients}\n"
 
 
-def draw(folders: Mapping[str, Path], out: Path) -> None:
-    """Values with 95 % intervals and n, a panel a figure, a line a model; the dashed line is what chance gives."""
+def picture(audits: Sequence[Path]) -> Figure:
+    """Values with 95 % intervals and n, a panel a figure, a line a results folder; the dashed line is what chance gives.
+
+    Raises BadInput for a folder without the findings of T2 and T4.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     import seaborn as sns
     from matplotlib import pyplot as plt
 
+    probes = {probe for _, probe, _, _ in PANELS}
+    findings = [{probe: CohortFinding.load(of / "findings" / f"{probe}.parquet") for probe in probes} for of in audits]
+    names = [found["membership"].settings["model"]["name"] for found in findings]
     sns.set_theme(style="whitegrid", font_scale=0.85)
-    figure, axes = plt.subplots(1, len(PANELS), figsize=(13, 2.9), sharey=True)
-    names = list(folders)
+    figure, axes = plt.subplots(1, len(PANELS), figsize=(13, 1.1 + 0.6 * len(names)), sharey=True)
     for axis, (title, probe, where, chance) in zip(axes, PANELS, strict=True):
         axis.axvline(chance, color="0.4", linestyle="--", linewidth=1)
-        for place, name in enumerate(names):
-            row = _row(CohortFinding.load(folders[name] / "findings" / f"{probe}.parquet"), where)
+        for place, found in enumerate(findings):
+            row = _row(found[probe], where)
             if row is None:
                 axis.text(chance, place, "  nobody to ask about", va="center", fontsize=8)
                 continue
@@ -69,7 +79,7 @@ def draw(folders: Mapping[str, Path], out: Path) -> None:
         axis.set_ylim(len(names) - 0.5, -0.7)
         axis.margins(x=0.35)
     figure.tight_layout()
-    figure.savefig(out, dpi=110, metadata={"Software": None})
+    return figure
 
 
 def _row(found: CohortFinding, where: Mapping[str, str]) -> pd.Series | None:
@@ -78,5 +88,5 @@ def _row(found: CohortFinding, where: Mapping[str, str]) -> pd.Series | None:
 
 
 if __name__ == "__main__":
-    memorizing, private, reference, picture = map(Path, sys.argv[1:])
-    draw({"memorizing": memorizing, "private": private, "reference": reference}, picture)
+    *folders, out = map(Path, sys.argv[1:])
+    picture(folders).savefig(out, dpi=110, metadata={"Software": None})

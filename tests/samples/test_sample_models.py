@@ -1,0 +1,63 @@
+"""The moderate sample model: the memorizing one's training, stopped early, remembers ordinary members a little and canaries by how
+often it saw them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ehrmem_widgets.blackbox.folder import FolderModel
+from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.ground_truth import canary_repetitions
+from ehrmem_widgets.probes.exposure import canary_exposures
+from ehrmem_widgets.probes.membership import membership
+from ehrmem_widgets.probes.membership_scores import LOSS, RATIO
+from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, choose_people
+from ehrmem_widgets.samples.build import MODERATE_EPOCHS
+from ehrmem_widgets.samples.canary_alternatives import canary_alternatives
+from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_moderate, sample_reference
+
+
+@pytest.fixture(scope="module")
+def cohort() -> MedsDataset:
+    return MedsDataset(sample_data())
+
+
+@pytest.fixture(scope="module")
+def moderate() -> FolderModel:
+    return FolderModel(sample_moderate())
+
+
+def test_it_is_the_memorizing_model_with_fewer_epochs(moderate: FolderModel) -> None:
+    memorizing = FolderModel(sample_model())
+    for name in ("config.json", "vocabulary.json"):
+        assert (moderate.folder / name).read_bytes() == (memorizing.folder / name).read_bytes()
+    own = {"epochs", "final_loss", "seed"}
+    assert {k: v for k, v in moderate.training.items() if k not in own} == {
+        k: v for k, v in memorizing.training.items() if k not in own
+    }
+    assert moderate.training["epochs"] == MODERATE_EPOCHS < memorizing.training["epochs"]
+
+
+def test_ordinary_members_can_just_be_told_and_it_knows_the_population(
+    moderate: FolderModel, cohort: MedsDataset
+) -> None:
+    reference = FolderModel(sample_reference())
+    people = choose_people(cohort, moderate, reference, most=600, canaries=False)
+    assert people.counts() == {MEMBER: 300, NON_MEMBER: 300}
+    found = membership(moderate, cohort, reference=reference, people=people)
+    for score, model in ((LOSS, "audited"), (RATIO, "")):
+        told = found.estimate("auroc", group="all", attribute=score, model=model)
+        assert 0.55 < told.value < 0.7 and told.low > 0.5, (score, told)
+    never = found.about("patient", figure="score", attribute=LOSS, group=NON_MEMBER)
+    assert np.average(never["value"], weights=never["n"]) > -3.75  # memorizing: -3.88
+
+
+def test_canaries_are_exposed_by_how_often_they_were_seen(moderate: FolderModel, cohort: MedsDataset) -> None:
+    planted = canary_repetitions(cohort)
+    some = [patient for n in (1, 4, 16) for patient in sorted(p for p, m in planted.items() if m == n)[:12]]
+    people = choose_people(cohort, moderate, patients=some)
+    found = canary_exposures(moderate, cohort, people=people, alternatives=63, alternatives_of=canary_alternatives)
+    once, four, sixteen = (found.estimate("mean_exposure", group=f"canary x{n}", model="audited") for n in (1, 4, 16))
+    assert once.value < 3 and sixteen.value > 5  # of 6 bits; by chance 1.4
+    assert once.value < four.value - 1 < sixteen.value - 1
