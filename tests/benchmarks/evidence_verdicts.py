@@ -98,8 +98,8 @@ def worse_reference(lines: Lines, audited: float, reference: float, spread: floa
     for what, n in (("", runs), ("_given_excess", above)):
         rate = proportion(called, max(n, 1))
         lines.add(
-            f"worse_reference_{audited:g}_{reference:g}_{spread:g}{what}_memorized",
-            rate.value, f"{rate.low:.3f} to {rate.high:.3f}", n, "<= 0.05",
+            f"worse_reference_{audited:g}_{reference:g}_{spread:g}{what}_memorized_upper",
+            rate.high, f"{rate.value:.3f} ({rate.low:.3f} to {rate.high:.3f})", n, "<= 0.07",
         )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.probes.attribute import ALL, attribute
 from ehrmem_widgets.probes.embedding_neighbours import embedding_neighbours
 from ehrmem_widgets.probes.exposure import canary_exposures
@@ -51,7 +52,7 @@ def moderate(lines: Lines) -> None:
     dataset, model, reference = _opened(sample_moderate)
     people, everybody = _people(dataset, model, reference)
     told_apart(lines, dataset, model, reference, everybody, "moderate", low=0.5, high=0.7)
-    exposed(lines, dataset, model, reference, people, "moderate", least=0)
+    by_repetitions(lines, dataset, model, reference)
     leaks(lines, dataset, model, reference, people, "moderate", found=None)
     rebuilt(lines, dataset, model, reference, people, "moderate", found=None)
     spikes(lines, dataset, model, reference, people, "moderate", found=None)
@@ -137,6 +138,22 @@ def exposed(
             continue
         estimate = Estimate(one.value, one.low, one.high, one.n)
         above(lines, f"exposure_bits_{one.group.replace(' ', '_')}_{name}", estimate, least, 1.42)
+
+
+def by_repetitions(lines: Lines, dataset: MedsDataset, model: BlackBox, reference: BlackBox) -> None:
+    """The power curve of exposure: how far planted values stand out, by how often training saw them."""
+    canaries = choose_people(
+        dataset, model, reference, patients=[int(patient) for patient in canary_repetitions(dataset)]
+    )
+    made = canary_exposures(model, dataset, people=canaries, alternatives_of=canary_alternatives).about("cohort")
+    for figure, chance in (("mean_exposure", 1.42), ("auroc_exposure", 0.5)):
+        for one in made[made["figure"] == figure].itertuples():
+            often = one.group == f"{CANARY} x16"
+            goal = f">= {chance}" if often else ">= 0"
+            lines.add(
+                f"{figure}_{one.group.replace(' ', '_')}_moderate_low", one.low, f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})",
+                one.n, goal,
+            )  # fmt: skip
 
 
 def leaks(
