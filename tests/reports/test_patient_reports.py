@@ -167,7 +167,7 @@ def refuse(*_: object, **__: object) -> NoReturn:
         ({"attributes": ["hiv"], "horizon": 9}, "made otherwise: horizon was 8 and is 9. "),
         ({"rung": "nothing", "seed": "7"}, "must be a whole number"),
         ({"patient": "P-AAAA-AAAA"}, "one patient or many"),
-        ({"workers": 0}, "1 or more"),
+        ({"workers": 0}, "workers must be a whole number from 1"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_runs(
@@ -205,7 +205,7 @@ def test_settings_that_fit_nobody_are_refused_once(small: Small, tmp_path: Path)
         ({"attributes": "hvi"}, "no sensitive attribute 'hvi'"),
         ({"focus": "hvi"}, "focus 'hvi' is not among"),
         ({"rung": "everything"}, "everything"),
-        ({"samples": 3}, "samples must be between"),
+        ({"samples": 3}, "samples must be a whole number from 16"),
     ):
         with pytest.raises(BadInput, match=words):
             open_here({**given, **changes}, [], str(tmp_path / "answer.json"))
