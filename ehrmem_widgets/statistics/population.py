@@ -85,8 +85,8 @@ def others_in_population(fits: np.ndarray, population: int) -> tuple[Estimate, E
     if seen:
         return others, _surely(False, people)
     nobody = np.exp(unseen * np.log1p(-theta))  # falls as theta grows
-    ends = [float(nobody[np.searchsorted(weight.cumsum(), tail)]) for tail in tails]
-    return others, Estimate(float(weight @ nobody), ends[1], ends[0], people + 1)
+    mean, ends = float(weight @ nobody), [float(nobody[np.searchsorted(weight.cumsum(), tail)]) for tail in tails]
+    return others, Estimate(mean, min(mean, ends[1]), max(mean, ends[0]), people + 1)  # few theta may carry the mean
 
 
 def _count_quantile(weight: np.ndarray, theta: np.ndarray, unseen: int, tail: float) -> int:

@@ -46,7 +46,7 @@ def _in_population(fit: PopulationFit | None) -> str:
         return ""
     if fit.already_identified:
         return f" Of {fit.people:,} people only this patient fits: <b>the attacker has {ALREADY_IDENTIFIED} the patient</b>."
-    chance = f"; the chance that nobody else does is {share(fit.uniqueness)}" if fit.uniqueness.value else ""
+    chance = f"; the chance that nobody else does is {share(fit.uniqueness)}" if fit.uniqueness.high >= 0.01 else ""
     return f" Of {fit.people:,} people, {how_many(fit.fitting)} fit{chance}."
 
 
