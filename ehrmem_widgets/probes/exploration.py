@@ -22,7 +22,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.probes.calibration import calibration_in_words, reference_calibration
 from ehrmem_widgets.probes.controls import CONTROLS, ControlPool, same_facts_of
 from ehrmem_widgets.probes.findings import Answer, AttributeFinding, ReadableEvent, ReconstructionFinding
@@ -170,7 +170,7 @@ class Question:
         self.slots = [slot_ids(p, m.vocabulary) for p, m in zip(self.prompts, models, strict=True)]
         room = min(m.context_length - len(s) for m, s in zip(models, self.slots, strict=True))
         if room < 1:
-            raise BadInput(
+            raise CannotAnswer(
                 f"The facts make a prompt of {len(self.slots[0])} codes, and the model reads at most "
                 f"{min(m.context_length for m in models)}. Give the attacker fewer facts."
             )
@@ -260,7 +260,7 @@ class Question:
             weights = total.log_weights[: len(compared)]
             found.append(
                 {
-                    name: mean_over_trajectories(figures[name], weights)
+                    name: mean_over_trajectories(name, figures[name], weights)
                     for name in ("timed_distance", "demd", "rare_overlap_1")
                 }
             )

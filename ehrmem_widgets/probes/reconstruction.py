@@ -198,7 +198,7 @@ def _portion(
             ):
                 found = one.comparer.compare(task.truths[place], codes)
                 for name, values in found.items():
-                    estimate = mean_over_trajectories(values, log_weights)
+                    estimate = mean_over_trajectories(name, values, log_weights)
                     if estimate is not None:
                         yield patient_row(task.record.pseudonym, name, estimate, rung=task.rung, model=one.name)
 
@@ -242,12 +242,16 @@ def _continuations(
     return [found[key] for key in keys]
 
 
-def mean_over_trajectories(values: np.ndarray, log_weights: np.ndarray) -> Estimate | None:
-    """The mean over trajectories, weighted where the prompt left something open; None where none has the figure."""
+def mean_over_trajectories(figure: str, values: np.ndarray, log_weights: np.ndarray) -> Estimate | None:
+    """The mean of a figure over trajectories, weighted where the prompt left something open; None where none has it. Gaffke's interval
+    for what lies between 0 and 1 (a few continuations that recite the record carry it), a t-interval for the published distance, which
+    has no upper bound."""
     has = np.isfinite(values)
     values, log_weights = values[has], log_weights[has]
     if not len(values):
         return None
+    if figure != "demd":
+        return weighted_mean(values, log_weights)
     if np.ptp(log_weights) == 0:
         estimate = mean_with_interval(values, bounds=(0.0, math.inf))
         return estimate if estimate.n > 1 else Estimate(estimate.value, 0.0, math.inf, 1)
