@@ -85,7 +85,7 @@ def refused(act: Callable[[], object]) -> str:
 # Bounds -----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bounds", {*OF_NOTEBOOKS.values(), *OF_PROBES.values()}, ids=str)
+@pytest.mark.parametrize("bounds", sorted({*OF_NOTEBOOKS.values(), *OF_PROBES.values()}, key=str), ids=str)
 def test_both_ends_are_allowed_and_what_lies_beyond_is_not(bounds: Whole | Number) -> None:
     inside = (
         [bounds.example]
