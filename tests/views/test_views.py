@@ -163,7 +163,7 @@ def test_continuations_empty() -> None:
 
 def fit(others: float, low: float, high: float, nobody: float) -> PopulationFit:
     """Of 300,000 people so many others fit."""
-    chance = Estimate(nobody, max(nobody - 0.05, 0), min(nobody + 0.05, 1), 3000)
+    chance = Estimate(nobody, max(nobody - 0.05, 0), min(nobody + 0.05, 1) if nobody else 0, 3000)
     return PopulationFit(300_000, Estimate(others, low, high, 3000), chance)
 
 
