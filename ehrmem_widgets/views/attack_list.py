@@ -26,10 +26,11 @@ def attack_list(found: CohortFinding, *, titles: Mapping[str, str] | None = None
     Hollow marks: with a declared population the leaks by facts that fit the patient alone of all these people ("already
     identified"); without one those by facts that are unique in the data set.
     """
-    leaks = ranked(found) if len(found.about("patient", figure="bits")) else None
-    if leaks is None:
-        words = "No attack succeeded, or none was tried: there is no leak to rank."
-        return svg(text(12, 30, words, more='opacity=".75"'), width=WIDTH, height=60, label=words)
+    leaks = ranked(found)
+    if not len(leaks):
+        lines = ("No attack succeeded, or none was tried: there is no leak to rank.", _null_words(found))
+        drawn = "".join(text(12, 30 + 20 * place, line, more='opacity=".75"') for place, line in enumerate(lines))
+        return svg(drawn, width=WIDTH, height=72, label=" ".join(lines))
     rows = leaks.head(min(most, MOST)).to_dict("records")
     reach = max(4.0, math.ceil(max(one["bits"] for one in rows) / 4) * 4.0)
     height = TOP + ROW * len(rows) + BOTTOM

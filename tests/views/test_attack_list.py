@@ -92,3 +92,7 @@ def test_strings_from_data_stay_text() -> None:
 def test_no_leak_is_said_to_be_none() -> None:
     drawn = attack_list(finding("ranking", [], {}, []))
     assert "there is no leak to rank" in label(drawn) and "nan" not in drawn
+    only_chance = attack_list(
+        leaks(1, group="non-member")
+    )  # what is found about people never seen is no leak of the list
+    assert "there is no leak to rank" in label(only_chance) and "2 of 175 people never seen" in label(only_chance)
