@@ -186,7 +186,13 @@ def _told_apart_sentence(made: dict[str, Any], group: str) -> str:
 
 def model_free_test(events: pd.DataFrame, traits: pd.DataFrame, truth: np.ndarray, *, seed: int = 0) -> ToldApart:
     """How well two groups are told apart without a model. ``events``: columns person (0 to n - 1) and token; ``traits``: (n, ...) as of
-    ``_traits``; ``truth``: (n,) bool, the members."""
+    ``_traits``; ``truth``: (n,) bool, the members.
+
+    What the classifiers see was chosen by power at 150 people a side of the sample cohort (40 divisions; an era moved by 1.6 years, one code
+    planted in 12 %, values 2 % higher, women moved 2.5 years up and men down): .55, .38, .42, .75; bag and traits without products and without
+    shrunken centroids .60, .07, .20, .10; the mean of a logistic regression and gradient boosting (20 divisions, no permutations:
+    it would take minutes) .30, .10, not tried, .20.
+    """
     from scipy import sparse
 
     few = traits.dropna(axis="columns", how="all").to_numpy(float)
