@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ehrmem_widgets import __version__
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.sources import SOURCES, Sources, given_sources, is_address
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.command(arguments)
             sys.stdout.flush()
         return 0
-    except InputError as error:
+    except BadInput as error:
         if debug:
             raise
         return _say(str(error), 2)
@@ -81,7 +81,7 @@ def report(arguments: argparse.Namespace) -> None:
     if arguments.patients:
         return _reports(arguments, given)
     if arguments.workers:
-        raise InputError("--workers goes with --patients: one report is made by one process.")
+        raise BadInput("--workers goes with --patients: one report is made by one process.")
     print("Asking the model; this takes about half a minute ...", file=sys.stderr, flush=True)
     make_report(arguments.out, **given)
     print(f"Wrote {arguments.out} and {arguments.out.with_suffix('.json')} (identifying: internal use).")
@@ -94,7 +94,7 @@ def _reports(arguments: argparse.Namespace, given: dict[str, Any]) -> None:
     made, failed = len(summary["reports"]), len(summary["failed"])
     print(f"{arguments.out / INDEX} lists {made:,} reports (identifying: internal use).")
     if failed:
-        raise InputError(f"Without a report: {failed:,} ({INDEX} says why). The same command tries them again.")
+        raise BadInput(f"Without a report: {failed:,} ({INDEX} says why). The same command tries them again.")
 
 
 def patients(arguments: argparse.Namespace) -> None:
@@ -121,7 +121,7 @@ def probe(arguments: argparse.Namespace) -> None:
 
     out: Path = arguments.out
     if out.suffix != ".parquet" or not out.absolute().parent.is_dir() or out.is_dir():
-        raise InputError(f"Name a .parquet file in a folder that exists; got {str(out)!r}.")
+        raise BadInput(f"Name a .parquet file in a folder that exists; got {str(out)!r}.")
     patients = patients_in(arguments.patients) if arguments.patients else None
     dataset, model, reference = open_sources(_sources(arguments))
     keep = out.with_name(out.name + ".unfinished")
@@ -161,7 +161,7 @@ def audit(arguments: argparse.Namespace) -> None:
         print(EXAMPLE, end="")
         return
     if arguments.plan is None or arguments.out is None:
-        raise InputError("Name the plan and a folder for the results: ehrmem audit plan.yaml --out results.")
+        raise BadInput("Name the plan and a folder for the results: ehrmem audit plan.yaml --out results.")
     plan = read_plan(arguments.plan)
     from ehrmem_widgets.audit.run import command_of, run_audit
 
@@ -226,7 +226,7 @@ def check(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps({"sources": asdict(sources), "checks": [asdict(one) for one in found]}, indent=1))
     if failed:
-        raise InputError(f"{failed} of {len(found)} checks failed: an audit would be wrong or impossible.")
+        raise BadInput(f"{failed} of {len(found)} checks failed: an audit would be wrong or impossible.")
     if not arguments.json:
         warned = sum(one.level == "warn" for one in found)
         print(f"{len(found)} checks, none failed, {warned} with a warning.")
@@ -236,7 +236,7 @@ def _write_grammar(sources: Sources, out: Path) -> None:
     from ehrmem_widgets.blackbox.folder import folder_vocabulary
 
     if out.exists():
-        raise InputError(f"{str(out)!r} is there already and is left as it is. Name another file.")
+        raise BadInput(f"{str(out)!r} is there already and is left as it is. Name another file.")
     vocabulary = folder_vocabulary(sources.model_folder or Path(), sources.vocabulary, sources.grammar)
     out.write_text(vocabulary.grammar.to_yaml(), encoding="utf-8")
 
@@ -255,7 +255,7 @@ def train(arguments: argparse.Namespace) -> None:
     from ehrmem_widgets.cohort.dataset import MedsDataset
 
     if arguments.epsilon is not None and (arguments.epochs or arguments.minutes):
-        raise InputError("With --epsilon the number of steps is fixed: leave out --epochs and --minutes.")
+        raise BadInput("With --epsilon the number of steps is fixed: leave out --epochs and --minutes.")
     dataset = MedsDataset(arguments.data)
     _refuse_to_overwrite(arguments.out)
     from ehrmem_widgets.blackbox.folder import VOCABULARY_FILE
@@ -586,11 +586,11 @@ def _check_named() -> None:
         _data(sources.data)
     for folder in (sources.model, sources.reference):
         if folder and not is_address(folder) and not sources.endpoint and not (Path(folder) / "config.json").is_file():
-            raise InputError(f"{folder!r} is no model folder: it has no config.json.")
+            raise BadInput(f"{folder!r} is no model folder: it has no config.json.")
     for name in ("vocabulary", "sequences"):
         file = getattr(sources, name)
         if file and not Path(file).is_file():
-            raise InputError(f"There is no file {file!r}: --{name} names {SOURCES[name]}.")
+            raise BadInput(f"There is no file {file!r}: --{name} names {SOURCES[name]}.")
 
 
 def _aligned(table: pd.DataFrame) -> str:
@@ -602,12 +602,12 @@ def _aligned(table: pd.DataFrame) -> str:
 
 def _refuse_to_overwrite(out: Path) -> None:
     if out.is_file() or not out.absolute().parent.is_dir():
-        raise InputError(f"The model cannot be written: {str(out)!r} is a file, or its parent folder does not exist.")
+        raise BadInput(f"The model cannot be written: {str(out)!r} is a file, or its parent folder does not exist.")
     files = {path.name for path in out.iterdir()} if out.is_dir() else set()
     others = sorted(name for name in files if name not in MODEL_FILES and not name.endswith((".safetensors", ".npz")))
     if others or (files and "training.json" not in files):
         found = f" (it holds {others[0]})" if others else ""
-        raise InputError(
+        raise BadInput(
             f"{str(out)!r} is not empty and not just a model that 'ehrmem train' made{found}, so it is left as it is. "
             "Name another folder."
         )
@@ -620,7 +620,7 @@ def _whole_folder(out: Path) -> Iterator[Path]:
     try:
         work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     except OSError as error:
-        raise InputError(f"The model could not be written to {out}: {error.strerror or error}.") from None
+        raise BadInput(f"The model could not be written to {out}: {error.strerror or error}.") from None
     new, old = work / "new", work / "old"
     try:
         yield new
@@ -628,7 +628,7 @@ def _whole_folder(out: Path) -> Iterator[Path]:
             out.rename(old)
         new.rename(out)
     except OSError as error:
-        raise InputError(f"The model could not be written to {out}: {error.strerror or error}.") from error
+        raise BadInput(f"The model could not be written to {out}: {error.strerror or error}.") from error
     finally:
         if old.exists() and not out.exists():
             old.rename(out)

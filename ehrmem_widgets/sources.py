@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 SOURCES: Mapping[str, str] = {
     "data": "folder of a MEDS data set (the sample cohort, if neither data nor model is named)",
@@ -59,7 +59,7 @@ def sample_sources() -> Sources:
 
 def given_sources(**given: str | Path | None) -> Sources:
     """What was given, else what the environment names (EHRMEM_DATA, EHRMEM_MODEL, ...); the samples only when neither names data
-    nor model. Raises InputError for data without a model or the other way round."""
+    nor model. Raises BadInput for data without a model or the other way round."""
     named = {
         one.name: str(given.get(one.name) or os.environ.get(f"EHRMEM_{one.name.upper()}") or "") or None
         for one in fields(Sources)
@@ -69,5 +69,5 @@ def given_sources(**given: str | Path | None) -> Sources:
         samples = asdict(sample_sources())
         return Sources(**{name: value or samples[name] for name, value in named.items()})
     if not records or not model:
-        raise InputError("Give the data set and the model together: a model is audited on the data it was trained on.")
+        raise BadInput("Give the data set and the model together: a model is audited on the data it was trained on.")
     return Sources(**named)

@@ -50,7 +50,7 @@ def test_plain_papermill_fails_in_the_first_cell_and_lists_the_parameters(
     with warnings.catch_warnings(), pytest.raises(papermill.PapermillExecutionError) as caught:
         warnings.simplefilter("ignore")
         papermill.execute_notebook(str(EXPLORE), str(tmp_path / "out.ipynb"), given, progress_bar=False)
-    assert caught.value.ename == "InputError"
+    assert caught.value.ename == "BadInput"
     assert caught.value.evalue.startswith(expected)
     for name, parameter in notebook_parameters(EXPLORE).items():
         assert f"{name} ({parameter.type}" in caught.value.evalue

@@ -19,7 +19,7 @@ from ehrmem_widgets.cohort.codes import Kind, parse_code
 from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 AGE = -1  # the place of the age among the facts: it is derived, not an event
 
@@ -95,7 +95,7 @@ def facts_of_rung(name: str, record: Record, vocabulary: Vocabulary) -> KnownFac
 
 
 def check_rung(name: str) -> None:
-    """Raise InputError, naming the rungs there are, for a name that is none."""
+    """Raise BadInput, naming the rungs there are, for a name that is none."""
     if name not in RUNGS and not _FIRST.fullmatch(name) and not _BEFORE.fullmatch(name):
         raise _no_such_rung(name)
 
@@ -110,17 +110,15 @@ def first_codes(n: int, record: Record, vocabulary: Vocabulary) -> KnownFacts:
 
 
 def check_facts(facts: Sequence[KnownFact], record: Record) -> KnownFacts:
-    """The facts in the record's order, once each. Raises InputError for an event that the record does not have."""
+    """The facts in the record's order, once each. Raises BadInput for an event that the record does not have."""
     last = len(record.events) - 1
     if record.age_at_start() is None and any(fact.place == AGE for fact in facts):
-        raise InputError(f"The record of {record.pseudonym} gives no age: it lacks a birth date or any dated event.")
+        raise BadInput(f"The record of {record.pseudonym} gives no age: it lacks a birth date or any dated event.")
     for fact in facts:
         if not AGE <= fact.place <= last:
-            raise InputError(
-                f"The record of {record.pseudonym} has events 0 to {last}; there is no event {fact.place}."
-            )
+            raise BadInput(f"The record of {record.pseudonym} has events 0 to {last}; there is no event {fact.place}.")
     if len({fact.place for fact in facts}) < len(facts):
-        raise InputError("A fact is given twice.")
+        raise BadInput("A fact is given twice.")
     return tuple(sorted(facts, key=lambda fact: fact.place))
 
 
@@ -149,7 +147,7 @@ def facts_from_text(text: str) -> KnownFacts:
         name, _, precisions = word.partition(":")
         value, _, when = precisions.partition(":")
         if name != "age" and not name.isdecimal():
-            raise InputError(
+            raise BadInput(
                 f"{text!r} is neither a facts file nor a line of facts such as 'age 0 1 5:unknown:day' (age, then places in "
                 "the record, each with the precision of its value and of its date)."
             )
@@ -168,16 +166,16 @@ def load_facts(path: str | Path, record: Record, vocabulary: Vocabulary) -> Know
 
     The file is a list. ``age: 53`` is the age; any other fact has a ``code`` and, where known, ``value`` and ``date``;
     ``value_precision`` (exact, coarse, unknown) and ``date_precision`` (exact, day, week, month, unknown) say how
-    precisely the attacker knows them. Raises InputError for a fact that contradicts the record, saying what it holds.
+    precisely the attacker knows them. Raises BadInput for a fact that contradicts the record, saying what it holds.
     """
     try:
         given = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"The facts file {str(path)!r} cannot be read: {error.strerror}.") from None
+        raise BadInput(f"The facts file {str(path)!r} cannot be read: {error.strerror}.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"The facts file {str(path)!r} is neither YAML nor JSON: {error}.") from None
+        raise BadInput(f"The facts file {str(path)!r} is neither YAML nor JSON: {error}.") from None
     if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
-        raise InputError(f"The facts file {str(path)!r} must hold a list of facts, each with a code (or age).")
+        raise BadInput(f"The facts file {str(path)!r} must hold a list of facts, each with a code (or age).")
     facts: list[KnownFact] = []
     for item in given:
         facts.append(_fact_from(item, record, vocabulary, {fact.place for fact in facts}))
@@ -201,8 +199,8 @@ def facts_to_json(facts: Sequence[KnownFact], record: Record) -> str:
     return json.dumps(items, indent=1)
 
 
-def _no_such_rung(name: str) -> InputError:
-    return InputError(
+def _no_such_rung(name: str) -> BadInput:
+    return BadInput(
         f"There is no rung {name!r}. The rungs are {', '.join(RUNGS)}, first_N for any N, and before_YYYY-MM-DD."
     )
 
@@ -224,21 +222,21 @@ def _dated_before(text: str, record: Record) -> list[KnownFact]:
     try:
         limit = datetime.fromisoformat(text)
     except ValueError:
-        raise InputError(f"{text!r} is no date. Give the rung as before_YYYY-MM-DD.") from None
+        raise BadInput(f"{text!r} is no date. Give the rung as before_YYYY-MM-DD.") from None
     return [KnownFact(place) for place, e in enumerate(record.events) if e.time is not None and e.time < limit]
 
 
 def _fact_from(item: dict[str, Any], record: Record, vocabulary: Vocabulary, taken: set[int]) -> KnownFact:
     unknown = set(item) - {"age", "code", "value", "date", "value_precision", "date_precision"}
     if unknown or ("age" in item) == ("code" in item):
-        raise InputError(
+        raise BadInput(
             f"A fact has either an age or a code, and may have value, date, value_precision and date_precision; got {item}."
         )
     value = _precision(ValuePrecision, item.get("value_precision", "exact"))
     if "age" in item:
         age = record.age_at_start()
         if age is not None and item["age"] != age:  # without an age, check_facts says so
-            raise InputError(f"The facts say age {item['age']}, the record of {record.pseudonym} says {age}.")
+            raise BadInput(f"The facts say age {item['age']}, the record of {record.pseudonym} says {age}.")
         return KnownFact(AGE, value)
     when = _moment(item.get("date"))
     amount = _amount(item.get("value"))
@@ -249,7 +247,7 @@ def _fact_from(item: dict[str, Any], record: Record, vocabulary: Vocabulary, tak
     ]
     if not same_code:
         near = difflib.get_close_matches(str(item["code"]), {event.code for event in record.events}, n=3)
-        raise InputError(
+        raise BadInput(
             f"The record of {record.pseudonym} has no (further) event {item['code']!r}."
             + (f" Close to it are {', '.join(near)}." if near else "")
         )
@@ -266,7 +264,7 @@ def _fact_from(item: dict[str, Any], record: Record, vocabulary: Vocabulary, tak
         for e in (record.events[place] for place in same_code[:5])
         if e.time is not None
     )
-    raise InputError(
+    raise BadInput(
         f"The facts contradict the record of {record.pseudonym}: {item['code']} is there on {seen or 'no date'}, "
         f"not as { ({k: str(v) for k, v in item.items() if k in ('value', 'date')}) }."
     )
@@ -280,7 +278,7 @@ def _precision(kind: Any, given: object) -> Any:
     try:
         return kind(given)
     except ValueError:
-        raise InputError(f"A precision is one of {', '.join(kind)}; got {given!r}.") from None
+        raise BadInput(f"A precision is one of {', '.join(kind)}; got {given!r}.") from None
 
 
 def _amount(given: object) -> float | None:
@@ -291,7 +289,7 @@ def _amount(given: object) -> float | None:
     except ValueError:
         amount = math.nan
     if not math.isfinite(amount):
-        raise InputError(f"The value of a fact is a number; got {given!r}.")
+        raise BadInput(f"The value of a fact is a number; got {given!r}.")
     return amount
 
 
@@ -302,7 +300,7 @@ def _moment(given: object) -> date | datetime | None:
             text = str(given)
             moment = date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
         except ValueError:
-            raise InputError(f"{given!r} is no date. Write YYYY-MM-DD or YYYY-MM-DD HH:MM.") from None
+            raise BadInput(f"{given!r} is no date. Write YYYY-MM-DD or YYYY-MM-DD HH:MM.") from None
     if isinstance(moment, datetime) and moment.tzinfo is not None:  # a record's times are UTC, without a zone
         return moment.astimezone(UTC).replace(tzinfo=None)
     return moment  # type: ignore[return-value]

@@ -14,7 +14,7 @@ import yaml
 
 from ehrmem_widgets.attacker.facts import check_rung
 from ehrmem_widgets.cohort.attributes import load_attributes
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.holders import HOLDERS
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.sources import Sources, given_sources, is_address
@@ -76,20 +76,20 @@ class Plan:
 def read_plan(path: str | Path) -> Plan:
     """A plan from a YAML file; folders in it are relative to the file.
 
-    Raises InputError for a file that is none, a name that a plan does not have (with the one that may be meant), and any value
+    Raises BadInput for a file that is none, a name that a plan does not have (with the one that may be meant), and any value
     that cannot be: all of them said before anything is asked.
     """
     path = Path(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(
+        raise BadInput(
             f"The plan {str(path)!r} cannot be read: {error.strerror}. 'ehrmem audit --example' prints one."
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"The plan {path.name} is no YAML: {' '.join(str(error).split())}.") from None
+        raise BadInput(f"The plan {path.name} is no YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(content, dict):
-        raise InputError(f"The plan {path.name} must hold names and values. 'ehrmem audit --example' prints one.")
+        raise BadInput(f"The plan {path.name} must hold names and values. 'ehrmem audit --example' prints one.")
     known = {
         *_SOURCES,
         "name",
@@ -108,7 +108,7 @@ def read_plan(path: str | Path) -> Plan:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
             hint = f" Is {near[0]!r} meant?" if near else ""
-            raise InputError(
+            raise BadInput(
                 f"{path.name}: {key!r} is nothing that a plan says.{hint} Known are {', '.join(sorted(known))}."
             )
     patients = _patients(content.get("patients", 400), path)
@@ -143,23 +143,23 @@ def declared_severities(path: str | Path | None = None) -> dict[str, Severity]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"The severities {str(path)!r} cannot be read: {' '.join(str(error).split())}.") from None
+        raise BadInput(f"The severities {str(path)!r} cannot be read: {' '.join(str(error).split())}.") from None
     return found | check_severities(content, path.name)
 
 
 def check_severities(content: Any, where: str) -> dict[str, Severity]:
-    """Severities from plain data, {attribute: {severity: 1 to 5, reason: words}}; InputError for anything else."""
+    """Severities from plain data, {attribute: {severity: 1 to 5, reason: words}}; BadInput for anything else."""
     known = load_attributes()
     if not isinstance(content, Mapping):
-        raise InputError(f"{where} must hold attributes, each with severity (1 to 5) and reason.")
+        raise BadInput(f"{where} must hold attributes, each with severity (1 to 5) and reason.")
     found = {}
     for name, given in content.items():
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
-            raise InputError(f"{where}: there is no attribute {name!r}." + (f" Is {near[0]!r} meant?" if near else ""))
+            raise BadInput(f"{where}: there is no attribute {name!r}." + (f" Is {near[0]!r} meant?" if near else ""))
         severity = given.get("severity") if isinstance(given, Mapping) else None
         if type(severity) is not int or not 1 <= severity <= 5 or not str(given.get("reason") or "").strip():
-            raise InputError(f"{where}: {name} needs a severity from 1 to 5 and a reason in words; got {given!r}.")
+            raise BadInput(f"{where}: {name} needs a severity from 1 to 5 and a reason in words; got {given!r}.")
         found[str(name)] = Severity(severity, str(given["reason"]).strip())
     return found
 
@@ -192,7 +192,7 @@ def _sources(content: Mapping[str, Any], path: Path) -> Sources:
     for name in _SOURCES:
         value = content.get(name)
         if value is not None and not isinstance(value, str):
-            raise InputError(f"{path.name}: {name} must be a text; got {value!r}.")
+            raise BadInput(f"{path.name}: {name} must be a text; got {value!r}.")
         beside = path.parent / value if value and name in _PATHS and not is_address(value) else None
         given[name] = str(beside) if beside is not None and beside.exists() else value
     return given_sources(**given)
@@ -203,9 +203,9 @@ def _patients(given: Any, path: Path) -> int | tuple[str, ...]:
         try:
             lines = tuple(dict.fromkeys((path.parent / given).read_text(encoding="utf-8").split()))
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path.name}: the file of patients {given!r} cannot be read: {error}.") from None
+            raise BadInput(f"{path.name}: the file of patients {given!r} cannot be read: {error}.") from None
         if not lines:
-            raise InputError(f"{path.name}: the file of patients {given!r} is empty.")
+            raise BadInput(f"{path.name}: the file of patients {given!r} is empty.")
         return lines
     return _whole(given, "patients", 2, path)
 
@@ -213,7 +213,7 @@ def _patients(given: Any, path: Path) -> int | tuple[str, ...]:
 def _rungs(given: Any, path: Path) -> tuple[str, ...]:
     rungs = RUNGS if given is None else given
     if not isinstance(rungs, list | tuple) or not rungs:
-        raise InputError(f"{path.name}: rungs must be a list; got {given!r}.")
+        raise BadInput(f"{path.name}: rungs must be a list; got {given!r}.")
     for rung in rungs:
         check_rung(str(rung))
     return tuple(dict.fromkeys(map(str, rungs)))
@@ -223,7 +223,7 @@ def _rung_of(given: Any, path: Path) -> dict[str, str]:
     if given is None:
         return dict(RUNG_OF)
     if not isinstance(given, Mapping) or set(given) - set(RUNG_OF):
-        raise InputError(f"{path.name}: rung_of gives a rung to {', '.join(RUNG_OF)}; got {given!r}.")
+        raise BadInput(f"{path.name}: rung_of gives a rung to {', '.join(RUNG_OF)}; got {given!r}.")
     for rung in given.values():
         check_rung(str(rung))
     return {**RUNG_OF, **{str(name): str(rung) for name, rung in given.items()}}
@@ -236,12 +236,12 @@ def _names(
     if given is None:
         return default
     if not isinstance(given, list):
-        raise InputError(f"{path.name}: {key} must be a list; got {given!r}.")
+        raise BadInput(f"{path.name}: {key} must be a list; got {given!r}.")
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
             hint = f" Is {near[0]!r} meant?" if near else ""
-            raise InputError(
+            raise BadInput(
                 f"{path.name}: there is nothing called {name!r} among {key}.{hint} Known are {', '.join(known)}."
             )
     return tuple(dict.fromkeys(given))
@@ -255,17 +255,17 @@ def _severities(given: Any, path: Path) -> dict[str, Severity]:
 
 def _priors(given: Any, path: Path) -> tuple[float, ...]:
     if not isinstance(given, list) or not given or not all(isinstance(p, float | int) and 0 < p < 1 for p in given):
-        raise InputError(f"{path.name}: priors must be shares above 0 and below 1; got {given!r}.")
+        raise BadInput(f"{path.name}: priors must be shares above 0 and below 1; got {given!r}.")
     return tuple(float(p) for p in given)
 
 
 def _whole(given: Any, key: str, least: int, path: Path) -> int:
     if type(given) is not int or given < least:
-        raise InputError(f"{path.name}: {key} must be a whole number from {least} on; got {given!r}.")
+        raise BadInput(f"{path.name}: {key} must be a whole number from {least} on; got {given!r}.")
     return given
 
 
 def _yes_or_no(given: Any, key: str, path: Path) -> bool:
     if not isinstance(given, bool):
-        raise InputError(f"{path.name}: {key} must be true or false; got {given!r}.")
+        raise BadInput(f"{path.name}: {key} must be true or false; got {given!r}.")
     return given

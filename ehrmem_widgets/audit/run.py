@@ -23,7 +23,7 @@ from typing import Any
 from ehrmem_widgets import __version__
 from ehrmem_widgets.audit.plan import Plan
 from ehrmem_widgets.audit.shards import Shards
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, as_json
 from ehrmem_widgets.probes.over_patients import Heard, PortionsMissingError, Progress
 from ehrmem_widgets.views.markup import plural
@@ -63,27 +63,27 @@ def run_audit(
     findings come out byte for byte the same. ``workers``: processes on this computer. ``cluster``: address of a Dask scheduler,
     whose workers see the same folders. One, many and a cluster's workers give the same numbers.
 
-    Raises InputError when the folder belongs to another plan, data or model, when another audit is writing into it, when a worker
+    Raises BadInput when the folder belongs to another plan, data or model, when another audit is writing into it, when a worker
     dies, and when the disk is full.
     """
     import filelock
 
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise InputError(f"{str(out)!r} is a file. Name a folder for the results.")
+        raise BadInput(f"{str(out)!r} is a file. Name a folder for the results.")
     try:
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
         (out / FINDINGS).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise InputError(f"The folder {str(out)!r} cannot be made: {error.strerror}.") from None
+        raise BadInput(f"The folder {str(out)!r} cannot be made: {error.strerror}.") from None
     one_thread_each()
     try:
         with filelock.FileLock(out / ".lock", timeout=0, mode=0o600), _full_disk_in_words():
             return _Audit(plan, out, command, heard).run(workers, cluster)
     except WorkerError as error:
-        raise InputError(f"{error} What was done is kept.") from None
+        raise BadInput(f"{error} What was done is kept.") from None
     except filelock.Timeout:
-        raise InputError(f"Another audit is writing into {str(out)!r}. Wait for it, or name another folder.") from None
+        raise BadInput(f"Another audit is writing into {str(out)!r}. Wait for it, or name another folder.") from None
 
 
 def one_thread_each() -> None:
@@ -137,7 +137,7 @@ class _Audit:
             try:
                 found = ask(self.plan, self.opened, name, keep, self.out, heard=self.heard)
                 found.save(path)
-            except InputError as error:
+            except BadInput as error:
                 if isinstance(error.__cause__, OSError) or "could not be written" in str(error):
                     raise
                 state |= {"state": "not run", "reason": str(error)}
@@ -180,7 +180,7 @@ class _Audit:
                             task = left.popleft()
                             asked[pool.submit(ask_stripe, self.plan, str(self.out.resolve()), *task)] = task
                         for future in pool.next_done(set(asked)):
-                            with suppress(InputError):  # said again, with its probe's name, when the finding is made
+                            with suppress(BadInput):  # said again, with its probe's name, when the finding is made
                                 future.result()
                             asked.pop(future)
                         if self.heard:
@@ -192,7 +192,7 @@ class _Audit:
                     self.workers_lost += 1
                     if workers == 1 or cluster:
                         who = "A worker of the cluster died again and again" if cluster else "The last worker died"
-                        raise InputError(
+                        raise BadInput(
                             f"{who}, perhaps because the memory was full ({type(error).__name__}). What was done is kept: "
                             "the same command goes on from there."
                         ) from None
@@ -206,13 +206,13 @@ class _Audit:
             before = json.loads(path.read_text())
             self.begun = before.get("started_at", self.begun)
             if changed := _changed(before, self.plan, self.opened):
-                raise InputError(
+                raise BadInput(
                     f"{str(self.out)!r} holds the results of another audit: the {' and the '.join(changed)} changed since. Name another "
                     "folder, or go back to what was sealed."
                 )
             return
         if (self.out / SHARDS).exists() or any((self.out / FINDINGS).iterdir()):
-            raise InputError(f"{str(self.out)!r} holds results without a seal (audit.json). Name another folder.")
+            raise BadInput(f"{str(self.out)!r} holds results without a seal (audit.json). Name another folder.")
         _write_whole(self.out / "plan.json", self.plan.as_json())
         first = {"by": "plan", "at": self.begun, "severities": self.plan.as_json()["severities"]}
         write_severities(self.out, [first])
@@ -263,7 +263,7 @@ def ask_stripe(plan: Plan, out: str, name: str, stripe: int, stripes: int) -> No
         if _changed(sealed, plan, about):  # since this worker opened it for an earlier audit, perhaps
             _kept.clear()
             about = opened(plan)
-    except (InputError, OSError) as error:
+    except (BadInput, OSError) as error:
         raise WorkerError(f"A worker cannot open what the plan names: {error}") from None
     if changed := _changed(sealed, plan, about):
         raise WorkerError(f"A worker sees another {' and another '.join(changed)} under the same name.")
@@ -408,11 +408,11 @@ def _dask(address: str) -> Iterator[_Pool]:
     try:
         client = Client(address, timeout=_CLUSTER_TIMEOUT)
     except (OSError, ValueError) as error:
-        raise InputError(f"No Dask scheduler answers at {address!r}: {' '.join(str(error).split())[:200]}.") from None
+        raise BadInput(f"No Dask scheduler answers at {address!r}: {' '.join(str(error).split())[:200]}.") from None
 
     if not client.nthreads():
         client.close()
-        raise InputError(
+        raise BadInput(
             f"The Dask scheduler at {address!r} has no workers yet. Start some: dask worker {address} --nthreads 1."
         )
 
@@ -433,7 +433,7 @@ def _full_disk_in_words() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(
+        raise BadInput(
             f"The results could not be written: {error.strerror or error}. What was done is kept; the same command goes on from there."
         ) from error
 

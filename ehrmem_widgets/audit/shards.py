@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.over_patients import Rows
 
 _SCHEMA = pa.schema([("patient", pa.string()), ("answer", pa.string())])
@@ -32,12 +32,12 @@ class Shards:
         return self._path(key, place).exists()
 
     def get(self, key: str, place: int) -> Rows:
-        """A portion. Raises InputError for a file that something else has spoiled: it is named, so that it can be removed."""
+        """A portion. Raises BadInput for a file that something else has spoiled: it is named, so that it can be removed."""
         path = self._path(key, place)
         try:
             return [json.loads(answer) for answer in pq.read_table(path)["answer"].to_pylist()]
         except (OSError, ValueError, pa.ArrowInvalid, KeyError) as error:
-            raise InputError(
+            raise BadInput(
                 f"{path} is damaged ({str(error).splitlines()[0]}). Remove it and give the same command again: only this part is asked anew."
             ) from None
 
@@ -63,7 +63,7 @@ class Shards:
             finally:
                 Path(name).unlink(missing_ok=True)
         except OSError as error:
-            raise InputError(
+            raise BadInput(
                 f"{path} could not be written: {error.strerror or error}. What was done before is kept; the same command goes on from there."
             ) from None
 

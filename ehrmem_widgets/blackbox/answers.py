@@ -12,7 +12,7 @@ import numpy as np
 
 from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.blackbox.transport import PassingError, RefusedError, Server
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 COMPLETIONS = "/v1/completions"
 # The model's own distribution: what a request leaves out, a server takes from the model's generation_config.
@@ -49,7 +49,7 @@ async def complete(server: Server, name: str, body: dict[str, Any], expected: in
 
 
 def choices(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """An answer's choices. Raises InputError when it has another form."""
+    """An answer's choices. Raises BadInput when it has another form."""
     found = answer.get("choices")
     if not isinstance(found, list) or not all(isinstance(c, dict) and type(c.get("index")) is int for c in found):
         raise _another_form("it has no list of choices")
@@ -80,13 +80,13 @@ def shown_log_probabilities(choice: dict[str, Any], ids: Iterable[int]) -> np.nd
 
 
 def numbers(found: Any) -> np.ndarray:
-    """An array of numbers; InputError where one is missing, null or NaN, for what is found with holes would mean nothing."""
+    """An array of numbers; BadInput where one is missing, null or NaN, for what is found with holes would mean nothing."""
     try:
         array = np.array(found, dtype=float)
     except (TypeError, ValueError):
         array = np.full(1, np.nan)
     if not np.isfinite(array).all():
-        raise InputError(
+        raise BadInput(
             "The server gave no number (null or NaN) where a probability or an embedding was asked for. Often a model overflows "
             "in half precision: ask for it to be served in float32."
         )
@@ -107,7 +107,7 @@ async def all_of(asked: Iterable[Awaitable[Answer]]) -> list[Answer]:
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_awaited(one)) for one in asked]
-    except* InputError as errors:
+    except* BadInput as errors:
         raise first_of(errors) from None
     return [task.result() for task in tasks]
 
@@ -139,8 +139,8 @@ async def _awaited(one: Awaitable[Answer]) -> Answer:
     return await one
 
 
-def _another_form(why: str) -> InputError:
-    return InputError(
+def _another_form(why: str) -> BadInput:
+    return BadInput(
         f"The server's answer is not of the form of OpenAI's completions: {why}. Give the address of vLLM, of 'ehrmem serve' or "
         "of another server that works by code ids."
     )
@@ -160,7 +160,7 @@ async def served_model(server: Server, name: str | None) -> dict[str, Any]:
     if name not in models:
         there = ", ".join(map(repr, models)) or "none"
         asked = f"no model {name!r}" if name is not None else "more than one model, or none"
-        raise InputError(f"The server at {server.address} serves {asked}; it lists {there}. Name one of them.")
+        raise BadInput(f"The server at {server.address} serves {asked}; it lists {there}. Name one of them.")
     return models[name]
 
 
@@ -236,12 +236,12 @@ async def _samples_by_ids(server: Server, name: str) -> None:
     except RefusedError as error:
         if error.status in (401, 403, 404):
             raise
-        raise InputError(
+        raise BadInput(
             f"{str(error).rstrip('.')}. It must take prompts of code ids: start vLLM with --skip-tokenizer-init, or use 'ehrmem "
             "serve'."
         ) from None
     if not all(isinstance(choice.get("token_ids"), list) and len(choice["token_ids"]) == 1 for choice in found):
-        raise InputError(
+        raise BadInput(
             f"The server at {server.address} answers in text, not in code ids (it does not know return_token_ids). vLLM from "
             "0.10.2 on and 'ehrmem serve' do."
         )
@@ -258,7 +258,7 @@ async def _what_masks(ask: Callable[..., Awaitable[Any]], server: Server, size: 
         if await obeyed(field, 0):
             last = await obeyed(field, size - 1)
             if last is None:
-                raise InputError(
+                raise BadInput(
                     f"The vocabulary does not fit the model at {server.address}: it lists {size:,} codes, and the server has no "
                     f"code number {size - 1:,}. Give the vocabulary that the model was trained with."
                 )

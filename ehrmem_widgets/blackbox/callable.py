@@ -17,7 +17,7 @@ from torch import Tensor
 from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step, split_prompts
 from ehrmem_widgets.blackbox.sampling import sample
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 _TOLERANCE = 1e-3  # of the sum of a distribution: models that run in 16 bit
 
@@ -44,7 +44,7 @@ class CallableModel:
 
     Raises
     ------
-    InputError
+    BadInput
         From every method, when the function returns no distributions: another shape, NaN, negative numbers, or rows that do
         not add up to 1 (within 0.001).
 
@@ -114,19 +114,17 @@ class CallableModel:
     def embed(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
         """As ``BlackBox.embed``; the first part of a sequence longer than the context."""
         if self._embed is None:
-            raise InputError(f"No function was given that makes embeddings of {self.name!r}.")
+            raise BadInput(f"No function was given that makes embeddings of {self.name!r}.")
         parts: list[np.ndarray] = []
         for batch in self._batches(_read(sequences, self.context_length)):
             found = _numbers(self._embed(batch), "the embeddings")
             if found.ndim != 2 or len(found) != len(batch) or (parts and found.shape[1] != parts[0].shape[1]):
-                raise InputError(
+                raise BadInput(
                     f"The function that makes embeddings of {self.name!r} returned an array of shape {found.shape} for "
                     f"{len(batch)} sequences. A row for each sequence is expected, all of one length."
                 )
             if not np.isfinite(found).all():
-                raise InputError(
-                    f"The function that makes embeddings of {self.name!r} returned NaN or infinite numbers."
-                )
+                raise BadInput(f"The function that makes embeddings of {self.name!r} returned NaN or infinite numbers.")
             parts.append(found / np.linalg.norm(found, axis=1, keepdims=True).clip(1e-12))
         return np.concatenate(parts) if parts else np.empty((0, 0))
 
@@ -141,7 +139,7 @@ class CallableModel:
         found = _numbers(self._ask(batch), "next-code probabilities")
         says, expected = f"The function behind {self.name!r} returned", (len(batch), len(self.vocabulary))
         if found.shape != expected:
-            raise InputError(
+            raise BadInput(
                 f"{says} an array of shape {found.shape}; {expected} is expected: a row for each of the {len(batch)} "
                 f"sequences, and in it the probability of each of the {len(self.vocabulary):,} codes of the vocabulary."
             )
@@ -149,16 +147,16 @@ class CallableModel:
             found = np.exp(found)
         after = f"after the codes {batch[int(np.argmin(np.isfinite(found).all(axis=1)))][-5:]}"
         if not np.isfinite(found).all():
-            raise InputError(f"{says} a probability that is no number (NaN or infinite) {after}.")
+            raise BadInput(f"{says} a probability that is no number (NaN or infinite) {after}.")
         if found.min() < 0:
-            raise InputError(
+            raise BadInput(
                 f"{says} a negative probability ({found.min():.3g}). If these are logarithms, give logarithms=True; if they are "
                 "logits, pass them through a softmax."
             )
         total = found.sum(axis=1)
         worst = int(np.abs(total - 1).argmax())
         if abs(total[worst] - 1) > _TOLERANCE:
-            raise InputError(
+            raise BadInput(
                 f"{says} probabilities that add up to {total[worst]:.4g} instead of 1 after the codes {batch[worst][-5:]}. Every "
                 "code of the vocabulary needs its probability; logits have to be passed through a softmax."
             )
@@ -185,7 +183,7 @@ class SamplingModel:
 
     Raises
     ------
-    InputError
+    BadInput
         When the function returns something else, and when what is asked needs probabilities: scores, codes to be left out, a
         fact that leaves several codes open.
 
@@ -227,7 +225,7 @@ class SamplingModel:
             raise self._no_probabilities("codes cannot be left out of its continuations")
         horizon = min(horizon, self.context_length - max(len(p) for p in prompts))
         if horizon < 1:
-            raise InputError(
+            raise BadInput(
                 f"The prompt fills the model's context of {self.context_length:,} codes. Give the attacker fewer facts."
             )
         codes = np.full((horizon, len(prompts), samples), -1)
@@ -255,8 +253,8 @@ class SamplingModel:
         """There are no embeddings."""
         raise self._no_probabilities("it gives no embeddings either")
 
-    def _no_probabilities(self, so: str) -> InputError:
-        return InputError(f"{self.name!r} only generates and gives no probabilities, so {so}.")
+    def _no_probabilities(self, so: str) -> BadInput:
+        return BadInput(f"{self.name!r} only generates and gives no probabilities, so {so}.")
 
     def _checked(self, found: Any, samples: int, longest: int) -> list[list[int]]:
         says = f"The function behind {self.name!r} returned"
@@ -266,15 +264,15 @@ class SamplingModel:
         except (TypeError, ValueError, OverflowError):
             whole = False
         if not whole:
-            raise InputError(f"{says} something else than lists of code ids.")
+            raise BadInput(f"{says} something else than lists of code ids.")
         if len(lists) != samples:
-            raise InputError(f"{says} {len(lists)} continuations where {samples} were asked for.")
+            raise BadInput(f"{says} {len(lists)} continuations where {samples} were asked for.")
         if (most := max(map(len, lists), default=0)) > longest:
-            raise InputError(f"{says} a continuation of {most} codes where at most {longest} were asked for.")
+            raise BadInput(f"{says} a continuation of {most} codes where at most {longest} were asked for.")
         size = len(self.vocabulary)
         wrong = next((code for one in lists for code in one if not 0 <= code < size), None)
         if wrong is not None:
-            raise InputError(f"{says} the code number {wrong}; the vocabulary has numbers 0 to {size - 1:,}.")
+            raise BadInput(f"{says} the code number {wrong}; the vocabulary has numbers 0 to {size - 1:,}.")
         return lists
 
 
@@ -310,12 +308,12 @@ def _numbers(found: Any, of_what: str) -> np.ndarray:
         return np.asarray(found, dtype=float)
     except (TypeError, ValueError, RuntimeError) as error:
         said = " ".join(str(error).split())[:200]
-        raise InputError(f"The function that gives {of_what} returned no array of numbers: {said}.") from None
+        raise BadInput(f"The function that gives {of_what} returned no array of numbers: {said}.") from None
 
 
 def _read(sequences: Sequence[Sequence[int]], longest: int) -> list[list[int]]:
     if any(len(sequence) == 0 for sequence in sequences):
-        raise InputError("A record without any code cannot be read by a model.")
+        raise BadInput("A record without any code cannot be read by a model.")
     return [[int(code) for code in sequence[:longest]] for sequence in sequences]
 
 
@@ -325,7 +323,7 @@ def _stops(vocabulary: Vocabulary) -> list[int]:
 
 def _context(length: int) -> int:
     if length < 2:
-        raise InputError(
+        raise BadInput(
             f"A context of {length} codes leaves no room to continue. Give how many codes the model can read."
         )
     return length

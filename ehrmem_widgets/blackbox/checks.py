@@ -10,7 +10,7 @@ from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 LEAST_KNOWN = 0.5
 _LOOKED_AT = 24  # records whose likelihood is looked at
@@ -35,10 +35,10 @@ def known_share(vocabulary: Vocabulary, dataset: MedsDataset) -> tuple[float, li
 
 
 def check_vocabulary_fits(vocabulary: Vocabulary, dataset: MedsDataset) -> float:
-    """The share of the data set's events whose code the model knows; InputError below one half."""
+    """The share of the data set's events whose code the model knows; BadInput below one half."""
     share, missing = known_share(vocabulary, dataset)
     if share < LEAST_KNOWN:
-        raise InputError(
+        raise BadInput(
             f"The model does not speak this data set's codes: it knows {share:.0%} of the events of {dataset.name} "
             f"(unknown are {', '.join(missing)}). Open it with the data set that it was trained on, or say with a grammar's "
             "'rename' how the model writes these codes."
@@ -47,7 +47,7 @@ def check_vocabulary_fits(vocabulary: Vocabulary, dataset: MedsDataset) -> float
 
 
 def check_has_learned(model: BlackBox, sequences: Sequence[Sequence[int]], *, seed: int = 0) -> float:
-    """How much likelier real sequences are than shuffled ones, in nats a code; InputError when not clearly so.
+    """How much likelier real sequences are than shuffled ones, in nats a code; BadInput when not clearly so.
 
     A published checkpoint once held another architecture's weights and loaded with a warning: auditing it would have
     found "no memorization" (models that know nothing leak nothing).
@@ -57,10 +57,10 @@ def check_has_learned(model: BlackBox, sequences: Sequence[Sequence[int]], *, se
     shuffled = [[s[0], *rng.permutation(s[1:]).tolist()] for s in real]
     gain = _gain(model, real, shuffled)
     if len(gain) == 0:
-        raise InputError(f"No record is long enough to see whether the model {model.name!r} has learned anything.")
+        raise BadInput(f"No record is long enough to see whether the model {model.name!r} has learned anything.")
     if not np.isfinite(gain).all() or gain.mean() - 3 * gain.std() / np.sqrt(len(gain)) <= 0:
         moved = _likelier_moved(model, real)
-        raise InputError(
+        raise BadInput(
             f"The model {model.name!r} finds real records no likelier than shuffled ones ({gain.mean():+.3f} nats a code, "
             f"n = {len(gain)}). Its weights or its vocabulary are wrong, and an audit of it would mean nothing."
             + (f" {_off_by_one(*moved)}" if moved else "")
@@ -69,11 +69,11 @@ def check_has_learned(model: BlackBox, sequences: Sequence[Sequence[int]], *, se
 
 
 def check_codes_in_place(model: BlackBox, sequences: Sequence[Sequence[int]]) -> None:
-    """Raise InputError when every id moved by one makes real sequences clearly likelier: the vocabulary is off by one."""
+    """Raise BadInput when every id moved by one makes real sequences clearly likelier: the vocabulary is off by one."""
     real = [list(s) for s in sequences if len(s) > 3]
     moved = _likelier_moved(model, real)
     if moved:
-        raise InputError(f"The vocabulary does not fit the model {model.name!r}. {_off_by_one(*moved)}")
+        raise BadInput(f"The vocabulary does not fit the model {model.name!r}. {_off_by_one(*moved)}")
 
 
 def _likelier_moved(model: BlackBox, real: list[list[int]]) -> tuple[int, float] | None:

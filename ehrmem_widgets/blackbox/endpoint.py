@@ -37,7 +37,7 @@ from ehrmem_widgets.blackbox.answers import (
 from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step, slot_uniforms, split_prompts
 from ehrmem_widgets.blackbox.transport import PassingError, Server
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 _MOST_LISTED = 128  # vLLM's bound on logprob_token_ids
 _SAMPLES_A_REQUEST = 1024
@@ -59,7 +59,7 @@ class EndpointModel:
 
     Raises
     ------
-    InputError
+    BadInput
         When no model answers there by code ids, or the vocabulary does not fit it; and from every method when the server
         fails for good, or answers what would mean nothing.
 
@@ -80,7 +80,7 @@ class EndpointModel:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         if concurrency < 1 or retries < 0 or not timeout > 0:
-            raise InputError("Give a concurrency of 1 or more, 0 or more retries and a timeout above 0 seconds.")
+            raise BadInput("Give a concurrency of 1 or more, 0 or more retries and a timeout above 0 seconds.")
 
         def server(at: str) -> Server:
             return Server(at, token=token, concurrency=concurrency, timeout=timeout, retries=retries, sleep=sleep)
@@ -138,7 +138,7 @@ class EndpointModel:
             self._check_ids(code for slot in prompt for code in slot)
         horizon, seed = int(min(horizon, self.context_length - max(len(p) for p in prompts))), int(seed)
         if horizon < 1:
-            raise InputError(
+            raise BadInput(
                 f"The prompt fills the model's context of {self.context_length:,} codes. Give the attacker fewer facts."
             )
         fields: dict[str, Any] = {"stop_token_ids": sorted(self._stops)}
@@ -148,7 +148,7 @@ class EndpointModel:
             fields |= {"watch_token_ids": groups} if self._ours else self._shown(sorted(set().union(*groups)))
         if avoid is not None and np.any(avoid):
             if self._mask_field is None:
-                raise InputError(f"The server at {self._server.address} does not let codes be left out of sampling.")
+                raise BadInput(f"The server at {self._server.address} does not let codes be left out of sampling.")
             fields |= mask(self._mask_field, avoid, len(self.vocabulary))
         arriving = _Arriving((len(prompts), samples), horizon, groups, self._stops, len(self.vocabulary))
         asking = self._server.start(self._sample(arriving, prompts, fields, seed))
@@ -162,20 +162,20 @@ class EndpointModel:
     def score(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """As ``BlackBox.score``; of a sequence longer than the context, its first part."""
         if Query.SCORES not in self.answers:
-            raise InputError(f"The server at {self._server.address} gives no log-probabilities of given codes.")
+            raise BadInput(f"The server at {self._server.address} gives no log-probabilities of given codes.")
         return self._server.wait_for(self._scores(self._read(sequences)))
 
     def score_moments(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """As ``BlackBox.score_moments``; of a sequence longer than the context, its first part. A server other than ``ehrmem
         serve`` sends the whole distribution at each place, which takes it some seconds a sequence."""
         if Query.PROBABILITIES not in self.answers:
-            raise InputError(f"The server at {self._server.address} gives no whole next-code distributions.")
+            raise BadInput(f"The server at {self._server.address} gives no whole next-code distributions.")
         return self._server.wait_for(self._moments(self._read(sequences)))
 
     def embed(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
         """As ``BlackBox.embed``, from the second address; the first part of a sequence longer than the context."""
         if self._embedder is None:
-            raise InputError("No address was given that embeddings can be asked of.")
+            raise BadInput("No address was given that embeddings can be asked of.")
         found = self._embedder.wait_for(in_batches(self._read(sequences), self._embeddings))
         return np.stack(found) if found else np.empty((0, 0))
 
@@ -186,7 +186,7 @@ class EndpointModel:
             async with asyncio.TaskGroup() as group:
                 for row, prompt in enumerate(prompts):
                     group.create_task(self._sample_row(arriving, row, prompt, fields, seed))
-        except* InputError as errors:
+        except* BadInput as errors:
             raise first_of(errors) from None
 
     async def _sample_row(
@@ -262,7 +262,7 @@ class EndpointModel:
         [shared], [slots] = split_prompts([prompt])
         filled, log_weight = [tuple(shared)] * samples, np.zeros(samples)
         if slots and not {Query.SCORES, Query.PROBABILITIES} & self.answers:
-            raise InputError(
+            raise BadInput(
                 f"The server at {self._server.address} gives no probabilities, so a fact that leaves several codes open cannot "
                 "be filled in as the model would. Give exact facts."
             )
@@ -356,14 +356,12 @@ class EndpointModel:
         size = len(self.vocabulary)
         wrong = next((code for code in ids if not 0 <= code < size), None)
         if wrong is not None:
-            raise InputError(
-                f"There is no code number {wrong}: the vocabulary numbers its codes from 0 to {size - 1:,}."
-            )
+            raise BadInput(f"There is no code number {wrong}: the vocabulary numbers its codes from 0 to {size - 1:,}.")
 
     def _read(self, sequences: Sequence[Sequence[int]]) -> list[list[int]]:
         for sequence in sequences:
             if len(sequence) == 0:
-                raise InputError("A record without any code cannot be read by a model.")
+                raise BadInput("A record without any code cannot be read by a model.")
             self._check_ids(sequence)
         return [[int(code) for code in sequence[: self.context_length]] for sequence in sequences]
 
@@ -452,7 +450,7 @@ class _Taking:
         codes: list[int] = choice.get("token_ids") or []
         for code in codes:
             if type(code) is not int or not 0 <= code < arriving.size:
-                raise InputError(
+                raise BadInput(
                     f"The server gave the code number {code!r}, and the vocabulary has numbers 0 to {arriving.size - 1:,}. Give "
                     "the vocabulary that the model was trained with, in full."
                 )
@@ -468,7 +466,7 @@ class _Taking:
             mass = None if arriving.mass is None else self._mass(choice, len(codes))[new]
             arriving.add(row, sample, codes[new], mass, stop is not None)
         if choice.get("finish_reason") == "stop" and not arriving.ended[row, sample]:
-            raise InputError(
+            raise BadInput(
                 "The server ended a continuation at a code that is no stop code of the vocabulary"
                 f"{f' (number {codes[-1]})' if codes else ''}. Name the model's stop codes in its grammar file, or have the server "
                 "started without stop codes of its own (vLLM: --generation-config vllm)."
@@ -486,14 +484,14 @@ class _Taking:
             columns = [shown[:, [place[code] for code in group]].sum(axis=1) for group in arriving.groups]
             found = np.stack(columns, axis=1) if columns else np.empty((length, 0))
         if len(found) != length:
-            raise InputError("The server gave probabilities for another number of codes than it gave codes.")
+            raise BadInput("The server gave probabilities for another number of codes than it gave codes.")
         return found
 
 
 def _context(about: dict[str, Any], given: int | None) -> int:
     said = about.get("max_model_len")
     if given is None and type(said) is not int:
-        raise InputError(
+        raise BadInput(
             f"The server does not say how many codes {about['id']!r} can read at once (max_model_len). Name it as the "
             "context length."
         )

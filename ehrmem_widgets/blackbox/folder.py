@@ -21,7 +21,7 @@ from ehrmem_widgets.blackbox.state_space_decoding import read_without_filling
 from ehrmem_widgets.cohort.grammar import FILE_NAMES, OWN, Grammar
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.cohort.vocabulary_files import find_vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 VOCABULARY_FILE = "vocabulary.json"
 _ROWS_OF_LOGITS = 64
@@ -54,7 +54,7 @@ class FolderModel:
 
     Raises
     ------
-    InputError
+    BadInput
         For a folder without config or safetensors, a pickle, code of the model's own, missing or unexpected or misshapen
         weights, a vocabulary that does not fit the head, and a device that is not there. A model that only half loads would
         be audited as a random one and found to remember nobody.
@@ -79,7 +79,7 @@ class FolderModel:
         self._model = _load(self.folder, _device(device), dtype)
         head = int(self._model.get_output_embeddings().weight.shape[0])
         if head < len(listed):
-            raise InputError(
+            raise BadInput(
                 f"The vocabulary does not fit the model: it lists {len(listed):,} codes and the model knows "
                 f"{head:,}. Give the vocabulary that the model was trained with."
             )
@@ -184,7 +184,7 @@ class FolderModel:
         batch: list[int] = []
         for place in order:
             if len(sequences[place]) == 0:
-                raise InputError("A record without any code cannot be read by a model.")
+                raise BadInput("A record without any code cannot be read by a model.")
             length = min(len(sequences[place]), self.context_length)
             if batch and length * (len(batch) + 1) > at_once:
                 yield batch, self._right_padded([sequences[p] for p in batch])
@@ -248,37 +248,37 @@ def _fingerprint(folder: Path, vocabulary: Vocabulary) -> str:
 
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
-        raise InputError(f"There is no model folder {str(folder)!r}.")
+        raise BadInput(f"There is no model folder {str(folder)!r}.")
     if not (folder / "config.json").exists():
-        raise InputError(f"{str(folder)!r} is no Hugging Face model folder: it has no config.json.")
+        raise BadInput(f"{str(folder)!r} is no Hugging Face model folder: it has no config.json.")
     try:
         config = json.loads((folder / "config.json").read_text())
     except (json.JSONDecodeError, UnicodeDecodeError):
-        raise InputError(f"config.json of {str(folder)!r} is no JSON.") from None
+        raise BadInput(f"config.json of {str(folder)!r} is no JSON.") from None
     if not isinstance(config, dict):
-        raise InputError(f"config.json of {str(folder)!r} is no JSON object.")
+        raise BadInput(f"config.json of {str(folder)!r} is no JSON object.")
     if "auto_map" in config:
-        raise InputError(
+        raise BadInput(
             f"The model in {str(folder)!r} wants to run code of its own ('auto_map' in config.json), which this kit never "
             "does. Ask the vendor for a model of an architecture that transformers itself knows."
         )
     if not any(folder.glob("*.safetensors")):
         if any(p.suffix in {".bin", ".pt", ".pth", ".pkl", ".ckpt"} for p in folder.iterdir()):
-            raise InputError(
+            raise BadInput(
                 f"The weights in {str(folder)!r} are a pickle, which can run any code when opened; this kit reads "
                 "safetensors only. Convert them where they were made: model.save_pretrained(folder, "
                 "safe_serialization=True)."
             )
-        raise InputError(f"{str(folder)!r} holds no weights (*.safetensors).")
+        raise BadInput(f"{str(folder)!r} holds no weights (*.safetensors).")
 
 
 def _device(named: str | None) -> torch.device:
     named = named or os.environ.get("EHRMEM_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, number = named.partition(":")
     if kind not in {"cpu", "cuda"} or not (number.isdecimal() or number == ""):
-        raise InputError(f"There is no device {named!r}. Give 'cpu', 'cuda' or 'cuda:1'.")
+        raise BadInput(f"There is no device {named!r}. Give 'cpu', 'cuda' or 'cuda:1'.")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise InputError(
+        raise BadInput(
             f"torch finds {torch.cuda.device_count()} CUDA devices here, so there is no {named!r}. Give 'cpu', or leave "
             "device and EHRMEM_DEVICE out."
         )
@@ -287,7 +287,7 @@ def _device(named: str | None) -> torch.device:
 
 def _load(folder: Path, device: torch.device, dtype: str) -> Any:
     if dtype not in _NUMBER_FORMATS:
-        raise InputError(f"A model does not run in {dtype!r} here. Give 'float32' or 'bfloat16'.")
+        raise BadInput(f"A model does not run in {dtype!r} here. Give 'float32' or 'bfloat16'.")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import transformers
     from huggingface_hub.errors import StrictDataclassError
@@ -306,20 +306,20 @@ def _load(folder: Path, device: torch.device, dtype: str) -> Any:
         )
         model, report = loaded
     except SafetensorError as error:
-        raise InputError(f"The weights in {str(folder)!r} are broken: {error}. Copy the file again.") from None
+        raise BadInput(f"The weights in {str(folder)!r} are broken: {error}. Copy the file again.") from None
     except (
         *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, ImportError, OSError, RuntimeError),
         StrictDataclassError,
     ) as error:
         said = " ".join(str(error).split())[:300] or type(error).__name__
-        raise InputError(f"The model in {str(folder)!r} cannot be opened: {said}") from None
+        raise BadInput(f"The model in {str(folder)!r} cannot be opened: {said}") from None
     faults = [
         f"{len(report[kind])} {kind.split('_')[0]} (such as {_name(sorted(map(str, report[kind]))[0])})"
         for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
         if report.get(kind)
     ]
     if faults:
-        raise InputError(
+        raise BadInput(
             f"The weights in {str(folder)!r} do not belong to its config.json: {', '.join(faults)}. A model that loads in "
             "part only is partly random, and would seem to remember nobody. Ask for the complete, matching files."
         )

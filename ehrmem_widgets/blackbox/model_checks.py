@@ -22,7 +22,7 @@ from ehrmem_widgets.cohort.data_checks import check_data
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.sources import Sources
 
 Opened = TypeVar("Opened")
@@ -35,7 +35,7 @@ _COHORT = 400
 
 def preflight(sources: Sources) -> Iterator[Check]:
     """Every check, in the order in which a failure explains the next: the model opens, its codes, the data, how they fit, what the
-    model says. Nothing raises InputError: it becomes a line that fails."""
+    model says. Nothing raises BadInput: it becomes a line that fails."""
     model = yield from _opened("Model opens", lambda: open_audited(sources))
     if model is not None:
         yield from check_vocabulary(model)
@@ -258,7 +258,7 @@ def _likelihood_lines(model: BlackBox, dataset: MedsDataset, whose: str = "") ->
         yield Check(
             f"{whose}codes in place".capitalize(), "pass", "Moving every id by one makes real records less likely."
         )
-    except InputError as error:
+    except BadInput as error:
         yield Check(
             f"{whose}has learned".capitalize(),
             "fail",
@@ -302,7 +302,7 @@ def _open_data(sources: Sources, model: BlackBox | None) -> MedsDataset:
 def _opened(what: str, open_it: Callable[[], Opened]) -> Generator[Check, None, Opened | None]:
     try:
         found = open_it()
-    except InputError as error:
+    except BadInput as error:
         yield Check(what, "fail", str(error))
         return None
     yield Check(what, "pass", f"{found!r}")

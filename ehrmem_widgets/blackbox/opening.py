@@ -17,7 +17,7 @@ from ehrmem_widgets.blackbox.checks import (
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.sources import Sources, is_address
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def open_model(
         if endpoint and not is_address(where) and Path(where).is_dir():
             vocabulary = folder_vocabulary(Path(where), vocabulary, grammar)
         elif vocabulary is None:
-            raise InputError(
+            raise BadInput(
                 f"A served model ({address}) does not say what its numbers stand for: name the file of its codes with "
                 "--vocabulary, or a folder that holds it with --model and the address with --endpoint."
             )
@@ -73,7 +73,7 @@ def open_with(
 ) -> tuple[MedsDataset, BlackBox, BlackBox | None]:
     """A data set with a model that is a Python object, checked in the same way."""
     if data is None or model is None:
-        raise InputError("Give the data set and the model together: a model is audited on the data it was trained on.")
+        raise BadInput("Give the data set and the model together: a model is audited on the data it was trained on.")
     dataset = MedsDataset(data)
     model = open_model(model) if isinstance(model, str | Path) else model
     other = open_model(reference, vocabulary=model.vocabulary) if isinstance(reference, str | Path) else reference
@@ -136,7 +136,7 @@ def open_sequences(sources: Sources, vocabulary: Vocabulary | None = None) -> Se
 
     assert sources.sequences is not None
     if vocabulary is None and sources.vocabulary is None and sources.model_folder is None:
-        raise InputError(
+        raise BadInput(
             "Sequences are read with the model's codes: name its folder with --model or its codes with --vocabulary."
         )
     vocabulary = vocabulary or folder_vocabulary(sources.model_folder or Path(), sources.vocabulary, sources.grammar)
@@ -152,6 +152,6 @@ def open_reference(sources: Sources, model: BlackBox) -> BlackBox:
 
     try:
         find_vocabulary(Path(sources.reference))
-    except InputError:
+    except BadInput:
         return open_model(sources.reference, vocabulary=model.vocabulary)
     return open_model(sources.reference, grammar=sources.grammar)

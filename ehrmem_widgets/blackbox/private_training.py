@@ -29,7 +29,7 @@ from ehrmem_widgets.blackbox.training import (
 )
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.vocabulary import Vocabulary, learn_vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 FEWEST_PATIENTS = 100
 MOST_EPSILON = 50
@@ -69,7 +69,7 @@ def train_private_model(
 
     Raises
     ------
-    InputError
+    BadInput
         For an epsilon outside 0 to 50, a delta outside 0 to 1 / patients, or a split of fewer than 100 patients.
 
     """
@@ -122,7 +122,7 @@ def noise_and_epsilon(epsilon: float, delta: float, sampling_rate: float, steps:
     """The least noise (its standard deviation in units of the clipping norm, rounded up to 4 digits) that keeps within epsilon,
     and the epsilon it spends (the accountant's upper bound, at most 0.01 below what was asked for).
 
-    Raises InputError when no noise would do.
+    Raises BadInput when no noise would do.
     """
     from opacus.accountants import PRVAccountant  # slow to import, and wanted here only
     from opacus.accountants.utils import get_noise_multiplier
@@ -134,7 +134,7 @@ def noise_and_epsilon(epsilon: float, delta: float, sampling_rate: float, steps:
                 target_epsilon=epsilon, target_delta=delta, sample_rate=sampling_rate, steps=steps, accountant="prv"
             )
     except ValueError as error:
-        raise InputError(
+        raise BadInput(
             f"No noise keeps {steps} steps within epsilon {epsilon:g} ({error}). Give a larger one."
         ) from None
     accountant = PRVAccountant()
@@ -193,17 +193,17 @@ def _batches(patients: Sequence[list[list[int]]]) -> Iterator[Tensor]:
 
 def _check(epsilon: float, delta: float, patients: int, split: str) -> None:
     if not 0 < epsilon <= MOST_EPSILON:
-        raise InputError(
+        raise BadInput(
             f"Epsilon must be above 0 and at most {MOST_EPSILON} (1 is strong privacy, 8 is weak, and far above that a model "
             f"is as good as trained without); it was {epsilon:g}."
         )
     if patients < FEWEST_PATIENTS:
-        raise InputError(
+        raise BadInput(
             f"The split {split!r} has {patients} patients: too few for private training, whose noise would hide everything. "
             f"Give {FEWEST_PATIENTS} or more."
         )
     if not 0 < delta < 1 / patients:
-        raise InputError(
+        raise BadInput(
             f"Delta must be above 0 and below 1 / patients ({1 / patients:.2g}), or giving one patient away whole would "
             f"count as private; it was {delta:g}."
         )

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 SlotIds = Sequence[Sequence[int]]
 """A prompt in ids: for each place, the ids that are allowed there."""
@@ -90,14 +90,14 @@ def split_prompts(prompts: Sequence[SlotIds]) -> tuple[list[list[int]], list[lis
     """Each prompt as (ids that all samples share, slots still to be filled).
 
     The second parts are equally long, so that all continuations start at the same step; a prompt that needs fewer
-    slots hands over some of its last single ids. Raises InputError for an empty prompt or an empty slot.
+    slots hands over some of its last single ids. Raises BadInput for an empty prompt or an empty slot.
     """
     for prompt in prompts:
         if not prompt or any(len(slot) == 0 for slot in prompt):
-            raise InputError("A prompt needs at least one code, and each of its slots at least one code.")
+            raise BadInput("A prompt needs at least one code, and each of its slots at least one code.")
     several = [next((i for i, slot in enumerate(p) if len(slot) > 1), len(p)) for p in prompts]
     if any(first == 0 for first in several):
-        raise InputError("The first place of a prompt must be one code (the start code).")
+        raise BadInput("The first place of a prompt must be one code (the start code).")
     longest = max(len(p) - first for p, first in zip(prompts, several, strict=True))
     if any(len(p) <= longest for p in prompts):
         raise ValueError("prompts of such different forms cannot be continued together")

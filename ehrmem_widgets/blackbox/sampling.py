@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ehrmem_widgets.blackbox.decoding import Decoder
 from ehrmem_widgets.blackbox.protocol import SlotIds, Step, slot_uniforms, split_prompts
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 _share = 0.5  # of the free memory that continuations may take
 _BYTES_A_LOGIT = 16  # logits, probabilities, those allowed, and their sums
@@ -41,7 +41,7 @@ def sample(
     longest = max(len(p) for p in prompts)
     horizon = min(horizon, context_length - longest)
     if horizon < 1:
-        raise InputError(
+        raise BadInput(
             f"The prompt fills the model's context of {context_length:,} codes. Give the attacker fewer facts."
         )
     decoder = new_decoder()
@@ -119,7 +119,7 @@ def _run(
     shape, device = (len(shared), uniforms.samples), goes_on.device
     logits = decoder.begin(shared, uniforms.samples, len(slots[0]) + horizon)
     if bool(logits.isnan().any()):
-        raise InputError(
+        raise BadInput(
             "The model's answer is no number (NaN): its weights are broken, or too large for the number format it runs in."
         )
     log_weight = torch.zeros(shape, device=device)

@@ -31,7 +31,7 @@ from ehrmem_widgets.blackbox.completions import (
     read_request,
 )
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 HOST = "127.0.0.1"
 _ROWS_AT_ONCE = 1024  # continuations that are sampled together
@@ -46,7 +46,7 @@ class Served(NamedTuple):
 
 
 def serve(model: BlackBox, port: int | None = None) -> None:
-    """Serve the model until Ctrl-C, and say where. Raises InputError when the port is taken."""
+    """Serve the model until Ctrl-C, and say where. Raises BadInput when the port is taken."""
     with serve_model(model, port=port) as (address, token):
         print(
             f"The model {model.name!r} answers at\n\n    address  {address}\n    token    {token}\n\n"
@@ -73,7 +73,7 @@ def serve_model(model: BlackBox, *, port: int | None = None, token: str | None =
             raise OSError("ports are numbered to 65,535")
         [listening] = bind_sockets(port or 0, HOST)
     except OSError as error:
-        raise InputError(
+        raise BadInput(
             f"The model cannot be served on port {port} ({error}). Give another one, or none and a free one is found."
         ) from None
     token = token or secrets.token_hex(24)
@@ -209,15 +209,15 @@ class _Handler(RequestHandler):
         self.finish(self._in_words(details["exc_info"][1]))
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        if not isinstance(value, RefusedError | InputError | HTTPError | StreamClosedError):
+        if not isinstance(value, RefusedError | BadInput | HTTPError | StreamClosedError):
             super().log_exception(typ, value, tb)
 
     def _status(self, error: BaseException | None, otherwise: int) -> int:
-        return 400 if isinstance(error, InputError) else getattr(error, "status", otherwise)
+        return 400 if isinstance(error, BadInput) else getattr(error, "status", otherwise)
 
     def _in_words(self, error: BaseException | None) -> dict[str, Any]:
         words = "The model failed; the server's own window says why."
-        if isinstance(error, RefusedError | InputError):
+        if isinstance(error, RefusedError | BadInput):
             words = str(error)
         elif isinstance(error, HTTPError):
             words = f"{self.request.method} {self.request.path} is not offered here."

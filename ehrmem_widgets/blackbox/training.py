@@ -19,7 +19,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.vocabulary import Vocabulary, learn_vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 _CODES_A_BATCH = 3072
 
@@ -92,10 +92,10 @@ def train_model(
 
 
 def ids_to_train_on(dataset: MedsDataset, split: str) -> list[int]:
-    """The patients of a split. Raises InputError when there are none."""
+    """The patients of a split. Raises BadInput when there are none."""
     ids = dataset.ids(split)
     if not ids:
-        raise InputError(f"The split {split!r} of {dataset.name} has no patients.")
+        raise BadInput(f"The split {split!r} of {dataset.name} has no patients.")
     return ids
 
 

@@ -16,14 +16,14 @@ from typing import Any, TypeVar
 import httpx
 import tenacity
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 _LONGEST_WAIT = 120.0  # seconds; a server that asks for more is not waited for
 _SHOWN = 300  # characters of a server's words
 Answer = TypeVar("Answer")
 
 
-class RefusedError(InputError):
+class RefusedError(BadInput):
     """The server answered, and will answer the same again: an HTTP status of 4xx, or something that is no answer."""
 
     def __init__(self, words: str, status: int) -> None:
@@ -59,7 +59,7 @@ class Server:
         self.address = _checked_address(address)
         self._timeout, self._retries, self._sleep = timeout, retries, sleep
         if token and not (token.isascii() and token.isprintable()):
-            raise InputError("The token holds characters that no token can have. Copy it again.")
+            raise BadInput("The token holds characters that no token can have. Copy it again.")
         self._client = httpx.AsyncClient(
             base_url=self.address,
             headers={"Authorization": f"Bearer {token}"} if token else {},
@@ -101,7 +101,7 @@ class Server:
         return await self.again(once)
 
     async def again(self, ask: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
-        """Ask, and after a ``PassingError`` again, in one of the places; at last raise an InputError."""
+        """Ask, and after a ``PassingError`` again, in one of the places; at last raise an BadInput."""
         async with self._places:
             try:
                 return await tenacity.AsyncRetrying(
@@ -113,7 +113,7 @@ class Server:
                 )(ask)
             except PassingError as error:
                 tried = f" (asked {self._retries + 1} times)" if self._retries else ""
-                raise InputError(f"{error}{tried}") from None
+                raise BadInput(f"{error}{tried}") from None
 
     async def stream(self, path: str, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """The JSON objects of a stream of server-sent events, asked for once."""
@@ -165,7 +165,7 @@ class Server:
         if status == 429 or status >= 500:
             after = _retry_after(response.headers.get("Retry-After"))
             if after is not None and after > _LONGEST_WAIT:
-                raise InputError(
+                raise BadInput(
                     f"The server at {self.address} asks to be left alone for {after:,.0f} seconds. Try later."
                 )
             kind = "turns requests away as too many" if status == 429 else "fails"
@@ -213,9 +213,9 @@ def _checked_address(address: str) -> str:
     except (httpx.InvalidURL, TypeError):
         url = httpx.URL("")
     if url.scheme not in ("http", "https") or not url.host:
-        raise InputError(f"{address!r} is no address of a model server. Give one such as http://localhost:8000.")
+        raise BadInput(f"{address!r} is no address of a model server. Give one such as http://localhost:8000.")
     if url.userinfo or url.query:
-        raise InputError("Give the address of the model server alone, and its token apart from it.")
+        raise BadInput("Give the address of the model server alone, and its token apart from it.")
     return address.rstrip("/").removesuffix("/v1")
 
 

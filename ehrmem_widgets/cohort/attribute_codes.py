@@ -10,7 +10,7 @@ from ehrmem_widgets.cohort.attributes import SensitiveAttribute, match_codes
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.time_codes import AGE_CODES
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 
 class AttributeCodes:
@@ -36,15 +36,15 @@ class AttributeCodes:
         self._bases = np.array([vocabulary.base(code) for code in vocabulary.codes], dtype=object)
 
     def check_names(self, names: Sequence[str]) -> tuple[str, ...]:
-        """The names, or InputError that lists the valid ones."""
+        """The names, or BadInput that lists the valid ones."""
         if not names:
-            raise InputError(
+            raise BadInput(
                 "The model's vocabulary holds no code of any declared sensitive attribute: there is nothing to ask about. "
                 "Declare what matters in these data in sensitive_attributes.yaml, or name attributes."
             )
         unknown = [name for name in names if name not in self.attributes]
         if unknown:
-            raise InputError(
+            raise BadInput(
                 f"There is no sensitive attribute {', '.join(map(repr, unknown))}. "
                 f"The attributes are {', '.join(self.attributes)}."
             )

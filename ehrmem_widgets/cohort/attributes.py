@@ -19,7 +19,7 @@ import pandas as pd
 import yaml
 
 from ehrmem_widgets.cohort.codes import CodeParts, Kind, parse_code
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 PACKAGED = Path(__file__).with_name("sensitive_attributes.yaml")
 
@@ -100,14 +100,14 @@ class SensitiveAttribute:
 def load_attributes(path: str | Path | None = None) -> dict[str, SensitiveAttribute]:
     """Read the groups, in the order of the file; ``path=None`` is the packaged file.
 
-    Raises :class:`InputError` that names the group and what is wrong with it.
+    Raises :class:`BadInput` that names the group and what is wrong with it.
     """
     source = Path(path) if path is not None else PACKAGED
     attributes: dict[str, SensitiveAttribute] = {}
     for position, entry in enumerate(_read(source), start=1):
         attribute = _attribute(entry, f"{source.name}, attribute {position}")
         if attribute.name in attributes:
-            raise InputError(f"{source.name}: two attributes are named {attribute.name!r}; give each its own name.")
+            raise BadInput(f"{source.name}: two attributes are named {attribute.name!r}; give each its own name.")
         attributes[attribute.name] = attribute
     return attributes
 
@@ -147,7 +147,7 @@ def with_severity(
     changed = dict(attributes)
     for name, (severity, reason) in changes.items():
         if name not in changed:
-            raise InputError(
+            raise BadInput(
                 f"no attribute is named {name!r}{_did_you_mean(name, changed)}; there are: {_list(changed)}."
             )
         _check_severity(severity, f"the new severity of {name!r}")
@@ -173,15 +173,15 @@ def _read(source: Path) -> list[Any]:
     try:
         content = yaml.safe_load(source.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(
+        raise BadInput(
             f"cannot read {source}: {error.strerror}. Give the path of a YAML file of attributes."
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(
+        raise BadInput(
             f"{source.name} is not valid YAML: {error}. Check the indentation and the quotes there."
         ) from error
     if not isinstance(content, dict) or list(content) != ["attributes"] or not isinstance(content["attributes"], list):
-        raise InputError(f"{source.name} must hold one key, 'attributes:', with a list of groups below it.")
+        raise BadInput(f"{source.name} must hold one key, 'attributes:', with a list of groups below it.")
     return content["attributes"]
 
 
@@ -191,20 +191,18 @@ def _attribute(entry: Any, where: str) -> SensitiveAttribute:
         where += f" ({entry['name']})"
     _check_keys(entry, (*_NEEDED, *_OPTIONAL), where)
     if missing := [key for key in _NEEDED if key not in entry]:
-        raise InputError(f"{where} lacks {_list(missing)}; every attribute needs {_list(_NEEDED)}.")
+        raise BadInput(f"{where} lacks {_list(missing)}; every attribute needs {_list(_NEEDED)}.")
     for key in ("name", "title", "reason"):
         _check_text(entry[key], f"{where}: {key}")
     _check_severity(entry["severity"], where)
     own_value, asked = entry.get("own_value"), entry.get("asked_by_default", True)
     if own_value is not None and own_value not in _OWN_VALUES:
-        raise InputError(f"{where}: own_value is {own_value!r}; expected one of {_list(_OWN_VALUES)}, or leave it out.")
+        raise BadInput(f"{where}: own_value is {own_value!r}; expected one of {_list(_OWN_VALUES)}, or leave it out.")
     if not isinstance(asked, bool):
-        raise InputError(f"{where}: asked_by_default is {asked!r}; write true or false.")
+        raise BadInput(f"{where}: asked_by_default is {asked!r}; write true or false.")
     rules = tuple(_rules(entry, where))
     if (own_value is None) == (not any(rule.role == "code" for rule in rules)):
-        raise InputError(
-            f"{where} needs either codes (its own or in its parts) or own_value, not both and not neither."
-        )
+        raise BadInput(f"{where} needs either codes (its own or in its parts) or own_value, not both and not neither.")
     return SensitiveAttribute(
         name=entry["name"],
         title=entry["title"],
@@ -221,7 +219,7 @@ def _rules(entry: dict[str, Any], where: str) -> Iterator[Rule]:
     """The rules of a group, codes before proxies, so that a code is never called a proxy."""
     parts = entry.get("parts", {})
     if not isinstance(parts, dict):
-        raise InputError(f"{where}: parts must be sub-titles with codes and proxies below each, not {parts!r}.")
+        raise BadInput(f"{where}: parts must be sub-titles with codes and proxies below each, not {parts!r}.")
     blocks: list[tuple[str | None, dict[str, Any]]] = [(None, entry)]
     for title, block in parts.items():
         _check_keys(block, ("codes", "proxies"), f"{where}, part {title!r}")
@@ -279,14 +277,14 @@ def _words(text: str) -> list[str]:
 def _phrases(phrases: tuple[str, ...], where: str) -> frozenset[str]:
     """The words and phrases to look for, written as :func:`_said` writes them."""
     if wrong := [text for text in phrases if not 1 <= len(_words(text)) <= _LONGEST_PHRASE]:
-        raise InputError(f"{where}: words: {wrong[0]!r} must have one to {_LONGEST_PHRASE} words of letters or digits.")
+        raise BadInput(f"{where}: words: {wrong[0]!r} must have one to {_LONGEST_PHRASE} words of letters or digits.")
     return frozenset(" ".join(_words(text)) for text in phrases)
 
 
 def _dotless(beginnings: tuple[str, ...], where: str) -> tuple[str, ...]:
     """Beginnings of codes, upper-case; a dot would match nothing, an empty text everything: both are refused."""
     if wrong := [text for text in beginnings if not re.fullmatch(r"[A-Za-z0-9]+", text)]:
-        raise InputError(
+        raise BadInput(
             f"{where}: {_list(wrong)} cannot begin a code; write letters and digits without the dot (B18, not B18.-)."
         )
     return tuple(text.upper() for text in beginnings)
@@ -297,7 +295,7 @@ def _pattern(text: str, where: str) -> str:
     try:
         return re.compile(text).pattern
     except re.error as error:
-        raise InputError(
+        raise BadInput(
             f"{where}: the pattern {text!r} is not a regular expression ({error}); correct or remove it."
         ) from error
 
@@ -305,18 +303,18 @@ def _pattern(text: str, where: str) -> str:
 def _strings(value: Any, where: str) -> tuple[str, ...]:
     """A list of texts: YAML reads an unquoted 042 as the number 34."""
     if not isinstance(value, list) or not value:
-        raise InputError(f'{where} must be a list that is not empty, e.g. ["B20", "Z21"], not {value!r}.')
+        raise BadInput(f'{where} must be a list that is not empty, e.g. ["B20", "Z21"], not {value!r}.')
     if wrong := [item for item in value if not isinstance(item, str) or not item.strip()]:
-        raise InputError(f"{where}: {wrong[0]!r} is no text; put quotes around it (YAML reads an unquoted 042 as 34).")
+        raise BadInput(f"{where}: {wrong[0]!r} is no text; put quotes around it (YAML reads an unquoted 042 as 34).")
     return tuple(value)
 
 
 def _check_keys(block: Any, known: tuple[str, ...], where: str) -> bool:
     """True, or an error that names the unknown key."""
     if not isinstance(block, dict):
-        raise InputError(f"{where} must be keys with values ({_list(known)}), not {block!r}.")
+        raise BadInput(f"{where} must be keys with values ({_list(known)}), not {block!r}.")
     if unknown := [key for key in block if key not in known]:
-        raise InputError(
+        raise BadInput(
             f"{where}: unknown key {unknown[0]!r}{_did_you_mean(str(unknown[0]), known)}; expected {_list(known)}."
         )
     return True
@@ -324,12 +322,12 @@ def _check_keys(block: Any, known: tuple[str, ...], where: str) -> bool:
 
 def _check_severity(value: Any, where: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 5:
-        raise InputError(f"{where}: severity is {value!r}; expected a whole number from 1 (comparator) to 5 (worst).")
+        raise BadInput(f"{where}: severity is {value!r}; expected a whole number from 1 (comparator) to 5 (worst).")
 
 
 def _check_text(value: Any, where: str) -> None:
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{where} is {value!r}; write some text.")
+        raise BadInput(f"{where} is {value!r}; write some text.")
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:

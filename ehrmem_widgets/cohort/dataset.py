@@ -43,7 +43,7 @@ from ehrmem_widgets.cohort.meds_index import (
 )
 from ehrmem_widgets.cohort.pseudonym import SYNTHETIC_KEY, Pseudonyms, is_pseudonym, pseudonym, user_key
 from ehrmem_widgets.cohort.record import Event, Record
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 MEMBER_SPLIT = "train"
 
@@ -61,7 +61,7 @@ class MedsDataset:
 
     Raises
     ------
-    InputError
+    BadInput
         When the folder is no MEDS data set, in words that say what is missing. Types that differ from the schema but
         mean the same (64-bit values, other time units, text ids of whole numbers) are aligned, not refused. Also when an
         index is needed and cannot be written.
@@ -116,11 +116,11 @@ class MedsDataset:
         except duckdb.Error as error:
             if self.index is not None and "Corrupt database file" in str(error):
                 remove_index(self.index)
-                raise InputError(
+                raise BadInput(
                     f"The index of {self.name} was damaged and has been removed: start again, and it is made anew."
                 ) from error
             if isinstance(error, duckdb.IOException):
-                raise InputError(
+                raise BadInput(
                     f"A file of {self.name} can no longer be read: {str(error).splitlines()[0]}. "
                     "Were the data changed or moved in the meantime? Then start again."
                 ) from error
@@ -199,7 +199,7 @@ class MedsDataset:
             found = self.query("SELECT patient_id FROM patient_ids ORDER BY patient_id")
         else:
             if split not in self.splits:
-                raise InputError(_no_such_split(split, self.splits))
+                raise BadInput(_no_such_split(split, self.splits))
             found = self.query(
                 "SELECT patient_id FROM patient_ids JOIN splits USING (patient_id) WHERE split = ? ORDER BY patient_id",
                 [split],
@@ -259,12 +259,12 @@ class MedsDataset:
     def find(self, patient: int | str) -> int:
         """The id behind a pseudonym or an id, as a number or as text.
 
-        Raises InputError, naming the pseudonyms of the nearest patients, when there is no such patient.
+        Raises BadInput, naming the pseudonyms of the nearest patients, when there is no such patient.
         """
         text = str(patient).strip()
         found = self.ids_of(text)
         if len(found) > 1:  # one in three data sets of a million patients has such a pair
-            raise InputError(
+            raise BadInput(
                 f"{len(found)} patients of {self.name} share the pseudonym {text.upper()}: give the id instead."
             )
         if found:
@@ -280,8 +280,8 @@ class MedsDataset:
         else:
             near = self._pseudonyms.nearest(text)
         if not near:
-            raise InputError(f"There is no patient {text!r} in {self.name}: the data set has no patients at all.")
-        raise InputError(
+            raise BadInput(f"There is no patient {text!r} in {self.name}: the data set has no patients at all.")
+        raise BadInput(
             f"There is no patient {text!r} in {self.name}. The nearest ones are {', '.join(near)}. "
             "'ehrmem patients' lists all of them."
         )

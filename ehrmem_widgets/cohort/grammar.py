@@ -20,7 +20,7 @@ from typing import Any, Literal
 import yaml
 
 from ehrmem_widgets.cohort.time_codes import CALENDAR, GapRule, Gaps, days_of_unit
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 PRESETS = Path(__file__).with_name("grammars")
 FILE_NAMES = ("grammar.yaml", "grammar.yml", "grammar.toml", "grammar.json")
@@ -124,7 +124,7 @@ OWN = Grammar()
 def read_grammar(given: str | Path) -> Grammar:
     """A grammar from a file (YAML, TOML or JSON) or the name of a published model's (``preset_names``).
 
-    A file may begin from a published one with ``preset: NAME`` and name only what differs. Raises InputError, in words, for an
+    A file may begin from a published one with ``preset: NAME`` and name only what differs. Raises BadInput, in words, for an
     unknown key, a pattern that is none or lacks its groups, and a value of the wrong type.
     """
     text = str(given)
@@ -132,7 +132,7 @@ def read_grammar(given: str | Path) -> Grammar:
         return _presets()[text.lower().replace(" ", "_")]
     path = Path(given)
     if not path.is_file():
-        raise InputError(
+        raise BadInput(
             f"There is no grammar file {text!r}, and no published grammar of that name. Published are {', '.join(preset_names())}."
         )
     return _from(_content(path), path.name)
@@ -212,19 +212,17 @@ def _content(path: Path) -> Any:
         return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
         said = " ".join(str(error).split())
-        raise InputError(f"The grammar file {str(path)!r} cannot be read: {said}.") from None
+        raise BadInput(f"The grammar file {str(path)!r} cannot be read: {said}.") from None
 
 
 def _from(content: Any, file: str) -> Grammar:
     if not isinstance(content, Mapping):
-        raise InputError(f"The grammar {file} must hold names and values, such as 'start: \"[BOS]\"'.")
+        raise BadInput(f"The grammar {file} must hold names and values, such as 'start: \"[BOS]\"'.")
     given = dict(content)
     preset = given.pop("preset", None)
     _known_keys(given, {one.name for one in fields(Grammar)}, file)
     if preset is not None and str(preset).lower().replace(" ", "_") not in _presets():
-        raise InputError(
-            f"{file}: there is no published grammar {preset!r}. Published are {', '.join(preset_names())}."
-        )
+        raise BadInput(f"{file}: there is no published grammar {preset!r}. Published are {', '.join(preset_names())}.")
     base = read_grammar(str(preset)) if preset is not None else Grammar(name=file)
     made = {one.name: getattr(base, one.name) for one in fields(Grammar)}
     made |= {key: _field(key, value, file) for key, value in given.items()}
@@ -235,28 +233,28 @@ def _field(key: str, value: Any, file: str) -> Any:
     if key in ("before_start", "stops"):
         value = [value] if isinstance(value, str) else value
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            raise InputError(f"{file}: {key} must be a list of codes; got {value!r}.")
+            raise BadInput(f"{file}: {key} must be a list of codes; got {value!r}.")
         return tuple(value)
     if key == "statics":
         if not isinstance(value, bool):
-            raise InputError(f"{file}: statics must be true or false; got {value!r}.")
+            raise BadInput(f"{file}: statics must be true or false; got {value!r}.")
         return value
     if key == "rename":
         if not isinstance(value, list) or not all(isinstance(one, list) and len(one) == 2 for one in value):
-            raise InputError(f"{file}: rename must be a list of pairs [pattern, replacement]; got {value!r}.")
+            raise BadInput(f"{file}: rename must be a list of pairs [pattern, replacement]; got {value!r}.")
         return tuple((_pattern(str(a), (), key, file), str(b)) for a, b in value)
     if key == "time":
         return value if value in (None, "calendar") else _time(value, file)
     if key == "values":
         return None if value is None else _values(value, file)
     if value is not None and not isinstance(value, str):
-        raise InputError(f"{file}: {key} must be a text or null; got {value!r}.")
+        raise BadInput(f"{file}: {key} must be a text or null; got {value!r}.")
     return _pattern(value, ("years",), key, file) if key == "age" and value is not None else value
 
 
 def _time(value: Any, file: str) -> TimeRule:
     if not isinstance(value, Mapping):
-        raise InputError(f"{file}: time is 'calendar', null, or has a pattern or lengths; got {value!r}.")
+        raise BadInput(f"{file}: time is 'calendar', null, or has a pattern or lengths; got {value!r}.")
     _known_keys(value, {one.name for one in fields(TimeRule)}, f"{file}, time")
     pattern, unit = value.get("pattern"), value.get("unit")
     if pattern is not None:
@@ -267,12 +265,12 @@ def _time(value: Any, file: str) -> TimeRule:
     try:
         listed = tuple((str(code), *_ends(given)) for code, given in lengths.items())
     except (TypeError, ValueError, AttributeError):
-        raise InputError(
+        raise BadInput(
             f"{file}: lengths of time gives each code its shortest and longest gap in days, such as 'TIME//1W: [7, 14]'; "
             f"got {lengths!r}."
         ) from None
     if pattern is None and not listed:
-        raise InputError(f"{file}: time needs a pattern, or lengths of the codes one by one.")
+        raise BadInput(f"{file}: time needs a pattern, or lengths of the codes one by one.")
     return TimeRule(pattern, unit and str(unit), listed, value.get("repeat"))
 
 
@@ -283,15 +281,15 @@ def _ends(given: Any) -> tuple[float, float]:
 
 def _values(value: Any, file: str) -> ValueRule:
     if not isinstance(value, Mapping):
-        raise InputError(f"{file}: values has a kind and a pattern, or is null; got {value!r}.")
+        raise BadInput(f"{file}: values has a kind and a pattern, or is null; got {value!r}.")
     _known_keys(value, {one.name for one in fields(ValueRule)}, f"{file}, values")
     groups = {"number": ("code", "bin"), "range": ("code", "low", "high"), "next": ("bin",)}
     kind = value.get("kind")
     if kind not in groups:
-        raise InputError(f"{file}: the kind of values is one of {', '.join(groups)}; got {kind!r}.")
+        raise BadInput(f"{file}: the kind of values is one of {', '.join(groups)}; got {kind!r}.")
     pattern = value.get("pattern")
     if pattern is None and kind != "number":
-        raise InputError(f"{file}: values of the kind {kind} need a pattern with the groups {', '.join(groups[kind])}.")
+        raise BadInput(f"{file}: values of the kind {kind} need a pattern with the groups {', '.join(groups[kind])}.")
     return ValueRule(kind, None if pattern is None else _pattern(str(pattern), groups[kind], "values", file))
 
 
@@ -299,11 +297,11 @@ def _pattern(text: str, groups: Sequence[str], key: str, file: str) -> str:
     try:
         found = re.compile(text).groupindex
     except re.error as error:
-        raise InputError(f"{file}: the pattern of {key} is no regular expression ({error}): {text!r}.") from None
+        raise BadInput(f"{file}: the pattern of {key} is no regular expression ({error}): {text!r}.") from None
     missing = [name for name in groups if name not in found]
     if missing:
         example = "".join(f"(?P<{name}>...)" for name in missing)
-        raise InputError(f"{file}: the pattern of {key} needs the group {' and '.join(missing)}, written {example}.")
+        raise BadInput(f"{file}: the pattern of {key} needs the group {' and '.join(missing)}, written {example}.")
     return text
 
 
@@ -312,6 +310,4 @@ def _known_keys(given: Mapping[Any, Any], allowed: set[str], where: str) -> None
         if key not in allowed:
             near = difflib.get_close_matches(str(key), allowed, n=1)
             hint = f" Is {near[0]!r} meant?" if near else ""
-            raise InputError(
-                f"{where}: {key!r} is nothing a grammar says.{hint} Known are {', '.join(sorted(allowed))}."
-            )
+            raise BadInput(f"{where}: {key!r} is nothing a grammar says.{hint} Known are {', '.join(sorted(allowed))}.")

@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 Query = Callable[[str], duckdb.DuckDBPyConnection]
 """Runs SQL and gives its cursor."""
@@ -24,12 +24,12 @@ _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "
 
 
 def shards_of(root: Path) -> list[Path]:
-    """The files of events, sorted by path. Raises InputError when there are none."""
+    """The files of events, sorted by path. Raises BadInput when there are none."""
     if not root.is_dir():
-        raise InputError(f"There is no folder {str(root)!r}. Give the folder of a MEDS data set.")
+        raise BadInput(f"There is no folder {str(root)!r}. Give the folder of a MEDS data set.")
     files = sorted(str(path) for path in (root / "data").glob("**/*.parquet") if path.is_file())
     if not files:
-        raise InputError(
+        raise BadInput(
             f"{str(root)!r} is no MEDS data set: no Parquet file under its folder 'data'. "
             "A MEDS data set holds data/**/*.parquet with the columns subject_id, time, code and numeric_value."
         )
@@ -47,7 +47,7 @@ def fingerprint_of(root: Path) -> str:
 
 
 def refuse_copies(root: Path, shards: Sequence[Path], query: Query) -> None:
-    """Raise InputError when two shards are the same file twice: every event in them would count double, and no figure of an
+    """Raise BadInput when two shards are the same file twice: every event in them would count double, and no figure of an
     audit would be right. Shards without rows may be alike."""
     alike: list[Iterable[Path]] = [shards]
     for key in (lambda path: path.stat().st_size, _tail, _digest):  # from cheap to dear, each for what is alike so far
@@ -55,7 +55,7 @@ def refuse_copies(root: Path, shards: Sequence[Path], query: Query) -> None:
     for group in alike:
         first, second, *_ = (path.relative_to(root).as_posix() for path in group)
         if rows_in(list(group)[:1], query):
-            raise InputError(
+            raise BadInput(
                 f"{first} and {second} of {str(root)!r} are the same file twice, so each of their events would count double. "
                 "Remove one of them."
             )
@@ -64,7 +64,7 @@ def refuse_copies(root: Path, shards: Sequence[Path], query: Query) -> None:
 def events_query(root: Path, shards: Sequence[Path], query: Query) -> str:
     """SQL for all events: patient_id, time, code, value, and filename and file_row_number, which keep the order of the rows.
 
-    Types that differ from the schema but mean the same are aligned. Raises InputError for what is no MEDS.
+    Types that differ from the schema but mean the same are aligned. Raises BadInput for what is no MEDS.
     """
     source = (
         f"read_parquet({_listed(shards)}, "
@@ -73,15 +73,15 @@ def events_query(root: Path, shards: Sequence[Path], query: Query) -> str:
     try:
         types = dict(row[:2] for row in query(f"DESCRIBE SELECT * FROM {source}").fetchall())
     except duckdb.Error as error:
-        raise InputError(f"A Parquet file of {str(root)!r} cannot be read: {str(error).splitlines()[0]}") from None
+        raise BadInput(f"A Parquet file of {str(root)!r} cannot be read: {str(error).splitlines()[0]}") from None
     if "patient_id" in types and "events" in types:
-        raise InputError(
+        raise BadInput(
             f"{str(root)!r} has the layout of MEDS 0.2 (patient_id with nested events). "
             "This kit reads MEDS 0.3 and 0.4: convert it with the 'meds' tools first."
         )
     missing = [name for name in ("subject_id", "time", "code") if name not in types]
     if missing:
-        raise InputError(
+        raise BadInput(
             f"{str(root)!r} is no MEDS data set: column {', '.join(missing)} is missing. "
             f"Expected subject_id, time, code and numeric_value; found {', '.join(sorted(types)[:12])}."
         )
@@ -107,7 +107,7 @@ def splits_query(root: Path, query: Query, member_split: str) -> str:
         return "SELECT CAST(NULL AS BIGINT) AS patient_id, CAST(NULL AS VARCHAR) AS split WHERE false"
     types = columns_of(path, query)
     if not {"subject_id", "split"} <= set(types):
-        raise InputError(
+        raise BadInput(
             f"metadata/subject_splits.parquet of {str(root)!r} must have the columns subject_id and split; "
             f"found {', '.join(sorted(types))}."
         )
@@ -121,11 +121,11 @@ def splits_query(root: Path, query: Query, member_split: str) -> str:
 
 
 def columns_of(path: Path, query: Query) -> dict[str, str]:
-    """The columns of one file of metadata, with their types. Raises InputError when it cannot be read."""
+    """The columns of one file of metadata, with their types. Raises BadInput when it cannot be read."""
     try:
         return dict(row[:2] for row in query(f"DESCRIBE SELECT * FROM {parquet(path)}").fetchall())
     except duckdb.Error as error:
-        raise InputError(
+        raise BadInput(
             f"metadata/{path.name} of {str(path.parents[1])!r} cannot be read: {str(error).splitlines()[0]}"
         ) from None
 
@@ -177,7 +177,7 @@ def _listed(shards: Sequence[Path]) -> str:
 
 
 def _refuse_other_ids(kind: str, source: str, query: Query) -> None:
-    """Raise InputError for ids that are no 64-bit integers; never with the id."""
+    """Raise BadInput for ids that are no 64-bit integers; never with the id."""
     if kind in _WHOLE:
         return
     if kind == "VARCHAR":
@@ -188,20 +188,20 @@ def _refuse_other_ids(kind: str, source: str, query: Query) -> None:
         f"SELECT 1 FROM {source} WHERE subject_id IS NOT NULL AND (try_cast(subject_id AS BIGINT) IS NULL OR {wrong}) LIMIT 1"
     )
     if found.fetchone():
-        raise InputError(
+        raise BadInput(
             f"subject_id holds {what}. MEDS asks for 64-bit integers: number the patients and keep the list of numbers."
         )
 
 
 def _refuse_other_times(kind: str, source: str, query: Query) -> None:
-    """Raise InputError for a column of times that are none."""
+    """Raise BadInput for a column of times that are none."""
     if kind.startswith(("TIMESTAMP", "DATE")):
         return
     wrong = "SELECT 1"
     if kind == "VARCHAR":
         wrong = f"SELECT 1 FROM {source} WHERE time IS NOT NULL AND try_cast(time AS TIMESTAMP) IS NULL LIMIT 1"
     if query(wrong).fetchone():
-        raise InputError(
+        raise BadInput(
             f"The column time holds something else than dates (its type is {kind}). MEDS asks for timestamps, null for static facts."
         )
 

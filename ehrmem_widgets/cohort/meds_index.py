@@ -24,7 +24,7 @@ import numpy as np
 import platformdirs
 
 from ehrmem_widgets.cohort.meds_files import quoted, rows_looked_through
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 INDEX_FROM = 10_000_000
 """Data sets of fewer events are opened without an index, and nothing is written: two cores read them in a second or two."""
@@ -109,7 +109,7 @@ def build_index(
 ) -> Index:
     """Make the index of a data set whose views ``events`` and ``splits`` the connection has, and attach it as ``kept``.
 
-    Progress goes to standard error. The index appears whole or not at all. Raises InputError, saying what is needed, when it
+    Progress goes to standard error. The index appears whole or not at all. Raises BadInput, saying what is needed, when it
     cannot be written.
     """
     began, place = time.monotonic(), cache_folder()
@@ -147,7 +147,7 @@ def build_index(
                 if not _folder_of(fingerprint).exists():  # else another process was first, and its index is as good
                     raise
     except (OSError, duckdb.Error) as error:
-        raise InputError(
+        raise BadInput(
             f"{root.name} has {rows:,} events, too many to be read without an index, and none could be made in {str(place)!r}: "
             f"{str(error).splitlines()[0]}. It needs about {needed / 1e9:.1f} GB there. Make room, or name another folder in "
             "EHRMEM_INDEX, one that you alone can read: it will hold data of patients."
@@ -155,7 +155,7 @@ def build_index(
     _remove_older(root, fingerprint)
     index = open_index(connection, fingerprint)
     if index is None:
-        raise InputError(f"The index of {root.name} in {str(place)!r} cannot be read back. Is the disk sound?")
+        raise BadInput(f"The index of {root.name} in {str(place)!r} cannot be read back. Is the disk sound?")
     return index
 
 
@@ -171,7 +171,7 @@ def keep_within_memory(connection: duckdb.DuckDBPyConnection) -> Path:
     try:
         folder = _new_private_folder("spill")
     except OSError as error:
-        raise InputError(
+        raise BadInput(
             f"Nothing can be written in {str(cache_folder())!r} ({error.strerror}), which a data set of this size needs. Name "
             "another folder in EHRMEM_INDEX, one that you alone can read: it will hold data of patients."
         ) from error

@@ -26,7 +26,7 @@ from ehrmem_widgets.cohort.meds_files import quoted_literally
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.time_codes import CALENDAR, GapRule, Gaps
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 EPOCH = datetime(2000, 1, 1, 0, 5)
 """Where a record's clock begins: sequences tell how much time passes, never a date."""
@@ -43,7 +43,7 @@ class SequenceDataset(MedsDataset):
     ``beside``: a MEDS data set whose splits and labels are used. ``vocabulary`` is the model's, with values by the number of
     their bin where its edges are not known. What is read is kept in the user's cache folder.
 
-    Raises InputError for a file of another form, an empty one, and codes or ids that the model does not have: then the
+    Raises BadInput for a file of another form, an empty one, and codes or ids that the model does not have: then the
     sequences belong to another model.
     """
 
@@ -51,7 +51,7 @@ class SequenceDataset(MedsDataset):
         self.file = Path(file)
         self.vocabulary = vocabulary.with_bin_numbers() if vocabulary.lacks_edges else vocabulary
         if not self.file.is_file() or self.file.suffix not in (".parquet", ".jsonl"):
-            raise InputError(
+            raise BadInput(
                 f"{str(self.file)!r} is no file of sequences. Give a .parquet or .jsonl file, a row a sequence, with subject_id, "
                 "codes (or ids) and split."
             )
@@ -175,7 +175,7 @@ def _write_whole(file: Path, vocabulary: Vocabulary, beside: MedsDataset | None,
             shutil.rmtree(folder)
         os.replace(work, folder)
     except OSError as error:
-        raise InputError(f"The sequences could not be kept in {folder.parent}: {error.strerror or error}.") from None
+        raise BadInput(f"The sequences could not be kept in {folder.parent}: {error.strerror or error}.") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -205,7 +205,7 @@ def _write(file: Path, vocabulary: Vocabulary, beside: MedsDataset | None, work:
             events.write_table(pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(zip(*rows, strict=True), schema, strict=True)], schema=schema))  # fmt: skip
             sequences.write_table(pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(zip(*kept, strict=True), own, strict=True)], schema=own))  # fmt: skip
     if not about["patients"]:
-        raise InputError(f"{file.name} holds no sequences.")
+        raise BadInput(f"{file.name} holds no sequences.")
     if not splits and beside is not None:
         splits = {patient: split for split in beside.splits for patient in beside.ids(split)}
     if splits:
@@ -231,7 +231,7 @@ def _gathered(
         while more and more[0] in pad:
             more.pop(0)
         if split is not None and splits.setdefault(patient, split) != split:
-            raise InputError(f"{file.name}: a patient stands in two splits, {splits[patient]!r} and {split!r}.")
+            raise BadInput(f"{file.name}: a patient stands in two splits, {splits[patient]!r} and {split!r}.")
         if patient == now:
             about["joined"] += 1
             ids += more[len(opening) :] if opening and more[: len(opening)] == opening else more
@@ -239,7 +239,7 @@ def _gathered(
         if now is not None and ids:
             yield now, ids
         if patient in done:
-            raise InputError(
+            raise BadInput(
                 f"{file.name}: the windows of a patient do not stand one after the other. Sort the file by patient."
             )
         done.add(patient)
@@ -255,7 +255,7 @@ def _rows(file: Path, vocabulary: Vocabulary) -> Iterator[tuple[int, str | None,
         patient = next((row[name] for name in _PATIENTS if row.get(name) is not None), None)
         codes, ids = row.get("codes"), next((row[name] for name in _IDS if row.get(name) is not None), None)
         if patient is None or (codes is None) == (ids is None):
-            raise InputError(
+            raise BadInput(
                 f"{file.name}, row {number}: a row needs subject_id and either codes or ids; it has {', '.join(map(str, row)) or 'nothing'}."
             )
         try:
@@ -263,20 +263,20 @@ def _rows(file: Path, vocabulary: Vocabulary) -> Iterator[tuple[int, str | None,
             if ids is not None and any(isinstance(one, bool | float | str) for one in ids):
                 raise ValueError
         except (TypeError, ValueError):
-            raise InputError(
+            raise BadInput(
                 f"{file.name}, row {number}: subject_id must be a whole number and ids whole numbers; got {patient!r}. Number "
                 "the patients and keep the list of numbers."
             ) from None
         if codes is not None:
             unknown = next((code for code in codes if code not in vocabulary), None)
             if unknown is not None:
-                raise InputError(
+                raise BadInput(
                     f"{file.name}, row {number}: the model has no code {unknown!r}. These sequences and this vocabulary do not belong "
                     "together."
                 )
             ids = vocabulary.ids(codes)
         elif ids and not 0 <= min(ids) <= max(ids) <= last:
-            raise InputError(
+            raise BadInput(
                 f"{file.name}, row {number}: ids run from 0 to {last:,} in this model, and the row has {min(ids)} to {max(ids):,}. These "
                 "sequences and this vocabulary do not belong together."
             )
@@ -296,9 +296,9 @@ def _raw_rows(file: Path) -> Iterator[Mapping[str, Any]]:
                 if line.strip():
                     row = json.loads(line)
                     if not isinstance(row, dict):
-                        raise InputError(
+                        raise BadInput(
                             f"{file.name}, line {number}: expected an object with subject_id and codes or ids."
                         )
                     yield row
     except (pa.ArrowInvalid, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{file.name} cannot be read: {' '.join(str(error).split())[:200]}.") from None
+        raise BadInput(f"{file.name} cannot be read: {' '.join(str(error).split())[:200]}.") from None

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from functools import cached_property
 from typing import Protocol
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 # Within one day by minutes; between days by calendar days, so that a gap is known to whoever knows both dates.
 _WITHIN_A_DAY = (("TIME//10-20", 10), ("TIME//20-40", 20), ("TIME//40-60", 40), ("TIME//0", 60))
@@ -208,13 +208,13 @@ class Gaps:
 
 
 def days_of_unit(unit: str) -> float:
-    """How many days a unit of time lasts. Raises InputError for a unit that is none.
+    """How many days a unit of time lasts. Raises BadInput for a unit that is none.
 
     >>> days_of_unit("years"), days_of_unit("h") * 24
     (365.2422, 1.0)
     """
     if unit not in _DAYS_OF_UNIT:
-        raise InputError(f"{unit!r} is no unit of time. Known are {', '.join(_DAYS_OF_UNIT)}.")
+        raise BadInput(f"{unit!r} is no unit of time. Known are {', '.join(_DAYS_OF_UNIT)}.")
     return _DAYS_OF_UNIT[unit]
 
 

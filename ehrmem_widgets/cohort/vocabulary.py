@@ -21,7 +21,7 @@ from ehrmem_widgets.cohort.grammar import FILE_NAMES, OWN, Grammar, fitted, gues
 from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.cohort.time_codes import AGE_CODES, OLDEST, TIME_CODES, GapRule
 from ehrmem_widgets.cohort.vocabulary_files import read_codes
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 if TYPE_CHECKING:
     from ehrmem_widgets.cohort.dataset import MedsDataset
@@ -87,11 +87,11 @@ class Vocabulary:
         return frozenset(c for c in (*self.opening, self.pad, *self.stops) if c is not None)
 
     def id(self, code: str) -> int:
-        """The id of a code. Raises InputError when the model does not know the code."""
+        """The id of a code. Raises BadInput when the model does not know the code."""
         try:
             return self._ids[code]
         except KeyError:
-            raise InputError(
+            raise BadInput(
                 f"The model's vocabulary ({len(self):,} codes) has no code {code!r}. "
                 "Leave that fact out, or use the model's own data set."
             ) from None
@@ -322,7 +322,7 @@ class Vocabulary:
         """Read a vocabulary: what ``save`` wrote, or any form that ``read_codes`` reads.
 
         Ids without a code get a placeholder. ``grammar``: a grammar, its file or a published model's name; None takes the file
-        ``grammar.yaml`` (or .toml, .json) beside the vocabulary, else guesses by the codes. Raises InputError when a file is
+        ``grammar.yaml`` (or .toml, .json) beside the vocabulary, else guesses by the codes. Raises BadInput when a file is
         missing or of another form.
         """
         path = Path(path)
@@ -353,15 +353,13 @@ class Vocabulary:
 def _own_format(path: Path) -> dict[str, Any] | None:
     """The content of a file that ``Vocabulary.save`` wrote, None for any other form."""
     if not path.exists():
-        raise InputError(
-            f"The model folder has no {path.name}: the list of codes that its numbers stand for is needed."
-        )
+        raise BadInput(f"The model folder has no {path.name}: the list of codes that its numbers stand for is needed.")
     if path.suffix != ".json":
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise InputError(f"{path.name} is no vocabulary: it is no JSON ({error}).") from None
+        raise BadInput(f"{path.name} is no vocabulary: it is no JSON ({error}).") from None
     return content if isinstance(content, dict) and "format" in content else None
 
 
@@ -389,7 +387,7 @@ def _from_own_format(content: dict[str, Any], name: str) -> Vocabulary:
             pad=content["pad"],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{name} is no vocabulary of this kit: {error}.") from None
+        raise BadInput(f"{name} is no vocabulary of this kit: {error}.") from None
 
 
 def _bins(codes: Sequence[str], edges: Sequence[float] | None) -> tuple[ValueBin, ...]:
@@ -445,7 +443,7 @@ def learn_vocabulary(
         [split, fewest_patients],
     ).fetchall()
     if not rows:
-        raise InputError(f"The split {split!r} of {dataset.name} holds no events to learn a vocabulary from.")
+        raise BadInput(f"The split {split!r} of {dataset.name} holds no events to learn a vocabulary from.")
     edges_of: dict[str, tuple[float, ...]] = {}
     codes: list[str] = []
     for code, _, values, events, edges in rows:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 IN_A_MODEL_FOLDER = (
     "vocabulary.json", "vocab.json", "codes.parquet", "metadata/codes.parquet", "tokenizer.json", "tokenizer_config.json",
@@ -26,13 +26,13 @@ CONTEXT_CLUES_SPECIAL = (
 
 
 def find_vocabulary(folder: Path) -> Path:
-    """The file of a model folder that lists its codes. Raises InputError, naming what was looked for, where there is none."""
+    """The file of a model folder that lists its codes. Raises BadInput, naming what was looked for, where there is none."""
     found = [folder / name for name in IN_A_MODEL_FOLDER if (folder / name).is_file()]
     found = [path for path in found if path.name != "tokenizer_config.json" or _lists_codes(path)] + sorted(
         folder.glob("vocab_t*.csv")
     )
     if not found:
-        raise InputError(
+        raise BadInput(
             f"The model folder {str(folder)!r} has no list of the codes that its numbers stand for. Looked for "
             f"{', '.join(IN_A_MODEL_FOLDER)} and vocab_t*.csv. Ask whoever trained the model for it, and name it as the vocabulary."
         )
@@ -44,12 +44,12 @@ def read_codes(path: str | Path) -> dict[int, str]:
 
     Read are JSON ({code: id}, {id: code}, a list in which the place is the id; also under ``token_to_id``, ``vocab`` and such),
     a ``tokenizer.json`` of word level, hf_ehr's ``tokenizer_config.json``, CSV and text (the row is the id, or columns code and
-    id), and the Parquet file of MEDS with ``code`` and ``code/vocab_index``. Raises InputError for anything else, for an id
+    id), and the Parquet file of MEDS with ``code`` and ``code/vocab_index``. Raises BadInput for anything else, for an id
     given twice and for a code given twice.
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"There is no vocabulary file {str(path)!r}.")
+        raise BadInput(f"There is no vocabulary file {str(path)!r}.")
     try:
         if path.suffix == ".parquet":
             pairs = list(_from_parquet(path))
@@ -73,7 +73,7 @@ def read_codes(path: str | Path) -> dict[int, str]:
             raise ValueError("it lists no codes")
     except (ValueError, TypeError, KeyError, AttributeError, UnicodeDecodeError, csv.Error) as error:
         said = " ".join(str(error).split())[:300]
-        raise InputError(
+        raise BadInput(
             f"{path.name} is no list of codes that this kit can read: {said}. Readable are JSON ({{code: id}}, {{id: code}} or a "
             "list), a tokenizer.json of word level, CSV with a code a row, and Parquet with code and code/vocab_index."
         ) from None

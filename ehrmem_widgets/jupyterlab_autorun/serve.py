@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 ADDRESS = "127.0.0.1"
 WORKSPACE = "ehrmem"  # a layout of its own: a person's other JupyterLab windows stay as they are
@@ -19,13 +19,13 @@ _EXTENSIONS = Path(__file__).parent / "labextensions"
 
 
 def serve(notebook: Path, *, port: int | None = None, browser: bool = True) -> None:
-    """Serve the notebook's folder until Ctrl-C, and say where. Raises InputError when the port is taken."""
+    """Serve the notebook's folder until Ctrl-C, and say where. Raises BadInput when the port is taken."""
     # jsonschema takes this package along if it can be imported, which costs 3 of 8 seconds; nothing here checks an IRI.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     from jupyterlab.labapp import LabApp
 
     if port is not None and not _free(port):
-        raise InputError(f"Port {port} is taken. Give another one, or leave --port out and a free one is found.")
+        raise BadInput(f"Port {port} is taken. Give another one, or leave --port out and a free one is found.")
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this very environment, not one of the user's others
     token = secrets.token_hex(24)
     server = LabApp.initialize_server(options(notebook, port, browser, token=token))

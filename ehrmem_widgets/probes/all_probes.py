@@ -13,7 +13,7 @@ import pandas as pd
 from ehrmem_widgets.attacker.facts import check_rung
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.cohort_finding import CohortFinding
 from ehrmem_widgets.probes.embedding import CANARIES
 from ehrmem_widgets.probes.exposure import AlternativesOf, canary_exposures
@@ -74,14 +74,14 @@ def run_probe(
     probe that compares members
     with non-members is preceded by the data preflight (unless ``preflight`` is given), which may downgrade its verdicts.
     With ``alternatives_of`` (other secrets that a canary could have held), membership also measures the canaries' exposure.
-    Raises InputError for an unknown name, or a rung given to a probe that takes none.
+    Raises BadInput for an unknown name, or a rung given to a probe that takes none.
     """
     if name not in PROBES:
-        raise InputError(f"There is no probe {name!r}. The probes are {', '.join(PROBES)}.")
+        raise BadInput(f"There is no probe {name!r}. The probes are {', '.join(PROBES)}.")
     probe = PROBES[name]
     if rung is not None:
         if probe.rung is None:
-            raise InputError(f"The probe {name!r} asks about whole records and takes no rung.")
+            raise BadInput(f"The probe {name!r} asks about whole records and takes no rung.")
         check_rung(rung)
         more[probe.rung] = rung if probe.rung == "rung" else (rung,)
     if people is None:

@@ -21,7 +21,7 @@ from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.holders import DRAWN_MEMBER, DRAWN_NON_MEMBER, Holders, draw_holders
 from ehrmem_widgets.probes.leak import leak_intervals_of_many, slot_ids
@@ -193,7 +193,7 @@ class _Questions:
             try:
                 prompts = {name: self._prompt(record, rung, name) for name in self._models}
                 last = prompts["audited"].last
-            except InputError as error:
+            except BadInput as error:
                 rows[place]["left_out"] = str(error)
                 continue
             for name, prompt in prompts.items():
@@ -218,7 +218,7 @@ class _Questions:
         facts = facts_of_rung(rung, record, model.vocabulary)
         prompt = build_prompt(record, facts, model.vocabulary, strip=self._codes["audited"].strip(self._names, record))
         if len(prompt.slots) + 1 > model.context_length:
-            raise InputError("the known facts fill the model's context")
+            raise BadInput("the known facts fill the model's context")
         return prompt
 
     def _truth(self, name: str, record: Record, last: int) -> float:

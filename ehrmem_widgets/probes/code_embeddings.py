@@ -14,7 +14,7 @@ import numpy as np
 
 from ehrmem_widgets.cohort.time_codes import TIME_CODES, gap_days
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 TextEmbedder = Callable[[Sequence[str]], np.ndarray]
 """Texts to vectors, (texts, d). The same text always gets the same vector."""
@@ -40,11 +40,11 @@ def label_embedder(vocabulary: Vocabulary) -> TextEmbedder:
 def sentence_transformer(folder: str | Path) -> TextEmbedder:
     """A sentence-transformers model of the user's own, read from a folder; never downloaded.
 
-    Raises InputError when the folder holds none or the package is missing.
+    Raises BadInput when the folder holds none or the package is missing.
     """
     folder = Path(folder)
     if not (folder / "config.json").exists() and not (folder / "modules.json").exists():
-        raise InputError(
+        raise BadInput(
             f"{str(folder)!r} is no folder of a sentence-transformers model (it has neither modules.json nor config.json). "
             "Give the folder that the model's save() wrote, or leave the embedding out to use the labels' own characters."
         )
@@ -52,7 +52,7 @@ def sentence_transformer(folder: str | Path) -> TextEmbedder:
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError:
-        raise InputError(
+        raise BadInput(
             "Embedding labels with a model of your own needs the package sentence-transformers, which is not installed. "
             "Install it, or leave the embedding out to use the labels' own characters."
         ) from None
@@ -60,7 +60,7 @@ def sentence_transformer(folder: str | Path) -> TextEmbedder:
         model = SentenceTransformer(str(folder), device="cpu", local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         said = " ".join(str(error).split())[:200]
-        raise InputError(f"The sentence-transformers model in {str(folder)!r} cannot be opened: {said}") from None
+        raise BadInput(f"The sentence-transformers model in {str(folder)!r} cannot be opened: {said}") from None
     return lambda texts: np.asarray(model.encode(list(texts), show_progress_bar=False), dtype=float)
 
 
@@ -78,7 +78,7 @@ def embed_codes(codes: Sequence[str], vocabulary: Vocabulary, embedder: TextEmbe
     specials = np.array([code in special for code in codes], dtype=bool)
     texts = np.asarray(embedder([vocabulary.label(code) for code in codes]), dtype=float)
     if not np.isfinite(texts).all():
-        raise InputError("The label embedding gave values that are no finite numbers. Use another embedding.")
+        raise BadInput("The label embedding gave values that are no finite numbers. Use another embedding.")
     length = np.linalg.norm(texts, axis=1, keepdims=True)
     texts = np.divide(texts, length, out=np.zeros_like(texts), where=length > 0)
     texts[gaps | specials] = 0.0

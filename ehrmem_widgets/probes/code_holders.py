@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 _MOST_COUNTED = 20_000  # patients
 
@@ -33,10 +33,10 @@ class CodeHolders:
 
 def code_holders(dataset: MedsDataset, vocabulary: Vocabulary, split: str) -> CodeHolders:
     """Count the holders of each code among the patients of a split, of more than 20,000 among a fixed random sample of so many.
-    Raises InputError when the split has nobody."""
+    Raises BadInput when the split has nobody."""
     ids = dataset.some_ids(_MOST_COUNTED, split)
     if not ids:
-        raise InputError(f"The split {split!r} has no patients, so no code can be called rare or routine.")
+        raise BadInput(f"The split {split!r} has no patients, so no code can be called rare or routine.")
     occurring = dataset.codes["code"].tolist()
     names = [vocabulary.grammar.renamed(code) for code in occurring]
     bins = [() if vocabulary.next_codes else vocabulary.value_bins.get(name, ()) for name in names]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement
 
@@ -89,29 +89,29 @@ class CohortFinding:
         try:
             descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         except OSError as error:
-            raise InputError(f"{path} could not be written: {error.strerror or error}. Nothing was changed.") from None
+            raise BadInput(f"{path} could not be written: {error.strerror or error}. Nothing was changed.") from None
         try:
             with os.fdopen(descriptor, "wb") as file:
                 pq.write_table(table, file, compression="zstd")
             os.replace(name, path)
         except OSError as error:
-            raise InputError(f"{path} could not be written: {error.strerror or error}. Nothing was changed.") from None
+            raise BadInput(f"{path} could not be written: {error.strerror or error}. Nothing was changed.") from None
         finally:
             Path(name).unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> CohortFinding:
-        """Read what ``save`` wrote. Raises InputError for another file."""
+        """Read what ``save`` wrote. Raises BadInput for another file."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
             table = pq.read_table(path)
         except (OSError, pa.ArrowInvalid) as error:
-            raise InputError(f"{str(path)!r} is no finding of this kit: {str(error).splitlines()[0]}") from None
+            raise BadInput(f"{str(path)!r} is no finding of this kit: {str(error).splitlines()[0]}") from None
         about = json.loads((table.schema.metadata or {}).get(b"ehrmem", b"{}"))
         if "probe" not in about or set(table.column_names) != set(COLUMNS):
-            raise InputError(f"{str(path)!r} is no finding of this kit. Findings are written by 'ehrmem probe NAME'.")
+            raise BadInput(f"{str(path)!r} is no finding of this kit. Findings are written by 'ehrmem probe NAME'.")
         return cls(about["probe"], _typed(table.to_pandas()), about["settings"], tuple(about["sentences"]))
 
 

@@ -19,7 +19,7 @@ from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.bag_of_codes import bags
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, row
 from ehrmem_widgets.probes.leak import slot_ids
@@ -83,11 +83,11 @@ def embedding(
     ``attributes``: names (all that the vocabulary has, unless given); their codes and proxies are taken out of the
     prompts, and the label is whether the record holds one. Figures, for each classifier C of ``CLASSIFIERS``: auroc_C and
     average_precision_C by model, bag_auroc_C, shuffled_auroc_C, gain_C, excess_gain_C, excess_beyond_reference_C. Attribute ""
-    is all attributes together (pairs of a holder and another are compared within an attribute). Raises InputError for an
+    is all attributes together (pairs of a holder and another are compared within an attribute). Raises BadInput for an
     unknown rung or attribute, or folds outside 2 to 10.
     """
     if not 2 <= folds <= FEWEST_HOLDERS:
-        raise InputError(f"folds must be between 2 and {FEWEST_HOLDERS}; got {folds}.")
+        raise BadInput(f"folds must be between 2 and {FEWEST_HOLDERS}; got {folds}.")
     people = people or choose_people(dataset, model, reference, patients=patients, seed=seed)
     codes = attribute_codes(model, dataset)
     names = codes.check_names(attributes if attributes is not None else codes.default_names())

@@ -83,7 +83,7 @@ def embedding_neighbours(
     non-members) and "canaries" (trained on less never trained on) ``hit@k_difference`` (MOVER, one-sided Fisher p) and
     ``hit@k_beyond_reference``, that difference less the reference model's. P-values by Holm over the rungs. The verdict rests on
     hit@10: *memorized* when members are found more often than non-members, and more so than by the reference model.
-    Raises InputError for an unknown rung.
+    Raises BadInput for an unknown rung.
     """
     people = people or choose_people(dataset, model, reference, patients=patients, seed=seed)
     settings: dict[str, Any] = {**about_people(people, model, reference, dataset), "rungs": tuple(rungs), "seed": seed}

@@ -19,7 +19,7 @@ from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.controls import CONTROLS, ControlPool, same_facts_of
 from ehrmem_widgets.probes.findings import Answer, AttributeFinding, ReadableEvent, ReconstructionFinding
 from ehrmem_widgets.probes.leak import ProductForm, SumForm, leaks_of_many, slot_ids
@@ -66,9 +66,9 @@ class State:
     def __post_init__(self) -> None:
         for name, least, most in (("horizon", 1, 4096), ("samples", 16, 1_000_000)):
             if not least <= getattr(self, name) <= most:
-                raise InputError(f"{name} must be between {least} and {most:,}; got {getattr(self, name)}.")
+                raise BadInput(f"{name} must be between {least} and {most:,}; got {getattr(self, name)}.")
         if self.focus not in self.attributes:
-            raise InputError(f"The attribute in focus, {self.focus!r}, is not among those asked about.")
+            raise BadInput(f"The attribute in focus, {self.focus!r}, is not among those asked about.")
 
 
 class Exploration:
@@ -148,7 +148,7 @@ class Question:
         self.slots = [slot_ids(p, m.vocabulary) for p, m in zip(self.prompts, models, strict=True)]
         room = min(m.context_length - len(s) for m, s in zip(models, self.slots, strict=True))
         if room < 1:
-            raise InputError(
+            raise BadInput(
                 f"The facts make a prompt of {len(self.slots[0])} codes, and the model reads at most "
                 f"{min(m.context_length for m in models)}. Give the attacker fewer facts."
             )

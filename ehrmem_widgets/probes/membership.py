@@ -20,7 +20,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes import membership_scores as scores
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row
 from ehrmem_widgets.probes.membership_cohort import compare
@@ -64,10 +64,10 @@ def membership(
     - ``auroc_by_kind``, ``auroc_by_quarter``: of the same score over some codes of the record only; ``attribute`` is the kind of
       code or "quarter 1" to "quarter 4" of the codes (in time), ``p_adjusted`` Holm's over all parts.
 
-    Patient rows: ``figure`` "score", ``attribute`` its name. Raises InputError for a prior that is no share.
+    Patient rows: ``figure`` "score", ``attribute`` its name. Raises BadInput for a prior that is no share.
     """
     if not priors or not all(0 < prior < 1 for prior in priors):
-        raise InputError(f"A prior is the share of members, above 0 and below 1; got {list(priors)}.")
+        raise BadInput(f"A prior is the share of members, above 0 and below 1; got {list(priors)}.")
     people = people or choose_people(dataset, model, reference, patients=patients, seed=seed)
     settings = {**about_people(people, model, reference, dataset), "priors": list(priors), "seed": seed}
     settings |= {

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.cohort_finding import as_json
 
 Rows = list[dict[str, Any]]
@@ -81,7 +81,7 @@ def over_patients(
     ``ask`` answers a portion of at most ``at_once`` records. The portions depend on the records and ``at_once`` alone, so a
     run taken up again gives the same numbers as one that was never broken off. ``keep`` names a file (JSON lines, readable by
     this user only) to which each finished portion is added; one that holds portions of the same ``settings`` and records is
-    continued, any other is refused with InputError. It is left to the caller to remove it at the end. With ``Portions`` instead of a file, only
+    continued, any other is refused with BadInput. It is left to the caller to remove it at the end. With ``Portions`` instead of a file, only
     what is this worker's to ask for is asked for; PortionsMissingError is raised where others still lack.
     """
     portions = [list(records[start : start + at_once]) for start in range(0, len(records), at_once)]
@@ -154,7 +154,7 @@ def _kept(path: Path, key: str) -> list[Rows]:
     except ValueError:
         same = False
     if lines and not same:
-        raise InputError(
+        raise BadInput(
             f"{str(path)!r} holds results of another run (other data, models, patients or settings). Remove it to start over, "
             "or name another file."
         )
@@ -179,4 +179,4 @@ def _open(path: Path, key: str, done: Sequence[Rows]) -> Any:
         os.replace(part, path)
         return path.open("a", encoding="utf-8")
     except OSError as error:
-        raise InputError(f"{str(path)!r} could not be written: {error.strerror or error}.") from None
+        raise BadInput(f"{str(path)!r} could not be written: {error.strerror or error}.") from None

@@ -24,7 +24,7 @@ from ehrmem_widgets.cohort.codes import Kind, parse_code
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.exploration import Exploration, State, choose_focus
 from ehrmem_widgets.probes.leak import leaks_of_many, slot_ids
@@ -148,7 +148,7 @@ def perturbation(
     (share with an adjusted p of at most 0.05) and ``stands_out_screening`` (Benjamini-Hochberg over all patients whom
     the model saw and all identifiers).
 
-    Raises InputError for an unknown identifier, attribute or rung.
+    Raises BadInput for an unknown identifier, attribute or rung.
     """
     identifiers = _check(identifiers, samples)
     people = people or choose_people(dataset, model, reference, patients=patients, seed=seed)
@@ -181,7 +181,7 @@ def sweep(exploration: Exploration, state: State, identifier: str, *, portion: i
     """One patient's curve, live: ever better curves until ``state.samples`` trajectories a shift are spent. None between them
     marks a point at which the work can be broken off.
 
-    Each portion has its own random numbers, shared by all shifts and by both models. Raises InputError when the facts of the
+    Each portion has its own random numbers, shared by all shifts and by both models. Raises BadInput when the facts of the
     state do not hold the identifier.
     """
     _check([identifier], _PORTIONS)
@@ -192,7 +192,7 @@ def sweep(exploration: Exploration, state: State, identifier: str, *, portion: i
     for model in models:
         found = sweeps_of(record, state.facts, model.vocabulary, [identifier], strip)
         if identifier not in found:
-            raise InputError(f"There is {_NOT_KNOWN[identifier]}. Add it to the facts, or move another identifier.")
+            raise BadInput(f"There is {_NOT_KNOWN[identifier]}. Add it to the facts, or move another identifier.")
         plans.append(found[identifier])
     first = plans[0]
     codes = [_same_attributes(exploration.attributes, model.vocabulary) for model in models]
@@ -289,7 +289,7 @@ class _Asking:
         self.names = codes.check_names(codes.default_names() if attributes is None else attributes)
         own = [name for name in self.names if codes.attributes[name].own_value is not None]
         if own:
-            raise InputError(
+            raise BadInput(
                 f"{' and '.join(own)} cannot be asked about here: it is itself an identifier that is moved. "
                 "Ask about attributes of the record."
             )
@@ -604,11 +604,11 @@ def _in_order(group: str) -> tuple[int, str]:
 def _check(identifiers: Sequence[str], samples: int) -> tuple[str, ...]:
     unknown = [name for name in identifiers if name not in IDENTIFIERS]
     if unknown or not identifiers:
-        raise InputError(
+        raise BadInput(
             f"The identifiers that can be moved are {', '.join(IDENTIFIERS)}; got {', '.join(unknown) or 'none'}."
         )
     if samples < _PORTIONS or samples % _PORTIONS:
-        raise InputError(f"samples must be a multiple of {_PORTIONS}; got {samples}.")
+        raise BadInput(f"samples must be a multiple of {_PORTIONS}; got {samples}.")
     return tuple(dict.fromkeys(identifiers))
 
 

@@ -13,7 +13,7 @@ from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.bag_of_codes import CodeSearch, own_ranks
 from ehrmem_widgets.probes.embedding import attribute_codes, embed_prompts, stripped_prompt, with_embeddings
 from ehrmem_widgets.probes.embedding_neighbours import _why_not as why_not
@@ -45,12 +45,12 @@ class Step:
 
 
 class RecordSearch:
-    """The records of a data set, ready to be searched three ways. Raises InputError for a model without embeddings."""
+    """The records of a data set, ready to be searched three ways. Raises BadInput for a model without embeddings."""
 
     def __init__(self, dataset: MedsDataset, model: BlackBox, reference: BlackBox | None = None) -> None:
         self._dataset, self._models = dataset, with_embeddings(model, reference)
         if AUDITED not in self._models:
-            raise InputError(
+            raise BadInput(
                 "This model gives no embeddings, so there is nothing to search by. Ask for leaks instead (notebook 01)."
             )
         self.stores = {

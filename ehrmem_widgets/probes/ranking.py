@@ -31,7 +31,7 @@ from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.codes import Kind, parse_code
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.leak import leak_intervals_of_many, slot_ids
 from ehrmem_widgets.probes.over_patients import Heard, Portions, Rows, over_patients
@@ -93,7 +93,7 @@ def ranking(
     codes = AttributeCodes(model.vocabulary, dataset.attributes, dataset.codes["code"].tolist(), dataset.descriptions)
     names = codes.check_names(list(attributes) if attributes else codes.default_names())
     if own := [name for name in names if codes.attributes[name].own_value is not None]:
-        raise InputError(
+        raise BadInput(
             f"{', '.join(own)} differ from patient to patient: the ranking asks about named groups of codes only."
         )
     settings = {

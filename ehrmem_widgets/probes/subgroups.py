@@ -19,7 +19,7 @@ import pandas as pd
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.codes import Kind, parse_code
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, row
 from ehrmem_widgets.probes.over_patients import Heard, Portions
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_people
@@ -92,11 +92,11 @@ def subgroups(
 
     A cell of 1 to 10 patients is not shown, and neither is one whose complement is that small, nor, where a division into age
     bands, sexes or races would leave the hidden ones to be had by subtraction, its next smallest: such rows stay, without a
-    figure and with n = 0. Raises InputError for a figure or kind that is not there.
+    figure and with n = 0. Raises BadInput for a figure or kind that is not there.
     """
     kinds = tuple(KINDS if group_by is None else group_by)
     if unknown := [kind for kind in kinds if kind not in KINDS]:
-        raise InputError(f"People are divided by {', '.join(KINDS)}; got {', '.join(unknown)}.")
+        raise BadInput(f"People are divided by {', '.join(KINDS)}; got {', '.join(unknown)}.")
     rows = [dict(one) for one in found.about("excluded").to_dict("records")]
     values, left_out = _values(found, figure, dataset)
     rows += left_out
@@ -280,7 +280,7 @@ def _values(
     there = [name for name in rows["figure"].unique() if not name.startswith("curve:")]
     chosen = there if figure is None else [figure] if isinstance(figure, str) else list(figure)
     if missing := [name for name in chosen if name not in set(rows["figure"])]:
-        raise InputError(
+        raise BadInput(
             f"The finding of {found.probe} has no patient figure {', '.join(missing)}. "
             f"It has {', '.join(there) or 'none at all'}."
         )

@@ -52,7 +52,7 @@ def audit_page(folder: Path) -> str:
     """The report of an audit's folder as one HTML file that opens offline.
 
     It works with any test missing; an unfinished audit and an identifying one say so at the head of every page. The same results give the
-    same bytes. Raises InputError for a folder that holds no audit.
+    same bytes. Raises BadInput for a folder that holds no audit.
     """
     audit = AuditResults(folder)
     parts = audit_parts(audit)

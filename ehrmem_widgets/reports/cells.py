@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.views.markup import escape
 
 
@@ -29,7 +29,7 @@ def plain_errors() -> Iterator[None]:
         if not person_is_watching():
             raise
         _show(error_strip("Stopped. Run the cell again to start over."))
-    except InputError as error:
+    except BadInput as error:
         if not person_is_watching():
             raise
         _show(error_strip(str(error)))
@@ -70,7 +70,7 @@ def write_whole(contents: dict[Path, str | bytes]) -> None:
     They are written beside their final names first, then renamed. Whatever interrupts it, no half file has a final
     name, and older files stand until the new ones are complete.
 
-    Raises InputError when the folder cannot be written or the disk is full.
+    Raises BadInput when the folder cannot be written or the disk is full.
     """
     waiting: dict[Path, Path] = {}
     try:
@@ -85,7 +85,7 @@ def write_whole(contents: dict[Path, str | bytes]) -> None:
             os.replace(part, path)
     except OSError as error:
         names = " and ".join(str(path) for path in contents)
-        raise InputError(f"{names} could not be written: {error.strerror or error}. Nothing was changed.") from None
+        raise BadInput(f"{names} could not be written: {error.strerror or error}. Nothing was changed.") from None
     finally:
         for part in waiting.values():
             with suppress(OSError):

@@ -70,7 +70,7 @@ def compare_page(a: Path, b: Path, *, names: tuple[str, str] = ("A", "B")) -> st
 
     Differences are b less a. Where both audits asked the same people, each person is compared with themselves (bootstrap over people);
     elsewhere the interval is that of a difference of independent estimates (MOVER). Small counts are withheld as in ``audit_page``.
-    Raises InputError for a folder that holds no audit.
+    Raises BadInput for a folder that holds no audit.
     """
     comparison = Comparison(AuditResults(a), AuditResults(b))
     one, other = (escape(name) for name in names)

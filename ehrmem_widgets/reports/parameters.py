@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 TYPES: Mapping[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 ALSO: Mapping[str, tuple[type, ...]] = {"patient": (int,), "attributes": (list, tuple)}  # besides the declared type
@@ -86,19 +86,19 @@ def notebook_parameters(notebook: Path) -> dict[str, Parameter]:
 
 
 def check_given(given: Mapping[str, object], declared: Mapping[str, Parameter]) -> None:
-    """Raise InputError for the first name that is not declared or value of a wrong type, listing the valid ones.
+    """Raise BadInput for the first name that is not declared or value of a wrong type, listing the valid ones.
 
     >>> check_given({"sed": 1}, {"seed": Parameter("seed", "int", 0)})
     Traceback (most recent call last):
-    ehrmem_widgets.errors.InputError: There is no parameter 'sed'; did you mean 'seed'? The parameters are seed (int).
+    ehrmem_widgets.errors.BadInput: There is no parameter 'sed'; did you mean 'seed'? The parameters are seed (int).
     """
     for name, value in given.items():
         if name not in declared:
             near = difflib.get_close_matches(name, declared, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise InputError(f"There is no parameter {name!r}{hint} {_in_words(declared)}")
+            raise BadInput(f"There is no parameter {name!r}{hint} {_in_words(declared)}")
         if not declared[name].accepts(value):
-            raise InputError(
+            raise BadInput(
                 f"The parameter {name} must be {_type_in_words(declared[name])}; got {value!r} "
                 f"({type(value).__name__}). {_in_words(declared)}"
             )
@@ -112,7 +112,7 @@ def declare_parameters() -> None:
 
 
 def check_parameters() -> None:
-    """First line of the cell that uses the parameters: raise InputError for an unknown or wrongly typed one.
+    """First line of the cell that uses the parameters: raise BadInput for an unknown or wrongly typed one.
 
     Only names that appeared since the parameters cell ran can have been injected. They are looked at once, so that a
     cell run again in a live notebook does not take a person's own variables for parameters.

@@ -19,7 +19,7 @@ from platform import python_version
 from typing import Any
 
 import ehrmem_widgets
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.reports.cells import write_whole
 from ehrmem_widgets.reports.page import report_page
 from ehrmem_widgets.reports.parameters import Parameter, check_given, notebook_parameters
@@ -39,9 +39,7 @@ def explore_notebook() -> Path:
     """The main notebook of this installation."""
     notebook = NOTEBOOKS / "01_explore_patient.ipynb"
     if not notebook.exists():
-        raise InputError(
-            f"The notebook {notebook.name} is not beside the package: work from a clone of the repository."
-        )
+        raise BadInput(f"The notebook {notebook.name} is not beside the package: work from a clone of the repository.")
     return notebook
 
 
@@ -54,7 +52,7 @@ def make_report(out: str | Path, **parameters: Any) -> dict[str, Any]:
 
     Raises
     ------
-    InputError
+    BadInput
         For wrong parameters, data, models or an output that cannot be written, in one sentence.
     ReportFailure
         For a fault of ours; the partial notebook is kept in a folder that only this user can read.
@@ -68,11 +66,11 @@ def make_report(out: str | Path, **parameters: Any) -> dict[str, Any]:
 
 
 def checked_parameters(parameters: Mapping[str, Any]) -> dict[str, Parameter]:
-    """What may be given for a report, once what was given is seen to fit; InputError if not."""
+    """What may be given for a report, once what was given is seen to fit; BadInput if not."""
     declared = {k: p for k, p in notebook_parameters(explore_notebook()).items() if k not in _NOT_THE_USERS}
     check_given(parameters, declared)
     if parameters.get("rung") and parameters.get("facts"):
-        raise InputError("Give what the attacker knows as a rung or as facts, not both.")
+        raise BadInput("Give what the attacker knows as a rung or as facts, not both.")
     return declared
 
 
@@ -93,8 +91,8 @@ def run_notebook(folder: Path, parameters: Mapping[str, Any], **engine: Any) -> 
             **engine,
         )
     except papermill.PapermillExecutionError as error:
-        if error.ename == InputError.__name__:
-            raise InputError(error.evalue) from None
+        if error.ename == BadInput.__name__:
+            raise BadInput(error.evalue) from None
         raise ReportFailure(f"{error.ename}: {error.evalue}") from error
     except DeadKernelError as error:
         raise ReportFailure(DIED) from error
@@ -147,7 +145,7 @@ def private_folder() -> Iterator[Path]:
     keep = False
     try:
         yield folder
-    except (InputError, OSError):
+    except (BadInput, OSError):
         raise
     except Exception as error:
         keep = True
@@ -166,18 +164,18 @@ def full_disk_in_words(out: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
-        raise InputError(f"{out} could not be written: {error.strerror}. Nothing was changed.") from None
+        raise BadInput(f"{out} could not be written: {error.strerror}. Nothing was changed.") from None
 
 
 def checked_out(out: Path, *, kinds: Sequence[str] = (".html", ".htm")) -> Path:
-    """A name that a report can be written to; InputError, in words, for any other."""
+    """A name that a report can be written to; BadInput, in words, for any other."""
     if out.suffix.lower() not in kinds:
-        raise InputError(f"The report is an HTML file: name it like report.html, not {out.name!r}.")
+        raise BadInput(f"The report is an HTML file: name it like report.html, not {out.name!r}.")
     if out.is_dir() or not out.parent.is_dir():
         what = "is a folder" if out.is_dir() else f"lies in a folder that does not exist ({out.parent})"
-        raise InputError(f"The report cannot be written: {str(out)!r} {what}.")
+        raise BadInput(f"The report cannot be written: {str(out)!r} {what}.")
     if not os.access(out.parent, os.W_OK):
-        raise InputError(f"The report cannot be written: you may not write in the folder {out.parent}.")
+        raise BadInput(f"The report cannot be written: you may not write in the folder {out.parent}.")
     return out
 
 

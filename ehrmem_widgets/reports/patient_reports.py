@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ehrmem_widgets import __version__
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.over_patients import Heard, Progress
 from ehrmem_widgets.reports.cells import write_whole
 from ehrmem_widgets.reports.index_page import index_page, row_of
@@ -70,7 +70,7 @@ def make_reports(
 
     Raises
     ------
-    InputError
+    BadInput
         For wrong parameters, data or models, a folder that holds reports made otherwise, or one that another call writes into,
         and when the disk is full.
 
@@ -81,11 +81,11 @@ def make_reports(
         patients_in(patients) if isinstance(patients, str | Path) else [str(patient).strip() for patient in patients]
     )
     if not given:
-        raise InputError("Name at least one patient.")
+        raise BadInput("Name at least one patient.")
     if "patient" in parameters:
-        raise InputError("Give either one patient or many.")
+        raise BadInput("Give either one patient or many.")
     if workers is not None and workers < 1:
-        raise InputError(f"The number of workers must be 1 or more; got {workers}.")
+        raise BadInput(f"The number of workers must be 1 or more; got {workers}.")
     declared = checked_parameters(parameters)
     out = _folder(Path(out))
     listed = Path(patients) if isinstance(patients, str | Path) else None
@@ -94,7 +94,7 @@ def make_reports(
             batch = _Batch(list(dict.fromkeys(given)), listed, out, folder, parameters, declared, heard)
             return batch.run(workers or min(2, os.cpu_count() or 1))
     except filelock.Timeout:
-        raise InputError(f"Other reports are being written into {str(out)!r}. Wait, or name another folder.") from None
+        raise BadInput(f"Other reports are being written into {str(out)!r}. Wait, or name another folder.") from None
 
 
 def patients_in(path: str | Path) -> list[str]:
@@ -102,9 +102,9 @@ def patients_in(path: str | Path) -> list[str]:
     try:
         named = Path(path).read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The file of patients {str(path)!r} cannot be read: {error}.") from None
+        raise BadInput(f"The file of patients {str(path)!r} cannot be read: {error}.") from None
     if not named:
-        raise InputError(
+        raise BadInput(
             f"{str(path)!r} names no patients. Give one pseudonym or id a line ('ehrmem patients' lists them)."
         )
     return named
@@ -239,7 +239,7 @@ class _Batch:
         except ReportFailure:
             if kernel.alive:
                 raise
-            raise InputError(
+            raise BadInput(
                 "A worker ended while it opened data and models, perhaps because the memory was full. What was made is kept: give "
                 "the same command with fewer --workers, and it goes on from there."
             ) from None
@@ -292,19 +292,19 @@ class _Batch:
         return {**common, "ehrmem": __version__, "notebook": notebook}
 
     def _check_seal(self) -> bool:
-        """Whether the folder has settings already. Raises InputError when they are others."""
+        """Whether the folder has settings already. Raises BadInput when they are others."""
         path = self.out / SETTINGS
         if not path.exists():
             strange = sorted(one.name for one in self.out.iterdir() if one.name != LOCK)
             if strange:
-                raise InputError(
+                raise BadInput(
                     f"{str(self.out)!r} is not empty (it holds {strange[0]}) and no folder of reports. Name another folder."
                 )
             return False
         try:
             before = dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
-            raise InputError(f"{str(path)!r} cannot be read ({error}). Name another folder.") from None
+            raise BadInput(f"{str(path)!r} cannot be read ({error}). Name another folder.") from None
         changed = [
             f"{_IN_WORDS[name]} is another one"
             if name in _IN_WORDS
@@ -313,7 +313,7 @@ class _Batch:
             if before.get(name) != value
         ]
         if changed:
-            raise InputError(
+            raise BadInput(
                 f"{str(self.out)!r} holds reports made otherwise: {'; '.join(changed)}. Name another folder, or go back to what "
                 "they were made with."
             )
@@ -386,14 +386,14 @@ def open_here(settings: Mapping[str, Any], patients: Sequence[str], answer: str)
 def _who_is(patient: str, place: int, dataset: Any) -> dict[str, Any]:
     try:
         return {"patient": dataset.pseudonym(dataset.find(patient))}
-    except InputError as error:  # a number is not repeated: it may be an id of somebody else's
+    except BadInput as error:  # a number is not repeated: it may be an id of somebody else's
         words = str(error) if patient.upper().startswith("P-") else f"There is no such patient in {dataset.name}."
         return {"entry": place, "reason": words, "partial_notebook": None}
 
 
 def _reason(error: Exception) -> str:
     """Why a report failed. Only what is meant for people: the words of other errors may hold anything, an id for one."""
-    if isinstance(error, InputError):
+    if isinstance(error, BadInput):
         return str(error)
     if str(error) == DIED:
         return f"{DIED[0].upper()}{DIED[1:]}."
@@ -403,13 +403,13 @@ def _reason(error: Exception) -> str:
 
 def _folder(out: Path) -> Path:
     if out.exists() and not out.is_dir():
-        raise InputError(f"{str(out)!r} is a file. Name a folder for the reports.")
+        raise BadInput(f"{str(out)!r} is a file. Name a folder for the reports.")
     try:
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"The folder {str(out)!r} cannot be made: {error.strerror}.") from None
+        raise BadInput(f"The folder {str(out)!r} cannot be made: {error.strerror}.") from None
     if not os.access(out, os.W_OK):
-        raise InputError(f"The reports cannot be written: you may not write in the folder {out}.")
+        raise BadInput(f"The reports cannot be written: you may not write in the folder {out}.")
     return out
 
 

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 _NAMES = (
     "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge", "microsoft-edge",
@@ -28,11 +28,11 @@ _SECONDS = 120
 def as_pdf(page: str) -> bytes:
     """A whole HTML page, printed: tagged for screen readers, with an outline. Nothing is fetched while it is printed.
 
-    Raises InputError, in words, where no such browser is installed or it does not print.
+    Raises BadInput, in words, where no such browser is installed or it does not print.
     """
     browser = next(_browsers(), None)
     if browser is None:
-        raise InputError(
+        raise BadInput(
             "A PDF is printed by Chromium, Chrome or Edge, and none was found here. Name the report like report.html, open it in "
             "any browser, and print it to a PDF there."
         )
@@ -57,7 +57,7 @@ def as_pdf(page: str) -> bytes:
             why = str(error)
         if (folder / "report.pdf").is_file():
             return (folder / "report.pdf").read_bytes()
-    raise InputError(
+    raise BadInput(
         f"{Path(browser).name} did not print the report: {why}. Name it like report.html and print it from there."
     )
 

@@ -21,7 +21,7 @@ import yaml
 from ehrmem_widgets.attacker.facts import RUNGS as RUNG_WORDS
 from ehrmem_widgets.audit.run import FINDINGS, RESULTS, SEAL, SEVERITY
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.cohort_finding import COLUMNS, CohortFinding
 from ehrmem_widgets.probes.holders import DRAWN
 from ehrmem_widgets.probes.membership_scores import LOSS, RATIO
@@ -71,7 +71,7 @@ class AuditResults:
     """An audit's folder, read for its report. ``findings``: by probe, what ``protected`` lets through; the rest is computed when
     it is asked for.
 
-    Raises InputError for a folder that holds no audit.
+    Raises BadInput for a folder that holds no audit.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -389,16 +389,16 @@ def _load_cohort(path: Path) -> CohortFinding:
         about = json.loads((pq.read_schema(path).metadata or {}).get(b"ehrmem", b"{}"))
         table = pq.read_table(path, filters=[("level", "=", "cohort")])
     except (OSError, pa.ArrowInvalid, ValueError) as error:
-        raise InputError(f"{str(path)!r} is no finding of this kit: {str(error).splitlines()[0]}") from None
+        raise BadInput(f"{str(path)!r} is no finding of this kit: {str(error).splitlines()[0]}") from None
     if "probe" not in about or set(table.column_names) != set(COLUMNS):
-        raise InputError(f"{str(path)!r} is no finding of this kit.")
+        raise BadInput(f"{str(path)!r} is no finding of this kit.")
     return CohortFinding(about["probe"], table.to_pandas()[list(COLUMNS)], about["settings"])
 
 
 def _read_results(folder: Path) -> dict[str, Any]:
     results = _read_json(folder / RESULTS)
     if "plan" not in results or "runs" not in results:
-        raise InputError(
+        raise BadInput(
             f"{str(folder)!r} holds no audit ({RESULTS} is missing or is another file). Name the folder that 'ehrmem "
             "audit PLAN.yaml --out DIR' wrote."
         )
@@ -428,7 +428,7 @@ def _read_severities(path: Path) -> tuple[Severities, ...]:
             ),
         )
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"The severities {str(path)!r} cannot be read: {' '.join(str(error).split())}.") from None
+        raise BadInput(f"The severities {str(path)!r} cannot be read: {' '.join(str(error).split())}.") from None
     try:
         return tuple(
             Severities(
@@ -440,7 +440,7 @@ def _read_severities(path: Path) -> tuple[Severities, ...]:
             for one in content
         )
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise InputError(
+        raise BadInput(
             f"The severities {str(path)!r} must be a list of versions, each with by, at and severities."
         ) from None
 

@@ -14,7 +14,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.reports.patient_report import DIED, ReportFailure, kernel_options, run_notebook
 
 _ENGINE = "ehrmem warm kernel"
@@ -29,14 +29,14 @@ class WarmKernel:
         self.alive = True
 
     def run(self, code: str) -> None:
-        """Run code that belongs to no notebook. Raises InputError as the code does, and ReportFailure for all else."""
+        """Run code that belongs to no notebook. Raises BadInput as the code does, and ReportFailure for all else."""
         cell = nbformat.v4.new_code_cell(code)
         self._client.nb.cells = [cell]
         try:
             self._client.execute_cell(cell, 0, store_history=False)
         except CellExecutionError as error:
-            if error.ename == InputError.__name__:
-                raise InputError(error.evalue) from None
+            if error.ename == BadInput.__name__:
+                raise BadInput(error.evalue) from None
             raise ReportFailure(f"{error.ename}: {error.evalue}") from error
         except DeadKernelError as error:
             self.alive = False

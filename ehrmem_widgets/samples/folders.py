@@ -8,7 +8,7 @@ import pandas as pd
 
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
 from ehrmem_widgets.cohort.ground_truth import GROUND_TRUTH
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 SAMPLES = Path(__file__).parents[2] / "data_samples"
 
@@ -54,7 +54,7 @@ def example_patient(dataset: MedsDataset) -> int:
 
 def _existing(folder: Path) -> Path:
     if not folder.is_dir():
-        raise InputError(
+        raise BadInput(
             f"The samples are not here ({folder.parent.name}/{folder.name} is missing): run 'ehrmem build-samples', or name "
             "your own data and model."
         )

@@ -14,7 +14,7 @@ import ipywidgets as widgets
 
 from ehrmem_widgets.audit.plan import Severity, check_severities, read_plan
 from ehrmem_widgets.audit.run import RESULTS, SEVERITY, command_of, run_audit, write_severities
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.views.markup import escape
@@ -102,11 +102,11 @@ class AuditCohort:
         return check_severities(given, "The editor")
 
     def save_severities(self, by: str) -> None:
-        """Add what the editor says as a new version; earlier ones stay. Raises InputError without a name or a reason."""
+        """Add what the editor says as a new version; earlier ones stay. Raises BadInput without a name or a reason."""
         import yaml
 
         if not by.strip():
-            raise InputError("Say who declares these severities: a name or a board.")
+            raise BadInput("Say who declares these severities: a name or a board.")
         saved = yaml.safe_load((self.out / SEVERITY).read_text(encoding="utf-8"))
         edited = {n: {"severity": s.severity, "reason": s.reason} for n, s in self.severities().items()}
         declared = {**saved[-1]["severities"], **edited}  # attributes not asked about keep theirs
@@ -119,7 +119,7 @@ class AuditCohort:
         from ehrmem_widgets.reports.audit_page import audit_parts, marks
 
         if self.audit is None:
-            raise InputError("There are no results yet.")
+            raise BadInput("There are no results yet.")
         parts = audit_parts(self.audit)
         said = "".join(f'<p role="alert"><b>{escape(one)}</b></p>' for one in marks(self.audit))
         matrix = "" if self._live else f"<h3>Risk matrix</h3>{parts.matrix}"  # live, it stands under the editor
@@ -199,7 +199,7 @@ class AuditCohort:
         try:
             self._error.value = ""
             change()
-        except InputError as error:
+        except BadInput as error:
             self._fail(error)
 
     def _load(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from ehrmem_widgets.cohort.check import Check
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.sources import SOURCES, Sources, given_sources
 from ehrmem_widgets.views.check_list import check_list
 from ehrmem_widgets.views.markup import escape
@@ -61,7 +61,7 @@ class CheckYourModel:
         """Check what stands in the fields."""
         try:
             self.sources = given_sources(**{name: field.value.strip() or None for name, field in self._fields.items()})
-        except InputError as error:
+        except BadInput as error:
             self._view.value = f'<div class="ehrmem-error" role="alert">{escape(error)}</div>'
             return
         self._runner.submit(self.sources)

@@ -10,7 +10,7 @@ import anywidget
 import numpy as np
 import traitlets
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 MOST_POINTS = 20_000
 _HERE = Path(__file__)
@@ -53,7 +53,7 @@ class EmbeddingMap(anywidget.AnyWidget):
     def set_points(
         self, coordinates: np.ndarray | Sequence[Sequence[float]], kinds: np.ndarray | Sequence[int]
     ) -> None:
-        """Show another map. Raises InputError unless there is a kind of 0, 1 or 2 for each of at most 20,000 points."""
+        """Show another map. Raises BadInput unless there is a kind of 0, 1 or 2 for each of at most 20,000 points."""
         packed = _pack(coordinates, kinds)
         with self.hold_sync():
             self.points = packed["points"]
@@ -80,9 +80,9 @@ def _pack(coordinates: Any, kinds: Any) -> dict[str, bytes]:
     points = np.asarray(coordinates, dtype="<f4").reshape(-1, 2)
     every_kind = np.asarray(kinds, dtype=np.int64).reshape(-1)
     if len(points) > MOST_POINTS:
-        raise InputError(f"The map shows at most {MOST_POINTS:,} points; got {len(points):,}. Give a sample of them.")
+        raise BadInput(f"The map shows at most {MOST_POINTS:,} points; got {len(points):,}. Give a sample of them.")
     if len(every_kind) != len(points) or not np.isin(every_kind, (0, 1, 2)).all():
-        raise InputError(
+        raise BadInput(
             f"The map needs a kind of 0, 1 or 2 for each of {len(points):,} points; got {len(every_kind):,} kinds."
         )
     return {"points": points.tobytes(), "kinds": every_kind.astype(np.uint8).tobytes()}

@@ -10,7 +10,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.cohort_finding import CohortFinding
 from ehrmem_widgets.probes.exposure import canary_exposures
 from ehrmem_widgets.probes.membership import membership
@@ -78,7 +78,7 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
         patients: int = 400,
         seed: int = 0,
     ) -> MembershipState:
-        """The state to begin with; what does not fit is an InputError with the values that do."""
+        """The state to begin with; what does not fit is an BadInput with the values that do."""
         self._slices: MembershipSlices | None = None
         self._exposure: CohortFinding | None = None
         self._people: People | None = None
@@ -88,22 +88,22 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
         score = score or self.offered[0]
         if score not in self.offered:
             more = "" if self.reference else " (Ratio and RMIA need a reference model)"
-            raise InputError(f"The score must be one of {', '.join(self.offered)}{more}; got {score!r}.")
+            raise BadInput(f"The score must be one of {', '.join(self.offered)}{more}; got {score!r}.")
         if group not in self.groups:
             more = "" if planted else " (this data set has no planted canaries)"
-            raise InputError(f"The group must be one of {', '.join(self.groups)}{more}; got {group!r}.")
+            raise BadInput(f"The group must be one of {', '.join(self.groups)}{more}; got {group!r}.")
         if not SMALLEST_FPR <= fpr <= FPRS[-1]:
-            raise InputError(
+            raise BadInput(
                 f"fpr, the tolerated share of false alarms, must be from {SMALLEST_FPR} to 0.5; got {fpr!r}."
             )
         if not PRIORS[0] <= prior <= PRIORS[-1]:
-            raise InputError(
+            raise BadInput(
                 f"prior, the share of members among those asked about, must be from 0.001 to 0.99; got {prior!r}."
             )
         if patients < FEWEST:
-            raise InputError(f"patients must be at least {FEWEST} (half of them members); got {patients}.")
+            raise BadInput(f"patients must be at least {FEWEST} (half of them members); got {patients}.")
         if seed < 0:
-            raise InputError(f"seed must be 0 or more; got {seed}.")
+            raise BadInput(f"seed must be 0 or more; got {seed}.")
         return MembershipState(score, float(fpr), float(prior), group, bool(log_scale), int(patients), int(seed))
 
     def answers(self, state: MembershipState) -> Iterator[MembershipShown | None]:

@@ -16,7 +16,7 @@ import numpy as np
 from ehrmem_widgets.attacker.facts import RUNGS, check_rung, facts_of_rung
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, as_json
 from ehrmem_widgets.probes.embedding_neighbours import embedding_neighbours
 from ehrmem_widgets.probes.findings import NeighbourFinding
@@ -53,11 +53,11 @@ class NeighboursState:
     def __post_init__(self) -> None:
         check_rung(self.rung)
         if self.cohort != 0 and not FEWEST <= self.cohort <= MOST:
-            raise InputError(
+            raise BadInput(
                 f"cohort must be 0 (nobody else) or between {FEWEST} and {MOST:,} people; got {self.cohort}."
             )
         if self.seed < 0:
-            raise InputError(f"seed must be 0 or more; got {self.seed}.")
+            raise BadInput(f"seed must be 0 or more; got {self.seed}.")
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.exploration import HORIZON, MOST_SAMPLES, Exploration, State, choose_focus
 from ehrmem_widgets.probes.findings import Answer
 from ehrmem_widgets.samples.folders import example_patient
@@ -79,7 +79,7 @@ class ExplorePatient:
 
     Raises
     ------
-    InputError
+    BadInput
         For anything that does not fit, in one sentence.
 
     """
@@ -147,7 +147,7 @@ class ExplorePatient:
     def results(self) -> dict[str, Any]:
         """The last answer as plain data for JSON: every figure with its interval and n, the patient by pseudonym."""
         if self.answer is None:
-            raise InputError("There is no answer yet.")
+            raise BadInput("There is no answer yet.")
         return results_of(self.answer, self.state, self.exploration)
 
     def command(self) -> str:
@@ -174,7 +174,7 @@ class ExplorePatient:
     def page(self) -> str:
         """The last answer as one static piece of HTML."""
         if self.answer is None:
-            raise InputError("There is no answer yet.")
+            raise BadInput("There is no answer yet.")
         exploration, state = self.exploration, self.state
         chart, store = exploration.map, exploration.store
         shown: dict[str, Any] = {}
@@ -241,7 +241,7 @@ class ExplorePatient:
     ) -> State:
         exploration = self.exploration
         if rung and facts:
-            raise InputError("Give what the attacker knows as a rung or as facts, not both.")
+            raise BadInput("Give what the attacker knows as a rung or as facts, not both.")
         names = names_asked(exploration, attributes, self._chosen_focus)
         record = exploration.record(patient_id)
         if facts:
@@ -263,7 +263,7 @@ class ExplorePatient:
             self._screen.paint(state, answer)
 
     def _fail(self, error: Exception) -> None:
-        if isinstance(error, InputError):
+        if isinstance(error, BadInput):
             self.error = str(error)
         else:
             log.error("the live answer failed", exc_info=error)
@@ -434,7 +434,7 @@ class _Screen:
         try:
             with self._setting:
                 act()
-        except InputError as error:
+        except BadInput as error:
             self._say(str(error))
         except Exception as error:
             log.exception("a control failed")
@@ -532,7 +532,7 @@ class _Screen:
     def _fit_map(self) -> None:
         chart = self._view.exploration.map
         if chart is None or self._view.exploration.store is None or self._view.exploration.store.embeddings is None:
-            raise InputError(
+            raise BadInput(
                 "The records are still being read, or this model gives no embeddings. Try again in a moment."
             )
         if chart.fitted:
@@ -561,13 +561,13 @@ def _full() -> widgets.Layout:
 def names_asked(
     exploration: Exploration, attributes: str | Sequence[str] | None, focus: str | None = None
 ) -> tuple[str, ...]:
-    """The names of the attributes asked about: those given, or the default ones. InputError for one that there is not, and for a
+    """The names of the attributes asked about: those given, or the default ones. BadInput for one that there is not, and for a
     focus that is not among them."""
     if isinstance(attributes, str):
         attributes = [name.strip() for name in attributes.split(",") if name.strip()]
     names = exploration.attributes.check_names(attributes or exploration.attributes.default_names())
     if focus and focus not in names:
-        raise InputError(f"The focus {focus!r} is not among the attributes asked about: {', '.join(names)}.")
+        raise BadInput(f"The focus {focus!r} is not among the attributes asked about: {', '.join(names)}.")
     return names
 
 

@@ -10,7 +10,7 @@ import ipywidgets as widgets
 import numpy as np
 
 from ehrmem_widgets.attacker.facts import RUNGS, check_rung
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.exploration import Exploration, State, choose_focus
 from ehrmem_widgets.probes.perturbation import IDENTIFIERS, SweepCurve, sweep
 from ehrmem_widgets.probes.perturbation_null import (
@@ -57,13 +57,13 @@ class PerturbationState:
     def __post_init__(self) -> None:
         check_rung(self.rung)
         if self.identifier not in IDENTIFIERS:
-            raise InputError(
+            raise BadInput(
                 f"The identifiers that can be moved are {', '.join(IDENTIFIERS)}; got {self.identifier or 'none'}."
             )
         limits = (("people", FEWEST_CONTROLS, 400), ("samples", 16, 4096), ("horizon", 1, 4096), ("seed", 0, 2**31 - 1))
         for name, least, most in limits:
             if not least <= getattr(self, name) <= most:
-                raise InputError(f"{name} must be between {least} and {most:,}; got {getattr(self, name)}.")
+                raise BadInput(f"{name} must be between {least} and {most:,}; got {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
         codes = self._exploration.attributes
         self._names = codes.check_names(codes.default_names())
         if focus not in (None, "") and focus not in self._names:
-            raise InputError(f"The attribute in focus is one of {', '.join(self._names)}; got {focus!r}.")
+            raise BadInput(f"The attribute in focus is one of {', '.join(self._names)}; got {focus!r}.")
         patient_id = example_patient(self.dataset) if patient in (None, "") else self.dataset.find(patient)
         state = PerturbationState(
             patient_id, rung, identifier, focus or self._gravest(patient_id), people, samples, horizon, seed
@@ -289,7 +289,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
 
     def _fail(self, error: Exception) -> None:
         super()._fail(error)
-        if self._live and isinstance(error, InputError):
+        if self._live and isinstance(error, BadInput):
             self.answer, self._view.value = None, ""  # what was shown answered another question
 
 

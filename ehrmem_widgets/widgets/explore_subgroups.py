@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from ehrmem_widgets.attacker.facts import RUNGS, check_rung
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.all_probes import downgraded
 from ehrmem_widgets.probes.cohort_finding import CohortFinding
 from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
@@ -76,23 +76,23 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
         patients: int = 400,
         seed: int = 0,
     ) -> SubgroupState:
-        """The state to begin with; what does not fit is an InputError with the values that do."""
+        """The state to begin with; what does not fit is an BadInput with the values that do."""
         self._measured: dict[str, SubgroupsShown] = {}
         self.offered = tuple(name for name in FIGURES if name != "excess" or self.reference is not None)
         if finding not in self.offered:
             more = "" if self.reference else " (the excess risk needs a reference model)"
-            raise InputError(f"The finding must be one of {', '.join(self.offered)}{more}; got {finding!r}.")
+            raise BadInput(f"The finding must be one of {', '.join(self.offered)}{more}; got {finding!r}.")
         if isinstance(families, str):
             families = [name.strip() for name in families.split(",") if name.strip()]
         if unknown := [name for name in families if name not in KINDS]:
-            raise InputError(f"The families of subgroups are {', '.join(KINDS)}; got {', '.join(unknown)}.")
+            raise BadInput(f"The families of subgroups are {', '.join(KINDS)}; got {', '.join(unknown)}.")
         if correction not in CORRECTIONS:
-            raise InputError(f"The correction must be one of {', '.join(CORRECTIONS)}; got {correction!r}.")
+            raise BadInput(f"The correction must be one of {', '.join(CORRECTIONS)}; got {correction!r}.")
         check_rung(rung)
         if patients < FEWEST_ASKED:
-            raise InputError(f"patients must be at least {FEWEST_ASKED} (half of them members); got {patients}.")
+            raise BadInput(f"patients must be at least {FEWEST_ASKED} (half of them members); got {patients}.")
         if seed < 0:
-            raise InputError(f"seed must be 0 or more; got {seed}.")
+            raise BadInput(f"seed must be 0 or more; got {seed}.")
         shown = tuple(kind for kind in KINDS if not families or kind in families)
         return SubgroupState(finding, shown, correction, rung, int(patients), int(seed))
 

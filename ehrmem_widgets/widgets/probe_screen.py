@@ -13,7 +13,7 @@ import ipywidgets as widgets
 
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.sources import given_sources
 from ehrmem_widgets.views.markup import escape
@@ -92,7 +92,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
 
     @abstractmethod
     def first_state(self, **options: Any) -> State:
-        """The state to begin with; raises InputError for what does not fit and TypeError for an unknown option."""
+        """The state to begin with; raises BadInput for what does not fit and TypeError for an unknown option."""
 
     @abstractmethod
     def answers(self, state: State) -> Iterator[Shown | None]:
@@ -151,7 +151,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
     def results(self) -> dict[str, Any]:
         """The last answer as plain data for JSON."""
         if self.answer is None:
-            raise InputError("There is no answer yet.")
+            raise BadInput("There is no answer yet.")
         about = {
             "data": self.dataset.name,
             "model": {"name": self.model.name, "fingerprint": self.model.fingerprint},
@@ -162,7 +162,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
     def page(self) -> str:
         """The last answer as one static piece of HTML."""
         if self.answer is None:
-            raise InputError("There is no answer yet.")
+            raise BadInput("There is no answer yet.")
         names = [self.dataset.name, f"audited model {self.model.name}"]
         names.append(f"reference model {self.reference.name}" if self.reference else "no reference model")
         return (
@@ -196,7 +196,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
         self.arrived(state, answer)
 
     def _fail(self, error: Exception) -> None:
-        if isinstance(error, InputError):
+        if isinstance(error, BadInput):
             words = str(error)
         else:
             log.info("a screen failed", exc_info=error)  # for who turns logging on: the strip says it in words

@@ -23,7 +23,7 @@ from ehrmem_widgets.attacker.facts import (
 )
 from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from tests.attacker.records import DRUG, FLU, IRON, RECORD, SODIUM, VOCABULARY, at
 
 EXACT, COARSE, UNKNOWN = ValuePrecision.EXACT, ValuePrecision.COARSE, ValuePrecision.UNKNOWN
@@ -88,12 +88,12 @@ def test_before_a_date_is_everything_up_to_the_day_before() -> None:
 
 @pytest.mark.parametrize("name", ["labs", "", "first_", "first_-1", "first_1.5", "before_2020", "Nothing"])
 def test_a_rung_that_is_not_there_is_refused_with_those_that_are(name: str) -> None:
-    with pytest.raises(InputError, match=f"There is no rung '{name}'. The rungs are nothing, demographics, .*first_N"):
+    with pytest.raises(BadInput, match=f"There is no rung '{name}'. The rungs are nothing, demographics, .*first_N"):
         rung(name)
 
 
 def test_a_date_that_is_none_is_refused() -> None:
-    with pytest.raises(InputError, match=r"'2020-02-30' is no date. Give the rung as before_YYYY-MM-DD."):
+    with pytest.raises(BadInput, match=r"'2020-02-30' is no date. Give the rung as before_YYYY-MM-DD."):
         rung("before_2020-02-30")
 
 
@@ -114,7 +114,7 @@ def test_facts_survive_a_line_of_text() -> None:
 
 @pytest.mark.parametrize("text", ["facts.yaml", "age x", "-1", "²", "1.5", "5;6"])
 def test_what_is_no_line_of_facts_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="is neither a facts file nor a line of facts such as"):
+    with pytest.raises(BadInput, match="is neither a facts file nor a line of facts such as"):
         facts_from_text(text)
 
 
@@ -127,7 +127,7 @@ def test_what_is_no_line_of_facts_is_refused(text: str) -> None:
     ],
 )
 def test_a_precision_that_is_none_is_refused_with_those_that_are(text: str, names: str) -> None:
-    with pytest.raises(InputError, match=f"A precision is one of {names}"):
+    with pytest.raises(BadInput, match=f"A precision is one of {names}"):
         facts_from_text(text)
 
 
@@ -148,15 +148,15 @@ def test_facts_are_put_in_the_records_order() -> None:
     ],
 )
 def test_facts_that_cannot_be_are_refused(facts: list[KnownFact], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(BadInput, match=told):
         check_facts(facts, RECORD)
 
 
 def test_an_age_that_the_record_does_not_give_is_refused(tmp_path: Path) -> None:
     unborn = replace(RECORD, birth=None)
-    with pytest.raises(InputError, match="The record of P-AAAA-AAAA gives no age"):
+    with pytest.raises(BadInput, match="The record of P-AAAA-AAAA gives no age"):
         check_facts([KnownFact(AGE)], unborn)
-    with pytest.raises(InputError, match="gives no age"):
+    with pytest.raises(BadInput, match="gives no age"):
         load(tmp_path, [{"age": 60}], unborn)
 
 
@@ -247,7 +247,7 @@ def test_times_with_a_zone_are_read_as_utc(tmp_path: Path) -> None:
 def test_what_contradicts_the_record_or_is_no_fact_is_refused(
     tmp_path: Path, item: dict[str, object], told: str
 ) -> None:
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(BadInput, match=told):
         load(tmp_path, [item])
 
 
@@ -257,23 +257,23 @@ def test_a_week_reaches_over_the_turn_of_the_year(tmp_path: Path) -> None:
 
 
 def test_an_event_serves_one_fact_only(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"has no \(further\) event 'GENDER//F'"):
+    with pytest.raises(BadInput, match=r"has no \(further\) event 'GENDER//F'"):
         load(tmp_path, [{"code": "GENDER//F"}, {"code": "GENDER//F"}])
-    with pytest.raises(InputError, match="A fact is given twice"):
+    with pytest.raises(BadInput, match="A fact is given twice"):
         load(tmp_path, [{"age": 60}, {"age": 60}])
 
 
 @pytest.mark.parametrize("content", ['{"code": "GENDER//F"}', "just words", "[1, 2]", "", "[[]]"])
 def test_a_file_that_is_no_list_of_facts_is_refused(tmp_path: Path, content: str) -> None:
-    with pytest.raises(InputError, match="must hold a list of facts, each with a code"):
+    with pytest.raises(BadInput, match="must hold a list of facts, each with a code"):
         load(tmp_path, content)
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read: No such file"):
+    with pytest.raises(BadInput, match="cannot be read: No such file"):
         load_facts(tmp_path / "nowhere.yaml", RECORD, VOCABULARY)
-    with pytest.raises(InputError, match="is neither YAML nor JSON"):
+    with pytest.raises(BadInput, match="is neither YAML nor JSON"):
         load(tmp_path, "[{code: 1")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x01")
-    with pytest.raises(InputError, match="is neither YAML nor JSON"):
+    with pytest.raises(BadInput, match="is neither YAML nor JSON"):
         load_facts(tmp_path / "binary", RECORD, VOCABULARY)

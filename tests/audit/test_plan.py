@@ -9,7 +9,7 @@ import yaml
 
 from ehrmem_widgets.audit.plan import EXAMPLE, check_severities, read_plan
 from ehrmem_widgets.cli import main
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.samples.folders import sample_model
 
@@ -80,13 +80,13 @@ BAD = {
 
 @pytest.mark.parametrize(("text", "told"), BAD.items())
 def test_a_mistake_is_refused_in_words_before_anything_is_asked(text: str, told: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(BadInput) as caught:
         read_plan(plan(tmp_path, text + "\n"))
     assert told in str(caught.value)
 
 
 def test_a_plan_that_is_not_there_and_a_severity_without_a_reason(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"'ehrmem audit --example' prints one"):
+    with pytest.raises(BadInput, match=r"'ehrmem audit --example' prints one"):
         read_plan(tmp_path / "none.yaml")
-    with pytest.raises(InputError, match="hiv needs a severity"):
+    with pytest.raises(BadInput, match="hiv needs a severity"):
         check_severities({"hiv": {"severity": 3, "reason": "  "}}, "here")

@@ -21,7 +21,7 @@ from ehrmem_widgets.audit.plan import read_plan
 from ehrmem_widgets.audit.run import run_audit
 from ehrmem_widgets.audit.shards import Shards
 from ehrmem_widgets.cli import main
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.cohort_finding import CohortFinding
 from ehrmem_widgets.probes.over_patients import Progress
 from tests.audit.small import findings, write_plan
@@ -92,7 +92,7 @@ def test_where_all_workers_die_the_audit_stops_in_words_and_is_taken_up_again(
                     child.kill()
 
     with pytest.raises(
-        InputError, match=r"The last worker died, perhaps because the memory was full.*What was done is kept"
+        BadInput, match=r"The last worker died, perhaps because the memory was full.*What was done is kept"
     ):
         run_audit(read_plan(plan), tmp_path / "out", workers=2, heard=kill_all)
     assert not json.loads((tmp_path / "out" / "results.json").read_text())["finished"]
@@ -207,18 +207,18 @@ def test_a_folder_of_another_plan_or_other_data_is_refused(undisturbed: tuple[Pa
     folder = tmp_path / "other"
     folder.mkdir()
     plan = write_plan(folder, more="seed: 7\n")
-    with pytest.raises(InputError, match=r"holds the results of another audit: the plan changed since"):
+    with pytest.raises(BadInput, match=r"holds the results of another audit: the plan changed since"):
         run_audit(read_plan(plan), out)
     plan = write_plan(folder)
     table = pq.read_table(next((folder / "data" / "data").glob("*.parquet")))
     pq.write_table(table.slice(0, table.num_rows - 1), next((folder / "data" / "data").glob("*.parquet")))
-    with pytest.raises(InputError, match=r"another audit: the data set changed since"):
+    with pytest.raises(BadInput, match=r"another audit: the data set changed since"):
         run_audit(read_plan(plan), out)
     (tmp_path / "unsealed" / "findings").mkdir(parents=True)
     (tmp_path / "unsealed" / "findings" / "membership.parquet").write_bytes(b"")
-    with pytest.raises(InputError, match=r"holds results without a seal"):
+    with pytest.raises(BadInput, match=r"holds results without a seal"):
         run_audit(read_plan(plan), tmp_path / "unsealed")
-    with pytest.raises(InputError, match=r"is a file. Name a folder"):
+    with pytest.raises(BadInput, match=r"is a file. Name a folder"):
         run_audit(read_plan(plan), plan)
 
 
@@ -227,7 +227,7 @@ def test_two_audits_do_not_write_into_one_folder(undisturbed: tuple[Path, Path],
     (tmp_path / "out").mkdir()
     with (
         filelock.FileLock(tmp_path / "out" / ".lock"),
-        pytest.raises(InputError, match=r"Another audit is writing into"),
+        pytest.raises(BadInput, match=r"Another audit is writing into"),
     ):
         run_audit(read_plan(plan), tmp_path / "out")
 
@@ -243,7 +243,7 @@ def test_a_full_disk_is_said_in_words_and_the_work_goes_on_afterwards(
 
         patch.setattr("ehrmem_widgets.audit.shards.pq", SimpleNamespace(write_table=full))
         with pytest.raises(
-            InputError, match=r"could not be written: No space left on device. What was done before is kept"
+            BadInput, match=r"could not be written: No space left on device. What was done before is kept"
         ):
             run_audit(read_plan(plan), tmp_path / "out")
     assert not json.loads((tmp_path / "out" / "results.json").read_text())["finished"]
@@ -256,7 +256,7 @@ def test_a_probe_that_the_model_cannot_answer_is_reported_as_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
-        raise InputError("this endpoint gives no probabilities")
+        raise BadInput("this endpoint gives no probabilities")
 
     monkeypatch.setattr("ehrmem_widgets.probes.membership.membership", refuse)
     found = run_audit(read_plan(write_plan(tmp_path, probes="[membership]")), tmp_path / "out")
@@ -268,7 +268,7 @@ def test_a_probe_that_the_model_cannot_answer_is_reported_as_not_run(
 def test_no_scheduler_answers(undisturbed: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, _ = undisturbed
     monkeypatch.setattr(run, "_CLUSTER_TIMEOUT", "1s")
-    with pytest.raises(InputError, match=r"No Dask scheduler answers at 'tcp://127.0.0.1:1'"):
+    with pytest.raises(BadInput, match=r"No Dask scheduler answers at 'tcp://127.0.0.1:1'"):
         run_audit(read_plan(plan), tmp_path / "out", cluster="tcp://127.0.0.1:1")
 
 
@@ -278,7 +278,7 @@ def test_a_scheduler_without_workers_is_refused(undisturbed: tuple[Path, Path], 
     plan, _ = undisturbed
     with (
         LocalCluster(n_workers=0, dashboard_address=None, host="127.0.0.1", local_directory=str(tmp_path)) as cluster,
-        pytest.raises(InputError, match=r"has no workers yet. Start some: dask worker tcp://127.0.0.1"),
+        pytest.raises(BadInput, match=r"has no workers yet. Start some: dask worker tcp://127.0.0.1"),
     ):
         run_audit(read_plan(plan), tmp_path / "out", cluster=cluster.scheduler_address)
 

@@ -13,7 +13,7 @@ from ehrmem_widgets.blackbox.callable import CallableModel, SamplingModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from tests.blackbox.contract import single, too_far
 
 VOCABULARY = Vocabulary(("[PAD]", "[BOS]", "[EOS]", "A", "B", "C"))
@@ -110,7 +110,7 @@ def test_what_is_no_distribution_is_refused(ask: Callable[[list[list[int]]], Any
         lambda: asked.score([[1, 3], [4, 3]]),
         lambda: list(asked.continue_([single(1), single(4)], 3, 2)),
     ):
-        with pytest.raises(InputError, match=told) as caught:
+        with pytest.raises(BadInput, match=told) as caught:
             question()
         assert "\n" not in str(caught.value)
 
@@ -125,7 +125,7 @@ def test_an_error_of_the_function_itself_is_shown_as_it_is() -> None:
 
 def test_embeddings() -> None:
     assert Query.EMBEDDINGS not in model().answers
-    with pytest.raises(InputError, match="No function was given that makes embeddings"):
+    with pytest.raises(BadInput, match="No function was given that makes embeddings"):
         model().embed([[1]])
 
     def lengths(sequences: list[list[int]]) -> np.ndarray:
@@ -142,7 +142,7 @@ def test_embeddings() -> None:
         (lambda s: np.ones((len(s), len(s))), r"shape \(1, 1\) for 1 sequences"),
         (lambda s: np.full((len(s), 2), np.nan), "returned NaN"),
     ):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(BadInput, match=told):
             model(embed=wrong, at_once=2).embed([[1], [1, 3], [1, 4]])
 
 
@@ -154,7 +154,7 @@ def test_the_fingerprint_is_that_of_name_context_and_vocabulary() -> None:
         CallableModel(chain, Vocabulary(("[PAD]", "[BOS]", "[EOS]", "A", "B", "D")), context_length=20),
     ]
     assert len({model().fingerprint, *(other.fingerprint for other in others)}) == 4
-    with pytest.raises(InputError, match="A context of 1 codes leaves no room"):
+    with pytest.raises(BadInput, match="A context of 1 codes leaves no room"):
         CallableModel(chain, VOCABULARY, context_length=1)
 
 
@@ -197,7 +197,7 @@ def test_a_continuation_ends_at_the_stop_code_and_at_the_context() -> None:
     steps = list(sampling(fixed).continue_([single(1, 3, 3)], 100, 3, seed=7))
     assert asked == [(3, 3, 17, 7)]
     assert [step.codes.tolist() for step in steps] == [[[3, 5, -1]], [[2, -1, -1]]]
-    with pytest.raises(InputError, match="The prompt fills the model's context of 20 codes"):
+    with pytest.raises(BadInput, match="The prompt fills the model's context of 20 codes"):
         next(sampling().continue_([single(*[1] * 20)], 5, 2))
 
 
@@ -214,7 +214,7 @@ def test_what_needs_probabilities_is_refused() -> None:
         (lambda: asked.score_moments([[1, 3]]), "it cannot score a record"),
         (lambda: asked.embed([[1, 3]]), "it gives no embeddings either"),
     ):
-        with pytest.raises(InputError, match=f"'theirs' only generates and gives no probabilities, so {told}"):
+        with pytest.raises(BadInput, match=f"'theirs' only generates and gives no probabilities, so {told}"):
             question()
     next(asked.continue_([single(1)], 5, 2, avoid=np.zeros(SIZE, dtype=bool)))  # nothing to leave out
 
@@ -233,5 +233,5 @@ def test_what_needs_probabilities_is_refused() -> None:
     ],
 )
 def test_what_is_no_list_of_codes_is_refused(returned: Any, told: str) -> None:
-    with pytest.raises(InputError, match=f"The function behind 'theirs' returned {told}"):
+    with pytest.raises(BadInput, match=f"The function behind 'theirs' returned {told}"):
         next(sampling(lambda *_: returned).continue_([single(1)], 5, 2))

@@ -12,7 +12,7 @@ from ehrmem_widgets.blackbox.endpoint import EndpointModel
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.protocol import Query, Step
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from tests.blackbox.contract import (
     ARCHITECTURES,
     CODES,
@@ -171,13 +171,13 @@ def test_the_horizon_ends_where_the_context_does(asked: Asked) -> None:
 
 @pytest.mark.parametrize("length", [CONTEXT, CONTEXT + 5])
 def test_a_prompt_that_fills_the_context_is_refused(asked: Asked, length: int) -> None:
-    with pytest.raises(InputError, match=r"The prompt fills the model's context of 24 codes. Give the attacker fewer"):
+    with pytest.raises(BadInput, match=r"The prompt fills the model's context of 24 codes. Give the attacker fewer"):
         next(asked.model.continue_([single(*[1] * length)], 5, 2))
 
 
 @pytest.mark.parametrize("prompt", [[], [[1], []], [[1, 3], [5]]])
 def test_a_prompt_without_a_start_or_with_an_empty_place_is_refused(asked: Asked, prompt: list[list[int]]) -> None:
-    with pytest.raises(InputError, match=r"at least one code|must be one code \(the start code\)"):
+    with pytest.raises(BadInput, match=r"at least one code|must be one code \(the start code\)"):
         next(asked.model.continue_([prompt], 5, 2))
 
 
@@ -257,7 +257,7 @@ def test_embeddings_have_unit_length_and_do_not_depend_on_the_batch(asked: Asked
 @pytest.mark.parametrize("question", ["score", "score_moments", "embed"])
 def test_a_record_without_codes_is_refused(asked: Asked, question: str) -> None:
     ask: Callable[[list[list[int]]], object] = getattr(asked.model, question)
-    with pytest.raises(InputError, match="A record without any code"):
+    with pytest.raises(BadInput, match="A record without any code"):
         ask([[1, 2], []])
 
 

@@ -20,7 +20,7 @@ from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.protocol import Query, SlotIds
 from ehrmem_widgets.blackbox.serve import serve_model
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from tests.blackbox.contract import CODES, CONTEXT, SIZE, make, next_code, single, some_sequences, too_far
 from tests.blackbox.served import running_server
 
@@ -167,18 +167,18 @@ def test_an_open_slot_is_filled_from_scores_alone(scores_only: EndpointModel, fo
     check_filling(scores_only, folder)
     [step] = scores_only.continue_([single(1)], 1, 2, watch=np.ones((SIZE, 1)))
     assert step.mass is None
-    with pytest.raises(InputError, match="gives no whole next-code distributions"):
+    with pytest.raises(BadInput, match="gives no whole next-code distributions"):
         scores_only.score_moments([[1, 2]])
 
 
 def test_without_probabilities_exact_facts_are_asked_for(scores_only: EndpointModel) -> None:
     scores_only.answers = frozenset({Query.SAMPLE})
-    with pytest.raises(InputError, match=r"leaves several codes open cannot be filled in.*Give exact facts\."):
+    with pytest.raises(BadInput, match=r"leaves several codes open cannot be filled in.*Give exact facts\."):
         next(scores_only.continue_([[[1], [3, 4]]], 1, 2))
     assert codes_of(scores_only, [single(1, 3)], 1, 2).shape == (1, 2, 1)
-    with pytest.raises(InputError, match="gives no log-probabilities of given codes"):
+    with pytest.raises(BadInput, match="gives no log-probabilities of given codes"):
         scores_only.score([[1, 2]])
-    with pytest.raises(InputError, match="No address was given that embeddings can be asked of"):
+    with pytest.raises(BadInput, match="No address was given that embeddings can be asked of"):
         scores_only.embed([[1]])
 
 
@@ -227,7 +227,7 @@ def test_the_horizon_ends_where_the_context_does(model: EndpointModel) -> None:
     assert codes_of(model, [single(*[1] * (CONTEXT - 3))], 100, 4, avoid=no_end).shape == (1, 4, 3)
     for length in (CONTEXT, CONTEXT + 5):
         with pytest.raises(
-            InputError, match=r"The prompt fills the model's context of 24 codes. Give the attacker fewer"
+            BadInput, match=r"The prompt fills the model's context of 24 codes. Give the attacker fewer"
         ):
             next(model.continue_([single(*[1] * length)], 5, 2))
 
@@ -317,7 +317,7 @@ def test_what_does_not_fit_is_refused_at_opening(
     folder: FolderModel, address: tuple[str, str], given: dict[str, Any], told: str
 ) -> None:
     usual: dict[str, Any] = {"address": address[0], "vocabulary": folder.vocabulary, "token": address[1]}
-    with pytest.raises(InputError, match=told) as caught:
+    with pytest.raises(BadInput, match=told) as caught:
         EndpointModel(**{**usual, **given})
     assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
 
@@ -327,7 +327,7 @@ def test_where_no_server_is_it_is_said(folder: FolderModel) -> None:
         free.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
     waits: list[float] = []
-    with pytest.raises(InputError, match=rf"No server answers at {nobody} \(.+\). Is it running.* \(asked 4 times\)"):
+    with pytest.raises(BadInput, match=rf"No server answers at {nobody} \(.+\). Is it running.* \(asked 4 times\)"):
         EndpointModel(nobody, folder.vocabulary, retries=3, sleep=noted(waits))
     assert len(waits) == 3
 
@@ -501,10 +501,10 @@ def test_ids_are_checked_before_anything_is_sent(bad: Misbehaving, through: Open
             lambda wrong=wrong: model.score_moments([[wrong]]),
             lambda wrong=wrong: model.embed([[wrong]]),
         ):
-            with pytest.raises(InputError, match=f"no code number {wrong}: the vocabulary numbers .* from 0 to 19"):
+            with pytest.raises(BadInput, match=f"no code number {wrong}: the vocabulary numbers .* from 0 to 19"):
                 ask()
     for ask_about in (model.score, model.score_moments, model.embed):
-        with pytest.raises(InputError, match="A record without any code"):
+        with pytest.raises(BadInput, match="A record without any code"):
             ask_about([[1], []])
     assert bad.asked == []
 
@@ -588,7 +588,7 @@ def test_what_lasts_is_said_in_one_sentence(
         lambda: model.embed([[1, 5]]),
     ):
         bad.asked.clear()
-        with pytest.raises(InputError, match=told) as caught:
+        with pytest.raises(BadInput, match=told) as caught:
             ask()
         assert len(bad.asked) == times
         assert "\n" not in str(caught.value)
@@ -602,7 +602,7 @@ def test_a_server_that_does_not_answer_in_time_is_said(
     model = EndpointModel(bad.address, folder.vocabulary, token=address[1], retries=1, timeout=30, sleep=noted(waits))
     model._server._client.timeout, model._server._timeout = httpx.Timeout(0.1), 0.1
     bad.always = answering(lambda handler, _: bad.released.wait(30) and None)
-    with pytest.raises(InputError, match=r"did not answer within 0.1 seconds.* \(asked 2 times\)"):
+    with pytest.raises(BadInput, match=r"did not answer within 0.1 seconds.* \(asked 2 times\)"):
         model.score([[1, 5]])
     assert len(waits) == 1
     model.close()
@@ -635,11 +635,9 @@ def test_missing_samples_are_asked_for_again(bad: Misbehaving, through: Opened) 
     assert [len(scores) for scores in model.score([[1, 5], [1, 5, 6]])] == [1, 2]
     assert len(waits) == 2
     bad.always = lambda choices: [c for c in choices if c["index"] > 0]
-    with pytest.raises(
-        InputError, match=r"gave fewer or shorter continuations than it was asked for. \(asked 3 times\)"
-    ):
+    with pytest.raises(BadInput, match=r"gave fewer or shorter continuations than it was asked for. \(asked 3 times\)"):
         codes_of(model, [single(1, 5)], 1, 8)
-    with pytest.raises(InputError, match=r"gave 1 answers of 2 that it was asked for. \(asked 3 times\)"):
+    with pytest.raises(BadInput, match=r"gave 1 answers of 2 that it was asked for. \(asked 3 times\)"):
         model.score([[1, 5], [1, 5, 6]])
 
 
@@ -660,7 +658,7 @@ def test_a_score_with_holes_is_refused(bad: Misbehaving, through: Opened, nothin
 
     model, _ = through
     bad.always = without
-    with pytest.raises(InputError, match=r"gave no number \(null or NaN\).*ask for it to be served in float32"):
+    with pytest.raises(BadInput, match=r"gave no number \(null or NaN\).*ask for it to be served in float32"):
         model.score([[1, 5, 6]])
 
 
@@ -692,7 +690,7 @@ def test_an_answer_of_another_form_is_refused(
             200, json.dumps(form(answer.json())).encode(), {"Content-Type": "application/json"}
         )
     )
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(BadInput, match=told):
         model.score([[1, 5, 6]])
 
 
@@ -713,7 +711,7 @@ def test_wrong_codes_are_refused(
 ) -> None:
     model, _ = through
     bad.always = lambda choices: [change(choice) for choice in choices]
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(BadInput, match=told):
         codes_of(model, [single(1, 5)], 2, 3)
 
 
@@ -724,7 +722,7 @@ def open_through(bad: Misbehaving, folder: FolderModel, token: str) -> EndpointM
 def test_a_server_that_takes_no_ids_is_refused(bad: Misbehaving, folder: FolderModel, address: tuple[str, str]) -> None:
     bad.always = status(400, '{"error": {"message": "prompt must be a string."}}')
     with pytest.raises(
-        InputError, match=r"\(400\): prompt must be a string. It must take prompts of code ids: start vLLM"
+        BadInput, match=r"\(400\): prompt must be a string. It must take prompts of code ids: start vLLM"
     ):
         open_through(bad, folder, address[1])
 
@@ -733,7 +731,7 @@ def test_a_server_that_answers_in_text_is_refused(
     bad: Misbehaving, folder: FolderModel, address: tuple[str, str]
 ) -> None:
     bad.always = lambda choices: [{"index": c["index"], "text": "hello"} for c in choices]
-    with pytest.raises(InputError, match="answers in text, not in code ids"):
+    with pytest.raises(BadInput, match="answers in text, not in code ids"):
         open_through(bad, folder, address[1])
 
 
@@ -749,7 +747,7 @@ def test_whether_codes_are_indeed_left_out_is_tried(
     assert (Query.PROBABILITIES in model.answers) == (found is not None)
     if found is None:
         assert model.notes == ("The server does not let codes be left out of sampling: leaks are counted.",)
-        with pytest.raises(InputError, match="does not let codes be left out of sampling"):
+        with pytest.raises(BadInput, match="does not let codes be left out of sampling"):
             next(model.continue_([single(1)], 1, 1, avoid=np.arange(SIZE) == 3))
     model.close()
 
@@ -776,7 +774,7 @@ def test_a_server_that_lists_no_one_model_is_refused(
     bad: Misbehaving, folder: FolderModel, address: tuple[str, str]
 ) -> None:
     two = serve_two_names(bad.address)
-    with pytest.raises(InputError, match=r"serves more than one model, or none; it lists 'a', 'b'. Name one of them"):
+    with pytest.raises(BadInput, match=r"serves more than one model, or none; it lists 'a', 'b'. Name one of them"):
         EndpointModel(two.address, folder.vocabulary, token=address[1], sleep=noted([]))
     two.close()
 
@@ -794,7 +792,7 @@ def test_without_a_context_length_one_must_be_given(address: tuple[str, str], fo
     handler: Any = server._server.RequestHandlerClass
     listed = json.dumps({"data": [{"id": folder.name}]}).encode()
     handler.do_GET = lambda self: self.send(200, listed, {"Content-Type": "application/json"})
-    with pytest.raises(InputError, match=r"does not say how many codes .* \(max_model_len\). Name it as the context"):
+    with pytest.raises(BadInput, match=r"does not say how many codes .* \(max_model_len\). Name it as the context"):
         EndpointModel(server.address, folder.vocabulary, token=address[1])
     model = EndpointModel(server.address, folder.vocabulary, token=address[1], context_length=CONTEXT)
     assert model.context_length == CONTEXT - 1  # not known to be ours: a place for the code that it must generate

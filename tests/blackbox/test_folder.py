@@ -20,7 +20,7 @@ from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from tests.blackbox.contract import (
     ARCHITECTURES,
     CODES,
@@ -129,12 +129,12 @@ def assert_alike(one: FolderModel, other: FolderModel, within: float) -> None:
 def test_a_device_or_number_format_that_is_not_there_is_refused(
     llama: FolderModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(InputError, match=r"There is no device 'tpu'. Give 'cpu', 'cuda' or 'cuda:1'."):
+    with pytest.raises(BadInput, match=r"There is no device 'tpu'. Give 'cpu', 'cuda' or 'cuda:1'."):
         FolderModel(llama.folder, device="tpu")
-    with pytest.raises(InputError, match=r"does not run in 'int8' here. Give 'float32' or 'bfloat16'."):
+    with pytest.raises(BadInput, match=r"does not run in 'int8' here. Give 'float32' or 'bfloat16'."):
         FolderModel(llama.folder, dtype="int8")
     monkeypatch.setenv("EHRMEM_DEVICE", "cuda:99")
-    with pytest.raises(InputError, match=r"CUDA devices here, so there is no 'cuda:99'. Give 'cpu'"):
+    with pytest.raises(BadInput, match=r"CUDA devices here, so there is no 'cuda:99'. Give 'cpu'"):
         FolderModel(llama.folder)
     assert FolderModel(llama.folder, device="cpu").score([[1, 5]])[0] == pytest.approx(llama.score([[1, 5]])[0])
 
@@ -149,7 +149,7 @@ def test_records_are_read_in_batches_that_fit(llama: FolderModel, monkeypatch: p
 
 def test_weights_that_make_no_numbers_are_refused(folder: Path) -> None:
     edit_weights(lambda t: t[NORM].fill_(float("nan")))(folder)
-    with pytest.raises(InputError, match=r"The model's answer is no number \(NaN\): its weights are broken"):
+    with pytest.raises(BadInput, match=r"The model's answer is no number \(NaN\): its weights are broken"):
         next(FolderModel(folder).continue_([single(1, 5)], 3, 2))
 
 
@@ -228,7 +228,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_a_broken_folder_is_refused_in_one_sentence(folder: Path, spoil: Callable[[Path], object], told: str) -> None:
     FolderModel(folder)  # before, it opens
     spoil(folder)
-    with pytest.raises(InputError, match=told) as caught:
+    with pytest.raises(BadInput, match=told) as caught:
         FolderModel(folder)
     assert "\n" not in str(caught.value)
 
@@ -240,7 +240,7 @@ def test_a_pickle_is_never_opened(folder: Path) -> None:
     (folder / "pytorch_model.bin").write_bytes(
         b"cpathlib\nPath.touch\n(cpathlib\nPath\n(V" + str(marker).encode() + b"\ntRtR."
     )
-    with pytest.raises(InputError, match="are a pickle"):
+    with pytest.raises(BadInput, match="are a pickle"):
         FolderModel(folder)
     assert not marker.exists()
 
@@ -275,7 +275,7 @@ def cycling(rng: np.random.Generator, n: int) -> list[list[int]]:
 
 def test_random_weights_are_refused(llama: FolderModel) -> None:
     with pytest.raises(
-        InputError, match=r"finds real records no likelier than shuffled ones .* an audit of it would mean"
+        BadInput, match=r"finds real records no likelier than shuffled ones .* an audit of it would mean"
     ):
         check_has_learned(llama, cycling(np.random.default_rng(0), 60))
 
@@ -296,7 +296,7 @@ def test_a_trained_model_is_accepted_and_with_a_wrong_vocabulary_refused(tmp_pat
     records = cycling(np.random.default_rng(2), 60)
     assert check_has_learned(model, records) > 0.3
     mixed = np.concatenate([[0, 1, 2], 3 + np.random.default_rng(3).permutation(17)])
-    with pytest.raises(InputError, match="Its weights or its vocabulary are wrong"):
+    with pytest.raises(BadInput, match="Its weights or its vocabulary are wrong"):
         check_has_learned(model, [mixed[record].tolist() for record in records])
 
 
@@ -307,9 +307,9 @@ def test_a_chain_is_accepted_on_its_own_records_only() -> None:
     chain = MarkovChain(transitions)
     records = cycling(np.random.default_rng(2), 40)
     assert check_has_learned(chain, records) > 1
-    with pytest.raises(InputError, match="no likelier than shuffled"):
+    with pytest.raises(BadInput, match="no likelier than shuffled"):
         check_has_learned(chain, [record[::-1] for record in records])
-    with pytest.raises(InputError, match="No record is long enough to see whether the model"):
+    with pytest.raises(BadInput, match="No record is long enough to see whether the model"):
         check_has_learned(chain, [[1, 2], []])
 
 
@@ -322,5 +322,5 @@ def test_a_vocabulary_of_another_data_set_is_refused(tmp_path: Path, monkeypatch
     codes = ("CODE//0", "CODE//1", "LAB//binned//0")
     assert check_vocabulary_fits(Vocabulary(codes, bins={"LAB//binned": (0.5,)}), dataset) == pytest.approx(0.6)
     assert check_vocabulary_fits(Vocabulary((*codes, "CODE//2")), dataset) == pytest.approx(0.6)  # no bins, no lab
-    with pytest.raises(InputError, match=r"it knows 40% of the events of cohort \(unknown are CODE//2, CODE//3, LAB"):
+    with pytest.raises(BadInput, match=r"it knows 40% of the events of cohort \(unknown are CODE//2, CODE//3, LAB"):
         check_vocabulary_fits(Vocabulary(codes), dataset)

@@ -13,7 +13,7 @@ from ehrmem_widgets.blackbox.callable import CallableModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.opening import open_model, open_sequences, open_sources, open_with
 from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.sources import Sources, given_sources, sample_sources
 
@@ -38,24 +38,24 @@ def test_nothing_named_is_the_samples_and_the_environment_comes_before_them(monk
 
 def test_data_without_a_model_is_refused_and_sequences_count_as_data() -> None:
     for given in ({"data": "d"}, {"model": "m"}, {"sequences": "s"}, {"endpoint": "http://127.0.0.1:1"}):
-        with pytest.raises(InputError, match=r"Give the data set and the model together"):
+        with pytest.raises(BadInput, match=r"Give the data set and the model together"):
             given_sources(**given)
     assert given_sources(sequences="s", model="m").sequences == "s"
 
 
 def test_a_served_model_needs_its_list_of_codes() -> None:
     with pytest.raises(
-        InputError, match=r"does not say what its numbers stand for: name the file of its codes with --vocabulary"
+        BadInput, match=r"does not say what its numbers stand for: name the file of its codes with --vocabulary"
     ):
         open_model("http://127.0.0.1:1")
-    with pytest.raises(InputError, match=r"Sequences are read with the model's codes"):
+    with pytest.raises(BadInput, match=r"Sequences are read with the model's codes"):
         open_sequences(Sources(sequences="s.jsonl", model="http://127.0.0.1:1"))
 
 
 def test_a_model_that_has_learned_nothing_is_refused_whatever_it_is() -> None:
     vocabulary = open_model(sample_model()).vocabulary
     flat = MarkovChain(np.full((len(vocabulary),) * 2, 1 / len(vocabulary)), vocabulary)
-    with pytest.raises(InputError, match=r"finds real records no likelier than shuffled ones"):
+    with pytest.raises(BadInput, match=r"finds real records no likelier than shuffled ones"):
         open_with(sample_data(), flat)
 
 
@@ -96,5 +96,5 @@ def test_the_reference_takes_the_models_codes_where_it_brings_none(tmp_path: Pat
     (folder / "config.json").write_text(
         json.dumps({**json.loads((folder / "config.json").read_text()), "auto_map": {"AutoModel": "x.py"}})
     )
-    with pytest.raises(InputError, match=r"wants to run code of its own"):
+    with pytest.raises(BadInput, match=r"wants to run code of its own"):
         open_sources(Sources(str(sample_data()), str(sample_model()), str(folder)))

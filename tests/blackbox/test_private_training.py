@@ -25,7 +25,7 @@ from ehrmem_widgets.cli import main
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.samples.folders import sample_data, sample_private
 from ehrmem_widgets.samples.synthetic_cohort import generate_cohort
 
@@ -129,12 +129,12 @@ def check_recomputed(facts: dict[str, float], patients: int, epsilon: float) -> 
 
 def test_settings_that_protect_nobody_are_refused(cohort: MedsDataset, tmp_path: Path) -> None:
     for epsilon in (0.0, -1.0, math.nan, math.inf):
-        with pytest.raises(InputError, match="Epsilon must be above 0"):
+        with pytest.raises(BadInput, match="Epsilon must be above 0"):
             train_private_model(cohort, tmp_path / "m", epsilon=epsilon)
     for delta in (0.0, 0.5, math.nan):
-        with pytest.raises(InputError, match="Delta must be above 0 and below 1 / patients"):
+        with pytest.raises(BadInput, match="Delta must be above 0 and below 1 / patients"):
             train_private_model(cohort, tmp_path / "m", epsilon=8.0, delta=delta)
-    with pytest.raises(InputError, match="has 20 patients: too few for private training"):
+    with pytest.raises(BadInput, match="has 20 patients: too few for private training"):
         train_private_model(cohort, tmp_path / "m", epsilon=8.0, split="reference")
     assert not (tmp_path / "m").exists()
 

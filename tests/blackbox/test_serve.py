@@ -21,7 +21,7 @@ from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.blackbox.serve import _Question, _Sampling, _Worker, serve_model
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from tests.blackbox.contract import CONTEXT, SIZE, make, next_code
 from tests.blackbox.served import running_server
 
@@ -277,7 +277,7 @@ def test_a_port_that_cannot_be_had_is_said(port: int | None) -> None:
     with serve_model(chain) as (address, _):
         taken = port or int(address.rpartition(":")[2])
         with (
-            pytest.raises(InputError, match=f"cannot be served on port {taken} .* a free one is found"),
+            pytest.raises(BadInput, match=f"cannot be served on port {taken} .* a free one is found"),
             serve_model(chain, port=taken),
         ):
             pass

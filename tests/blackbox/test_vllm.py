@@ -39,7 +39,7 @@ import transformers
 from ehrmem_widgets.blackbox.endpoint import EndpointModel
 from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 SIZE, CONTEXT, TOKEN = 200, 64, "a token"
 STARTS_WITHIN = 180  # seconds
@@ -206,9 +206,9 @@ def test_scores_and_moments_are_those_of_transformers(
 
 
 def test_a_vocabulary_too_long_is_refused_and_the_server_lives(address: str, vocabulary: Vocabulary) -> None:
-    with pytest.raises(InputError, match="it lists 201 codes, and the server has no code number 200"):
+    with pytest.raises(BadInput, match="it lists 201 codes, and the server has no code number 200"):
         EndpointModel(address, Vocabulary((*vocabulary.codes, "ONE//more")), token=TOKEN)
-    with pytest.raises(InputError, match=r"refuses the token, or asks for one \(401\)"):
+    with pytest.raises(BadInput, match=r"refuses the token, or asks for one \(401\)"):
         EndpointModel(address, vocabulary, token="another")
     shorter = EndpointModel(address, Vocabulary(vocabulary.codes[:150]), token=TOKEN)
     assert len(shorter.vocabulary) == SIZE

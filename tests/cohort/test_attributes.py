@@ -12,7 +12,7 @@ import pytest
 from ehrmem_widgets.cohort import attributes as module
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes, match_codes, with_severity
 from ehrmem_widgets.cohort.codes import _icd_titles
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 
 @pytest.fixture(scope="module")
@@ -139,11 +139,11 @@ def test_with_severity_changes_a_copy(groups: dict[str, SensitiveAttribute]) -> 
     assert (changed["hiv"].severity, changed["hiv"].reason) == (2, "a cohort of an HIV clinic")
     assert groups["hiv"].severity == 5
     assert changed["hiv"].matches(icd10("B20")) == "code"
-    with pytest.raises(InputError, match="did you mean 'hiv'"):
+    with pytest.raises(BadInput, match="did you mean 'hiv'"):
         with_severity(groups, {"hivv": (2, "why")})
-    with pytest.raises(InputError, match="from 1"):
+    with pytest.raises(BadInput, match="from 1"):
         with_severity(groups, {"hiv": (6, "why")})
-    with pytest.raises(InputError, match="reason"):
+    with pytest.raises(BadInput, match="reason"):
         with_severity(groups, {"hiv": (3, " ")})
 
 
@@ -170,7 +170,7 @@ GOOD = 'name: a\n    title: A\n    severity: 2\n    reason: Because.\n    source
 def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("attributes:\n  - " + text)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(BadInput, match=message):
         load_attributes(file)
 
 
@@ -178,13 +178,13 @@ def test_a_good_file_loads_and_a_missing_or_broken_one_is_named(tmp_path: Path) 
     file = tmp_path / "mine.yaml"
     file.write_text("attributes:\n  - " + GOOD)
     assert load_attributes(str(file))["a"].matches(icd10("B20")) == "code"
-    with pytest.raises(InputError, match=r"cannot read .*none\.yaml"):
+    with pytest.raises(BadInput, match=r"cannot read .*none\.yaml"):
         load_attributes(tmp_path / "none.yaml")
     file.write_text("attributes: [")
-    with pytest.raises(InputError, match="not valid YAML"):
+    with pytest.raises(BadInput, match="not valid YAML"):
         load_attributes(file)
     file.write_text("groups: []")
-    with pytest.raises(InputError, match="one key, 'attributes:'"):
+    with pytest.raises(BadInput, match="one key, 'attributes:'"):
         load_attributes(file)
 
 

@@ -20,7 +20,7 @@ import pytest
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.pseudonym import SYNTHETIC_KEY, Pseudonyms, pseudonym
 from ehrmem_widgets.cohort.record import Event
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from tests.cohort.meds import Row, at, shard, write
 
 LAB, FLU, HIV = "LAB//50912//mg/dL", "DIAGNOSIS//ICD//10//J111", "DIAGNOSIS//ICD//10//B20"
@@ -217,10 +217,10 @@ def test_holders_of_an_attribute_are_found(tmp_path: Path) -> None:
 
 def test_an_unknown_split_is_refused_with_the_splits_there_are(tmp_path: Path) -> None:
     dataset = MedsDataset(write(tmp_path / "d", {"0.parquet": ROWS}, splits={11: "train", 12: "held_out"}))
-    with pytest.raises(InputError, match=r"There is no split 'tuning'. The data set has held_out, train."):
+    with pytest.raises(BadInput, match=r"There is no split 'tuning'. The data set has held_out, train."):
         dataset.ids("tuning")
     bare = MedsDataset(write(tmp_path / "e", {"0.parquet": ROWS}))
-    with pytest.raises(InputError, match=r"There is no split 'train': the data set has no metadata/subject_splits"):
+    with pytest.raises(BadInput, match=r"There is no split 'train': the data set has no metadata/subject_splits"):
         bare.ids("train")
 
 
@@ -243,7 +243,7 @@ def test_rows_without_a_code_or_a_patient_are_passed_over(tmp_path: Path) -> Non
 
 
 def refused(folder: Path) -> str:
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(BadInput) as caught:
         MedsDataset(folder)
     return str(caught.value)
 
@@ -331,7 +331,7 @@ def test_a_shard_that_goes_missing_is_said(tmp_path: Path) -> None:
     folder = write(tmp_path / "d", {"0.parquet": ROWS, "1.parquet": ROWS[:2]})
     dataset = MedsDataset(folder)
     (folder / "data" / "1.parquet").unlink()
-    with pytest.raises(InputError, match="A file of d can no longer be read"):
+    with pytest.raises(BadInput, match="A file of d can no longer be read"):
         dataset.record(11)
 
 
@@ -383,7 +383,7 @@ def test_a_patient_is_found_by_id_or_pseudonym_in_any_form(hundred: MedsDataset)
 def test_an_unknown_patient_is_refused_with_the_nearest_pseudonyms_and_no_id(
     hundred: MedsDataset, given: str | int
 ) -> None:
-    with pytest.raises(InputError, match="There is no patient") as caught:
+    with pytest.raises(BadInput, match="There is no patient") as caught:
         hundred.find(given)
     told = str(caught.value)
     near = re.findall(r"P-[A-Z2-7]{4}-[A-Z2-7]{4}", told.split("The nearest ones are")[1])
@@ -398,7 +398,7 @@ def test_two_patients_of_one_pseudonym_are_told_apart_by_id_only(tmp_path: Path)
     """Of a million patients two agree in all 40 bits, in one data set of three."""
     rows: list[Row] = [(patient, at("2020-01-01"), FLU, None) for patient in (1_077_317, 1_126_813, 5)]
     dataset = MedsDataset(write(tmp_path / "d", {"0.parquet": rows}, information={"synthetic": True}))
-    with pytest.raises(InputError, match="2 patients of d share the pseudonym P-JCNT-4Q5W: give the id instead"):
+    with pytest.raises(BadInput, match="2 patients of d share the pseudonym P-JCNT-4Q5W: give the id instead"):
         dataset.find("p-jcnt-4q5w")
     assert dataset.find("1126813") == 1_126_813
 
@@ -418,14 +418,14 @@ def test_a_misspelt_pseudonym_among_very_many_finds_the_one_that_was_meant() -> 
 def test_a_misspelt_pseudonym_finds_the_one_that_was_meant(hundred: MedsDataset) -> None:
     name = hundred.pseudonym(770_007)
     wrong = name[:-1] + ("A" if name[-1] != "A" else "B")
-    with pytest.raises(InputError, match=f"The nearest ones are {name}, "):
+    with pytest.raises(BadInput, match=f"The nearest ones are {name}, "):
         hundred.find(wrong)
 
 
 def test_a_data_set_of_nobody_says_so(tmp_path: Path) -> None:
     dataset = MedsDataset(write(tmp_path / "d", {"0.parquet": shard([])}))
     assert len(dataset) == 0
-    with pytest.raises(InputError, match="has no patients at all"):
+    with pytest.raises(BadInput, match="has no patients at all"):
         dataset.find(1)
 
 

@@ -13,7 +13,7 @@ from ehrmem_widgets.cohort.grammar import Grammar, guess_grammar, preset_names, 
 from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from tests.cohort import foreign
 from tests.cohort.meds import at
 
@@ -207,13 +207,13 @@ BAD = {
 @pytest.mark.parametrize(("text", "told"), BAD.items())
 def test_a_grammar_file_with_a_mistake_is_refused_in_words(text: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "g.yaml").write_text(text)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(BadInput) as caught:
         read_grammar(tmp_path / "g.yaml")
     assert told in str(caught.value)
 
 
 def test_a_name_that_is_neither_a_file_nor_published_is_refused() -> None:
-    with pytest.raises(InputError, match=r"There is no grammar file 'ethoz', and no published grammar of that name"):
+    with pytest.raises(BadInput, match=r"There is no grammar file 'ethoz', and no published grammar of that name"):
         read_grammar("ethoz")
 
 

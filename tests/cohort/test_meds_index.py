@@ -19,7 +19,7 @@ from ehrmem_widgets.cohort import dataset as dataset_module
 from ehrmem_widgets.cohort import meds_index
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.meds_files import EVERY_FILE, rows_looked_through, shards_of
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from tests.cohort.meds import Row, at, shard, write
 
 HIV, LAB = "DIAGNOSIS//ICD//10//B20", "LAB//50912//mg/dL"
@@ -182,7 +182,7 @@ def test_damage_found_later_is_said_and_mended_at_the_next_start(
     content[middle : middle + 64] = bytes(64)
     database.write_bytes(content)
     dataset = MedsDataset(tmp_path / "d")
-    with pytest.raises(InputError, match="The index of d was damaged and has been removed: start again"):
+    with pytest.raises(BadInput, match="The index of d was damaged and has been removed: start again"):
         dataset.record(1)
     assert len(MedsDataset(tmp_path / "d").record(1).events) == 100_000
 
@@ -207,12 +207,12 @@ def test_a_full_disk_is_said_in_words_and_leaves_nothing(tmp_path: Path, kept: P
     code = f"""
 import resource
 from ehrmem_widgets.cohort import dataset, meds_index
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 dataset.INDEX_FROM = meds_index.MOST_LOOKED_THROUGH = 0
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 try:
     dataset.MedsDataset({str(tmp_path / "d")!r})
-except InputError as error:
+except BadInput as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -224,13 +224,13 @@ except InputError as error:
 def test_a_cache_that_cannot_be_written_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("EHRMEM_INDEX", str(tmp_path / "file" / "kept"))
-    with pytest.raises(InputError, match=r"Nothing can be written in .*Name another folder in EHRMEM_INDEX"):
+    with pytest.raises(BadInput, match=r"Nothing can be written in .*Name another folder in EHRMEM_INDEX"):
         MedsDataset(folder_of(tmp_path / "d"))
 
 
 def test_too_little_room_is_said_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: Path) -> None:
     monkeypatch.setattr(meds_index, "_BYTES_COUNTED", 10**15)
-    with pytest.raises(InputError, match=r"GB are free there\. It needs about 77000000.0 GB there"):
+    with pytest.raises(BadInput, match=r"GB are free there\. It needs about 77000000.0 GB there"):
         MedsDataset(folder_of(tmp_path / "d"))
     assert list(kept.glob("building*")) == []
 
@@ -255,7 +255,7 @@ print(len(dataset.MedsDataset({str(tmp_path / "d")!r}).record(5).events))
 def test_a_data_set_of_nobody_has_an_empty_index(tmp_path: Path, way: str, rows: list[Row]) -> None:
     dataset = MedsDataset(write(tmp_path / "d", {"0.parquet": shard(rows)}))
     assert (len(dataset), dataset.ids(), dataset.ranges(), len(dataset.codes)) == (0, [], [], 0)
-    with pytest.raises(InputError, match="has no patients at all"):
+    with pytest.raises(BadInput, match="has no patients at all"):
         dataset.find(1)
 
 

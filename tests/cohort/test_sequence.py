@@ -12,7 +12,7 @@ from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.time_codes import AGE_CODES, TIME_CODES, gap_code, gap_codes_between
 from ehrmem_widgets.cohort.vocabulary import Vocabulary, learn_vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from tests.cohort.meds import Row, at, write
 
 LAB, FLU = "LAB//50912//mg/dL", "DIAGNOSIS//ICD//10//J111"
@@ -200,7 +200,7 @@ def test_of_too_many_codes_the_least_held_are_left_out(tmp_path: Path) -> None:
 
 
 def test_a_split_of_nobody_teaches_nothing(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"The split 'tuning' of .* holds no events to learn a vocabulary from"):
+    with pytest.raises(BadInput, match=r"The split 'tuning' of .* holds no events to learn a vocabulary from"):
         learn_vocabulary(cohort(tmp_path), split="tuning")
 
 
@@ -219,7 +219,7 @@ def test_labels_say_the_range_of_a_bin() -> None:
 
 
 def test_a_code_that_the_model_does_not_know_is_refused_by_name() -> None:
-    with pytest.raises(InputError, match=r"has no code 'LAB//nothing'. Leave that fact out"):
+    with pytest.raises(BadInput, match=r"has no code 'LAB//nothing'. Leave that fact out"):
         small_vocabulary().ids(["GENDER//F", "LAB//nothing"])
     assert small_vocabulary().bins_of("LAB//nothing") == []
 
@@ -240,7 +240,7 @@ def test_a_vocabulary_survives_saving(tmp_path: Path) -> None:
 
 def test_a_vocabulary_that_is_missing_or_of_another_form_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "vocabulary.json"
-    with pytest.raises(InputError, match=r"The model folder has no vocabulary.json"):
+    with pytest.raises(BadInput, match=r"The model folder has no vocabulary.json"):
         Vocabulary.load(path)
     small_vocabulary().save(path)
     good = json.loads(path.read_text())
@@ -260,8 +260,8 @@ def test_a_vocabulary_that_is_missing_or_of_another_form_is_refused(tmp_path: Pa
     }
     for text, told in bad.items():
         path.write_text(text)
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(BadInput, match=told):
             Vocabulary.load(path)
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="is no JSON"):
+    with pytest.raises(BadInput, match="is no JSON"):
         Vocabulary.load(path)

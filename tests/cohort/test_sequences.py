@@ -15,7 +15,7 @@ from ehrmem_widgets.attacker.prompt import build_prompt
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.sequences import SequenceDataset
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from tests.cohort import foreign
 from tests.cohort.meds import at, write
 
@@ -153,7 +153,7 @@ def test_a_file_of_another_form_or_model_is_refused_and_leaves_nothing(
     rows: list[dict[str, object]], told: str, tmp_path: Path
 ) -> None:
     file = lines(tmp_path / "s.jsonl", *rows)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(BadInput) as caught:
         SequenceDataset(file, foreign.vocabulary(foreign.MEICAR))
     assert told in str(caught.value)
     assert not list((tmp_path / "cache").glob("ehrmem/*"))
@@ -161,11 +161,11 @@ def test_a_file_of_another_form_or_model_is_refused_and_leaves_nothing(
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     vocabulary = foreign.vocabulary(foreign.MEICAR)
-    with pytest.raises(InputError, match=r"is no file of sequences. Give a .parquet or .jsonl file"):
+    with pytest.raises(BadInput, match=r"is no file of sequences. Give a .parquet or .jsonl file"):
         SequenceDataset(tmp_path / "s.csv", vocabulary)
     (tmp_path / "s.jsonl").write_text('{"subject_id": 1, "codes"')
-    with pytest.raises(InputError, match=r"s\.jsonl cannot be read"):
+    with pytest.raises(BadInput, match=r"s\.jsonl cannot be read"):
         SequenceDataset(tmp_path / "s.jsonl", vocabulary)
     (tmp_path / "s.parquet").write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"s\.parquet cannot be read"):
+    with pytest.raises(BadInput, match=r"s\.parquet cannot be read"):
         SequenceDataset(tmp_path / "s.parquet", vocabulary)

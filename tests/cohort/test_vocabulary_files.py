@@ -12,7 +12,7 @@ import pytest
 
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.cohort.vocabulary_files import find_vocabulary, read_codes
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 
 CODES = ["[PAD]", "LAB//1//mg/dL || [a, b)", "Größe | 2", "DIAGNOSIS//x"]
 BY_ID = dict(enumerate(CODES))
@@ -78,7 +78,7 @@ def test_ids_without_a_code_get_a_placeholder_and_the_head_may_be_wider(tmp_path
 def test_what_transformers_writes_beside_a_tokenizer_is_not_taken_for_a_list(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizer"}))
     with pytest.raises(
-        InputError, match=r"has no list of the codes that its numbers stand for. Looked for vocabulary.json"
+        BadInput, match=r"has no list of the codes that its numbers stand for. Looked for vocabulary.json"
     ):
         find_vocabulary(tmp_path)
     (tmp_path / "vocab_t123.csv").write_text("A\nB\n")
@@ -117,6 +117,6 @@ def test_another_form_is_refused_in_words(
     name: str, write: Callable[[Path], object], told: str, tmp_path: Path
 ) -> None:
     write(tmp_path / name)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(BadInput) as caught:
         read_codes(tmp_path / name)
     assert told in str(caught.value) and name in str(caught.value)

@@ -13,7 +13,7 @@ from ehrmem_widgets.blackbox.model_checks import preflight
 from ehrmem_widgets.blackbox.opening import open_sources, open_unchecked
 from ehrmem_widgets.cli import main
 from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.all_probes import run_probe
 from ehrmem_widgets.probes.cohort_finding import CohortFinding
 from ehrmem_widgets.reports.patient_report import make_report
@@ -63,7 +63,7 @@ def test_a_vocabulary_off_by_one_is_refused(given: Sources, tmp_path: Path) -> N
         for code, number in zip(table["code"].to_pylist(), table["code/vocab_index"].to_pylist(), strict=True)
     }
     (tmp_path / "codes.json").write_text(json.dumps(moved))
-    with pytest.raises(InputError, match=r"the list of codes is off by one"):
+    with pytest.raises(BadInput, match=r"the list of codes is off by one"):
         open_sources(Sources(data=given.data, model=given.model, vocabulary=str(tmp_path / "codes.json")))
 
 

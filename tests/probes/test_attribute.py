@@ -7,7 +7,7 @@ from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.all_probes import downgraded, run_probe
 from ehrmem_widgets.probes.attribute import ALL, attribute, paper_table
 from ehrmem_widgets.probes.cohort_finding import finding, row
@@ -151,11 +151,11 @@ def test_people_are_the_same_for_the_same_seed_and_half_of_them_members(samples)
 
 
 def test_an_unknown_probe_or_rung_is_refused_in_words(samples):
-    with pytest.raises(InputError, match=r"no probe 'memory'.*reconstruction"):
+    with pytest.raises(BadInput, match=r"no probe 'memory'.*reconstruction"):
         run_probe("memory", *samples)
-    with pytest.raises(InputError, match="no rung 'labs'"):
+    with pytest.raises(BadInput, match="no rung 'labs'"):
         run_probe("attribute", *samples, rung="labs")
-    with pytest.raises(InputError, match="takes no rung"):
+    with pytest.raises(BadInput, match="takes no rung"):
         run_probe("membership", *samples, rung="one_lab")
 
 

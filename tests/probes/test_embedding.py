@@ -13,7 +13,7 @@ from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.bag_of_codes import bags, own_ranks
 from ehrmem_widgets.probes.embedding import (
     attribute_codes,
@@ -125,7 +125,7 @@ def test_what_cannot_be_asked_is_said(dataset: MedsDataset, model: FolderModel, 
         remembering(model, dataset, people), dataset, people=members, rung="first_20", attributes=["mental_health"]
     )
     assert any("60 members and 0 non-members" in s for s in alone.sentences)
-    with pytest.raises(InputError, match="folds"):
+    with pytest.raises(BadInput, match="folds"):
         embedding(chain, dataset, people=people, folds=1)
 
 

@@ -10,7 +10,7 @@ from ehrmem_widgets.attacker.facts import facts_of_rung
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.exploration import Exploration, Question, State
 from ehrmem_widgets.samples.folders import example_patient, sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.verdicts import Verdict
@@ -70,9 +70,9 @@ def test_without_a_reference_nothing_is_concluded(exploration: Exploration) -> N
 
 
 def test_states_that_make_no_sense_are_refused(exploration: Exploration) -> None:
-    with pytest.raises(InputError, match="horizon must be between"):
+    with pytest.raises(BadInput, match="horizon must be between"):
         state(exploration, "nothing", horizon=0)
-    with pytest.raises(InputError, match="not among those asked about"):
+    with pytest.raises(BadInput, match="not among those asked about"):
         state(exploration, "nothing", focus="sex")
 
 

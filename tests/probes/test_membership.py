@@ -17,7 +17,7 @@ from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes import membership_scores as scores
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, finding, row
 from ehrmem_widgets.probes.membership import in_windows, membership
@@ -388,7 +388,7 @@ def test_a_broken_run_is_taken_up_again(made: Callable[..., MedsDataset], tmp_pa
 
 
 def test_a_prior_that_is_no_share_is_refused(made: Callable[..., MedsDataset]) -> None:
-    with pytest.raises(InputError, match=r"A prior is the share of members, above 0 and below 1; got \[1.5\]"):
+    with pytest.raises(BadInput, match=r"A prior is the share of members, above 0 and below 1; got \[1.5\]"):
         membership(MarkovChain(chain(), VOCABULARY), made(2, 2), priors=[1.5])
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.over_patients import over_patients
 from ehrmem_widgets.statistics.intervals import Estimate
@@ -58,7 +58,7 @@ def test_what_another_run_kept_is_refused_in_words_and_left_alone(tmp_path):
     keep = tmp_path / "kept"
     work(keep)
     before = keep.read_bytes()
-    with pytest.raises(InputError, match="another run"):
+    with pytest.raises(BadInput, match="another run"):
         work(keep, settings={"a": 2})
     assert keep.read_bytes() == before
 
@@ -102,7 +102,7 @@ def test_a_finding_is_written_whole_and_read_back(tmp_path):
 
 def test_what_is_no_finding_is_refused(tmp_path):
     (tmp_path / "x.parquet").write_text(json.dumps({}))
-    with pytest.raises(InputError, match="no finding"):
+    with pytest.raises(BadInput, match="no finding"):
         CohortFinding.load(tmp_path / "x.parquet")
-    with pytest.raises(InputError, match="could not be written"):
+    with pytest.raises(BadInput, match="could not be written"):
         finding("p", [], {}, []).save(tmp_path / "nowhere" / "f.parquet")

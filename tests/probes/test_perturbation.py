@@ -15,7 +15,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.cohort.time_codes import AGE_CODES, TIME_CODES
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.exploration import Exploration, State
 from ehrmem_widgets.probes.people import CANARY, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.probes.perturbation import _holm_by_row, curve_of, perturbation, spikes, sweep
@@ -178,7 +178,7 @@ def test_who_cannot_be_asked_is_counted_and_nonsense_is_refused(secret: MedsData
         ({"attributes": ["sex"]}, "itself an identifier"),
         ({"rung": "all of it"}, "no rung"),
     ):
-        with pytest.raises(InputError, match=words):
+        with pytest.raises(BadInput, match=words):
             ask(secret, REMEMBERS, **more)
 
 
@@ -201,7 +201,7 @@ def test_one_person_live_gives_ever_better_curves(secret: MedsDataset) -> None:
     assert last.codes[last.true] == "AGE//40" and len(last.codes) == 11
     assert last.audited[last.true] == pytest.approx(0.9) and last.reference == pytest.approx([0.1] * 11)
     assert (last.interval[0] <= last.audited).all() and (last.audited <= last.interval[1]).all()
-    with pytest.raises(InputError, match="no lab value among the known facts"):
+    with pytest.raises(BadInput, match="no lab value among the known facts"):
         next(sweep(exploration, state, "lab"))
 
 

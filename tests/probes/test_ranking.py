@@ -7,7 +7,7 @@ from ehrmem_widgets.attacker.identifiability import FactIndex
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, choose_people
 from ehrmem_widgets.probes.ranking import THRESHOLD, AttackSearch, ranked, ranking
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
@@ -71,5 +71,5 @@ def test_without_a_reference_nothing_is_called_a_leak(samples):
 
 def test_attributes_that_every_patient_has_his_own_of_are_refused(samples):
     dataset, model, reference = samples
-    with pytest.raises(InputError, match="sex differ from patient to patient"):
+    with pytest.raises(BadInput, match="sex differ from patient to patient"):
         ranking(model, dataset, reference=reference, people=choose_people(*samples, most=4), attributes=["sex"])

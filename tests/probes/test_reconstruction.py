@@ -15,7 +15,7 @@ from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.code_holders import code_holders
 from ehrmem_widgets.probes.people import choose_people
 from ehrmem_widgets.probes.reconstruction import NO_ROOM, NOTHING_LEFT, ONE_CODE, reconstruction
@@ -113,7 +113,7 @@ def test_settings_that_make_no_sense_are_refused(dataset: MedsDataset) -> None:
         ({"horizon": 0}, "at least 1"),
         ({"rungs": ()}, "at least one rung"),
     ):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(BadInput, match=said):
             reconstruction(by_heart(), dataset, patients=[0], **wrong)  # type: ignore[arg-type]
 
 

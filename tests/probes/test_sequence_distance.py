@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import linprog
 
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.code_embeddings import embed_codes, label_embedder, sentence_transformer
 from ehrmem_widgets.probes.sequence_distance import Comparer, demd, published_clock, rare_overlap, timed_distance
 
@@ -150,10 +150,10 @@ def test_value_bins_are_near_gaps_in_order_and_rows_of_unit_length():
 
 
 def test_an_embedding_that_cannot_be_used_is_refused_in_words(tmp_path):  # type: ignore[no-untyped-def]
-    with pytest.raises(InputError, match="no folder of a sentence-transformers model"):
+    with pytest.raises(BadInput, match="no folder of a sentence-transformers model"):
         sentence_transformer(tmp_path / "nothing")
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(InputError, match=r"not installed|cannot be opened"):
+    with pytest.raises(BadInput, match=r"not installed|cannot be opened"):
         sentence_transformer(tmp_path)
-    with pytest.raises(InputError, match="no finite numbers"):
+    with pytest.raises(BadInput, match="no finite numbers"):
         embed_codes(["X"], VOCABULARY, lambda texts: np.full((len(texts), 2), np.nan))

@@ -11,7 +11,7 @@ import pytest
 
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, finding, patient_row
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, choose_people
 from ehrmem_widgets.probes.subgroups import _contrast, _hidden, subgroup_probe, subgroups, subgroups_of
@@ -153,9 +153,9 @@ def test_each_measure_is_split_by_itself_and_strangers_are_counted(dataset: Meds
         ("mean:spike:age", ""): True,  # one value a patient, of whatever attribute: one measure
     }
     assert found.exclusions == {"a planted canary, no ordinary patient": 10, "the patient is not in this data set": 1}
-    with pytest.raises(InputError, match="no patient figure leak"):
+    with pytest.raises(BadInput, match="no patient figure leak"):
         subgroups(source, dataset, figure="leak")
-    with pytest.raises(InputError, match="divided by age, sex"):
+    with pytest.raises(BadInput, match="divided by age, sex"):
         subgroups(source, dataset, group_by=["income"])
 
 

@@ -15,7 +15,7 @@ import pytest
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.all_probes import run_probe
 from ehrmem_widgets.probes.cohort_finding import as_json
 from ehrmem_widgets.probes.people import choose_people
@@ -279,7 +279,7 @@ def test_the_matrix_follows_the_severities_given(tmp_path: Path) -> None:
 
 
 def test_what_is_no_audit_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no audit"):
+    with pytest.raises(BadInput, match="holds no audit"):
         audit_page(tmp_path)
 
 

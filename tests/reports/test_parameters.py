@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.reports.parameters import Parameter, check_given
 
 DECLARED = {
@@ -31,7 +31,7 @@ def test_accepted(given: dict[str, object]) -> None:
     "given", [{"patient": True}, {"seed": "2"}, {"seed": 2.0}, {"seed": True}, {"live": "no"}, {"live": 1}]
 )
 def test_refused_with_the_list_of_valid_ones(given: dict[str, object]) -> None:
-    with pytest.raises(InputError, match=r"must be .* The parameters are patient \(str or int\), seed \(int\), live"):
+    with pytest.raises(BadInput, match=r"must be .* The parameters are patient \(str or int\), seed \(int\), live"):
         check_given(given, DECLARED)
 
 
@@ -48,9 +48,9 @@ def run_cells(*cells: str) -> dict[str, Any]:
 def test_what_is_injected_is_checked() -> None:
     run_cells(CELL, "seed = 3", "check_parameters()")
     run_cells(CELL, "import json\n_hidden = 1\ndef helper(): pass", "check_parameters()")
-    with pytest.raises(InputError, match="no parameter 'sede'; did you mean 'seed'"):
+    with pytest.raises(BadInput, match="no parameter 'sede'; did you mean 'seed'"):
         run_cells(CELL, "sede = 3", "check_parameters()")
-    with pytest.raises(InputError, match="seed must be int; got '3'"):
+    with pytest.raises(BadInput, match="seed must be int; got '3'"):
         run_cells(CELL, "seed = '3'", "check_parameters()")
 
 

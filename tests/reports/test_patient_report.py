@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.reports import cells, patient_report
 from ehrmem_widgets.reports.page import check_offline
 from tests.reports.small import Small
@@ -56,7 +56,7 @@ def test_json_says_how_it_was_made(report: Path) -> None:
 def test_wrong_input_in_the_notebook_is_one_sentence_and_older_files_stay(small: Small, tmp_path: Path) -> None:
     out = tmp_path / "old.html"
     out.write_text("older")
-    with pytest.raises(InputError, match=r"There is no patient 'P-NOBO-DYYY'.*nearest"):
+    with pytest.raises(BadInput, match=r"There is no patient 'P-NOBO-DYYY'.*nearest"):
         patient_report.make_report(
             out, patient="P-NOBO-DYYY", data=str(small.data), model=str(small.model), reference=str(small.reference)
         )
@@ -70,7 +70,7 @@ def test_wrong_parameters_are_refused_before_anything_runs(tmp_path: Path, monke
         ({"seed": "1"}, "must be int"),
         ({"live": True}, "no"),
     ):
-        with pytest.raises(InputError, match=words):
+        with pytest.raises(BadInput, match=words):
             patient_report.make_report(tmp_path / "x.html", **given)
 
 
@@ -100,7 +100,7 @@ def test_a_write_cut_short_leaves_the_older_files_and_nothing_else(
     old = tmp_path / "x.html"
     old.write_text("older")
     monkeypatch.setattr(os, step, cut_short)
-    with pytest.raises((KeyboardInterrupt, InputError)):
+    with pytest.raises((KeyboardInterrupt, BadInput)):
         cells.write_whole({tmp_path / "x.json": "{}", old: "newer"})
     assert old.read_text() == "older" and [path.name for path in tmp_path.iterdir()] == ["x.html"]
 

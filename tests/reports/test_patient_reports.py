@@ -14,7 +14,7 @@ import pytest
 from papermill.exceptions import PapermillExecutionError
 
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.reports import patient_report, patient_reports, warm_kernel
 from ehrmem_widgets.reports.index_page import index_page, row_of
@@ -143,7 +143,7 @@ def test_other_data_or_models_are_refused(made: Made, tmp_path: Path) -> None:
     batch.seal |= made.second["settings"]
     assert batch._check_seal()
     batch.seal |= {"model": "retrained"}
-    with pytest.raises(InputError, match="made otherwise: the model is another one"):
+    with pytest.raises(BadInput, match="made otherwise: the model is another one"):
         batch._check_seal()
 
 
@@ -172,7 +172,7 @@ def test_what_cannot_be_is_refused_before_anything_runs(
     changes: dict[str, Any], words: str, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(warm_kernel, "warm_kernel", refuse)
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(BadInput, match=words):
         make_reports(made.people, made.out, **{**made.settings, **changes})
 
 
@@ -187,11 +187,11 @@ def test_folders_and_lists_that_cannot_be(tmp_path: Path, monkeypatch: pytest.Mo
         (people, tmp_path, r"not empty \(it holds file.txt\)"),
         (people, tmp_path / "file.txt", "is a file"),
     ):
-        with pytest.raises(InputError, match=words):
+        with pytest.raises(BadInput, match=words):
             make_reports(patients, out)
     with (
         filelock.FileLock(tmp_path / ".lock"),
-        pytest.raises(InputError, match="Other reports are being written"),
+        pytest.raises(BadInput, match="Other reports are being written"),
     ):
         make_reports(people, tmp_path)
 
@@ -205,7 +205,7 @@ def test_settings_that_fit_nobody_are_refused_once(small: Small, tmp_path: Path)
         ({"rung": "everything"}, "everything"),
         ({"samples": 3}, "samples must be between"),
     ):
-        with pytest.raises(InputError, match=words):
+        with pytest.raises(BadInput, match=words):
             open_here({**given, **changes}, [], str(tmp_path / "answer.json"))
     assert not list(tmp_path.iterdir())
 

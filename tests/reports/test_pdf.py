@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ehrmem_widgets.cli import main
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.reports import pdf
 from tests.reports.synthetic_audit import SyntheticAudit
 
@@ -47,5 +47,5 @@ def test_a_browser_that_does_not_print_is_said_so(tmp_path: Path, monkeypatch: p
     broken.write_text("#!/bin/sh\necho 'no display' >&2\nexit 1\n")
     broken.chmod(0o700)
     monkeypatch.setattr(pdf, "_browsers", lambda: iter([str(broken)]))
-    with pytest.raises(InputError, match=r"chromium did not print the report: no display. Name it like report.html"):
+    with pytest.raises(BadInput, match=r"chromium did not print the report: no display. Name it like report.html"):
         pdf.as_pdf("<html><head></head></html>")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.reports.results_summary import NO_CODE, AuditResults, knows, way_words
 from ehrmem_widgets.statistics.disclosure import rounded_n
@@ -106,12 +106,12 @@ def test_versions_of_severities(folder: Path, tmp_path: Path) -> None:
 def test_what_is_no_audit_is_said(name: str, text: str, words: str, tmp_path: Path) -> None:
     folder = SyntheticAudit(40).write(tmp_path / "a", probes=("preflight",))
     (folder / name).write_text(text)
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(BadInput, match=words):
         AuditResults(folder)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="Name the folder that 'ehrmem audit"):
+    with pytest.raises(BadInput, match="Name the folder that 'ehrmem audit"):
         AuditResults(tmp_path / "none")
 
 

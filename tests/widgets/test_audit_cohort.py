@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.widgets.audit_cohort import AuditCohort
 from tests.audit.small import write_plan
 
@@ -39,10 +39,10 @@ def test_the_matrix_follows_a_slider_and_both_versions_are_kept(screen: AuditCoh
     before, (slider, reason) = screen._matrix.value, screen._rows[name]
     slider.value = 1 if slider.value != 1 else 2
     assert screen._matrix.value != before
-    with pytest.raises(InputError, match=r"Say who declares these severities"):
+    with pytest.raises(BadInput, match=r"Say who declares these severities"):
         screen.save_severities(" ")
     said, reason.value = reason.value, " "
-    with pytest.raises(InputError, match=r"needs a severity from 1 to 5 and a reason in words"):
+    with pytest.raises(BadInput, match=r"needs a severity from 1 to 5 and a reason in words"):
         screen.save_severities("ethics board")
     reason.value = said or "because"
     declared = slider.value
@@ -55,5 +55,5 @@ def test_the_matrix_follows_a_slider_and_both_versions_are_kept(screen: AuditCoh
 
 def test_a_plan_with_a_mistake_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text("pateints: 3\n")
-    with pytest.raises(InputError, match=r"Is 'patients' meant"):
+    with pytest.raises(BadInput, match=r"Is 'patients' meant"):
         AuditCohort(tmp_path / "plan.yaml", tmp_path / "out")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.widgets.embedding_map import MOST_POINTS, EmbeddingMap
 from tests.widgets.harness import page
 
@@ -35,9 +35,9 @@ def test_place_moves_the_query() -> None:
 
 
 def test_wrong_points_are_named() -> None:
-    with pytest.raises(InputError, match="20,000"):
+    with pytest.raises(BadInput, match="20,000"):
         EmbeddingMap(np.zeros((MOST_POINTS + 1, 2)), np.zeros(MOST_POINTS + 1))
-    with pytest.raises(InputError, match="kind of 0, 1 or 2"):
+    with pytest.raises(BadInput, match="kind of 0, 1 or 2"):
         EmbeddingMap([[0, 0]], [3])
     with pytest.raises(TypeError, match="colour"):
         EmbeddingMap(colour="red")  # type: ignore[call-arg]

@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets
 import pytest
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.widgets import explore_membership
 from ehrmem_widgets.widgets.explore_membership import ExploreMembership
@@ -112,7 +112,7 @@ def test_every_box_and_list_has_a_name_of_its_own(live: Heard) -> None:
     ],
 )
 def test_what_does_not_fit_is_said_with_what_does(given: dict[str, Any], expected: str) -> None:
-    with pytest.raises(InputError, match=expected):
+    with pytest.raises(BadInput, match=expected):
         ExploreMembership(**given, live=False)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.neighbours import EmbeddingStore
 from ehrmem_widgets.probes.rank_ladder import LADDER
 from ehrmem_widgets.samples.folders import sample_model, sample_reference
@@ -97,11 +97,11 @@ def test_a_model_without_a_map_says_how_to_get_one(live: ExploreNeighbours) -> N
     ("wrong", "error", "says"),
     [
         ({"pateint": 3}, TypeError, "pateint"),
-        ({"rung": "labs"}, InputError, "first_N for any N"),
-        ({"rung": "before_2020-13-01"}, InputError, "no date"),
-        ({"cohort": 5}, InputError, "0 .nobody else. or between 20 and 2,000"),
-        ({"seed": -1}, InputError, "0 or more"),
-        ({"patient": "P-NOBODY"}, InputError, "P-NOBODY"),
+        ({"rung": "labs"}, BadInput, "first_N for any N"),
+        ({"rung": "before_2020-13-01"}, BadInput, "no date"),
+        ({"cohort": 5}, BadInput, "0 .nobody else. or between 20 and 2,000"),
+        ({"seed": -1}, BadInput, "0 or more"),
+        ({"patient": "P-NOBODY"}, BadInput, "P-NOBODY"),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.people import seen_by
 from ehrmem_widgets.probes.perturbation_null import Null, judge_spike, null_of, with_band
 from ehrmem_widgets.statistics.verdicts import Verdict
@@ -115,12 +115,12 @@ def test_picking_another_patient_looks_at_the_gravest_that_this_one_holds(live: 
     ("wrong", "error", "says"),
     [
         ({"identifer": "age"}, TypeError, "identifer"),
-        ({"identifier": "name"}, InputError, "age, sex, lab, date"),
-        ({"focus": "baldness"}, InputError, "is one of hiv, viral_hepatitis"),
-        ({"rung": "labs"}, InputError, "The rungs are nothing, demographics"),
-        ({"people": 5}, InputError, "people must be between 19 and 400"),
-        ({"samples": 1}, InputError, "samples must be between 16"),
-        ({"rung": "demographics", "identifier": "date"}, InputError, "no time between two events"),
+        ({"identifier": "name"}, BadInput, "age, sex, lab, date"),
+        ({"focus": "baldness"}, BadInput, "is one of hiv, viral_hepatitis"),
+        ({"rung": "labs"}, BadInput, "The rungs are nothing, demographics"),
+        ({"people": 5}, BadInput, "people must be between 19 and 400"),
+        ({"samples": 1}, BadInput, "samples must be between 16"),
+        ({"rung": "demographics", "identifier": "date"}, BadInput, "no time between two events"),
     ],
 )
 def test_what_does_not_fit_is_refused(wrong: dict[str, Any], error: type[Exception], says: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ehrmem_widgets.errors import InputError
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.subgroup_findings import holders
 from ehrmem_widgets.probes.subgroups import KINDS
@@ -105,7 +105,7 @@ def test_holders_are_ordinary_and_hold_something(live: ExploreSubgroups) -> None
     ],
 )
 def test_what_does_not_fit_is_said_with_what_does(given: dict[str, Any], expected: str) -> None:
-    with pytest.raises(InputError, match=expected):
+    with pytest.raises(BadInput, match=expected):
         ExploreSubgroups(**given, live=False)
 
 
