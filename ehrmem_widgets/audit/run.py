@@ -391,6 +391,7 @@ def open_plan(plan: Plan) -> Opened:
     """Data, models and people of a plan."""
     from ehrmem_widgets.attacker.identifiability import checked_population
     from ehrmem_widgets.blackbox.opening import open_sources
+    from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
     from ehrmem_widgets.probes.people import choose_people
     from ehrmem_widgets.samples.canary_alternatives import alternatives_for
 
@@ -398,6 +399,7 @@ def open_plan(plan: Plan) -> Opened:
     checked_population(plan.population, len(dataset))
     given: dict[str, Any] = {"most": plan.patients} if isinstance(plan.patients, int) else {"patients": plan.patients}
     people = choose_people(dataset, model, reference, seed=plan.seed, **given)
+    people = without_near_duplicates(people, dataset, model, reference, seed=plan.seed)
     return Opened(dataset, model, reference, people, alternatives_for(dataset))
 
 

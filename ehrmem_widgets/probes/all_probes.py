@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -16,9 +15,12 @@ from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.cohort_finding import CohortFinding
+from ehrmem_widgets.probes.embedding import CANARIES
 from ehrmem_widgets.probes.exposure import AlternativesOf, canary_exposures
+from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
 from ehrmem_widgets.probes.over_patients import Heard, Portions, PortionsMissingError
 from ehrmem_widgets.probes.people import CANARY, MOST, NULL_CANARY, People, choose_people
+from ehrmem_widgets.probes.preflight import confounding
 from ehrmem_widgets.settings import check_probe
 from ehrmem_widgets.statistics.verdicts import Verdict
 
@@ -69,7 +71,8 @@ def run_probe(
 ) -> CohortFinding:
     """Run one probe by its name; ``more`` are options of its own.
 
-    Who is asked about is chosen first (``people``, or by ``patients``, or ``most`` at random). A probe that compares members
+    Who is asked about is chosen first (``people``, or by ``patients``, or ``most`` at random, without near-duplicates across the split). A
+    probe that compares members
     with non-members is preceded by the data preflight (unless ``preflight`` is given), which may downgrade its verdicts.
     With ``alternatives_of`` (other secrets that a canary could have held), membership also measures the canaries' exposure.
     Raises BadInput for an unknown name, or a rung given to a probe that takes none.
@@ -83,7 +86,9 @@ def run_probe(
             raise BadInput(f"The probe {name!r} asks about whole records and takes no rung.")
         check_rung(rung)
         more[probe.rung] = rung if probe.rung == "rung" else (rung,)
-    people = people or choose_people(dataset, model, reference, patients=patients, most=most, seed=seed)
+    if people is None:
+        people = choose_people(dataset, model, reference, patients=patients, most=most, seed=seed)
+        people = without_near_duplicates(people, dataset, model, reference, seed=seed)
     if preflight is None and (probe.compares or name == "membership"):
         preflight = _function(PROBES["preflight"])(dataset, model, reference=reference, people=people, seed=seed)
     if name == "preflight":
@@ -118,30 +123,30 @@ def run_probe(
 
 
 def downgraded(found: CohortFinding, preflight: CohortFinding) -> CohortFinding:
-    """A finding whose cohort verdicts *memorized* become *cannot conclude* where members and non-members can be told apart
-    without any model: then a difference between them need not come from the model. Patients' own verdicts stand: they
-    are measured against a reference model as well."""
-    rows = preflight.about("cohort", figure="model_free_auroc", group="all")
-    if not len(rows) or rows.iloc[0]["verdict"] != Verdict.CANNOT_CONCLUDE or not rows.iloc[0]["low"] > 0.5:
+    """A finding whose cohort verdicts *memorized* become *cannot conclude* where ``confounding`` names a reason: then a difference between
+    members and non-members need not come from the model. Patients' own verdicts stand: they are measured against a reference model as
+    well."""
+    why = confounding(preflight)
+    touched = (
+        (found.table["level"] == "cohort")
+        & (found.table["verdict"] == Verdict.MEMORIZED)
+        & (found.table["group"] != CANARIES)
+        & ~found.table["group"].str.startswith(CANARY)
+    )
+    if not why or not touched.any():
         return found
     table = found.table.copy()
-    touched = (table["level"] == "cohort") & (table["verdict"] == Verdict.MEMORIZED) & (table["group"] != "canaries")
-    if not touched.any():
-        return found
-    one = rows.iloc[0]
-    why = (
-        f"members and non-members differ before any model is asked (a model-free classifier tells them apart with AUROC "
-        f"{one['value']:.2f}, {one['low']:.2f} to {one['high']:.2f}, n = {int(one['n'])})"
-    )
+    notes = {note for note in table.loc[touched, "note"] if note}
     table.loc[touched, "verdict"] = str(Verdict.CANNOT_CONCLUDE)
     table.loc[touched, "note"] = [f"{note} But {why}." for note in table.loc[touched, "note"]]
     said = [
-        sentence
-        if "canar" in sentence.lower()
-        else re.sub(rf"\b{Verdict.MEMORIZED}\b", str(Verdict.CANNOT_CONCLUDE), sentence, count=1)
+        sentence.replace(Verdict.MEMORIZED, Verdict.CANNOT_CONCLUDE, 1)
+        if any(note in sentence for note in notes)
+        else sentence
         for sentence in found.sentences
     ]
-    return replace(found, table=table, sentences=(f"Cannot conclude from members against non-members: {why}.", *said))
+    first = f"{Verdict.CANNOT_CONCLUDE} from members against non-members: {why}."
+    return replace(found, table=table, sentences=(first, *said))
 
 
 def _function(probe: Probe) -> Callable[..., CohortFinding]:

@@ -447,7 +447,8 @@ def _of_preflight(audit: AuditResults, found: CohortFinding) -> list[str]:
     said = []
     for one in found.about("cohort", figure="model_free_auroc", group="all").to_dict("records"):
         said.append(
-            f"Members told from people never seen without the model: AUROC {inline(estimate_of(one))}; 0.5 is guessing."
+            f"Members told from people never seen without the model: AUROC {inline(estimate_of(one))}, permutation p "
+            f"{one['p']:.3f}; 0.5 is guessing."
         )
     for one in found.about("cohort", figure="codes_that_differ", group="all").to_dict("records"):
         said.append(
@@ -461,6 +462,11 @@ def _of_preflight(audit: AuditResults, found: CohortFinding) -> list[str]:
         for one in found.about("cohort", figure=name).to_dict("records"):
             whom = "people never seen" if one["group"].endswith(NON_MEMBER) else "the reference model's patients"
             said.append(f"Share of {whom} whose record has {kind} as one of a member: {figure(estimate_of(one))}.")
+    for one in found.about("cohort", figure="near_duplicates_across").to_dict("records"):
+        said.append(
+            f"Share of {'members' if one['group'] == MEMBER else 'people never seen'} with a near-duplicate on the other side of the "
+            f"split, who are left out: {figure(estimate_of(one))}."
+        )
     parts = [items(said)] if said else []
     if rows:
         reach = max(

@@ -236,12 +236,17 @@ def _of_preflight(found: CohortFinding) -> Headline:
             Verdict.CANNOT_CONCLUDE,
             "Whether members and non-members are alike could not be checked: there are too few of them.",
         )
-    if one.low > 0.5:
+    if rows.iloc[0]["verdict"]:
         return Headline(
             Verdict.CANNOT_CONCLUDE,
             f"Members and non-members differ before any model is asked (AUROC {inline(one)}), so that a difference "
-            "between them need not "
-            "come from the model.",
+            "between them need not come from the model.",
+        )
+    if (found.about("cohort", figure="near_duplicates_across")["verdict"] != "").any():
+        return Headline(
+            Verdict.CANNOT_CONCLUDE,
+            "Too many people have a near-duplicate on the other side of the split, so that a difference between members and "
+            "non-members says little.",
         )
     return Headline(
         None,

@@ -272,7 +272,7 @@ FIGURES: Mapping[str, Sequence[tuple[str, Rule]]] = {
         ("model_free_auroc|difference_.*", _asked),
         ("association_site", _mean),
         ("codes_that_differ", _of_codes),
-        ("duplicates|near_duplicates", _share),
+        ("duplicates|near_duplicates|near_duplicates_across", _share),
     ),
 }  # fmt: skip
 """By probe: the figures that a report may show, as patterns of their names, and the rule of each."""

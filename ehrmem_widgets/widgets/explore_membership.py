@@ -17,6 +17,7 @@ from ehrmem_widgets.probes.exposure import canary_exposures
 from ehrmem_widgets.probes.membership import membership
 from ehrmem_widgets.probes.membership_scores import RATIO
 from ehrmem_widgets.probes.membership_slices import GROUPS, SCORES, MembershipSlice, MembershipSlices
+from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
 from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, choose_people
 from ehrmem_widgets.probes.preflight import preflight
@@ -196,6 +197,7 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
 
     def _measure(self, state: MembershipState) -> MembershipSlices:
         people = choose_people(self.dataset, self.model, self.reference, most=state.patients, seed=state.seed)
+        people = without_near_duplicates(people, self.dataset, self.model, self.reference, seed=state.seed)
         asked = len(people.records)
         self.heard(Progress("comparing members with people never seen, without the model", 0, asked))
         free = preflight(self.dataset, self.model, reference=self.reference, people=people, seed=state.seed)

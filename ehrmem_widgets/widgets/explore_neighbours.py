@@ -18,6 +18,7 @@ from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.probes.cohort_finding import CohortFinding, as_json
 from ehrmem_widgets.probes.embedding_neighbours import embedding_neighbours
 from ehrmem_widgets.probes.findings import NeighbourFinding
+from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
 from ehrmem_widgets.probes.neighbours import NeighbourMap
 from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.probes.people import choose_people
@@ -272,6 +273,7 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
         people = choose_people(
             self.dataset, self.model, self.reference, most=state.cohort, canaries=False, seed=state.seed
         )
+        people = without_near_duplicates(people, self.dataset, self.model, self.reference, seed=state.seed)
         stop = threading.Event()
         models = [_Stoppable(model, stop) if model else None for model in (self.model, self.reference)]
 

@@ -12,6 +12,7 @@ from ehrmem_widgets.attacker.facts import RUNGS, check_rung
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.all_probes import downgraded
 from ehrmem_widgets.probes.cohort_finding import CohortFinding
+from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
 from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.probes.people import choose_people
 from ehrmem_widgets.probes.preflight import preflight
@@ -161,6 +162,7 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
             people = holders(model, dataset, reference, most=state.patients, seed=state.seed)
         else:
             people = choose_people(dataset, model, reference, most=state.patients, canaries=False, seed=state.seed)
+        people = without_near_duplicates(people, dataset, model, reference, seed=state.seed)
         asked = len(people.records)
         self.heard(Progress("comparing members with people never seen, without the model", 0, asked))
         free = preflight(dataset, model, reference=reference, people=people, seed=state.seed)

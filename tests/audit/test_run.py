@@ -138,7 +138,7 @@ from pathlib import Path
 from ehrmem_widgets.audit.plan import read_plan
 from ehrmem_widgets.audit.run import run_audit
 import ehrmem_widgets.blackbox.folder, ehrmem_widgets.probes.attribute, ehrmem_widgets.probes.membership, transformers
-import ehrmem_widgets.probes.preflight, sklearn.linear_model, sklearn.ensemble
+import ehrmem_widgets.probes.preflight
 plan, out, longest = read_plan(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 random.seed(5)
 killed = 0

@@ -165,13 +165,13 @@ def test_a_preflight_that_tells_them_apart_downgrades_the_verdict():
     )
     made = finding("attribute", [gap], {}, ["Memorized: it stands out."])
 
-    def preflight(low, verdict):
-        return finding(
-            "preflight", [row("model_free_auroc", Estimate(0.7, low, 0.8, 80), group="all", verdict=verdict)], {}, []
-        )
+    def preflight(p, verdict):
+        free = Estimate(0.7, 0.6, 0.8, 80)
+        told = row("model_free_auroc", free, group="all", p=p, verdict=verdict, note=f"told apart (AUROC {free})")
+        return finding("preflight", [told], {}, [])
 
-    spoilt = downgraded(made, preflight(0.6, str(Verdict.CANNOT_CONCLUDE)))
+    spoilt = downgraded(made, preflight(0.01, str(Verdict.CANNOT_CONCLUDE)))
     assert spoilt.table.loc[0, "verdict"] == Verdict.CANNOT_CONCLUDE
-    assert "0.70, 0.60 to 0.80" in spoilt.table.loc[0, "note"]
+    assert "told apart (AUROC 0.70 (0.60 to 0.80" in spoilt.table.loc[0, "note"]
     assert not any(s.startswith("Memorized") for s in spoilt.sentences)
     assert downgraded(made, preflight(0.4, "")) is made

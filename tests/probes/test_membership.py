@@ -188,15 +188,16 @@ def test_scores_depend_neither_on_order_nor_on_who_else_is_asked(
 def test_a_preflight_that_tells_members_apart_as_well_forbids_a_conclusion() -> None:
     answers = scored(np.random.default_rng(0), {MEMBER: 3.0, NON_MEMBER: 0.0}, 40)
 
-    def with_preflight(free: Estimate) -> str:
-        preflight = finding("preflight", [row("model_free_auroc", free, group="all")], {}, ())
+    def with_preflight(free: Estimate, p: float = 0.01) -> str:
+        said = {"verdict": "Cannot conclude", "note": f"they can be told apart (AUROC {free})"} if p <= 0.05 else {}
+        preflight = finding("preflight", [row("model_free_auroc", free, group="all", p=p, **said)], {}, ())
         return compare(answers, (0.1,), preflight)[1][0]
 
     said = with_preflight(Estimate(0.99, 0.97, 1.0, 80))
     assert said.startswith("Cannot conclude: AUROC of Loss 0.98")
-    assert "members can be told from non-members without asking the model (AUROC 0.99" in said
+    assert "stands out, but they can be told apart (AUROC 0.99" in said
     assert with_preflight(Estimate(0.6, 0.52, 0.7, 80)).startswith("Memorized")
-    assert with_preflight(Estimate(0.6, 0.4, 1.0, 80)).startswith("Memorized")  # it may tell nobody apart
+    assert with_preflight(Estimate(0.6, 0.4, 1.0, 80), p=0.2).startswith("Memorized")  # it may tell nobody apart
     other = compare(answers, (0.1,), finding("preflight", [], {}, ()))[1]
     assert other[0].startswith("Memorized") and "No data preflight" not in " ".join(other)
 

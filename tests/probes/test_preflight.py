@@ -12,11 +12,14 @@ import pytest
 
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Event, Record
-from ehrmem_widgets.probes.cohort_finding import CohortFinding
-from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_people
-from ehrmem_widgets.probes.preflight import explains, preflight, standardised_difference
+from ehrmem_widgets.probes.all_probes import downgraded, run_probe
+from ehrmem_widgets.probes.cohort_finding import CohortFinding, finding, row
+from ehrmem_widgets.probes.near_duplicates import LEFT_OUT, across_the_split, without_near_duplicates
+from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
+from ehrmem_widgets.probes.preflight import confounding, explains, preflight, standardised_difference
 from ehrmem_widgets.samples.folders import sample_data
 from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.statistics.verdicts import Verdict
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +45,8 @@ def later(record: Record, years: int) -> Record:
 
 def test_people_drawn_alike_are_not_told_apart(alike: CohortFinding) -> None:
     free = alike.estimate("model_free_auroc", group="all")
-    assert free.n == 160 and free.low < 0.5 < free.high + 0.1 and free.value < 0.6
+    assert free.n == 160 and free.low < 0.5 < free.high
+    assert float(alike.about("cohort", figure="model_free_auroc", group="all")["p"].iloc[0]) > 0.05
     traits = alike.about("cohort", group="all")
     traits = traits[traits["figure"].str.startswith("difference_")]
     assert set(traits["figure"]) == {f"difference_{t}" for t in ("length", "era", "age", "female")}
@@ -55,14 +59,14 @@ def test_non_members_of_another_era_leave_nothing_to_conclude(dataset: MedsDatas
     moved = tuple(later(r, 8) if people.group(r) == NON_MEMBER else r for r in people.records)
     found = preflight(dataset, people=replace(people, records=moved))
     free = found.estimate("model_free_auroc", group="all")
-    assert (
-        free.low > 0.7 and "Cannot conclude" in found.sentences[0] and "year of the first event" in found.sentences[1]
-    )
+    assert free.low > 0.6 and "Cannot conclude" in found.sentences[0]
+    assert "year of the first event" in found.sentences[1]
     (row,) = found.about("cohort", figure="difference_era", group="all").to_dict("records")
     assert row["high"] < 0 and row["p_adjusted"] < 0.01
     assert "without asking the model" in explains(found, Estimate(0.7, 0.6, 0.8, 160))
     assert explains(found, Estimate(1.0, free.high + 1e-6, 1.0, 160)) == ""  # more than the data explain
     assert explains(None, Estimate(0.7, 0.6, 0.8, 160)) == ""
+    assert confounding(found) and not confounding(found, group="canaries")
 
 
 def test_a_code_of_members_alone_and_a_site_are_named(dataset: MedsDataset, people: People) -> None:
@@ -84,8 +88,10 @@ def test_too_few_people_are_said(dataset: MedsDataset, people: People) -> None:
     assert explains(found, Estimate(0.7, 0.6, 0.8, 30)) == ""
 
 
-def test_duplicates_across_the_split_are_counted(tmp_path: Path) -> None:
-    """Members 0-24; non-member 100 is member 0 again, 101 has 19 of member 1's 20 codes, 102 and 103 share nothing."""
+@pytest.fixture
+def doubled(tmp_path: Path) -> MedsDataset:
+    """Members 0-24; non-member 100 is member 0 again, 101 has 19 of member 1's 20 codes, 103 is too short to compare; the reference's 200 is
+    member 2 and 201 is non-member 105."""
     rows = []
 
     def add(patient: int, codes: list[str]) -> None:
@@ -96,21 +102,81 @@ def test_duplicates_across_the_split_are_counted(tmp_path: Path) -> None:
         add(member, [f"DIAGNOSIS//{member}-{i}" for i in range(20)])
     add(100, [f"DIAGNOSIS//0-{i}" for i in range(20)])
     add(101, [f"DIAGNOSIS//1-{i}" for i in range(19)] + ["DIAGNOSIS//other"])
-    add(102, [f"DIAGNOSIS//new-{i}" for i in range(20)])
-    add(103, ["DIAGNOSIS//0-0"])  # too short to compare
+    add(102, [f"DIAGNOSIS//3-{i}" for i in range(17)] + [f"DIAGNOSIS//new-{i}" for i in range(3)])
+    add(103, ["DIAGNOSIS//0-0"])
+    add(105, [f"DIAGNOSIS//own-{i}" for i in range(20)])
+    add(200, [f"DIAGNOSIS//2-{i}" for i in range(20)])
+    add(201, [f"DIAGNOSIS//own-{i}" for i in reversed(range(20))])
     (tmp_path / "data").mkdir()
     (tmp_path / "metadata").mkdir()
     table = pd.DataFrame(rows, columns=["subject_id", "time", "code", "numeric_value"])
     table.to_parquet(tmp_path / "data" / "0.parquet", index=False)
     split = pd.DataFrame({"subject_id": sorted(table["subject_id"].unique())})
-    split["split"] = np.where(split["subject_id"] < 100, "train", "held_out")
+    split["split"] = np.select(
+        [split["subject_id"] < 100, split["subject_id"] < 200], ["train", "held_out"], "reference"
+    )
     split.to_parquet(tmp_path / "metadata" / "subject_splits.parquet", index=False)
-    found = preflight(MedsDataset(tmp_path))
+    return MedsDataset(tmp_path)
+
+
+def test_duplicates_across_the_split_are_counted(doubled: MedsDataset) -> None:
+    found = preflight(doubled, people=choose_people(doubled, None))  # type: ignore[arg-type]
     group = "member / non-member"
     same, near = (found.estimate(name, group=group) for name in ("duplicates", "near_duplicates"))
-    assert (same.value, same.n) == (pytest.approx(1 / 3), 3) and near.value == pytest.approx(2 / 3)
+    assert (same.value, same.n) == (pytest.approx(1 / 4), 4) and near.value == pytest.approx(2 / 4)
+    same, near = (found.estimate(name, group="member / reference") for name in ("duplicates", "near_duplicates"))
+    assert same.value == near.value == pytest.approx(1 / 2)
+    assert found.estimate("near_duplicates_across", group="member").value == pytest.approx(3 / 25)
+    assert found.estimate("near_duplicates_across", group="non-member").value == pytest.approx(3 / 4)
     assert any("1 have the very sequence" in s for s in found.sentences)
     assert any(s.startswith("1 records with fewer") for s in found.sentences)
+
+
+def test_people_with_a_near_duplicate_on_the_other_side_are_left_out_of_every_probe(doubled: MedsDataset) -> None:
+    everybody = choose_people(doubled, None)  # type: ignore[arg-type]
+    people = without_near_duplicates(everybody, doubled, None)
+    assert {r.patient_id for r in people.records} == {*range(3, 25), 102, 103} == set(people.groups)
+    gone = {doubled.pseudonym(patient) for patient in (0, 1, 2, 100, 101, 105)}
+    assert set(people.left_out) == {(one, LEFT_OUT) for one in gone}
+    assert without_near_duplicates(people, doubled, None) is people
+    found = run_probe("preflight", doubled, None)  # type: ignore[arg-type]
+    assert found.exclusions == {LEFT_OUT: 6}
+
+
+def test_many_near_duplicates_leave_nothing_to_conclude(doubled: MedsDataset) -> None:
+    found = preflight(doubled, people=choose_people(doubled, None))  # type: ignore[arg-type]
+    assert "12% of 25 members have a near-duplicate" in confounding(found)
+    assert "75% of 4 non-members" in explains(found, Estimate(0.99, 0.98, 1.0, 29)) and not explains(
+        found, Estimate(0.99, 0.98, 1.0, 29), group="canaries"
+    )
+    gap = row("excess_gap", Estimate(0.3, 0.2, 0.4, 29), group="all", verdict=str(Verdict.MEMORIZED), note="much.")
+    canaries = {**gap, "group": "canaries", "note": "more."}
+    made = finding("attribute", [gap, canaries], {}, ["Memorized: much.", "Memorized: more.", "3 called memorized."])
+    spoilt = downgraded(made, found)
+    assert spoilt.table["verdict"].tolist() == [Verdict.CANNOT_CONCLUDE, Verdict.MEMORIZED]
+    assert spoilt.sentences[1:] == ("Cannot conclude: much.", "Memorized: more.", "3 called memorized.")
+
+
+def test_planted_canaries_stay_even_where_they_are_alike(dataset: MedsDataset) -> None:
+    everybody = choose_people(dataset, None, most=40)  # type: ignore[arg-type]
+    a, b = everybody.of(CANARY)[0], everybody.of(NULL_CANARY)[0]
+    sets = across_the_split(dataset, None, None, asked=[a.patient_id, b.patient_id])
+    assert a.patient_id in sets.ids[MEMBER] and b.patient_id in sets.ids[NON_MEMBER]
+    assert without_near_duplicates(everybody, dataset, None) is everybody  # the sample cohort has no near-duplicates
+
+
+def test_a_sample_of_a_large_side_holds_those_asked_about(
+    dataset: MedsDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ehrmem_widgets.probes.near_duplicates.MOST_COMPARED", 50)
+    asked = dataset.ids("train")[:3] + dataset.ids("held_out")[-2:]
+    found = across_the_split(dataset, None, None, asked=asked, seed=1)
+    assert {len(ids) for ids in found.ids.values()} <= {50, 51, 52, 53}
+    assert set(asked) <= {int(i) for ids in found.ids.values() for i in ids}
+
+
+def test_model_free_figures_are_the_same_again(dataset: MedsDataset, people: People, alike: CohortFinding) -> None:
+    pd.testing.assert_frame_equal(preflight(dataset, people=people).table, alike.table)
 
 
 def test_the_standardised_difference_is_cohens() -> None:
