@@ -12,7 +12,7 @@ from ehrmem_widgets.attacker.prompt import build_prompt
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.probes.leak import leak_intervals_of_many, slot_ids
+from ehrmem_widgets.probes.leak import leaks_of_many, slot_ids
 from ehrmem_widgets.probes.people import choose_people
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from tests.benchmarks.hf import hf_generate
@@ -43,9 +43,10 @@ def main(lines: Lines) -> None:
                 facts = facts_of_rung(rung, record, model.vocabulary)
                 prompt = build_prompt(record, facts, model.vocabulary, strip=codes.strip(names, record))
                 prompts.append(slot_ids(prompt, model.vocabulary))
-            *_, found = leak_intervals_of_many(model, prompts, watch, HORIZON, SAMPLES, 1)
+            *_, asked = leaks_of_many(model, prompts, watch, HORIZON, SAMPLES, 1)
+            assert asked is not None
+            found = asked.intervals()
             ours += time.perf_counter() - began
-            assert found is not None
             widths.append(found[..., 2] - found[..., 1])
             leaks.append(found[..., 0])
             chosen = np.random.default_rng(0).choice(len(prompts), PLAIN_PROMPTS, replace=False)
