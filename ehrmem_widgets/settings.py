@@ -133,8 +133,9 @@ PATIENTS_ON_SCREEN = Whole(40, 10_000_000, 400)
 COHORT = Whole(20, 2000, 60, or_zero="nobody")
 PEOPLE = Whole(19, 400, 79)
 """Never-seen people asked the same about one patient: with 79, one of four identifiers can be claimed."""
-POPULATION = Whole(1, 10_000_000_000, 300_000)
+POPULATION = Whole(1, 9_999_999_999, 300_000)
 """People from whom the patients of a data set come; at least as many as these, which is checked where the data are open."""
+POPULATION_OR_NONE = replace(POPULATION, or_zero="not declared")
 ASKED = Whole(1, 1_000_000, 1)
 """Questions asked in a session."""
 HOLDERS = Whole(0, 100_000, 25)
@@ -156,6 +157,7 @@ SHARE = Number(0, 1, 0.1, exclusive=True)
 OF_NOTEBOOKS: Mapping[str, Whole | Number] = {
     "horizon": HORIZON, "samples": SAMPLES, "seed": SEED, "fpr": FPR, "prior": PRIOR, "patients": PATIENTS_ON_SCREEN,
     "cohort": COHORT, "people": PEOPLE, "workers": WORKERS,
+    "asked": ASKED, "population": POPULATION_OR_NONE,
 }  # fmt: skip
 """The numbers among the notebooks' parameters, and of the screens' keywords, by name."""
 

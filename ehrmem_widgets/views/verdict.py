@@ -38,6 +38,7 @@ def verdict_box(finding: AttributeFinding, *, settled: bool, asked: str = "", op
     colour = VERDICT_COLOURS[judgement.verdict] if judgement else RULE
     sentence = judgement.sentence if judgement else _undecided(finding, settled)
     name = verdict_name(judgement, held=finding.held or not settled)
+    unfolded = ' open=""' if open_ else ""
     return (
         f'<div class="ehrmem-verdict" role="group" '
         f'aria-label="{escape(f"Verdict on {finding.title}: {name}")}" '
@@ -48,7 +49,7 @@ def verdict_box(finding: AttributeFinding, *, settled: bool, asked: str = "", op
         f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(value)}</dd>' for name, value in _figures(finding))}</dl>"
         + (f'<p class="ehrmem-small">{escape(asked)}</p>' if asked else "")
         + f'<p class="ehrmem-small">{escape(_questions(finding.audited))}</p>'
-        f"<details{' open' if open_ else ''}><summary>Why this verdict?</summary><ul>"
+        f"<details{unfolded}><summary>Why this verdict?</summary><ul>"
         f"{''.join(f'<li>{escape(reason)}</li>' for reason in WHY)}</ul></details></div>"
     )
 

@@ -15,7 +15,7 @@ from ehrmem_widgets.blackbox.mean_reference import MeanReference, models_of
 from ehrmem_widgets.blackbox.protocol import Query, Step
 from ehrmem_widgets.blackbox.training_splits import seen_by, seen_by_reference
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.probes.leak import ProductForm, SumForm
 from tests.blackbox.contract import make
 
@@ -133,7 +133,7 @@ def test_a_cosine_is_the_mean_of_the_models_cosines_and_the_smallest_context_cou
     cosines = np.mean([one.embed(first) @ one.embed(first).T for one in (long, short)], axis=0)
     np.testing.assert_allclose(vectors @ vectors.T, cosines, atol=1e-5)
     np.testing.assert_allclose(mean.score(sequences)[2], (long.score(first)[2] + short.score(first)[2]) / 2, atol=1e-6)
-    with pytest.raises(BadInput, match=r"The prompt fills the model's context of 10 codes"):
+    with pytest.raises(CannotAnswer, match=r"The prompt fills the model's context of 10 codes"):
         next(mean.continue_([[[1]] * 12], 5, 1))
     assert str(long.folder.name) in repr(mean) and str(short.folder.name) in repr(mean)
 

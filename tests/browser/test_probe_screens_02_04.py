@@ -63,14 +63,14 @@ def test_others_are_asked_about_when_the_button_is_pressed(neighbours: Visitor) 
     page.locator(".ehrmem-neighbours-screen table").wait_for(timeout=120_000)
     _until(neighbours, ".ehrmem-neighbours-screen", rung="first_10")
     said = page.locator(".ehrmem-neighbours-screen").inner_text()
-    assert "Trained on, by the audited model" in said and "Population knowledge" in said
+    assert "Trained on, by the audited model" in said and "Cannot conclude" in said
     _nothing_wrong(neighbours)
 
 
 def test_the_curve_and_its_verdict_appear_by_themselves(perturbation: Visitor) -> None:
     assert perturbation.page.evaluate("document.body.dataset.jpThemeLight") == "false"
     assert "Memorized" in perturbation.page.locator(".ehrmem-verdict").inner_text()
-    assert "30 people never seen" in _label(perturbation, "Abuse and violence: leak probability")
+    assert "79 people never seen" in _label(perturbation, "Abuse and violence: leak probability")
 
 
 def test_the_identifier_by_keyboard_changes_the_curve(perturbation: Visitor) -> None:

@@ -111,7 +111,7 @@ def test_the_reference_model_cannot_tell_those_it_never_saw(
     assert alone.estimate("auroc", attribute="Loss", group="all").value == pytest.approx(control.value)
     # Forty-four people cannot rule out an AUROC that would matter, and the verdict must not claim that they do.
     assert alone.sentences[0].startswith("Cannot conclude: AUROC of Loss")
-    assert alone.sentences[0].endswith("more people are needed.")
+    assert alone.sentences[0].endswith("more people would decide.")
     assert "There is no reference model" in alone.summary()
 
 
@@ -264,7 +264,8 @@ def test_a_model_that_knows_nobody_is_not_accused(made: Callable[..., MedsDatase
     )
     aurocs = found.about("cohort", figure="auroc", group="all")
     assert len(aurocs) == 7 and ((aurocs["low"] <= 0.5) & (aurocs["high"] >= 0.5)).all()
-    assert found.sentences[0].startswith("Population knowledge")
+    assert found.sentences[0].startswith("Cannot conclude")  # nothing was planted to show that this test finds anything
+    assert "nothing was planted" in found.sentences[0]
     assert found.exclusions == {}
 
 

@@ -22,7 +22,7 @@ from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.probes.ranking import GIVEN_AWAY, GIVEN_AWAY_GAP
 from ehrmem_widgets.statistics.discrimination import auroc, difference_of_means, mean_with_interval
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
-from ehrmem_widgets.statistics.verdicts import Judgement, Verdict, judge_cohort
+from ehrmem_widgets.statistics.verdicts import Judgement, ProbeKind, Verdict, judge_cohort
 
 RUNGS = ("demographics", "one_lab", "lab_values", "first_10", "first_20")
 HELD = {"hiv": 0.05, "substance_use": 0.4, "mental_health": 0.6, "genetic_disease": 0.02}
@@ -468,7 +468,16 @@ class SyntheticAudit:
         return Estimate(0.7, 0.6, 0.8, 100)
 
     def _judge(self, effect: Estimate, members: int, others: int, what: str, none: float = 0.0) -> Judgement:
-        return judge_cohort(effect, 0.001, no_effect=none, members=members, non_members=others, what=what)
+        return judge_cohort(
+            effect,
+            0.001,
+            margin=0.2,
+            kind=ProbeKind.MEASURE,
+            no_effect=none,
+            members=members,
+            non_members=others,
+            what=what,
+        )
 
     def _rows(self, who: np.ndarray, figure: str, value: np.ndarray, **more: Any) -> dict[str, Any]:
         """Columns of rows about some patients, as what varies and what is the same in all."""
