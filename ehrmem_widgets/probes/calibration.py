@@ -16,19 +16,20 @@ from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.statistics.discrimination import mean_with_interval
 from ehrmem_widgets.statistics.intervals import Estimate, rounded
 
-MOST = 100
+MOST = 40
 """People whom no model saw that are asked about."""
+_CODES = 128  # of each record: a served model or a Python function answers code by code
 
 
 def reference_calibration(model: BlackBox, reference: BlackBox, never_seen: Sequence[Record]) -> Estimate | None:
     """The reference's loss less the audited model's, in nats a code, over people whom neither saw (the first ``MOST``; the mean of
-    each person's mean over the codes, t-interval over people). Above 0 the reference is worse. None where a model scores nothing or
+    each person's mean over the first 128 codes, t-interval over people). Above 0 the reference is worse. None where a model scores nothing or
     the two read other codes, or fewer than two people can be scored."""
     if Query.SCORES not in model.answers or Query.SCORES not in reference.answers:
         return None
     if model.vocabulary.codes != reference.vocabulary.codes:
         return None
-    context = min(model.context_length, reference.context_length)
+    context = min(model.context_length, reference.context_length, _CODES)
     vocabulary = model.vocabulary
     sequences = [vocabulary.ids(encode(record, vocabulary).codes)[:context] for record in never_seen[:MOST]]
     sequences = [ids for ids in sequences if len(ids) > 1]
