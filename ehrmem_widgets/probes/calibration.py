@@ -16,14 +16,14 @@ from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.statistics.discrimination import mean_with_interval
 from ehrmem_widgets.statistics.intervals import Estimate, rounded
 
-MOST = 40
+MOST = 30
 """People whom no model saw that are asked about."""
-_CODES = 128  # of each record: a served model or a Python function answers code by code
+_CODES = 64  # of each record: a served model or a Python function answers code by code
 
 
 def reference_calibration(model: BlackBox, reference: BlackBox, never_seen: Sequence[Record]) -> Estimate | None:
     """The reference's loss less the audited model's, in nats a code, over people whom neither saw (the first ``MOST``; the mean of
-    each person's mean over the first 128 codes, t-interval over people). Above 0 the reference is worse. None where a model scores nothing or
+    each person's mean over the first 64 codes, t-interval over people). Above 0 the reference is worse. None where a model scores nothing or
     the two read other codes, or fewer than two people can be scored."""
     if Query.SCORES not in model.answers or Query.SCORES not in reference.answers:
         return None
