@@ -30,7 +30,7 @@ from tests.benchmarks.people import state_of
 CHAIN = np.array([[0.90, 0.08, 0.02], [0.30, 0.65, 0.05], [0, 0, 1]])
 SPIKES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.7, 0.95, 0.99)
 HIGH, LOW = 0.99, 2e-4  # a trajectory that leaks, and one that does not
-BANK = 20_000  # draws of a model over its people
+BANK = 10_000  # draws of each of the two models over its people
 
 
 def simulated(lines: Lines) -> None:

@@ -152,7 +152,7 @@ def cohorts(lines: Lines, runs: int = 500) -> None:
 def power_memorizing(lines: Lines) -> None:
     """The memorizing model: canaries by repetitions, and people never seen, at three levels of knowledge."""
     exploration, truth = _opened("memorizing")
-    for rung, non_members in ((FEW_FACTS, 200), ("demographics", 100), ("lab_values", 100)):
+    for rung, non_members in ((FEW_FACTS, 150), ("demographics", 40), ("lab_values", 40)):
         pool = Pool(exploration, rung)
         for times in REPETITIONS if rung == FEW_FACTS else (16,):
             goal = (
@@ -168,10 +168,10 @@ def power_moderate(lines: Lines) -> None:
     pool = Pool(exploration, FEW_FACTS)
     for times in REPETITIONS:
         _canaries(lines, exploration, truth, pool, FEW_FACTS, times, "moderate", ">= 0")
-    _never_seen(lines, exploration, truth, pool, FEW_FACTS, 100, "moderate")
+    _never_seen(lines, exploration, truth, pool, FEW_FACTS, 60, "moderate")
 
 
-def live_session(lines: Lines, people: int = 40) -> None:
+def live_session(lines: Lines, people: int = 20) -> None:
     """Twenty states dialled one after the other about each of some people never seen, all attributes each. The first is sealed; what the
     others find is labelled exploratory. Who has at least one *memorized* that is not labelled so?"""
     exploration, truth = _opened("memorizing")
@@ -179,11 +179,11 @@ def live_session(lines: Lines, people: int = 40) -> None:
     chosen = at_random(chosen, people, seed=5)
     confirmed, explored = set[int](), set[int]()
     for place, rung in enumerate(SESSION):
-        pool = Pool(exploration, rung, 400)
+        pool = Pool(exploration, rung, 160)
         for patient in chosen:
             question = Question(exploration, state_of(exploration, patient, rung))
             for total in question.sums:
-                for _ in total.add(64, question._seed(0)):
+                for _ in total.add(48, question._seed(0)):
                     pass
             question._update()
             pool.answer(question)
@@ -216,7 +216,7 @@ def _held(exploration: Exploration, patients: pd.Index) -> list[int]:
 
 
 def _judged(exploration: Exploration, pool: Pool, patient: int, rung: str) -> Judgement:
-    """The verdict of the main screen on the attribute in focus, each model known to +-0.02."""
+    """The verdict of the main screen on the attribute in focus, each model known to +-0.02 or by 128 samples."""
     question = Question(exploration, state_of(exploration, patient, rung))
     for _ in question.first_answers():
         pass

@@ -15,7 +15,10 @@ def state_of(exploration: Exploration, patient: int, rung: str) -> State:
     severity = {name: attribute.severity for name, attribute in exploration.attributes.attributes.items()}
     focus = choose_focus(exploration.held(patient), names, severity)
     facts = facts_of_rung(rung, record, exploration.model.vocabulary)
-    return State(patient, facts, rung, names, focus)
+    return State(patient, facts, rung, names, focus, samples=SAMPLES)
+
+
+SAMPLES = 128  # of each model; enough to know a rare leak to +-0.02
 
 
 class Pool:

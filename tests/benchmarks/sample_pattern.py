@@ -32,12 +32,15 @@ from ehrmem_widgets.statistics.verdicts import ALARM_RATE, Verdict
 from tests.benchmarks.lines import Lines
 
 RUNGS = ("demographics", "one_lab", "first_20")
+ALARM_RUNGS = ("one_lab", "first_20")
+ASKED = 200  # ordinary people, half of them members, of the models between and without
 
 
 def memorizing(lines: Lines) -> None:
     """Found by every probe, and no false alarms."""
     dataset, model, reference = _opened(sample_model)
     people, everybody = _people(dataset, model, reference)
+    people = choose_people(dataset, model, reference)  # 400
     told_apart(lines, dataset, model, reference, everybody, "memorizing", low=0.8)
     exposed(lines, dataset, model, reference, people, "memorizing", least=6)
     leaks(lines, dataset, model, reference, people, "memorizing", found=True)
@@ -87,8 +90,8 @@ def _opened(folder: Callable[[], Path]) -> tuple[MedsDataset, FolderModel, Folde
 
 
 def _people(dataset: MedsDataset, model: BlackBox, other: BlackBox) -> tuple[People, People]:
-    """400 and the canaries, and everybody."""
-    return choose_people(dataset, model, other), choose_people(dataset, model, other, most=100_000)
+    """200 and the canaries, and everybody."""
+    return choose_people(dataset, model, other, most=ASKED), choose_people(dataset, model, other, most=100_000)
 
 
 def told_apart(
@@ -254,9 +257,9 @@ def false_alarms(lines: Lines, dataset: MedsDataset, model: BlackBox, reference:
     """People never trained on, called memorized of any attribute that they hold."""
     never = tuple(everybody.of(NON_MEMBER, NULL_CANARY))
     people = People(never, {r.patient_id: everybody.group(r) for r in never})
-    made = attribute(model, dataset, reference=reference, people=people, rungs=(*RUNGS, "lab_values"))
+    made = attribute(model, dataset, reference=reference, people=people, rungs=ALARM_RUNGS)
     rows = made.about("patient", figure="excess")
-    for rung in (*RUNGS, "lab_values"):
+    for rung in ALARM_RUNGS:
         its = rows[rows["rung"] == rung]
         called = its[its["verdict"] == Verdict.MEMORIZED]["patient"].nunique()
         one = proportion(called, its["patient"].nunique())
