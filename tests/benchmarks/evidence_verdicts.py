@@ -177,9 +177,10 @@ def live_session(lines: Lines, people: int = 20) -> None:
     exploration, truth = _opened("memorizing")
     chosen = _held(exploration, truth.index[truth["split"] == "held_out"])
     chosen = at_random(chosen, people, seed=5)
+    exploration.controls.records = exploration.controls.records[:160]  # whom the similar people are chosen from
     confirmed, explored = set[int](), set[int]()
     for place, rung in enumerate(SESSION):
-        pool = Pool(exploration, rung, 160)
+        pool = Pool(exploration, rung)
         for patient in chosen:
             question = Question(exploration, state_of(exploration, patient, rung))
             for total in question.sums:

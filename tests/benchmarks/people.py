@@ -7,6 +7,8 @@ import numpy as np
 from ehrmem_widgets.attacker.facts import facts_of_rung
 from ehrmem_widgets.probes.exploration import Exploration, Question, State, choose_focus
 
+SAMPLES = 128  # of each model; enough to know a rare leak to +-0.02
+
 
 def state_of(exploration: Exploration, patient: int, rung: str) -> State:
     """The state of the main screen for a patient at a rung, the focus on the most severe attribute held."""
@@ -18,14 +20,11 @@ def state_of(exploration: Exploration, patient: int, rung: str) -> State:
     return State(patient, facts, rung, names, focus, samples=SAMPLES)
 
 
-SAMPLES = 128  # of each model; enough to know a rare leak to +-0.02
-
-
 class Pool:
     """The leaks of all possible controls at one rung, asked once: the answers do not depend on who else is asked."""
 
-    def __init__(self, exploration: Exploration, rung: str, most: int | None = None) -> None:
-        self.records = exploration.controls.records[:most]
+    def __init__(self, exploration: Exploration, rung: str) -> None:
+        self.records = exploration.controls.records
         question = Question(exploration, state_of(exploration, self.records[0].patient_id, rung))
         for _ in question.ask_controls(self.records):
             pass
