@@ -165,13 +165,14 @@ _PREFIX_KEYS = {"icd10cm": "ICD10CM", "icd9cm": "ICD9CM", "icd10pcs": "ICD10PCS"
 _CODE_KEYS = (*_PREFIX_KEYS, "icd10cm_pattern", "snomed", "meds")
 _LIST_KEYS = {"drugs": ("atc", "words"), "labs": ("loinc", "mimic_items", "words")}
 _LONGEST_PHRASE = 5
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where PyYAML was built with it
 _KINDS = {"drugs": Kind.medication, "labs": Kind.laboratory}
 
 
 def _read(source: Path) -> list[Any]:
     """The list under ``attributes:``."""
     try:
-        content = yaml.safe_load(source.read_text(encoding="utf-8"))
+        content = yaml.load(source.read_text(encoding="utf-8"), _LOADER)
     except OSError as error:
         raise BadInput(
             f"cannot read {source}: {error.strerror}. Give the path of a YAML file of attributes."

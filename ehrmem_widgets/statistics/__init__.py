@@ -1,1 +1,1 @@
-"""Intervals and verdicts: thin over scipy and statsmodels."""
+"""Intervals and verdicts: thin over scipy."""

@@ -1,4 +1,4 @@
-"""Intervals: an estimate never travels without its bounds and its n. Thin over scipy and statsmodels."""
+"""Intervals: an estimate never travels without its bounds and its n. Thin over scipy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
-from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE = 0.95
 STOPPED = 0.96
@@ -51,7 +50,7 @@ def proportion(hits: int, n: int, *, exact: bool = False) -> Estimate:
     >>> proportion(0, 100)
     Estimate(value=0.0, low=0.0, high=0.0369..., n=100)
     """
-    low, high = proportion_confint(hits, n, alpha=1 - CONFIDENCE, method="beta" if exact else "wilson")
+    low, high = stats.binomtest(hits, n).proportion_ci(CONFIDENCE, "exact" if exact else "wilson")
     low, high = (0.0 if hits == 0 else float(low)), (1.0 if hits == n else float(high))  # free of rounding
     return Estimate(hits / n, max(0.0, low), min(1.0, high), n)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import stats
 
 
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -14,7 +15,11 @@ def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     >>> holm([0.01, 0.02, 0.03, 0.04]).round(2).tolist()
     [0.04, 0.06, 0.06, 0.06]
     """
-    return _adjusted(p, "holm")
+    p = np.asarray(p, float)
+    adjusted = np.full(p.shape, np.nan)
+    order = np.argsort(p)[: np.isfinite(p).sum()]  # nan comes last
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1)
+    return adjusted
 
 
 def benjamini_hochberg(p: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -23,15 +28,7 @@ def benjamini_hochberg(p: Sequence[float] | np.ndarray) -> np.ndarray:
     >>> benjamini_hochberg([0.01, 0.02, 0.03, 0.04]).round(2).tolist()
     [0.04, 0.04, 0.04, 0.04]
     """
-    return _adjusted(p, "fdr_bh")
-
-
-def _adjusted(p: Sequence[float] | np.ndarray, method: str) -> np.ndarray:
-    from statsmodels.stats.multitest import multipletests
-
     p = np.asarray(p, float)
-    tested = np.isfinite(p)
-    adjusted = np.full(p.shape, np.nan)
-    if tested.any():
-        adjusted[tested] = multipletests(p[tested], method=method)[1]
+    adjusted, tested = np.full(p.shape, np.nan), np.isfinite(p)
+    adjusted[tested] = stats.false_discovery_control(p[tested])
     return adjusted

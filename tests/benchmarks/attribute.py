@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
+from statistics import NormalDist
 
 import numpy as np
-from statsmodels.stats.proportion import proportion_confint
 
 from ehrmem_widgets.attacker.facts import facts_of_rung
 from ehrmem_widgets.attacker.prompt import build_prompt
@@ -64,9 +64,9 @@ def main(lines: Lines) -> None:
 
 def samples_of_counting(leaks: np.ndarray, width: float) -> int:
     """How many samples a prompt make the mean Wilson interval over all questions as narrow."""
-    low, high = 1, 1_000_000
+    z, low, high = NormalDist().inv_cdf(0.975), 1, 1_000_000
     while low < high:
         n = (low + high) // 2
-        bottom, top = proportion_confint(leaks * n, n, method="wilson")
-        low, high = (n + 1, high) if float(np.mean(top - bottom)) > width else (low, n)
+        wide = 2 * z * np.sqrt(leaks * (1 - leaks) / n + (z / n) ** 2 / 4) / (1 + z**2 / n)
+        low, high = (n + 1, high) if float(np.mean(wide)) > width else (low, n)
     return low
