@@ -80,7 +80,7 @@ def _likelier_moved(model: BlackBox, real: list[list[int]]) -> tuple[int, float]
     highest = len(model.vocabulary) - 1
     ways = (0, 1, -1)
     scores = model.score([[min(max(number + by, 0), highest) for number in s] for by in ways for s in real])
-    means = np.array([float(np.mean(one)) for one in scores]).reshape(len(ways), len(real))
+    means = np.array([_mean(one) for one in scores]).reshape(len(ways), len(real))
     for by, gain in zip(ways[1:], means[1:] - means[0], strict=True):
         if len(gain) > 3 and np.isfinite(gain).all() and gain.mean() - 3 * gain.std() / np.sqrt(len(gain)) > 0:
             return by, float(gain.mean())
@@ -98,4 +98,9 @@ def _off_by_one(by: int, gain: float) -> str:
 def _gain(model: BlackBox, some: list[list[int]], others: list[list[int]]) -> np.ndarray:
     scores = model.score(some + others)
     pairs = zip(scores[: len(some)], scores[len(some) :], strict=True)
-    return np.array([float(np.mean(a)) - float(np.mean(b)) for a, b in pairs])
+    return np.array([_mean(a) - _mean(b) for a, b in pairs])
+
+
+def _mean(scores: np.ndarray) -> float:
+    """The mean log-probability of a code. What the model calls impossible counts as 1e-30: a shuffled record may well be."""
+    return float(np.maximum(scores, np.log(1e-30)).mean())

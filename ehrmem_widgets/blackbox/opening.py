@@ -26,6 +26,8 @@ from ehrmem_widgets.sources import Sources, is_address, named_references, option
 if TYPE_CHECKING:
     from ehrmem_widgets.cohort.sequences import SequenceDataset
 
+_CODES_LOOKED_AT = 64  # of each record: a served model or a Python function answers code by code
+
 
 def open_model(
     where: str | Path,
@@ -98,7 +100,7 @@ def _checked(
     for one in (model, *models_of(reference)):
         check_vocabulary_fits(one.vocabulary, dataset)
         if Query.SCORES in one.answers:
-            some = sample_sequences(one, dataset, trained_on(model))
+            some = [ids[:_CODES_LOOKED_AT] for ids in sample_sequences(one, dataset, trained_on(model))]
             check_has_learned(one, some)
             check_codes_in_place(one, some)
     return dataset, model, reference

@@ -10,7 +10,7 @@ from tests.widgets.opened import few_patients
 PROBES = "[preflight, membership, attribute]"
 
 
-def write_plan(folder: Path, *, probes: str = PROBES, patients: int = 24, more: str = "") -> Path:
+def write_plan(folder: Path, *, probes: str = PROBES, patients: int = 14, more: str = "") -> Path:
     """A plan in a folder, beside its data."""
     if not (folder / "data").exists():
         few_patients(folder / "data")

@@ -102,7 +102,7 @@ def test_a_server_killed_in_the_middle_ends_the_audit_and_the_same_command_goes_
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     served.start(monkeypatch)
-    plan = write_plan(tmp_path, probes="[membership]", patients=120, more=f"endpoint: {served.address}\n")
+    plan = write_plan(tmp_path, probes="[membership]", patients=80, more=f"endpoint: {served.address}\n")
     assert audit(plan, tmp_path / "whole") == 0
 
     real = Shards.put

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from ehrmem_widgets import ExplorePatient
 from ehrmem_widgets.blackbox.callable import CallableModel
+from ehrmem_widgets.blackbox.checks import check_has_learned
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.opening import open_model, open_sequences, open_sources, open_with
 from ehrmem_widgets.cohort.sequence import encode
@@ -59,14 +62,27 @@ def test_a_model_that_has_learned_nothing_is_refused_whatever_it_is() -> None:
         open_with(sample_data(), flat)
 
 
+def test_a_model_to_which_a_shuffled_record_is_impossible_has_learned() -> None:
+    vocabulary = open_model(sample_model()).vocabulary
+    steps = np.eye(len(vocabulary), k=1) + np.eye(len(vocabulary), k=2)
+    steps[-2:, 0] = 1
+    chain = MarkovChain(steps / steps.sum(axis=1, keepdims=True), vocabulary)
+    records = [list(range(start, start + 9)) for start in range(20, 40)]
+    assert check_has_learned(chain, records) > 1
+    with pytest.raises(BadInput, match="no likelier than shuffled ones"):
+        check_has_learned(chain, [record[::-1] for record in records])
+
+
 def test_a_python_function_is_explored_in_three_lines() -> None:
     inner = open_model(sample_model())
+    net = AutoModelForCausalLM.from_pretrained(sample_model(), dtype=torch.float32)
 
     def ask(sequences: list[list[int]]) -> np.ndarray:
-        prompts = [[[code] for code in sequence] for sequence in sequences]
-        watch = np.eye(len(inner.vocabulary), dtype=np.float32)
-        found = [next(iter(inner.continue_([prompt], 1, 1, watch=watch))).mass for prompt in prompts]
-        return np.stack([mass[0, 0] for mass in found if mass is not None])
+        longest = max(map(len, sequences))
+        padded = torch.tensor([[*sequence, *[0] * (longest - len(sequence))] for sequence in sequences])
+        last = range(len(sequences)), [len(sequence) - 1 for sequence in sequences]
+        with torch.inference_mode():
+            return net.lm_head(net.model(padded).last_hidden_state[last]).softmax(-1).numpy()
 
     model = CallableModel(ask, inner.vocabulary, context_length=inner.context_length)
     screen = ExplorePatient(

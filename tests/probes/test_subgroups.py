@@ -214,7 +214,7 @@ def test_the_contrast_of_two_cells_is_welchs() -> None:
 
 def test_membership_by_subgroup(dataset: MedsDataset) -> None:
     model, reference = FolderModel(sample_model()), FolderModel(sample_reference())
-    people = choose_people(dataset, model, reference, most=100, canaries=False)
+    people = choose_people(dataset, model, reference, most=80, canaries=False)
     found = subgroup_probe(model, dataset, reference=reference, people=people, group_by=["sex"])
     assert found.probe == "subgroups" and found.settings["of"] == "membership"
     assert set(found.about("cohort")["attribute"]) == {"Ratio", "all attributes"}  # T4's score and T2's largest excess
