@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -18,13 +19,29 @@ _SERVE = (
     "from ehrmem_widgets.jupyterlab_autorun.serve import serve; "
     "from ehrmem_widgets.reports.patient_report import NOTEBOOKS; "
 )
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 HERE = re.compile(r"(https?|wss?)://127\.0\.0\.1[:/]|data:|blob:|about:")
+
+
+def with_parameters(notebook: str, home: Path, **values: Any) -> Path:
+    """A copy of a notebook, in a folder of that home, whose parameters have other defaults."""
+    content = json.loads((NOTEBOOKS / notebook).read_text(encoding="utf-8"))
+    cell = next(cell for cell in content["cells"] if cell["id"] == "parameters")
+    source = "".join(cell["source"])
+    for name, value in values.items():
+        source, changed = re.subn(rf"(?m)^({name}: \w+ = )\S+", lambda found, v=value: f"{found[1]}{v!r}", source)
+        assert changed == 1, name
+    cell["source"] = source
+    copy = home / "notebooks" / notebook
+    copy.parent.mkdir(exist_ok=True)
+    copy.write_text(json.dumps(content), encoding="utf-8")
+    return copy
 
 
 @contextmanager
 def explore(home: Path, *, overrides: str | None = None, notebook: str = "") -> Iterator[str]:
     """``ehrmem explore`` in a home of its own; yields the address that it prints. ``overrides``: JupyterLab settings, as
-    JSON by schema. ``notebook``: the name of another notebook than the main screen's."""
+    JSON by schema. ``notebook``: the path of another notebook than the main screen's."""
     if overrides is not None:
         for schema, settings in _settings(overrides):
             path = home / "settings" / schema
@@ -142,8 +159,6 @@ def visit(browser: Any, address: str) -> Iterator[Visitor]:
 
 
 def _settings(overrides: str) -> list[tuple[str, str]]:
-    import json
-
     return [(schema, json.dumps(settings)) for schema, settings in json.loads(overrides).items()]
 
 

@@ -11,10 +11,9 @@ import pytest
 import yaml
 
 from tests.audit.small import write_plan
-from tests.browser.lab import Visitor, explore, visit
+from tests.browser.lab import Visitor, explore, visit, with_parameters
 
 pytestmark = pytest.mark.browser
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 SHOTS = Path(__file__).parent / "screenshots"
 SCREEN = ".ehrmem-screen"
 DARK = {"@jupyterlab/apputils-extension/themes.jupyterlab-settings": {"theme": "JupyterLab Dark"}}
@@ -29,13 +28,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def audit(home: Path, chromium: Any) -> Iterator[Visitor]:
     """Notebook 06 with a small plan, in the dark theme."""
-    text = (NOTEBOOKS / "06_cohort_audit.ipynb").read_text(encoding="utf-8")
-    for name, value in (("plan", write_plan(home)), ("out", home / "results")):
-        assert text.count(f'{name}: str = \\"\\"') == 1
-        text = text.replace(f'{name}: str = \\"\\"', f'{name}: str = \\"{value}\\"')
-    copy = home / "notebooks" / "06_cohort_audit.ipynb"
-    copy.parent.mkdir()
-    copy.write_text(text, encoding="utf-8")
+    copy = with_parameters("06_cohort_audit.ipynb", home, plan=str(write_plan(home)), out=str(home / "results"))
     SHOTS.mkdir(exist_ok=True)
     with (
         explore(home, overrides=json.dumps(DARK), notebook=str(copy)) as address,

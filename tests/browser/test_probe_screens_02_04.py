@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.lab import Visitor, explore, visit
+from tests.browser.lab import Visitor, explore, visit, with_parameters
 
 pytestmark = pytest.mark.browser
 NEIGHBOURS, PERTURBATION = "02_embedding_neighbours.ipynb", "04_perturbation.ipynb"
@@ -21,13 +21,13 @@ DARK = {
 @pytest.fixture(scope="module")
 def neighbours(tmp_path_factory: pytest.TempPathFactory, chromium: Any) -> Iterator[Visitor]:
     """Notebook 02 in the light theme."""
-    yield from _opened(chromium, tmp_path_factory, NEIGHBOURS, {})
+    yield from _opened(chromium, tmp_path_factory, NEIGHBOURS, {}, cohort=20)
 
 
 @pytest.fixture(scope="module")
 def perturbation(tmp_path_factory: pytest.TempPathFactory, chromium: Any) -> Iterator[Visitor]:
     """Notebook 04 in the dark theme, and without subshells."""
-    yield from _opened(chromium, tmp_path_factory, PERTURBATION, DARK)
+    yield from _opened(chromium, tmp_path_factory, PERTURBATION, DARK, samples=16, horizon=40)
 
 
 def test_neighbours_appear_by_themselves(neighbours: Visitor) -> None:
@@ -58,7 +58,7 @@ def test_the_rung_by_keyboard_moves_map_list_and_ladder(neighbours: Visitor) -> 
 
 def test_others_are_asked_about_when_the_button_is_pressed(neighbours: Visitor) -> None:
     page = neighbours.page
-    page.get_by_role("button", name="Ask about 60 patients").focus()
+    page.get_by_role("button", name="Ask about 20 patients").focus()
     page.keyboard.press("Enter")
     page.locator(".ehrmem-neighbours-screen table").wait_for(timeout=120_000)
     _until(neighbours, ".ehrmem-neighbours-screen", rung="first_10")
@@ -97,8 +97,11 @@ def test_what_is_not_known_is_said_in_place_and_the_view_comes_back(perturbation
     _nothing_wrong(perturbation)
 
 
-def _opened(chromium: Any, paths: pytest.TempPathFactory, notebook: str, settings: dict[str, Any]) -> Iterator[Visitor]:
+def _opened(
+    chromium: Any, paths: pytest.TempPathFactory, name: str, settings: dict[str, Any], **parameters: Any
+) -> Iterator[Visitor]:
     home = paths.mktemp("home")
+    notebook = str(with_parameters(name, home, **parameters))
     with explore(home, overrides=json.dumps(settings), notebook=notebook) as address, visit(chromium, address) as page:
         page.settled(180)
         yield page

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.browser.lab import Visitor, explore, visit
+from tests.browser.lab import Visitor, explore, visit, with_parameters
 
 pytestmark = pytest.mark.browser
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 SHOTS = Path(__file__).parent / "screenshots"
 PAGE = ".ehrmem-screen .ehrmem-probe"
 DARK = {"@jupyterlab/apputils-extension/themes.jupyterlab-settings": {"theme": "JupyterLab Dark"}}
@@ -115,11 +114,7 @@ def test_every_control_has_a_name_and_no_error_is_shown(name: str, request: pyte
 
 def _opened(chromium: Any, home: Path, name: str, overrides: dict[str, Any], *, patients: int) -> Iterator[Visitor]:
     """A copy of the notebook that asks about few people."""
-    text = (NOTEBOOKS / name).read_text(encoding="utf-8")
-    assert text.count("patients: int = 400") == 1
-    copy = home / "notebooks" / name
-    copy.parent.mkdir()
-    copy.write_text(text.replace("patients: int = 400", f"patients: int = {patients}"), encoding="utf-8")
+    copy = with_parameters(name, home, patients=patients)
     SHOTS.mkdir(exist_ok=True)
     with (
         explore(home, overrides=json.dumps(overrides), notebook=str(copy)) as address,
