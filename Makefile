@@ -36,8 +36,8 @@ lint: $(STAMP) ## Check style, types and that notebooks carry no outputs
 	@$(BIN)/mypy
 	@$(if $(NOTEBOOKS),$(BIN)/$(NBSTRIPOUT) --verify $(NOTEBOOKS),echo "no notebooks to check")
 
-bench: $(STAMP) ## Measure speed on this machine
-	@$(BIN)/python -m tests.benchmarks
+bench: $(STAMP) ## Measure speed on this machine (ARGS="--only attribute" for one part)
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 evidence: $(STAMP) ## Recompute the evidence that the probes find what is there and nothing else (ARGS=--write puts it into docs/evidence.md)
 	@$(BIN)/python -m tests.benchmarks.evidence $(ARGS)
