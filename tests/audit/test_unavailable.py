@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 from ehrmem_widgets.audit import run
@@ -252,7 +253,8 @@ def test_a_damaged_file_is_named_and_once_removed_the_audit_ends_as_it_would_hav
     if damage == "cut":
         content = content[:100]
     else:
-        content[200] ^= 4  # in the first column's data: only its checksum can tell
+        column = pq.read_metadata(broken).row_group(0).column(0)
+        content[column.data_page_offset + column.total_compressed_size - 3] ^= 4  # in its data: only the checksum can tell
     broken.write_bytes(content)
     assert audit(plan, here) == 3
     said = capsys.readouterr().err

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -247,7 +248,9 @@ def test_a_stream_that_nobody_hears_any_more_ends_the_model() -> None:
     class Watched(MarkovChain):
         def continue_(self, *args: Any, **options: Any) -> Any:
             try:
-                yield from super().continue_(*args, **options)
+                for step in super().continue_(*args, **options):
+                    yield step
+                    time.sleep(0.001)  # so that it cannot end by itself before the client has gone
             finally:
                 ended.set()
 
