@@ -12,14 +12,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-import yaml
 
 from ehrmem_widgets.cohort.codes import CodeParts, Kind, parse_code
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.yaml_text import read_yaml_file
 
 PACKAGED = Path(__file__).with_name("sensitive_attributes.yaml")
 
@@ -165,25 +166,20 @@ _PREFIX_KEYS = {"icd10cm": "ICD10CM", "icd9cm": "ICD9CM", "icd10pcs": "ICD10PCS"
 _CODE_KEYS = (*_PREFIX_KEYS, "icd10cm_pattern", "snomed", "meds")
 _LIST_KEYS = {"drugs": ("atc", "words"), "labs": ("loinc", "mimic_items", "words")}
 _LONGEST_PHRASE = 5
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where PyYAML was built with it
 _KINDS = {"drugs": Kind.medication, "labs": Kind.laboratory}
 
 
 def _read(source: Path) -> list[Any]:
     """The list under ``attributes:``."""
-    try:
-        content = yaml.load(source.read_text(encoding="utf-8"), _LOADER)
-    except OSError as error:
-        raise BadInput(
-            f"cannot read {source}: {error.strerror}. Give the path of a YAML file of attributes."
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(
-            f"{source.name} is not valid YAML: {error}. Check the indentation and the quotes there."
-        ) from error
+    content = _packaged() if source == PACKAGED else read_yaml_file(source, source.name, hint=" Give a YAML file.")
     if not isinstance(content, dict) or list(content) != ["attributes"] or not isinstance(content["attributes"], list):
         raise BadInput(f"{source.name} must hold one key, 'attributes:', with a list of groups below it.")
     return content["attributes"]
+
+
+@cache
+def _packaged() -> Any:
+    return read_yaml_file(PACKAGED, PACKAGED.name)
 
 
 def _attribute(entry: Any, where: str) -> SensitiveAttribute:

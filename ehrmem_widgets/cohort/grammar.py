@@ -21,6 +21,7 @@ import yaml
 
 from ehrmem_widgets.cohort.time_codes import CALENDAR, GapRule, Gaps, days_of_unit
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.yaml_text import read_yaml_file
 
 PRESETS = Path(__file__).with_name("grammars")
 FILE_NAMES = ("grammar.yaml", "grammar.yml", "grammar.toml", "grammar.json")
@@ -205,12 +206,12 @@ def _presets() -> dict[str, Grammar]:
 
 
 def _content(path: Path) -> Any:
+    if path.suffix not in (".toml", ".json"):
+        return read_yaml_file(path, f"The grammar file {str(path)!r}")
     try:
         text = path.read_text(encoding="utf-8")
-        if path.suffix == ".toml":
-            return tomllib.loads(text)
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
+        return tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except (OSError, UnicodeDecodeError, ValueError) as error:
         said = " ".join(str(error).split())
         raise BadInput(f"The grammar file {str(path)!r} cannot be read: {said}.") from None
 

@@ -254,7 +254,9 @@ def test_a_damaged_file_is_named_and_once_removed_the_audit_ends_as_it_would_hav
         content = content[:100]
     else:
         column = pq.read_metadata(broken).row_group(0).column(0)
-        content[column.data_page_offset + column.total_compressed_size - 3] ^= 4  # in its data: only the checksum can tell
+        content[column.data_page_offset + column.total_compressed_size - 3] ^= (
+            4  # in its data: only the checksum can tell
+        )
     broken.write_bytes(content)
     assert audit(plan, here) == 3
     said = capsys.readouterr().err

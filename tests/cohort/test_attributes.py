@@ -158,7 +158,7 @@ GOOD = 'name: a\n    title: A\n    severity: 2\n    reason: Because.\n    source
         (GOOD.replace("title: A", "titel: A"), "unknown key 'titel' .did you mean 'title'"),
         (GOOD.replace("icd10cm", "icd10"), "unknown key 'icd10' .did you mean 'icd10cm'"),
         (GOOD.replace('icd10cm: ["B20"]', "icd10cm_pattern: ['T(']"), "not a regular expression"),
-        (GOOD.replace('icd10cm: ["B20"]', "icd9cm: [042]"), "34 is no text; put quotes"),
+        (GOOD.replace('icd10cm: ["B20"]', "icd9cm: [042]"), "042. would be taken for another number: write it plainly, or in quotes"),
         (GOOD.replace('["B20"]', '["B18.1"]'), "without the dot"),
         (GOOD.replace('["B20"]', "[]"), "not empty"),
         (GOOD.replace("    title: A\n", ""), "lacks title"),
@@ -178,10 +178,16 @@ def test_a_good_file_loads_and_a_missing_or_broken_one_is_named(tmp_path: Path) 
     file = tmp_path / "mine.yaml"
     file.write_text("attributes:\n  - " + GOOD)
     assert load_attributes(str(file))["a"].matches(icd10("B20")) == "code"
-    with pytest.raises(BadInput, match=r"cannot read .*none\.yaml"):
+    with pytest.raises(BadInput, match=r"none\.yaml cannot be read: No such file.* Give a YAML file"):
         load_attributes(tmp_path / "none.yaml")
     file.write_text("attributes: [")
-    with pytest.raises(BadInput, match="not valid YAML"):
+    with pytest.raises(BadInput, match=r"mine\.yaml cannot be read as YAML"):
+        load_attributes(file)
+    file.write_text("attributes:\n  - " + GOOD + "    severity: 1\n")
+    with pytest.raises(BadInput, match="'severity' is given twice"):
+        load_attributes(file)
+    file.write_text("[" * 200_000)
+    with pytest.raises(BadInput, match="nested too deeply"):
         load_attributes(file)
     file.write_text("groups: []")
     with pytest.raises(BadInput, match="one key, 'attributes:'"):

@@ -201,6 +201,7 @@ BAD = {
     "rename: {a: b}": "rename must be a list of pairs",
     "start: [a]": "start must be a text or null",
     "a: [": "cannot be read",
+    "start: A\nstart: B": "'start' is given twice (line 2)",
 }
 
 
