@@ -45,7 +45,10 @@ def _in_population(fit: PopulationFit | None) -> str:
     if fit is None:
         return ""
     if fit.already_identified:
-        return f" Of {fit.people:,} people only this patient fits: <b>the attacker has {ALREADY_IDENTIFIED} the patient</b>."
+        only = "only this patient fits"
+        if fit.uniqueness.low < 1:  # estimated, not counted
+            only = f"most likely {only}, with a chance of {share(fit.uniqueness)}"
+        return f" Of {fit.people:,} people, {only}: <b>the attacker has {ALREADY_IDENTIFIED} the patient</b>."
     chance = f"; the chance that nobody else does is {share(fit.uniqueness)}" if fit.uniqueness.high >= 0.01 else ""
     return f" Of {fit.people:,} people, {how_many(fit.fitting)} fit{chance}."
 

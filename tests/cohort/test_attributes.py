@@ -158,7 +158,10 @@ GOOD = 'name: a\n    title: A\n    severity: 2\n    reason: Because.\n    source
         (GOOD.replace("title: A", "titel: A"), "unknown key 'titel' .did you mean 'title'"),
         (GOOD.replace("icd10cm", "icd10"), "unknown key 'icd10' .did you mean 'icd10cm'"),
         (GOOD.replace('icd10cm: ["B20"]', "icd10cm_pattern: ['T(']"), "not a regular expression"),
-        (GOOD.replace('icd10cm: ["B20"]', "icd9cm: [042]"), "042. would be taken for another number: write it plainly, or in quotes"),
+        (
+            GOOD.replace('icd10cm: ["B20"]', "icd9cm: [042]"),
+            "042. would be taken for another number: write it plainly, or in quotes",
+        ),
         (GOOD.replace('["B20"]', '["B18.1"]'), "without the dot"),
         (GOOD.replace('["B20"]', "[]"), "not empty"),
         (GOOD.replace("    title: A\n", ""), "lacks title"),

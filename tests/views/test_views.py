@@ -190,7 +190,8 @@ def fit(others: float, low: float, high: float, nobody: float) -> PopulationFit:
         ),
         (
             Identifiability(7, 1, 3000, fit(0.004, 0, 0, 0.9961)),
-            "Of 300,000 people only this patient fits: the attacker has already identified the patient .",
+            "Of 300,000 people, most likely only this patient fits, with a chance of over 99 % (95 % to 100 %): "
+            "the attacker has already identified the patient .",
         ),
         (
             Identifiability(7, 30, 3000, fit(2900, 1900, 4100, 0)),
