@@ -4,8 +4,6 @@ PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
-# Tests wait for browsers and servers: one process more than there are cores, at most four.
-WORKERS  = $(shell $(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
 PIP      = $(1) -m pip -qq --disable-pip-version-check
 TORCH   := 2.13.0
 # -qq hides warnings, never errors. The plain torch wheel for Linux carries CUDA (several GB) on most machines.
@@ -30,7 +28,7 @@ report: $(STAMP) ## Write an example report to reports/example.html (PATIENT=...
 	@$(BIN)/ehrmem report --out reports/example.html $(if $(PATIENT),--patient $(PATIENT))
 
 test: $(STAMP) browser lint ## Check everything: lint, types, notebooks, tests (PYTEST_ARGS=... narrows the tests, '-n 0' runs one at a time)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style, types and that notebooks carry no outputs
 	@$(BIN)/ruff check .
