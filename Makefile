@@ -6,6 +6,8 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 PIP      = $(1) -m pip -qq --disable-pip-version-check
 TORCH   := 2.13.0
+# Tests start some hundred processes: where no bytecode may be kept, each compiles everything again.
+unexport PYTHONDONTWRITEBYTECODE
 # -qq hides warnings, never errors. The plain torch wheel for Linux carries CUDA (several GB) on most machines.
 # Who wants the CPU-only build says so to pip itself, for example by setting PIP_EXTRA_INDEX_URL to the package index
 # that the PyTorch installation page names for CPU; it satisfies the same pin.
@@ -50,7 +52,7 @@ $(STAMP): requirements.lock pyproject.toml | check-python
 	@echo "Setting up $(VENV) from requirements.lock (3 to 5 minutes, once) ..."
 	@rm -f $@
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@$(call PIP,$(BIN)/python) install --no-compile -r requirements.lock  # Python compiles what it imports: a quarter of it
+	@$(call PIP,$(BIN)/python) install -r requirements.lock
 	@$(call PIP,$(BIN)/python) install --no-deps -e .
 	@touch $@
 	@echo "Set up."
