@@ -4,10 +4,10 @@ PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
-PIP      = $(1) -m pip -qq --disable-pip-version-check
-TORCH   := 2.13.0
 # Tests start some hundred processes: where no bytecode may be kept, each compiles everything again.
 unexport PYTHONDONTWRITEBYTECODE
+PIP      = $(1) -m pip -qq --disable-pip-version-check
+TORCH   := 2.13.0
 # -qq hides warnings, never errors. The plain torch wheel for Linux carries CUDA (several GB) on most machines.
 # Who wants the CPU-only build says so to pip itself, for example by setting PIP_EXTRA_INDEX_URL to the package index
 # that the PyTorch installation page names for CPU; it satisfies the same pin.
