@@ -213,6 +213,13 @@ def test_a_grammar_file_with_a_mistake_is_refused_in_words(text: str, told: str,
     assert told in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["g.json", "g.toml", "g.yaml"])
+def test_a_grammar_nested_without_end_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(("a = " if name == "g.toml" else "") + "[" * 100_000)
+    with pytest.raises(BadInput, match=r"The grammar file .* cannot be read"):
+        read_grammar(tmp_path / name)
+
+
 def test_a_name_that_is_neither_a_file_nor_published_is_refused() -> None:
     with pytest.raises(BadInput, match=r"There is no grammar file 'ethoz', and no published grammar of that name"):
         read_grammar("ethoz")
