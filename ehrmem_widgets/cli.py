@@ -164,8 +164,10 @@ def probe(arguments: argparse.Namespace) -> None:
     from ehrmem_widgets.samples.canary_alternatives import alternatives_for
 
     out: Path = arguments.out
-    if out.suffix != ".parquet" or not out.absolute().parent.is_dir() or out.is_dir():
-        raise BadInput(f"Name a .parquet file in a folder that exists; got {str(out)!r}.")
+    if out.suffix == ".parquet":
+        raise BadInput(f"A finding is a folder now, a Parquet file a table: name {str(out.with_suffix(''))!r}.")
+    if not out.absolute().parent.is_dir():
+        raise BadInput(f"Name a folder for the finding, in one that exists; got {str(out)!r}.")
     patients = patients_in(arguments.patients) if arguments.patients else None
     if arguments.population and arguments.name != "ranking":
         raise BadInput(f"The probe {arguments.name!r} does not count who fits the facts: it takes no --population.")
@@ -180,7 +182,7 @@ def probe(arguments: argparse.Namespace) -> None:
         found.save(out)
     keep.unlink(missing_ok=True)
     print(found.summary())
-    print(f"Wrote {out} ({len(found.table):,} rows; patients by pseudonym: internal use).")
+    print(f"Wrote {out} ({found.rows:,} rows; patients by pseudonym: internal use).")
 
 
 class _Bar:
@@ -403,10 +405,10 @@ def _parser() -> argparse.ArgumentParser:
             "probe",
             probe,
             "Run one test over many patients: members, people never seen, and planted canaries where there are any.",
-            "The summary goes to standard output, every figure with its interval and n to the Parquet file. A run that was\n"
+            "The summary goes to standard output, every figure with its interval and n to the folder. A run that was\n"
             "broken off is taken up again by the same command (exit code 3: a server or a disk went away).\n\n"
             + "\n".join(f"  {name:<16}{words}" for name, words in QUESTIONS.items()),
-            "ehrmem probe membership --out membership.parquet",
+            "ehrmem probe membership --out membership",
         )
     )
     _audit_options(
@@ -574,7 +576,7 @@ def _probe_options(parser: argparse.ArgumentParser) -> None:
         "--seed", type=_typed(settings.SEED), default=0, metavar="N", help="same seed, same numbers (0)"
     )
     _population_option(parser, " (ranking only)")
-    parser.add_argument("--out", type=Path, metavar="FILE.parquet", required=True, help="where to write the finding")
+    parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the finding, a Parquet file a table")
 
 
 def _audit_options(parser: argparse.ArgumentParser) -> None:

@@ -154,7 +154,7 @@ def test_patients_are_listed_where_nobody_has_a_birth_date_or_a_sex(
         assert belongs[unknown].all() if code in missing else unknown not in belongs or not belongs[unknown].any()
     people = choose_people(dataset, MarkovChain(np.eye(2)), most=60)
     found = preflight(dataset, people=people)
-    told = set(found.about("cohort")["figure"])
+    told = set(found.about("figures")["figure"])
     assert ("difference_age" in told) == ("MEDS_BIRTH" not in missing)
     assert ("difference_female" in told) == ("GENDER//" not in missing)
 
@@ -214,12 +214,12 @@ def test_an_older_model_survives_an_interrupt(cohort: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["membership", "--out", "x.csv"], "Name a .parquet file"),
-        (["membership", "--out", "no/such/x.parquet"], "Name a .parquet file in a folder that exists"),
-        (["memory", "--out", "x.parquet"], "invalid choice"),
-        (["attribute", "--rung", "labs", "--out", "x.parquet"], "no rung 'labs'"),
-        (["membership", "--rung", "one_lab", "--out", "x.parquet"], "takes no rung"),
-        (["preflight", "--patients", "nobody.txt", "--out", "x.parquet"], "cannot be read"),
+        (["membership", "--out", "x.parquet"], "A finding is a folder now, a Parquet file a table: name 'x'"),
+        (["membership", "--out", "no/such/x"], "Name a folder for the finding, in one that exists"),
+        (["memory", "--out", "x"], "invalid choice"),
+        (["attribute", "--rung", "labs", "--out", "x"], "no rung 'labs'"),
+        (["membership", "--rung", "one_lab", "--out", "x"], "takes no rung"),
+        (["preflight", "--patients", "nobody.txt", "--out", "x"], "cannot be read"),
     ],
 )
 def test_a_probe_that_cannot_be_run_is_refused(
@@ -232,18 +232,18 @@ def test_a_probe_that_cannot_be_run_is_refused(
 
 
 def test_a_probe_writes_its_finding_and_says_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from ehrmem_widgets.probes.cohort_finding import CohortFinding
+    from ehrmem_widgets.findings.finding import Finding
     from ehrmem_widgets.samples.folders import sample_data
 
     dataset = MedsDataset(sample_data())
     people = dataset.patients.groupby("split").head(25)
     names = tmp_path / "people.txt"
     names.write_text("\n".join(people["pseudonym"]))
-    out = tmp_path / "membership.parquet"
+    out = tmp_path / "membership"
     assert run("probe", "membership", "--patients", names, "--seed", 3, "--out", out) == 0
     said = capsys.readouterr().out
     assert "AUROC" in said and "Left out: 25 (the reference model was trained on this patient)." in said
-    found = CohortFinding.load(out)
+    found = Finding.load(out)
     assert found.settings["seed"] == 3
-    assert not set(found.table["patient"]) & set(map(str, people.index))  # pseudonyms only
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["membership.parquet", "people.txt"]
+    assert not set(found.patients["patient"]) & set(map(str, people.index))  # pseudonyms only
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["membership", "people.txt"]

@@ -26,7 +26,7 @@ from ehrmem_widgets.audit.shards import Shards
 from ehrmem_widgets.blackbox.training_splits import training_splits
 from ehrmem_widgets.cohort.fingerprints import read_anew
 from ehrmem_widgets.errors import GOES_ON, BadInput, CannotAnswer, Damaged, Unavailable, not_made, resumable
-from ehrmem_widgets.probes.cohort_finding import CohortFinding, as_json
+from ehrmem_widgets.findings.finding import Finding, as_json
 from ehrmem_widgets.probes.over_patients import Heard, PortionsMissingError, Progress
 from ehrmem_widgets.probes.people import about_model
 from ehrmem_widgets.settings import WORKERS
@@ -145,7 +145,7 @@ class _Audit:
     def _finish(self, name: str) -> None:
         """One probe's finding: kept, or made from its shards, asking for what is missing."""
         began = time.monotonic()
-        path = self.out / FINDINGS / f"{name}.parquet"
+        path = self.out / FINDINGS / name
         state: dict[str, Any] = {"probe": name, "state": "done", "reason": "", "rungs": list(rungs_of(self.plan, name))}
         found = self._found(name)
         if found is None:
@@ -154,14 +154,14 @@ class _Audit:
                 found = ask(self.plan, self.opened, name, keep, self.out, heard=self.heard)
                 found.save(path)
             except (BadInput, CannotAnswer) as error:
-                state |= {"state": "not run", "reason": str(error)}
+                state |= {"state": "not run", "reason": str(error), "of_the_model": isinstance(error, CannotAnswer)}
         if found is not None:
             state |= {"sentences": list(found.sentences), "exclusions": found.exclusions}
         self.runs[name] = state | {"seconds": round(time.monotonic() - began, 1)}
         self._write(finished=False)
 
-    def _found(self, name: str) -> CohortFinding | None:
-        path = self.out / FINDINGS / f"{name}.parquet"
+    def _found(self, name: str) -> Finding | None:
+        path = self.out / FINDINGS / name
         return _kept_finding(path) if path.exists() else None
 
     def _embed_everyone(self) -> None:
@@ -310,10 +310,10 @@ def _other_version(sealed: Mapping[str, Any]) -> str | None:
     return None if before.split(".")[:2] == __version__.split(".")[:2] else before
 
 
-def _kept_finding(path: Path) -> CohortFinding:
+def _kept_finding(path: Path) -> Finding:
     """A finding of this audit. Raises Damaged for a file that something else has spoiled: it is named, so that it can be removed."""
     try:
-        return CohortFinding.load(path)
+        return Finding.load(path)
     except BadInput as error:
         raise Damaged(
             f"{path} is damaged ({error}). Remove it and give the same command again: it is made anew from the kept answers."
@@ -343,7 +343,7 @@ def _changed(sealed: Mapping[str, Any], plan: Plan, about: Opened) -> list[str]:
     return [words[name] for name, now in _sealed(plan, about).items() if sealed.get(name) != now]
 
 
-def ask(plan: Plan, about: Opened, name: str, keep: Shards, out: Path, *, heard: Heard | None = None) -> CohortFinding:
+def ask(plan: Plan, about: Opened, name: str, keep: Shards, out: Path, *, heard: Heard | None = None) -> Finding:
     """One probe of a plan."""
     from ehrmem_widgets.probes.all_probes import run_probe
 
@@ -362,15 +362,15 @@ def ask(plan: Plan, about: Opened, name: str, keep: Shards, out: Path, *, heard:
     if name == "ranking":
         more["population"] = plan.population
     if name == "subgroups":
-        kept = {n: out / FINDINGS / f"{n}.parquet" for n in ("membership", "attribute")}
+        kept = {n: out / FINDINGS / n for n in ("membership", "attribute")}
         if kept["membership"].exists():
             more["scored"] = _kept_finding(kept["membership"])
         if kept["attribute"].exists():
             more["leaks"] = _kept_finding(kept["attribute"])
     if name != "preflight":
-        if not (out / FINDINGS / "preflight.parquet").exists():
+        if not (out / FINDINGS / "preflight").exists():
             raise BadInput("The data preflight, on which every comparison rests, could not be run.")
-        more["preflight"] = _kept_finding(out / FINDINGS / "preflight.parquet")
+        more["preflight"] = _kept_finding(out / FINDINGS / "preflight")
     return run_probe(
         name, about.dataset, about.model, about.reference, people=about.people, seed=plan.seed, keep=keep, heard=heard,
         alternatives_of=about.alternatives_of, **more,

@@ -14,7 +14,7 @@ from ehrmem_widgets.attacker.facts import check_rung
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.probes.cohort_finding import CohortFinding
+from ehrmem_widgets.findings.finding import Finding, judgement_of, told
 from ehrmem_widgets.probes.embedding import CANARIES
 from ehrmem_widgets.probes.exposure import AlternativesOf, canary_exposures
 from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
@@ -22,7 +22,7 @@ from ehrmem_widgets.probes.over_patients import Heard, Portions, PortionsMissing
 from ehrmem_widgets.probes.people import CANARY, MOST, NULL_CANARY, People, choose_people
 from ehrmem_widgets.probes.preflight import confounding
 from ehrmem_widgets.settings import check_probe
-from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ def run_probe(
     seed: int = 0,
     keep: Path | Portions | None = None,
     heard: Heard | None = None,
-    preflight: CohortFinding | None = None,
+    preflight: Finding | None = None,
     alternatives_of: AlternativesOf | None = None,
     **more: Any,
-) -> CohortFinding:
+) -> Finding:
     """Run one probe by its name; ``more`` are options of its own.
 
     Who is asked about is chosen first (``people``, or by ``patients``, or ``most`` at random, without near-duplicates across the split). A
@@ -117,28 +117,36 @@ def run_probe(
             heard=heard,
             keep=None if isinstance(keep, Path) else keep,
         )
-        table = pd.concat([found.table, exposed.table.assign(probe=found.probe)], ignore_index=True)
-        found = replace(found, table=table, sentences=(*found.sentences, *exposed.sentences))
+        figures, patients, excluded = (
+            pd.concat([getattr(found, name), getattr(exposed, name)], ignore_index=True)
+            for name in ("figures", "patients", "excluded")
+        )
+        said = (*found.sentences, *exposed.sentences)
+        found = replace(found, figures=figures, patients=patients, excluded=excluded, sentences=said)
     return downgraded(found, preflight) if probe.compares and preflight is not None else found
 
 
-def downgraded(found: CohortFinding, preflight: CohortFinding) -> CohortFinding:
+def downgraded(found: Finding, preflight: Finding) -> Finding:
     """A finding whose cohort verdicts *memorized* become *cannot conclude* where ``confounding`` names a reason: then a difference between
     members and non-members need not come from the model. Patients' own verdicts stand: they are measured against a reference model as
     well."""
     why = confounding(preflight)
+    table = found.figures
     touched = (
-        (found.table["level"] == "cohort")
-        & (found.table["verdict"] == Verdict.MEMORIZED)
-        & (found.table["group"] != CANARIES)
-        & ~found.table["group"].str.startswith(CANARY)
+        (table["verdict"] == Verdict.MEMORIZED) & (table["group"] != CANARIES) & ~table["group"].str.startswith(CANARY)
     )
-    if not why or not touched.any():
+    if why is None or not touched.any():
         return found
-    table = found.table.copy()
-    notes = {note for note in table.loc[touched, "note"] if note}
-    table.loc[touched, "verdict"] = str(Verdict.CANNOT_CONCLUDE)
-    table.loc[touched, "note"] = [f"{note} But {why}." for note in table.loc[touched, "note"]]
+    table = table.copy()
+    was = [judgement_of(one) for one in table[touched].to_dict("records")]
+    now = [
+        Judgement(Verdict.CANNOT_CONCLUDE, "confounded", "{was}. But {because}.", {"was": one, "because": why})
+        for one in was
+        if one is not None
+    ]
+    for name, values in pd.DataFrame([told(one) for one in now], index=table.index[touched]).items():
+        table.loc[touched, name] = values
+    notes = [one.sentence for one in was if one is not None]
     said = [
         sentence.replace(Verdict.MEMORIZED, Verdict.CANNOT_CONCLUDE, 1)
         if any(note in sentence for note in notes)
@@ -146,9 +154,9 @@ def downgraded(found: CohortFinding, preflight: CohortFinding) -> CohortFinding:
         for sentence in found.sentences
     ]
     first = f"{Verdict.CANNOT_CONCLUDE} from members against non-members: {why}."
-    return replace(found, table=table, sentences=(first, *said))
+    return replace(found, figures=table, sentences=(first, *said))
 
 
-def _function(probe: Probe) -> Callable[..., CohortFinding]:
+def _function(probe: Probe) -> Callable[..., Finding]:
     module, _, name = probe.function.partition(".")
     return getattr(import_module(f"ehrmem_widgets.probes.{module}"), name or module)

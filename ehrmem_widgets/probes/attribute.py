@@ -22,8 +22,8 @@ from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import BadInput, CannotAnswer
+from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.calibration import calibration_in_words, reference_calibration
-from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.holders import DRAWN_MEMBER, DRAWN_NON_MEMBER, Holders, draw_holders
 from ehrmem_widgets.probes.leak import Leaks, leaks_of_many, slot_ids
 from ehrmem_widgets.probes.over_patients import Heard, Portions, Rows, over_patients
@@ -52,7 +52,15 @@ from ehrmem_widgets.statistics.discrimination import (
 )
 from ehrmem_widgets.statistics.intervals import Estimate, proportion
 from ehrmem_widgets.statistics.multiple_testing import benjamini_hochberg, holm
-from ehrmem_widgets.statistics.verdicts import LEAK_MARGIN, Peers, ProbeKind, Verdict, judge_cohort, judge_person
+from ehrmem_widgets.statistics.verdicts import (
+    LEAK_MARGIN,
+    Judgement,
+    Peers,
+    ProbeKind,
+    Verdict,
+    judge_cohort,
+    judge_person,
+)
 
 RUNGS = ("nothing", "demographics", "first_10", "first_20", "first_50")
 """The paper's prompt set-ups: Random, Static, 10, 20 and 50 codes."""
@@ -61,6 +69,11 @@ LARGEST_EXCESS = "largest_excess"
 SAID = 0.5  # the model "says" an attribute whose leak probability is above one half
 FEWEST_HOLDERS = 5
 _AT_ONCE = 32
+NO_PROMPT = Exclusion("no_prompt", "what is known cannot be put to the model")
+NO_NUMBERS = {
+    model: Exclusion("no_numbers", f"the {model} model answered with probabilities that are no numbers")
+    for model in ("audited", "reference")
+}
 _DRAWN = (DRAWN_MEMBER, DRAWN_NON_MEMBER)
 
 
@@ -79,7 +92,7 @@ def attribute(
     seed: int = 0,
     keep: Path | Portions | None = None,
     heard: Heard | None = None,
-) -> CohortFinding:
+) -> Finding:
     """T2 over many patients.
 
     Patient rows: ``leak`` (model audited or reference) and ``excess`` of each attribute that the record holds, at each rung,
@@ -134,10 +147,10 @@ def attribute(
     return replace(result, sentences=(*result.sentences, *counted))
 
 
-def paper_table(found: CohortFinding, *, group: str = MEMBER, model: str = "audited") -> pd.DataFrame:
+def paper_table(found: Finding, *, group: str = MEMBER, model: str = "audited") -> pd.DataFrame:
     """The table in the paper's layout (its Table 1): a row an attribute with its prevalence, a column a rung, each cell
     AUROC / precision / recall / true positives, each with its interval."""
-    rows = found.about("cohort", group=group, model=model)
+    rows = found.about("figures", group=group, model=model)
     rows = rows[rows["attribute"] != ALL]
     cells: dict[str, dict[str, str]] = {}
     for (name, rung), of_cell in rows.groupby(["attribute", "rung"], sort=False):
@@ -146,10 +159,12 @@ def paper_table(found: CohortFinding, *, group: str = MEMBER, model: str = "audi
             continue
         words = [_in_words(one["auroc"])]
         words += [_in_words(one[figure]) for figure in ("precision", "recall") if figure in one]
-        words.append(f"{one['recall']['note']}" if "recall" in one else "")
+        if "recall" in one:
+            holders = int(one["recall"]["n"])
+            words.append(f"{round(one['recall']['value'] * holders)} of {holders} found")
         cells.setdefault(str(name), {})[str(rung)] = " / ".join(word for word in words if word)
     prevalence = (
-        found.about("cohort", group=group, figure="prevalence").drop_duplicates("attribute").set_index("attribute")
+        found.about("figures", group=group, figure="prevalence").drop_duplicates("attribute").set_index("attribute")
     )
     table = pd.DataFrame.from_dict(cells, orient="index")
     table.index = pd.Index(
@@ -193,7 +208,7 @@ class _Questions:
                 prompts = {name: self._prompt(record, rung, name) for name in self._models}
                 last = prompts["audited"].last
             except (BadInput, CannotAnswer) as error:
-                rows[place]["left_out"] = str(error)
+                rows[place] |= {"left_out": NO_PROMPT, "note": str(error)}
                 continue
             for name, prompt in prompts.items():
                 asked[name].append(slot_ids(prompt, self._models[name].vocabulary))
@@ -215,7 +230,7 @@ class _Questions:
         for row_, place in enumerate(places):
             broken = [name for name, one in leaks.items() if not np.isfinite(one.raw[row_]).all()]
             if broken:
-                rows[place]["left_out"] = f"the {broken[0]} model answered with probabilities that are no numbers"
+                rows[place]["left_out"] = NO_NUMBERS[broken[0]]
                 continue
             rows[place] |= {name: each[row_] for name, each in found.items()}
         return rows
@@ -271,9 +286,10 @@ def _summarised(
     calibration: Estimate | None,
     has_reference: bool,
     seed: int,
-) -> CohortFinding:
+) -> Finding:
     rows: list[dict[str, Any]] = [excluded_row(patient, reason) for patient, reason in people.left_out]
-    rows += [excluded_row(one["patient"], one["left_out"], rung=one["rung"]) for one in found if "left_out" in one]
+    rows += [excluded_row(one["patient"], Exclusion(*one["left_out"]), note=one.get("note", ""), rung=one["rung"])
+        for one in found if "left_out" in one]
     groups = {**people.group_of_pseudonym, **drawn.groups}
     gaps: list[tuple[str, Estimate, float, int, int]] = []
     sentences: list[str] = []
@@ -363,12 +379,10 @@ class _Rung:
             prevalence = proportion(int(held.sum()), len(held)) if len(held) else NOTHING
             rows.append(row("prevalence", prevalence, attribute=name, **where))
             if not FEWEST_HOLDERS <= held.sum() <= len(held) - FEWEST_HOLDERS:
-                words = (
-                    f"{int(held.sum())} of {len(held)} hold it; an AUROC needs {FEWEST_HOLDERS} who do and who do not"
-                )
-                rows.append(
-                    row("auroc", n=len(held), attribute=name, verdict=Verdict.CANNOT_CONCLUDE, note=words, **where)
-                )
+                words = f"{{holders}} of {{people}} hold it; an AUROC needs {FEWEST_HOLDERS} who do and who do not"
+                facts = {"holders": int(held.sum()), "people": len(held)}
+                too_few = Judgement(Verdict.CANNOT_CONCLUDE, "too_few", words, facts)
+                rows.append(row("auroc", n=len(held), attribute=name, judgement=too_few, **where))
                 continue
             for model, leaks in self.leaks.items():
                 score = leaks[inside][:, column, 0]
@@ -389,7 +403,7 @@ class _Rung:
                 if said.any():
                     rows.append(row("precision", proportion(hits, int(said.sum())), **more))
                 rows.append(
-                    row("recall", proportion(hits, int(held.sum())), note=f"{hits} of {int(held.sum())} found", **more)
+                    row("recall", proportion(hits, int(held.sum())), **more)
                 )
             if len(self.leaks) == 2:
                 one, other = (self.leaks[m][inside][:, column, 0] for m in ("audited", "reference"))

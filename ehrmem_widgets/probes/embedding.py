@@ -19,8 +19,8 @@ from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
+from ehrmem_widgets.findings.finding import Finding, excluded_row, finding, row, told
 from ehrmem_widgets.probes.bag_of_codes import bags
-from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, row
 from ehrmem_widgets.probes.leak import slot_ids
 from ehrmem_widgets.probes.over_patients import Heard, Portions, Progress, Rows, over_patients
 from ehrmem_widgets.probes.people import (
@@ -75,7 +75,7 @@ def embedding(
     seed: int = 0,
     keep: Path | Portions | None = None,
     heard: Heard | None = None,
-) -> CohortFinding:
+) -> Finding:
     """Train classifiers to read each attribute from the embedding of what the attacker knows, and compare with the same
     classifiers on the bag of the known codes and on shuffled labels.
 
@@ -107,7 +107,7 @@ def embedding(
     }
     out = [excluded_row(patient, why) for patient, why in people.left_out]
     if Query.EMBEDDINGS not in model.answers:
-        return finding("embedding", [no_embeddings(), *out], settings, [no_embeddings()["note"]])
+        return finding("embedding", [row("embeddings", judgement=NO_EMBEDDINGS), *out], settings, [NO_EMBEDDINGS.sentence])
     models = with_embeddings(model, reference)
 
     def ask(records: list[Record]) -> Rows:
@@ -129,11 +129,10 @@ def embedding(
 
     rows, few = [], {}
     for name, truth in truths.items():
-        note = _too_few(truth)
-        judged = Judgement(Verdict.CANNOT_CONCLUDE, note) if note else None
-        rows.append(row("holders", value=float(truth.sum()), n=len(truth), attribute=name, judgement=judged))
-        if note:
-            few[name] = note
+        too_few = _too_few(truth)
+        rows.append(row("holders", value=float(truth.sum()), n=len(truth), attribute=name, judgement=too_few))
+        if too_few:
+            few[name] = too_few.sentence
     asked = [name for name in names if name not in few]
     scores = _scores(features, {name: truths[name] for name in asked}, folds, seed, heard)
     for name in asked:
@@ -211,19 +210,22 @@ def out_of_fold(
     return np.asarray(cross_val_predict(made, features, truth, cv=parts, method="predict_proba")[:, 1])
 
 
-def not_in_reference(beyond: Estimate | None, what: str) -> str:
-    """Why an excess of members is no memorization, for ``judge_cohort``; empty when it goes beyond the reference model's."""
+def not_in_reference(beyond: Estimate | None, what: str) -> Judgement | None:
+    """Why an excess of members is no memorization, for ``judge_cohort``; None when it goes beyond the reference model's."""
     if beyond is None:
-        return "there is no reference model to show that these members are not simply easier"
+        words = "there is no reference model to show that these members are not simply easier"
+        return Judgement(Verdict.CANNOT_CONCLUDE, "no_reference", words)
     if not beyond.low > 0:
-        return f"a model that never saw these people may show as much ({what} beyond its own: {beyond})"
-    return ""
+        words = f"a model that never saw these people may show as much ({what} beyond its own: {{beyond}})"
+        return Judgement(Verdict.CANNOT_CONCLUDE, "reference_too", words, {"beyond": beyond})
+    return None
 
 
-def no_embeddings() -> dict[str, Any]:
-    """The one row of a finding about a model that gives no embeddings."""
-    note = "Cannot conclude: this model gives no embeddings, so nothing can be read from them."
-    return row("embeddings", judgement=Judgement(Verdict.CANNOT_CONCLUDE, note))
+NO_EMBEDDINGS = Judgement(
+    Verdict.CANNOT_CONCLUDE,
+    "no_embeddings",
+    "Cannot conclude: this model gives no embeddings, so nothing can be read from them.",
+)
 
 
 @dataclass(frozen=True)
@@ -363,7 +365,7 @@ def _verdicts(
     control = PositiveControl.NONE
     for made, beyond, pair, chosen_readings in sorted(judged, key=lambda one: one[2] != PAIRS[CANARIES]):
         judgement = _judge(made, beyond, pair, chosen_readings, groups, control)
-        made["verdict"], made["note"] = str(judgement.verdict), judgement.sentence
+        made |= told(judgement)
         planted = pair == PAIRS[CANARIES]
         together = "Planted canaries, all attributes together" if planted else "All attributes together"
         said.append((made["attribute"] or together, f"{judgement.verdict}: {judgement.sentence}"))
@@ -425,8 +427,10 @@ def _judge(
         if min(holding) < FEWEST_HOLDERS:
             return Judgement(
                 Verdict.CANNOT_CONCLUDE,
-                f"{holding[0]} members and {holding[1]} non-members hold it; at least {FEWEST_HOLDERS} of each are needed "
-                "to compare the two.",
+                "too_few",
+                "{members} members and {non_members} non-members hold it; at least "
+                f"{FEWEST_HOLDERS} of each are needed to compare the two.",
+                {"members": holding[0], "non_members": holding[1]},
             )
     planted = pair == PAIRS[CANARIES]
     whose = "canaries trained on minus those never trained on" if planted else "members minus non-members"
@@ -448,16 +452,18 @@ def _at(readings: list[_Reading], place: int | None) -> list[_Reading]:
     return readings if place is None else [readings[place]]
 
 
-def _too_few(truth: np.ndarray) -> str:
-    """Why an attribute cannot be asked about; empty when it can."""
+def _too_few(truth: np.ndarray) -> Judgement | None:
+    """Why an attribute cannot be asked about; None when it can."""
     holders, others = int(truth.sum()), int((~truth).sum())
     if holders == 0:
-        return f"cannot conclude: nobody among the {len(truth)} people asked holds it."
+        words = "cannot conclude: nobody among the {people} people asked holds it."
+        return Judgement(Verdict.CANNOT_CONCLUDE, "nobody_holds", words, {"people": len(truth)})
     for count, who in ((holders, "holders"), (others, "people without it")):
         if count < FEWEST_HOLDERS:
             who = who if count != 1 else {"holders": "holder"}.get(who, "person without it")
-            return f"cannot conclude: {count} {who}; at least {FEWEST_HOLDERS} needed for a cross-validated probe."
-    return ""
+            words = f"cannot conclude: {{people}} {who}; at least {FEWEST_HOLDERS} needed for a cross-validated probe."
+            return Judgement(Verdict.CANNOT_CONCLUDE, "too_few", words, {"people": count})
+    return None
 
 
 def _columns_used(matrix: Any) -> np.ndarray:

@@ -20,14 +20,14 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, patient_row, row, told
 from ehrmem_widgets.probes.bag_of_codes import CodeSearch, own_ranks
-from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.embedding import (
     CANARIES,
+    NO_EMBEDDINGS,
     PAIRS,
     attribute_codes,
     embed_prompts,
-    no_embeddings,
     not_in_reference,
     stripped_prompt,
     with_embeddings,
@@ -55,6 +55,8 @@ DECLARED = 10  # verdicts rest on being among the ten nearest; the other figures
 CODES = "code search"
 _LAB_RUNGS = ("one_lab", "lab_dates", "lab_values")
 _AT_ONCE = 256
+NO_LAB = Exclusion("no_lab", "the record has no laboratory test")
+ALL_KNOWN = Exclusion("all_known", "what is known is the whole record")
 _GROUPS = (MEMBER, NON_MEMBER, CANARY, NULL_CANARY)
 
 
@@ -69,7 +71,7 @@ def embedding_neighbours(
     seed: int = 0,
     keep: Path | Portions | None = None,
     heard: Heard | None = None,
-) -> CohortFinding:
+) -> Finding:
     """The rank of each person's own full record among all records, by distance from the embedding of what is known, for the
     audited and the reference model, and by a search for the known codes (cosine of TF-IDF).
 
@@ -92,7 +94,7 @@ def embedding_neighbours(
     settings: dict[str, Any] = {**about_people(people, model, reference, dataset), "rungs": tuple(rungs), "seed": seed}
     out = [excluded_row(patient, why) for patient, why in people.left_out]
     if Query.EMBEDDINGS not in model.answers:
-        return finding("embedding_neighbours", [no_embeddings(), *out], settings, [no_embeddings()["note"]])
+        return finding("embedding_neighbours", [row("embeddings", judgement=NO_EMBEDDINGS), *out], settings, [NO_EMBEDDINGS.sentence])
     if not people.records:
         return finding("embedding_neighbours", out, settings, ["Cannot conclude: there is nobody to ask about."])
     models = with_embeddings(model, reference)
@@ -122,7 +124,7 @@ def embedding_neighbours(
                     ranks[CODES] = own_ranks(search.similarities(prompts), own)
             for place, record in enumerate(asked):
                 found = {name: int(rank[place]) for name, rank in ranks.items()}
-                rows.append({"patient": record.pseudonym, "rung": rung, "why": "", **found})
+                rows.append({"patient": record.pseudonym, "rung": rung, "why": None, **found})
         return rows
 
     kept = over_patients(
@@ -130,8 +132,8 @@ def embedding_neighbours(
     )
     found = pd.DataFrame(kept, columns=["patient", "rung", "why", *models, CODES])
     found["group"] = found["patient"].map(people.group_of_pseudonym)
-    out += [excluded_row(p, w, rung=r) for p, r, w in found.loc[found["why"] != "", ["patient", "rung", "why"]].values]
-    found = found[found["why"] == ""]
+    out += [excluded_row(one["patient"], Exclusion(*one["why"]), rung=one["rung"]) for one in kept if one["why"]]
+    found = found[found["why"].isna()]
     single = [
         patient_row(one["patient"], f"{_prefix(by)}rank", value=float(one[by]), n=len(ids), rung=one["rung"], group=one["group"],
                     model=_model(by))
@@ -189,15 +191,15 @@ def _full(record: Record, vocabulary: Vocabulary) -> list[int]:
     return vocabulary.ids(encode(record, vocabulary).codes)
 
 
-def _why_not(record: Record, rung: str, vocabulary: Vocabulary) -> str:
-    """Why a person is not asked about at a rung; empty when asked."""
+def _why_not(record: Record, rung: str, vocabulary: Vocabulary) -> Exclusion | None:
+    """Why a person is not asked about at a rung; None when asked."""
     facts = facts_of_rung(rung, record, vocabulary)
     if rung in _LAB_RUNGS and facts == facts_of_rung("demographics", record, vocabulary):
-        return "the record has no laboratory test"
+        return NO_LAB
     known = {fact.place for fact in facts}
     if all(place in known or vocabulary.code_of(event) not in vocabulary for place, event in enumerate(record.events)):
-        return "what is known is the whole record"
-    return ""
+        return ALL_KNOWN
+    return None
 
 
 def _prefix(search: str) -> str:
@@ -322,7 +324,7 @@ def _judge(
         what=f"the share found among the {DECLARED} nearest, of {whose},",
         confounded=not_in_reference(beyond, "the difference"),
     )
-    made["verdict"], made["note"] = str(judgement.verdict), judgement.sentence
+    made |= told(judgement)
 
 
 def _corrected(family: list[dict[str, Any]]) -> list[dict[str, Any]]:

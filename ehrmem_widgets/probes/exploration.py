@@ -323,13 +323,17 @@ class Question:
         if effective < FEWEST_EFFECTIVE:
             return Judgement(
                 Verdict.CANNOT_CONCLUDE,
-                f"the facts leave so much open that the answer rests on {effective:.0f} samples (at least {FEWEST_EFFECTIVE} "
-                "needed). Make a value or date more precise, or take out a fact.",
+                "too_open",
+                "the facts leave so much open that the answer rests on {effective:.0f} samples (at least "
+                f"{FEWEST_EFFECTIVE} needed). Make a value or date more precise, or take out a fact.",
+                {"effective": effective},
             )
         if finding.reference is None or finding.excess is None:
             return Judgement(
                 Verdict.CANNOT_CONCLUDE,
-                f"{shown}, and there is no reference model that never saw the patient: it may be knowledge of a population.",
+                "no_reference",
+                "{shown}, and there is no reference model that never saw the patient: it may be knowledge of a population.",
+                {"shown": shown},
             )
         reference = rounded(finding.reference.value, finding.reference.low, finding.reference.high)
         return judge_person(

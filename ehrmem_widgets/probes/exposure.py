@@ -20,7 +20,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
+from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, patient_row, row, told
 from ehrmem_widgets.probes.over_patients import Heard, Portions, Rows, over_patients
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, about_people, choose_people
 from ehrmem_widgets.settings import check_probe
@@ -30,6 +30,8 @@ from ehrmem_widgets.statistics.multiple_testing import holm
 from ehrmem_widgets.statistics.verdicts import AUROC_MARGIN, ProbeKind, Verdict, judge_cohort
 
 PROBE = "exposure"
+NO_VALUE = Exclusion("no_value", "no value that the model knows on the first day")
+NO_NUMBER = Exclusion("no_number", "no exposure: what the model answers makes no number")
 EXTRACTION = (0.5, 0.9)
 """The p of (n, p)-extraction."""
 
@@ -73,7 +75,7 @@ def canary_exposures(
     seed: int = 0,
     keep: Path | Portions | None = None,
     heard: Heard | None = None,
-) -> CohortFinding:
+) -> Finding:
     """The exposure of each canary's first day, in the audited and in the reference model.
 
     The score is the log-probability of the codes from the first value to the end of the record's first day, given those before.
@@ -113,7 +115,7 @@ def canary_exposures(
     for one in found:
         group = group_of[one["patient"]]
         if one.get("without"):
-            table.append(excluded_row(one["patient"], one["without"], group=group, model=one["model"]))
+            table.append(excluded_row(one["patient"], Exclusion(*one["without"]), group=group, model=one["model"]))
             continue
         values.setdefault((one["model"], group), []).append(one)
         for figure in ("exposure", *(f"queries_{p:g}" for p in EXTRACTION)):
@@ -137,7 +139,7 @@ def _of_one(
     """Exposure and queries needed; or ``without`` and why."""
     own = _first_day(record, model.vocabulary)
     if own.secret is None or own.secret[0] == 0:
-        return {"without": "no value that the model knows on the first day"}
+        return {"without": NO_VALUE}
     others = [_first_day(r, model.vocabulary) for r in alternatives_of(record, alternatives, seed)]
     if any(len(day.ids) != len(own.ids) for day in others):
         raise ValueError("alternatives must differ from the canary in their values only")
@@ -147,7 +149,7 @@ def _of_one(
     score = {ids: float(scores[first:].sum()) for ids, scores in log_p.items()}
     bits = exposure(score[own.ids], [score[day.ids] for day in others], seed=record.patient_id % 2**32 + seed)
     if math.isnan(bits):
-        return {"without": "no exposure: what the model answers makes no number"}
+        return {"without": NO_NUMBER}
     secret = math.exp(min(0.0, float(log_p[own.ids][first:last].sum())))
     needed = {f"queries_{p:g}": queries_needed(secret, p) for p in EXTRACTION}
     return {"exposure": bits, **{name: math.inf if n is None else float(n) for name, n in needed.items()}}
@@ -198,7 +200,7 @@ def _compare(
                 members=len(a), non_members=len(b),
                 what=f"AUROC of the exposure of {group} against those never trained",
             )  # fmt: skip
-            one |= {"verdict": str(verdict.verdict), "note": verdict.sentence}
+            one |= told(verdict)
             sentences.append(f"{verdict.verdict}: {verdict.sentence}")
         rows.append(one)
     if most is None:

@@ -20,8 +20,8 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.sequence import encode
+from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, patient_row
 from ehrmem_widgets.probes import membership_scores as scores
-from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row
 from ehrmem_widgets.probes.membership_cohort import compare
 from ehrmem_widgets.probes.membership_scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL
 from ehrmem_widgets.probes.over_patients import Heard, Portions, Rows, over_patients
@@ -32,6 +32,10 @@ from ehrmem_widgets.statistics.verdicts import Verdict
 PROBE = "membership"
 _PREFIX_RECORDS, _PREFIX_CODES = 2, 32
 _AT_ONCE = 64
+SHORT = Exclusion("short", "no score: the record has fewer than two codes that the model knows")
+SHORT_FOR_REFERENCE = Exclusion(
+    "short_for_reference", f"no {RATIO}: the record has fewer than two codes that the reference model knows"
+)
 
 
 def membership(
@@ -42,11 +46,11 @@ def membership(
     patients: Sequence[int | str] | None = None,
     people: People | None = None,
     priors: Sequence[float] = (0.01, 0.1),
-    preflight: CohortFinding | None = None,
+    preflight: Finding | None = None,
     seed: int = 0,
     keep: Path | Portions | None = None,
     heard: Heard | None = None,
-) -> CohortFinding:
+) -> Finding:
     """Score every record and see how well each score tells members from non-members.
 
     ``people`` (or ``patients``, or else 400 drawn with ``seed``) are asked about; ``priors`` are the shares of members among
@@ -98,7 +102,7 @@ def membership(
     )
     for answer in answers:
         answer["group"] = people.group_of_pseudonym[answer["patient"]]
-        table += [excluded_row(answer["patient"], why, group=answer["group"]) for why in answer.get("without", ())]
+        table += [excluded_row(answer["patient"], Exclusion(*why), group=answer["group"]) for why in answer.get("without", ())]
     for answer in answers:
         table += [
             patient_row(
@@ -173,7 +177,7 @@ class Scorer:
     ) -> dict[str, Any]:
         answer: dict[str, Any] = {"patient": record.pseudonym, "codes": 0, "scores": {}, "reference": {}, "parts": {}}
         if found is None:
-            return answer | {"without": ["no score: the record has fewer than two codes that the model knows"]}
+            return answer | {"without": [SHORT]}
         log_p, given = found
         parts, without = _by_part(log_p, kinds), []
         if theirs is not None:
@@ -183,11 +187,11 @@ class Scorer:
             with np.errstate(invalid="ignore"):
                 parts = {part: float(np.subtract(v, others[part])) for part, v in parts.items() if part in others}
         elif self.reference is not None:
-            without.append(f"no {RATIO}: the record has fewer than two codes that the reference model knows")
+            without.append(SHORT_FOR_REFERENCE)
             parts = {}
         missing = [name for name, score in given.items() if math.isnan(score)]
         if missing:
-            without.append(f"no {', '.join(missing)}: what was answered makes no number")
+            without.append(Exclusion("no_number", f"no {', '.join(missing)}: what was answered makes no number"))
         # Rounded, or records that score alike would differ by the rounding of means over other lengths.
         kept = {name: round(score, 9) for name, score in given.items() if name not in missing}
         parts = {part: round(score, 9) for part, score in parts.items()}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ehrmem_widgets.probes.cohort_finding import CohortFinding, row
+from ehrmem_widgets.findings.finding import Finding, row, told
 from ehrmem_widgets.probes.membership_scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL
 from ehrmem_widgets.probes.over_patients import Rows
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY
@@ -40,7 +40,7 @@ FEWEST_IN_A_PART = 11  # patients on each side, before a figure about a kind of 
 _GROUPS = {"all": (MEMBER, NON_MEMBER), "canaries": (CANARY, NULL_CANARY)}
 
 
-def compare(answers: Rows, priors: tuple[float, ...], preflight: CohortFinding | None) -> tuple[Rows, list[str]]:
+def compare(answers: Rows, priors: tuple[float, ...], preflight: Finding | None) -> tuple[Rows, list[str]]:
     """Cohort rows and sentences, the verdict first, from ``membership``'s answers (one a patient, with its ``group``)."""
     names = [n for n in (LOSS, MIN_K, MIN_K_PLUS_PLUS, RECALL, RATIO) if any(n in a["scores"] for a in answers)]
     headline = RATIO if RATIO in names else LOSS
@@ -64,7 +64,7 @@ def compare(answers: Rows, priors: tuple[float, ...], preflight: CohortFinding |
         )
         for one in here:
             if one["attribute"] == headline:
-                one |= {"verdict": str(verdict.verdict), "note": verdict.sentence}
+                one |= told(verdict)
         rows += here
         said[group] = [
             f"{verdict.verdict}: {verdict.sentence}" if group == "all" else _of_canaries(verdict, here, headline)
@@ -121,17 +121,15 @@ def _verdict(
     sides: tuple[np.ndarray, np.ndarray] | None,
     rows: Rows,
     headline: str,
-    preflight: CohortFinding | None,
+    preflight: Finding | None,
     control: PositiveControl,
     *,
     planted: bool,
 ) -> Judgement:
     if sides is None:
-        return Judgement(Verdict.CANNOT_CONCLUDE, "no record could be scored.")
+        return Judgement(Verdict.CANNOT_CONCLUDE, "no_score", "no record could be scored.")
     if _constant(*sides):
-        return Judgement(
-            Verdict.CANNOT_CONCLUDE, f"every record has the same {headline}, so nobody can be told from anybody."
-        )
+        return all_equal(headline)
     one = next(r for r in rows if r["attribute"] == headline)
     effect = Estimate(one["value"], one["low"], one["high"], one["n"])
     return judge_cohort(
@@ -147,6 +145,12 @@ def _verdict(
         what=f"AUROC of {headline}",
         confounded=explains(preflight, effect),
     )
+
+
+def all_equal(score: str) -> Judgement:
+    """That a score tells nobody from anybody."""
+    words = "every record has the same {score}, so nobody can be told from anybody."
+    return Judgement(Verdict.CANNOT_CONCLUDE, "all_equal", words, {"score": score})
 
 
 def _at_small_rates(name: str, members: np.ndarray, non_members: np.ndarray, priors: tuple[float, ...]) -> Rows:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ehrmem_widgets.probes.cohort_finding import CohortFinding
+from ehrmem_widgets.findings.finding import Finding, estimate_of, judgement_of
+from ehrmem_widgets.probes.membership_cohort import all_equal
 from ehrmem_widgets.probes.membership_scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.probes.preflight import explains
@@ -97,11 +98,11 @@ class MembershipSlices:
     ``found`` is a finding of ``membership``, ``preflight`` that of the data preflight.
     """
 
-    def __init__(self, found: CohortFinding, preflight: CohortFinding | None) -> None:
+    def __init__(self, found: Finding, preflight: Finding | None) -> None:
         self.found, self.preflight = found, preflight
         self._by_score = {
             (score, group): of.to_numpy(float)
-            for (score, group), of in found.about("patient", figure="score").groupby(["attribute", "group"])["value"]
+            for (score, group), of in found.about("patients", figure="score").groupby(["attribute", "group"])["value"]
         }
         self._rocs: dict[tuple[str, str], Roc | None] = {}
 
@@ -124,17 +125,12 @@ class MembershipSlices:
         return ScoreFigures(name, self._auroc(name, group)[0], tpr, ppv_at_fpr(tpr, fpr, prior))
 
     def _auroc(self, score: str, group: str) -> tuple[Estimate, float, Judgement | None]:
-        rows = self.found.about("cohort", figure="auroc", attribute=score, group=GROUPS[group][0])
+        rows = self.found.about("figures", figure="auroc", attribute=score, group=GROUPS[group][0])
         rows = rows[rows["model"] != "reference"]
         if not len(rows):
             return NOTHING, math.nan, None
         one = rows.iloc[0]
-        judged = Judgement(Verdict(one["verdict"]), str(one["note"])) if one["verdict"] else None
-        return (
-            Estimate(float(one["value"]), float(one["low"]), float(one["high"]), int(one["n"])),
-            float(one["p_adjusted"]),
-            judged,
-        )
+        return estimate_of(one), float(one["p_adjusted"]), judgement_of(one)
 
     def _judgement(self, score: str, group: str) -> Judgement:
         effect, p, judged = self._auroc(score, group)
@@ -142,15 +138,13 @@ class MembershipSlices:
             return judged
         members, others = self._sides(score, group)
         if not len(members) and not len(others):
-            why = f"no record has a {score} score."
-            return Judgement(Verdict.CANNOT_CONCLUDE, why)
+            return Judgement(Verdict.CANNOT_CONCLUDE, "no_score", "no record has a {score} score.", {"score": score})
         if len(np.unique(np.concatenate([members, others]))) == 1:
-            why = f"every record has the same {score}, so nobody can be told from anybody."
-            return Judgement(Verdict.CANNOT_CONCLUDE, why)
+            return all_equal(score)
         return judge_cohort(
             effect, p, margin=AUROC_MARGIN, kind=ProbeKind.DETECTOR, no_effect=0.5, planted=group == "canaries",
             control=positive_control(*self._sides(score, "canaries")), members=len(members), non_members=len(others), what=f"AUROC of {score}",
-            confounded=explains(self.preflight, effect) if group == "ordinary" else "",
+            confounded=explains(self.preflight, effect) if group == "ordinary" else None,
         )  # fmt: skip
 
     def _roc(self, score: str, group: str) -> Roc | None:
@@ -160,7 +154,7 @@ class MembershipSlices:
         return self._rocs[key]
 
     def _parts(self) -> list[Part]:
-        rows = self.found.about("cohort", group="all")
+        rows = self.found.about("figures", group="all")
         rows = rows[rows["figure"].isin(["auroc_by_kind", "auroc_by_quarter"])]
         parts = [
             Part(

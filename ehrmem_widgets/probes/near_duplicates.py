@@ -12,6 +12,7 @@ from scipy import sparse
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.blackbox.training_splits import seen_by_reference, trained_on
 from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.findings.finding import Exclusion
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People
 
 REFERENCE = "reference"
@@ -19,7 +20,7 @@ NEAR = 0.9  # Jaccard similarity of two sets of codes from which on records are 
 FEWEST_CODES = 5  # records with fewer are not compared
 MOST_COMPARED = 5_000  # patients of a side looked through ...
 MOST_EVENTS = 5_000_000  # ... or as many as have about so many events
-LEFT_OUT = "has a near-duplicate on the other side of the split"
+LEFT_OUT = Exclusion("near_duplicate", "has a near-duplicate on the other side of the split")
 _SIDES = (MEMBER, NON_MEMBER, REFERENCE)
 _BLOCK = 500
 

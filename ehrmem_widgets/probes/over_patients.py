@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import BadInput, Damaged, Unavailable
-from ehrmem_widgets.probes.cohort_finding import as_json
+from ehrmem_widgets.findings.finding import as_json
 
 Rows = list[dict[str, Any]]
 """What was found about some patients: plain data that JSON can hold."""

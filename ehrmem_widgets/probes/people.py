@@ -14,10 +14,14 @@ from ehrmem_widgets.blackbox.training_splits import seen_by, trained_on
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.cohort.record import Record
+from ehrmem_widgets.findings.finding import Exclusion
 from ehrmem_widgets.settings import check_probe
 
 MEMBER, NON_MEMBER = "member", "non-member"
 CANARY, NULL_CANARY = "canary", "canary never trained"
+IN_REFERENCE = Exclusion("in_reference", "the reference model was trained on this patient")
+HOLDS_NONE = Exclusion("holds_none", "the record holds none of the attributes asked about")
+NO_DATE = Exclusion("no_date", "the record has no dated event")
 MOST = 400  # patients asked about unless told otherwise: half members, half non-members
 
 
@@ -32,7 +36,7 @@ class People:
     records: tuple[Record, ...]
     groups: dict[int, str]
     repetitions: dict[int, int] = field(default_factory=dict)
-    left_out: tuple[tuple[str, str], ...] = ()
+    left_out: tuple[tuple[str, Exclusion], ...] = ()
 
     def of(self, *groups: str) -> list[Record]:
         """The records of some groups."""
@@ -99,12 +103,12 @@ def choose_people(
     else:
         chosen = list(dict.fromkeys(dataset.find(patient) for patient in patients))
     groups: dict[int, str] = {}
-    left_out: list[tuple[str, str]] = []
+    left_out: list[tuple[str, Exclusion]] = []
     for patient, split in dataset.splits_of(chosen).items():
         member = split == members
         if not member and split in known:
             if patients is not None:
-                left_out.append((dataset.pseudonym(patient), "the reference model was trained on this patient"))
+                left_out.append((dataset.pseudonym(patient), IN_REFERENCE))
         elif patient in planted:
             groups[patient] = CANARY if member else NULL_CANARY
         else:
@@ -115,7 +119,7 @@ def choose_people(
         if any(event.time is not None for event in record.events):
             records.append(record)
         else:
-            left_out.append((record.pseudonym, "the record has no dated event"))
+            left_out.append((record.pseudonym, NO_DATE))
     return People(
         tuple(records),
         {r.patient_id: groups[r.patient_id] for r in records},

@@ -25,12 +25,22 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
+from ehrmem_widgets.findings.finding import (
+    Exclusion,
+    Finding,
+    curve_row,
+    estimate_of,
+    excluded_row,
+    finding,
+    patient_row,
+    row,
+)
 from ehrmem_widgets.probes.exploration import Exploration, State, choose_focus
 from ehrmem_widgets.probes.leak import Leaks, leaks_of_many, slot_ids
 from ehrmem_widgets.probes.over_patients import Heard, Portions, Rows, over_patients
 from ehrmem_widgets.probes.people import (
     CANARY,
+    HOLDS_NONE,
     MEMBER,
     NON_MEMBER,
     NULL_CANARY,
@@ -50,6 +60,7 @@ from ehrmem_widgets.statistics.verdicts import (
     Peers,
     PositiveControl,
     ProbeKind,
+    Verdict,
     judge_cohort,
     judge_person,
     positive_control,
@@ -62,10 +73,10 @@ IDENTIFIERS: Mapping[str, str] = {
     "date": "the last known time between two events",
 }
 _NOT_KNOWN = {
-    "age": "no age among the known facts, so it was not moved",
-    "sex": "no sex among the known facts, so it was not moved",
-    "lab": "no lab value among the known facts, so it was not moved",
-    "date": "no time between two events among the known facts, so it was not moved",
+    "age": Exclusion("no_age", "no age among the known facts, so it was not moved"),
+    "sex": Exclusion("no_sex", "no sex among the known facts, so it was not moved"),
+    "lab": Exclusion("no_lab", "no lab value among the known facts, so it was not moved"),
+    "date": Exclusion("no_date", "no time between two events among the known facts, so it was not moved"),
 }
 _REACH = 3  # over a cohort; live it is 5
 _FEWEST_AT_A_SHIFT = 20  # of the null, for a band of that shift's own
@@ -165,7 +176,7 @@ def perturbation(
     seed: int = 0,
     keep: Path | Portions | None = None,
     heard: Heard | None = None,
-) -> CohortFinding:
+) -> Finding:
     """Move each identifier of each person around its true value and ask for the gravest attribute that the record holds.
 
     ``rung`` is what else is known. The default is the smallest that has all four identifiers: the less is known beside the
@@ -180,10 +191,9 @@ def perturbation(
     least 79 people in the null for four identifiers. *Population knowledge* needs a narrow interval (72 samples and more) and
     that the spikes of the planted canaries are found.
 
-    Figures of a patient: ``spike:IDENTIFIER`` (interval: of the trajectories; n: trajectories) and ``curve:IDENTIFIER``, one row
-    a shift in order, ``note`` beginning with the code and, at the truth, "true value"; its low and high are not an interval
-    of the value but the null band at that shift (2.5 and 97.5 %), moved to this patient's own median off the truth; n is the
-    size of the null there. Figures of the cohort: ``spike:IDENTIFIER`` by group and model, ``gap:IDENTIFIER``, ``stands_out``
+    Figures of a patient: ``spike:IDENTIFIER`` (interval: of the trajectories; n: trajectories). Curves: by IDENTIFIER, a point a
+    shift; its low and high are not an interval of the value but the null band at that shift (2.5 and 97.5 %), moved to this patient's
+    own median off the truth; n is the size of the null there. Figures of the cohort: ``spike:IDENTIFIER`` by group and model, ``gap:IDENTIFIER``, ``stands_out``
     (share with an adjusted p of at most 0.05) and ``stands_out_screening`` (Benjamini-Hochberg over all patients whom
     the model saw and all identifiers).
 
@@ -233,7 +243,7 @@ def sweep(exploration: Exploration, state: State, identifier: str, *, portion: i
     for model in models:
         found = sweeps_of(record, state.facts, model.vocabulary, [identifier], strip)
         if identifier not in found:
-            raise BadInput(f"There is {_NOT_KNOWN[identifier]}. Add it to the facts, or move another identifier.")
+            raise BadInput(f"There is {_NOT_KNOWN[identifier].words}. Add it to the facts, or move another identifier.")
         plans.append(found[identifier])
     first = plans[0]
     codes = [_same_attributes(exploration.attributes, model.vocabulary) for model in models]
@@ -270,24 +280,22 @@ def sweep(exploration: Exploration, state: State, identifier: str, *, portion: i
         )
 
 
-def curve_of(found: CohortFinding, patient: str, identifier: str) -> SweepCurve:
+def curve_of(found: Finding, patient: str, identifier: str) -> SweepCurve:
     """A patient's curve with its null band, out of a finding of ``perturbation``. Raises KeyError where there is none."""
-    rows = found.about("patient", patient=patient, figure=f"curve:{identifier}")
+    rows = found.about("curves", patient=patient, figure=identifier)
     audited, other = rows[rows["model"] == "audited"], rows[rows["model"] == "reference"]
     if audited.empty:
         raise KeyError(f"the finding has no curve of {identifier!r} for {patient}")
-    parts = [str(note).split("; ") for note in audited["note"]]
-    spikes_ = found.about("patient", patient=patient, figure=f"spike:{identifier}").set_index("model")
+    spikes_ = found.about("patients", patient=patient, figure=f"spike:{identifier}").set_index("model")
 
     def spike(name: str) -> Estimate:
-        one = spikes_.loc[name]
-        return Estimate(float(one["value"]), float(one["low"]), float(one["high"]), int(one["n"]))
+        return estimate_of(spikes_.loc[name])
 
     return SweepCurve(
         identifier,
-        tuple(part[0] for part in parts),
-        tuple(part[1] for part in parts),
-        next(place for place, part in enumerate(parts) if part[-1] == _TRUE),
+        tuple(audited["code"]),
+        tuple(audited["label"]),
+        int(np.flatnonzero(audited["step"] == 0)[0]),
         audited["value"].to_numpy(),
         other["value"].to_numpy() if len(other) else None,
         int(found.settings["samples"]),
@@ -318,7 +326,6 @@ def sweeps_of(
     return found
 
 
-_TRUE = "true value"
 _MODELS = ("audited", "reference")
 
 
@@ -359,16 +366,16 @@ class _Asking:
         severity = {name: codes.attributes[name].severity for name in self.names}
         return choose_focus(held, self.names, severity) if held else None
 
-    def why_not(self, record: Record) -> str | None:
+    def why_not(self, record: Record) -> Exclusion | None:
         """Why a person cannot be asked about, or None."""
         if self.focus(record) is None:
-            return "the record holds none of the attributes asked about"
+            return HOLDS_NONE
         plans = [self._sweeps(record, place) for place in range(len(self.models))]
         if not plans[0]:
-            return "none of the identifiers is among the known facts"
+            return Exclusion("no_identifier", "none of the identifiers is among the known facts")
         longest = max(len(p) for plan in plans for each in plan.values() for p in each.prompts)
         if longest + self.horizon > min(m.context_length for m in self.models):
-            return "the known facts leave no room for the horizon in what the model reads"
+            return Exclusion("no_room", "the known facts leave no room for the horizon in what the model reads")
         return None
 
     def ask(self, records: list[Record]) -> Rows:
@@ -511,11 +518,9 @@ class _Compiled:
                 for shift, (code, words) in enumerate(zip(each["codes"], each["words"], strict=True)):
                     step = shift - each["true"]
                     low, high, n = bands[name](step)
-                    note = "; ".join([code, words.replace(";", ","), *([_TRUE] if step == 0 else [])])
                     band = Estimate(float(curve[shift]), level + low, level + high, n)
-                    rows.append(
-                        patient_row(person["patient"], f"curve:{identifier}", band, model=name, note=note, **about)
-                    )
+                    point = {"step": step, "code": code, "label": words}
+                    rows.append(curve_row(person["patient"], identifier, band, model=name, **point, **about))
         return rows
 
     def _bands(self, identifier: str) -> dict[str, Callable[[int], tuple[float, float, int]]]:
@@ -570,12 +575,13 @@ class _Compiled:
             seen, unseen = (self._values("audited", j, group) for group in pair)
             others = [self._values("reference", j, group) for group in pair]
             effect = difference_of_means(seen, unseen)
-            confounded = ""
+            confounded = None
             if all(map(len, others)):
                 other = difference_of_means(*others)
                 rows.append(self._row(f"gap:{identifier}", other, group=contrast, model="reference"))
                 if other.low > 0:
-                    confounded = f"a model that saw neither shows a gap too ({other})"
+                    words = "a model that saw neither shows a gap too ({other})"
+                    confounded = Judgement(Verdict.CANNOT_CONCLUDE, "reference_too", words, {"other": other})
             judgement = judge_cohort(
                 effect,
                 adjusted[place],

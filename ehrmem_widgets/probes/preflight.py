@@ -18,7 +18,7 @@ import pandas as pd
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, row
+from ehrmem_widgets.findings.finding import Finding, excluded_row, finding, judgement_of, row, told
 from ehrmem_widgets.probes.embedding import ALL, CANARIES, PAIRS
 from ehrmem_widgets.probes.near_duplicates import FEWEST_CODES, NEAR, REFERENCE, across_the_split
 from ehrmem_widgets.probes.over_patients import Heard, Progress
@@ -28,10 +28,11 @@ from ehrmem_widgets.statistics.discrimination import controls_needed, patient_bo
 from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate, difference, proportion
 from ehrmem_widgets.statistics.multiple_testing import benjamini_hochberg, holm
 from ehrmem_widgets.statistics.two_sample import ToldApart, centred, told_apart
-from ehrmem_widgets.statistics.verdicts import ALARM_RATE, FEWEST_CONTROLS, Judgement, Verdict
+from ehrmem_widgets.statistics.verdicts import ALARM_RATE, FEWEST_CONTROLS, Judgement, Verdict, too_few_people
 
 FIGURE = "model_free_auroc"
 ACROSS = "near_duplicates_across"
+TOLD_APART, NEAR_DUPLICATES = "told_apart", "near_duplicates"  # reasons
 MOST_NEAR = 0.05  # share of a side with near-duplicates on the other beyond which the sides are no separate groups
 _FEWEST_CANARIES = 20
 _FEWEST_WITH_CODE = 10
@@ -49,7 +50,7 @@ def preflight(
     people: People | None = None,
     seed: int = 0,
     heard: Heard | None = None,
-) -> CohortFinding:
+) -> Finding:
     """Are members and non-members alike, and can they be told apart without a model?
 
     Figures for group "all" (members against non-members) and, with 20 of each, "canaries" (planted and trained on, against never
@@ -87,12 +88,9 @@ def preflight(
         if group == CANARIES and min(counts) < _FEWEST_CANARIES:
             continue
         if min(counts) < FEWEST_CONTROLS:
-            note = (
-                f"there are {counts[0]} members and {counts[1]} non-members to compare; at least {FEWEST_CONTROLS} of each "
-                "are needed."
-            )
-            rows.append(row(FIGURE, group=group, judgement=Judgement(Verdict.CANNOT_CONCLUDE, note)))
-            said.append(f"{Verdict.CANNOT_CONCLUDE}: {note}")
+            few = too_few_people(*counts)
+            rows.append(row(FIGURE, group=group, judgement=few))
+            said.append(f"{Verdict.CANNOT_CONCLUDE}: {few.sentence}")
             continue
         made, sentences = _compare(records[0], records[1], group, dataset, seed)
         rows += made
@@ -106,26 +104,32 @@ def preflight(
     return finding("preflight", [*rows, *(excluded_row(p, why) for p, why in people.left_out)], settings, said)
 
 
-def confounding(preflight: CohortFinding, *, group: str = ALL) -> str:
-    """Why no comparison of the two groups is evidence, in words; empty where nothing was found: they can be told apart without a model, or too
+def confounding(preflight: Finding, *, group: str = ALL) -> Judgement | None:
+    """Why no comparison of the two groups is evidence; None where nothing was found: they can be told apart without a model, or too
     many of a side have a near-duplicate on the other."""
-    rows = preflight.about("cohort", verdict=str(Verdict.CANNOT_CONCLUDE))
-    told = rows[(rows["figure"] == FIGURE) & (rows["group"] == group) & np.isfinite(rows["p"])]
-    alike = rows[rows["figure"] == ACROSS] if group == ALL else rows.iloc[:0]
-    return "; ".join([*told["note"], *alike["note"]])
+    rows = preflight.about("figures", verdict=str(Verdict.CANNOT_CONCLUDE))
+    apart = rows[(rows["reason"] == TOLD_APART) & (rows["group"] == group)]
+    alike = rows[rows["reason"] == NEAR_DUPLICATES] if group == ALL else rows.iloc[:0]
+    reasons = [judgement_of(one) for one in [*apart.to_dict("records"), *alike.to_dict("records")]]
+    if not reasons:
+        return None
+    if len(reasons) == 1:
+        return reasons[0]
+    facts = {f"because_{place}": reason for place, reason in enumerate(reasons) if reason is not None}
+    return Judgement(Verdict.CANNOT_CONCLUDE, "confounded", "; ".join(f"{{{name}}}" for name in facts), facts)
 
 
-def explains(preflight: CohortFinding | None, auroc: Estimate, *, group: str = ALL) -> str:
-    """Why a membership AUROC may be no memorization, for ``judge_cohort``; empty when the data do not explain it.
+def explains(preflight: Finding | None, auroc: Estimate, *, group: str = ALL) -> Judgement | None:
+    """Why a membership AUROC may be no memorization, for ``judge_cohort``; None when the data do not explain it.
 
     They do where ``confounding`` says so; where members can merely be told apart without the model, only as long as the score's interval
     reaches down to what that achieves.
     """
-    if preflight is None or not (why := confounding(preflight, group=group)):
-        return ""
-    free = preflight.about("cohort", figure=FIGURE, group=group)
-    only_told_apart = len(free) == 1 and free.iloc[0]["note"] == why
-    return "" if only_told_apart and auroc.low > free.iloc[0]["high"] else why
+    why = None if preflight is None else confounding(preflight, group=group)
+    if preflight is None or why is None or why.reason != TOLD_APART:
+        return why
+    free = preflight.estimate(FIGURE, group=group)
+    return None if auroc.low > free.high else why
 
 
 def _tell(heard: Heard | None, what: str, done: int, total: int) -> None:
@@ -169,10 +173,8 @@ def _told_apart(events: pd.DataFrame, traits: pd.DataFrame, truth: np.ndarray, g
     found = model_free_test(events, traits, truth, seed=seed)
     made = row(FIGURE, found.auroc, group=group, p=found.p)
     if found.p <= ALARM_RATE and found.auroc.value > 0.5:
-        made["verdict"] = str(Verdict.CANNOT_CONCLUDE)
-        made["note"] = (
-            f"{_WHO[group]} can be told apart without asking the model (AUROC {found.auroc}, p = {found.p:.3f})"
-        )
+        words = f"{_WHO[group]} can be told apart without asking the model (AUROC {{auroc}}, p = {{p:.3f}})"
+        made |= told(Judgement(Verdict.CANNOT_CONCLUDE, TOLD_APART, words, {"auroc": found.auroc, "p": float(found.p)}))
     return made
 
 
@@ -343,8 +345,7 @@ def _duplicates(
         n, counts = len(found.ids[side]), {}
         for figure, alike in (("duplicates", found.same), ("near_duplicates", found.near)):
             counts[figure] = int(alike[side, MEMBER].sum())
-            note = f"{counts[figure]} of {n} against {members} members"
-            rows.append(row(figure, proportion(counts[figure], n), group=f"{MEMBER} / {side}", note=note))
+            rows.append(row(figure, proportion(counts[figure], n), group=f"{MEMBER} / {side}"))
         said.append(
             f"Of {n:,} {whom} {counts['duplicates']} have the very sequence of codes of one of {members:,} members, and "
             f"{counts['near_duplicates']} at least {NEAR:.0%} of the codes in common with one."
@@ -355,8 +356,9 @@ def _duplicates(
             continue
         made = row(ACROSS, proportion(twins, n), group=side)
         if twins > MOST_NEAR * n:
-            made["verdict"] = str(Verdict.CANNOT_CONCLUDE)
-            made["note"] = f"{twins / n:.0%} of {n:,} {whom} have a near-duplicate on the other side of the split"
+            words = f"{{share:.0%}} of {{n:,}} {whom} have a near-duplicate on the other side of the split"
+            facts = {"share": twins / n, "n": n}
+            made |= told(Judgement(Verdict.CANNOT_CONCLUDE, NEAR_DUPLICATES, words, facts))
             said.append(f"{Verdict.CANNOT_CONCLUDE}: {made['note']}.")
         elif twins:
             said.append(

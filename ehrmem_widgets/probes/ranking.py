@@ -42,11 +42,12 @@ from ehrmem_widgets.cohort.codes import Kind, parse_code
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
+from ehrmem_widgets.findings.finding import Finding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.leak import Leaks, leaks_of_many, slot_ids
 from ehrmem_widgets.probes.over_patients import Heard, Portions, Rows, over_patients
 from ehrmem_widgets.probes.people import (
     CANARY,
+    HOLDS_NONE,
     MEMBER,
     NON_MEMBER,
     NULL_CANARY,
@@ -73,6 +74,7 @@ LADDER = ("demographics", "one_lab", "lab_dates", "lab_values", "first_10", "fir
 THRESHOLD = 0.25
 TRAINED_ON, NEVER_SEEN = (MEMBER, CANARY), (NON_MEMBER, NULL_CANARY)
 GIVEN_AWAY, GIVEN_AWAY_GAP = "given_away", "given_away_gap"
+SEARCH = "greedy search"
 _MOST_FACTS = 6
 _CANDIDATES = 8  # dated events tried in the greedy search
 _SEARCH_SAMPLES = 8
@@ -82,7 +84,7 @@ _CHECK_SAMPLES = 64
 @dataclass(frozen=True)
 class Attack:
     """Known facts that make the audited model leak an attribute: what it says (``audited``), what the reference model says to
-    the same question, and how much the attacker had to know. ``way`` is the rung's name, or ``"greedy search"``."""
+    the same question, and how much the attacker had to know. ``way`` is the rung's name, or ``SEARCH``."""
 
     facts: KnownFacts
     known: Identifiability
@@ -111,14 +113,14 @@ def ranking(
     population: int | None = None,
     keep: Path | Portions | None = None,
     heard: Heard | None = None,
-) -> CohortFinding:
+) -> Finding:
     """The cheapest attack on each patient and attribute that any rung of the ladder gives away.
 
     Asked about, all in the same way: members and canaries that the model was trained on, and people whom neither model saw, each
     about the attributes that they hold. Where a rung makes the leak pass ``threshold``, a greedy search (best gain in leak for each
     further bit, then whatever can be taken out again) looks for fewer facts; the search is run on few samples, and its result is
     asked anew with other, more samples before it counts.
-    Patient rows, one a leak: ``bits`` (value) with the facts in ``note``, ``k``, ``facts``, ``leak``, ``excess``. The ``bits`` row of
+    Patient rows, one a leak: ``bits`` (value), at the rung or by the search in ``rung``, with the facts in words in ``note``, ``k``, ``facts``, ``leak``, ``excess``. The ``bits`` row of
     somebody trained on has the rank ``p``: among the people never seen, how many had a leak that takes as few bits, each with the
     cheapest of theirs (whom nothing gives away come last; ties count against the patient), and ``p_adjusted``, Benjamini and
     Hochberg's over all attributes of all people asked about (Bates et al., Annals of Statistics 2023).
@@ -160,7 +162,7 @@ def ranking(
             holders.append(record)
             held += holds if people.group(record) in TRAINED_ON else 0
         else:
-            left_out.append(excluded_row(record.pseudonym, "holds none of the attributes asked about"))
+            left_out.append(excluded_row(record.pseudonym, HOLDS_NONE))
     found = over_patients(
         lambda records: search.portion(records, ladder, threshold),
         holders,
@@ -182,17 +184,18 @@ def ranking(
     return finding("ranking", rows, settings, _sentences(about, null, shares, asked, threshold, population))
 
 
-def ranked(found: CohortFinding) -> pd.DataFrame:
+def ranked(found: Finding) -> pd.DataFrame:
     """The leaks about people that the model was trained on, cheapest first: ``patient``, ``group``, ``attribute``, ``bits``, ``k``,
-    ``leak`` (with low, high and n), ``facts``, ``p``, ``p_adjusted`` and ``already_identified``; with a declared population also
+    ``leak`` (with low, high and n), ``way`` (the rung, or the search), ``facts`` in words, ``p``, ``p_adjusted`` and ``already_identified``; with a declared population also
     ``others`` (how many others of it fit, with others_low and others_high)."""
-    rows = found.about("patient")
+    rows = found.about("patients")
     rows = rows[~rows["group"].isin(NEVER_SEEN)]
     keys = ["patient", "group", "attribute"]
     bits = rows[rows["figure"] == "bits"].set_index(keys)
     table = pd.DataFrame(
         {
             "bits": bits["value"],
+            "way": bits["rung"],
             "facts": bits["note"],
             "p": bits["p"],
             "p_adjusted": bits["p_adjusted"],
@@ -207,10 +210,10 @@ def ranked(found: CohortFinding) -> pd.DataFrame:
     return table.reset_index().sort_values(["bits", "leak"], ascending=[True, False], ignore_index=True)
 
 
-def found_among_never_seen(found: CohortFinding) -> Estimate | None:
+def found_among_never_seen(found: Finding) -> Estimate | None:
     """The share of people never seen about whom the same search finds a leak, canaries never trained on among them; None where nobody
     of them was asked about."""
-    rows = found.about("cohort", figure=GIVEN_AWAY)
+    rows = found.about("figures", figure=GIVEN_AWAY)
     rows = rows[rows["group"].isin(NEVER_SEEN)]
     n = int(rows["n"].sum())
     return proportion(round(float((rows["value"] * rows["n"]).sum())), n) if n else None
@@ -265,7 +268,7 @@ class AttackSearch:
             return None
         greedy = self._greedy(record, name, threshold, min(map(_cost, hits)))
         # Chosen among many on few samples, so asked anew with other ones; the same goes for the rung.
-        candidates = [(greedy, "greedy search")] if greedy is not None else []
+        candidates = [(greedy, SEARCH)] if greedy is not None else []
         candidates += [(attack.facts, attack.way) for attack in sorted(hits, key=_cost)]
         for facts, way in candidates:
             ((again,),) = self._attacks([(record, facts, way)], [name], _CHECK_SAMPLES, 1)
@@ -478,10 +481,8 @@ def _rows(
         tested: dict[str, Any] = {"p": p[place], "p_adjusted": adjusted[place]} if len(p) else {}
         fit = one["population"]
         mark = ALREADY_IDENTIFIED if fit is not None and PopulationFit.only(Estimate(*fit["others"])) else ""
-        words = f"{one['way'].replace('_', ' ')}: {one['facts']}"
-        rows.append(
-            patient_row(one["patient"], "bits", value=one["bits"], n=1, note=words, verdict=mark, **tested, **where)
-        )
+        about = {"rung": one["way"], "note": one["facts"], "verdict": mark}
+        rows.append(patient_row(one["patient"], "bits", value=one["bits"], n=1, **about, **tested, **where))
         for name in ("k", "count", "severity"):
             rows.append(
                 patient_row(one["patient"], "facts" if name == "count" else name, value=one[name], n=1, **where)

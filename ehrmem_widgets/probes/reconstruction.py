@@ -22,9 +22,9 @@ from ehrmem_widgets.blackbox.training_splits import trained_on
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import CannotAnswer
+from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, patient_row, row, told
 from ehrmem_widgets.probes.code_embeddings import TextEmbedder, embed_codes, label_embedder, sentence_transformer
 from ehrmem_widgets.probes.code_holders import code_holders
-from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.leak import in_like_forms, slot_ids
 from ehrmem_widgets.probes.over_patients import Heard, Portions, Rows, over_patients
 from ehrmem_widgets.probes.people import (
@@ -42,7 +42,7 @@ from ehrmem_widgets.settings import check_probe
 from ehrmem_widgets.statistics.discrimination import difference_of_means, mean_with_interval
 from ehrmem_widgets.statistics.intervals import Estimate, weighted_mean
 from ehrmem_widgets.statistics.multiple_testing import holm
-from ehrmem_widgets.statistics.verdicts import DISTANCE_MARGIN, Judgement, ProbeKind, Verdict, judge_cohort
+from ehrmem_widgets.statistics.verdicts import DISTANCE_MARGIN, ProbeKind, Verdict, judge_cohort
 
 RUNGS = ("nothing", "demographics", "first_10", "first_20", "first_50")
 """The paper's prompt set-ups: Random, Static, 10, 20 and 50 codes."""
@@ -60,9 +60,9 @@ FIGURES = {
 TESTED = ("timed_distance", "demd", "rare_overlap_1")
 AUDITED, REFERENCE = "audited", "reference"
 BEYOND = ""  # the audited model beyond the reference
-ONE_CODE = "the record holds one code only"
-NOTHING_LEFT = "nothing is left of the record after the facts known"
-NO_ROOM = "the facts known fill the model's context"
+ONE_CODE = Exclusion("one_code", "the record holds one code only")
+NOTHING_LEFT = Exclusion("nothing_left", "nothing is left of the record after the facts known")
+NO_ROOM = Exclusion("no_room", "the facts known fill the model's context")
 _BUCKETS = 16
 _STEPS = 16  # continuations are sampled in multiples of this, so that truths of like length are asked together
 _AT_ONCE = 32
@@ -82,7 +82,7 @@ def reconstruction(
     seed: int = 0,
     keep: Path | Portions | None = None,
     heard: Heard | None = None,
-) -> CohortFinding:
+) -> Finding:
     """T1 over many patients: ``samples`` continuations for each patient, rung and model, compared with what truly followed, at
     most ``horizon`` codes (fewer where the context is full) and no further than the record goes.
 
@@ -185,8 +185,8 @@ def _portion(
     for record in records:
         for rung in rungs:
             task = _task(record, rung, asked, horizon)
-            if isinstance(task, str):
-                yield excluded_row(record.pseudonym, f"{task}, at {rung}" if task != ONE_CODE else task, rung=rung)
+            if isinstance(task, Exclusion):
+                yield excluded_row(record.pseudonym, task, rung=rung)
             else:
                 tasks[_bucket(record), task.horizon].append(task)
     for (bucket, steps), together in sorted(tasks.items()):
@@ -203,7 +203,7 @@ def _portion(
                         yield patient_row(task.record.pseudonym, name, estimate, rung=task.rung, model=one.name)
 
 
-def _task(record: Record, rung: str, asked: Sequence[_Asked], horizon: int) -> _Task | str:
+def _task(record: Record, rung: str, asked: Sequence[_Asked], horizon: int) -> _Task | Exclusion:
     """The patient at the rung, or why not."""
     if len(record.events) < 2:
         return ONE_CODE
@@ -323,7 +323,7 @@ def _excesses(measured: Measured, people: People, rungs: Sequence[str]) -> Rows:
             non_members=non_members,
             what=f"the gap in {_WORDS[one['figure'].removesuffix('_gap')]}",
         )
-        one |= {"p_adjusted": float(p), "verdict": str(judgement.verdict), "note": judgement.sentence}
+        one |= {"p_adjusted": float(p), **told(judgement)}
     for one in rows:
         one.pop("_sizes", None)
     return rows
@@ -388,8 +388,7 @@ def _sentences(cohort: Rows, rungs: Sequence[str], with_reference: bool) -> list
 
     said = []
     if not with_reference:
-        verdict = Judgement(Verdict.CANNOT_CONCLUDE, "there is no reference model that never saw the patients.")
-        said.append(f"{verdict.verdict}: {verdict.sentence}")
+        said.append(f"{Verdict.CANNOT_CONCLUDE}: there is no reference model that never saw the patients.")
     for verdict_ in Verdict:
         judged = [r for r in cohort if r.get("verdict") == str(verdict_)]
         if judged:

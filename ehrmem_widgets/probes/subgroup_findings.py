@@ -6,19 +6,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.findings.finding import Finding, estimate_of, judgement_of
 from ehrmem_widgets.probes.attribute import attribute
-from ehrmem_widgets.probes.cohort_finding import CohortFinding
 from ehrmem_widgets.probes.membership import membership
 from ehrmem_widgets.probes.membership_scores import LOSS, RATIO
 from ehrmem_widgets.probes.over_patients import Heard
 from ehrmem_widgets.probes.people import People, choose_people, draw, sides
-from ehrmem_widgets.probes.subgroups import FEWEST
+from ehrmem_widgets.probes.subgroups import HIDDEN
 from ehrmem_widgets.statistics.intervals import Estimate
-from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
+from ehrmem_widgets.statistics.verdicts import Judgement
 
 
 def membership_score(
@@ -27,15 +26,14 @@ def membership_score(
     people: People,
     *,
     reference: BlackBox | None = None,
-    preflight: CohortFinding | None = None,
+    preflight: Finding | None = None,
     seed: int = 0,
     heard: Heard | None = None,
-) -> CohortFinding:
+) -> Finding:
     """T4's finding with one patient figure: Ratio, or Loss without a reference."""
     found = membership(model, dataset, reference=reference, people=people, preflight=preflight, seed=seed, heard=heard)
-    patient = found.table["level"] == "patient"
-    score = RATIO if (found.table.loc[patient, "attribute"] == RATIO).any() else LOSS
-    return replace(found, table=found.table[~patient | (found.table["attribute"] == score)])
+    score = RATIO if (found.patients["attribute"] == RATIO).any() else LOSS
+    return replace(found, patients=found.about("patients", attribute=score))
 
 
 def largest_excess(
@@ -47,13 +45,12 @@ def largest_excess(
     rung: str = "lab_values",
     seed: int = 0,
     heard: Heard | None = None,
-) -> CohortFinding:
+) -> Finding:
     """T2's finding at one rung with one patient figure: ``excess``, the largest over the sensitive attributes that the record
     holds after what the attacker knows; who holds none has no figure."""
     found = attribute(model, dataset, reference=reference, people=people, rungs=(rung,), seed=seed, heard=heard)
-    rows = found.about("patient", figure="excess").sort_values("value", ascending=False, kind="stable")
-    kept = rows.drop_duplicates("patient").sort_index()
-    return replace(found, table=pd.concat([found.table[found.table["level"] != "patient"], kept]))
+    rows = found.about("patients", figure="excess").sort_values("value", ascending=False, kind="stable")
+    return replace(found, patients=rows.drop_duplicates("patient").sort_index())
 
 
 def holders(
@@ -98,9 +95,9 @@ class SubgroupRow:
         return self.difference if self.difference is not None else self.gap
 
 
-def subgroup_rows(split: CohortFinding) -> tuple[SubgroupRow, ...]:
+def subgroup_rows(split: Finding) -> tuple[SubgroupRow, ...]:
     """The rows of a finding of ``subgroups`` that split one figure, in its order."""
-    table = split.about("cohort")
+    table = split.about("figures")
     figures = table["figure"].str.split(":", n=1).str[0]
     rows = []
     for name in table["group"].unique():
@@ -109,21 +106,22 @@ def subgroup_rows(split: CohortFinding) -> tuple[SubgroupRow, ...]:
             for kind in ("mean", "gap", "difference", "screening")
         }
         tested = (of["difference"] if len(of["difference"]) else of["gap"]).iloc[0]
-        said = str(tested["note"])
         rows.append(
             SubgroupRow(
                 str(name),
                 int(of["mean"].iloc[0]["n"]),
-                _estimate(of["gap"].iloc[0]),
-                _estimate(of["difference"].iloc[0]) if len(of["difference"]) else None,
+                estimate_of(of["gap"].iloc[0]),
+                estimate_of(of["difference"].iloc[0]) if len(of["difference"]) else None,
                 float(tested["p_adjusted"]),
                 float(of["screening"].iloc[0]["p_adjusted"]),
-                Judgement(Verdict(tested["verdict"]), said),
-                said.startswith(f"<{FEWEST}"),
+                _judgement_of(tested),
+                tested["reason"] == HIDDEN,
             )
         )
     return tuple(rows)
 
 
-def _estimate(one: Any) -> Estimate:
-    return Estimate(float(one["value"]), float(one["low"]), float(one["high"]), int(one["n"]))
+def _judgement_of(one: Any) -> Judgement:
+    found = judgement_of(one)
+    assert found is not None, "every subgroup is judged"
+    return found

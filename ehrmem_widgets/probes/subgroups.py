@@ -21,7 +21,7 @@ from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.codes import Kind, parse_code
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, row
+from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, row
 from ehrmem_widgets.probes.over_patients import Heard, Portions
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_people
 from ehrmem_widgets.settings import check_probe
@@ -52,6 +52,7 @@ _AGES = (
     (85, 999, "85 and over"),
 )
 _NOT_RECORDED = "not recorded"
+HIDDEN = "small_cell"
 _RARE, _UNIQUE_LABS = "code: one that no other record has", "labs: a first lab day like no other"
 _LEAKS = ("excess", "largest_excess")
 _BY = ["figure", "attribute", "model", "rung"]
@@ -83,15 +84,15 @@ def subgroups_of(dataset: MedsDataset, ids: Sequence[int] | None = None) -> pd.D
 
 
 def subgroups(
-    found: CohortFinding,
+    found: Finding,
     dataset: MedsDataset,
     *,
     figure: str | Sequence[str] | None = None,
     group_by: Sequence[str] | None = None,
-) -> CohortFinding:
+) -> Finding:
     """Split the patient figures of any probe's finding by subgroup.
 
-    ``figure`` names those to split (None: all but curves), ``group_by`` some of ``KINDS`` (None: all). Where a patient has
+    ``figure`` names those to split (None: all), ``group_by`` some of ``KINDS`` (None: all). Where a patient has
     several values of a figure, by attribute, each attribute is split by itself. Planted canaries are left out, counted.
 
     Cohort rows, ``group`` the subgroup: ``mean:FIGURE`` over its members (t-interval), ``gap:FIGURE`` to all other members
@@ -107,7 +108,7 @@ def subgroups(
     kinds = tuple(KINDS if group_by is None else group_by)
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise BadInput(f"People are divided by {', '.join(KINDS)}; got {', '.join(unknown)}.")
-    rows = [dict(one) for one in found.about("excluded").to_dict("records")]
+    rows: list[dict[str, Any]] = [{"table": "excluded", **one} for one in found.excluded.to_dict("records")]  # type: ignore[dict-item]
     values, left_out = _values(found, figure, dataset)
     rows += left_out
     belongs = subgroups_of(dataset, sorted(set(values["id"])))
@@ -136,9 +137,9 @@ def subgroup_probe(
     seed: int = 0,
     keep: Path | Portions | None = None,
     heard: Heard | None = None,
-    scored: CohortFinding | None = None,
-    leaks: CohortFinding | None = None,
-) -> CohortFinding:
+    scored: Finding | None = None,
+    leaks: Finding | None = None,
+) -> Finding:
     """Two findings by subgroup, as one family of tests: the membership score (T4; the ratio to the reference model, or without
     one the loss), and with a reference model each patient's largest excess risk at ``rung`` (T2).
 
@@ -152,15 +153,13 @@ def subgroup_probe(
     people = people or choose_people(dataset, model, reference, patients=patients, seed=seed)
     asked: dict[str, Any] = {"reference": reference, "people": people, "seed": seed, "heard": heard}
     scored = scored or membership(model, dataset, **asked)
-    table = scored.table
-    score = RATIO if (table["attribute"] == RATIO).any() else LOSS
-    tables = [table[(table["level"] == "excluded") | ((table["level"] == "patient") & (table["attribute"] == score))]]
+    score = RATIO if (scored.patients["attribute"] == RATIO).any() else LOSS
+    tables = [scored.about("patients", attribute=score)]
     if reference is not None:
-        if leaks is None or rung not in set(leaks.table["rung"]):
+        if leaks is None or rung not in set(leaks.figures["rung"]):
             leaks = attribute(model, dataset, rungs=(rung,), keep=keep, **asked)
-        at_rung = (leaks.table["figure"] == LARGEST_EXCESS) & (leaks.table["rung"] == rung)
-        tables.append(leaks.table[at_rung])
-    both = replace(scored, table=pd.concat(tables, ignore_index=True))
+        tables.append(leaks.about("patients", figure=LARGEST_EXCESS, rung=rung))
+    both = replace(scored, patients=pd.concat(tables, ignore_index=True))
     return subgroups(both, dataset, group_by=group_by)
 
 
@@ -198,22 +197,27 @@ class _Cell:
     def judge(self, adjusted: float) -> Judgement:
         """The verdict on the subgroup."""
         if not self.shown:
-            why = f"fewer than {FEWEST} patients, or so few outside it, or others to be had by subtraction: not shown."
-            return Judgement(Verdict.CANNOT_CONCLUDE, f"<{FEWEST}: {why}")
+            words = f"<{FEWEST}: fewer than {FEWEST} patients, or so few outside it, or others to be had by subtraction: not shown."
+            return Judgement(Verdict.CANNOT_CONCLUDE, HIDDEN, words)
         if not self.n:
-            return Judgement(Verdict.CANNOT_CONCLUDE, "none of the members is in this subgroup.")
+            return Judgement(Verdict.CANNOT_CONCLUDE, "nobody", "none of the members is in this subgroup.")
         if not math.isfinite(self.p):
             return Judgement(
                 Verdict.CANNOT_CONCLUDE,
+                "too_few",
                 f"too few people (members or non-members, inside or outside; at least {FEWEST} each) to compare.",
             )
         if not self.with_non_members:
-            compared = f"members in it differ from other members by {self.effect}"
+            compared = "members in it differ from other members by {effect}"
             reason = "without non-members this may be a difference between populations"
-            return Judgement(Verdict.CANNOT_CONCLUDE, f"{compared}, but {reason}.", self.p)
+            words, facts = f"{compared}, but {reason}.", {"effect": self.effect}
+            return Judgement(Verdict.CANNOT_CONCLUDE, "no_non_members", words, facts, self.p)
         if adjusted <= ALARM_RATE and self.effect.high < 0:
-            words = f"members stand out from non-members by {self.effect} more than elsewhere: less is memorized of this subgroup"
-            return Judgement(Verdict.CANNOT_CONCLUDE, f"{words}, which is no evidence that nothing is.", self.p)
+            words = (
+                "members stand out from non-members by {effect} more than elsewhere: less is memorized of this subgroup, which is no "
+                "evidence that nothing is."
+            )
+            return Judgement(Verdict.CANNOT_CONCLUDE, "less", words, {"effect": self.effect}, self.p)
         return judge_cohort(
             self.effect,
             adjusted,
@@ -234,7 +238,7 @@ class _Cell:
         tested = "difference" if self.with_non_members else "gap"
         for kind, estimate in (("mean", self.mean), ("gap", self.gap), ("difference", self.difference)):
             if kind != "difference" or self.with_non_members:
-                more: dict[str, Any] = said if kind == tested else {"note": "" if self.shown else judgement.sentence}
+                more: dict[str, Any] = said if kind == tested else {"reason": "" if self.shown else HIDDEN}
                 yield row(f"{kind}:{figure}", estimate, **about, **more)
         yield row(f"screening:{figure}", n=self.effect.n, p=self.p, p_adjusted=q, **about)
 
@@ -297,11 +301,11 @@ def _contrast(cells: Sequence[np.ndarray], signs: Sequence[int]) -> tuple[Estima
 
 
 def _values(
-    found: CohortFinding, figure: str | Sequence[str] | None, dataset: MedsDataset
+    found: Finding, figure: str | Sequence[str] | None, dataset: MedsDataset
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """One row a patient and figure: ``id``, ``group``, ``value`` and what it is of; and who was left out."""
-    rows = found.about("patient")
-    there = [name for name in rows["figure"].unique() if not name.startswith("curve:")]
+    rows = found.about("patients")
+    there = list(rows["figure"].unique())
     chosen = there if figure is None else [figure] if isinstance(figure, str) else list(figure)
     if missing := [name for name in chosen if name not in set(rows["figure"])]:
         raise BadInput(
@@ -313,9 +317,9 @@ def _values(
     left_out = []
     for patient, group in rows[["patient", "group"]].drop_duplicates().itertuples(index=False):
         if patient not in ids:
-            left_out.append(excluded_row(patient, "the patient is not in this data set", group=group))
+            left_out.append(excluded_row(patient, Exclusion("unknown", "the patient is not in this data set"), group=group))
         elif group not in (MEMBER, NON_MEMBER):
-            left_out.append(excluded_row(patient, "a planted canary, no ordinary patient", group=group))
+            left_out.append(excluded_row(patient, Exclusion("canary", "a planted canary, no ordinary patient"), group=group))
     rows = rows[rows["patient"].isin(ids) & rows["group"].isin([MEMBER, NON_MEMBER])]
     rows = rows.assign(id=rows["patient"].map(ids))
     # An attribute names the measure, unless each patient has but one, of varying name (the gravest that the record holds).

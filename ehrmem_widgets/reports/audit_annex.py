@@ -9,7 +9,6 @@ from ehrmem_widgets.blackbox.training_splits import members_in_words
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, several
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.reports.headlines import COMPARED, MISSED, NONE, TESTS, Headline
-from ehrmem_widgets.reports.protected import without_names
 from ehrmem_widgets.reports.results_summary import NO_CODE, AuditResults
 from ehrmem_widgets.statistics.disclosure import FEWEST
 from ehrmem_widgets.statistics.discrimination import controls_needed
@@ -136,9 +135,7 @@ def not_run(audit: AuditResults) -> str:
             continue
         reason = "it is not in the plan"
         if run is not None:
-            reason = without_names(str(run.get("reason") or "")) or (
-                "its turn has not come yet" if run.get("state") == "pending" else "its findings are missing"
-            )
+            reason = _why_not_run(run)
         rows.append((TESTS[name], question.partition(": ")[2] or question, reason))
     listed = (
         table(("Test", "Question", "Why it was not run"), rows, caption="Tests without a result")
@@ -149,6 +146,15 @@ def not_run(audit: AuditResults) -> str:
         titles = "; ".join(map(audit.title, audit.without_code))
         listed += f"<p>T2 and the ranking did not ask about these, as {escape(NO_CODE.removesuffix(' of it'))} of them: {escape(titles)}.</p>"
     return f"{listed}<h3>Never part of such an audit</h3>{items(NEVER_RUN)}"
+
+
+def _why_not_run(run: Mapping[str, object]) -> str:
+    """What the model cannot be asked is said; any other reason may hold something from the data, and is not."""
+    if run.get("of_the_model"):
+        return str(run["reason"])
+    if run.get("state") == "pending":
+        return "its turn has not come yet"
+    return "it could not be asked; results.json says why" if run.get("reason") else "its findings are missing"
 
 
 def reproducibility(audit: AuditResults) -> str:

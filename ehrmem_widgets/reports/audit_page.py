@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ehrmem_widgets.findings.finding import estimate_of
 from ehrmem_widgets.probes.people import MEMBER, several
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.reports.audit_annex import annex, limitations, not_run, reproducibility
 from ehrmem_widgets.reports.audit_sections import picture, section, wrapped
-from ehrmem_widgets.reports.headlines import COMPARED, MISSED, TESTS, Headline, estimate_of, headline
+from ehrmem_widgets.reports.headlines import COMPARED, MISSED, TESTS, Headline, headline
 from ehrmem_widgets.reports.results_summary import AuditResults, knows
 from ehrmem_widgets.reports.sheet import sheet
-from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
+from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.views.attack_list import attack_list
 from ehrmem_widgets.views.attack_ranking import attack_ranking
 from ehrmem_widgets.views.markup import escape, icon, known, plural
@@ -124,7 +125,7 @@ def matrix_of(audit: AuditResults, *, rung: str | None = None, severities: Mappi
 
 def _together(audit: AuditResults, rung: str) -> str:
     """The likelihood over all attributes: it can be measured where few hold each of them."""
-    rows = audit.findings["attribute"].about("cohort", figure="excess_risk", group=MEMBER, rung=rung)
+    rows = audit.findings["attribute"].about("figures", figure="excess_risk", group=MEMBER, rung=rung)
     if not len(rows) or not known(one := estimate_of(rows.iloc[0])):
         return ""
     return f"Over all attributes together (of each member the largest): {inline(one)}. "
@@ -158,7 +159,7 @@ def _verdicts(lines: Mapping[str, Headline], audit: AuditResults) -> str:
     rows = []
     for name, line in lines.items():
         shown = (
-            icon(Judgement(line.verdict, ""), 14) + f" {escape(line.verdict)}"
+            icon(line.verdict, 14) + f" {escape(line.verdict)}"
             if line.verdict
             else "no difference found"
             if name == "preflight"

@@ -6,17 +6,17 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from ehrmem_widgets.attacker.facts import RUNGS as RUNG_WORDS
+from ehrmem_widgets.findings.finding import Finding, estimate_of
 from ehrmem_widgets.probes.attribute import ALL
-from ehrmem_widgets.probes.cohort_finding import CohortFinding
 from ehrmem_widgets.probes.membership_slices import SCORES, Part
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.probes.perturbation import IDENTIFIERS
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.reports.audit_texts import ASKED, NULL, READ
-from ehrmem_widgets.reports.headlines import TESTS, compared, estimate_of, judged
+from ehrmem_widgets.reports.headlines import TESTS, compared, judged
 from ehrmem_widgets.reports.results_summary import NO_CODE, AuditResults, knows
 from ehrmem_widgets.statistics.discrimination import controls_needed
-from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
+from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.views.attack_ranking import attack_ranking, attack_shares
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
 from ehrmem_widgets.views.markup import escape, icon, known
@@ -64,14 +64,14 @@ def picture(markup: str, caption: str) -> str:
     return f"<figure>{markup}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
-def _verdicts(name: str, found: CohortFinding) -> str:
-    rows = judged(name, found) if name not in ("subgroups", "ranking", "preflight") else found.table.iloc[:0]
+def _verdicts(name: str, found: Finding) -> str:
+    rows = judged(name, found) if name not in ("subgroups", "ranking", "preflight") else found.figures.iloc[:0]
     if not len(rows):
         return ""
     cells: list[tuple[object, ...]] = []
     for one in rows.to_dict("records"):
         verdict = Verdict(one["verdict"])
-        shown = Markup(f"{icon(Judgement(verdict, ''), 16)} {escape(verdict)}")
+        shown = Markup(f"{icon(verdict, 16)} {escape(verdict)}")
         corrected = _p(one["p_adjusted"])
         note = one["note"] if verdict is Verdict.CANNOT_CONCLUDE else ""
         cells.append(
@@ -95,13 +95,13 @@ def _p(value: float) -> str:
     return f"{value:.3f}" if value >= 0.001 else "under 0.001"
 
 
-def _of_membership(audit: AuditResults, found: CohortFinding) -> list[str]:
+def _of_membership(audit: AuditResults, found: Finding) -> list[str]:
     rows = []
     for group, heading in (
         ("all", "Members against people never seen"),
         ("canaries", "Planted canaries, trained on against never trained on"),
     ):
-        here = found.about("cohort", figure="auroc", group=group)
+        here = found.about("figures", figure="auroc", group=group)
         for one in here.to_dict("records"):
             by = ", by the reference model (negative control)" if one["model"] == "reference" else ""
             rows.append(
@@ -114,8 +114,8 @@ def _of_membership(audit: AuditResults, found: CohortFinding) -> list[str]:
         )
     ]
     rates = {
-        f: found.about("cohort", figure=f, group="all").set_index("attribute")
-        for f in found.table["figure"].unique()
+        f: found.about("figures", figure=f, group="all").set_index("attribute")
+        for f in found.figures["figure"].unique()
         if f.startswith(("tpr_", "ppv_"))
     }
     heads = ["Score", *(_rate_words(name) for name in rates)]
@@ -134,7 +134,7 @@ def _of_membership(audit: AuditResults, found: CohortFinding) -> list[str]:
             )
         )
     places = (
-        found.table[found.table["figure"].isin(["auroc_by_kind", "auroc_by_quarter"])]
+        found.figures[found.figures["figure"].isin(["auroc_by_kind", "auroc_by_quarter"])]
         .sort_values("figure", kind="stable")
         .to_dict("records")
     )
@@ -150,7 +150,7 @@ def _of_membership(audit: AuditResults, found: CohortFinding) -> list[str]:
                 "Which part of the record gives membership away, each part by itself.",
             )
         )
-    exposure = found.about("cohort", figure="mean_exposure").to_dict("records")
+    exposure = found.about("figures", figure="mean_exposure").to_dict("records")
     if exposure:
         cells = [[_group_words(one["group"]), f"{one['model']} model", figure(estimate_of(one))] for one in exposure]
         parts.append(
@@ -173,12 +173,12 @@ def _rate_words(name: str) -> str:
     )
 
 
-def _of_attribute(audit: AuditResults, found: CohortFinding) -> list[str]:
+def _of_attribute(audit: AuditResults, found: Finding) -> list[str]:
     rungs = list(found.settings.get("rungs", ()))
     groups = [
         group
         for group in (MEMBER, NON_MEMBER, CANARY, NULL_CANARY)
-        if len(found.about("cohort", figure="excess_risk", group=group))
+        if len(found.about("figures", figure="excess_risk", group=group))
     ]
     rows = [
         IntervalRow(_NAMES[group], one, heading=rung_words(rung), marked=group == MEMBER)
@@ -259,7 +259,7 @@ def _of_attribute(audit: AuditResults, found: CohortFinding) -> list[str]:
     return parts
 
 
-def _of_reconstruction(audit: AuditResults, found: CohortFinding) -> list[str]:
+def _of_reconstruction(audit: AuditResults, found: Finding) -> list[str]:
     lines = {
         "Members, audited model": by_rung(found, "timed_distance", group=MEMBER, model="audited"),
         "People never seen, audited model": by_rung(found, "timed_distance", group=NON_MEMBER, model="audited"),
@@ -298,19 +298,19 @@ def _of_reconstruction(audit: AuditResults, found: CohortFinding) -> list[str]:
     return parts
 
 
-def _of_embedding(audit: AuditResults, found: CohortFinding) -> list[str]:
+def _of_embedding(audit: AuditResults, found: Finding) -> list[str]:
     rows = []
     for group, heading in (
         ("all", "Members less people never seen"),
         ("canaries", "Planted canaries, trained on less never trained on"),
     ):
-        for one in found.about("cohort", figure="excess_gain_logistic", group=group, model="audited").to_dict(
+        for one in found.about("figures", figure="excess_gain_logistic", group=group, model="audited").to_dict(
             "records"
         ):
             words = audit.title(one["attribute"]) if one["attribute"] else "All attributes together"
             if known(estimate_of(one)):
                 rows.append(IntervalRow(words, estimate_of(one), heading=heading, marked=not one["attribute"]))
-        for one in found.about("cohort", figure="excess_beyond_reference_logistic", group=group, attribute="").to_dict(
+        for one in found.about("figures", figure="excess_beyond_reference_logistic", group=group, attribute="").to_dict(
             "records"
         ):
             rows.append(IntervalRow("All together, beyond the reference's", estimate_of(one), heading=heading))
@@ -331,7 +331,7 @@ def _of_embedding(audit: AuditResults, found: CohortFinding) -> list[str]:
     ]
 
 
-def _of_neighbours(audit: AuditResults, found: CohortFinding) -> list[str]:
+def _of_neighbours(audit: AuditResults, found: Finding) -> list[str]:
     lines = {
         "Members, audited model": by_rung(found, "hit@10", group=MEMBER, model="audited"),
         "People never seen, audited model": by_rung(found, "hit@10", group=NON_MEMBER, model="audited"),
@@ -355,7 +355,7 @@ def _of_neighbours(audit: AuditResults, found: CohortFinding) -> list[str]:
     ]
 
 
-def _of_perturbation(audit: AuditResults, found: CohortFinding) -> list[str]:
+def _of_perturbation(audit: AuditResults, found: Finding) -> list[str]:
     parts = []
     if len(audit.moved):
         parts.append(
@@ -366,10 +366,10 @@ def _of_perturbation(audit: AuditResults, found: CohortFinding) -> list[str]:
             )
         )
     rows = []
-    groups = dict.fromkeys(found.table["group"])
+    groups = dict.fromkeys(found.figures["group"])
     for identifier, words in IDENTIFIERS.items():
         for group in groups:
-            for one in found.about("cohort", figure=f"spike:{identifier}", group=group, model="audited").to_dict(
+            for one in found.about("figures", figure=f"spike:{identifier}", group=group, model="audited").to_dict(
                 "records"
             ):
                 if known(estimate_of(one)):
@@ -389,7 +389,7 @@ def _of_perturbation(audit: AuditResults, found: CohortFinding) -> list[str]:
         parts.append(picture(drawn, "Means over people, with 95 % intervals. Diamonds: members."))
     cells = [
         [_group_words(one["group"]), figure(estimate_of(one))]
-        for one in found.about("cohort", figure="stands_out").to_dict("records")
+        for one in found.about("figures", figure="stands_out").to_dict("records")
     ]
     if cells:
         parts.append(
@@ -402,7 +402,7 @@ def _of_perturbation(audit: AuditResults, found: CohortFinding) -> list[str]:
     return parts
 
 
-def _of_subgroups(audit: AuditResults, found: CohortFinding) -> list[str]:
+def _of_subgroups(audit: AuditResults, found: Finding) -> list[str]:
     parts = []
     for name, rows in audit.subgroups.items():
         words, meaning = SUBGROUP_FIGURES[name]
@@ -416,7 +416,7 @@ def _of_subgroups(audit: AuditResults, found: CohortFinding) -> list[str]:
     return parts
 
 
-def _of_ranking(audit: AuditResults, found: CohortFinding) -> list[str]:
+def _of_ranking(audit: AuditResults, found: Finding) -> list[str]:
     attacks = audit.attacks
     if attacks is None:
         return ["<p>Cannot conclude: without a reference model nothing can be called a leak.</p>"]
@@ -433,7 +433,7 @@ def _of_ranking(audit: AuditResults, found: CohortFinding) -> list[str]:
     ]
 
 
-def _of_preflight(audit: AuditResults, found: CohortFinding) -> list[str]:
+def _of_preflight(audit: AuditResults, found: Finding) -> list[str]:
     rows = []
     words = {
         "difference_length": "Length of the record",
@@ -442,15 +442,15 @@ def _of_preflight(audit: AuditResults, found: CohortFinding) -> list[str]:
         "difference_female": "Sex",
     }
     for name, trait in words.items():
-        for one in found.about("cohort", figure=name, group="all").to_dict("records"):
+        for one in found.about("figures", figure=name, group="all").to_dict("records"):
             rows.append(IntervalRow(trait, estimate_of(one), marked=one["p_adjusted"] <= 0.05))
     said = []
-    for one in found.about("cohort", figure="model_free_auroc", group="all").to_dict("records"):
+    for one in found.about("figures", figure="model_free_auroc", group="all").to_dict("records"):
         said.append(
             f"Members told from people never seen without the model: AUROC {inline(estimate_of(one))}, permutation p "
             f"{one['p']:.3f}; 0.5 is guessing."
         )
-    for one in found.about("cohort", figure="codes_that_differ", group="all").to_dict("records"):
+    for one in found.about("figures", figure="codes_that_differ", group="all").to_dict("records"):
         said.append(
             f"{one['value']:.0f} of {int(one['n']):,} codes are used differently by the two groups "
             "(Benjamini-Hochberg at 5 %)."
@@ -459,10 +459,10 @@ def _of_preflight(audit: AuditResults, found: CohortFinding) -> list[str]:
         ("duplicates", "the very same codes"),
         ("near_duplicates", "at least 90 % of the codes in common"),
     ):
-        for one in found.about("cohort", figure=name).to_dict("records"):
+        for one in found.about("figures", figure=name).to_dict("records"):
             whom = "people never seen" if one["group"].endswith(NON_MEMBER) else "the reference model's patients"
             said.append(f"Share of {whom} whose record has {kind} as one of a member: {figure(estimate_of(one))}.")
-    for one in found.about("cohort", figure="near_duplicates_across").to_dict("records"):
+    for one in found.about("figures", figure="near_duplicates_across").to_dict("records"):
         said.append(
             f"Share of {'members' if one['group'] == MEMBER else 'people never seen'} with a near-duplicate on the other side of the "
             f"split, who are left out: {figure(estimate_of(one))}."
@@ -489,7 +489,7 @@ def _of_preflight(audit: AuditResults, found: CohortFinding) -> list[str]:
     return parts
 
 
-_PICTURES: Mapping[str, Callable[[AuditResults, CohortFinding], list[str]]] = {
+_PICTURES: Mapping[str, Callable[[AuditResults, Finding], list[str]]] = {
     "membership": _of_membership,
     "attribute": _of_attribute,
     "reconstruction": _of_reconstruction,
@@ -508,7 +508,7 @@ def _group_words(group: str) -> str:
     return _NAMES.get(group, group)
 
 
-def _settings(found: CohortFinding, left_out: Sequence[str]) -> str:
+def _settings(found: Finding, left_out: Sequence[str]) -> str:
     said = []
     settings = found.settings
     rungs = settings.get("rungs") or settings.get("ladder") or ([settings["rung"]] if settings.get("rung") else [])

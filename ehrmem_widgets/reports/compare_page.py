@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ehrmem_widgets.findings.finding import estimate_of
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, several
 from ehrmem_widgets.probes.perturbation import IDENTIFIERS
 from ehrmem_widgets.reports.audit_annex import reproducibility
 from ehrmem_widgets.reports.audit_page import NO_CLEARANCE, marks
 from ehrmem_widgets.reports.audit_sections import picture, wrapped
-from ehrmem_widgets.reports.headlines import TESTS, Headline, estimate_of, headline
+from ehrmem_widgets.reports.headlines import TESTS, Headline, headline
 from ehrmem_widgets.reports.results_summary import AuditResults, knows
 from ehrmem_widgets.reports.sheet import sheet
 from ehrmem_widgets.statistics.disclosure import FEWEST, is_small, rounded_n
 from ehrmem_widgets.statistics.discrimination import auroc_difference, patient_bootstrap
 from ehrmem_widgets.statistics.intervals import Estimate, difference
-from ehrmem_widgets.statistics.verdicts import Judgement
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
 from ehrmem_widgets.views.markup import escape, icon, known
 from ehrmem_widgets.views.rank_ladder import rung_words
@@ -187,7 +187,7 @@ class Comparison:
         found = audit.findings.get(name)
         if found is None:
             return None
-        rows = found.about("cohort", **where)
+        rows = found.about("figures", **where)
         rows = rows[rows["model"] != "reference"]
         if len(rows) != 1 or not known(one := estimate_of(rows.iloc[0])):
             return None
@@ -197,7 +197,7 @@ class Comparison:
         """What both findings have in a column, rungs in the order of the first plan."""
         if name not in self.a.findings or name not in self.b.findings:
             return []
-        one, other = (audit.findings[name].about("cohort", **where)[column] for audit in (self.a, self.b))
+        one, other = (audit.findings[name].about("figures", **where)[column] for audit in (self.a, self.b))
         rungs = list(self.a.findings[name].settings.get("rungs", ()))
         values = [str(value) for value in dict.fromkeys(one) if value in set(other)]
         return sorted(values, key=lambda value: rungs.index(value) if value in rungs else -1)
@@ -318,7 +318,7 @@ def _cell(line: Headline | None) -> Markup:
     if line is None:
         return Markup("not run")
     shown = (
-        f"{icon(Judgement(line.verdict, ''), 14)} <b>{escape(line.verdict)}</b>"
+        f"{icon(line.verdict, 14)} <b>{escape(line.verdict)}</b>"
         if line.verdict
         else "<b>no verdict</b>"
     )

@@ -8,13 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from ehrmem_widgets.probes.cohort_finding import CohortFinding
+from ehrmem_widgets.findings.finding import Finding, estimate_of
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.probes.perturbation import IDENTIFIERS
 from ehrmem_widgets.probes.ranking import GIVEN_AWAY_GAP
 from ehrmem_widgets.reports.results_summary import AuditResults, knows
 from ehrmem_widgets.statistics.disclosure import FEWEST
-from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.views.markup import known
 from ehrmem_widgets.views.rank_ladder import rung_words
@@ -80,9 +79,9 @@ def headline(name: str, audit: AuditResults) -> Headline:
     return Headline(verdict, _words(name, verdict, rows, control), control)
 
 
-def judged(name: str, found: CohortFinding) -> pd.DataFrame:
+def judged(name: str, found: Finding) -> pd.DataFrame:
     """The rows of a finding that carry the verdicts on members against people never seen, in the finding's order."""
-    rows = found.about("cohort")
+    rows = found.figures
     rows = rows[(rows["verdict"] != "") & rows["group"].isin(["all", f"{MEMBER} - {NON_MEMBER}"])]
     if name in _JUDGED:
         rows = rows[rows["figure"] == _JUDGED[name]]
@@ -106,11 +105,6 @@ def compared(name: str, one: Mapping[Any, Any] | pd.Series) -> str:
         "rare_overlap_1_gap": ", rare codes",
     }
     return f"{rung_words(str(one['rung']))}{words.get(figure_name, '')}"
-
-
-def estimate_of(one: Mapping[Any, Any] | pd.Series) -> Estimate:
-    """A row's figure."""
-    return Estimate(float(one["value"]), float(one["low"]), float(one["high"]), int(one["n"]))
 
 
 _MEMORIZED = {
@@ -173,8 +167,8 @@ def _rest(rows: pd.DataFrame, verdict: Verdict) -> str:
     return "".join(f", {other.lower()} in {n}" for other, n in counts if n)
 
 
-def _control(name: str, found: CohortFinding) -> str:
-    rows = found.about("cohort")
+def _control(name: str, found: Finding) -> str:
+    rows = found.figures
     planted = rows[(rows["group"] == "canaries") | rows["group"].str.fullmatch(rf"{CANARY}( x\d+)? - {NULL_CANARY}")]
     if name in _JUDGED:
         planted = planted[planted["figure"] == _JUDGED[name]]
@@ -229,8 +223,8 @@ def _of_ranking(audit: AuditResults) -> Headline:
     return Headline(verdict, f"{words}{same}", control)
 
 
-def _of_preflight(found: CohortFinding) -> Headline:
-    rows = found.about("cohort", figure="model_free_auroc", group="all")
+def _of_preflight(found: Finding) -> Headline:
+    rows = found.about("figures", figure="model_free_auroc", group="all")
     if not len(rows) or not known(one := estimate_of(rows.iloc[0])):
         return Headline(
             Verdict.CANNOT_CONCLUDE,
@@ -242,7 +236,7 @@ def _of_preflight(found: CohortFinding) -> Headline:
             f"Members and non-members differ before any model is asked (AUROC {inline(one)}), so that a difference "
             "between them need not come from the model.",
         )
-    if (found.about("cohort", figure="near_duplicates_across")["verdict"] != "").any():
+    if (found.about("figures", figure="near_duplicates_across")["verdict"] != "").any():
         return Headline(
             Verdict.CANNOT_CONCLUDE,
             "Too many people have a near-duplicate on the other side of the split, so that a difference between members and "

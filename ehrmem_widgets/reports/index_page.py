@@ -8,7 +8,7 @@ from typing import Any
 
 from ehrmem_widgets.reports.page import identifying_page
 from ehrmem_widgets.statistics.intervals import Estimate
-from ehrmem_widgets.statistics.verdicts import ALARM_RATE, Judgement, Verdict
+from ehrmem_widgets.statistics.verdicts import ALARM_RATE, Verdict
 from ehrmem_widgets.views.markup import escape, icon, interval, plural
 
 MARK = (
@@ -100,7 +100,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _row(row: Mapping[str, Any]) -> str:
     leak = row["gravest_leak"]
-    verdict = f"{icon(Judgement(Verdict(row['verdict']), ''), 14)} {escape(row['verdict'])}"
+    verdict = f"{icon(Verdict(row['verdict']), 14)} {escape(row['verdict'])}"
     cells = ["none called memorized", "—", "—", "—"]
     if leak:
         audited, reference = (interval(leak[side] and Estimate(**leak[side])) for side in ("audited", "reference"))

@@ -18,19 +18,18 @@ import numpy as np
 import pandas as pd
 
 from ehrmem_widgets import settings
-from ehrmem_widgets.attacker.facts import RUNGS as RUNG_WORDS
 from ehrmem_widgets.attacker.identifiability import ALREADY_IDENTIFIED
 from ehrmem_widgets.audit.run import FINDINGS, RESULTS, SEAL, SEVERITY
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes
 from ehrmem_widgets.errors import BadInput, Damaged
-from ehrmem_widgets.probes.cohort_finding import COLUMNS, CohortFinding
+from ehrmem_widgets.findings.finding import CURVES, EXCLUDED, FIGURES, PATIENTS, Finding
 from ehrmem_widgets.probes.holders import DRAWN
 from ehrmem_widgets.probes.membership_scores import LOSS, RATIO
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.questions import QUESTIONS
-from ehrmem_widgets.probes.ranking import GIVEN_AWAY, THRESHOLD
+from ehrmem_widgets.probes.ranking import GIVEN_AWAY, SEARCH, THRESHOLD
 from ehrmem_widgets.probes.subgroup_findings import SubgroupRow, subgroup_rows
-from ehrmem_widgets.reports.protected import protected, without_names
+from ehrmem_widgets.reports.disclosure_control import disclosed
 from ehrmem_widgets.statistics.disclosure import (
     FEWEST,
     coarse_share,
@@ -70,7 +69,7 @@ class Severities:
 
 
 class AuditResults:
-    """An audit's folder, read for its report. ``findings``: by probe, what ``protected`` lets through; the rest is computed when
+    """An audit's folder, read for its report. ``findings``: by probe, what ``disclosed`` lets through; the rest is computed when
     it is asked for.
 
     Raises BadInput for a folder that holds no audit.
@@ -81,9 +80,9 @@ class AuditResults:
         self.results = _read_results(self.folder)
         self.people: Mapping[str, int] = self.results.get("people") or {}
         self.files = {
-            name: path for name in QUESTIONS if (path := self.folder / FINDINGS / f"{name}.parquet").is_file()
+            name: path for name in QUESTIONS if (path := self.folder / FINDINGS / name).is_dir()
         }
-        self.findings = {name: protected(name, _load_cohort(path), self.people) for name, path in self.files.items()}
+        self.findings = {name: disclosed(name, _load_figures(path), self.people) for name, path in self.files.items()}
         self.severities = _read_severities(self.folder / SEVERITY)
         self.seal = _read_json(self.folder / SEAL)
 
@@ -115,11 +114,14 @@ class AuditResults:
         return int((self.results.get("plan") or {}).get("holders") or 0)
 
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of each findings file."""
+        """SHA-256 of each finding: of its files in the order of their names."""
         found = {}
-        for name, path in self.files.items():
-            with path.open("rb") as file:
-                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        for name, folder in self.files.items():
+            whole = hashlib.sha256()
+            for path in sorted(folder.iterdir()):
+                with path.open("rb") as file:
+                    whole.update(hashlib.file_digest(file, "sha256").digest())
+            found[name] = whole.hexdigest()
         return found
 
     def titles(self) -> dict[str, str]:
@@ -142,8 +144,9 @@ class AuditResults:
         rungs = list(found.settings.get("rungs") or ())
         rows = self._query(
             "attribute",
+            PATIENTS,
             """SELECT rung, attribute, "group", value, verdict = ? AS memorized
-            FROM rows WHERE level = 'patient' AND figure = 'excess' AND "group" IN (?, ?)""",
+            FROM rows WHERE figure = 'excess' AND "group" IN (?, ?)""",
             [str(Verdict.MEMORIZED), MEMBER, NON_MEMBER],
         )
         by = dict(list(rows.groupby(["rung", "attribute", "group"])))
@@ -178,7 +181,7 @@ class AuditResults:
         found = self.findings.get("attribute")
         if found is None:
             return ""
-        rows = found.about("cohort", figure="excess_risk", group=MEMBER)
+        rows = found.about("figures", figure="excess_risk", group=MEMBER)
         rows = rows[rows["value"].notna()]
         return (
             str(rows.loc[rows["value"].idxmax(), "rung"])
@@ -194,14 +197,15 @@ class AuditResults:
             return None
         leaks = self._query(
             "ranking",
+            PATIENTS,
             """SELECT patient, max(value) FILTER (figure = 'bits') AS bits, max(value) FILTER (figure = 'k') AS k,
-            max(split_part(note, ':', 1)) FILTER (figure = 'bits') AS way, bool_or(verdict = ?) AS identified
-            FROM rows WHERE level = 'patient' AND figure IN ('bits', 'k') AND "group" = ? GROUP BY patient, attribute""",
+            max(rung) FILTER (figure = 'bits') AS way, bool_or(verdict = ?) AS identified
+            FROM rows WHERE figure IN ('bits', 'k') AND "group" = ? GROUP BY patient, attribute""",
             [ALREADY_IDENTIFIED, MEMBER],
         )
         cheapest = leaks.sort_values(["bits", "k"], kind="stable").drop_duplicates("patient")
         table = _attack_table(cheapest, self._holders_asked, float(found.settings.get("threshold", THRESHOLD)))
-        null = found.about("cohort", figure=GIVEN_AWAY, group=NON_MEMBER).to_dict("records")
+        null = found.about("figures", figure=GIVEN_AWAY, group=NON_MEMBER).to_dict("records")
         population = found.settings.get("population")
         return replace(
             table,
@@ -217,13 +221,13 @@ class AuditResults:
         for name in self.files:
             rows = self._query(
                 name,
-                "SELECT note, count(DISTINCT patient) AS n FROM rows WHERE level = 'excluded' GROUP BY note ORDER BY "
-                "n DESC, note",
+                EXCLUDED,
+                "SELECT words, count(DISTINCT patient) AS n FROM rows GROUP BY words ORDER BY n DESC, words",
             )
             hidden: Sequence[bool] = hidden_counts(rows["n"].to_numpy(), []).tolist()
             found[name] = [
-                f"{rounded_n(int(n)):,} or more: {without_names(note)}"
-                for note, n, hide in zip(rows["note"], rows["n"], hidden, strict=True)
+                f"{rounded_n(int(n)):,} or more: {words}"
+                for words, n, hide in zip(rows["words"], rows["n"], hidden, strict=True)
                 if not hide
             ]
             if any(hidden):
@@ -240,12 +244,11 @@ class AuditResults:
             return pd.DataFrame(columns=columns)
         rows = self._query(
             "perturbation",
-            """WITH points AS (
-                SELECT patient, figure, "group" AS who, value, file_row_number AS place, ends_with(note, '; true value') AS truth
-                FROM rows WHERE level = 'patient' AND model = 'audited' AND figure LIKE 'curve:%' AND "group" IN (?, ?)),
-            steps AS (
-                SELECT *, place - max(place) FILTER (truth) OVER one AS step, median(value) FILTER (NOT truth) OVER one AS level
-                FROM points WINDOW one AS (PARTITION BY patient, figure))
+            CURVES,
+            """WITH steps AS (
+                SELECT figure, "group" AS who, value, step,
+                    median(value) FILTER (step <> 0) OVER (PARTITION BY patient, figure) AS level
+                FROM rows WHERE model = 'audited' AND "group" IN (?, ?))
             SELECT figure, who, step, count(*) AS n, avg(value - level) AS value, stddev_samp(value - level) AS spread
             FROM steps WHERE abs(step) <= ? GROUP BY figure, who, step ORDER BY figure, who, step""",
             [MEMBER, NON_MEMBER, _MOST_STEPS],
@@ -254,12 +257,12 @@ class AuditResults:
         reach = _t(rows["n"].to_numpy()) * rows["spread"].to_numpy() / np.sqrt(rows["n"].to_numpy())
         return pd.DataFrame(
             {
-                "identifier": rows["figure"].str.removeprefix("curve:"),
+                "identifier": rows["figure"],
                 "who": np.where(rows["who"] == MEMBER, AUDITED, NEVER_SEEN),
                 "step": rows["step"].astype(int),
-                "value": rows["value"],
-                "low": rows["value"] - reach,
-                "high": rows["value"] + reach,
+                "value": rows["value"].round(2),
+                "low": (rows["value"] - reach).round(2),
+                "high": (rows["value"] + reach).round(2),
                 "n": [rounded_n(int(n)) for n in rows["n"]],
             },
             columns=columns,
@@ -273,28 +276,25 @@ class AuditResults:
             return {}
         split = {}
         for name, figure in _SPLIT.items():
-            table = found.table[found.table["figure"].str.endswith(f":{figure}")]
+            table = found.figures[found.figures["figure"].str.endswith(f":{figure}")]
             if name == "membership":
                 table = table[table["attribute"].isin([RATIO, LOSS])]
             if len(table):
-                split[name] = subgroup_rows(CohortFinding(found.probe, table, found.settings))
+                split[name] = subgroup_rows(replace(found, figures=table))
         return split
 
-    def patients_shown(self) -> CohortFinding | None:
+    def patients_shown(self) -> Finding | None:
         """The ranking with its rows about patients, for a report that the plan declares as identifying; else None."""
         if not self.identifying or "ranking" not in self.files:
             return None
-        return CohortFinding.load(self.files["ranking"])
+        return Finding.load(self.files["ranking"])
 
     def patient_values(self, name: str, where: Mapping[str, str]) -> pd.DataFrame:
         """patient, group and value of a test's rows about patients with the given values: to compare two audits person by person, never
         to be shown."""
         conditions = "".join(f' AND "{column}" = ?' for column in where)
-        return self._query(
-            name,
-            f"SELECT patient, \"group\", value FROM rows WHERE level = 'patient' AND isfinite(value){conditions}",
-            list(where.values()),
-        )
+        query = f'SELECT patient, "group", value FROM rows WHERE isfinite(value){conditions}'
+        return self._query(name, PATIENTS, query, list(where.values()))
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
@@ -305,24 +305,22 @@ class AuditResults:
     @cached_property
     def _holders_asked(self) -> int:
         """Members asked about in the ranking who hold an attribute: all members but those who were left out."""
-        left_out = self._query("ranking", "SELECT DISTINCT patient FROM rows WHERE level = 'excluded'")["patient"]
+        left_out = self._query("ranking", EXCLUDED, "SELECT DISTINCT patient FROM rows")["patient"]
         group: dict[str, str] = {}
         for name in self.files:
             group |= dict(
-                self._query(name, "SELECT DISTINCT patient, \"group\" FROM rows WHERE level = 'patient'").itertuples(
-                    index=False
-                )
+                self._query(name, PATIENTS, 'SELECT DISTINCT patient, "group" FROM rows').itertuples(index=False)
             )
         out = sum(group.get(patient) == MEMBER for patient in left_out)
         return max(0, self.people.get(MEMBER, 0) - out)
 
-    def _query(self, name: str, query: str, given: Sequence[Any] = ()) -> pd.DataFrame:
-        """Ask one probe's findings, as the table ``rows``: who was drawn as a holder stands with the group drawn from, having rows on
+    def _query(self, name: str, table: str, query: str, given: Sequence[Any] = ()) -> pd.DataFrame:
+        """Ask one table of a probe's finding, as ``rows``: who was drawn as a holder stands with the group drawn from, having rows on
         the attributes drawn for and no others."""
-        source = str(self.files[name]).replace("'", "''")
+        source = str(self.files[name] / f"{table}.parquet").replace("'", "''")
         self._database.execute(
             f"""CREATE OR REPLACE VIEW rows AS SELECT * REPLACE (replace("group", '{DRAWN}', '') AS "group")
-            FROM read_parquet('{source}', file_row_number = true)"""
+            FROM read_parquet('{source}')"""
         )
         return self._database.execute(query, list(given)).df()
 
@@ -345,10 +343,7 @@ def knows(rung: str) -> str:
 
 def way_words(way: str) -> str:
     """A kind of attack, as the ranking names it, in words."""
-    if way == "greedy search":
-        return "A few facts chosen to take the least knowledge"
-    rung = way.replace(" ", "_")
-    return rung_words(rung) if rung in RUNG_WORDS or rung.startswith(("first_", "before_")) else way
+    return "A few facts chosen to take the least knowledge" if way == SEARCH else rung_words(way)
 
 
 def _attack_table(cheapest: pd.DataFrame, asked: int, threshold: float) -> AttackTable:
@@ -399,19 +394,12 @@ def _t(n: np.ndarray) -> np.ndarray:
     return np.asarray(stats.t.ppf(0.975, n - 1))
 
 
-def _load_cohort(path: Path) -> CohortFinding:
-    """A finding without its patients' rows."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _load_figures(folder: Path) -> Finding:
+    """A finding with its figures about the cohort alone."""
     try:
-        about = json.loads((pq.read_schema(path).metadata or {}).get(b"ehrmem", b"{}"))
-        table = pq.read_table(path, filters=[("level", "=", "cohort")], page_checksum_verification=True)
-    except (OSError, pa.ArrowException, ValueError) as error:
-        raise _damaged(path, str(error).splitlines()[0]) from None
-    if "probe" not in about or set(table.column_names) != set(COLUMNS):
-        raise _damaged(path, "it is no finding of this kit")
-    return CohortFinding(about["probe"], table.to_pandas()[list(COLUMNS)], about["settings"])
+        return Finding.load(folder, tables=(FIGURES,))
+    except BadInput as error:
+        raise _damaged(folder, str(error)) from None
 
 
 def _damaged(path: Path, why: str) -> Damaged:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ehrmem_widgets.cohort.attributes import load_attributes
+from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.attribute import ALL
-from ehrmem_widgets.probes.cohort_finding import CohortFinding
 from ehrmem_widgets.probes.exposure import expected_by_chance
 from ehrmem_widgets.probes.membership_scores import LOSS, RATIO
 from ehrmem_widgets.probes.membership_slices import MembershipSlices
@@ -41,7 +41,7 @@ GROUPS = {
 """Whom the pictures show, in words that fit on them."""
 
 
-def draw_pictures(out: Path, findings: Mapping[str, CohortFinding]) -> None:
+def draw_pictures(out: Path, findings: Mapping[str, Finding]) -> None:
     """Draw into the folder ``out`` one SVG for each finding, by the probe's name (of ``QUESTIONS``), and for membership
     also ``exposure.svg``. Each file stands alone: its own size, a white ground, no theme."""
     out.mkdir(parents=True, exist_ok=True)
@@ -51,13 +51,13 @@ def draw_pictures(out: Path, findings: Mapping[str, CohortFinding]) -> None:
             (out / f"{name}.svg").write_text(_standing_alone(draw(findings)), encoding="utf-8")
 
 
-def sample_findings(kept: Path | None = None) -> dict[str, CohortFinding]:
+def sample_findings(kept: Path | None = None) -> dict[str, Finding]:
     """Every probe on the sample cohort and the memorizing sample model (about 25 minutes on two cores). With a folder
     ``kept``, what lies there is read instead of run, and what is run is written there."""
-    found: dict[str, CohortFinding] = {}
+    found: dict[str, Finding] = {}
     if kept is not None:
         kept.mkdir(parents=True, exist_ok=True)
-        found = {name: CohortFinding.load(file) for name in QUESTIONS if (file := kept / f"{name}.parquet").exists()}
+        found = {name: Finding.load(file) for name in QUESTIONS if (file := kept / name).exists()}
     if len(found) == len(QUESTIONS):
         return found
     from ehrmem_widgets.blackbox.folder import FolderModel
@@ -77,11 +77,11 @@ def sample_findings(kept: Path | None = None) -> dict[str, CohortFinding]:
                 alternatives_of=alternatives_for(dataset),
             )  # fmt: skip
             if kept is not None:
-                found[name].save(kept / f"{name}.parquet")
+                found[name].save(kept / name)
     return found
 
 
-def _reconstruction(findings: Mapping[str, CohortFinding]) -> str:
+def _reconstruction(findings: Mapping[str, Finding]) -> str:
     found = findings["reconstruction"]
     lines = {words: by_rung(found, "timed_distance", group=group, model="audited") for group, words in GROUPS.items()}
     return rung_curve(
@@ -92,7 +92,7 @@ def _reconstruction(findings: Mapping[str, CohortFinding]) -> str:
     )
 
 
-def _attribute(findings: Mapping[str, CohortFinding]) -> str:
+def _attribute(findings: Mapping[str, Finding]) -> str:
     found = findings["attribute"]
     of = {"attribute": ALL, "figure": "auroc"}
     lines = {words: by_rung(found, group=group, model="audited", **of) for group, words in GROUPS.items()}
@@ -106,7 +106,7 @@ def _attribute(findings: Mapping[str, CohortFinding]) -> str:
     )
 
 
-def _embedding(findings: Mapping[str, CohortFinding]) -> str:
+def _embedding(findings: Mapping[str, Finding]) -> str:
     found = findings["embedding"]
     rows = [
         IntervalRow(words, _first(found, "gain_logistic", group=group, model=model, attribute=""), heading)
@@ -134,7 +134,7 @@ def _embedding(findings: Mapping[str, CohortFinding]) -> str:
     )
 
 
-def _neighbours(findings: Mapping[str, CohortFinding]) -> str:
+def _neighbours(findings: Mapping[str, Finding]) -> str:
     found = findings["neighbours"]
     lines = {
         "members, by the embedding": by_rung(found, "hit@10", group=MEMBER, model="audited"),
@@ -150,40 +150,39 @@ def _neighbours(findings: Mapping[str, CohortFinding]) -> str:
     )
 
 
-def _membership(findings: Mapping[str, CohortFinding]) -> str:
+def _membership(findings: Mapping[str, Finding]) -> str:
     slices = MembershipSlices(findings["membership"], findings.get("preflight"))
     at = slices.at(score=_headline(findings["membership"]), group="ordinary", fpr=0.02, prior=0.01)
     return roc_curve(at.roc, at.chosen, at.fpr, log_scale=True)
 
 
-def _perturbation(findings: Mapping[str, CohortFinding]) -> str:
+def _perturbation(findings: Mapping[str, Finding]) -> str:
     """The canary whose spike is the middle one, so that the picture is no hand-picked extreme."""
     found = findings["perturbation"]
-    spikes = found.about("patient", figure="spike:age", model="audited")
+    spikes = found.about("patients", figure="spike:age", model="audited")
     trained = spikes[spikes["group"].str.startswith(CANARY) & (spikes["group"] != NULL_CANARY)]
     spikes = (trained if len(trained) else spikes).sort_values(["value", "patient"])
     if spikes.empty:
         return perturbation_curve(None, title="T5")
     one = spikes.iloc[len(spikes) // 2]
-    null = found.about("patient", figure="curve:age", model="audited", patient=one["patient"])
+    null = found.about("curves", figure="age", model="audited", patient=one["patient"])
     title = f"{_titles().get(one['attribute'], one['attribute'])}, {one['patient']}"
     return perturbation_curve(curve_of(found, one["patient"], "age"), title=title, people=int(null["n"].max()))
 
 
-def _subgroups(findings: Mapping[str, CohortFinding]) -> str:
+def _subgroups(findings: Mapping[str, Finding]) -> str:
     found = findings["subgroups"]
-    table = found.table
-    score = _headline(found, level="cohort")
-    rows = subgroup_rows(replace(found, table=table[(table["level"] == "cohort") & (table["attribute"] == score)]))
+    score = _headline(found, "figures")
+    rows = subgroup_rows(replace(found, figures=found.about("figures", attribute=score)))
     rows = tuple(row for row in rows if row.members or row.kind in ("code", "labs"))
     return subgroup_gaps(rows, f"T4's score ({score})", correction=CLAIMS)
 
 
-def _ranking(findings: Mapping[str, CohortFinding]) -> str:
+def _ranking(findings: Mapping[str, Finding]) -> str:
     return attack_list(findings["ranking"], titles=_titles())
 
 
-def _exposure(findings: Mapping[str, CohortFinding]) -> str:
+def _exposure(findings: Mapping[str, Finding]) -> str:
     found = findings["membership"]
     rows = [
         IntervalRow(
@@ -193,7 +192,7 @@ def _exposure(findings: Mapping[str, CohortFinding]) -> str:
             ("audited", "In the audited model"),
             ("reference", "In the reference model, which saw none of them"),
         )
-        for one in found.about("cohort", figure="mean_exposure", model=model).to_dict("records")
+        for one in found.about("figures", figure="mean_exposure", model=model).to_dict("records")
     ]
     chance = expected_by_chance(255)
     return interval_rows(
@@ -204,7 +203,7 @@ def _exposure(findings: Mapping[str, CohortFinding]) -> str:
     )
 
 
-def _preflight(findings: Mapping[str, CohortFinding]) -> str:
+def _preflight(findings: Mapping[str, Finding]) -> str:
     found = findings["preflight"]
     heading = "Without asking any model"
     rows = [
@@ -235,7 +234,7 @@ def _preflight(findings: Mapping[str, CohortFinding]) -> str:
     )
 
 
-_DRAWN: Mapping[str, Callable[[Mapping[str, CohortFinding]], str]] = {
+_DRAWN: Mapping[str, Callable[[Mapping[str, Finding]], str]] = {
     "reconstruction": _reconstruction,
     "attribute": _attribute,
     "embedding": _embedding,
@@ -249,9 +248,9 @@ _DRAWN: Mapping[str, Callable[[Mapping[str, CohortFinding]], str]] = {
 }
 
 
-def _first(found: CohortFinding, figure: str, **where: str) -> Estimate:
+def _first(found: Finding, figure: str, **where: str) -> Estimate:
     """The cohort figure; nothing (n = 0) where the finding has none."""
-    rows = found.about("cohort", figure=figure, **where).to_dict("records")
+    rows = found.about("figures", figure=figure, **where).to_dict("records")
     return _estimate(rows[0]) if rows else Estimate(float("nan"), float("nan"), float("nan"), 0)
 
 
@@ -268,8 +267,8 @@ def _canaries(group: str) -> str:
     return GROUPS[NULL_CANARY] if group == NULL_CANARY else f"canaries, trained on {group.partition(' x')[2]} times"
 
 
-def _headline(found: CohortFinding, *, level: str = "patient") -> str:
-    return RATIO if (found.about(level)["attribute"] == RATIO).any() else LOSS
+def _headline(found: Finding, table: str = "patients") -> str:
+    return RATIO if (found.about(table)["attribute"] == RATIO).any() else LOSS
 
 
 def _titles() -> dict[str, str]:

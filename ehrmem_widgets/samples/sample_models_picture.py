@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ehrmem_widgets.probes.cohort_finding import CohortFinding
+from ehrmem_widgets.findings.finding import Finding
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,7 +60,7 @@ def picture(audits: Sequence[Path]) -> Figure:
     from matplotlib import pyplot as plt
 
     probes = {probe for _, probe, _, _ in PANELS}
-    findings = [{probe: CohortFinding.load(of / "findings" / f"{probe}.parquet") for probe in probes} for of in audits]
+    findings = [{probe: Finding.load(of / "findings" / probe) for probe in probes} for of in audits]
     names = [found["membership"].settings["model"]["name"] for found in findings]
     sns.set_theme(style="whitegrid", font_scale=0.85)
     figure, axes = plt.subplots(1, len(PANELS), figsize=(13, 1.1 + 0.6 * len(names)), sharey=True)
@@ -82,8 +82,8 @@ def picture(audits: Sequence[Path]) -> Figure:
     return figure
 
 
-def _row(found: CohortFinding, where: Mapping[str, str]) -> pd.Series | None:
-    rows = found.about("cohort", **where).dropna(subset=["value"])
+def _row(found: Finding, where: Mapping[str, str]) -> pd.Series | None:
+    rows = found.about("figures", **where).dropna(subset=["value"])
     return rows.iloc[0] if len(rows) == 1 and rows.iloc[0]["n"] else None
 
 

@@ -8,17 +8,23 @@ suppression; Hundepool et al., Statistical Disclosure Control, Wiley 2012, chapt
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
+from scipy.special import ndtri
 
-from ehrmem_widgets.statistics.intervals import Estimate, proportion
+from ehrmem_widgets.statistics.discrimination import NOTHING
+from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate, proportion, rounded
+from ehrmem_widgets.statistics.verdicts import Fact, Judgement
 
 FEWEST = 11
 """The smallest count of people that is shown, other than 0."""
 
 WITHHELD = f"fewer than {FEWEST}"
+
+_STEPS = (0.01, 0.02, 0.05, 0.1)
 
 Sum = tuple[int, Sequence[int]]
 """The place of a total, and the places of its parts."""
@@ -90,65 +96,110 @@ def rounded_n(n: int) -> int:
 
 
 def coarse_share(estimate: Estimate) -> Estimate:
-    """A share of n people as it may be shown, its n rounded down.
+    """A share of n people as it may be shown: n rounded down, the share rounded so that several counts give it, and the interval made
+    of these two.
 
     Where it, or the rest, is 1 to 10 people, there is no value (nan), and the interval reaches over those of all counts that
-    are withheld in the same way, so that it says nothing of which it was. ``Estimate(nan, nan, nan, 0)`` where n is too small.
+    are withheld in the same way, so that it says nothing of which it was. ``NOTHING`` where n is too small.
 
     >>> coarse_share(proportion(3, 200)) == coarse_share(proportion(10, 200)), coarse_share(proportion(50, 205)).n
     (True, 200)
+    >>> str(coarse_share(proportion(12, 41))), str(coarse_share(proportion(14, 48)))
+    ('0.30 (0.18 to 0.45, n = 40)', '0.30 (0.18 to 0.45, n = 40)')
     """
     n = estimate.n
     if n < FEWEST or not math.isfinite(estimate.value):
-        return Estimate(math.nan, math.nan, math.nan, 0)
+        return NOTHING
     hits, shown = round(estimate.value * n), rounded_n(n)
     if not is_small(hits) and not is_small(n - hits):
-        return Estimate(estimate.value, estimate.low, estimate.high, shown)
+        value = _to_step(hits / n, _step(shown))
+        return Estimate(value, *(round(end, 2) for end in _wilson(value, shown)), shown)
     low = 1 if is_small(hits) else max(0, shown - FEWEST + 1)
     high = shown - 1 if is_small(n - hits) else min(FEWEST - 1, shown)
     return Estimate(math.nan, proportion(low, shown).low, proportion(high, shown).high, shown)
 
 
-def guarded(sentence: str) -> str:
-    """A sentence about a cohort with its small counts of people withheld and every n rounded down.
+def as_shown(estimate: Estimate) -> Estimate:
+    """A figure that is no share as it may be shown: n rounded down, and no more decimals than are written, also in a chart.
 
-    >>> guarded("there are 7 members and 120 non-members to compare")
-    'there are fewer than 11 members and 120 to 129 non-members to compare'
-    >>> guarded("AUROC 0.61 (0.55 to 0.66, n = 397), 3 of 40 controls")
-    'AUROC 0.61 (0.55 to 0.66, n = 390), fewer than 11 of 40 controls'
+    >>> as_shown(Estimate(0.12345, 0.1049, 0.2, 57))
+    Estimate(value=0.12, low=0.1, high=0.2, n=50)
     """
-    sentence = _N.sub(lambda m: f"n = {rounded_n(_int(m[1])):,}" if _int(m[1]) >= FEWEST else f"n {_UNDER}", sentence)
-    sentence = _OF.sub(_share_in_words, sentence)
-    return _PEOPLE.sub(lambda m: f"{_in_tens(_int(m[1]))} {m[2]}", sentence)
+    figures = [estimate.value, estimate.low, estimate.high]
+    if not all(map(math.isfinite, figures)):
+        return Estimate(*figures, rounded_n(estimate.n))
+    return Estimate(*map(float, rounded(*figures)), rounded_n(estimate.n))
 
 
-_UNDER = f"under {FEWEST}"
-_N = re.compile(r"\bn = (\d[\d,]*)")
-_OF = re.compile(r"(?<![\d.,])(\d[\d,]*) of (?:the )?(\d[\d,]*)\b(?![.,]?\d)")
-_PEOPLE = re.compile(
-    r"(?<![\d.,])(?<!of )(\d[\d,]*) ((?:ordinary "
-    r")?(?:members?|non-members?|people|persons?|patients?|holders?|others|canar(?:y|ies)|"
-    r"controls?|records?|similar people)\b)"
-)
+def shown_judgement(judgement: Judgement, own: Estimate, shown: Estimate) -> Judgement:
+    """A verdict with its reason as it may be shown: its own figure as ``shown``, every count of people coarse. Where the figure is
+    withheld, that is said in place of the reason; any other number would tell of it.
+
+    >>> few = Judgement(Verdict.CANNOT_CONCLUDE, "too_few", "there are {n} members", {"n": 7})
+    >>> shown_judgement(few, NOTHING, NOTHING).sentence
+    'there are fewer than 11 members'
+    """
+    estimates = [fact for fact in _facts(judgement) if isinstance(fact, Estimate)]
+    if estimates and not math.isfinite(shown.value):
+        words = "{what} rests on too few people to be shown." if "what" in judgement.facts else WITHHELD_FIGURE
+        facts = {name: fact for name, fact in judgement.facts.items() if name == "what"}
+        return Judgement(judgement.verdict, judgement.reason, words, facts, judgement.rank_p)
+    return replace(judgement, facts={name: _shown_fact(fact, own, shown) for name, fact in judgement.facts.items()})
 
 
-def _share_in_words(found: re.Match[str]) -> str:
-    hits, n = _int(found[1]), _int(found[2])
-    if is_small(n):
-        return f"some of {WITHHELD}"
-    if is_small(hits):
-        return f"{WITHHELD} of {rounded_n(n):,}"
-    return f"nearly all of {rounded_n(n):,}" if is_small(n - hits) else f"{hits:,} of {rounded_n(n):,}"
+WITHHELD_FIGURE = "the figure rests on too few people to be shown."
 
 
-def _in_tens(count: int) -> str:
+def _facts(judgement: Judgement) -> Iterator[Fact]:
+    for fact in judgement.facts.values():
+        yield fact
+        if isinstance(fact, Judgement):
+            yield from _facts(fact)
+
+
+def _shown_fact(fact: Fact, own: Estimate, shown: Estimate) -> Fact:
+    if isinstance(fact, Judgement):
+        return replace(fact, facts={name: _shown_fact(one, own, shown) for name, one in fact.facts.items()})
+    if isinstance(fact, Estimate):
+        return shown if fact == own else as_shown(fact) if fact.n >= 2 * FEWEST else "(not shown)"
+    return in_tens(fact) if isinstance(fact, int) else fact
+
+
+def in_tens(count: int) -> str:
+    """A count of people in words.
+
+    >>> in_tens(0), in_tens(7), in_tens(123)
+    ('0', 'fewer than 11', '120 to 129')
+    """
     if count < FEWEST:
         return WITHHELD if count else "0"
     return f"{rounded_n(count):,} to {count // 10 * 10 + 9:,}"
 
 
-def _int(text: str) -> int:
-    return int(text.replace(",", "").rstrip("."))
+@cache
+def _step(shown: int) -> float:
+    """To what a share is rounded where n is shown as ``shown``: so coarse that at least two counts of people give each share."""
+    people = [n for n in range(shown, shown + 10) if rounded_n(n) == shown]
+    for step in _STEPS:
+        counts: dict[float, set[int]] = {}
+        for n in people:
+            for hits in range(FEWEST, n - FEWEST + 1):
+                counts.setdefault(_to_step(hits / n, step), set()).add(hits)
+        if all(len(hits) > 1 for hits in counts.values()):
+            break
+    return step
+
+
+def _to_step(share: float, step: float) -> float:
+    return round(round(share / step) * step, 2)
+
+
+def _wilson(share: float, n: int) -> tuple[float, float]:
+    """Wilson's interval of a share that need not be a count over n."""
+    z = float(ndtri((1 + CONFIDENCE) / 2))
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    reach = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def _exposed(counts: np.ndarray, hidden: np.ndarray, small: np.ndarray, sums: Sequence[Sum]) -> int | None:

@@ -10,8 +10,10 @@ would decide it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Union
 
 import numpy as np
 
@@ -29,6 +31,8 @@ AUROC_MARGIN = 0.1
 """The margin of an AUROC."""
 HIT_MARGIN = 0.1
 """The margin of a share of people who are found."""
+Fact = Union[str, int, float, Estimate, "Judgement"]
+"""What a sentence may be made of."""
 _TIE = 1e-6
 _HOPELESS = 100  # times as many people as were asked
 
@@ -56,18 +60,40 @@ class PositiveControl(StrEnum):
     MISSED = "missed"
     NONE = "nothing was planted"
 
+    @property
+    def reason(self) -> str:
+        """The code of ``not_shown_to_find``."""
+        return "control_missed" if self is PositiveControl.MISSED else "nothing_planted"
+
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict and the sentence that says it in plain words.
+    """A verdict, why (``reason``: a code), and the sentence that says it in plain words.
 
+    The sentence is made of ``template``, which holds nothing from the data, and ``facts``: an Estimate, a whole number (a count of
+    people), another number, a text, or a judgement that it rests on. So disclosure control can change the numbers and have it said anew.
     ``rank_p``: the p-value; of a patient (1 + others at least as high) / (1 + others), the chance that somebody who was never
     seen stands out this much. None where there was no test.
     """
 
     verdict: Verdict
-    sentence: str
+    reason: str
+    template: str
+    facts: Mapping[str, Fact] = field(default_factory=dict)
     rank_p: float | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The verdict's reason in words.
+
+        >>> Judgement(Verdict.CANNOT_CONCLUDE, "too_few", "there are {members} members.", {"members": 3}).sentence
+        'there are 3 members.'
+        """
+        return self.template.format(**self.facts)
+
+    def __format__(self, spec: str) -> str:
+        """Within another sentence."""
+        return self.sentence.rstrip(".")
 
 
 @dataclass(frozen=True)
@@ -133,40 +159,39 @@ def judge_person(
     makes the question ``blind`` (why, in words). ``shown`` is the figure in words; ``unit`` is what n counts.
     """
     p = peers.p if peers is not None and peers.n else None
+
+    def say(verdict: Verdict, reason: str, template: str, **facts: Fact) -> Judgement:
+        return Judgement(verdict, reason, template, {"shown": shown, **facts}, p)
+
     decided = p is not None and peers is not None and min(1.0, tests * p) <= ALARM_RATE
     if decided and (effect.low if kind is ProbeKind.MEASURE else effect.value) > margin:
         assert peers is not None
         others = f"{peers.n}" if not peers.as_high else f"{peers.n - peers.as_high} of {peers.n}"
-        return Judgement(Verdict.MEMORIZED, f"{shown}: more than for {others} similar people whom no model saw.", p)
+        return say(Verdict.MEMORIZED, "stands_out", "{shown}: more than for {others} similar people whom no model saw.", others=others)
     if blind:
-        return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown}; {blind}.", p)
+        return say(Verdict.CANNOT_CONCLUDE, "blind", "{shown}; {blind}.", blind=blind)
     if within(effect, margin):
         if planted:
             words = "this patient was planted in the training data, and these facts do not bring that out"
-            return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown}: no difference, but {words}. Other facts may.", p)
+            return say(Verdict.CANNOT_CONCLUDE, "planted", f"{{shown}}: no difference, but {words}. Other facts may.")
         if kind is ProbeKind.DETECTOR and control is not PositiveControl.FOUND:
-            return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown}: {not_shown_to_find(control)}.", p)
-        return Judgement(
-            Verdict.POPULATION, f"{shown}: within {margin:g} of what can be said without having seen this patient.", p
-        )
+            return say(Verdict.CANNOT_CONCLUDE, control.reason, f"{{shown}}: {not_shown_to_find(control)}.")
+        words = f"within {margin:g} of what can be said without having seen this patient"
+        return say(Verdict.POPULATION, "within_margin", f"{{shown}}: {words}.")
     if peers is None or peers.n < peers.needed(tests):
-        n = peers.n if peers else 0
         least = Peers(0, 0).needed(tests)
-        words = f"there are {n} similar people whom no model saw to compare with; at least {least} are needed"
-        return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown}, but {words}.", p)
+        words = f"there are {{peers}} similar people whom no model saw to compare with; at least {least} are needed"
+        return say(Verdict.CANNOT_CONCLUDE, "too_few", f"{{shown}}, but {words}.", peers=peers.n if peers else 0)
     as_high = f"{peers.as_high or 'none'} of {peers.n} similar people whom no model saw show as much"
     if not decided and effect.low > margin:
         words = "so it is not this patient's alone. A reference model that predicts people never seen as well would decide it"
-        return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown}; {as_high}, {words}.", p)
+        return say(Verdict.CANNOT_CONCLUDE, "others_too", f"{{shown}}; {{as_high}}, {words}.", as_high=as_high)
     if effect.high < margin:
         words = "less than a model that never saw the patient says, by more than the margin: the two models are not alike enough"
-        return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown}: {words}.", p)
-    more = needed_to_decide(effect, margin, claim_above=margin)
-    return Judgement(
-        Verdict.CANNOT_CONCLUDE,
-        f"{shown}; {as_high}. The difference may be smaller or larger than {margin:g}: {_more(more, effect.n, unit)}.",
-        p,
-    )
+        return say(Verdict.CANNOT_CONCLUDE, "less", f"{{shown}}: {words}.")
+    more = _more(needed_to_decide(effect, margin, claim_above=margin), effect.n, unit)
+    words = f"The difference may be smaller or larger than {margin:g}"
+    return say(Verdict.CANNOT_CONCLUDE, "undecided", f"{{shown}}; {{as_high}}. {words}: {{more}}.", as_high=as_high, more=more)
 
 
 def judge_cohort(
@@ -181,43 +206,53 @@ def judge_cohort(
     no_effect: float = 0.0,
     control: PositiveControl = PositiveControl.NONE,
     planted: bool = False,
-    confounded: str = "",
+    confounded: Judgement | None = None,
     fewest: int = FEWEST_CONTROLS,
 ) -> Judgement:
     """The verdict on a figure about a whole cohort, such as the AUROC of a membership score.
 
     *Memorized*: the interval of ``effect`` lies above ``no_effect``, ``p`` (already corrected for its family) is at most 0.05, and
-    nothing else explains it (``confounded``: why, in words). *Population knowledge*: ``within`` the margin, for a detector with the
+    nothing else explains it (``confounded``: what does). *Population knowledge*: ``within`` the margin, for a detector with the
     positive ``control`` found; never for ``planted`` people. Otherwise, and with fewer than ``fewest`` on a side, *cannot conclude*.
     ``what`` names the figure in words.
     """
     if members < fewest or non_members < fewest:
-        words = f"there are {members} members and {non_members} non-members to compare; at least {fewest} of each are needed."
-        return Judgement(Verdict.CANNOT_CONCLUDE, words)
+        return too_few_people(members, non_members, fewest)
     if not math.isfinite(effect.value):
-        return Judgement(Verdict.CANNOT_CONCLUDE, f"{what} could not be computed.")
-    shown = f"{what} {effect}"
+        return Judgement(Verdict.CANNOT_CONCLUDE, "not_computed", "{what} could not be computed.", {"what": what})
+
+    def say(verdict: Verdict, reason: str, template: str, **facts: Fact) -> Judgement:
+        return Judgement(verdict, reason, f"{{what}} {{effect}}{template}", {"what": what, "effect": effect, **facts}, p)
+
     if effect.low > no_effect and p <= ALARM_RATE:
         if confounded:
-            return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown} stands out, but {confounded}.", p)
-        return Judgement(Verdict.MEMORIZED, f"{shown}: more for members than for people whom the model never saw.", p)
+            return say(Verdict.CANNOT_CONCLUDE, "confounded", " stands out, but {because}.", because=confounded)
+        return say(Verdict.MEMORIZED, "more_for_members", ": more for members than for people whom the model never saw.")
     if within(effect, margin, no_effect=no_effect):
         if planted:
-            return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown}: this test does not find what was planted.", p)
+            return say(Verdict.CANNOT_CONCLUDE, "planted", ": this test does not find what was planted.")
         if kind is ProbeKind.DETECTOR and control is not PositiveControl.FOUND:
-            return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown}: {not_shown_to_find(control)}.", p)
+            return say(Verdict.CANNOT_CONCLUDE, control.reason, f": {not_shown_to_find(control)}.")
         if confounded:  # what hides a difference is no better than what makes one
-            return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown} does not stand out, but {confounded}.", p)
+            return say(Verdict.CANNOT_CONCLUDE, "confounded", " does not stand out, but {because}.", because=confounded)
         words = f"members and people whom the model never saw are within {margin:g} of each other"
-        return Judgement(Verdict.POPULATION, f"{shown}: {words}.", p)
+        return say(Verdict.POPULATION, "within_margin", f": {words}.")
     if effect.low > no_effect:
-        return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown} does not hold among all that was tested (p = {p:.3f}).", p)
+        words = " does not hold among all that was tested (p = {p:.3f})."
+        return say(Verdict.CANNOT_CONCLUDE, "not_among_all", words, p=float(p))
     if effect.high < no_effect:
         words = "less for members than for people whom the model never saw: the two groups may not be alike"
-        return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown}: {words}.", p)
-    more = needed_to_decide(effect, margin, no_effect=no_effect, claim_above=no_effect)
-    words = "may be nothing, and may be large enough to matter"
-    return Judgement(Verdict.CANNOT_CONCLUDE, f"{shown} {words}: {_more(more, effect.n, 'people')}.", p)
+        return say(Verdict.CANNOT_CONCLUDE, "less", f": {words}.")
+    more = _more(needed_to_decide(effect, margin, no_effect=no_effect, claim_above=no_effect), effect.n, "people")
+    words = " may be nothing, and may be large enough to matter: {more}."
+    return say(Verdict.CANNOT_CONCLUDE, "undecided", words, more=more)
+
+
+def too_few_people(members: int, non_members: int, fewest: int = FEWEST_CONTROLS) -> Judgement:
+    """That there are too few people to compare."""
+    words = f"there are {{members}} members and {{non_members}} non-members to compare; at least {fewest} of each are needed."
+    facts: dict[str, Fact] = {"members": members, "non_members": non_members}
+    return Judgement(Verdict.CANNOT_CONCLUDE, "too_few", words, facts)
 
 
 def not_shown_to_find(control: PositiveControl) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ehrmem_widgets.attacker.identifiability import ALREADY_IDENTIFIED
-from ehrmem_widgets.probes.cohort_finding import CohortFinding
+from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.ranking import found_among_never_seen, ranked
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.known_facts import how_many
@@ -18,7 +18,7 @@ PLOT_X, PLOT_WIDTH, KNOWN_X, LEAK_X = 310, 160, 490, 712
 MOST = 12
 
 
-def attack_list(found: CohortFinding, *, titles: Mapping[str, str] | None = None, most: int = MOST) -> str:
+def attack_list(found: Finding, *, titles: Mapping[str, str] | None = None, most: int = MOST) -> str:
     """An SVG of the ``most`` cheapest leaks (12 at most) of a finding of ``ranking``: the patient by pseudonym, the
     attribute (``titles``: its name in words), the bits that the attacker needs, who fits, the leak probability, and the rank p
     against people never seen, about whom the same search's leaks are counted below.
@@ -53,7 +53,7 @@ def attack_list(found: CohortFinding, *, titles: Mapping[str, str] | None = None
     )
 
 
-def _null_words(found: CohortFinding) -> str:
+def _null_words(found: Finding) -> str:
     null = found_among_never_seen(found)
     if null is None:
         return "There are no people never seen to run the same search on."

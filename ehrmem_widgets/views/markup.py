@@ -95,20 +95,20 @@ def verdict_name(judgement: Judgement | None, *, held: bool = True) -> str:
     return str(judgement.verdict) if judgement else "Not decided yet"
 
 
-def verdict_icon(judgement: Judgement | None, x: float, y: float, size: float = 12) -> str:
+def verdict_icon(verdict: Verdict | None, x: float, y: float, size: float = 12) -> str:
     """A shape for each verdict, with its top left corner at (x, y): a triangle with a bar for memorized, a disc for
     population knowledge, a square with a question mark for cannot conclude, a dashed ring while undecided."""
     half = size / 2
     cx, cy = x + half, y + half
-    if judgement is None:
+    if verdict is None:
         ring = f'<circle cx="{cx:g}" cy="{cy:g}" r="{half - 1:g}" fill="none" stroke="currentColor"'
         return ring + ' stroke-dasharray="2 2"/>'
-    colour = VERDICT_COLOURS[judgement.verdict]
-    if judgement.verdict is Verdict.MEMORIZED:
+    colour = VERDICT_COLOURS[verdict]
+    if verdict is Verdict.MEMORIZED:
         stem = f"M{cx:g} {y + size * 0.36:g}v{size * 0.28:g}m0 {size * 0.1:g}v{size * 0.1:g}"
         mark = f'<path d="{stem}" stroke="#fff" stroke-width="1.6"/>'
         return f'<path d="M{cx:g} {y:g}L{x + size:g} {y + size:g}H{x:g}z" fill="{colour}"/>{mark}'
-    if judgement.verdict is Verdict.POPULATION:
+    if verdict is Verdict.POPULATION:
         return f'<circle cx="{cx:g}" cy="{cy:g}" r="{half:g}" fill="{colour}"/>'
     return (
         f'<rect x="{x:g}" y="{y:g}" width="{size:g}" height="{size:g}" rx="2" fill="none" stroke="{colour}" '
@@ -117,9 +117,9 @@ def verdict_icon(judgement: Judgement | None, x: float, y: float, size: float = 
     )
 
 
-def icon(judgement: Judgement | None, size: int = 18) -> str:
+def icon(verdict: Verdict | None, size: int = 18) -> str:
     """The verdict's shape alone, to stand before its words in HTML; hidden from screen readers, as the words say it."""
     return (
         f'<svg aria-hidden="true" width="{size}" height="{size}" viewBox="0 0 {size} {size}" fill="currentColor" '
-        f'style="vertical-align:-3px">{verdict_icon(judgement, 1, 1, size - 2)}</svg>'
+        f'style="vertical-align:-3px">{verdict_icon(verdict, 1, 1, size - 2)}</svg>'
     )

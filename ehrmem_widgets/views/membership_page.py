@@ -51,7 +51,7 @@ def _verdict(found: MembershipSlice) -> str:
     judgement = found.judgement
     colour = VERDICT_COLOURS.get(judgement.verdict, RULE)
     who = "Planted canaries" if found.group == "canaries" else "Ordinary patients"
-    said = f"{icon(judgement)} <b>{judgement.verdict}</b>: {escape(judgement.sentence)}"
+    said = f"{icon(judgement.verdict)} <b>{judgement.verdict}</b>: {escape(judgement.sentence)}"
     words = "".join(f"<p>{escape(sentence)}</p>" for sentence in _in_words(found))
     return (
         f'<div class="ehrmem-verdict" role="group" aria-label="{escape(f"Verdict on membership: {judgement.verdict}")}" '

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ehrmem_widgets.probes.cohort_finding import CohortFinding
+from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.statistics.intervals import Estimate
-from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
+from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.views.markup import escape, icon, interval, plural
 from ehrmem_widgets.views.rank_ladder import rung_words
 
@@ -22,11 +22,11 @@ _ROWS = (
 )
 
 
-def neighbours_cohort(found: CohortFinding | None) -> str:
+def neighbours_cohort(found: Finding | None) -> str:
     """The verdict of each rung, then a table with every share and median, its 95 % interval and n; and who was left out."""
     if found is None:
         return '<p class="ehrmem-note">Nobody else has been asked about yet.</p>'
-    rows = found.about("cohort")
+    rows = found.about("figures")
     rungs = list(dict.fromkeys(rows["rung"])) if len(rows) else []
     if not rungs or not len(rows[rows["figure"] == "hit@10"]):
         said = "".join(f"<li>{escape(sentence)}</li>" for sentence in found.sentences)
@@ -53,9 +53,8 @@ def _verdict(rows: pd.DataFrame, rung: str) -> str:
     if made.empty:
         return f"<li><b>{escape(rung_words(rung))}</b>: nobody could be asked at this rung.</li>"
     one = made.iloc[0]
-    judgement = Judgement(Verdict(one["verdict"]), str(one["note"])) if one["verdict"] else None
     return (
-        f"<li>{icon(judgement, 16)} <b>{escape(rung_words(rung))}: {escape(one['verdict'])}</b>. "
+        f"<li>{icon(Verdict(one['verdict']) if one['verdict'] else None, 16)} <b>{escape(rung_words(rung))}: {escape(one['verdict'])}</b>. "
         f"{escape(_capital(str(one['note'])))}</li>"
     )
 

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ehrmem_widgets.probes.cohort_finding import CohortFinding
+from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.markup import (
     BLUE,
@@ -43,9 +43,9 @@ Line = Mapping[str, Estimate]
 """Rung: the estimate there."""
 
 
-def by_rung(found: CohortFinding, figure: str, **where: Any) -> dict[str, Estimate]:
-    """The cohort figure at each rung, in the finding's order; ``where`` as in ``CohortFinding.about``."""
-    rows = found.about("cohort", figure=figure, **where)
+def by_rung(found: Finding, figure: str, **where: Any) -> dict[str, Estimate]:
+    """The cohort figure at each rung, in the finding's order; ``where`` as in ``Finding.about``."""
+    rows = found.about("figures", figure=figure, **where)
     return {
         str(one["rung"]): Estimate(float(one["value"]), float(one["low"]), float(one["high"]), int(one["n"]))
         for one in rows.to_dict("records")

@@ -64,23 +64,23 @@ def subgroup_page(
 def overall(rows: Sequence[SubgroupRow]) -> Judgement:
     """The verdict on all subgroups together, by the claims."""
     if any(row.judgement.verdict is Verdict.MEMORIZED for row in rows):
-        return Judgement(Verdict.MEMORIZED, "some subgroups are memorized more than others.")
+        return Judgement(Verdict.MEMORIZED, "some_stand_out", "some subgroups are memorized more than others.")
     tested = [row for row in rows if math.isfinite(row.p_adjusted)]
     if not tested:
-        return Judgement(Verdict.CANNOT_CONCLUDE, "no subgroup has people enough to be tested.")
+        return Judgement(Verdict.CANNOT_CONCLUDE, "too_few", "no subgroup has people enough to be tested.")
     if all(row.difference is None for row in rows):
         why = "there are no people whom the model never saw, so a gap may be one between populations."
-        return Judgement(Verdict.CANNOT_CONCLUDE, why)
+        return Judgement(Verdict.CANNOT_CONCLUDE, "no_non_members", why)
     if any(row.p_adjusted <= ALARM_RATE and row.effect.low > 0 for row in tested):
         why = "some subgroups stand out, but something other than memory may explain it (see below)."
-        return Judgement(Verdict.CANNOT_CONCLUDE, why)
+        return Judgement(Verdict.CANNOT_CONCLUDE, "confounded", why)
     undecided = [row for row in tested if row.judgement.verdict is not Verdict.POPULATION]
     if undecided:
         why = (
             f"none stands out, but of {len(undecided)} of {len(tested)} it is not shown that they are like the others."
         )
-        return Judgement(Verdict.CANNOT_CONCLUDE, why)
-    return Judgement(Verdict.POPULATION, "no subgroup tested differs from the others by an amount that matters.")
+        return Judgement(Verdict.CANNOT_CONCLUDE, "undecided", why)
+    return Judgement(Verdict.POPULATION, "within_margin", "no subgroup tested differs from the others by an amount that matters.")
 
 
 def summary_sentences(rows: Sequence[SubgroupRow], correction: str) -> list[str]:
@@ -114,7 +114,7 @@ def _summary(rows: Sequence[SubgroupRow], name: str, correction: str) -> str:
         return f'{start}aria-label="{label}" style="min-height:0;margin:8px 0 12px">{head}{sentences}</div>'
     judgement = overall(rows)
     colour = VERDICT_COLOURS.get(judgement.verdict, RULE)
-    said = f"{icon(judgement)} <b>{judgement.verdict}</b>: {escape(judgement.sentence)}"
+    said = f"{icon(judgement.verdict)} <b>{judgement.verdict}</b>: {escape(judgement.sentence)}"
     label = escape(f"Verdict on subgroups by {name}: {judgement.verdict}")
     return (
         f'{start}aria-label="{label}" style="--ehrmem-verdict:{colour};min-height:0;margin:8px 0 12px">'

@@ -39,6 +39,6 @@ def _paragraph(name: str, rows: Sequence[SubgroupRow]) -> str:
     ]
     said = "; ".join(word for word in words if word)
     return (
-        f"<p>{icon(judgement, 14)} <b>By {escape(FIGURES[name][0])}: {escape(str(judgement.verdict).lower())}</b>; "
+        f"<p>{icon(judgement.verdict, 14)} <b>By {escape(FIGURES[name][0])}: {escape(str(judgement.verdict).lower())}</b>; "
         f"{escape(said)}.</p>"
     )

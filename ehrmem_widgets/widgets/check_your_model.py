@@ -130,8 +130,8 @@ def _next_steps(sources: Sources) -> str:
     commands = (
         ("the main screen", f"ehrmem explore {options}"),
         ("one patient's report", f"ehrmem report {options} --out report.html"),
-        ("membership over many patients (T4)", f"ehrmem probe membership {options} --out membership.parquet"),
-        ("leaks over many patients (T2)", f"ehrmem probe attribute {options} --out attribute.parquet"),
+        ("membership over many patients (T4)", f"ehrmem probe membership {options} --out membership"),
+        ("leaks over many patients (T2)", f"ehrmem probe attribute {options} --out attribute"),
     )
     items = "".join(f"<dt>{words}</dt><dd><code>{escape(command.strip())}</code></dd>" for words, command in commands)
     return f'<div class="ehrmem"><h3>What to do next</h3><dl>{items}</dl></div>'

@@ -12,7 +12,7 @@ import ipywidgets as widgets
 from ehrmem_widgets import settings
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.probes.cohort_finding import CohortFinding
+from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.exposure import canary_exposures
 from ehrmem_widgets.probes.membership import membership
 from ehrmem_widgets.probes.membership_scores import RATIO
@@ -57,7 +57,7 @@ class MembershipShown:
     """The slice of the finding at a state, and the canaries' exposure once it is there."""
 
     slice: MembershipSlice
-    exposure: CohortFinding | None
+    exposure: Finding | None
     complete: bool
 
 
@@ -84,7 +84,7 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
     ) -> MembershipState:
         """The state to begin with; what does not fit is an BadInput with the values that do."""
         self._slices: MembershipSlices | None = None
-        self._exposure: CohortFinding | None = None
+        self._exposure: Finding | None = None
         self._people: People | None = None
         self.offered = tuple(name for name in SCORES if self.reference is not None or name != RATIO)
         planted = bool(canary_repetitions(self.dataset))
@@ -208,7 +208,7 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
         self._people, self._slices = people, MembershipSlices(found, free)
         return self._slices
 
-    def _measure_exposure(self, state: MembershipState) -> CohortFinding | None:
+    def _measure_exposure(self, state: MembershipState) -> Finding | None:
         alternatives_of = alternatives_for(self.dataset)
         assert self._people is not None
         if alternatives_of is None or not self._people.of(CANARY, NULL_CANARY):

@@ -15,7 +15,7 @@ import numpy as np
 
 from ehrmem_widgets.attacker.facts import RUNGS, check_rung, facts_of_rung
 from ehrmem_widgets.blackbox.protocol import BlackBox
-from ehrmem_widgets.probes.cohort_finding import CohortFinding, as_json
+from ehrmem_widgets.findings.finding import Finding, as_json
 from ehrmem_widgets.probes.embedding_neighbours import embedding_neighbours
 from ehrmem_widgets.probes.findings import NeighbourFinding
 from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
@@ -61,7 +61,7 @@ class NeighboursAnswer:
     nearest: NeighbourFinding
     nearest_rows: tuple[int, ...]
     steps: tuple[Step, ...]
-    cohort: CohortFinding | None = None
+    cohort: Finding | None = None
     missing: str = ""
     settled: bool = False
 
@@ -108,7 +108,7 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
         store = self._search.stores[AUDITED]
         self._chart = NeighbourMap(store, getattr(self.model, "folder", None))
         self._record = lru_cache(maxsize=32)(self.dataset.record)
-        self._found: dict[tuple[int, int], CohortFinding] = {}  # by cohort and seed
+        self._found: dict[tuple[int, int], Finding] = {}  # by cohort and seed
         self._button_asks = cohort or COHORT
         splits = self.dataset.splits_of(store.ids)
         self._kinds = np.where(splits.isna(), 2, np.where(splits == self.members, 0, 1)).astype(np.uint8)
@@ -343,8 +343,8 @@ def _meaning(step: Step, n: int, *, still: bool) -> str:
     )
 
 
-def _cohort_numbers(found: CohortFinding) -> dict[str, Any]:
-    rows = found.about("cohort").replace({np.nan: None}).to_dict("records")
+def _cohort_numbers(found: Finding) -> dict[str, Any]:
+    rows = found.about("figures").replace({np.nan: None}).to_dict("records")
     return {
         "settings": as_json(found.settings),
         "sentences": list(found.sentences),

@@ -10,8 +10,8 @@ import ipywidgets as widgets
 
 from ehrmem_widgets.attacker.facts import RUNGS, check_rung
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.all_probes import downgraded
-from ehrmem_widgets.probes.cohort_finding import CohortFinding
 from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
 from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.probes.people import choose_people
@@ -55,9 +55,9 @@ class SubgroupState:
 class SubgroupsShown:
     """The finding split by subgroup, its rows, and what the preflight says of the people."""
 
-    split: CohortFinding
+    split: Finding
     rows: tuple[SubgroupRow, ...]
-    preflight: CohortFinding
+    preflight: Finding
 
 
 class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):

@@ -24,4 +24,5 @@ def write_plan(folder: Path, *, probes: str = PROBES, patients: int = 14, more: 
 
 def findings(out: Path) -> dict[str, bytes]:
     """The findings of a results folder, byte for byte."""
-    return {path.name: path.read_bytes() for path in sorted((out / "findings").glob("*.parquet"))}
+    files = sorted((out / "findings").glob("*/*"))
+    return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in files}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from ehrmem_widgets.probes.cohort_finding import COLUMNS
+from ehrmem_widgets.findings.finding import TABLES
 from ehrmem_widgets.probes.questions import QUESTIONS
 from tests.reports.synthetic_audit import SyntheticAudit
 
@@ -19,7 +19,9 @@ QUOTED = set(re.findall(r"`([^`\n]+)`", PAGE))
 
 def test_every_column_is_named() -> None:
     table = PAGE[PAGE.index("| column |") : PAGE.index("Figures about the cohort")]
-    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(COLUMNS)
+    named = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert len(named) == len(set(named)) and set(named) == {name for columns in TABLES.values() for name in columns}
+    assert set(TABLES) <= QUOTED
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,8 @@ def audit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", list(QUESTIONS))
 def test_every_figure_of_a_file_is_named(name: str, audit: Path) -> None:
     patterns = [re.escape(one).replace(r"\.\.\.", ".*").replace("N", r"[\d.]+") for one in QUOTED]
-    figures = set(pq.read_table(audit / "findings" / f"{name}.parquet")["figure"].to_pylist()) - {"excluded"}
+    tables = [pq.read_table(audit / "findings" / name / f"{table}.parquet") for table in ("figures", "patients", "curves")]
+    figures = {figure for table in tables for figure in table["figure"].to_pylist()}
     assert figures
     assert [one for one in sorted(figures) if not any(re.fullmatch(p, one) for p in patterns)] == []
 

@@ -21,7 +21,7 @@ from ehrmem_widgets.audit.run import run_audit
 from ehrmem_widgets.audit.shards import Shards
 from ehrmem_widgets.cli import main
 from ehrmem_widgets.errors import BadInput, CannotAnswer, Unavailable
-from ehrmem_widgets.probes.cohort_finding import CohortFinding
+from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.over_patients import Progress
 from tests.audit.small import findings, write_plan
 
@@ -42,7 +42,7 @@ def test_the_results_say_what_was_asked_and_how(undisturbed: tuple[Path, Path]) 
     assert [one["state"] for one in results["runs"]] == ["done"] * 3
     assert results["people"] == {"member": 7, "non-member": 7}
     assert results["command"] == f"ehrmem audit {plan} --out {out}"
-    assert CohortFinding.load(out / "findings" / "membership.parquet").probe == "membership"
+    assert Finding.load(out / "findings" / "membership").probe == "membership"
     assert all(path.stat().st_mode & 0o077 == 0 for path in out.rglob("*.parquet"))
     shard = next((out / "shards").glob("membership-*/*.parquet"))
     assert pq.read_table(shard).column_names == ["patient", "answer"]
@@ -170,15 +170,15 @@ def test_a_kept_answer_is_not_asked_again(
     plan, out = undisturbed
     again = tmp_path / "again"
     shutil.copytree(out, again)
-    for path in (again / "findings").glob("m*.parquet"):
-        path.unlink()
+    for path in (again / "findings").glob("m*"):
+        shutil.rmtree(path)
     put: list[int] = []
     real = Shards.put
     monkeypatch.setattr(Shards, "put", lambda self, key, place, rows: (put.append(place), real(self, key, place, rows)))
     run_audit(read_plan(plan), again)
     assert put == [] and findings(again) == findings(out)
     next((again / "shards").glob("membership-*/*.parquet")).unlink()
-    (again / "findings" / "membership.parquet").unlink()
+    shutil.rmtree(again / "findings" / "membership")
     run_audit(read_plan(plan), again)
     assert len(put) == 1 and findings(again) == findings(out)
 
@@ -196,7 +196,7 @@ def test_a_folder_of_another_plan_or_other_data_is_refused(undisturbed: tuple[Pa
     with pytest.raises(BadInput, match=r"another audit: the data set changed since"):
         run_audit(read_plan(plan), out)
     (tmp_path / "unsealed" / "findings").mkdir(parents=True)
-    (tmp_path / "unsealed" / "findings" / "membership.parquet").write_bytes(b"")
+    (tmp_path / "unsealed" / "findings" / "membership").mkdir()
     with pytest.raises(BadInput, match=r"holds results without a seal"):
         run_audit(read_plan(plan), tmp_path / "unsealed")
     with pytest.raises(BadInput, match=r"is a file. Name a folder"):
@@ -223,7 +223,7 @@ def test_a_probe_that_the_model_cannot_answer_is_reported_as_not_run(
     found = run_audit(read_plan(write_plan(tmp_path, probes="[membership]")), tmp_path / "out")
     state = {one["probe"]: (one["state"], one["reason"]) for one in found["runs"]}
     assert state["membership"] == ("not run", "this endpoint gives no probabilities") and found["finished"]
-    assert not (tmp_path / "out" / "findings" / "membership.parquet").exists()
+    assert not (tmp_path / "out" / "findings" / "membership").exists()
 
 
 def test_without_the_preflight_no_comparison_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

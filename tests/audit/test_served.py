@@ -9,7 +9,7 @@ import pytest
 
 from ehrmem_widgets.audit.plan import read_plan
 from ehrmem_widgets.audit.run import run_audit
-from ehrmem_widgets.probes.cohort_finding import CohortFinding
+from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.samples.folders import sample_model
 from tests.audit.small import write_plan
 from tests.blackbox.served import running_server
@@ -26,13 +26,13 @@ def test_a_served_model_is_audited_like_its_folder(tmp_path: Path, monkeypatch: 
     whole = tmp_path / "served"
     assert token not in "".join(p.read_text() for p in whole.glob("*.json"))
     ours, theirs = (
-        CohortFinding.load(tmp_path / name / "findings" / "membership.parquet") for name in ("folder", "served")
+        Finding.load(tmp_path / name / "findings" / "membership") for name in ("folder", "served")
     )
     one, other = (
-        f.about("patient", figure="score").sort_values(["patient", "attribute", "model"]) for f in (ours, theirs)
+        f.about("patients", figure="score").sort_values(["patient", "attribute", "model"]) for f in (ours, theirs)
     )
     both = one.merge(other, on=["patient", "attribute", "model"])
     assert len(both) == len(other) > 24
     np.testing.assert_allclose(both["value_x"], both["value_y"], atol=1e-4)
-    sure = [f.about("cohort", figure="auroc", group="all", attribute="Ratio").iloc[0]["value"] for f in (ours, theirs)]
+    sure = [f.about("figures", figure="auroc", group="all", attribute="Ratio").iloc[0]["value"] for f in (ours, theirs)]
     assert sure[0] == pytest.approx(sure[1])

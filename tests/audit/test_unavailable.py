@@ -19,6 +19,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+import filecmp
 from ehrmem_widgets.audit import run
 from ehrmem_widgets.audit.plan import read_plan
 from ehrmem_widgets.audit.run import run_audit
@@ -210,7 +211,7 @@ def test_a_probe_alone_stops_at_a_full_disk_and_goes_on(
     def probe(name: str) -> int:
         return main(["probe", "membership", *sources, "--patients", str(patients), "--out", str(tmp_path / name)])
 
-    assert probe("whole.parquet") == 0
+    assert probe("whole") == 0
     synced: list[int] = []
 
     def full_at_the_second(descriptor: int) -> None:
@@ -221,16 +222,16 @@ def test_a_probe_alone_stops_at_a_full_disk_and_goes_on(
     with monkeypatch.context() as patch:
         like_os = {name: getattr(os, name) for name in ("fdopen", "open", "replace", "O_WRONLY", "O_CREAT", "O_TRUNC")}
         patch.setattr("ehrmem_widgets.probes.over_patients.os", SimpleNamespace(**like_os, fsync=full_at_the_second))
-        assert probe("found.parquet") == 3
+        assert probe("found") == 3
     said = capsys.readouterr().err
     assert "No space left on device" in said and "the same command goes on from there" in said
-    assert not (tmp_path / "found.parquet").exists()
-    kept = tmp_path / "found.parquet.unfinished"
+    assert not (tmp_path / "found").exists()
+    kept = tmp_path / "found.unfinished"
     assert len(kept.read_text().splitlines()) >= 2  # its heading, and what was done
-    assert probe("found.parquet") == 0
-    assert (tmp_path / "found.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert probe("found") == 0
+    assert filecmp.cmpfiles(tmp_path / "found", tmp_path / "whole", FILES, shallow=False) == (FILES, [], [])
     kept.write_bytes(b"\xff\xfe spoiled\n")
-    assert probe("found.parquet") == 3 and "is damaged. Remove it" in capsys.readouterr().err
+    assert probe("found") == 3 and "is damaged. Remove it" in capsys.readouterr().err
 
 
 # Kept files are damaged -------------------------------------------------------------------------------------------------
@@ -244,11 +245,12 @@ def test_a_damaged_file_is_named_and_once_removed_the_audit_ends_as_it_would_hav
     plan, out = undisturbed
     here = tmp_path / "out"
     shutil.copytree(out, here)
-    (here / "findings" / "membership.parquet").unlink()
+    shutil.rmtree(here / "findings" / "membership")
     if what == "findings":
-        broken = here / "findings" / "preflight.parquet"
+        named = here / "findings" / "preflight"
+        broken = named / "figures.parquet"
     else:
-        broken = next((here / "shards").glob("membership-*/*.parquet"))
+        named = broken = next((here / "shards").glob("membership-*/*.parquet"))
     content = bytearray(broken.read_bytes())
     if damage == "cut":
         content = content[:100]
@@ -260,9 +262,9 @@ def test_a_damaged_file_is_named_and_once_removed_the_audit_ends_as_it_would_hav
     broken.write_bytes(content)
     assert audit(plan, here) == 3
     said = capsys.readouterr().err
-    assert f"{broken} is damaged" in said and "Remove it and give the same command again" in said
+    assert f"{named} is damaged" in said and "Remove it and give the same command again" in said
     assert not finished(here) and states(here)["membership"] == "pending"
-    broken.unlink()
+    shutil.rmtree(named) if named.is_dir() else named.unlink()
     assert audit(plan, here) == 0
     assert finished(here) and findings(here) == findings(out)
 
@@ -272,10 +274,14 @@ def test_the_report_of_a_damaged_audit_says_what_to_remove(
 ) -> None:
     _, out = undisturbed
     shutil.copytree(out, tmp_path / "out")
-    broken = tmp_path / "out" / "findings" / "membership.parquet"
+    named = tmp_path / "out" / "findings" / "membership"
+    broken = named / "figures.parquet"
     broken.write_bytes(broken.read_bytes()[:100])
     assert main(["audit-report", str(tmp_path / "out"), "--out", str(tmp_path / "report.html")]) == 3
-    assert f"{broken} is damaged" in capsys.readouterr().err and not (tmp_path / "report.html").exists()
+    assert f"{named} is damaged" in capsys.readouterr().err and not (tmp_path / "report.html").exists()
+
+
+FILES = ["figures.parquet", "patients.parquet", "curves.parquet", "excluded.parquet", "finding.json"]
 
 
 def test_a_damaged_seal_is_not_gone_on_with(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:

@@ -110,9 +110,9 @@ def ranking_null(lines: Lines, dataset: MedsDataset, model: FolderModel) -> None
     records = (*chosen.of(NON_MEMBER, NULL_CANARY), *chosen.of(CANARY)[:12])
     people = People(records, {record.patient_id: chosen.group(record) for record in records})
     found = ranking(model, dataset, reference=reference, people=people, ladder=LADDER)
-    asked = found.about("cohort", figure="given_away").set_index("group")["n"]
+    asked = found.about("figures", figure="given_away").set_index("group")["n"]
     never = int(asked[[group for group in NEVER_SEEN if group in asked]].sum())
-    bits = found.about("patient", figure="bits")
+    bits = found.about("patients", figure="bits")
     cheapest = bits[bits["group"].isin(NEVER_SEEN)].groupby("patient")["value"].min().to_numpy()
     rate = proportion(len(cheapest), never)
     lines.add("ranking_never_seen_given_away", rate.value, f"{rate.low:.3f} to {rate.high:.3f}", never, "<= 0.05")

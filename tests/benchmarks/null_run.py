@@ -32,14 +32,14 @@ def main(lines: Lines) -> None:
     strangers = tuple(chosen.of(NON_MEMBER))
     people = People(strangers, {r.patient_id: NON_MEMBER for r in strangers})
     values: dict[str, np.ndarray] = {}
-    scored = membership(model, dataset, reference=reference, people=people).about("patient", figure="score")
+    scored = membership(model, dataset, reference=reference, people=people).about("patients", figure="score")
     for name in (LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO):
         rows = scored[scored["attribute"] == name]
         values[f"t4_{name}"] = rows[rows["model"] != "reference"].drop_duplicates("patient")["value"].to_numpy()
     excess = attribute(model, dataset, reference=reference, people=people, rungs=("one_lab",))
-    values["t2_largest_excess"] = excess.about("patient", figure=LARGEST_EXCESS)["value"].to_numpy()
+    values["t2_largest_excess"] = excess.about("patients", figure=LARGEST_EXCESS)["value"].to_numpy()
     rebuilt = reconstruction(model, dataset, reference=reference, people=people, rungs=("first_10",), samples=4)
-    distances = rebuilt.about("patient", figure="timed_distance").pivot_table(
+    distances = rebuilt.about("patients", figure="timed_distance").pivot_table(
         index="patient", columns="model", values="value"
     )
     values["t1_distance"] = (distances["reference"] - distances["audited"]).dropna().to_numpy()

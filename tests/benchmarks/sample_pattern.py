@@ -115,7 +115,7 @@ def told_apart(
             above(lines, f"t4_auroc_{score.lower()}_{group}_{name}", one, low, 0.5)
             if high is not None and group == "all" and score == RATIO:
                 lines.add(f"t4_auroc_ratio_all_{name}", one.value, words_of(one), one.n, f"0.55..{high}")
-    rows = made.about("cohort", figure="auroc", group="all")
+    rows = made.about("figures", figure="auroc", group="all")
     verdicts = rows.loc[rows["verdict"] != "", "verdict"]
     lines.add(
         f"t4_population_knowledge_{name}", (verdicts == Verdict.POPULATION).sum(), "a count", len(verdicts), "<= 0"
@@ -135,7 +135,7 @@ def exposed(
     """Mean exposure in bits of 256 candidates (by chance 1.42): the interval above ``least``; None: it holds chance."""
     made = canary_exposures(
         model, dataset, reference=reference, people=people, alternatives_of=canary_alternatives
-    ).about("cohort", figure="mean_exposure")
+    ).about("figures", figure="mean_exposure")
     for one in made.itertuples():
         if one.group == NULL_CANARY or one.model != "audited":
             continue
@@ -148,7 +148,7 @@ def by_repetitions(lines: Lines, dataset: MedsDataset, model: BlackBox, referenc
     canaries = choose_people(
         dataset, model, reference, patients=[int(patient) for patient in canary_repetitions(dataset)]
     )
-    made = canary_exposures(model, dataset, people=canaries, alternatives_of=canary_alternatives).about("cohort")
+    made = canary_exposures(model, dataset, people=canaries, alternatives_of=canary_alternatives).about("figures")
     for figure, chance in (("mean_exposure", 1.42), ("auroc_exposure", 0.5)):
         for one in made[made["figure"] == figure].itertuples():
             often = one.group == f"{CANARY} x16"
@@ -185,7 +185,7 @@ def leaks(
         words = ", ".join(f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f})" for one in aurocs)
         rise = aurocs[-1].low - aurocs[0].high
         lines.add(f"t2_auroc_rise_{group}_{name}", rise, words, aurocs[-1].n, ">= 0" if found else ">= -1")
-    rows = made.about("patient", figure="excess", rung="one_lab", group=CANARY)
+    rows = made.about("patients", figure="excess", rung="one_lab", group=CANARY)
     called = proportion(rows.loc[rows["verdict"] == Verdict.MEMORIZED, "patient"].nunique(), rows["patient"].nunique())
     lines.add(
         f"t2_canaries_x16_called_memorized_one_lab_{name}", called.value, words_of(called), called.n,
@@ -228,7 +228,7 @@ def spikes(
 ) -> None:
     """T5: who stands out by a spike, after Holm over the identifiers."""
     made = perturbation(model, dataset, reference=reference, people=people)
-    rows = made.about("patient")
+    rows = made.about("patients")
     rows = rows[rows["figure"].str.startswith("spike")]
     trained = rows["group"].str.startswith(f"{CANARY} x")
     never = rows["group"].isin((NON_MEMBER, NULL_CANARY))
@@ -246,7 +246,7 @@ def neighbours(lines: Lines, dataset: MedsDataset, model: BlackBox, reference: B
     made = embedding_neighbours(
         model, dataset, reference=reference, people=people, rungs=("demographics", "lab_values")
     )
-    rows = made.about("cohort")
+    rows = made.about("figures")
     for one in rows[rows["figure"].str.contains("difference") & (rows["model"] == "audited")].itertuples():
         if "10" in one.figure:
             name = f"neighbours_{one.figure}_{one.group}_{one.rung}".replace(" ", "_")
@@ -258,7 +258,7 @@ def false_alarms(lines: Lines, dataset: MedsDataset, model: BlackBox, reference:
     never = tuple(everybody.of(NON_MEMBER, NULL_CANARY))
     people = People(never, {r.patient_id: everybody.group(r) for r in never})
     made = attribute(model, dataset, reference=reference, people=people, rungs=ALARM_RUNGS)
-    rows = made.about("patient", figure="excess")
+    rows = made.about("patients", figure="excess")
     for rung in ALARM_RUNGS:
         its = rows[rows["rung"] == rung]
         called = its[its["verdict"] == Verdict.MEMORIZED]["patient"].nunique()

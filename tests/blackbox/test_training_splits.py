@@ -178,7 +178,7 @@ def test_the_ratio_is_to_the_mean_of_the_references(data: Path, models: dict[str
     people = choose_people(dataset, model, mean, most=6, canaries=False)
 
     def ratios(reference: Any) -> np.ndarray:
-        found = membership(model, dataset, reference=reference, people=people).about("patient", attribute=RATIO)
+        found = membership(model, dataset, reference=reference, people=people).about("patients", attribute=RATIO)
         return found.set_index("patient")["value"].sort_index().to_numpy(float)
 
     each = [ratios(one) for one in mean.references]

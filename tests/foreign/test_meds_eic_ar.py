@@ -15,7 +15,7 @@ from ehrmem_widgets.cli import main
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.all_probes import run_probe
-from ehrmem_widgets.probes.cohort_finding import CohortFinding
+from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.reports.patient_report import make_report
 from ehrmem_widgets.samples.folders import sample_data
 from ehrmem_widgets.sources import Sources
@@ -73,7 +73,7 @@ def test_membership_and_leaks_of_the_foreign_model(given: Sources) -> None:
     found = run_probe("membership", dataset, model, patients=patients)
     assert found.estimate("auroc", attribute="Loss", group="all", model="audited").low > 0.8
     leaks = run_probe("attribute", dataset, model, patients=patients[30:50], rungs=("one_lab",))
-    assert len(leaks.about("cohort", rung="one_lab")) and leaks.sentences
+    assert len(leaks.about("figures", rung="one_lab")) and leaks.sentences
 
 
 def test_its_own_sequences_do_as_well_as_the_records(given: Sources) -> None:
@@ -113,7 +113,7 @@ def test_the_commands_find_their_way(given: Sources, tmp_path: Path, capsys: pyt
         str(out),
     ]
     assert main(["probe", "membership", *options, *more]) == 0
-    assert CohortFinding.load(out).probe == "membership"
+    assert Finding.load(out).probe == "membership"
 
 
 def _ids(given: Sources) -> list[int]:

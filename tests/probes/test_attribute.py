@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ehrmem_widgets.probes.preflight import TOLD_APART
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
@@ -10,7 +11,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.all_probes import downgraded, run_probe
 from ehrmem_widgets.probes.attribute import ALL, attribute, paper_table
-from ehrmem_widgets.probes.cohort_finding import finding, row
+from ehrmem_widgets.findings.finding import finding, row
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import Estimate
@@ -48,26 +49,26 @@ def test_the_audited_model_knows_its_canaries_and_the_reference_does_not(found):
     assert gap.low > 0.3
     nothing = found.estimate("excess_gap", group="canaries", rung="nothing")
     assert abs(nothing.value) < 0.2
-    patients = found.about("patient", figure="excess", rung="one_lab")
+    patients = found.about("patients", figure="excess", rung="one_lab")
     named = patients[patients["verdict"] == Verdict.MEMORIZED].groupby("group")["patient"].nunique()
     assert named[CANARY] >= 10
     assert named.get(NULL_CANARY, 0) <= 2
 
 
 def test_every_figure_has_its_interval_and_n(found):
-    patients = found.about("patient")
+    patients = found.about("patients")
     assert (patients["low"] <= patients["value"]).all() and (patients["value"] <= patients["high"]).all()
     assert (patients["n"] > 0).all()
 
 
 def test_with_nothing_known_everybody_gets_the_same_answer(found):
-    leaks = found.about("patient", figure="leak", rung="nothing", model="audited")
+    leaks = found.about("patients", figure="leak", rung="nothing", model="audited")
     assert (leaks.groupby("attribute")["value"].nunique() == 1).all()
 
 
 def test_the_ranks_are_those_of_a_test_over_all_that_a_patient_holds(found):
     """p of an excess counts the never-trained whose largest excess is as high, the patient never among them."""
-    rows = found.about("patient", figure="excess", rung="one_lab")
+    rows = found.about("patients", figure="excess", rung="one_lab")
     never = rows[rows["group"] == NULL_CANARY]
     largest = never.groupby("patient")["value"].max()
     for one in rows.sample(10, random_state=0).itertuples():
@@ -82,8 +83,8 @@ def test_who_holds_an_attribute_only_before_the_last_known_event_is_not_counted(
     alone = People((one,), {one.patient_id: CANARY})
     found = attribute(model, dataset, reference=reference, people=alone, rungs=("first_180",), samples=8, horizon=8)
     assert len(one.events) < 180
-    assert not len(found.about("patient"))
-    prevalence = found.about("cohort", figure="prevalence")
+    assert not len(found.about("patients"))
+    prevalence = found.about("figures", figure="prevalence")
     held = sum(codes_held(dataset, model, one))
     assert held > 0
     assert (prevalence["value"].fillna(0) == 0).all()
@@ -104,7 +105,7 @@ def test_a_model_without_probabilities_is_counted_with_wilson_intervals(samples,
     found = attribute(
         OnlySamples(sample_model()), dataset, reference=reference, people=few, rungs=("one_lab",), samples=8, horizon=48
     )
-    audited = found.about("patient", figure="leak", model="audited")
+    audited = found.about("patients", figure="leak", model="audited")
     assert set(np.round(audited["value"] * 8, 9) % 1) == {0.0}
     assert (audited["high"] > audited["value"]).sum() >= (audited["value"] < 1).sum()
     assert any("counted" in sentence for sentence in found.sentences)
@@ -114,12 +115,12 @@ def test_without_a_reference_nothing_is_called_memorized(samples, canaries):
     dataset, model, _ = samples
     few = People(canaries.records[:3], {r.patient_id: canaries.group(r) for r in canaries.records[:3]})
     found = attribute(model, dataset, people=few, rungs=("nothing",), samples=8, horizon=8)
-    assert not (found.table["verdict"] == Verdict.MEMORIZED).any()
+    assert Verdict.MEMORIZED not in {*found.figures["verdict"], *found.patients["verdict"]}
     assert any(s.startswith("Cannot conclude") and "reference" in s for s in found.sentences)
 
 
 def test_too_few_people_end_in_cannot_conclude_with_the_number_needed(found):
-    one = found.about("cohort", figure="excess_gap", group="all")
+    one = found.about("figures", figure="excess_gap", group="all")
     assert (one["verdict"] == Verdict.CANNOT_CONCLUDE).all()
     assert one["note"].str.contains("at least 19").all()
 
@@ -132,7 +133,7 @@ def test_the_papers_table_shows_each_figure_with_its_interval(samples):
     assert list(table.columns) == ["first_10"]
     assert table["first_10"].str.contains(r"0\.\d{3} \(\d\.\d{3} to \d\.\d{3}\)").all()
     assert table.index.str.contains(r"\(\d+\.\d% of 30\)").all()
-    assert found.about("cohort", figure="auroc", attribute=ALL)["n"].isin([0, 30]).all()
+    assert found.about("figures", figure="auroc", attribute=ALL)["n"].isin([0, 30]).all()
 
 
 def test_patients_of_the_reference_model_are_left_out_and_counted(samples):
@@ -167,11 +168,12 @@ def test_a_preflight_that_tells_them_apart_downgrades_the_verdict():
 
     def preflight(p, verdict):
         free = Estimate(0.7, 0.6, 0.8, 80)
-        told = row("model_free_auroc", free, group="all", p=p, verdict=verdict, note=f"told apart (AUROC {free})")
+        apart = Judgement(Verdict.CANNOT_CONCLUDE, TOLD_APART, "told apart (AUROC {free})", {"free": free})
+        told = row("model_free_auroc", free, group="all", p=p, judgement=apart if verdict else None)
         return finding("preflight", [told], {}, [])
 
-    spoilt = downgraded(made, preflight(0.01, str(Verdict.CANNOT_CONCLUDE)))
-    assert spoilt.table.loc[0, "verdict"] == Verdict.CANNOT_CONCLUDE
-    assert "told apart (AUROC 0.70 (0.60 to 0.80" in spoilt.table.loc[0, "note"]
+    spoilt = downgraded(made, preflight(0.01, True))
+    assert spoilt.figures.loc[0, "verdict"] == Verdict.CANNOT_CONCLUDE and spoilt.figures.loc[0, "reason"] == "confounded"
+    assert "told apart (AUROC 0.70 (0.60 to 0.80" in spoilt.figures.loc[0, "note"]
     assert not any(s.startswith("Memorized") for s in spoilt.sentences)
-    assert downgraded(made, preflight(0.4, "")) is made
+    assert downgraded(made, preflight(0.4, False)) is made

@@ -94,15 +94,15 @@ def test_a_model_that_knows_the_secret_of_members_alone_has_memorized_it(
     assert shuffled.low < 0.5 < shuffled.high + 0.1 and shuffled.n == 120
     gains = [found.estimate("gain_logistic", group=g, **of).value for g in (MEMBER, NON_MEMBER)]
     assert found.estimate("excess_gain_logistic", group="all", **of).value == pytest.approx(gains[0] - gains[1])
-    (row,) = found.about("cohort", figure="excess_gain_logistic", group="all", **of).to_dict("records")
+    (row,) = found.about("figures", figure="excess_gain_logistic", group="all", **of).to_dict("records")
     assert row["verdict"] == "Memorized" and row["p"] == pytest.approx(1 / 2001) and row["n"] == 120
-    (few,) = found.about("cohort", figure="holders", attribute="self_harm").to_dict("records")
+    (few,) = found.about("figures", figure="holders", attribute="self_harm").to_dict("records")
     assert few["verdict"] == "Cannot conclude" and few["value"] < 10 and few["n"] == 120
     assert any("at least 10 needed" in s or "nobody among the 120" in s for s in found.sentences)
 
     alone = embedding(audited, dataset, people=people, rung="first_20", attributes=["mental_health"])
     assert any("there is no reference model" in s for s in alone.sentences)
-    assert "Memorized" not in set(alone.table["verdict"])
+    assert "Memorized" not in set(alone.figures["verdict"])
 
 
 def test_a_model_that_reads_everybody_alike_has_not_memorized(
@@ -112,7 +112,7 @@ def test_a_model_that_reads_everybody_alike_has_not_memorized(
     found = embedding(audited, dataset, reference=audited, people=people, rung="first_20", attributes=["mental_health"])
     of = {"attribute": "mental_health", "model": "audited"}
     assert found.estimate("gain_logistic", group=NON_MEMBER, **of).low > 0.1
-    (row,) = found.about("cohort", figure="excess_gain_logistic", group="all", **of).to_dict("records")
+    (row,) = found.about("figures", figure="excess_gain_logistic", group="all", **of).to_dict("records")
     assert (
         row["verdict"] == "Cannot conclude" and row["p"] > 0.05
     )  # nobody was planted to show that this test finds anything
@@ -121,7 +121,7 @@ def test_a_model_that_reads_everybody_alike_has_not_memorized(
 def test_what_cannot_be_asked_is_said(dataset: MedsDataset, model: FolderModel, people: People) -> None:
     chain = MarkovChain(np.full((len(model.vocabulary),) * 2, 1 / len(model.vocabulary)), model.vocabulary)
     found = embedding(chain, dataset, people=people)
-    assert "gives no embeddings" in found.sentences[0] and list(found.table["verdict"]) == ["Cannot conclude"]
+    assert "gives no embeddings" in found.sentences[0] and list(found.figures["verdict"]) == ["Cannot conclude"]
     members = People(tuple(people.of(MEMBER)), {r.patient_id: MEMBER for r in people.of(MEMBER)})
     alone = embedding(
         remembering(model, dataset, people), dataset, people=members, rung="first_20", attributes=["mental_health"]

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.probes.same import same
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.probes.cohort_finding import CohortFinding
+from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.embedding import attribute_codes, stripped_prompt
 from ehrmem_widgets.probes.embedding_neighbours import embedding_neighbours, paired_difference
 from ehrmem_widgets.probes.neighbours import EmbeddingStore, embed_slots
@@ -54,12 +55,12 @@ def people(dataset: MedsDataset, model: FolderModel) -> People:
 
 
 @pytest.fixture(scope="module")
-def found(dataset: MedsDataset, model: FolderModel, people: People) -> CohortFinding:
+def found(dataset: MedsDataset, model: FolderModel, people: People) -> Finding:
     return embedding_neighbours(model, dataset, reference=model, people=people, rungs=RUNGS)
 
 
 def test_ranks_are_those_of_the_main_screen(
-    found: CohortFinding, dataset: MedsDataset, model: FolderModel, people: People
+    found: Finding, dataset: MedsDataset, model: FolderModel, people: People
 ) -> None:
     store = EmbeddingStore(model, dataset, folder=model.folder)
     codes = attribute_codes(model, dataset)
@@ -73,10 +74,10 @@ def test_ranks_are_those_of_the_main_screen(
             assert row["value"] == pytest.approx(rank, abs=1) and row["n"] == len(dataset)  # float32 near-ties
 
 
-def test_rates_follow_from_the_ranks_and_a_plain_code_search_does_better(found: CohortFinding) -> None:
+def test_rates_follow_from_the_ranks_and_a_plain_code_search_does_better(found: Finding) -> None:
     for rung in RUNGS[:2]:
         for figure, model in (("rank", "audited"), ("code_rank", "")):
-            ranks = found.about("patient", figure=figure, rung=rung, model=model, group=MEMBER)["value"]
+            ranks = found.about("patients", figure=figure, rung=rung, model=model, group=MEMBER)["value"]
             name = figure.replace("rank", "hit@10")
             share = found.estimate(name, rung=rung, model=model, group=MEMBER)
             assert share.n == len(ranks) == 25 and share.value == pytest.approx((ranks <= 10).mean())
@@ -91,12 +92,12 @@ def test_rates_follow_from_the_ranks_and_a_plain_code_search_does_better(found: 
     assert (
         found.estimate("hit@10_beyond_reference", rung="lab_dates", group="all").value == 0
     )  # the model against itself
-    assert "Memorized" not in set(found.table["verdict"])
+    assert "Memorized" not in set(found.figures["verdict"])
 
 
-def test_a_rung_that_leaves_nothing_to_find_is_left_out_and_counted(found: CohortFinding) -> None:
+def test_a_rung_that_leaves_nothing_to_find_is_left_out_and_counted(found: Finding) -> None:
     assert found.exclusions["what is known is the whole record"] == 50
-    (row,) = found.about("cohort", figure="hit@10_difference", rung="first_9999", model="audited").to_dict("records")
+    (row,) = found.about("figures", figure="hit@10_difference", rung="first_9999", model="audited").to_dict("records")
     assert row["verdict"] == "Cannot conclude" and "0 members and 0 non-members" in row["note"]
 
 
@@ -115,7 +116,7 @@ def test_a_broken_run_is_taken_up_again(
     whole = asked["keep"].read_text()
     asked["keep"].write_text(whole[:-50])  # broken off while the last portion was written
     second = embedding_neighbours(model, dataset, **asked)
-    assert first.table.equals(second.table) and first.sentences == second.sentences
+    same(first, second)
     assert asked["keep"].read_text() == whole
     assert first.sentences and not any(s.startswith("Population knowledge") for s in first.sentences)
 

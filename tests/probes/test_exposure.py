@@ -12,7 +12,7 @@ from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.probes.cohort_finding import CohortFinding
+from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.exposure import canary_exposures, expected_by_chance, exposure
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, choose_people
 from ehrmem_widgets.samples.canary_alternatives import canary_alternatives
@@ -65,14 +65,14 @@ def people(cohort: MedsDataset, models: tuple[FolderModel, FolderModel]) -> Peop
 
 
 @pytest.fixture(scope="module")
-def found(cohort: MedsDataset, models: tuple[FolderModel, FolderModel], people: People) -> CohortFinding:
+def found(cohort: MedsDataset, models: tuple[FolderModel, FolderModel], people: People) -> Finding:
     return canary_exposures(
         models[0], cohort, reference=models[1], people=people, alternatives=ALTERNATIVES,
         alternatives_of=canary_alternatives,
     )  # fmt: skip
 
 
-def test_what_was_trained_on_is_exposed_and_nothing_else(found: CohortFinding) -> None:
+def test_what_was_trained_on_is_exposed_and_nothing_else(found: Finding) -> None:
     chance = expected_by_chance(ALTERNATIVES)
     trained = found.estimate("mean_exposure", group="canary x16", model="audited")
     assert trained.low > 5 and trained.high <= 6 and trained.n == 20
@@ -80,18 +80,18 @@ def test_what_was_trained_on_is_exposed_and_nothing_else(found: CohortFinding) -
         of = found.estimate("mean_exposure", group=group, model=model)
         assert of.low < chance < of.high, (group, model)
     audited, reference = (
-        found.about("cohort", figure="auroc_exposure", model=m).iloc[0] for m in ("audited", "reference")
+        found.about("figures", figure="auroc_exposure", model=m).iloc[0] for m in ("audited", "reference")
     )
     assert audited["p"] < 1e-4 and audited["p_adjusted"] >= audited["p"] and audited["verdict"] == "Memorized"
     assert reference["p"] > 0.01
     assert found.sentences[0].startswith("Memorized: AUROC of the exposure of canary x16")
 
 
-def test_queries_to_extract_the_secret(found: CohortFinding) -> None:
+def test_queries_to_extract_the_secret(found: Finding) -> None:
     trained = found.estimate("median_queries_0.5", group="canary x16", model="audited")
     never = found.estimate("median_queries_0.5", group=NULL_CANARY, model="audited")
     assert trained.high < 100 and never.low > 1e6
-    of = found.about("patient", model="audited", group="canary x16").pivot(
+    of = found.about("patients", model="audited", group="canary x16").pivot(
         index="patient", columns="figure", values="value"
     )
     assert (of["queries_0.9"] >= of["queries_0.5"]).all() and (of["exposure"] <= 6).all()
@@ -108,20 +108,20 @@ def test_the_probability_of_the_secret_is_that_of_the_chain(cohort: MedsDataset,
     first = next(e.time for e in record.events if e.time is not None)
     valued = [e for e in record.events if e.time is not None and e.time.date() == first.date() and e.value is not None]
     gaps = len({e.time for e in valued}) - 1
-    [queries] = of.about("patient", figure="queries_0.5")["value"]
+    [queries] = of.about("patients", figure="queries_0.5")["value"]
     assert queries == pytest.approx(np.log(2) * size ** (len(valued) + gaps), rel=1e-6)
     assert of.sentences[0].startswith("Cannot conclude: there are 1 members and 0 non-members")
 
 
 def test_the_same_seed_gives_the_same_exposures(
-    found: CohortFinding, cohort: MedsDataset, models: tuple[FolderModel, FolderModel], people: People
+    found: Finding, cohort: MedsDataset, models: tuple[FolderModel, FolderModel], people: People
 ) -> None:
     few = people.of(CANARY)[:2] + people.of(NULL_CANARY)[:2]
     asked = replace(people, records=tuple(few[::-1]), groups={r.patient_id: people.group(r) for r in few})
     again = canary_exposures(
         models[0], cohort, people=asked, alternatives=ALTERNATIVES, alternatives_of=canary_alternatives
-    ).about("patient", figure="exposure")
-    before = found.about("patient", figure="exposure", model="audited").set_index("patient")["value"]
+    ).about("patients", figure="exposure")
+    before = found.about("patients", figure="exposure", model="audited").set_index("patient")["value"]
     np.testing.assert_allclose(before[again["patient"]], again["value"])
 
 

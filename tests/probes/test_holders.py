@@ -59,7 +59,7 @@ def test_they_have_rows_on_what_they_were_drawn_for_and_change_no_other_figure(o
         for least in (0, 3)
     }  # fmt: skip
     holders = drawn(opened, people, 3)
-    rows = asked[3].about("patient")
+    rows = asked[3].about("patients")
     on_top = rows[rows["patient"].isin(holders.groups)]
     assert len(on_top) and set(on_top["figure"]) == {"leak", "excess"}
     assert all(
@@ -67,8 +67,9 @@ def test_they_have_rows_on_what_they_were_drawn_for_and_change_no_other_figure(o
     )
     assert set(on_top["group"]) == {DRAWN_MEMBER, DRAWN_NON_MEMBER}
     # p_adjusted of a patient's row is corrected for all patients asked about, and so for these too
-    same = [
-        found.table[~found.table["patient"].isin(holders.groups)].drop(columns="p_adjusted") for found in asked.values()
-    ]
-    pd.testing.assert_frame_equal(*(one.reset_index(drop=True) for one in same))
+    for table in ("figures", "patients"):
+        tables = [getattr(found, table) for found in asked.values()]
+        if table == "patients":
+            tables = [one[~one["patient"].isin(holders.groups)].drop(columns="p_adjusted") for one in tables]
+        pd.testing.assert_frame_equal(*(one.reset_index(drop=True) for one in tables))
     assert asked[3].settings["holders"] == {"least": 3, **holders.counts()}

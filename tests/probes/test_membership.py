@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from ehrmem_widgets.probes.preflight import TOLD_APART
+from tests.probes.same import same
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.protocol import Query
@@ -20,7 +22,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes import membership_scores as scores
-from ehrmem_widgets.probes.cohort_finding import CohortFinding, finding, row
+from ehrmem_widgets.findings.finding import Finding, finding, row
 from ehrmem_widgets.probes.membership import in_windows, membership
 from ehrmem_widgets.probes.membership_cohort import compare
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
@@ -82,16 +84,16 @@ def people(cohort: MedsDataset, models: tuple[FolderModel, FolderModel]) -> Peop
 
 
 @pytest.fixture(scope="module")
-def memorizing(cohort: MedsDataset, models: tuple[FolderModel, FolderModel], people: People) -> CohortFinding:
+def memorizing(cohort: MedsDataset, models: tuple[FolderModel, FolderModel], people: People) -> Finding:
     return membership(models[0], cohort, reference=models[1], people=people)
 
 
-def test_a_memorizing_model_is_found_by_every_score(memorizing: CohortFinding) -> None:
+def test_a_memorizing_model_is_found_by_every_score(memorizing: Finding) -> None:
     for group, n in (("all", 44), ("canaries", 40)):
         for name in (*SINGLE, "Ratio"):
             of = memorizing.estimate("auroc", group=group, attribute=name, model="audited" if name in SINGLE else "")
             assert of.low > 0.8 and of.n == n, (group, name)
-    [headline] = memorizing.about("cohort", figure="auroc", group="all", attribute="Ratio").to_dict("records")
+    [headline] = memorizing.about("figures", figure="auroc", group="all", attribute="Ratio").to_dict("records")
     assert headline["verdict"] == "Memorized" and headline["p_adjusted"] < 1e-6
     assert headline["p_adjusted"] >= headline["p"]
     assert memorizing.sentences[0].startswith("Memorized: AUROC of Ratio 1.00")
@@ -101,7 +103,7 @@ def test_a_memorizing_model_is_found_by_every_score(memorizing: CohortFinding) -
 
 
 def test_the_reference_model_cannot_tell_those_it_never_saw(
-    memorizing: CohortFinding, cohort: MedsDataset, models: tuple[FolderModel, FolderModel], people: People
+    memorizing: Finding, cohort: MedsDataset, models: tuple[FolderModel, FolderModel], people: People
 ) -> None:
     control = memorizing.estimate("auroc", group="all", attribute="Loss", model="reference")
     assert control.low < 0.5 < control.high
@@ -115,23 +117,23 @@ def test_the_reference_model_cannot_tell_those_it_never_saw(
     assert "There is no reference model" in alone.summary()
 
 
-def test_what_gives_membership_away_is_the_labs_and_not_the_demographics(memorizing: CohortFinding) -> None:
-    kinds = memorizing.about("cohort", figure="auroc_by_kind").set_index("attribute")
+def test_what_gives_membership_away_is_the_labs_and_not_the_demographics(memorizing: Finding) -> None:
+    kinds = memorizing.about("figures", figure="auroc_by_kind").set_index("attribute")
     assert kinds.loc["laboratory", "low"] > 0.8
     assert kinds.loc["demographic", "low"] < 0.6
-    quarters = memorizing.about("cohort", figure="auroc_by_quarter")
+    quarters = memorizing.about("figures", figure="auroc_by_quarter")
     assert sorted(quarters["attribute"]) == [f"quarter {i}" for i in (1, 2, 3, 4)]
     assert (quarters["low"] > 0.6).all() and quarters["p_adjusted"].notna().all()
 
 
-def test_with_few_controls_no_share_found_is_given(memorizing: CohortFinding) -> None:
+def test_with_few_controls_no_share_found_is_given(memorizing: Finding) -> None:
     words = "22 non-members are too few to say how many members are found at {} % false alarms: {} are needed"
     for figure, rate, needed in (
         ("tpr_at_fpr_0.01", 1, "299"),
         ("tpr_at_fpr_0.001", 0.1, "2,995"),
         ("ppv_at_prior_0.01", 1, "299"),
     ):
-        [one] = memorizing.about("cohort", figure=figure, attribute="Ratio").to_dict("records")
+        [one] = memorizing.about("figures", figure=figure, attribute="Ratio").to_dict("records")
         assert np.isnan([one["value"], one["low"], one["high"]]).all() and one["note"] == words.format(rate, needed)
     assert f"{words.format(1, 299)}." in memorizing.sentences
     assert not any(said.startswith(("At 1 % false alarms", "Where 1 %")) for said in memorizing.sentences)
@@ -170,16 +172,16 @@ def test_a_positive_control_says_when_it_is_too_easy(shift: float, ends: str) ->
 
 
 def test_scores_depend_neither_on_order_nor_on_who_else_is_asked(
-    memorizing: CohortFinding, cohort: MedsDataset, models: tuple[FolderModel, FolderModel], people: People
+    memorizing: Finding, cohort: MedsDataset, models: tuple[FolderModel, FolderModel], people: People
 ) -> None:
     few = [*people.of(MEMBER)[:8], *people.of(NON_MEMBER)[:8]]
     found = []
     for order in (few, few[::-1]):
         asked = replace(people, records=tuple(order), groups={r.patient_id: people.group(r) for r in few})
-        rows = membership(models[0], cohort, reference=models[1], people=asked).about("patient", figure="score")
+        rows = membership(models[0], cohort, reference=models[1], people=asked).about("patients", figure="score")
         found.append(rows.set_index(["patient", "attribute"])["value"].sort_index())
     pd.testing.assert_series_equal(found[0], found[1], atol=1e-4)
-    before = memorizing.about("patient", figure="score").set_index(["patient", "attribute"])["value"]
+    before = memorizing.about("patients", figure="score").set_index(["patient", "attribute"])["value"]
     for name in ("Loss", "Min-K%", "Min-K%++", "Ratio"):
         one = found[0].xs(name, level="attribute")
         np.testing.assert_allclose(before.xs(name, level="attribute")[one.index], one, atol=1e-4)
@@ -189,8 +191,9 @@ def test_a_preflight_that_tells_members_apart_as_well_forbids_a_conclusion() -> 
     answers = scored(np.random.default_rng(0), {MEMBER: 3.0, NON_MEMBER: 0.0}, 40)
 
     def with_preflight(free: Estimate, p: float = 0.01) -> str:
-        said = {"verdict": "Cannot conclude", "note": f"they can be told apart (AUROC {free})"} if p <= 0.05 else {}
-        preflight = finding("preflight", [row("model_free_auroc", free, group="all", p=p, **said)], {}, ())
+        apart = Judgement(Verdict.CANNOT_CONCLUDE, TOLD_APART, "they can be told apart (AUROC {free})", {"free": free})
+        free_row = row("model_free_auroc", free, group="all", p=p, judgement=apart if p <= 0.05 else None)
+        preflight = finding("preflight", [free_row], {}, ())
         return compare(answers, (0.1,), preflight)[1][0]
 
     said = with_preflight(Estimate(0.99, 0.97, 1.0, 80))
@@ -262,7 +265,7 @@ def test_a_model_that_knows_nobody_is_not_accused(made: Callable[..., MedsDatase
     found = membership(
         MarkovChain(chain(), VOCABULARY), data, reference=MarkovChain(chain(1), VOCABULARY), patients=data.ids()[:200]
     )
-    aurocs = found.about("cohort", figure="auroc", group="all")
+    aurocs = found.about("figures", figure="auroc", group="all")
     assert len(aurocs) == 7 and ((aurocs["low"] <= 0.5) & (aurocs["high"] >= 0.5)).all()
     assert found.sentences[0].startswith("Cannot conclude")  # nothing was planted to show that this test finds anything
     assert "nothing was planted" in found.sentences[0]
@@ -278,7 +281,7 @@ def test_a_score_is_worked_out_from_the_chain_itself(made: Callable[..., MedsDat
     record = data.record(4)
     ids = VOCABULARY.ids(["[BOS]", *[c for e in record.events for c in (e.code, "TIME//1")][:-1], "[EOS]"])
     log_p, other = np.log(transitions[ids[:-1], ids[1:]]), np.log(chain(1)[ids[:-1], ids[1:]])
-    mine = found.about("patient", patient=record.pseudonym).set_index("attribute")["value"]
+    mine = found.about("patients", patient=record.pseudonym).set_index("attribute")["value"]
     assert mine["Loss"] == pytest.approx(log_p.mean(), abs=1e-8)
     assert mine["Ratio"] == pytest.approx(log_p.mean() - other.mean(), abs=1e-8)
     assert mine["ReCaLL"] == pytest.approx(1)  # a chain does not look back
@@ -315,7 +318,7 @@ def test_a_model_without_any_number_or_probability_concludes_nothing(made: Calla
     )
     without = membership(MarkovChain(chain(), VOCABULARY), data, reference=_Silent(chain(), VOCABULARY))
     assert "The reference model gives no probabilities" in without.summary()
-    assert without.about("cohort", attribute="Ratio").empty
+    assert without.about("figures", attribute="Ratio").empty
 
 
 @no_warnings
@@ -346,7 +349,7 @@ def test_impossible_codes_are_scores_and_not_errors(made: Callable[..., MedsData
     transitions[:, VOCABULARY.id("CODE//5")] = 0
     transitions /= transitions.sum(axis=1, keepdims=True)
     found = membership(MarkovChain(transitions, VOCABULARY), made(30, 40), patients=range(65))
-    losses = found.about("patient", attribute="Loss")["value"]
+    losses = found.about("patients", attribute="Loss")["value"]
     assert len(losses) == 65 and np.isneginf(losses).any() and np.isfinite(losses).any()
     assert list(found.exclusions) == ["no ReCaLL: what was answered makes no number"]
 
@@ -371,7 +374,7 @@ def test_longer_records_than_the_context_are_scored_in_windows_and_counted(
     model.context_length = context
     found = membership(model, data, patients=range(40))
     assert "records are longer than what a model can read at once" in found.sentences[-2] + found.sentences[-1]
-    of = [f.about("patient", attribute="Loss").set_index("patient") for f in (whole, found)]
+    of = [f.about("patients", attribute="Loss").set_index("patient") for f in (whole, found)]
     assert of[0]["value"].to_numpy() == pytest.approx(of[1]["value"].to_numpy(), abs=1e-8)  # a chain needs no history
     assert (of[0]["n"] == of[1]["n"]).all()
 
@@ -397,7 +400,7 @@ def test_a_broken_run_is_taken_up_again(made: Callable[..., MedsDataset], tmp_pa
     with pytest.raises(KeyboardInterrupt):
         membership(model, data, patients=range(130), keep=kept, heard=stop)
     again = membership(model, data, patients=range(130), keep=kept)
-    pd.testing.assert_frame_equal(again.table, membership(model, data, patients=range(130)).table)
+    same(again, membership(model, data, patients=range(130)))
 
 
 def test_a_prior_that_is_no_share_is_refused(made: Callable[..., MedsDataset]) -> None:
@@ -413,7 +416,7 @@ def test_a_server_that_only_scores_given_codes_is_audited_without_min_k_plus_plu
         membership(kind(chain(), VOCABULARY), data, reference=MarkovChain(chain(1), VOCABULARY), patients=data.ids())
         for kind in (_ScoresOnly, MarkovChain)
     )
-    assert set(whole.about("patient")["attribute"]) - set(found.about("patient")["attribute"]) == {"Min-K%++"}
+    assert set(whole.about("patients")["attribute"]) - set(found.about("patients")["attribute"]) == {"Min-K%++"}
     assert any("Min-K%++ was not run" in sentence for sentence in found.sentences)
-    same = found.about("patient", attribute="Ratio")["value"].to_numpy()
-    assert same == pytest.approx(whole.about("patient", attribute="Ratio")["value"].to_numpy())
+    same = found.about("patients", attribute="Ratio")["value"].to_numpy()
+    assert same == pytest.approx(whole.about("patients", attribute="Ratio")["value"].to_numpy())

@@ -6,9 +6,11 @@ import os
 import numpy as np
 import pytest
 
+from ehrmem_widgets.probes.people import NO_DATE
+from tests.probes.same import same
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import BadInput, Unavailable
-from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
+from ehrmem_widgets.findings.finding import Finding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.over_patients import over_patients
 from ehrmem_widgets.statistics.intervals import Estimate
 
@@ -83,26 +85,25 @@ def test_a_finding_is_written_whole_and_read_back(tmp_path):
         [
             row("auroc", Estimate(0.7, 0.6, 0.8, 40), group="member", p=0.01),
             patient_row("P-1", "leak", Estimate(0.2, 0.1, 0.3, 16)),
-            excluded_row("P-2", "no dated event"),
-            excluded_row("P-3", "no dated event"),
+            excluded_row("P-2", NO_DATE),
+            excluded_row("P-3", NO_DATE),
         ],
         {"seed": 3, "rungs": ["nothing"]},
         ["Memorized: yes."],
     )
-    made.save(tmp_path / "f.parquet")
-    back = CohortFinding.load(tmp_path / "f.parquet")
-    assert back.table.equals(made.table)
-    assert (back.probe, back.settings, back.sentences) == (made.probe, made.settings, made.sentences)
+    made.save(tmp_path / "f")
+    back = Finding.load(tmp_path / "f")
+    same(back, made)
     assert back.estimate("auroc", group="member") == Estimate(0.7, 0.6, 0.8, 40)
-    assert back.exclusions == {"no dated event": 2}
-    assert "Left out: 2 (no dated event)." in back.summary()
-    assert os.stat(tmp_path / "f.parquet").st_mode & 0o077 == 0
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["f.parquet"]
+    assert back.exclusions == {NO_DATE.words: 2}
+    assert "Left out: 2 (the record has no dated event)." in back.summary()
+    assert os.stat(tmp_path / "f").st_mode & 0o077 == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["f"]
 
 
 def test_what_is_no_finding_is_refused(tmp_path):
     (tmp_path / "x.parquet").write_text(json.dumps({}))
     with pytest.raises(BadInput, match="no finding"):
-        CohortFinding.load(tmp_path / "x.parquet")
+        Finding.load(tmp_path / "x.parquet")
     with pytest.raises(Unavailable, match="could not be written"):
-        finding("p", [], {}, []).save(tmp_path / "nowhere" / "f.parquet")
+        finding("p", [], {}, []).save(tmp_path / "nowhere" / "f")

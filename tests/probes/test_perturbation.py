@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.probes.same import same
 from ehrmem_widgets.attacker.facts import facts_of_rung
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
@@ -90,15 +91,15 @@ def test_a_model_that_remembers_an_age_shows_the_exact_spike(secret: MedsDataset
     found = ask(secret, REMEMBERS, reference=chain({}))
     neighbours = [NOISE[SECRET_AGE + step] for step in (-3, -2, -1, 1, 2, 3)]
     expected = 0.9 - np.median(neighbours)
-    mine = found.about("patient", figure="spike:age", group="member")
+    mine = found.about("patients", figure="spike:age", group="member")
     assert mine[mine["model"] == "audited"]["value"].to_numpy() == pytest.approx([expected] * 25)
     assert mine[mine["model"] == "reference"]["value"].to_numpy() == pytest.approx(0, abs=1e-12)
     assert set(mine[mine["model"] == "audited"]["verdict"]) == {Verdict.MEMORIZED}
     assert mine[mine["model"] == "audited"]["p"].to_numpy() == pytest.approx(1 / 26)
     gap = found.estimate("gap:age", group="member - non-member", model="audited")
-    nulls = found.about("patient", figure="spike:age", group=NON_MEMBER, model="audited")["value"]
+    nulls = found.about("patients", figure="spike:age", group=NON_MEMBER, model="audited")["value"]
     assert gap.value == pytest.approx(expected - nulls.mean()) and gap.low > 0.7
-    (row,) = found.about("cohort", figure="gap:age", model="audited").to_dict("records")
+    (row,) = found.about("figures", figure="gap:age", model="audited").to_dict("records")
     assert row["verdict"] == Verdict.MEMORIZED and row["p_adjusted"] < 1e-6
     assert found.estimate("stands_out", group="member").value == 1
     assert found.estimate("stands_out", group=NON_MEMBER).value <= 1 / 25  # the highest of 25 has p = 1/25
@@ -107,7 +108,7 @@ def test_a_model_that_remembers_an_age_shows_the_exact_spike(secret: MedsDataset
 
 def test_the_curve_comes_back_with_its_truth_and_band(secret: MedsDataset) -> None:
     found = ask(secret, REMEMBERS, reference=chain({}))
-    member = found.about("patient", group="member").iloc[0]["patient"]
+    member = found.about("patients", group="member").iloc[0]["patient"]
     curve = curve_of(found, member, "age")
     assert curve.codes == tuple(f"AGE//{a}" for a in range(37, 44)) and curve.words[curve.true] == "Aged 40"
     assert curve.audited == pytest.approx([*NOISE[37:40], 0.9, *NOISE[41:44]])
@@ -116,7 +117,7 @@ def test_the_curve_comes_back_with_its_truth_and_band(secret: MedsDataset) -> No
     off = np.arange(7) != curve.true
     assert high[curve.true] < 0.3 < curve.audited[curve.true]  # the spike leaves the band, its surroundings do not
     assert ((low <= curve.audited + 0.02) & (curve.audited <= high + 0.02))[off].all()
-    nulls = found.about("patient", figure="spike:age", group=NON_MEMBER, model="audited")["value"]
+    nulls = found.about("patients", figure="spike:age", group=NON_MEMBER, model="audited")["value"]
     level = np.median(np.delete(curve.audited, curve.true))
     assert high[curve.true] == pytest.approx(level + np.quantile(nulls, 0.975))
     with pytest.raises(KeyError):
@@ -130,12 +131,12 @@ def test_where_nothing_is_remembered_ranks_are_uniform_and_nothing_is_claimed(tm
     dataset = cohort(tmp_path, {"train": list(range(10, 100, 2)), "held_out": list(range(11, 100, 2))})
     smooth = {code: leak for code, leak in zip(AGE_CODES, rng.uniform(0.1, 0.5, len(AGE_CODES)), strict=True)}
     found = ask(dataset, chain(smooth), reference=chain({}))
-    spike = found.about("patient", figure="spike:age", model="audited")
+    spike = found.about("patients", figure="spike:age", model="audited")
     nulls = spike[spike["group"] == NON_MEMBER]["p"].to_numpy()
     assert np.sort(nulls) == pytest.approx(np.arange(1, 46) / 45)  # each against the 44 others: every rank once
     members = spike[spike["group"] == "member"]["p"].to_numpy()
     assert len(members) == 45 and stats.kstest(members, "uniform").pvalue > 0.05
-    gap = found.about("cohort", figure="gap:age", model="audited").iloc[0]
+    gap = found.about("figures", figure="gap:age", model="audited").iloc[0]
     assert gap["verdict"] == Verdict.CANNOT_CONCLUDE  # nothing was planted to show that this test finds anything
     assert found.estimate("stands_out_screening", group="member").value <= 0.05
     with pytest.raises(KeyError):  # nothing is claimed on those whom the model never saw
@@ -146,16 +147,16 @@ def test_sex_lab_and_date_move_over_their_own_codes(tmp_path: Path) -> None:
     ages = {"train": [40] * 2, "held_out": [50] * 2}
     by_sex = chain({"GENDER//F": 0.6, "GENDER//M": 0.2})
     found = ask(cohort(tmp_path / "a", ages, sexes=True), by_sex, identifiers=("sex", "age"))
-    curves = {p: curve_of(found, p, "sex") for p in found.about("patient")["patient"].unique()}
+    curves = {p: curve_of(found, p, "sex") for p in found.about("patients")["patient"].unique()}
     assert sorted(curve.spike.value for curve in curves.values()) == pytest.approx([-0.4, -0.4, 0.4, 0.4])
     assert all(curve.codes == tuple(SEXES) for curve in curves.values())
-    flat = found.about("patient", figure="spike:age")["value"]
+    flat = found.about("patients", figure="spike:age")["value"]
     assert flat.to_numpy() == pytest.approx(0)  # the chain forgets the age once it has read the sex
 
     by_value = chain({code: 0.1 * b for b, code in enumerate(BINS)})
     labs = cohort(tmp_path / "b", ages, labs=True)
     found = ask(labs, by_value, identifiers=("sex", "lab", "date"), rung="one_lab")
-    patient = found.about("patient").iloc[0]["patient"]
+    patient = found.about("patients").iloc[0]["patient"]
     lab, date = curve_of(found, patient, "lab"), curve_of(found, patient, "date")
     assert lab.codes == tuple(BINS) and lab.true == 3 and lab.audited == pytest.approx(np.arange(10) / 10)
     assert date.codes[date.true] == "TIME//20-40" and date.codes == TIME_CODES[:5]
@@ -165,10 +166,10 @@ def test_sex_lab_and_date_move_over_their_own_codes(tmp_path: Path) -> None:
 
 def test_who_cannot_be_asked_is_counted_and_nonsense_is_refused(secret: MedsDataset) -> None:
     found = ask(secret, REMEMBERS, attributes=["genetic_disease", "hiv"], patients=[1, 2, 30])
-    assert found.about("patient", figure="spike:age")["attribute"].unique().tolist() == ["hiv"]
-    (gap,) = found.about("cohort", figure="gap:age").to_dict("records")
+    assert found.about("patients", figure="spike:age")["attribute"].unique().tolist() == ["hiv"]
+    (gap,) = found.about("figures", figure="gap:age").to_dict("records")
     assert gap["verdict"] == Verdict.CANNOT_CONCLUDE and "2 members and 1 non-members" in gap["note"]
-    assert Verdict.MEMORIZED not in set(found.table["verdict"])  # a single person is no null
+    assert Verdict.MEMORIZED not in {*found.figures["verdict"], *found.patients["verdict"]}  # a single person is no null
     found = ask(secret, REMEMBERS, attributes=["genetic_disease"], patients=[1, 2, 30])
     assert found.exclusions == {"the record holds none of the attributes asked about": 3}
     found = ask(secret, REMEMBERS, rung="nothing", patients=[1])
@@ -188,7 +189,7 @@ def test_a_kept_run_and_the_same_seed_give_the_same_finding(secret: MedsDataset,
     a = ask(secret, REMEMBERS, patients=people, reference=chain({}))
     ask(secret, REMEMBERS, patients=people, reference=chain({}), keep=tmp_path / "kept")
     b = ask(secret, REMEMBERS, patients=people, reference=chain({}), keep=tmp_path / "kept")  # all from the file
-    assert a.table.equals(b.table) and a.sentences == b.sentences
+    same(a, b)
 
 
 def test_one_person_live_gives_ever_better_curves(secret: MedsDataset) -> None:
@@ -238,7 +239,7 @@ def test_canaries_trained_on_spike_and_those_never_trained_on_do_not() -> None:
         identifiers=("age",),
         horizon=32,
     )
-    spike = found.about("patient", figure="spike:age")
+    spike = found.about("patients", figure="spike:age")
     audited = spike[spike["model"] == "audited"]
     assert (audited[audited["group"] == f"{CANARY} x16"]["value"] > 0.3).sum() >= 2
     assert (audited[audited["group"] == NULL_CANARY]["value"] < 0.3).all()

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.probes.same import same
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.probes.all_probes import downgraded, run_probe
-from ehrmem_widgets.probes.cohort_finding import CohortFinding, finding, row
+from ehrmem_widgets.findings.finding import Finding, finding, row
 from ehrmem_widgets.probes.near_duplicates import LEFT_OUT, across_the_split, without_near_duplicates
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
 from ehrmem_widgets.probes.preflight import confounding, explains, preflight, standardised_difference
@@ -33,7 +34,7 @@ def people(dataset: MedsDataset) -> People:
 
 
 @pytest.fixture(scope="module")
-def alike(dataset: MedsDataset, people: People) -> CohortFinding:
+def alike(dataset: MedsDataset, people: People) -> Finding:
     return preflight(dataset, people=people)
 
 
@@ -43,16 +44,16 @@ def later(record: Record, years: int) -> Record:
     return replace(record, events=events, birth=record.birth and record.birth + move)
 
 
-def test_people_drawn_alike_are_not_told_apart(alike: CohortFinding) -> None:
+def test_people_drawn_alike_are_not_told_apart(alike: Finding) -> None:
     free = alike.estimate("model_free_auroc", group="all")
     assert free.n == 160 and free.low < 0.5 < free.high
-    assert float(alike.about("cohort", figure="model_free_auroc", group="all")["p"].iloc[0]) > 0.05
-    traits = alike.about("cohort", group="all")
+    assert float(alike.about("figures", figure="model_free_auroc", group="all")["p"].iloc[0]) > 0.05
+    traits = alike.about("figures", group="all")
     traits = traits[traits["figure"].str.startswith("difference_")]
     assert set(traits["figure"]) == {f"difference_{t}" for t in ("length", "era", "age", "female")}
     assert (traits["p_adjusted"] > 0.05).all() and ((traits["low"] < 0) & (traits["high"] > 0)).all()
     assert "cannot be told apart" in alike.sentences[0] and "too few" in alike.sentences[-1]
-    assert explains(alike, Estimate(0.7, 0.6, 0.8, 160)) == ""
+    assert explains(alike, Estimate(0.7, 0.6, 0.8, 160)) is None
 
 
 def test_non_members_of_another_era_leave_nothing_to_conclude(dataset: MedsDataset, people: People) -> None:
@@ -61,11 +62,11 @@ def test_non_members_of_another_era_leave_nothing_to_conclude(dataset: MedsDatas
     free = found.estimate("model_free_auroc", group="all")
     assert free.low > 0.6 and "Cannot conclude" in found.sentences[0]
     assert "year of the first event" in found.sentences[1]
-    (row,) = found.about("cohort", figure="difference_era", group="all").to_dict("records")
+    (row,) = found.about("figures", figure="difference_era", group="all").to_dict("records")
     assert row["high"] < 0 and row["p_adjusted"] < 0.01
-    assert "without asking the model" in explains(found, Estimate(0.7, 0.6, 0.8, 160))
-    assert explains(found, Estimate(1.0, free.high + 1e-6, 1.0, 160)) == ""  # more than the data explain
-    assert explains(None, Estimate(0.7, 0.6, 0.8, 160)) == ""
+    assert "without asking the model" in f"{explains(found, Estimate(0.7, 0.6, 0.8, 160))}"
+    assert explains(found, Estimate(1.0, free.high + 1e-6, 1.0, 160)) is None  # more than the data explain
+    assert explains(None, Estimate(0.7, 0.6, 0.8, 160)) is None
     assert confounding(found) and not confounding(found, group="canaries")
 
 
@@ -77,7 +78,7 @@ def test_a_code_of_members_alone_and_a_site_are_named(dataset: MedsDataset, peop
 
     found = preflight(dataset, people=replace(people, records=tuple(map(marked, people.records))))
     assert found.estimate("association_site", group="all").value == pytest.approx(1)
-    top = found.about("cohort", figure="code_use_difference", group="all").head(2)
+    top = found.about("figures", figure="code_use_difference", group="all").head(2)
     assert set(top["attribute"]) == {"SITE//north", "SITE//south"} and (top["p_adjusted"] < 1e-6).all()
 
 
@@ -85,7 +86,7 @@ def test_too_few_people_are_said(dataset: MedsDataset, people: People) -> None:
     few = People(tuple(people.of(MEMBER)[:30]), people.groups)
     found = preflight(dataset, people=few)
     assert "30 members and 0 non-members" in found.sentences[0]
-    assert explains(found, Estimate(0.7, 0.6, 0.8, 30)) == ""
+    assert explains(found, Estimate(0.7, 0.6, 0.8, 30)) is None
 
 
 @pytest.fixture
@@ -140,20 +141,21 @@ def test_people_with_a_near_duplicate_on_the_other_side_are_left_out_of_every_pr
     assert set(people.left_out) == {(one, LEFT_OUT) for one in gone}
     assert without_near_duplicates(people, doubled, None) is people
     found = run_probe("preflight", doubled, None)  # type: ignore[arg-type]
-    assert found.exclusions == {LEFT_OUT: 6}
+    assert found.exclusions == {LEFT_OUT.words: 6}
 
 
 def test_many_near_duplicates_leave_nothing_to_conclude(doubled: MedsDataset) -> None:
     found = preflight(doubled, people=choose_people(doubled, None))  # type: ignore[arg-type]
-    assert "12% of 25 members have a near-duplicate" in confounding(found)
-    assert "75% of 4 non-members" in explains(found, Estimate(0.99, 0.98, 1.0, 29)) and not explains(
+    assert "12% of 25 members have a near-duplicate" in f"{confounding(found)}"
+    assert "75% of 4 non-members" in f"{explains(found, Estimate(0.99, 0.98, 1.0, 29))}" and not explains(
         found, Estimate(0.99, 0.98, 1.0, 29), group="canaries"
     )
-    gap = row("excess_gap", Estimate(0.3, 0.2, 0.4, 29), group="all", verdict=str(Verdict.MEMORIZED), note="much.")
-    canaries = {**gap, "group": "canaries", "note": "more."}
+    much, more = (Judgement(Verdict.MEMORIZED, "more_for_members", words) for words in ("much.", "more."))
+    gap = row("excess_gap", Estimate(0.3, 0.2, 0.4, 29), group="all", judgement=much)
+    canaries = row("excess_gap", Estimate(0.3, 0.2, 0.4, 29), group="canaries", judgement=more)
     made = finding("attribute", [gap, canaries], {}, ["Memorized: much.", "Memorized: more.", "3 called memorized."])
     spoilt = downgraded(made, found)
-    assert spoilt.table["verdict"].tolist() == [Verdict.CANNOT_CONCLUDE, Verdict.MEMORIZED]
+    assert spoilt.figures["verdict"].tolist() == [Verdict.CANNOT_CONCLUDE, Verdict.MEMORIZED]
     assert spoilt.sentences[1:] == ("Cannot conclude: much.", "Memorized: more.", "3 called memorized.")
 
 
@@ -175,8 +177,8 @@ def test_a_sample_of_a_large_side_holds_those_asked_about(
     assert set(asked) <= {int(i) for ids in found.ids.values() for i in ids}
 
 
-def test_model_free_figures_are_the_same_again(dataset: MedsDataset, people: People, alike: CohortFinding) -> None:
-    pd.testing.assert_frame_equal(preflight(dataset, people=people).table, alike.table)
+def test_model_free_figures_are_the_same_again(dataset: MedsDataset, people: People, alike: Finding) -> None:
+    same(preflight(dataset, people=people), alike)
 
 
 def test_the_standardised_difference_is_cohens() -> None:

@@ -78,7 +78,7 @@ def test_no_attack_works_on_a_canary_that_was_never_trained_on(samples):
 
 
 def test_the_same_search_runs_over_people_never_seen_and_they_are_the_null(found):
-    shares = found.about("cohort", figure=GIVEN_AWAY).set_index("group")
+    shares = found.about("figures", figure=GIVEN_AWAY).set_index("group")
     assert shares.loc[CANARY, "value"] == 1 and shares.loc[NULL_CANARY, "n"] == 3
     null = found_among_never_seen(found)
     assert null.n == 3 and null.value == shares.loc[NULL_CANARY, "value"]
@@ -86,7 +86,7 @@ def test_the_same_search_runs_over_people_never_seen_and_they_are_the_null(found
     table = ranked(found)
     assert set(table["group"]) == {CANARY}  # what is found among people never seen is no leak of the list
     assert (table["p"] >= 1 / 4).all() and (table["p_adjusted"] >= table["p"]).all()
-    (gap,) = found.about("cohort", figure=GIVEN_AWAY_GAP).to_dict("records")
+    (gap,) = found.about("figures", figure=GIVEN_AWAY_GAP).to_dict("records")
     assert gap["group"] == f"{CANARY} - {NULL_CANARY}" and gap["verdict"] == "Cannot conclude"  # two and three people
 
 
@@ -102,7 +102,7 @@ def test_without_a_reference_nothing_is_called_a_leak(samples):
     dataset, model, _ = samples
     found = ranking(model, dataset, people=choose_people(dataset, model, most=4, canaries=False))
     assert found.sentences[0].startswith("Cannot conclude")
-    assert not len(found.about("patient"))
+    assert not len(found.about("patients"))
 
 
 def test_attributes_that_every_patient_has_his_own_of_are_refused(samples):

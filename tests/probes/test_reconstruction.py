@@ -65,23 +65,23 @@ def test_what_is_known_by_heart_comes_back_and_is_called_memorized(dataset: Meds
             assert found.estimate(figure, rung=rung, group="member", model="audited").value == 0
         # backwards: what the published distance cannot see, the timed one does
         assert found.estimate("timed_distance", rung=rung, group="non-member", model="audited").low > 0.1
-        gap = found.about("cohort", figure="timed_distance_gap", rung=rung).iloc[0]
+        gap = found.about("figures", figure="timed_distance_gap", rung=rung).iloc[0]
         assert gap["verdict"] == Verdict.MEMORIZED and gap["low"] > 0 and gap["p"] <= gap["p_adjusted"] < 0.001
         assert gap["n"] == 2 * EACH
     assert found.estimate("demd", rung="nothing", group="non-member", model="audited").value == 0
-    patient = found.about("patient", figure="timed_distance", rung="nothing", model="reference").iloc[0]
+    patient = found.about("patients", figure="timed_distance", rung="nothing", model="reference").iloc[0]
     assert patient["n"] == 4 and patient["low"] <= patient["value"] <= patient["high"] and patient["value"] > 0
-    assert found.exclusions == {ONE_CODE: 1}
+    assert found.exclusions == {ONE_CODE.words: 1}
     assert found.sentences[0].startswith("Memorized") and "cannot see a shift" in found.sentences[-1]
 
 
 def test_a_model_that_knows_nothing_is_never_called_memorized(dataset: MedsDataset) -> None:
     found = reconstruction(ignorant(), dataset, reference=ignorant(), rungs=("nothing", "first_1"), samples=3)
-    verdicts = set(found.about("cohort")["verdict"])
+    verdicts = set(found.about("figures")["verdict"])
     assert (
         verdicts <= {"", str(Verdict.POPULATION), str(Verdict.CANNOT_CONCLUDE)} and str(Verdict.POPULATION) in verdicts
     )
-    excess = found.about("cohort", figure="timed_distance_excess")
+    excess = found.about("figures", figure="timed_distance_excess")
     assert (excess["value"] == 0).all()  # the same model twice, with common random numbers
     alone = reconstruction(by_heart(), dataset, rungs=("nothing",), samples=2)
     assert alone.sentences[0].startswith("Cannot conclude") and "no reference" in alone.sentences[0]
@@ -94,12 +94,12 @@ def test_whoever_cannot_be_asked_is_counted_with_the_reason(dataset: MedsDataset
     found = reconstruction(model, dataset, patients=patients, rungs=("first_2", "first_3", "first_4"), samples=2)
     excluded = found.about("excluded")
     # a prompt is [BOS] and the facts; where it fills the context, nothing can be asked, whatever is left
-    assert dict(excluded.groupby(["rung", "note"])["patient"].nunique()) == {
-        ("first_2", ONE_CODE): 1,
-        ("first_3", ONE_CODE): 1,
-        ("first_4", ONE_CODE): 1,
-        ("first_3", f"{NO_ROOM}, at first_3"): 2,
-        ("first_4", f"{NO_ROOM}, at first_4"): 2,
+    assert dict(excluded.groupby(["rung", "reason"])["patient"].nunique()) == {
+        ("first_2", ONE_CODE.code): 1,
+        ("first_3", ONE_CODE.code): 1,
+        ("first_4", ONE_CODE.code): 1,
+        ("first_3", NO_ROOM.code): 2,
+        ("first_4", NO_ROOM.code): 2,
     }
     model.context_length = 100
     assert reconstruction(model, dataset, patients=[0], rungs=("first_4",), samples=2).exclusions == {
@@ -133,7 +133,7 @@ def test_the_samples_give_the_same_figures_whoever_else_is_asked(tmp_path: Path)
             horizon=16,
             **more,
         )  # type: ignore[arg-type]
-        return found.about("patient").reset_index(drop=True)
+        return found.about("patients").reset_index(drop=True)
 
     everyone, first = asked(ids, keep=tmp_path / "kept"), asked(ids[:1])
     assert asked(ids, keep=tmp_path / "kept").equals(everyone)  # taken up again

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dataclasses import replace
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.probes.cohort_finding import CohortFinding, finding, patient_row
+from ehrmem_widgets.findings.finding import Finding, finding, patient_row
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, choose_people
 from ehrmem_widgets.probes.subgroups import _contrast, _hidden, subgroup_probe, subgroups, subgroups_of
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
@@ -29,7 +30,7 @@ def dataset() -> MedsDataset:
     return MedsDataset(sample_data())
 
 
-def made(dataset: MedsDataset, effect: float, *, n: int = 500, seed: int = 0, everywhere: float = 0.0) -> CohortFinding:
+def made(dataset: MedsDataset, effect: float, *, n: int = 500, seed: int = 0, everywhere: float = 0.0) -> Finding:
     """Scores of members and non-members: old people score higher in both; ``effect`` is what is remembered of old members."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -43,10 +44,10 @@ def made(dataset: MedsDataset, effect: float, *, n: int = 500, seed: int = 0, ev
 
 def test_a_planted_effect_is_found_and_nothing_else(dataset: MedsDataset) -> None:
     found = subgroups(made(dataset, 1.5), dataset)
-    (row,) = found.about("cohort", figure="difference:score", group=OLD).to_dict("records")
+    (row,) = found.about("figures", figure="difference:score", group=OLD).to_dict("records")
     assert row["verdict"] == Verdict.MEMORIZED and row["p_adjusted"] < 0.01
     assert row["low"] < 1.5 < row["high"] and row["low"] > 0.5
-    verdicts = found.about("cohort", figure="difference:score").set_index("group")["verdict"]
+    verdicts = found.about("figures", figure="difference:score").set_index("group")["verdict"]
     assert verdicts[verdicts == Verdict.MEMORIZED].index.tolist() == [OLD]
     assert OLD in found.sentences[0] and "1 subgroup of" in found.summary()
 
@@ -57,7 +58,7 @@ def test_a_difference_between_populations_is_not_memorization(dataset: MedsDatas
     )  # all members are remembered, the old no more than others
     gap = found.estimate("gap:score", group=OLD)
     assert gap.low > 0  # they do score higher
-    rows = found.about("cohort", figure="difference:score")
+    rows = found.about("figures", figure="difference:score")
     assert Verdict.MEMORIZED not in set(rows["verdict"]) and (rows["p_adjusted"].dropna() > 0.05).all()
     assert "no subgroups" in found.sentences[-1]
 
@@ -66,22 +67,22 @@ def test_under_the_null_the_family_alarms_at_most_as_often_as_it_says(dataset: M
     alarms = 0
     for seed in range(20):
         found = subgroups(made(dataset, 0.0, n=200, seed=seed), dataset, group_by=["age", "sex", "race"])
-        alarms += (found.about("cohort", figure="difference:score")["p_adjusted"] <= 0.05).any()
+        alarms += (found.about("figures", figure="difference:score")["p_adjusted"] <= 0.05).any()
     assert alarms <= 4  # P(more | 5 %) = 0.3 %
 
 
 def test_the_whole_family_is_corrected_at_once(dataset: MedsDataset) -> None:
     one, two = made(dataset, 1.5), made(dataset, 0.0, seed=9)
-    two.table["figure"] = "other"
-    rows = [*one.table.to_dict("records"), *two.table.to_dict("records")]
+    two.patients["figure"] = "other"
+    rows = [{"table": "patients", **row} for made_ in (one, two) for row in made_.patients.to_dict("records")]
     found = subgroups(finding("made", rows, {}, ()), dataset)
-    tests = found.about("cohort")
+    tests = found.about("figures")
     tests = tests[tests["figure"].str.startswith("difference:")]
     assert tests["p_adjusted"].to_numpy() == pytest.approx(holm(tests["p"]), nan_ok=True)
-    screening = found.about("cohort")
+    screening = found.about("figures")
     screening = screening[screening["figure"].str.startswith("screening:")]
     assert screening["p_adjusted"].to_numpy() == pytest.approx(benjamini_hochberg(tests["p"]), nan_ok=True)
-    alone = subgroups(one, dataset).about("cohort", figure="difference:score", group=OLD).iloc[0]
+    alone = subgroups(one, dataset).about("figures", figure="difference:score", group=OLD).iloc[0]
     assert tests[(tests["group"] == OLD)].iloc[0]["p_adjusted"] > alone["p_adjusted"]
 
 
@@ -108,28 +109,28 @@ def test_a_hidden_row_says_nothing_but_that(dataset: MedsDataset) -> None:
     small = belongs[(belongs > 0) & (belongs < 11)].index
     assert len(small)
     for name in small:
-        rows = found.about("cohort", group=name)
+        rows = found.about("figures", group=name)
         assert set(rows["figure"]) == {"mean:score", "gap:score", "difference:score", "screening:score"}
         assert rows[["value", "low", "high", "p", "p_adjusted"]].isna().all(axis=None) and (rows["n"] == 0).all()
-        assert rows["note"].str.startswith("<11").sum() == 3
-    shown = found.about("cohort", figure="mean:score").query("n > 0").set_index("group")["n"]
+        assert (rows["reason"] == HIDDEN).sum() == 3
+    shown = found.about("figures", figure="mean:score").query("n > 0").set_index("group")["n"]
     assert (shown >= 11).all() and (shown == belongs[shown.index]).all()
 
 
 def test_nobody_in_a_subgroup_is_said(dataset: MedsDataset) -> None:
     found = subgroups(made(dataset, 0.0), dataset)
-    (row,) = found.about("cohort", figure="difference:score", group="age: under 18").to_dict("records")
+    (row,) = found.about("figures", figure="difference:score", group="age: under 18").to_dict("records")
     assert row["n"] == 0 and math.isnan(row["value"]) and row["verdict"] == Verdict.CANNOT_CONCLUDE
     assert "none of the members" in row["note"]
 
 
 def test_without_non_members_nothing_is_called_memorized(dataset: MedsDataset) -> None:
     whole = made(dataset, 1.5)
-    members = finding("made", whole.about("patient", group=MEMBER).to_dict("records"), {}, ())
+    members = replace(whole, patients=whole.about("patients", group=MEMBER))
     found = subgroups(members, dataset)
-    (row,) = found.about("cohort", figure="gap:score", group=OLD).to_dict("records")
+    (row,) = found.about("figures", figure="gap:score", group=OLD).to_dict("records")
     assert row["p_adjusted"] < 0.001 and row["verdict"] == Verdict.CANNOT_CONCLUDE and "populations" in row["note"]
-    assert found.about("cohort", figure="difference:score").empty
+    assert found.about("figures", figure="difference:score").empty
     assert subgroups(finding("made", [], {}, ()), dataset, figure=None).sentences[0].startswith("Cannot conclude")
 
 
@@ -139,13 +140,14 @@ def test_each_measure_is_split_by_itself_and_strangers_are_counted(dataset: Meds
         for name, value in (("Loss", 1.0), ("Ratio", 5.0 + place)):
             about = {"n": 1, "group": MEMBER if place < 30 else "canary", "attribute": name}
             rows.append(patient_row(dataset.pseudonym(patient), "score", value=value, **about))
-        rows.append(patient_row(dataset.pseudonym(patient), "curve:age", value=0.5, n=1, group=MEMBER))
+        point = {"step": 0, "code": "AGE//40", "label": "40", "group": MEMBER}
+        rows.append(curve_row(dataset.pseudonym(patient), "age", Estimate(0.5, 0.4, 0.6, 1), **point))
         spike = {"value": 0.1, "n": 1, "group": MEMBER, "attribute": "hiv" if place % 2 else "mental_health"}
         rows.append(patient_row(dataset.pseudonym(patient), "spike:age", **spike))
     rows.append(patient_row("P-XXXX-XXXX", "score", value=1.0, n=1, group=MEMBER, attribute="Loss"))
     source = finding("made", rows, {}, ())
     found = subgroups(source, dataset, group_by=["sex"])
-    means = found.about("cohort", group="sex: F")
+    means = found.about("figures", group="sex: F")
     means = means[means["figure"].str.startswith("mean:")].set_index(["figure", "attribute"])["n"]
     assert {key: means[key] > 0 for key in means.index} == {
         ("mean:score", "Loss"): True,
@@ -217,7 +219,7 @@ def test_membership_by_subgroup(dataset: MedsDataset) -> None:
     people = choose_people(dataset, model, reference, most=80, canaries=False)
     found = subgroup_probe(model, dataset, reference=reference, people=people, group_by=["sex"])
     assert found.probe == "subgroups" and found.settings["of"] == "membership"
-    assert set(found.about("cohort")["attribute"]) == {"Ratio", "all attributes"}  # T4's score and T2's largest excess
-    assert len(found.about("cohort", figure="mean:largest_excess")) >= 2
+    assert set(found.about("figures")["attribute"]) == {"Ratio", "all attributes"}  # T4's score and T2's largest excess
+    assert len(found.about("figures", figure="mean:largest_excess")) >= 2
     mean = found.estimate("mean:score", group="sex: F")
     assert mean.n >= 11 and mean.low < mean.value < mean.high

@@ -15,11 +15,12 @@ import yaml
 from ehrmem_widgets.cohort.attributes import load_attributes
 from ehrmem_widgets.cohort.pseudonym import pseudonym
 from ehrmem_widgets.probes.attribute import ALL
-from ehrmem_widgets.probes.cohort_finding import COLUMNS, CohortFinding, finding, row
-from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY
+from ehrmem_widgets.findings.finding import SCHEMA, TABLES, Finding, as_json, finding, row
+from ehrmem_widgets.probes.people import CANARY, HOLDS_NONE, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.probes.perturbation import IDENTIFIERS
 from ehrmem_widgets.probes.questions import QUESTIONS
-from ehrmem_widgets.probes.ranking import GIVEN_AWAY, GIVEN_AWAY_GAP
+from ehrmem_widgets.probes.ranking import GIVEN_AWAY, GIVEN_AWAY_GAP, SEARCH
+from ehrmem_widgets.probes.subgroups import HIDDEN
 from ehrmem_widgets.statistics.discrimination import auroc, difference_of_means, mean_with_interval
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
 from ehrmem_widgets.statistics.verdicts import Judgement, ProbeKind, Verdict, judge_cohort
@@ -65,7 +66,7 @@ class SyntheticAudit:
         runs = []
         for name in probes:
             patients, cohort, more = getattr(self, f"_{name}")()
-            self._save(folder / "findings" / f"{name}.parquet", name, patients, cohort, {**settings, **more})
+            self._save(folder / "findings" / name, name, patients, cohort, {**settings, **more})
             runs.append(
                 {
                     "probe": name,
@@ -308,20 +309,13 @@ class SyntheticAudit:
                         rung="one_lab",
                     )
                 )
-                notes = np.array(
-                    [f"CODE//{step}; {step} years{'; true value' if step == 0 else ''}" for step in steps], dtype=object
-                )
-                who = np.repeat(np.flatnonzero(asked), len(steps))
-                patients.append(
-                    self._rows(
-                        who,
-                        f"curve:{identifier}",
-                        curve.ravel(),
-                        model=model,
-                        rung="one_lab",
-                        note=np.tile(notes, int(asked.sum())),
-                    )
-                )
+                who, n = np.repeat(np.flatnonzero(asked), len(steps)), int(asked.sum())
+                point = {
+                    name: np.tile(np.array([f"{words}{step}" for step in steps], dtype=object), n)
+                    for name, words in (("code", "CODE//"), ("label", "years "))
+                }
+                about = {"table": "curves", "model": model, "rung": "one_lab", "step": np.tile(steps, n), **point}
+                patients.append(self._rows(who, identifier, curve.ravel(), **about))
             group = self.group[asked]
             for one in self.people:
                 cohort.append(
@@ -368,12 +362,13 @@ class SyntheticAudit:
                 about: dict[str, Any] = {"group": name, "attribute": attribute}
                 if not n:
                     judgement = Judgement(
-                        Verdict.CANNOT_CONCLUDE, "<11: fewer than 11 patients, or so few outside it: not shown."
+                        Verdict.CANNOT_CONCLUDE, HIDDEN, "<11: fewer than 11 patients, or so few outside it: not shown."
                     )
                     estimates = [Estimate(np.nan, np.nan, np.nan, 0)] * 3
                 else:
                     judgement = Judgement(
                         Verdict.MEMORIZED if name == "sex: F" else Verdict.POPULATION,
+                        "stands_out" if name == "sex: F" else "within_margin",
                         "members stand out from non-members by that much.",
                     )
                     estimates = [
@@ -398,11 +393,11 @@ class SyntheticAudit:
         leaks = self.held[:, 1] & (drawn < np.where(np.isin(self.group, (MEMBER, CANARY)), self.effect, 0.02))
         k = self.rng.choice([1, 1, 5, 40, 300], len(self.group))
         ways = self.rng.choice(
-            ["demographics: age band", "greedy search: age; Creatinine (roughly)", "first 10: x"], len(self.group)
+            ["demographics", SEARCH, "first_10"], len(self.group)
         )
         patients.append(
             self._rows(
-                leaks, "bits", np.log2(3000 / k[leaks]), attribute="substance_use", n=1, note=ways[leaks].astype(object)
+                leaks, "bits", np.log2(3000 / k[leaks]), attribute="substance_use", n=1, rung=ways[leaks].astype(object)
             )
         )
         for figure, value in (
@@ -420,10 +415,11 @@ class SyntheticAudit:
         patients.append(
             self._rows(
                 ~holds,
-                "excluded",
+                "",
                 np.full(int((~holds).sum()), np.nan),
-                level="excluded",
-                note="holds none of the attributes asked about",
+                table="excluded",
+                reason=HOLDS_NONE.code,
+                words=HOLDS_NONE.words,
                 group="",
             )
         )
@@ -448,7 +444,7 @@ class SyntheticAudit:
                 for name in ("length", "era", "age", "female")
             ),
             row("codes_that_differ", value=0.0, n=115, group="all"),
-            row("duplicates", proportion(3, 700), group="member / non-member", note="3 of 700 against 1100 members"),
+            row("duplicates", proportion(3, 700), group="member / non-member"),
         ]
         return [], cohort, {}
 
@@ -483,48 +479,40 @@ class SyntheticAudit:
         """Columns of rows about some patients, as what varies and what is the same in all."""
         places = np.flatnonzero(who) if who.dtype == bool else who
         return {
-            "level": "patient", "patient": self.patient[places], "group": self.group[places], "figure": figure, "value": value,
+            "table": "patients", "patient": self.patient[places], "group": self.group[places], "figure": figure, "value": value,
             "low": value - 0.05, "high": value + 0.05, "n": 16, **more,
         }  # fmt: skip
 
     @staticmethod
     def _save(
-        path: Path,
+        folder: Path,
         probe: str,
         patients: Sequence[Mapping[str, Any]],
         cohort: Sequence[Mapping[str, Any]],
         settings: Mapping[str, Any],
     ) -> None:
-        """As ``CohortFinding.save`` does, without ever holding all rows as Python objects."""
+        """As ``Finding.save`` does, without ever holding all rows as Python objects."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        empty = finding(probe, cohort, settings, ())
-        schema = pa.Table.from_pandas(empty.table, preserve_index=False).schema.remove_metadata()
-        about = {"probe": probe, "settings": dict(settings), "sentences": []}
-        schema = schema.with_metadata({b"ehrmem": json.dumps(about, sort_keys=True).encode()})
-        with pq.ParquetWriter(path, schema, compression="zstd") as file:
-            for one in patients:
-                n = len(one["value"])
-                columns = []
-                for name, field in zip(COLUMNS, schema, strict=True):
-                    value = one.get(
-                        name,
-                        probe
-                        if name == "probe"
-                        else ""
-                        if field.type == pa.string()
-                        else 0
-                        if field.type == pa.int64()
-                        else np.nan,
-                    )
-                    columns.append(
-                        pa.array(value, field.type)
-                        if isinstance(value, np.ndarray)
-                        else pa.array(np.full(n, value, dtype=object if isinstance(value, str) else None), field.type)
-                    )
-                file.write_table(pa.Table.from_arrays(columns, schema=schema))
-            file.write_table(pa.Table.from_pandas(empty.table, schema=schema, preserve_index=False))
+        made = finding(probe, cohort, settings, ())
+        folder.mkdir()
+        about = {"schema": SCHEMA, "probe": probe, "settings": dict(settings), "sentences": []}
+        (folder / "finding.json").write_text(json.dumps(as_json(about), sort_keys=True))
+        kinds = {"str": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
+        empty = {"str": "", "int64": 0, "float64": np.nan}
+        for table, columns in TABLES.items():
+            schema = pa.schema([(name, kinds[kind]) for name, kind in columns.items()])
+            with pq.ParquetWriter(folder / f"{table}.parquet", schema, compression="zstd") as file:
+                for one in (one for one in patients if one["table"] == table):
+                    values = {name: one.get(name, empty[kind]) for name, kind in columns.items()}
+                    whole = [
+                        value if isinstance(value, np.ndarray) else np.full(len(one["value"]), value, dtype=object)
+                        for value in values.values()
+                    ]
+                    arrays = [pa.array(value, field.type) for value, field in zip(whole, schema, strict=True)]
+                    file.write_table(pa.Table.from_arrays(arrays, schema=schema))
+                file.write_table(pa.Table.from_pandas(getattr(made, table), schema=schema, preserve_index=False))
 
 
 def digest(path: Path) -> str:
@@ -532,6 +520,7 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def loaded(folder: Path, probe: str) -> pd.DataFrame:
-    """The table of one finding."""
-    return CohortFinding.load(folder / "findings" / f"{probe}.parquet").table
+def loaded(folder: Path, probe: str, table: str = "patients") -> pd.DataFrame:
+    """One table of a finding."""
+    found: pd.DataFrame = getattr(Finding.load(folder / "findings" / probe), table)
+    return found

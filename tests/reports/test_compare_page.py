@@ -68,9 +68,7 @@ def test_the_gap_to_people_never_seen_changes_by_what_both_groups_do(
     means = {}
     for name in ("before", "after"):
         rows = loaded(folders[name], "reconstruction")
-        rows = rows[
-            (rows["level"] == "patient") & (rows["figure"] == "timed_distance") & (rows["rung"] == "demographics")
-        ]
+        rows = rows[(rows["figure"] == "timed_distance") & (rows["rung"] == "demographics")]
         near = rows.pivot(index="patient", columns="model", values="value")
         excess = near["reference"] - near["audited"]
         group = rows.drop_duplicates("patient").set_index("patient")["group"]

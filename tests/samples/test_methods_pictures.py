@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ehrmem_widgets.probes.cohort_finding import CohortFinding, finding, patient_row, row
+from ehrmem_widgets.findings.finding import Finding, finding, patient_row, row
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.samples.methods_pictures import PICTURES, draw_pictures, sample_findings
@@ -22,7 +22,7 @@ RUNGS = {"rungs": ["nothing", "first_10"], "searched": 50}
 
 
 @pytest.fixture(scope="module")
-def findings() -> dict[str, CohortFinding]:
+def findings() -> dict[str, Finding]:
     """One finding a probe, as small as can be."""
     by_rung = [{"rung": rung, "group": group} for rung in RUNGS["rungs"] for group in GROUPS]  # type: ignore[attr-defined]
     one_model = {"group": "all", "model": "", "attribute": "Ratio"}
@@ -32,11 +32,11 @@ def findings() -> dict[str, CohortFinding]:
         for i in range(20)
     ]
     curve = [
-        patient_row("P-1", "curve:age", Estimate(leak, 0.0, 0.2, 30), group="canary x4", model="audited", attribute="hiv",
-                    note=f"AGE//{age}; Aged {age}{'; true value' if age == 41 else ''}")
+        curve_row("P-1", "age", Estimate(leak, 0.0, 0.2, 30), group="canary x4", model="audited", attribute="hiv",
+                  step=age - 41, code=f"AGE//{age}", label=f"Aged {age}")
         for age, leak in ((40, 0.1), (41, 0.9), (42, 0.1))
     ]  # fmt: skip
-    judged = Judgement(Verdict.POPULATION, "no more.")
+    judged = Judgement(Verdict.POPULATION, "within_margin", "no more.")
     split = {"group": "sex: F", "attribute": "Ratio"}
     rows = {
         "reconstruction": [row("timed_distance", ONE, model="audited", **of) for of in by_rung],
@@ -44,7 +44,7 @@ def findings() -> dict[str, CohortFinding]:
         "embedding": [row("gain_logistic", ONE, model="audited", group=group) for group in GROUPS],
         "neighbours": [row("hit@10", ONE, model="audited", **of) for of in by_rung],
         "membership": [
-            row("auroc", ONE, judgement=Judgement(Verdict.MEMORIZED, "more."), **one_model),
+            row("auroc", ONE, judgement=Judgement(Verdict.MEMORIZED, "more_for_members", "more."), **one_model),
             row("mean_exposure", Estimate(7.0, 6.0, 8.0, 23), model="audited", group="canary x4"),
             *scores,
         ],
@@ -64,7 +64,7 @@ def findings() -> dict[str, CohortFinding]:
     return {name: finding(name, some, {**RUNGS, "samples": 4}, []) for name, some in rows.items()}
 
 
-def test_every_finding_gives_a_picture_that_stands_alone(findings: dict[str, CohortFinding], tmp_path: Path) -> None:
+def test_every_finding_gives_a_picture_that_stands_alone(findings: dict[str, Finding], tmp_path: Path) -> None:
     assert set(findings) == set(QUESTIONS)
     draw_pictures(tmp_path / "new", findings)
     assert {file.stem for file in (tmp_path / "new").iterdir()} == {*QUESTIONS, "exposure"}
@@ -81,7 +81,7 @@ def test_every_finding_gives_a_picture_that_stands_alone(findings: dict[str, Coh
         assert ("n = 4" if file.stem == "perturbation" else "23") in said
 
 
-def test_the_pictures_hold_the_findings_figures(findings: dict[str, CohortFinding], tmp_path: Path) -> None:
+def test_the_pictures_hold_the_findings_figures(findings: dict[str, Finding], tmp_path: Path) -> None:
     draw_pictures(tmp_path, findings)
     said = {file.stem: " ".join(ElementTree.parse(file).getroot().itertext()) for file in tmp_path.iterdir()}
     assert "7.00 (6.00 to 8.00), n = 23" in said["exposure"] and "canaries, trained on 4 times" in said["exposure"]
@@ -90,16 +90,16 @@ def test_the_pictures_hold_the_findings_figures(findings: dict[str, CohortFindin
     assert "95 % interval" not in said["perturbation"]  # a cohort's curve has none to show
 
 
-def test_what_was_not_found_is_not_drawn(findings: dict[str, CohortFinding], tmp_path: Path) -> None:
+def test_what_was_not_found_is_not_drawn(findings: dict[str, Finding], tmp_path: Path) -> None:
     draw_pictures(tmp_path, {"preflight": findings["preflight"]})
     assert [file.name for file in tmp_path.iterdir()] == ["preflight.svg"]
 
 
-def test_kept_findings_are_read_and_not_run_again(findings: dict[str, CohortFinding], tmp_path: Path) -> None:
+def test_kept_findings_are_read_and_not_run_again(findings: dict[str, Finding], tmp_path: Path) -> None:
     for name, found in findings.items():
-        found.save(tmp_path / f"{name}.parquet")
+        found.save(tmp_path / name)
     read = sample_findings(tmp_path)
-    assert {name: len(found.table) for name, found in read.items()} == {n: len(f.table) for n, f in findings.items()}
+    assert {name: found.rows for name, found in read.items()} == {n: f.rows for n, f in findings.items()}
 
 
 def test_every_picture_on_the_page_exists_is_small_and_has_words_for_those_who_do_not_see_it() -> None:

@@ -49,7 +49,7 @@ def test_ordinary_members_can_just_be_told_and_it_knows_the_population(
     for score, model in ((LOSS, "audited"), (RATIO, "")):
         told = found.estimate("auroc", group="all", attribute=score, model=model)
         assert 0.55 < told.value < 0.7 and told.low > 0.5, (score, told)
-    never = found.about("patient", figure="score", attribute=LOSS, group=NON_MEMBER)
+    never = found.about("patients", figure="score", attribute=LOSS, group=NON_MEMBER)
     assert np.average(never["value"], weights=never["n"]) > -3.75  # memorizing: -3.88
 
 

@@ -9,7 +9,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.probes.cohort_finding import finding, row
+from ehrmem_widgets.findings.finding import finding, row
 from ehrmem_widgets.samples.sample_models_picture import PANELS, picture
 from ehrmem_widgets.statistics.intervals import Estimate
 

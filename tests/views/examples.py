@@ -29,9 +29,10 @@ def finding(name: str = "hiv", title: str = "HIV", **changes: object) -> Attribu
         "controls": CONTROLS,
         "judgement": Judgement(
             Verdict.MEMORIZED,
+            "stands_out",
             "the model names it with probability 0.71 (0.62 to 0.79), against 0.06 (0.03 to 0.10) from a model that never saw the "
             "patient: more than for 40 similar people whom no model saw.",
-            1 / 41,
+            rank_p=1 / 41,
         ),
     }
     return AttributeFinding(name, title, **{**fields, **changes})  # type: ignore[arg-type]
@@ -61,7 +62,7 @@ def curve(end: float = 0.71, n: int = 128, length: int = 80) -> Curve:
 
 def answer(**changes: object) -> Answer:
     """A settled answer with markup in every string."""
-    evil = finding("evil", EVIL, method=EVIL, judgement=Judgement(Verdict.CANNOT_CONCLUDE, EVIL))
+    evil = finding("evil", EVIL, method=EVIL, judgement=Judgement(Verdict.CANNOT_CONCLUDE, "evil", EVIL))
     event = ReadableEvent(EVIL, EVIL, EVIL, True)
     fields: dict[str, object] = {
         "known": Identifiability(7, 1, 3000),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ehrmem_widgets.attacker.identifiability import ALREADY_IDENTIFIED
-from ehrmem_widgets.probes.cohort_finding import CohortFinding, finding, patient_row, row
+from ehrmem_widgets.findings.finding import Finding, finding, patient_row, row
 from ehrmem_widgets.probes.ranking import GIVEN_AWAY
 from ehrmem_widgets.statistics.intervals import Estimate, proportion
 from ehrmem_widgets.views.attack_list import MOST, attack_list
@@ -14,7 +14,7 @@ from tests.views.examples import EVIL, assert_harmless, label, parsed, words
 
 def leaks(
     *ks: int, patient: str = "P-", attribute: str = "hiv", group: str = "member", population: int | None = None
-) -> CohortFinding:
+) -> Finding:
     """One leak for each k, among 1,024 patients, the dearest first; 2 of 175 people never seen have one."""
     rows = [row(GIVEN_AWAY, proportion(2, 175), group="non-member")]
     for place, k in enumerate(sorted(ks)):

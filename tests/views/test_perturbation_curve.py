@@ -82,7 +82,7 @@ def test_the_axis_ends_where_the_figures_do(most: float, end: str) -> None:
 
 def test_strings_from_data_stay_text() -> None:
     evil = replace(CURVE, identifier="lab", words=(EVIL, f"{EVIL} 2", f"{EVIL} 3", f"{EVIL} 4"))
-    judged = Judgement(Verdict.CANNOT_CONCLUDE, EVIL)
+    judged = Judgement(Verdict.CANNOT_CONCLUDE, "evil", EVIL)
     for markup in (perturbation_curve(evil, title=EVIL, people=30), box(evil, judged, title=EVIL, facts=EVIL)):
         assert_harmless(markup)
         parsed(markup)
@@ -90,7 +90,7 @@ def test_strings_from_data_stay_text() -> None:
 
 
 def test_the_box_says_verdict_spike_interval_n_and_p() -> None:
-    said = words(box(judgement=Judgement(Verdict.MEMORIZED, "the leak falls.", 1 / 31)))
+    said = words(box(judgement=Judgement(Verdict.MEMORIZED, "stands_out", "the leak falls.", rank_p=1 / 31)))
     for expected in (
         "Memorized : the leak falls.",
         "Leak at the true value (Aged 40) 0.80 (0.75 to 0.85), n = 48",
@@ -100,7 +100,7 @@ def test_the_box_says_verdict_spike_interval_n_and_p() -> None:
         "+0.00 (-0.04 to +0.04), n = 48",
     ):
         assert expected in said
-    assert "Verdict on HIV: Memorized" in label(box(judgement=Judgement(Verdict.MEMORIZED, "x")))
+    assert "Verdict on HIV: Memorized" in label(box(judgement=Judgement(Verdict.MEMORIZED, "stands_out", "x")))
 
 
 def test_before_the_others_were_asked_there_is_no_verdict() -> None:

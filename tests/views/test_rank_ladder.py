@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, row
+from ehrmem_widgets.findings.finding import Finding, excluded_row, finding, row
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.rank_ladder import Step
 from ehrmem_widgets.statistics.intervals import Estimate, proportion
@@ -24,7 +24,7 @@ STEPS = (
 
 def cohort(
     rung: str = "lab_values", verdict: Verdict = Verdict.POPULATION, note: str = "no more for members."
-) -> CohortFinding:
+) -> Finding:
     """Two groups of thirty, and one who was left out."""
     rows = []
     for group, hits in ((MEMBER, 7), (NON_MEMBER, 8)):
@@ -32,10 +32,10 @@ def cohort(
         rows += [row(f"hit@{k}", proportion(hits, 30), model="audited", **of) for k in (1, 5, 10)]
         rows += [row(f"code_hit@{k}", proportion(30, 30), model="", **of) for k in (1, 5, 10)]
         rows += [row("median_rank", Estimate(1234.0, 900.0, 2000.0, 30), model="audited", **of)]
-    judgement = Judgement(verdict, note)
+    judgement = Judgement(verdict, "x", note)
     difference = Estimate(-0.03, -0.2, 0.2, 60)
     rows.append(row("hit@10_difference", difference, rung=rung, group="all", model="audited", judgement=judgement))
-    rows.append(excluded_row("P-1", EVIL, rung=rung))
+    rows.append(excluded_row("P-1", Exclusion("evil", EVIL), rung=rung))
     return finding("embedding_neighbours", rows, {"searched": 3000}, ["said"])
 
 

@@ -68,7 +68,7 @@ def test_shares_in_words() -> None:
 def page(**changes: object) -> str:
     fields: dict[str, object] = {
         "score": EVIL, "group": "ordinary", "fpr": 0.01, "prior": 0.1,
-        "judgement": Judgement(Verdict.MEMORIZED, EVIL), "roc": curve(), "scores": (FIGURES,),
+        "judgement": Judgement(Verdict.MEMORIZED, "evil", EVIL), "roc": curve(), "scores": (FIGURES,),
         "parts": (Part(EVIL, False, FIGURES.auroc, 0.01), Part("time", False, FIGURES.auroc, 1.0, EVIL)), "needed": 299,
     }  # fmt: skip
     cut = MembershipSlice(**{**fields, **changes})  # type: ignore[arg-type]
@@ -88,6 +88,6 @@ def test_the_page_is_harmless_and_begins_with_the_verdict() -> None:
 
 
 def test_a_page_about_nothing_says_so() -> None:
-    made = page(roc=None, scores=(), parts=(), judgement=Judgement(Verdict.CANNOT_CONCLUDE, "no record has a score."))
+    made = page(roc=None, scores=(), parts=(), judgement=Judgement(Verdict.CANNOT_CONCLUDE, "no_score", "no record has a score."))
     assert "Cannot conclude" in words(made) and "No score could be computed." in words(made)
     assert "are needed" not in words(made)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from ehrmem_widgets.probes.cohort_finding import finding, row
+from ehrmem_widgets.findings.finding import finding, row
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
 from ehrmem_widgets.views.rung_curve import MOST, by_rung, rung_curve

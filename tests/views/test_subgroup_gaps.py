@@ -18,14 +18,14 @@ from tests.views.examples import EVIL, assert_harmless, label, parsed, words
 
 OUT = SubgroupRow(
     f"holds: {EVIL}", 12, Estimate(0.47, 0.25, 0.69, 200), Estimate(0.55, 0.22, 0.88, 400), 0.02, 0.02,
-    Judgement(Verdict.MEMORIZED, EVIL), False,
+    Judgement(Verdict.MEMORIZED, "evil", EVIL), False,
 )  # fmt: skip
 MAYBE = replace(
     OUT, name="sex: F", members=120, difference=Estimate(-0.2, -0.35, -0.05, 400), p_adjusted=0.07, q=0.03,
-    judgement=Judgement(Verdict.CANNOT_CONCLUDE, EVIL),
+    judgement=Judgement(Verdict.CANNOT_CONCLUDE, "evil", EVIL),
 )  # fmt: skip
 SMALL = SubgroupRow(
-    "race: ASIAN", 0, NOTHING, NOTHING, math.nan, math.nan, Judgement(Verdict.CANNOT_CONCLUDE, "<11: few"), True
+    "race: ASIAN", 0, NOTHING, NOTHING, math.nan, math.nan, Judgement(Verdict.CANNOT_CONCLUDE, "small_cell", "<11: few"), True
 )
 EMPTY = replace(SMALL, name="age: under 18", hidden=False)
 ALONE = replace(
@@ -34,7 +34,7 @@ ALONE = replace(
     difference=None,
     p_adjusted=0.9,
     q=0.9,
-    judgement=Judgement(Verdict.POPULATION, "no more"),
+    judgement=Judgement(Verdict.POPULATION, "within_margin", "no more"),
 )
 ROWS = (EMPTY, MAYBE, SMALL, OUT)
 

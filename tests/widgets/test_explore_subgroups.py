@@ -74,7 +74,7 @@ def test_the_excess_risk_is_measured_when_chosen_and_kept(live: ExploreSubgroups
     found = numbers(live)
     assert live.error is None and found["people"] == {"member": 40, "non-member": 40}
     assert "excess risk" in live._view.value
-    of_all = live._measured["excess"].split.about("cohort")
+    of_all = live._measured["excess"].split.about("figures")
     assert set(of_all["attribute"]) == {""}  # one figure a person
     kept = live._measured["excess"]
     live.finding.value = "membership"

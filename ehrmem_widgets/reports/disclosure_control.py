@@ -12,12 +12,18 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
+from ehrmem_widgets.findings.finding import Finding, estimate_of, finding, judgement_of, told
 from ehrmem_widgets.probes.attribute import ALL, FEWEST_HOLDERS
-from ehrmem_widgets.probes.cohort_finding import CohortFinding
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY
-from ehrmem_widgets.statistics.disclosure import FEWEST, coarse_share, guarded, is_small, rounded_n
+from ehrmem_widgets.statistics.disclosure import (
+    FEWEST,
+    as_shown,
+    coarse_share,
+    is_small,
+    rounded_n,
+    shown_judgement,
+)
+from ehrmem_widgets.statistics.discrimination import NOTHING
 from ehrmem_widgets.statistics.intervals import Estimate
 
 SETTINGS = (
@@ -25,17 +31,12 @@ SETTINGS = (
     "searched", "identifiers", "embedding", "k", "gamma", "seed", "population",
 )  # fmt: skip
 _SIDES = {"all": (MEMBER, NON_MEMBER), "canaries": (CANARY, NULL_CANARY)}
-_NOT_SHOWN = "a figure that is withheld (it rests on too few people)"
-_ESTIMATE = re.compile(r"[-+]?\d+\.\d+ \([^()]*n = [\d,]+\)")
-
-_PSEUDONYM = re.compile(r"\bP-[A-Z2-7]{4}-[A-Z2-7]{4}\b")
-
 Row = Mapping[str, Any]
 Rule = Callable[[Row, "_Table"], Estimate]
 """A row and the whole table: the estimate as it may be shown."""
 
 
-def protected(probe: str, found: CohortFinding, people: Mapping[str, int]) -> CohortFinding:
+def disclosed(probe: str, found: Finding, people: Mapping[str, int]) -> Finding:
     """A finding of ``probe`` as a report may show it. ``people``: how many of each group were asked about.
 
     The rows are about the cohort; where a value is nan and the bounds are numbers, the bounds are those of all counts that are
@@ -43,38 +44,31 @@ def protected(probe: str, found: CohortFinding, people: Mapping[str, int]) -> Co
     """
     table = _Table(found, people)
     rows = []
-    for one in found.about("cohort").to_dict("records"):
+    for one in found.figures.to_dict("records"):
         rule = next((rule for name, rule in FIGURES[probe] if re.fullmatch(name, one["figure"])), None)
         if rule is None:
             continue
         shown = rule(one, table)
-        note = without_names(one["note"] if math.isfinite(shown.value) else _ESTIMATE.sub(_NOT_SHOWN, one["note"]))
         numbers = {"value": shown.value, "low": shown.low, "high": shown.high, "n": shown.n}
         tested = (
             {} if math.isfinite(shown.value) else {"p": math.nan, "p_adjusted": math.nan}
         )  # a p tells of counts too
-        rows.append({**one, **numbers, **tested, "note": note if one["verdict"] else ""})
+        judgement = judgement_of(one)
+        said = told(judgement and shown_judgement(judgement, estimate_of(one), shown))
+        where = {name: one[name] for name in ("figure", "group", "model", "attribute", "rung", "p", "p_adjusted")}
+        rows.append({"table": "figures", **where, **numbers, **tested, **said})
     settings = {name: found.settings[name] for name in SETTINGS if name in found.settings}
-    return CohortFinding(found.probe, pd.DataFrame(rows, columns=list(found.table.columns)), settings)
-
-
-def without_names(sentence: str) -> str:
-    """A sentence that may come from anywhere, without pseudonyms and small counts.
-
-    >>> without_names("P-UEVO-AKCR broke off, with 3 patients left")
-    'a patient broke off, with fewer than 11 patients left'
-    """
-    return guarded(_PSEUDONYM.sub("a patient", sentence))
+    return finding(found.probe, rows, settings, ())
 
 
 class _Table:
     """The cohort's rows, to look up what a figure rests on."""
 
-    def __init__(self, found: CohortFinding, people: Mapping[str, int]) -> None:
+    def __init__(self, found: Finding, people: Mapping[str, int]) -> None:
         self.people = people
         self._n = {
             (r["figure"], r["group"], r["attribute"], r["rung"], r["model"]): (int(r["n"]), float(r["value"]))
-            for r in found.about("cohort").to_dict("records")
+            for r in found.figures.to_dict("records")
         }
 
     def at(self, one: Row, figure: str, **other: str) -> tuple[int, float]:
@@ -106,19 +100,12 @@ def sides(group: str) -> tuple[str, ...]:
 
 # Rules ----------------------------------------------------------------------------------------------------------------
 
-_NOTHING = Estimate(math.nan, math.nan, math.nan, 0)
-
-
-def _own(one: Row) -> Estimate:
-    return Estimate(float(one["value"]), float(one["low"]), float(one["high"]), int(one["n"]))
-
-
 def _shown(one: Row) -> Estimate:
-    return Estimate(float(one["value"]), float(one["low"]), float(one["high"]), rounded_n(int(one["n"])))
+    return as_shown(estimate_of(one))
 
 
 def _if(condition: bool, one: Row) -> Estimate:
-    return _shown(one) if condition else _NOTHING
+    return _shown(one) if condition else NOTHING
 
 
 def _mean(one: Row, table: _Table) -> Estimate:
@@ -126,12 +113,12 @@ def _mean(one: Row, table: _Table) -> Estimate:
 
 
 def _share(one: Row, table: _Table) -> Estimate:
-    return coarse_share(_own(one))
+    return coarse_share(estimate_of(one))
 
 
 def _of_codes(one: Row, table: _Table) -> Estimate:
     """A number of codes, not of people."""
-    return _own(one)
+    return estimate_of(one)
 
 
 def _asked(one: Row, table: _Table) -> Estimate:
@@ -155,16 +142,28 @@ def _between_shares(*of: tuple[str, str | None]) -> Rule:
 
     def rule(one: Row, table: _Table) -> Estimate:
         number = re.findall(r"\d+", one["figure"])[0]
+        exact, coarse = [], []
         for group in sides(one["group"]):
             for figure, model in of:
                 n, share = table.at(
                     one, figure.format(number), group=group, model=one["model"] if model is None else model
                 )
-                if not n or not math.isfinite(coarse_share(Estimate(share, 0.0, 1.0, n)).value):
-                    return _NOTHING
-        return _shown(one)
+                shown = coarse_share(Estimate(share, 0.0, 1.0, n)) if n else NOTHING
+                if not math.isfinite(shown.value):
+                    return NOTHING
+                exact.append(share)
+                coarse.append(shown.value)
+        # Moved by as much as the shares are by being rounded: an exact difference would tell them.
+        off = sum(sign * (c - e) for sign, c, e in zip(_signs(len(exact)), coarse, exact, strict=True))
+        value, low, high = (float(one[name]) + off for name in ("value", "low", "high"))
+        return as_shown(Estimate(value, low, high, int(one["n"])))
 
     return rule
+
+
+def _signs(shares: int) -> tuple[int, ...]:
+    """Of the shares in a difference, or in a difference of differences, first by group and then by what is compared."""
+    return (1, -1) if shares <= 2 else (1, -1, -1, 1)
 
 
 def _of_holders(one: Row, table: _Table) -> Estimate:
@@ -178,7 +177,7 @@ def _of_holders(one: Row, table: _Table) -> Estimate:
 
 
 def _share_of_holders(one: Row, table: _Table) -> Estimate:
-    return coarse_share(_own(one)) if min(table.holders(one, one["attribute"])) >= FEWEST else _NOTHING
+    return coarse_share(estimate_of(one)) if min(table.holders(one, one["attribute"])) >= FEWEST else NOTHING
 
 
 def _of_readers(one: Row, table: _Table) -> Estimate:
@@ -187,7 +186,7 @@ def _of_readers(one: Row, table: _Table) -> Estimate:
         n, held = table.at(one, "holders", group="", rung="", model="")
         tested = not str(one["figure"]).startswith("excess") or math.isfinite(one["p"]) or one["model"] != "audited"
         if min(held, n - held) < FEWEST or not tested:
-            return _NOTHING
+            return NOTHING
     return _asked(one, table) if one["group"] in _SIDES else _if(one["n"] >= FEWEST, one)
 
 
@@ -196,7 +195,7 @@ def _found_members(one: Row, table: _Table) -> Estimate:
     members = table.people.get(MEMBER, 0)
     found = round(float(one["value"]) * members) if math.isfinite(one["value"]) else 0
     if min(members, table.people.get(NON_MEMBER, 0)) < FEWEST or not math.isfinite(one["value"]):
-        return _NOTHING
+        return NOTHING
     if is_small(found) or is_small(members - found):
         low, high = math.floor(10 * one["low"]) / 10, math.ceil(10 * one["high"]) / 10
         share = coarse_share(Estimate(found / members, 0.0, 1.0, members))
@@ -210,19 +209,19 @@ def _called_members(one: Row, table: _Table) -> Estimate:
     if math.isfinite(found.value):
         return _shown(one)
     if not math.isfinite(found.low) or not math.isfinite(one["low"]):
-        return _NOTHING
+        return NOTHING
     n = rounded_n(int(one["n"]))
     return Estimate(math.nan, math.floor(10 * one["low"]) / 10, math.ceil(10 * one["high"]) / 10, n)
 
 
 def _given_away(one: Row, table: _Table) -> Estimate:
     """Of members only the table of attacks tells how many are given away: it withholds that number where its cells would follow."""
-    return _NOTHING if one["group"] == MEMBER else _share(one, table)
+    return NOTHING if one["group"] == MEMBER else _share(one, table)
 
 
 def _hidden(one: Row, table: _Table) -> Estimate:
     """A difference that would tell what is withheld elsewhere; its verdict stands."""
-    return _NOTHING
+    return NOTHING
 
 
 def _of_canaries(one: Row, table: _Table) -> Estimate:

@@ -8,22 +8,22 @@ from typing import Any
 import pytest
 
 from ehrmem_widgets.probes.attribute import ALL
-from ehrmem_widgets.probes.cohort_finding import CohortFinding, excluded_row, finding, patient_row, row
+from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.questions import QUESTIONS
-from ehrmem_widgets.reports.protected import FIGURES, protected
+from ehrmem_widgets.reports.disclosure_control import FIGURES, disclosed
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
 
 PEOPLE = {MEMBER: 100, NON_MEMBER: 100}
 
 
-def gate(probe: str, *rows: dict[str, Any], people: dict[str, int] = PEOPLE, **settings: Any) -> CohortFinding:
-    return protected(probe, finding(probe, rows, settings, ["3 of 100 members, P-ABCD-EFGH"]), people)
+def gate(probe: str, *rows: dict[str, Any], people: dict[str, int] = PEOPLE, **settings: Any) -> Finding:
+    return disclosed(probe, finding(probe, rows, settings, ["3 of 100 members, P-ABCD-EFGH"]), people)
 
 
-def value(found: CohortFinding, figure: str, **where: str) -> float:
-    (one,) = found.about("cohort", figure=figure, **where).to_dict("records")
+def value(found: Finding, figure: str, **where: str) -> float:
+    (one,) = found.about("figures", figure=figure, **where).to_dict("records")
     return float(one["value"])
 
 
@@ -31,14 +31,14 @@ def test_patients_sentences_and_unknown_settings_do_not_pass() -> None:
     found = gate(
         "membership",
         patient_row("P-ABCD-EFGH", "score", value=1.0),
-        excluded_row("P-ABCD-EFGH", "no score"),
+        excluded_row("P-ABCD-EFGH", Exclusion("short", "no score")),
         row("a_new_figure", Estimate(0.5, 0.4, 0.6, 200), group="all"),
         row("auroc", Estimate(0.5, 0.4, 0.6, 200), group="all", attribute="Loss", note="of P-ABCD-EFGH"),
         prefix={"patients": ["P-ABCD-EFGH"]},
         seed=3,
     )
-    assert found.table["figure"].tolist() == ["auroc"] and found.settings == {"seed": 3} and found.sentences == ()
-    assert "P-ABCD" not in found.table.to_csv()
+    assert found.figures["figure"].tolist() == ["auroc"] and found.settings == {"seed": 3} and found.sentences == ()
+    assert found.rows == 1 and "P-ABCD" not in found.figures.to_csv()
 
 
 def test_every_probe_has_a_rule_for_what_it_shows() -> None:
@@ -49,7 +49,7 @@ def test_shares_and_the_differences_that_would_tell_them() -> None:
     shares = {MEMBER: proportion(30, 100), NON_MEMBER: proportion(4, 100)}
     rows = [row("hit@10", share, group=group, rung="one_lab", model="audited") for group, share in shares.items()]
     gap = difference(*shares.values())
-    judged = Judgement(Verdict.MEMORIZED, f"the share found {gap}: more for members.")
+    judged = Judgement(Verdict.MEMORIZED, "more", "{what} {effect}: more.", {"what": "the share", "effect": gap})
     found = gate(
         "neighbours",
         *rows,
@@ -57,8 +57,8 @@ def test_shares_and_the_differences_that_would_tell_them() -> None:
     )
     assert value(found, "hit@10", group=MEMBER) == 0.3
     assert math.isnan(value(found, "hit@10", group=NON_MEMBER)) and math.isnan(value(found, "hit@10_difference"))
-    (one,) = found.about("cohort", figure="hit@10_difference").to_dict("records")
-    assert one["verdict"] == Verdict.MEMORIZED and "0.26" not in one["note"] and "withheld" in one["note"]
+    (one,) = found.about("figures", figure="hit@10_difference").to_dict("records")
+    assert one["verdict"] == Verdict.MEMORIZED and one["note"] == "the share rests on too few people to be shown."
     assert math.isnan(one["p"]) and math.isnan(one["low"])  # an exact test's p tells of the counts too
 
 
@@ -116,7 +116,7 @@ def test_few_members_found_are_not_counted_by_what_follows_from_them() -> None:
     ]
     found = gate("membership", *rows)
     for figure, ends in (("tpr_at_fpr_0.01", (0.0, 0.2)), ("ppv_at_prior_0.01", (0.1, 0.4))):
-        (one,) = found.about("cohort", figure=figure).to_dict("records")
+        (one,) = found.about("figures", figure=figure).to_dict("records")
         assert math.isnan(one["value"]) and (one["low"], one["high"]) == pytest.approx(ends)
 
 
@@ -134,17 +134,30 @@ def test_a_comparison_with_few_people_is_withheld() -> None:
 
 
 def test_n_is_rounded_and_notes_lose_small_counts() -> None:
-    judged = Judgement(
-        Verdict.CANNOT_CONCLUDE, "there are 5 members and 97 non-members to compare; AUROC 0.61 (0.55 to 0.66, n = 197)"
+    effect = Estimate(0.61, 0.55, 0.66, 197)
+    words = "there are {members} members and {others} non-members to compare; AUROC {effect}"
+    judged = Judgement(Verdict.CANNOT_CONCLUDE, "x", words, {"members": 5, "others": 97, "effect": effect})
+    found = gate("membership", row("auroc", effect, group="all", judgement=judged))
+    (one,) = found.figures.to_dict("records")
+    assert one["n"] == 190 and one["note"] == (
+        "there are fewer than 11 members and 90 to 99 non-members to compare; AUROC 0.61 (0.55 to 0.66, n = 190)"
     )
-    found = gate("membership", row("auroc", Estimate(0.61, 0.55, 0.66, 197), group="all", judgement=judged))
-    (one,) = found.table.to_dict("records")
-    assert (
-        one["n"] == 190
-        and "fewer than 11 members" in one["note"]
-        and "n = 190" in one["note"]
-        and "197" not in one["note"]
-    )
+    assert "197" not in one["judgement"]
+
+
+def test_what_a_verdict_rests_on_is_coarse_too() -> None:
+    twins = Judgement(Verdict.CANNOT_CONCLUDE, "near_duplicates", "{n} of them have a near-duplicate", {"n": 4})
+    effect = Estimate(0.61, 0.55, 0.66, 197)
+    facts = {"what": "AUROC", "effect": effect, "because": twins}
+    judged = Judgement(Verdict.CANNOT_CONCLUDE, "confounded", "{what} {effect} stands out, but {because}.", facts)
+    found = gate("membership", row("auroc", effect, group="all", judgement=judged))
+    (one,) = found.figures.to_dict("records")
+    assert one["note"] == "AUROC 0.61 (0.55 to 0.66, n = 190) stands out, but fewer than 11 of them have a near-duplicate."
+
+
+def test_no_chart_tells_more_decimals_than_are_written() -> None:
+    found = gate("membership", row("auroc", Estimate(0.61234, 0.55123, 0.66987, 197), group="all"))
+    assert found.figures[["value", "low", "high"]].to_numpy().tolist() == [[0.61, 0.55, 0.67]]
 
 
 def test_the_embedding_of_few_holders_is_withheld() -> None:
@@ -157,7 +170,7 @@ def test_the_embedding_of_few_holders_is_withheld() -> None:
     shown = {
         name: math.isfinite(value(found, "excess_gain_logistic", attribute=name)) for name in ("hiv", "asthma", "")
     }
-    assert shown == {"hiv": False, "asthma": True, "": True} and "holders" not in set(found.table["figure"])
+    assert shown == {"hiv": False, "asthma": True, "": True} and "holders" not in set(found.figures["figure"])
 
 
 def test_how_many_members_are_given_away_is_told_by_the_table_of_attacks_alone() -> None:
@@ -171,11 +184,11 @@ def test_how_many_members_are_given_away_is_told_by_the_table_of_attacks_alone()
             gap,
             group=f"{MEMBER} - {NON_MEMBER}",
             p=0.07,
-            judgement=Judgement(Verdict.POPULATION, f"the share {gap}."),
+            judgement=Judgement(Verdict.POPULATION, "within_margin", "the share {effect}.", {"effect": gap}),
         ),
         population=300_000,
     )
     assert value(found, "given_away", group=NON_MEMBER) == 0.2 and math.isnan(value(found, "given_away", group=MEMBER))
-    (one,) = found.about("cohort", figure="given_away_gap").to_dict("records")
+    (one,) = found.about("figures", figure="given_away_gap").to_dict("records")
     assert math.isnan(one["value"]) and math.isnan(one["p"]) and one["verdict"] == Verdict.POPULATION
     assert "0.10" not in one["note"] and found.settings == {"population": 300_000}

@@ -1,0 +1,1 @@
+"""What probes found: typed tables, how they are kept, and what of them may be shown."""

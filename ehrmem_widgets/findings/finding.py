@@ -1,0 +1,293 @@
+"""What a probe found over many patients: four tables, its settings, and what it says in plain sentences."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ehrmem_widgets.errors import BadInput, Unavailable
+from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.statistics.verdicts import Fact, Judgement, Verdict
+
+SCHEMA = 2
+"""The version of the tables; a finding of another one is refused."""
+ABOUT_FILE = "finding.json"
+
+_WHERE = {
+    "figure": "str",  # the name of what was measured
+    "group": "str",  # such as member, non-member, canary x16, or a subgroup
+    "model": "str",  # "audited", "reference", or empty where both or neither are meant
+    "attribute": "str",
+    "rung": "str",  # what the attacker knows
+}
+_NUMBERS = {
+    "value": "float64",
+    "low": "float64",  # 95 % interval
+    "high": "float64",
+    "n": "int64",  # what the interval rests on
+}
+_TESTED = {
+    "p": "float64",  # p-value, where there is one
+    "p_adjusted": "float64",
+    "verdict": "str",
+    "reason": "str",  # why, as a code
+    "note": "str",  # the same, in words
+}
+FIGURES, PATIENTS, CURVES, EXCLUDED = "figures", "patients", "curves", "excluded"
+TABLES: Mapping[str, Mapping[str, str]] = {
+    # about the cohort; "judgement" (JSON) is what the note is made of, for disclosure control
+    FIGURES: {**_WHERE, **_NUMBERS, **_TESTED, "judgement": "str"},
+    # about one patient, named by pseudonym
+    PATIENTS: {"patient": "str", **_WHERE, **_NUMBERS, **_TESTED},
+    # about one patient, a row a point: "step" counts from the truth (0), "code" stands there, "label" says it in words
+    CURVES: {"patient": "str", **_WHERE, "step": "int64", "code": "str", "label": "str", **_NUMBERS},
+    # who was left out: "reason" as a code, "words" without anything from the data, "note" for internal use
+    EXCLUDED: {"patient": "str", **_WHERE, "reason": "str", "words": "str", "note": "str"},
+}
+"""By table: its columns and their types."""
+
+
+class Exclusion(NamedTuple):
+    """Why somebody is left out: a code, and words that hold nothing from the data."""
+
+    code: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One probe's result: ``figures`` about the cohort, one row per metric; ``patients``; ``curves``; ``excluded``, who was left
+    out and why. Their columns are those of ``TABLES``.
+
+    ``settings`` says how it was made (JSON); ``sentences`` is what a reader should take from it, verdicts first.
+    """
+
+    probe: str
+    figures: pd.DataFrame
+    patients: pd.DataFrame
+    curves: pd.DataFrame
+    excluded: pd.DataFrame
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    sentences: tuple[str, ...] = ()
+
+    def about(self, table: str, **where: Any) -> pd.DataFrame:
+        """The rows of a table with the given values, such as ``about("figures", figure="auroc", group="all")``."""
+        rows: pd.DataFrame = getattr(self, table)
+        for name, value in where.items():
+            rows = rows[rows[name] == value]
+        return rows
+
+    def estimate(self, figure: str, **where: Any) -> Estimate:
+        """The one cohort figure with these values. Raises KeyError when there is none or several."""
+        rows = self.about(FIGURES, figure=figure, **where)
+        if len(rows) != 1:
+            raise KeyError(f"{len(rows)} cohort rows of {self.probe} have figure={figure!r}, {where}")
+        return estimate_of(rows.iloc[0])
+
+    @property
+    def rows(self) -> int:
+        """How many rows all tables have together."""
+        return sum(len(getattr(self, name)) for name in TABLES)
+
+    @property
+    def exclusions(self) -> dict[str, int]:
+        """Patients left out, counted by reason, in words."""
+        return self.excluded.groupby("words")["patient"].nunique().to_dict()
+
+    def summary(self) -> str:
+        """The sentences, and who was left out."""
+        left_out = [f"Left out: {n} ({reason})." for reason, n in self.exclusions.items()]
+        return "\n".join([*self.sentences, *left_out])
+
+    def save(self, folder: str | Path) -> None:
+        """Write a folder: a Parquet file a table, and finding.json with settings and sentences. Whole or not at all, in place of
+        an earlier finding, and for this user's eyes only (it names patients by pseudonym). Raises Unavailable when it cannot be
+        written, and BadInput for a folder that holds anything else."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        folder = Path(folder)
+        if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / ABOUT_FILE).is_file()):
+            raise BadInput(f"{str(folder)!r} holds something else than a finding. Name another folder.")
+        try:
+            work = Path(tempfile.mkdtemp(dir=folder.absolute().parent, prefix=f".{folder.name}.", suffix=".part"))
+        except OSError as error:
+            raise _not_written(folder, error) from None
+        new, old = work / "new", work / "old"
+        try:
+            new.mkdir(mode=0o700)
+            for name in TABLES:
+                table = pa.Table.from_pandas(getattr(self, name), preserve_index=False)
+                pq.write_table(table, new / f"{name}.parquet", compression="zstd", write_page_checksum=True)
+            about = {"schema": SCHEMA, "probe": self.probe, "settings": dict(self.settings), "sentences": list(self.sentences)}
+            (new / ABOUT_FILE).write_text(json.dumps(as_json(about), sort_keys=True) + "\n", encoding="utf-8")
+            if folder.exists():
+                folder.rename(old)
+            new.rename(folder)
+        except OSError as error:
+            raise _not_written(folder, error) from None
+        finally:
+            if old.exists() and not folder.exists():
+                old.rename(folder)
+            shutil.rmtree(work, ignore_errors=True)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, tables: Iterable[str] = tuple(TABLES)) -> Finding:
+        """Read what ``save`` wrote; tables that are not asked for are left empty. Raises BadInput for anything else, also for a
+        finding of another version of the tables."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        folder = Path(folder)
+        if folder.is_file():
+            raise BadInput(
+                f"{str(folder)!r} is no finding of this kit. Findings are folders since version 0.2; one of an earlier version must be "
+                "made anew."
+            )
+        try:
+            about = json.loads((folder / ABOUT_FILE).read_text(encoding="utf-8"))
+            found = {
+                name: pq.read_table(folder / f"{name}.parquet", page_checksum_verification=True).to_pandas()
+                for name in tables
+            }
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise BadInput(f"{str(folder)!r} is no finding of this kit: {str(error).splitlines()[0]}") from None
+        if not isinstance(about, dict) or about.get("schema") != SCHEMA:
+            raise BadInput(f"{str(folder)!r} is a finding of another version of this kit. It must be made anew.")
+        if wrong := [name for name, table in found.items() if list(table.columns) != list(TABLES[name])]:
+            raise BadInput(f"{str(folder)!r} is no finding of this kit: {wrong[0]}.parquet has other columns.")
+        whole = {name: found.get(name, _typed((), columns)) for name, columns in TABLES.items()}
+        return cls(about["probe"], **whole, settings=about["settings"], sentences=tuple(about["sentences"]))
+
+
+def finding(
+    probe: str, rows: Iterable[Mapping[str, Any]], settings: Mapping[str, Any], sentences: Sequence[str]
+) -> Finding:
+    """A finding from rows made by ``row``, ``patient_row``, ``curve_row`` and ``excluded_row``; the columns complete and typed."""
+    by_table: dict[str, list[Mapping[str, Any]]] = {name: [] for name in TABLES}
+    for one in rows:
+        by_table[one["table"]].append(one)
+    tables = {name: _typed(by_table[name], columns) for name, columns in TABLES.items()}
+    return Finding(probe, **tables, settings=settings, sentences=tuple(sentences))
+
+
+def row(
+    figure: str,
+    estimate: Estimate | None = None,
+    *,
+    value: float = math.nan,
+    n: int = 0,
+    judgement: Judgement | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """One figure about a cohort: an estimate (or a bare value with its n), and any other column."""
+    numbers = (
+        {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
+        if estimate is not None
+        else {"value": value, "n": n}
+    )
+    return {"table": FIGURES, "figure": figure, **numbers, **told(judgement), **more}
+
+
+def told(judgement: Judgement | None) -> dict[str, Any]:
+    """The columns that a judgement fills."""
+    if judgement is None:
+        return {}
+    return {
+        "verdict": str(judgement.verdict),
+        "reason": judgement.reason,
+        "note": judgement.sentence,
+        "judgement": json.dumps(_plain(judgement), sort_keys=True),
+    }
+
+
+def judgement_of(one: Mapping[Any, Any] | pd.Series) -> Judgement | None:
+    """What was judged of a cohort figure; None where nothing was."""
+    return _judgement(json.loads(one["judgement"])) if one["judgement"] else None
+
+
+def estimate_of(one: Mapping[Any, Any] | pd.Series) -> Estimate:
+    """A row's figure."""
+    return Estimate(float(one["value"]), float(one["low"]), float(one["high"]), int(one["n"]))
+
+
+def patient_row(patient: str, figure: str, estimate: Estimate | None = None, **more: Any) -> dict[str, Any]:
+    """One figure about one patient, named by pseudonym."""
+    return row(figure, estimate, **more) | {"table": PATIENTS, "patient": patient}
+
+
+def curve_row(
+    patient: str, figure: str, estimate: Estimate, *, step: int, code: str, label: str, **more: Any
+) -> dict[str, Any]:
+    """One point of a curve of one patient; ``step`` 0 is the truth."""
+    point = {"table": CURVES, "patient": patient, "step": step, "code": code, "label": label}
+    return row(figure, estimate, **more) | point
+
+
+def excluded_row(patient: str, why: Exclusion, *, note: str = "", **more: Any) -> dict[str, Any]:
+    """A patient who was left out, and why; ``note`` is for internal use and may hold anything."""
+    return {"table": EXCLUDED, "patient": patient, "reason": why.code, "words": why.words, "note": note, **more}
+
+
+def as_json(value: Any) -> Any:
+    """Numpy numbers and arrays as plain ones, for settings and kept results."""
+    if isinstance(value, Mapping):
+        return {str(k): as_json(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [as_json(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def _not_written(path: Path, error: OSError) -> Unavailable:
+    return Unavailable(f"{path} could not be written: {error.strerror or error}. Nothing was changed.")
+
+
+def _plain(judgement: Judgement) -> dict[str, Any]:
+    def plain(fact: Fact) -> Any:
+        if isinstance(fact, Judgement):
+            return _plain(fact)
+        return [fact.value, fact.low, fact.high, fact.n] if isinstance(fact, Estimate) else as_json(fact)
+
+    return {
+        "verdict": str(judgement.verdict),
+        "reason": judgement.reason,
+        "template": judgement.template,
+        "facts": {name: plain(fact) for name, fact in judgement.facts.items()},
+    }
+
+
+def _judgement(kept: Mapping[str, Any]) -> Judgement:
+    def fact(plain: Any) -> Fact:
+        if isinstance(plain, Mapping):
+            return _judgement(plain)
+        return Estimate(*plain) if isinstance(plain, list) else plain
+
+    facts = {name: fact(plain) for name, plain in kept["facts"].items()}
+    return Judgement(Verdict(kept["verdict"]), kept["reason"], kept["template"], facts)
+
+
+def _typed(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
+    """The columns in their order and with their types, text empty and whole numbers 0 where there is none."""
+    table = {}
+    for name, kind in columns.items():
+        values = [one.get(name) for one in rows]
+        if kind == "str":
+            table[name] = pd.Series(["" if v is None or v != v else str(v) for v in values], dtype=object)
+        elif kind == "int64":
+            table[name] = pd.Series([0 if v is None or v != v else int(v) for v in values], dtype="int64")
+        else:
+            table[name] = pd.Series([math.nan if v is None else float(v) for v in values], dtype="float64")
+    return pd.DataFrame(table)
