@@ -576,7 +576,9 @@ def _probe_options(parser: argparse.ArgumentParser) -> None:
         "--seed", type=_typed(settings.SEED), default=0, metavar="N", help="same seed, same numbers (0)"
     )
     _population_option(parser, " (ranking only)")
-    parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the finding, a Parquet file a table")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", required=True, help="folder for the finding, a Parquet file a table"
+    )
 
 
 def _audit_options(parser: argparse.ArgumentParser) -> None:

@@ -128,7 +128,12 @@ class Finding:
             for name in TABLES:
                 table = pa.Table.from_pandas(getattr(self, name), preserve_index=False)
                 pq.write_table(table, new / f"{name}.parquet", compression="zstd", write_page_checksum=True)
-            about = {"schema": SCHEMA, "probe": self.probe, "settings": dict(self.settings), "sentences": list(self.sentences)}
+            about = {
+                "schema": SCHEMA,
+                "probe": self.probe,
+                "settings": dict(self.settings),
+                "sentences": list(self.sentences),
+            }
             (new / ABOUT_FILE).write_text(json.dumps(as_json(about), sort_keys=True) + "\n", encoding="utf-8")
             if folder.exists():
                 folder.rename(old)

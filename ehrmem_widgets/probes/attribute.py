@@ -288,8 +288,11 @@ def _summarised(
     seed: int,
 ) -> Finding:
     rows: list[dict[str, Any]] = [excluded_row(patient, reason) for patient, reason in people.left_out]
-    rows += [excluded_row(one["patient"], Exclusion(*one["left_out"]), note=one.get("note", ""), rung=one["rung"])
-        for one in found if "left_out" in one]
+    rows += [
+        excluded_row(one["patient"], Exclusion(*one["left_out"]), note=one.get("note", ""), rung=one["rung"])
+        for one in found
+        if "left_out" in one
+    ]
     groups = {**people.group_of_pseudonym, **drawn.groups}
     gaps: list[tuple[str, Estimate, float, int, int]] = []
     sentences: list[str] = []
@@ -402,9 +405,7 @@ class _Rung:
                 hits = int((said & held).sum())
                 if said.any():
                     rows.append(row("precision", proportion(hits, int(said.sum())), **more))
-                rows.append(
-                    row("recall", proportion(hits, int(held.sum())), **more)
-                )
+                rows.append(row("recall", proportion(hits, int(held.sum())), **more))
             if len(self.leaks) == 2:
                 one, other = (self.leaks[m][inside][:, column, 0] for m in ("audited", "reference"))
                 gain = auroc_difference(one[held], one[~held], other[held], other[~held])

@@ -107,7 +107,9 @@ def embedding(
     }
     out = [excluded_row(patient, why) for patient, why in people.left_out]
     if Query.EMBEDDINGS not in model.answers:
-        return finding("embedding", [row("embeddings", judgement=NO_EMBEDDINGS), *out], settings, [NO_EMBEDDINGS.sentence])
+        return finding(
+            "embedding", [row("embeddings", judgement=NO_EMBEDDINGS), *out], settings, [NO_EMBEDDINGS.sentence]
+        )
     models = with_embeddings(model, reference)
 
     def ask(records: list[Record]) -> Rows:

@@ -94,7 +94,12 @@ def embedding_neighbours(
     settings: dict[str, Any] = {**about_people(people, model, reference, dataset), "rungs": tuple(rungs), "seed": seed}
     out = [excluded_row(patient, why) for patient, why in people.left_out]
     if Query.EMBEDDINGS not in model.answers:
-        return finding("embedding_neighbours", [row("embeddings", judgement=NO_EMBEDDINGS), *out], settings, [NO_EMBEDDINGS.sentence])
+        return finding(
+            "embedding_neighbours",
+            [row("embeddings", judgement=NO_EMBEDDINGS), *out],
+            settings,
+            [NO_EMBEDDINGS.sentence],
+        )
     if not people.records:
         return finding("embedding_neighbours", out, settings, ["Cannot conclude: there is nobody to ask about."])
     models = with_embeddings(model, reference)

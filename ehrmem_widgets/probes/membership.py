@@ -102,7 +102,9 @@ def membership(
     )
     for answer in answers:
         answer["group"] = people.group_of_pseudonym[answer["patient"]]
-        table += [excluded_row(answer["patient"], Exclusion(*why), group=answer["group"]) for why in answer.get("without", ())]
+        table += [
+            excluded_row(answer["patient"], Exclusion(*why), group=answer["group"]) for why in answer.get("without", ())
+        ]
     for answer in answers:
         table += [
             patient_row(

@@ -317,9 +317,13 @@ def _values(
     left_out = []
     for patient, group in rows[["patient", "group"]].drop_duplicates().itertuples(index=False):
         if patient not in ids:
-            left_out.append(excluded_row(patient, Exclusion("unknown", "the patient is not in this data set"), group=group))
+            left_out.append(
+                excluded_row(patient, Exclusion("unknown", "the patient is not in this data set"), group=group)
+            )
         elif group not in (MEMBER, NON_MEMBER):
-            left_out.append(excluded_row(patient, Exclusion("canary", "a planted canary, no ordinary patient"), group=group))
+            left_out.append(
+                excluded_row(patient, Exclusion("canary", "a planted canary, no ordinary patient"), group=group)
+            )
     rows = rows[rows["patient"].isin(ids) & rows["group"].isin([MEMBER, NON_MEMBER])]
     rows = rows.assign(id=rows["patient"].map(ids))
     # An attribute names the measure, unless each patient has but one, of varying name (the gravest that the record holds).

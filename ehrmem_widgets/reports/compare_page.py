@@ -317,11 +317,7 @@ def _verdicts(comparison: Comparison, names: tuple[str, str]) -> str:
 def _cell(line: Headline | None) -> Markup:
     if line is None:
         return Markup("not run")
-    shown = (
-        f"{icon(line.verdict, 14)} <b>{escape(line.verdict)}</b>"
-        if line.verdict
-        else "<b>no verdict</b>"
-    )
+    shown = f"{icon(line.verdict, 14)} <b>{escape(line.verdict)}</b>" if line.verdict else "<b>no verdict</b>"
     planted = f" (planted canaries: {escape(line.control)})" if line.control else ""
     return Markup(f"{shown}{planted}<br/>{escape(line.words)}")
 

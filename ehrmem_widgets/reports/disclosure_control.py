@@ -100,6 +100,7 @@ def sides(group: str) -> tuple[str, ...]:
 
 # Rules ----------------------------------------------------------------------------------------------------------------
 
+
 def _shown(one: Row) -> Estimate:
     return as_shown(estimate_of(one))
 

@@ -79,9 +79,7 @@ class AuditResults:
         self.folder = Path(folder)
         self.results = _read_results(self.folder)
         self.people: Mapping[str, int] = self.results.get("people") or {}
-        self.files = {
-            name: path for name in QUESTIONS if (path := self.folder / FINDINGS / name).is_dir()
-        }
+        self.files = {name: path for name in QUESTIONS if (path := self.folder / FINDINGS / name).is_dir()}
         self.findings = {name: disclosed(name, _load_figures(path), self.people) for name, path in self.files.items()}
         self.severities = _read_severities(self.folder / SEVERITY)
         self.seal = _read_json(self.folder / SEAL)

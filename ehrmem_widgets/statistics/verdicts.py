@@ -167,7 +167,12 @@ def judge_person(
     if decided and (effect.low if kind is ProbeKind.MEASURE else effect.value) > margin:
         assert peers is not None
         others = f"{peers.n}" if not peers.as_high else f"{peers.n - peers.as_high} of {peers.n}"
-        return say(Verdict.MEMORIZED, "stands_out", "{shown}: more than for {others} similar people whom no model saw.", others=others)
+        return say(
+            Verdict.MEMORIZED,
+            "stands_out",
+            "{shown}: more than for {others} similar people whom no model saw.",
+            others=others,
+        )
     if blind:
         return say(Verdict.CANNOT_CONCLUDE, "blind", "{shown}; {blind}.", blind=blind)
     if within(effect, margin):
@@ -191,7 +196,9 @@ def judge_person(
         return say(Verdict.CANNOT_CONCLUDE, "less", f"{{shown}}: {words}.")
     more = _more(needed_to_decide(effect, margin, claim_above=margin), effect.n, unit)
     words = f"The difference may be smaller or larger than {margin:g}"
-    return say(Verdict.CANNOT_CONCLUDE, "undecided", f"{{shown}}; {{as_high}}. {words}: {{more}}.", as_high=as_high, more=more)
+    return say(
+        Verdict.CANNOT_CONCLUDE, "undecided", f"{{shown}}; {{as_high}}. {words}: {{more}}.", as_high=as_high, more=more
+    )
 
 
 def judge_cohort(
@@ -222,12 +229,16 @@ def judge_cohort(
         return Judgement(Verdict.CANNOT_CONCLUDE, "not_computed", "{what} could not be computed.", {"what": what})
 
     def say(verdict: Verdict, reason: str, template: str, **facts: Fact) -> Judgement:
-        return Judgement(verdict, reason, f"{{what}} {{effect}}{template}", {"what": what, "effect": effect, **facts}, p)
+        return Judgement(
+            verdict, reason, f"{{what}} {{effect}}{template}", {"what": what, "effect": effect, **facts}, p
+        )
 
     if effect.low > no_effect and p <= ALARM_RATE:
         if confounded:
             return say(Verdict.CANNOT_CONCLUDE, "confounded", " stands out, but {because}.", because=confounded)
-        return say(Verdict.MEMORIZED, "more_for_members", ": more for members than for people whom the model never saw.")
+        return say(
+            Verdict.MEMORIZED, "more_for_members", ": more for members than for people whom the model never saw."
+        )
     if within(effect, margin, no_effect=no_effect):
         if planted:
             return say(Verdict.CANNOT_CONCLUDE, "planted", ": this test does not find what was planted.")

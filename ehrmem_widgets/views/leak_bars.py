@@ -157,7 +157,11 @@ def _verdict(finding: AttributeFinding, y: int, settled: bool) -> str:
     words = verdict_words(finding, settled=settled)
     if words == "—":
         return text(VERDICT_X, y + 25, words)
-    shape = "" if finding.judgement is None and settled else verdict_icon(finding.judgement and finding.judgement.verdict, VERDICT_X, y + 14)
+    shape = (
+        ""
+        if finding.judgement is None and settled
+        else verdict_icon(finding.judgement and finding.judgement.verdict, VERDICT_X, y + 14)
+    )
     lines = textwrap.wrap(words, 15)
     start = y + 24.5 if len(lines) == 1 else y + 18
     return (

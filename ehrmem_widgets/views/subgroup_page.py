@@ -80,7 +80,9 @@ def overall(rows: Sequence[SubgroupRow]) -> Judgement:
             f"none stands out, but of {len(undecided)} of {len(tested)} it is not shown that they are like the others."
         )
         return Judgement(Verdict.CANNOT_CONCLUDE, "undecided", why)
-    return Judgement(Verdict.POPULATION, "within_margin", "no subgroup tested differs from the others by an amount that matters.")
+    return Judgement(
+        Verdict.POPULATION, "within_margin", "no subgroup tested differs from the others by an amount that matters."
+    )
 
 
 def summary_sentences(rows: Sequence[SubgroupRow], correction: str) -> list[str]:

@@ -32,7 +32,9 @@ def audit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", list(QUESTIONS))
 def test_every_figure_of_a_file_is_named(name: str, audit: Path) -> None:
     patterns = [re.escape(one).replace(r"\.\.\.", ".*").replace("N", r"[\d.]+") for one in QUOTED]
-    tables = [pq.read_table(audit / "findings" / name / f"{table}.parquet") for table in ("figures", "patients", "curves")]
+    tables = [
+        pq.read_table(audit / "findings" / name / f"{table}.parquet") for table in ("figures", "patients", "curves")
+    ]
     figures = {figure for table in tables for figure in table["figure"].to_pylist()}
     assert figures
     assert [one for one in sorted(figures) if not any(re.fullmatch(p, one) for p in patterns)] == []

@@ -25,9 +25,7 @@ def test_a_served_model_is_audited_like_its_folder(tmp_path: Path, monkeypatch: 
     assert found["model"]["name"] != "memorizing" or address in str(found["plan"]["sources"])
     whole = tmp_path / "served"
     assert token not in "".join(p.read_text() for p in whole.glob("*.json"))
-    ours, theirs = (
-        Finding.load(tmp_path / name / "findings" / "membership") for name in ("folder", "served")
-    )
+    ours, theirs = (Finding.load(tmp_path / name / "findings" / "membership") for name in ("folder", "served"))
     one, other = (
         f.about("patients", figure="score").sort_values(["patient", "attribute", "model"]) for f in (ours, theirs)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import filecmp
 import json
 import os
 import re
@@ -19,7 +20,6 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-import filecmp
 from ehrmem_widgets.audit import run
 from ehrmem_widgets.audit.plan import read_plan
 from ehrmem_widgets.audit.run import run_audit

@@ -3,19 +3,19 @@
 import numpy as np
 import pytest
 
-from ehrmem_widgets.probes.preflight import TOLD_APART
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.findings.finding import finding, row
 from ehrmem_widgets.probes.all_probes import downgraded, run_probe
 from ehrmem_widgets.probes.attribute import ALL, attribute, paper_table
-from ehrmem_widgets.findings.finding import finding, row
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
+from ehrmem_widgets.probes.preflight import TOLD_APART
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import Estimate
-from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,9 @@ def test_a_preflight_that_tells_them_apart_downgrades_the_verdict():
         return finding("preflight", [told], {}, [])
 
     spoilt = downgraded(made, preflight(0.01, True))
-    assert spoilt.figures.loc[0, "verdict"] == Verdict.CANNOT_CONCLUDE and spoilt.figures.loc[0, "reason"] == "confounded"
+    assert (
+        spoilt.figures.loc[0, "verdict"] == Verdict.CANNOT_CONCLUDE and spoilt.figures.loc[0, "reason"] == "confounded"
+    )
     assert "told apart (AUROC 0.70 (0.60 to 0.80" in spoilt.figures.loc[0, "note"]
     assert not any(s.startswith("Memorized") for s in spoilt.sentences)
     assert downgraded(made, preflight(0.4, False)) is made

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.probes.same import same
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.cohort.dataset import MedsDataset
@@ -19,6 +18,7 @@ from ehrmem_widgets.probes.neighbours import EmbeddingStore, embed_slots
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_people
 from ehrmem_widgets.samples.folders import sample_data, sample_model
 from ehrmem_widgets.statistics.intervals import difference, proportion
+from tests.probes.same import same
 
 RUNGS = ("demographics", "lab_dates", "first_9999")
 

@@ -13,22 +13,23 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from ehrmem_widgets.probes.preflight import TOLD_APART
-from tests.probes.same import same
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.probes import membership_scores as scores
 from ehrmem_widgets.findings.finding import Finding, finding, row
+from ehrmem_widgets.probes import membership_scores as scores
 from ehrmem_widgets.probes.membership import in_windows, membership
 from ehrmem_widgets.probes.membership_cohort import compare
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
+from ehrmem_widgets.probes.preflight import TOLD_APART
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
 from tests.cohort.meds import at, write
+from tests.probes.same import same
 
 P = np.log([0.5, 0.1, 0.9, 0.02, 0.3, 0.6, 0.05, 0.8, 0.4, 0.7])
 SINGLE = ("Loss", "Min-K%", "Min-K%++", "ReCaLL")

@@ -6,13 +6,13 @@ import os
 import numpy as np
 import pytest
 
-from ehrmem_widgets.probes.people import NO_DATE
-from tests.probes.same import same
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import BadInput, Unavailable
 from ehrmem_widgets.findings.finding import Finding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.over_patients import over_patients
+from ehrmem_widgets.probes.people import NO_DATE
 from ehrmem_widgets.statistics.intervals import Estimate
+from tests.probes.same import same
 
 RECORDS = [Record(i, f"P-{i}", (), None) for i in range(23)]
 

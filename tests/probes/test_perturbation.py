@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.probes.same import same
 from ehrmem_widgets.attacker.facts import facts_of_rung
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
@@ -24,6 +23,7 @@ from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_ref
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Peers, PositiveControl, Verdict
 from tests.cohort.meds import at, write
+from tests.probes.same import same
 
 pytestmark = pytest.mark.filterwarnings("ignore:Precision loss")  # the chain's spikes are all alike
 
@@ -169,7 +169,10 @@ def test_who_cannot_be_asked_is_counted_and_nonsense_is_refused(secret: MedsData
     assert found.about("patients", figure="spike:age")["attribute"].unique().tolist() == ["hiv"]
     (gap,) = found.about("figures", figure="gap:age").to_dict("records")
     assert gap["verdict"] == Verdict.CANNOT_CONCLUDE and "2 members and 1 non-members" in gap["note"]
-    assert Verdict.MEMORIZED not in {*found.figures["verdict"], *found.patients["verdict"]}  # a single person is no null
+    assert Verdict.MEMORIZED not in {
+        *found.figures["verdict"],
+        *found.patients["verdict"],
+    }  # a single person is no null
     found = ask(secret, REMEMBERS, attributes=["genetic_disease"], patients=[1, 2, 30])
     assert found.exclusions == {"the record holds none of the attributes asked about": 3}
     found = ask(secret, REMEMBERS, rung="nothing", patients=[1])

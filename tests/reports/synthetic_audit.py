@@ -14,8 +14,8 @@ import yaml
 
 from ehrmem_widgets.cohort.attributes import load_attributes
 from ehrmem_widgets.cohort.pseudonym import pseudonym
-from ehrmem_widgets.probes.attribute import ALL
 from ehrmem_widgets.findings.finding import SCHEMA, TABLES, Finding, as_json, finding, row
+from ehrmem_widgets.probes.attribute import ALL
 from ehrmem_widgets.probes.people import CANARY, HOLDS_NONE, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.probes.perturbation import IDENTIFIERS
 from ehrmem_widgets.probes.questions import QUESTIONS
@@ -392,9 +392,7 @@ class SyntheticAudit:
         holds, drawn = self.held.any(axis=1), self.rng.random(len(self.group))
         leaks = self.held[:, 1] & (drawn < np.where(np.isin(self.group, (MEMBER, CANARY)), self.effect, 0.02))
         k = self.rng.choice([1, 1, 5, 40, 300], len(self.group))
-        ways = self.rng.choice(
-            ["demographics", SEARCH, "first_10"], len(self.group)
-        )
+        ways = self.rng.choice(["demographics", SEARCH, "first_10"], len(self.group))
         patients.append(
             self._rows(
                 leaks, "bits", np.log2(3000 / k[leaks]), attribute="substance_use", n=1, rung=ways[leaks].astype(object)

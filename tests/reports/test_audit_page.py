@@ -16,8 +16,8 @@ from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.probes.all_probes import run_probe
 from ehrmem_widgets.findings.finding import as_json
+from ehrmem_widgets.probes.all_probes import run_probe
 from ehrmem_widgets.probes.people import choose_people
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.reports.audit_page import _overall, audit_page, matrix_of

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ehrmem_widgets.probes.attribute import ALL
 from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, patient_row, row
+from ehrmem_widgets.probes.attribute import ALL
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.reports.disclosure_control import FIGURES, disclosed
@@ -152,7 +152,9 @@ def test_what_a_verdict_rests_on_is_coarse_too() -> None:
     judged = Judgement(Verdict.CANNOT_CONCLUDE, "confounded", "{what} {effect} stands out, but {because}.", facts)
     found = gate("membership", row("auroc", effect, group="all", judgement=judged))
     (one,) = found.figures.to_dict("records")
-    assert one["note"] == "AUROC 0.61 (0.55 to 0.66, n = 190) stands out, but fewer than 11 of them have a near-duplicate."
+    assert (
+        one["note"] == "AUROC 0.61 (0.55 to 0.66, n = 190) stands out, but fewer than 11 of them have a near-duplicate."
+    )
 
 
 def test_no_chart_tells_more_decimals_than_are_written() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ehrmem_widgets.findings.finding import Finding, finding, patient_row, row
+from ehrmem_widgets.findings.finding import Finding, curve_row, finding, patient_row, row
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.samples.methods_pictures import PICTURES, draw_pictures, sample_findings

@@ -120,13 +120,11 @@ def test_rounded_counts_do_not_tell_who_is_missing() -> None:
 
 @pytest.mark.parametrize("n", [22, 25, 41, 57, 99, 130, 200])
 def test_no_count_can_be_read_back_from_a_share_its_interval_and_n(n: int) -> None:
-    """"0.29 (0.18 to 0.44), n = 40" had the one solution 12 of 41."""
+    """ "0.29 (0.18 to 0.44), n = 40" had the one solution 12 of 41."""
     people = [m for m in range(11, 400) if rounded_n(m) == rounded_n(n)]
     for hits in range(11, n - 10):
         shown = coarse_share(proportion(hits, n))
-        fits = {
-            (k, m) for m in people for k in range(11, m - 10) if coarse_share(proportion(k, m)) == shown
-        }
+        fits = {(k, m) for m in people for k in range(11, m - 10) if coarse_share(proportion(k, m)) == shown}
         assert (hits, n) in fits and len({k for k, _ in fits}) > 1
         assert round(shown.value, 2) == shown.value and shown.low <= shown.value <= shown.high
 

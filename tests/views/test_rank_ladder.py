@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from ehrmem_widgets.findings.finding import Finding, excluded_row, finding, row
+from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, row
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.rank_ladder import Step
 from ehrmem_widgets.statistics.intervals import Estimate, proportion

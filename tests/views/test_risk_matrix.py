@@ -124,7 +124,9 @@ def test_no_attack_is_said() -> None:
 def subgroup(name: str, p: float, hidden: bool = False) -> SubgroupRow:
     effect = Estimate(math.nan if hidden else 0.2, 0.1, 0.3, 0 if hidden else 120)
     verdict = Verdict.MEMORIZED if p <= 0.05 else Verdict.POPULATION
-    return SubgroupRow(name, effect.n, effect, effect, math.nan if hidden else p, p, Judgement(verdict, "x", "x"), hidden)
+    return SubgroupRow(
+        name, effect.n, effect, effect, math.nan if hidden else p, p, Judgement(verdict, "x", "x"), hidden
+    )
 
 
 def test_groups_that_stand_out_are_named_and_small_ones_counted() -> None:

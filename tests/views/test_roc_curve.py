@@ -88,6 +88,11 @@ def test_the_page_is_harmless_and_begins_with_the_verdict() -> None:
 
 
 def test_a_page_about_nothing_says_so() -> None:
-    made = page(roc=None, scores=(), parts=(), judgement=Judgement(Verdict.CANNOT_CONCLUDE, "no_score", "no record has a score."))
+    made = page(
+        roc=None,
+        scores=(),
+        parts=(),
+        judgement=Judgement(Verdict.CANNOT_CONCLUDE, "no_score", "no record has a score."),
+    )
     assert "Cannot conclude" in words(made) and "No score could be computed." in words(made)
     assert "are needed" not in words(made)

@@ -25,7 +25,14 @@ MAYBE = replace(
     judgement=Judgement(Verdict.CANNOT_CONCLUDE, "evil", EVIL),
 )  # fmt: skip
 SMALL = SubgroupRow(
-    "race: ASIAN", 0, NOTHING, NOTHING, math.nan, math.nan, Judgement(Verdict.CANNOT_CONCLUDE, "small_cell", "<11: few"), True
+    "race: ASIAN",
+    0,
+    NOTHING,
+    NOTHING,
+    math.nan,
+    math.nan,
+    Judgement(Verdict.CANNOT_CONCLUDE, "small_cell", "<11: few"),
+    True,
 )
 EMPTY = replace(SMALL, name="age: under 18", hidden=False)
 ALONE = replace(
