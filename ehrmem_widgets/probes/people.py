@@ -19,6 +19,9 @@ from ehrmem_widgets.settings import check_probe
 
 MEMBER, NON_MEMBER = "member", "non-member"
 CANARY, NULL_CANARY = "canary", "canary never trained"
+ALL, CANARIES = "all", "canaries"
+PAIRS = {ALL: (MEMBER, NON_MEMBER), CANARIES: (CANARY, NULL_CANARY)}
+"""The two comparisons by the name that findings give them: who was trained on, and who was not."""
 IN_REFERENCE = Exclusion("in_reference", "the reference model was trained on this patient")
 HOLDS_NONE = Exclusion("holds_none", "the record holds none of the attributes asked about")
 NO_DATE = Exclusion("no_date", "the record has no dated event")

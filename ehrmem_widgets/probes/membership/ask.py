@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,43 +20,28 @@ from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, patient_row
-from ehrmem_widgets.probes import membership_scores as scores
-from ehrmem_widgets.probes.membership_cohort import compare
-from ehrmem_widgets.probes.membership_scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL
-from ehrmem_widgets.probes.over_patients import Heard, Portions, Rows, over_patients
-from ehrmem_widgets.probes.people import People, about_people, choose_people, seen_by, strangers
-from ehrmem_widgets.settings import check_probe, check_shares
+from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
+from ehrmem_widgets.probes.membership import scores
+from ehrmem_widgets.probes.membership.judge import compare
+from ehrmem_widgets.probes.membership.scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL
+from ehrmem_widgets.probes.over_patients import Rows
+from ehrmem_widgets.probes.people import People, seen_by, strangers
 from ehrmem_widgets.statistics.verdicts import Verdict
 
-PROBE = "membership"
 _PREFIX_RECORDS, _PREFIX_CODES = 2, 32
-_AT_ONCE = 64
 SHORT = Exclusion("short", "no score: the record has fewer than two codes that the model knows")
 SHORT_FOR_REFERENCE = Exclusion(
     "short_for_reference", f"no {RATIO}: the record has fewer than two codes that the reference model knows"
 )
 
 
-def membership(
-    model: BlackBox,
-    dataset: MedsDataset,
-    *,
-    reference: BlackBox | None = None,
-    patients: Sequence[int | str] | None = None,
-    people: People | None = None,
-    priors: Sequence[float] = (0.01, 0.1),
-    preflight: Finding | None = None,
-    seed: int = 0,
-    keep: Path | Portions | None = None,
-    heard: Heard | None = None,
-) -> Finding:
-    """Score every record and see how well each score tells members from non-members.
+class Membership(ProbeRun):
+    """Scores every record and sees how well each score tells members from non-members.
 
-    ``people`` (or ``patients``, or else 400 drawn with ``seed``) are asked about; ``priors`` are the shares of members among
-    those whom an attacker would ask about; ``preflight`` is the finding of the data preflight, if there is one: where its
-    ``model_free_auroc`` does as well, nothing is concluded. ``keep`` and ``heard`` are those of ``over_patients``.
+    ``priors``: the shares of members among those whom an attacker would ask about. Where the data themselves tell the groups apart as
+    well as a score does, nothing is concluded.
 
-    Cohort rows, by ``figure`` (``group`` "all" or "canaries"):
+    Figures (``group`` "all" or "canaries"):
 
     - ``auroc``: ``attribute`` is the score; ``model`` "audited", "" where both models are meant (Ratio), or "reference"
       (the same score from a model that saw nobody here: the negative control). ``p`` is one-sided Mann-Whitney and
@@ -68,58 +52,60 @@ def membership(
     - ``auroc_by_kind``, ``auroc_by_quarter``: of the same score over some codes of the record only; ``attribute`` is the kind of
       code or "quarter 1" to "quarter 4" of the codes (in time), ``p_adjusted`` Holm's over all parts.
 
-    Patient rows: ``figure`` "score", ``attribute`` its name. Raises BadInput for a prior that is no share.
+    Of patients: ``score``, ``attribute`` its name.
     """
-    check_shares(priors, "priors")
-    check_probe(seed=seed)
-    people = people or choose_people(dataset, model, reference, patients=patients, seed=seed)
-    settings = {**about_people(people, model, reference, dataset), "priors": list(priors), "seed": seed}
-    settings |= {
-        "k": scores.K,
-        "threat": "next-code probabilities of whole, exactly known records",
-    }
-    table = [excluded_row(patient, reason) for patient, reason in people.left_out]
-    if Query.SCORES not in model.answers:
-        sentence = (
-            f"{Verdict.CANNOT_CONCLUDE}: the black box gives no probabilities, and every membership score needs them."
-        )
-        return finding(PROBE, table, settings, (sentence,))
-    notes = []
-    if Query.PROBABILITIES not in model.answers:
-        notes.append("The black box gives the probability of given codes only, so Min-K%++ was not run.")
-    if reference is not None and Query.SCORES not in reference.answers:
-        notes.append("The reference model gives no probabilities, so the score that needs one (Ratio) was not run.")
-        reference = None
-    elif reference is None:
-        notes.append("There is no reference model, so the score that needs one (Ratio) was not run.")
-    prefix_of, prefix = _prefix(model, reference, dataset, people, seed)
-    if not prefix:
-        notes.append("Nobody is left outside those asked about to take a prefix from, so ReCaLL was not run.")
-    settings["prefix"] = {"patients": prefix_of, "codes": len(prefix)}
-    scorer = Scorer(model, reference, prefix)
-    answers = over_patients(
-        scorer.ask, people.records, what=PROBE, settings=settings, keep=keep, heard=heard, at_once=_AT_ONCE
-    )
-    for answer in answers:
-        answer["group"] = people.group_of_pseudonym[answer["patient"]]
-        table += [
-            excluded_row(answer["patient"], Exclusion(*why), group=answer["group"]) for why in answer.get("without", ())
-        ]
-    for answer in answers:
-        table += [
-            patient_row(
-                answer["patient"], "score", value=score, n=answer["codes"], attribute=name, group=answer["group"]
+
+    doing = "membership"
+    batch = 64
+
+    def __init__(self, probe: Probe, task: Task) -> None:
+        super().__init__(probe, task)
+        self.settings |= {"k": scores.K, "threat": "next-code probabilities of whole, exactly known records"}
+        self.notes: list[str] = []
+        model, reference = task.model, task.reference
+        if Query.SCORES not in model.answers:
+            self.records = ()
+            return
+        if Query.PROBABILITIES not in model.answers:
+            self.notes.append("The black box gives the probability of given codes only, so Min-K%++ was not run.")
+        if reference is not None and Query.SCORES not in reference.answers:
+            self.notes.append("The reference model gives no probabilities, so the score that needs one (Ratio) was not run.")
+            reference = None
+        elif reference is None:
+            self.notes.append("There is no reference model, so the score that needs one (Ratio) was not run.")
+        prefix_of, prefix = _prefix(model, reference, task.dataset, task.people, task.seed)
+        if not prefix:
+            self.notes.append("Nobody is left outside those asked about to take a prefix from, so ReCaLL was not run.")
+        self.settings["prefix"] = {"patients": prefix_of, "codes": len(prefix)}
+        self.scorer = Scorer(model, reference, prefix)
+
+    def ask(self, records: list[Record]) -> Rows:
+        """One row a record, by ``Scorer``."""
+        return self.scorer.ask(records)
+
+    def judge(self, answers: Rows) -> Finding:
+        """Cohort figures with their verdict, and everybody's scores."""
+        people = self.task.people
+        rows = [excluded_row(patient, why) for patient, why in people.left_out]
+        if Query.SCORES not in self.task.model.answers:
+            words = "the black box gives no probabilities, and every membership score needs them."
+            return finding(self.probe.name, rows, self.settings, (f"{Verdict.CANNOT_CONCLUDE}: {words}",))
+        for answer in answers:
+            group = answer["group"] = people.group_of_pseudonym[answer["patient"]]
+            rows += [excluded_row(answer["patient"], Exclusion(*why), group=group) for why in answer.get("without", ())]
+        for answer in answers:
+            about = {"n": answer["codes"], "group": answer["group"]}
+            rows += [
+                patient_row(answer["patient"], "score", value=score, attribute=name, **about)
+                for name, score in answer["scores"].items()
+            ]
+        if cut := sum(answer["cut"] for answer in answers):
+            self.notes.append(
+                f"{cut} records are longer than what a model can read at once: they were scored in overlapping windows, each code after "
+                "at least half a context."
             )
-            for name, score in answer["scores"].items()
-        ]
-    cut = sum(answer["cut"] for answer in answers)
-    if cut:
-        notes.append(
-            f"{cut} records are longer than what a model can read at once: they were scored in overlapping windows, each code after at "
-            "least half a context."
-        )
-    judged, sentences = compare(answers, tuple(priors), preflight)
-    return finding(PROBE, [*table, *judged], settings, (*sentences, *notes))
+        judged, sentences = compare(answers, tuple(self.task.options["priors"]), self.task.earlier.get("confounding"))
+        return finding(self.probe.name, [*rows, *judged], self.settings, (*sentences, *self.notes))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,174 @@
+"""What a probe is: one question about a cohort. Who asks it and judges the answers is its ``ProbeRun``, how it is shown its ``ProbeView``.
+
+A probe of your own is an entry point of the group ``ehrmem.probes`` that names a ``Probe``; docs/plugins.md shows one.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from ehrmem_widgets.blackbox.protocol import BlackBox
+    from ehrmem_widgets.cohort.dataset import MedsDataset
+    from ehrmem_widgets.cohort.record import Record
+    from ehrmem_widgets.findings.finding import Finding
+    from ehrmem_widgets.probes.over_patients import Heard, Rows
+    from ehrmem_widgets.probes.people import People
+    from ehrmem_widgets.probes.view import ProbeView
+    from ehrmem_widgets.statistics.verdicts import Judgement
+
+    AlternativesOf = Callable[[Record, int, int], list[Record]]
+    """``alternatives_of(record, n, seed)``: n records that could have been planted in this one's place, with other values."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """A setting of one probe: what it is unless given, and what checks a given value (value, name) -> value, raising BadInput."""
+
+    default: Any
+    check: Callable[[Any, str], Any] | None = None
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A question about a cohort, and all that the command line, audits, reports and screens must know of it.
+
+    Attributes
+    ----------
+    name
+        As it is typed.
+    title, question
+        As they are shown: "Membership", "can one tell who was in the training data?".
+    test
+        Its number among the six tests of arXiv 2510.12950, "T4"; empty: it is none of them.
+    run, view
+        Its ``ProbeRun`` and its ``ProbeView``, or where they stand ("module:name", imported when needed: listing probes must be quick).
+    order
+        Its place among the others in a report.
+    rungs, one_rung
+        What the attacker is supposed to know unless told otherwise; empty for a probe about whole records. ``one_rung``: it asks at one
+        level only.
+    options
+        Its settings beyond those that all have (rungs, seed).
+    builds_on
+        Probes whose findings it takes; they are run before it.
+    compares
+        Whether its verdict is about members against people never seen: then it counts in the summary of an audit.
+    guarded
+        Whether its verdicts *memorized* about the cohort are taken back where members and others are not alike to begin with.
+    confounding
+        Only of a probe that says whether they are: Finding -> why not (None: they are), or where that stands. Every guarded probe is run
+        after it.
+    bears_on
+        Which questions of data-protection guidance its findings bear on (keys of ``reports.guidance.GUIDANCE``).
+    screen
+        The widget that explores it, or where that stands; empty: it has none.
+    before
+        Names that it had earlier: who types one is told the new one.
+
+    """
+
+    name: str
+    title: str
+    question: str
+    run: type[ProbeRun] | str
+    view: type[ProbeView] | str
+    order: int
+    test: str = ""
+    rungs: tuple[str, ...] = ()
+    one_rung: bool = False
+    options: Mapping[str, Option] = field(default_factory=dict)
+    builds_on: tuple[str, ...] = ()
+    compares: bool = True
+    guarded: bool = True
+    confounding: Callable[[Finding], Judgement | None] | str = ""
+    bears_on: tuple[str, ...] = ()
+    screen: str = ""
+    before: tuple[str, ...] = ()
+
+    def start(self, task: Task) -> ProbeRun:
+        """A run of it."""
+        kind: type[ProbeRun] = loaded(self.run)
+        return kind(self, task)
+
+    @property
+    def full_title(self) -> str:
+        """The title with the number of the test."""
+        return f"{self.test} {self.title}".strip()
+
+    @property
+    def full_question(self) -> str:
+        """The question with the number of the test."""
+        return f"{self.test}: {self.question}".removeprefix(": ")
+
+    @property
+    def view_type(self) -> type[ProbeView]:
+        """How it is shown."""
+        found: type[ProbeView] = loaded(self.view)
+        return found
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a run is given: the data, the models (``reference`` never saw the patients), about whom to ask, what the attacker knows, the
+    options, the findings that the probe builds on, and where the data set's planted canaries could have held other values."""
+
+    dataset: MedsDataset
+    model: BlackBox
+    reference: BlackBox | None
+    people: People
+    rungs: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    earlier: Mapping[str, Finding] = field(default_factory=dict)
+    alternatives_of: AlternativesOf | None = None
+    heard: Heard | None = None
+
+    @property
+    def models(self) -> dict[str, BlackBox]:
+        """The models asked, by the name that findings give them."""
+        return {"audited": self.model} | ({"reference": self.reference} if self.reference is not None else {})
+
+
+class ProbeRun(ABC):
+    """One run of a probe: whom it asks, what, and what the answers say.
+
+    ``records`` are asked about in batches of ``batch``, in their order; what ``ask`` returns is kept as JSON, so that a run that was
+    broken off goes on. ``settings`` is all that the answers depend on; it stands in the finding. ``doing`` says what goes on, for progress.
+    A run that asks nothing of a model leaves ``records`` empty and does its work in ``judge``.
+    """
+
+    doing: ClassVar[str]
+    batch: ClassVar[int] = 32
+
+    def __init__(self, probe: Probe, task: Task) -> None:
+        from ehrmem_widgets.probes.people import about_people
+
+        self.probe, self.task = probe, task
+        self.records: Sequence[Record] = task.people.records
+        level = {"rung": task.rungs[0]} if probe.one_rung else {"rungs": list(task.rungs)} if task.rungs else {}
+        about = about_people(task.people, task.model, task.reference, task.dataset)
+        self.settings: dict[str, Any] = {**about, **level, **task.options, "seed": task.seed}
+
+    @abstractmethod
+    def ask(self, records: list[Record]) -> Rows:
+        """What the models answer about one batch, as plain data."""
+
+    @abstractmethod
+    def judge(self, answers: Rows) -> Finding:
+        """The finding, from the answers about everybody."""
+
+    def prepare(self) -> None:
+        """What is done once before several workers ask, such as a store that all of them read."""
+
+
+def loaded(named: Any) -> Any:
+    """An object, or the one that "module:name" names."""
+    if not isinstance(named, str):
+        return named
+    module, _, name = named.partition(":")
+    return getattr(import_module(module), name)

@@ -1,0 +1,170 @@
+"""T4 as it is shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ehrmem_widgets.findings.disclosure_control import Figures, Row, between_means, mean, of_whole_groups, only_if
+from ehrmem_widgets.findings.finding import Finding, estimate_of
+from ehrmem_widgets.probes.membership.scores import LOSS, RATIO
+from ehrmem_widgets.probes.membership.slices import SCORES, MembershipSlices, Part
+from ehrmem_widgets.probes.people import ALL, MEMBER, NON_MEMBER
+from ehrmem_widgets.probes.view import ProbeView, picture
+from ehrmem_widgets.reports.comparison import Comparison, Shared
+from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown, coarse_share, is_small, rounded_n
+from ehrmem_widgets.statistics.discrimination import NOTHING, auroc_difference, controls_needed
+from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
+from ehrmem_widgets.views.markup import known
+from ehrmem_widgets.views.membership_parts import membership_parts
+from ehrmem_widgets.views.roc_curve import roc_curve
+from ehrmem_widgets.views.tables import figure, table
+
+PLACES = ("auroc_by_kind", "auroc_by_quarter")
+
+
+def found_members(one: Row, figures: Figures) -> Estimate:
+    """The share of members that an attack finds; its interval holds the uncertainty of the threshold, and stays as wide, in tenths."""
+    members = figures.people.get(MEMBER, 0)
+    found = round(float(one["value"]) * members) if math.isfinite(one["value"]) else 0
+    if min(members, figures.people.get(NON_MEMBER, 0)) < FEWEST or not math.isfinite(one["value"]):
+        return NOTHING
+    if is_small(found) or is_small(members - found):
+        low, high = math.floor(10 * one["low"]) / 10, math.ceil(10 * one["high"]) / 10
+        share = coarse_share(Estimate(found / members, 0.0, 1.0, members))
+        return Estimate(math.nan, min(low, share.low), max(high, share.high), rounded_n(int(one["n"])))
+    return as_shown(estimate_of(one))
+
+
+def called_members(one: Row, figures: Figures) -> Estimate:
+    """P(member | called one) follows from the share found: where that is withheld, so is this, but for its tenths."""
+    found = found_members({**one, "value": figures.at(one, "tpr_at_fpr_0.01")[1], "low": 0.0, "high": 1.0}, figures)
+    if math.isfinite(found.value):
+        return only_if(True, one)
+    if not math.isfinite(found.low) or not math.isfinite(one["low"]):
+        return NOTHING
+    n = rounded_n(int(one["n"]))
+    return Estimate(math.nan, math.floor(10 * one["low"]) / 10, math.ceil(10 * one["high"]) / 10, n)
+
+
+class MembershipView(ProbeView):
+    """Scores, what is found at few false alarms, and which parts of a record give membership away."""
+
+    rules = (
+        ("auroc", of_whole_groups),
+        (r"tpr_at_fpr_.*", found_members),
+        (r"ppv_at_prior_.*", called_members),
+        ("|".join(PLACES), mean),
+    )
+    settings = ("priors", "k")
+    judged_figure = "auroc"
+    signed = False
+    asked = (
+        "An attacker holds somebody's whole record and asks the model how likely it is. Records that the model was trained on tend to be "
+        'likelier than others; a score above a threshold means "was in the training data".'
+    )
+    held_against = (
+        "People whom neither model saw: by chance the right one of two is named in half of all pairs. The same score from the reference "
+        "model must not tell them apart either."
+    )
+    how_to_read = (
+        "AUROC: how often the right one of a member and a person never seen gets the higher score; 0.5 is guessing, 1 is always. An average "
+        "says little about the few who stand out most, so that the share of members found at 1 % and 0.1 % false alarms stands beside it. "
+        "How far somebody who is called a member can be taken for one depends on how many of those asked about are members at all."
+    )
+    memorized = "Someone with the full record could tell whether the person was trained on: right in {figure} of pairs (0.5: guessing)."
+    population = "Who was trained on cannot be told by this: right in {figure} of pairs (0.5: guessing)."
+
+    def compared(self, one: Mapping[Any, Any] | pd.Series) -> str:
+        """The score."""
+        return f"AUROC of {one['attribute']}"
+
+    def pictures(self) -> list[str]:
+        """All scores, the shares found, the parts of the record."""
+        found, rows = self.found, []
+        for group, heading in (
+            ("all", "Members against people never seen"),
+            ("canaries", "Planted canaries, trained on against never trained on"),
+        ):
+            for one in found.about("figures", figure="auroc", group=group).to_dict("records"):
+                by = ", by the reference model (negative control)" if one["model"] == "reference" else ""
+                words = f"{one['attribute']}{by}"
+                rows.append(IntervalRow(words, estimate_of(one), heading=heading, marked=bool(one["verdict"])))
+        parts = [
+            picture(
+                interval_rows(rows, title="AUROC of each score", ends=(0.0, 1.0), level=(0.5, "guessing")),
+                "How well each score tells members from people never seen. The diamond is the score declared beforehand.",
+            )
+        ]
+        parts += self._at_few_alarms()
+        places = found.figures[found.figures["figure"].isin(PLACES)].sort_values("figure", kind="stable")
+        shown = [
+            Part(one["attribute"], one["figure"] == PLACES[1], estimate_of(one), float(one["p_adjusted"]))
+            for one in places.to_dict("records")
+            if known(estimate_of(one))
+        ]
+        if shown:
+            drawn = membership_parts(shown, "the score")
+            parts.append(picture(drawn, "Which part of the record gives membership away, each part by itself."))
+        return parts
+
+    def _at_few_alarms(self) -> list[str]:
+        found = self.found
+        rates = {
+            name: found.about("figures", figure=name, group="all").set_index("attribute")
+            for name in found.figures["figure"].unique()
+            if name.startswith(("tpr_", "ppv_"))
+        }
+        cells = [
+            [score, *(figure(estimate_of(of.loc[score]), n=False) if score in of.index else "" for of in rates.values())]
+            for score in SCORES
+            if any(score in of.index for of in rates.values())
+        ]
+        if not cells:
+            return []
+        caption = (
+            "At few false alarms, with 95 % intervals. What is found at 1 % is shown from "
+            f"{controls_needed(0.01):,} people never seen on, at 0.1 % from {controls_needed(0.001):,}"
+        )
+        return [table(["Score", *(_rate_words(name) for name in rates)], cells, caption=caption)]
+
+    def shared(self, comparison: Comparison) -> Iterable[Shared]:
+        """The AUROC of each score that both audits have."""
+        name = self.probe.name
+        for score in comparison.both(name, "attribute", figure="auroc", group=ALL):
+            where = {"figure": "auroc", "group": ALL, "attribute": score}
+            yield from comparison.shared(name, "AUROC of a score", score, where, self._gap(comparison, score))
+
+    def _gap(self, comparison: Comparison, score: str) -> Estimate | None:
+        """The difference of two AUROCs over the same members and the same others."""
+        parts = []
+        for group in (MEMBER, NON_MEMBER):
+            where = {"figure": "score", "attribute": score, "group": group}
+            both = comparison.same_people(self.probe.name, where)
+            if both is None:
+                return None
+            parts.append(both)
+        (a_in, b_in), (a_out, b_out) = parts
+        return as_shown(auroc_difference(b_in, b_out, a_in, a_out))
+
+    @classmethod
+    def method_picture(cls, findings: Mapping[str, Finding]) -> str:
+        """The ROC curve of the declared score."""
+        found = findings["membership"]
+        slices = MembershipSlices(found, findings.get("confounding"))
+        score = RATIO if (found.patients["attribute"] == RATIO).any() else LOSS
+        at = slices.at(score=score, group="ordinary", fpr=0.02, prior=0.01)
+        scores = next((one for one in at.scores if one.name == at.score), None)
+        return roc_curve(at.roc, scores, at.fpr, log_scale=True)
+
+
+def _rate_words(name: str) -> str:
+    kind, _, value = name.rpartition("_")
+    share = f"{100 * float(value):g} %"
+    found = f"Members found at {share} false alarms"
+    return found if kind.startswith("tpr") else f"Called a member and is one, if {share} are"

@@ -1,0 +1,146 @@
+"""Run a probe: choose people, run what it builds on, ask in batches, judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ehrmem_widgets.attacker.facts import check_rung, check_rungs
+from ehrmem_widgets.blackbox.protocol import BlackBox
+from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.findings.finding import Finding, judgement_of, told
+from ehrmem_widgets.probes.base import AlternativesOf, Probe, ProbeRun, Task, loaded
+from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
+from ehrmem_widgets.probes.over_patients import Heard, Portions, over_patients
+from ehrmem_widgets.probes.people import CANARIES, CANARY, MOST, People, choose_people
+from ehrmem_widgets.registry import probe_named, probes
+from ehrmem_widgets.settings import check_probe
+from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
+
+
+def run(
+    name: str,
+    dataset: MedsDataset,
+    model: BlackBox,
+    reference: BlackBox | None = None,
+    *,
+    rungs: Sequence[str] | str | None = None,
+    patients: Sequence[int | str] | None = None,
+    people: People | None = None,
+    most: int = MOST,
+    seed: int = 0,
+    keep: Path | Portions | None = None,
+    heard: Heard | None = None,
+    earlier: Mapping[str, Finding] | None = None,
+    alternatives_of: AlternativesOf | None = None,
+    **options: Any,
+) -> Finding:
+    """Run one probe by its name; ``options`` are those of the probe.
+
+    Who is asked about is chosen first (``people``, or by ``patients``, or ``most`` at random, without near-duplicates across the split).
+    What the probe builds on is run before it, unless ``earlier`` holds it; a probe that compares members with non-members is preceded by
+    the check for confounding, which may take its verdicts back. ``keep``: where answers are kept, so that a run that was broken off
+    goes on; ``heard`` is told of progress. ``alternatives_of``: other values that a planted canary could have held.
+
+    Raises BadInput for a name, level or option that there is not, and CannotAnswer for a question that this model cannot be asked.
+    """
+    probe = probe_named(name)
+    check_probe(seed=seed)
+    if people is None:
+        people = choose_people(dataset, model, reference, patients=patients, most=most, seed=seed)
+        people = without_near_duplicates(people, dataset, model, reference, seed=seed)
+    task = Task(dataset, model, reference, people, seed=seed, alternatives_of=alternatives_of, heard=heard)
+    return run_task(probe, replace(task, **given(probe, rungs, options)), keep=keep, earlier=earlier or {})
+
+
+def given(probe: Probe, rungs: Sequence[str] | str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The checked rungs and options of a probe, for its ``Task``. Raises BadInput for those that it does not have."""
+    if rungs is not None and not probe.rungs:
+        raise BadInput(f"The probe {probe.name!r} asks about whole records and takes no rung.")
+    chosen = probe.rungs if rungs is None else (check_rung(rungs),) if isinstance(rungs, str) else check_rungs(rungs)
+    if probe.one_rung and len(chosen) != 1:
+        raise BadInput(f"The probe {probe.name!r} asks at one rung; got {', '.join(chosen)}.")
+    for name in options:
+        if name not in probe.options:
+            has = f"Its options are {', '.join(probe.options)}." if probe.options else "It has none."
+            raise BadInput(f"The probe {probe.name!r} has no option {name!r}. {has}")
+    whole = {name: options.get(name, option.default) for name, option in probe.options.items()}
+    checked = {
+        name: option.check(whole[name], name) if option.check and whole[name] is not None else whole[name]
+        for name, option in probe.options.items()
+    }
+    return {"rungs": tuple(chosen), "options": checked}
+
+
+def run_task(
+    probe: Probe, task: Task, *, keep: Path | Portions | None = None, earlier: Mapping[str, Finding] = {}
+) -> Finding:
+    """Run a probe that was set up; ``earlier``: findings about the same people that need not be made again."""
+    found = {name: earlier.get(name) or _alone(name, task) for name in needed(probe)}
+    asking = probe.start(replace(task, earlier=found))
+    result = asking.judge(
+        over_patients(
+            asking.ask, asking.records, what=asking.doing, settings=asking.settings, keep=keep, heard=task.heard,
+            at_once=asking.batch,
+        )
+        if asking.records
+        else []
+    )  # fmt: skip
+    return downgraded(result, found) if probe.guarded else result
+
+
+def needed(probe: Probe) -> tuple[str, ...]:
+    """The probes to run before one: those that it builds on, and if it is guarded whatever says whether the groups are alike."""
+    guards = [other.name for other in probes().values() if other.confounding] if probe.guarded else []
+    return tuple(dict.fromkeys([*guards, *probe.builds_on]))
+
+
+def _alone(name: str, task: Task) -> Finding:
+    probe = probe_named(name)
+    return run_task(probe, replace(task, **given(probe, None, {})))
+
+
+def confounding(found: Mapping[str, Finding]) -> Judgement | None:
+    """Why no comparison of members with non-members is evidence, by the findings that say so; None where nothing was found."""
+    every = probes()
+    reasons = [
+        loaded(probe.confounding)(finding)
+        for name, finding in found.items()
+        if (probe := every.get(name)) is not None and probe.confounding
+    ]
+    return next((reason for reason in reasons if reason is not None), None)
+
+
+def downgraded(found: Finding, earlier: Mapping[str, Finding]) -> Finding:
+    """A finding whose cohort verdicts *memorized* become *cannot conclude* where ``confounding`` names a reason: then a difference between
+    members and non-members need not come from the model. Patients' own verdicts stand: they are measured against a reference model as
+    well."""
+    why = confounding(earlier)
+    table = found.figures
+    touched = (
+        (table["verdict"] == Verdict.MEMORIZED) & (table["group"] != CANARIES) & ~table["group"].str.startswith(CANARY)
+    )
+    if why is None or not touched.any():
+        return found
+    table = table.copy()
+    was = [one for row in table[touched].to_dict("records") if (one := judgement_of(row)) is not None]
+    now = [
+        Judgement(Verdict.CANNOT_CONCLUDE, "confounded", "{was}. But {because}.", {"was": one, "because": why})
+        for one in was
+    ]
+    for name, values in pd.DataFrame([told(one) for one in now], index=table.index[touched]).items():
+        table.loc[touched, name] = values
+    notes = [one.sentence for one in was]
+    said = [
+        sentence.replace(Verdict.MEMORIZED, Verdict.CANNOT_CONCLUDE, 1)
+        if any(note in sentence for note in notes)
+        else sentence
+        for sentence in found.sentences
+    ]
+    first = f"{Verdict.CANNOT_CONCLUDE} from members against non-members: {why}."
+    return replace(found, figures=table, sentences=(first, *said))

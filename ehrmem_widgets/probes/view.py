@@ -1,0 +1,244 @@
+"""How a probe's finding is shown: what of it may be shown at all, one sentence for somebody who decides, and its section of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pandas as pd
+
+from ehrmem_widgets.findings.disclosure_control import Rule
+from ehrmem_widgets.findings.finding import Finding, estimate_of
+from ehrmem_widgets.probes.people import ALL, CANARIES, CANARY, MEMBER, NON_MEMBER, NULL_CANARY
+from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
+from ehrmem_widgets.views.markup import escape, icon, known
+from ehrmem_widgets.views.rank_ladder import knows, rung_words
+from ehrmem_widgets.views.tables import Markup, figure, inline, table
+
+if TYPE_CHECKING:
+    from ehrmem_widgets.probes.base import Probe
+    from ehrmem_widgets.reports.audit_results import AuditResults
+    from ehrmem_widgets.reports.comparison import Comparison, Shared
+    from ehrmem_widgets.views.attack_ranking import AttackTable
+    from ehrmem_widgets.views.risk_matrix import Likelihood
+
+FOUND, MISSED, NONE = "found", "not found", "none planted"
+NOT_SEEN = "The planted canaries do not stand out either: they too were not remembered, or this test cannot see it."
+GROUP_NAMES: Mapping[str, str] = {
+    MEMBER: "Members",
+    NON_MEMBER: "People never seen",
+    CANARY: "Planted canaries, trained on",
+    NULL_CANARY: "Canaries never trained on",
+}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """``verdict``: of the whole test (None: it gives none), ``words``: one sentence, ``control``: whether the same test finds the
+    planted canaries (``FOUND``, ``MISSED``, ``NONE``, or empty where that is not asked)."""
+
+    verdict: Verdict | None
+    words: str
+    control: str = ""
+
+
+class ProbeView:
+    """How a probe is shown in one audit. A probe of your own overrides what it needs: without anything no figure of it is shown
+    (disclosure control fails closed), and with ``rules`` alone it has a headline, its verdicts and a chart of its figures.
+
+    ``rules``: the figures that a report may show, as patterns of their names, and the rule of each. ``asked``, ``held_against``,
+    ``how_to_read``: the fixed words of its section. ``judged_figure``: the figure that its verdict is about (empty: all that carry one).
+    ``memorized``, ``population``: the headline's sentence where that is the verdict, with {figure}, {where} and {what}.
+    """
+
+    rules: ClassVar[Sequence[tuple[str, Rule]]] = ()
+    asked: ClassVar[str] = ""
+    held_against: ClassVar[str] = ""
+    how_to_read: ClassVar[str] = ""
+    judged_figure: ClassVar[str] = ""
+    control_figure: ClassVar[str] = ""  # of the planted, where another one carries no verdict
+    memorized: ClassVar[str] = "More is given away of people it was trained on than of others: by {figure}{where}."
+    population: ClassVar[str] = "No more is given away of people it was trained on: largest difference {figure}{where}."
+    no_verdict: ClassVar[str] = "no verdict"
+    signed: ClassVar[bool] = True  # whether its figure is a difference, shown with its sign
+
+    def __init__(self, probe: Probe, audit: AuditResults) -> None:
+        self.probe, self.audit = probe, audit
+
+    @property
+    def found(self) -> Finding:
+        """The finding as it may be shown."""
+        return self.audit.findings[self.probe.name]
+
+    @property
+    def rungs(self) -> list[str]:
+        """What the attacker was supposed to know."""
+        settings = self.found.settings
+        return list(settings.get("rungs") or ([settings["rung"]] if settings.get("rung") else []))
+
+    # For somebody who decides ------------------------------------------------------------------------------------------
+
+    def headline(self) -> Headline:
+        """The verdict of the whole test in one plain sentence."""
+        rows, control = self.judged(), self.control()
+        if not len(rows):
+            return Headline(Verdict.CANNOT_CONCLUDE, self.why_nothing(), control)
+        order = (Verdict.MEMORIZED, Verdict.CANNOT_CONCLUDE)
+        verdict = next((v for v in order if (rows["verdict"] == v).any()), Verdict.POPULATION)
+        return Headline(verdict, self._words(verdict, rows, control), control)
+
+    def judged(self) -> pd.DataFrame:
+        """The figures that carry the verdicts on members against people never seen, in the finding's order."""
+        rows = self.found.figures
+        rows = rows[(rows["verdict"] != "") & rows["group"].isin([ALL, f"{MEMBER} - {NON_MEMBER}"])]
+        if self.judged_figure:
+            rows = rows[rows["figure"] == self.judged_figure]
+        return rows[rows["model"] != "reference"]
+
+    def control(self) -> str:
+        """Whether the same test finds the planted canaries."""
+        rows = self.found.figures
+        planted = rows[(rows["group"] == CANARIES) | rows["group"].str.fullmatch(rf"{CANARY}( x\d+)? - {NULL_CANARY}")]
+        if self.control_figure or self.judged_figure:
+            planted = planted[planted["figure"] == (self.control_figure or self.judged_figure)]
+        planted = planted[planted["model"] != "reference"]
+        if not len(planted):
+            return NONE
+        if (planted["verdict"] != "").any():
+            return FOUND if (planted["verdict"] == Verdict.MEMORIZED).any() else MISSED
+        return FOUND if (planted["low"] > 0).any() else MISSED
+
+    def compared(self, one: Mapping[Any, Any] | pd.Series) -> str:
+        """What a judged figure compares, in words."""
+        return rung_words(str(one["rung"])) or str(one["figure"]).replace("_", " ").capitalize()
+
+    def what(self, one: Mapping[Any, Any] | pd.Series) -> str:
+        """What {what} stands for in the headline."""
+        return self.compared(one)
+
+    def why_nothing(self) -> str:
+        """Why there is no figure to judge."""
+        if not self.audit.results.get("reference"):
+            return "There is no reference model that never saw these people, so nothing can be called memorized."
+        return "There are too few people, or the model does not answer this kind of question."
+
+    def _words(self, verdict: Verdict, rows: pd.DataFrame, control: str) -> str:
+        of = rows[rows["verdict"] == verdict]
+        others = (
+            f" ({verdict.lower()} in {len(of)} of {len(rows)} comparisons{_rest(rows, verdict)})"
+            if len(of) < len(rows)
+            else ""
+        )
+        if verdict is Verdict.CANNOT_CONCLUDE:
+            note = str(of.iloc[0]["note"]).strip() or "there are too few people."
+            about = f"{self.compared(of.iloc[0])}: " if len(rows) > 1 else ""
+            said = f"{about}{note.rstrip('.')}{others}."
+            return f"{said[:1].upper()}{said[1:]}"
+        first = verdict is Verdict.MEMORIZED or not of["value"].notna().any()
+        one = of.iloc[0] if first else of.loc[of["value"].idxmax()]
+        rung = str(one["rung"])
+        words = (self.memorized if verdict is Verdict.MEMORIZED else self.population).format(
+            figure=inline(estimate_of(one)), where=f", knowing {knows(rung)}" if rung else "", what=self.what(one)
+        )
+        missed = f" {NOT_SEEN}" if verdict is Verdict.POPULATION and control == MISSED else ""
+        return f"{words.rstrip('.')}{others}.{missed}"
+
+    # The section -------------------------------------------------------------------------------------------------------
+
+    def verdicts(self) -> str:
+        """The verdicts on members against people never seen, as a table; empty where there are none."""
+        rows = self.judged()
+        if not len(rows):
+            return ""
+        cells: list[tuple[object, ...]] = []
+        for one in rows.to_dict("records"):
+            verdict = Verdict(one["verdict"])
+            shown = Markup(f"{icon(verdict, 16)} {escape(verdict)}")
+            note = one["note"] if verdict is Verdict.CANNOT_CONCLUDE else ""
+            of = figure(estimate_of(one), signed=self.signed)
+            cells.append((self.compared(one), of, p_words(one["p_adjusted"]), shown, note))
+        heads: tuple[str, ...] = ("Compared", "Members against people never seen", "p, corrected", "Verdict")
+        if any(cell[-1] for cell in cells):
+            heads = (*heads, "Why it cannot be decided")
+        else:
+            cells = [cell[:-1] for cell in cells]
+        return table(heads, cells, caption="Verdicts, with 95 % interval and n (people)")
+
+    def pictures(self) -> list[str]:
+        """Charts and tables of the section; here the figures that carry a verdict, and those of the planted."""
+        rows = [
+            IntervalRow(self.compared(one), estimate_of(one), heading=GROUP_NAMES.get(str(one["group"]), str(one["group"])))
+            for one in self.found.figures.to_dict("records")
+            if known(estimate_of(one))
+        ]
+        if not rows:
+            return []
+        low = min(0.0, *(row.estimate.low for row in rows))
+        ends = (low, max(1.0, *(row.estimate.high for row in rows)))
+        return [picture(interval_rows(rows, title=self.probe.title, ends=ends, level=(0.0, "nothing")), "All figures.")]
+
+    # What the first page and other pages take from it; most probes have none of these --------------------------------------
+
+    def likelihoods(self) -> tuple[Likelihood, ...]:
+        """For the risk matrix: how likely each sensitive attribute is given away."""
+        return ()
+
+    def attacks(self) -> AttackTable | None:
+        """What an attacker must know to have somebody given away."""
+        return None
+
+    def vulnerable(self) -> str:
+        """Markup on the groups of whom more is remembered."""
+        return ""
+
+    def patients(self) -> str:
+        """Markup that names patients by pseudonym, for an audit that its plan declares as identifying."""
+        return ""
+
+    def asked_besides(self) -> str:
+        """Whom it asked about beyond those who were chosen for all probes, in words."""
+        return ""
+
+    def not_asked(self) -> str:
+        """What could not be asked, in words."""
+        return ""
+
+    def shared(self, comparison: Comparison) -> Iterable[Shared]:
+        """The figures on which two audits are compared, of which more means that more is given away; here that with the verdict."""
+        if self.judged_figure:
+            yield from comparison.by_rung(self.probe.name, self.probe.title, {"figure": self.judged_figure, "group": ALL})
+
+    @classmethod
+    def method_picture(cls, findings: Mapping[str, Finding]) -> str:
+        """A chart for the documentation, from the findings of all probes on the sample cohort; empty: none."""
+        return ""
+
+
+def picture(markup: str, caption: str) -> str:
+    """A figure with its caption."""
+    return f"<figure>{markup}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def p_words(value: float) -> str:
+    """A p-value; empty where there is none."""
+    if value != value:
+        return ""
+    return f"{value:.3f}" if value >= 0.001 else "under 0.001"
+
+
+def group_words(group: str) -> str:
+    """A group's name as a chart has it."""
+    if group.startswith(f"{CANARY} x"):
+        return f"Planted canaries, seen {group.removeprefix(f'{CANARY} x')} times an epoch"
+    return GROUP_NAMES.get(group, group)
+
+
+def _rest(rows: pd.DataFrame, verdict: Verdict) -> str:
+    """The other verdicts and how many comparisons have each."""
+    counts = [(other, int((rows["verdict"] == other).sum())) for other in Verdict if other is not verdict]
+    return "".join(f", {other.lower()} in {n}" for other, n in counts if n)
+
+
+Maker = Callable[[ProbeView], str]
