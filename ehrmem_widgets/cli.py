@@ -1,7 +1,7 @@
 """``ehrmem``: a thin door to the same functions that the notebooks use.
 
 Exit codes: 0 done; 2 wrong input, or a question that this model cannot answer; 3 a server or a disk went away, or a kept file is damaged (the
-same command goes on from there); 1 a fault of ours; 130 interrupted.
+same command goes on from there); 1 an internal error; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ehrmem_widgets import __version__, settings
 from ehrmem_widgets.errors import BadInput, EhrmemError, Unavailable, resumable
-from ehrmem_widgets.probes.questions import QUESTIONS
+from ehrmem_widgets.registry import probe_named, probes
 from ehrmem_widgets.settings import Number, Whole
 from ehrmem_widgets.sources import (
     POPULATION_NAMED,
@@ -50,7 +50,7 @@ exit codes:
   2    the plan, a flag or a file is wrong, or the folder belongs to another plan, data, model or version
   3    not finished: a server stopped answering, the disk is full or gone, or a kept file is damaged. The same command goes on;
        figures come out as if nothing had happened
-  1    a fault of ours (--debug shows more)
+  1    an internal error (--debug shows more)
   130  interrupted; the same command goes on"""
 MODEL_FILES = {"config.json", "training.json", "vocabulary.json"}
 
@@ -81,9 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         sentence = " ".join(str(error).split()) or "no further words"
-        return _say(
-            f"Something went wrong on our side: {type(error).__name__}: {sentence}. Add --debug for details.", 1
-        )
+        return _say(f"Internal error: {type(error).__name__}: {sentence}. Add --debug for details.", 1)
 
 
 def explore(arguments: argparse.Namespace) -> None:
@@ -159,9 +157,9 @@ def patients(arguments: argparse.Namespace) -> None:
 def probe(arguments: argparse.Namespace) -> None:
     """Run one probe over a cohort."""
     from ehrmem_widgets.blackbox.opening import open_sources
-    from ehrmem_widgets.probes.all_probes import run_probe
+    from ehrmem_widgets.probes.run import run
+    from ehrmem_widgets.registry import alternatives_for
     from ehrmem_widgets.reports.patient_reports import patients_in
-    from ehrmem_widgets.samples.canary_alternatives import alternatives_for
 
     out: Path = arguments.out
     if out.suffix == ".parquet":
@@ -169,14 +167,17 @@ def probe(arguments: argparse.Namespace) -> None:
     if not out.absolute().parent.is_dir():
         raise BadInput(f"Name a folder for the finding, in one that exists; got {str(out)!r}.")
     patients = patients_in(arguments.patients) if arguments.patients else None
-    if arguments.population and arguments.name != "ranking":
-        raise BadInput(f"The probe {arguments.name!r} does not count who fits the facts: it takes no --population.")
-    more: dict[str, Any] = {"population": given_population(arguments.population)} if arguments.name == "ranking" else {}
+    asked = probe_named(arguments.name)
+    more: dict[str, Any] = {}
+    if "population" in asked.options:
+        more["population"] = given_population(arguments.population)
+    elif arguments.population:
+        raise BadInput(f"The probe {asked.name!r} does not count who fits the facts: it takes no --population.")
     dataset, model, reference = open_sources(_sources(arguments))
     keep = out.with_name(out.name + ".unfinished")
     with resumable():
-        found = run_probe(
-            arguments.name, dataset, model, reference, rung=arguments.rung, patients=patients, seed=arguments.seed,
+        found = run(
+            asked.name, dataset, model, reference, rungs=arguments.rung, patients=patients, seed=arguments.seed,
             keep=keep, heard=_Bar(), alternatives_of=alternatives_for(dataset), **more,
         )  # fmt: skip
         found.save(out)
@@ -205,10 +206,10 @@ class _Bar:
 
 def audit(arguments: argparse.Namespace) -> None:
     """Run every probe of a plan over a cohort."""
-    from ehrmem_widgets.audit.plan import EXAMPLE, read_plan
+    from ehrmem_widgets.audit.plan import example, read_plan
 
     if arguments.example:
-        print(EXAMPLE, end="")
+        print(example(), end="")
         return
     if arguments.plan is None or arguments.out is None:
         raise BadInput("Name the plan and a folder for the results: ehrmem audit plan.yaml --out results.")
@@ -220,7 +221,7 @@ def audit(arguments: argparse.Namespace) -> None:
         plan, arguments.out, workers=arguments.workers, cluster=arguments.cluster, command=command, heard=_Bar()
     )
     for run in found["runs"]:
-        print(f"\n{run['probe']}: {QUESTIONS[run['probe']]}")
+        print(f"\n{run['probe']}: {probes()[run['probe']].full_question}")
         said = run.get("sentences", [])[:3] if run["state"] == "done" else [f"Not run: {run['reason']}"]
         print("\n".join(f"  {sentence}" for sentence in said))
     if found["workers_lost"]:
@@ -407,7 +408,7 @@ def _parser() -> argparse.ArgumentParser:
             "Run one test over many patients: members, people never seen, and planted canaries where there are any.",
             "The summary goes to standard output, every figure with its interval and n to the folder. A run that was\n"
             "broken off is taken up again by the same command (exit code 3: a server or a disk went away).\n\n"
-            + "\n".join(f"  {name:<16}{words}" for name, words in QUESTIONS.items()),
+            + "\n".join(f"  {name:<16}{one.full_question}" for name, one in probes().items()),
             "ehrmem probe membership --out membership",
         )
     )
@@ -524,7 +525,9 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
         "--facts", metavar="FILE", help="or exact facts: a YAML or JSON file, or a line such as 'age 0 1 5:unknown:day'"
     )
     parser.add_argument("--attributes", metavar="A,B", help="sensitive attributes to ask about (all)")
-    parser.add_argument("--focus", metavar="A", help="the one to look at closely (the gravest that the patient holds)")
+    parser.add_argument(
+        "--focus", metavar="A", help="the one to look at closely (the most severe that the patient holds)"
+    )
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--sealed",
@@ -561,7 +564,7 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _probe_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", choices=list(QUESTIONS), help="one of " + ", ".join(QUESTIONS))
+    parser.add_argument("name", metavar="NAME", type=_probe, help="one of " + ", ".join(probes()))
     _source_options(parser)
     parser.add_argument(
         "--rung", type=_rung, metavar="NAME", help="what the attacker knows (each probe has its own ladder)"
@@ -633,6 +636,10 @@ def _rung(text: str) -> str:
     from ehrmem_widgets.attacker.facts import check_rung
 
     return _told(lambda: check_rung(text))
+
+
+def _probe(text: str) -> str:
+    return _told(lambda: probe_named(text).name)
 
 
 def _told(read: Callable[[], _Read]) -> _Read:

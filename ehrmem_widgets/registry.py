@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.base import Probe
 
-PROBES = "ehrmem.probes"
+if TYPE_CHECKING:
+    from ehrmem_widgets.cohort.dataset import MedsDataset
+    from ehrmem_widgets.probes.base import AlternativesOf
+
+PROBES, CANARIES = "ehrmem.probes", "ehrmem.canaries"
 
 
 @cache
@@ -30,6 +34,12 @@ def probe_named(name: str) -> Probe:
     if renamed is not None:
         raise BadInput(f"The probe {name!r} is called {renamed!r} now.")
     raise BadInput(f"There is no probe {name!r}. The probes are {', '.join(every)}.")
+
+
+def alternatives_for(dataset: MedsDataset) -> AlternativesOf | None:
+    """What other values the planted canaries of a data set could have held, where an installed canary set knows them."""
+    found = (known(dataset) for known in _loaded(CANARIES).values())
+    return next((one for one in found if one is not None), None)
 
 
 def problems() -> tuple[str, ...]:
@@ -53,7 +63,7 @@ def _loaded(group: str) -> dict[str, Any]:
             )
             continue
         try:
-            probe = point.load()
+            probe: Any = point.load()
         except Exception as error:  # a package of somebody else may fail in any way
             words = " ".join(str(error).split())[:200]
             _PROBLEMS.append(
@@ -61,7 +71,7 @@ def _loaded(group: str) -> dict[str, Any]:
                 f"({type(error).__name__}: {words})."
             )
             continue
-        if not isinstance(probe, Probe) or probe.name != point.name:
+        if group == PROBES and (not isinstance(probe, Probe) or probe.name != point.name):
             _PROBLEMS.append(
                 f"The probe {point.name!r} of the package {_package(point)} is left out: its entry point must name a Probe called "
                 f"{point.name!r}."

@@ -17,8 +17,8 @@ from ehrmem_widgets import cli
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.probes.people import choose_people
-from ehrmem_widgets.probes.preflight import preflight
-from ehrmem_widgets.probes.subgroups import subgroups_of
+from ehrmem_widgets.probes.confounding.ask import preflight
+from ehrmem_widgets.probes.subgroups.ask import subgroups_of
 from ehrmem_widgets.samples.synthetic_cohort import generate_cohort
 from ehrmem_widgets.widgets.patient_picker import describe_patients
 

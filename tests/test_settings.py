@@ -18,28 +18,28 @@ from ehrmem_widgets.audit.run import run_audit
 from ehrmem_widgets.blackbox.private_training import train_private_model
 from ehrmem_widgets.blackbox.training import train_model
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.probes.attribute import attribute
-from ehrmem_widgets.probes.embedding import embedding
-from ehrmem_widgets.probes.embedding_neighbours import embedding_neighbours
+from ehrmem_widgets.probes.attribute.ask import attribute
+from ehrmem_widgets.probes.embedding.ask import embedding
+from ehrmem_widgets.probes.neighbours.ask import embedding_neighbours
 from ehrmem_widgets.probes.exploration import State
-from ehrmem_widgets.probes.exposure import canary_exposures
-from ehrmem_widgets.probes.membership import membership
+from ehrmem_widgets.probes.exposure.ask import canary_exposures
+from ehrmem_widgets.probes.membership.ask import membership
 from ehrmem_widgets.probes.people import choose_people
-from ehrmem_widgets.probes.perturbation import perturbation
-from ehrmem_widgets.probes.preflight import preflight
-from ehrmem_widgets.probes.ranking import ranking
-from ehrmem_widgets.probes.reconstruction import reconstruction
-from ehrmem_widgets.probes.subgroups import subgroup_probe
+from ehrmem_widgets.probes.perturbation.ask import perturbation
+from ehrmem_widgets.probes.confounding.ask import preflight
+from ehrmem_widgets.probes.ranking.ask import ranking
+from ehrmem_widgets.probes.reconstruction.ask import reconstruction
+from ehrmem_widgets.probes.subgroups.ask import subgroup_probe
 from ehrmem_widgets.reports.parameters import check_given, notebook_parameters
 from ehrmem_widgets.reports.patient_report import make_report
 from ehrmem_widgets.reports.patient_reports import make_reports
-from ehrmem_widgets.reports.results_summary import _read_severities
+from ehrmem_widgets.audit.results import _read_severities
 from ehrmem_widgets.settings import OF_NOTEBOOKS, OF_PROBES, Number, Whole, shown
 from ehrmem_widgets.widgets.audit_cohort import AuditCohort
-from ehrmem_widgets.widgets.explore_membership import MembershipState
-from ehrmem_widgets.widgets.explore_neighbours import NeighboursState
-from ehrmem_widgets.widgets.explore_perturbation import PerturbationState
-from ehrmem_widgets.widgets.explore_subgroups import SubgroupState
+from ehrmem_widgets.probes.membership.screen import MembershipState
+from ehrmem_widgets.probes.neighbours.screen import NeighboursState
+from ehrmem_widgets.probes.perturbation.screen import PerturbationState
+from ehrmem_widgets.probes.subgroups.screen import SubgroupState
 from ehrmem_widgets.widgets.number_field import LastValid, NumberField
 from ehrmem_widgets.widgets.share_dial import ShareDial
 from tests.attacker.records import RECORD, VOCABULARY

@@ -69,6 +69,25 @@ _FIRST = re.compile(r"first_([1-9][0-9]{0,5})")
 _BEFORE = re.compile(r"before_([0-9]{4}-[0-9]{2}-[0-9]{2})")
 
 
+def rung_words(rung: str) -> str:
+    """A rung in words, without what is the same in all of them."""
+    words = RUNGS.get(rung)
+    if words is None:
+        start, _, rest = rung.partition("_")
+        words = {"first": f"The first {rest} codes", "before": f"Everything before {rest}"}.get(start, rung)
+    return words.removesuffix(": age, sex and other static facts")
+
+
+def knows(rung: str) -> str:
+    """What the attacker knows at a rung, within a sentence.
+
+    >>> knows("demographics"), knows("first_10")
+    ('demographics', 'the first 10 codes')
+    """
+    words = rung_words(rung)
+    return words if words[:2].isupper() else words[:1].lower() + words[1:]
+
+
 def facts_of_rung(name: str, record: Record, vocabulary: Vocabulary) -> KnownFacts:
     """The known facts of a rung: a name of ``RUNGS``, ``first_N`` (N from 1 to 100000), or ``before_YYYY-MM-DD``.
 

@@ -15,15 +15,15 @@ from ehrmem_widgets import settings
 from ehrmem_widgets.attacker.facts import check_rung, check_rungs
 from ehrmem_widgets.cohort.attributes import load_attributes
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.probes.holders import HOLDERS
-from ehrmem_widgets.probes.questions import QUESTIONS
+from ehrmem_widgets.probes.base import Probe
+from ehrmem_widgets.probes.options import given as given_to
+from ehrmem_widgets.registry import probes
 from ehrmem_widgets.settings import shown
 from ehrmem_widgets.sources import Sources, given_sources, is_address
 from ehrmem_widgets.yaml_text import read_yaml_file
 
 RUNGS = ("demographics", "one_lab", "lab_values", "first_10", "first_20")
-RUNG_OF: Mapping[str, str] = {"embedding": "lab_values", "perturbation": "one_lab", "subgroups": "one_lab"}
-"""The one rung of each probe that asks at one only."""
+HOLDERS = 25  # of each attribute, unless told otherwise
 _SOURCES = tuple(one.name for one in fields(Sources))
 _SEVERITY = 'hiv: {severity: 5, reason: "..."}'
 _PATHS = ("data", "model", "reference", "vocabulary", "grammar", "sequences")
@@ -59,6 +59,14 @@ class Plan:
     seed: int
     identifying: bool
     population: int | None = None
+
+    def task(self, probe: Probe) -> dict[str, Any]:
+        """The rungs and options of one probe, for its ``Task``: of the plan's settings those that the probe has."""
+        rungs = (self.rung_of[probe.name],) if probe.one_rung else self.rungs if probe.rungs else None
+        settings = {
+            "attributes": self.attributes or None, "holders": self.holders, "priors": self.priors, "population": self.population,
+        }  # fmt: skip
+        return given_to(probe, rungs, {name: value for name, value in settings.items() if name in probe.options})
 
     def as_json(self) -> dict[str, Any]:
         """The plan as plain data. Named patients are counted and hashed: they may have been named by their ids."""
@@ -105,13 +113,15 @@ def read_plan(path: str | Path) -> Plan:
     }
     for key in content:
         if key not in known:
-            raise BadInput(f"{path.name}: {shown(key)} is nothing that a plan says.{_meant(key, sorted(known))}")
+            raise BadInput(f"{path.name}: {shown(key)} is an unknown plan key.{_meant(key, sorted(known))}")
         if content[key] is None:
             raise BadInput(f"{path.name}: {key} is empty. Give it a value, or leave the line out.")
     patients = _patients(content.get("patients", 400), path)
-    probes = _names(content, "probes", tuple(QUESTIONS), path, tuple(QUESTIONS))
-    if "preflight" not in probes:
-        probes = ("preflight", *probes)  # every comparison rests on it
+    every = probes()
+    chosen = _probes(content, path)
+    guards = [
+        name for name, probe in every.items() if probe.confounding and name not in chosen
+    ]  # comparisons rest on these
     return Plan(
         name=_text(content.get("name", path.stem), "name", path),
         sources=_sources(content, path),
@@ -120,7 +130,7 @@ def read_plan(path: str | Path) -> Plan:
         holders=_whole(
             content.get("holders", HOLDERS if isinstance(patients, int) else 0), "holders", settings.HOLDERS, path
         ),
-        probes=tuple(name for name in QUESTIONS if name in probes),
+        probes=tuple(name for name in every if name in (*chosen, *guards)),
         rungs=_rungs(content.get("rungs", list(RUNGS)), path),
         rung_of=_rung_of(content.get("rung_of", {}), path),
         attributes=_names(content, "attributes", (), path, tuple(load_attributes())),
@@ -167,7 +177,7 @@ def check_severities(content: Any, where: str) -> dict[str, Severity]:
     return found
 
 
-EXAMPLE = """\
+_EXAMPLE = """\
 # A plan for 'ehrmem audit plan.yaml --out results'. It is sealed before the first question: to change it, name another folder.
 name: sample cohort
 
@@ -180,9 +190,9 @@ name: sample cohort
 
 patients: 400                # ordinary people, half of them members, or a file of pseudonyms; planted canaries come on top
 holders: 25                  # T2 asks about so many members and non-members who hold each attribute, drawn on top (0: nobody is drawn)
-probes: [preflight, membership, attribute, reconstruction, embedding, neighbours, perturbation, subgroups, ranking]
+{probes}
 rungs: [demographics, one_lab, lab_values, first_10, first_20]      # what the attacker knows, step by step
-rung_of: {embedding: lab_values, perturbation: one_lab, subgroups: one_lab}   # where a test asks at one step only
+{rung_of}   # where a test asks at one step only
 attributes: []               # sensitive attributes asked about; empty: all that the model has codes of
 # severity: severities.yaml  # {hiv: {severity: 5, reason: "..."}}: declared by people, never computed
 priors: [0.01, 0.1]          # share of members among those an attacker would ask about
@@ -190,6 +200,14 @@ priors: [0.01, 0.1]          # share of members among those an attacker would as
 seed: 0                      # same seed, same numbers
 identifying: false           # true: for internal use, every page says that it names patients
 """
+
+
+def example() -> str:
+    """A commented plan for the sample patients, with all probes that are installed."""
+    every = probes()
+    rung_of = ", ".join(f"{name}: {probe.rungs[0]}" for name, probe in every.items() if probe.one_rung)
+    found = _EXAMPLE.replace("{probes}", f"probes: [{', '.join(every)}]")
+    return found.replace("{rung_of}", f"rung_of: {{{rung_of}}}")
 
 
 def _sources(content: Mapping[str, Any], path: Path) -> Sources:
@@ -233,12 +251,22 @@ def _rungs(given: Any, path: Path) -> tuple[str, ...]:
 
 
 def _rung_of(given: Any, path: Path) -> dict[str, str]:
-    if not isinstance(given, Mapping) or set(given) - set(RUNG_OF):
-        raise BadInput(f"{path.name}: rung_of gives a rung to {', '.join(RUNG_OF)}; got {shown(given)}.")
+    default = {name: probe.rungs[0] for name, probe in probes().items() if probe.one_rung}
+    if not isinstance(given, Mapping) or set(given) - set(default):
+        raise BadInput(f"{path.name}: rung_of gives a rung to {', '.join(default)}; got {shown(given)}.")
     try:
-        return {**RUNG_OF, **{str(name): check_rung(rung) for name, rung in given.items()}}
+        return {**default, **{str(name): check_rung(rung) for name, rung in given.items()}}
     except BadInput as error:
         raise BadInput(f"{path.name}: {error}") from None
+
+
+def _probes(content: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+    given = content.get("probes")
+    for name in given if isinstance(given, list) else ():
+        renamed = next((probe.name for probe in probes().values() if name in probe.before), None)
+        if renamed is not None:
+            raise BadInput(f"{path.name}: the probe {name!r} is called {renamed!r} now.")
+    return _names(content, "probes", tuple(probes()), path, tuple(probes()))
 
 
 def _names(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -27,17 +27,16 @@ from ehrmem_widgets.blackbox.training_splits import training_splits
 from ehrmem_widgets.cohort.fingerprints import read_anew
 from ehrmem_widgets.errors import GOES_ON, BadInput, CannotAnswer, Damaged, Unavailable, not_made, resumable
 from ehrmem_widgets.findings.finding import Finding, as_json
+from ehrmem_widgets.probes.base import ProbeRun, Task, loaded
 from ehrmem_widgets.probes.over_patients import Heard, PortionsMissingError, Progress
 from ehrmem_widgets.probes.people import about_model
+from ehrmem_widgets.registry import alternatives_for, probes
 from ehrmem_widgets.settings import WORKERS
 from ehrmem_widgets.views.markup import plural
 
 SHARDS, FINDINGS, SEAL, RESULTS, SEVERITY = "shards", "findings", "audit.json", "results.json", "severity.yaml"
 _CLUSTER_TIMEOUT = "20s"
 _STRIPES_A_WORKER = 4  # small enough that the last worker is not waited for long
-_TAKES_ATTRIBUTES = {"attribute", "embedding", "perturbation", "ranking"}
-_RUNGS_AS = {"attribute": "rungs", "reconstruction": "rungs", "neighbours": "rungs", "ranking": "ladder"}
-_NOT_BY_PORTIONS = {"preflight", "subgroups"}  # work that is soon done, or rests on other findings
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,13 @@ class Opened:
     reference: Any
     people: Any
     alternatives_of: Any
+
+    def task(self, plan: Plan, name: str, heard: Heard | None = None) -> Task:
+        """What a probe of a plan is given."""
+        whole = Task(
+            self.dataset, self.model, self.reference, self.people, seed=plan.seed, alternatives_of=self.alternatives_of, heard=heard
+        )  # fmt: skip
+        return replace(whole, **plan.task(probes()[name]))
 
 
 def run_audit(
@@ -131,14 +137,12 @@ class _Audit:
     def run(self, workers: int, cluster: str | None) -> dict[str, Any]:
         self._seal()
         self._write(finished=False)
-        self._finish("preflight")
-        if workers > 1 or cluster:
-            waiting = [name for name in self.plan.probes if name not in _NOT_BY_PORTIONS and not self._found(name)]
-            if "neighbours" in waiting:
-                self._embed_everyone()
-            self._ask_by_many(waiting, workers, cluster)
-        for name in (*(n for n in self.plan.probes if n not in _NOT_BY_PORTIONS), "subgroups"):
-            if name in self.plan.probes:
+        for level in in_order(self.plan.probes):
+            waiting = [name for name in level if not self._found(name)]
+            if waiting and (workers > 1 or cluster):
+                self._prepare(waiting)
+                self._ask_by_many(waiting, workers, cluster)
+            for name in level:
                 self._finish(name)
         return self._write(finished=True)
 
@@ -146,7 +150,12 @@ class _Audit:
         """One probe's finding: kept, or made from its shards, asking for what is missing."""
         began = time.monotonic()
         path = self.out / FINDINGS / name
-        state: dict[str, Any] = {"probe": name, "state": "done", "reason": "", "rungs": list(rungs_of(self.plan, name))}
+        state: dict[str, Any] = {
+            "probe": name,
+            "state": "done",
+            "reason": "",
+            "rungs": list(self.plan.task(probes()[name])["rungs"]),
+        }
         found = self._found(name)
         if found is None:
             keep = Shards(self.out / SHARDS)
@@ -164,17 +173,12 @@ class _Audit:
         path = self.out / FINDINGS / name
         return _kept_finding(path) if path.exists() else None
 
-    def _embed_everyone(self) -> None:
-        """The embeddings of all records are kept in the user's cache folder: once for all workers."""
-        from ehrmem_widgets.blackbox.protocol import Query
-        from ehrmem_widgets.probes.neighbours import EmbeddingStore
-
-        if Query.EMBEDDINGS in self.opened.model.answers:
-            store = EmbeddingStore(self.opened.model, self.opened.dataset, folder=self.plan.sources.model_folder)
-            for share in store.build():
-                if self.heard:
-                    n = len(store.ids)
-                    self.heard(Progress("Embedding all records", int((share or 0) * n), n))
+    def _prepare(self, names: Sequence[str]) -> None:
+        """What is done once for all workers."""
+        for name in names:
+            with suppress(BadInput, CannotAnswer):  # said again when the finding is made
+                kind: type[ProbeRun] = loaded(probes()[name].run)
+                kind.prepare(self.opened.task(self.plan, name, self.heard))
 
     def _ask_by_many(self, probes: Sequence[str], workers: int, cluster: str | None) -> None:
         """Let workers ask. Where one dies, its portion in flight is lost; half as many go on with what is left."""
@@ -344,44 +348,29 @@ def _changed(sealed: Mapping[str, Any], plan: Plan, about: Opened) -> list[str]:
 
 
 def ask(plan: Plan, about: Opened, name: str, keep: Shards, out: Path, *, heard: Heard | None = None) -> Finding:
-    """One probe of a plan."""
-    from ehrmem_widgets.probes.all_probes import run_probe
+    """One probe of a plan; what it builds on is taken from the findings that are there."""
+    from ehrmem_widgets.probes.run import needed, run_task
 
-    more: dict[str, Any] = {}
-    rungs = rungs_of(plan, name)
-    if name in _RUNGS_AS:
-        more[_RUNGS_AS[name]] = rungs
-    elif rungs:
-        more["rung"] = rungs[0]
-    if plan.attributes and name in _TAKES_ATTRIBUTES:
-        more["attributes"] = plan.attributes
-    if name == "attribute":
-        more["holders"] = plan.holders
-    if name == "membership":
-        more["priors"] = plan.priors
-    if name == "ranking":
-        more["population"] = plan.population
-    if name == "subgroups":
-        kept = {n: out / FINDINGS / n for n in ("membership", "attribute")}
-        if kept["membership"].exists():
-            more["scored"] = _kept_finding(kept["membership"])
-        if kept["attribute"].exists():
-            more["leaks"] = _kept_finding(kept["attribute"])
-    if name != "preflight":
-        if not (out / FINDINGS / "preflight").exists():
-            raise BadInput("The data preflight, on which every comparison rests, could not be run.")
-        more["preflight"] = _kept_finding(out / FINDINGS / "preflight")
-    return run_probe(
-        name, about.dataset, about.model, about.reference, people=about.people, seed=plan.seed, keep=keep, heard=heard,
-        alternatives_of=about.alternatives_of, **more,
-    )  # fmt: skip
+    probe, task = probes()[name], about.task(plan, name, heard)
+    earlier = {other: _kept_finding(path) for other in needed(probe, task) if (path := out / FINDINGS / other).exists()}
+    missing = [other for other in needed(probe, task) if other in plan.probes and other not in earlier]
+    if missing:
+        raise BadInput(f"{probes()[missing[0]].title}, on which this rests, could not be run.")
+    return run_task(probe, task, keep=keep, earlier=earlier)
 
 
-def rungs_of(plan: Plan, name: str) -> tuple[str, ...]:
-    """What a probe supposes that the attacker knows."""
-    if name in _RUNGS_AS:
-        return plan.rungs
-    return (plan.rung_of[name],) if name in plan.rung_of else ()
+def in_order(names: Sequence[str]) -> list[list[str]]:
+    """The probes of a plan in levels: each builds on those of earlier levels alone."""
+    every, levels, left = probes(), list[list[str]](), list(names)
+    guards = [name for name in names if every[name].confounding]
+    while left:
+        ready = [
+            name for name in left
+            if not set(left) & ({*every[name].builds_on, *(guards if every[name].guarded else ())} - {name})
+        ] or left  # fmt: skip
+        levels.append(ready)
+        left = [name for name in left if name not in ready]
+    return levels
 
 
 _kept: dict[str, Opened] = {}
@@ -393,7 +382,6 @@ def open_plan(plan: Plan) -> Opened:
     from ehrmem_widgets.blackbox.opening import open_sources
     from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
     from ehrmem_widgets.probes.people import choose_people
-    from ehrmem_widgets.samples.canary_alternatives import alternatives_for
 
     dataset, model, reference = open_sources(plan.sources)
     checked_population(plan.population, len(dataset))

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from ehrmem_widgets.probes.view import ProbeView
     from ehrmem_widgets.statistics.verdicts import Judgement
 
-    AlternativesOf = Callable[[Record, int, int], list[Record]]
-    """``alternatives_of(record, n, seed)``: n records that could have been planted in this one's place, with other values."""
+
+AlternativesOf = Callable[["Record", int, int], "list[Record]"]
+"""``alternatives_of(record, n, seed)``: n records that could have been planted in this one's place, with other values."""
 
 
 @dataclass(frozen=True)
@@ -162,8 +163,15 @@ class ProbeRun(ABC):
     def judge(self, answers: Rows) -> Finding:
         """The finding, from the answers about everybody."""
 
-    def prepare(self) -> None:
+    @classmethod
+    def builds_on(cls, probe: Probe, task: Task) -> tuple[str, ...]:
+        """Whose findings this run takes; all that the probe names, unless the task makes some of them pointless."""
+        return probe.builds_on
+
+    @classmethod
+    def prepare(cls, task: Task) -> None:
         """What is done once before several workers ask, such as a store that all of them read."""
+        return None
 
 
 def loaded(named: Any) -> Any:

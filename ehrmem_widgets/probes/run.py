@@ -9,13 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from ehrmem_widgets.attacker.facts import check_rung, check_rungs
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import Finding, judgement_of, told
 from ehrmem_widgets.probes.base import AlternativesOf, Probe, ProbeRun, Task, loaded
 from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
+from ehrmem_widgets.probes.options import given
 from ehrmem_widgets.probes.over_patients import Heard, Portions, over_patients
 from ehrmem_widgets.probes.people import CANARIES, CANARY, MOST, People, choose_people
 from ehrmem_widgets.registry import probe_named, probes
@@ -58,30 +57,11 @@ def run(
     return run_task(probe, replace(task, **given(probe, rungs, options)), keep=keep, earlier=earlier or {})
 
 
-def given(probe: Probe, rungs: Sequence[str] | str | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The checked rungs and options of a probe, for its ``Task``. Raises BadInput for those that it does not have."""
-    if rungs is not None and not probe.rungs:
-        raise BadInput(f"The probe {probe.name!r} asks about whole records and takes no rung.")
-    chosen = probe.rungs if rungs is None else (check_rung(rungs),) if isinstance(rungs, str) else check_rungs(rungs)
-    if probe.one_rung and len(chosen) != 1:
-        raise BadInput(f"The probe {probe.name!r} asks at one rung; got {', '.join(chosen)}.")
-    for name in options:
-        if name not in probe.options:
-            has = f"Its options are {', '.join(probe.options)}." if probe.options else "It has none."
-            raise BadInput(f"The probe {probe.name!r} has no option {name!r}. {has}")
-    whole = {name: options.get(name, option.default) for name, option in probe.options.items()}
-    checked = {
-        name: option.check(whole[name], name) if option.check and whole[name] is not None else whole[name]
-        for name, option in probe.options.items()
-    }
-    return {"rungs": tuple(chosen), "options": checked}
-
-
 def run_task(
     probe: Probe, task: Task, *, keep: Path | Portions | None = None, earlier: Mapping[str, Finding] = {}
 ) -> Finding:
     """Run a probe that was set up; ``earlier``: findings about the same people that need not be made again."""
-    found = {name: earlier.get(name) or _alone(name, task) for name in needed(probe)}
+    found = {name: _earlier(name, task, earlier.get(name)) for name in needed(probe, task)}
     asking = probe.start(replace(task, earlier=found))
     result = asking.judge(
         over_patients(
@@ -94,15 +74,19 @@ def run_task(
     return downgraded(result, found) if probe.guarded else result
 
 
-def needed(probe: Probe) -> tuple[str, ...]:
+def needed(probe: Probe, task: Task) -> tuple[str, ...]:
     """The probes to run before one: those that it builds on, and if it is guarded whatever says whether the groups are alike."""
     guards = [other.name for other in probes().values() if other.confounding] if probe.guarded else []
-    return tuple(dict.fromkeys([*guards, *probe.builds_on]))
+    kind: type[ProbeRun] = loaded(probe.run)
+    return tuple(dict.fromkeys([*guards, *kind.builds_on(probe, task)]))
 
 
-def _alone(name: str, task: Task) -> Finding:
+def _earlier(name: str, task: Task, found: Finding | None) -> Finding:
+    """A finding to build on, about the same people and what they are known by; made where it is not there."""
     probe = probe_named(name)
-    return run_task(probe, replace(task, **given(probe, None, {})))
+    if found is not None and (not probe.rungs or set(task.rungs) <= set(found.figures["rung"])):
+        return found
+    return run_task(probe, replace(task, **given(probe, task.rungs if probe.rungs else None, {})))
 
 
 def confounding(found: Mapping[str, Finding]) -> Judgement | None:

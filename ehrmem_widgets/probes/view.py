@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
+from ehrmem_widgets.attacker.facts import knows, rung_words
+from ehrmem_widgets.cohort.attributes import load_attributes
 from ehrmem_widgets.findings.disclosure_control import Rule
 from ehrmem_widgets.findings.finding import Finding, estimate_of
 from ehrmem_widgets.probes.people import ALL, CANARIES, CANARY, MEMBER, NON_MEMBER, NULL_CANARY
+from ehrmem_widgets.statistics.discrimination import NOTHING
+from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
 from ehrmem_widgets.views.markup import escape, icon, known
-from ehrmem_widgets.views.rank_ladder import knows, rung_words
 from ehrmem_widgets.views.tables import Markup, figure, inline, table
 
 if TYPE_CHECKING:
+    from ehrmem_widgets.audit.comparison import Comparison, Shared
+    from ehrmem_widgets.audit.results import AuditResults
     from ehrmem_widgets.probes.base import Probe
-    from ehrmem_widgets.reports.audit_results import AuditResults
-    from ehrmem_widgets.reports.comparison import Comparison, Shared
     from ehrmem_widgets.views.attack_ranking import AttackTable
     from ehrmem_widgets.views.risk_matrix import Likelihood
 
@@ -54,6 +57,7 @@ class ProbeView:
     """
 
     rules: ClassVar[Sequence[tuple[str, Rule]]] = ()
+    settings: ClassVar[Sequence[str]] = ()  # those of its own that a report may show
     asked: ClassVar[str] = ""
     held_against: ClassVar[str] = ""
     how_to_read: ClassVar[str] = ""
@@ -169,7 +173,9 @@ class ProbeView:
     def pictures(self) -> list[str]:
         """Charts and tables of the section; here the figures that carry a verdict, and those of the planted."""
         rows = [
-            IntervalRow(self.compared(one), estimate_of(one), heading=GROUP_NAMES.get(str(one["group"]), str(one["group"])))
+            IntervalRow(
+                self.compared(one), estimate_of(one), heading=GROUP_NAMES.get(str(one["group"]), str(one["group"]))
+            )
             for one in self.found.figures.to_dict("records")
             if known(estimate_of(one))
         ]
@@ -184,6 +190,15 @@ class ProbeView:
     def likelihoods(self) -> tuple[Likelihood, ...]:
         """For the risk matrix: how likely each sensitive attribute is given away."""
         return ()
+
+    @property
+    def worst_rung(self) -> str:
+        """The rung at which that is likeliest."""
+        return ""
+
+    def over_all_attributes(self, rung: str) -> Estimate | None:
+        """The likelihood over all attributes together, at a rung: it can be measured where few hold each of them."""
+        return None
 
     def attacks(self) -> AttackTable | None:
         """What an attacker must know to have somebody given away."""
@@ -205,10 +220,25 @@ class ProbeView:
         """What could not be asked, in words."""
         return ""
 
+    def values(self, **more: str) -> Callable[[AuditResults, Mapping[str, str]], pd.Series]:
+        """Each person's value in this probe's finding, by pseudonym, for a comparison person by person."""
+
+        def of(audit: AuditResults, where: Mapping[str, str]) -> pd.Series:
+            found: pd.Series = audit.patient_values(self.probe.name, {**where, **more}).set_index("patient")["value"]
+            return found
+
+        return of
+
     def shared(self, comparison: Comparison) -> Iterable[Shared]:
         """The figures on which two audits are compared, of which more means that more is given away; here that with the verdict."""
         if self.judged_figure:
-            yield from comparison.by_rung(self.probe.name, self.probe.title, {"figure": self.judged_figure, "group": ALL})
+            yield from comparison.by_rung(
+                self.probe.name, self.probe.title, {"figure": self.judged_figure, "group": ALL}
+            )
+
+    def attribute_gap(self, comparison: Comparison, attribute: str, rung: str) -> Estimate | None:
+        """The difference of two audits in one attribute's likelihood, person by person."""
+        return None
 
     @classmethod
     def method_picture(cls, findings: Mapping[str, Finding]) -> str:
@@ -241,4 +271,21 @@ def _rest(rows: pd.DataFrame, verdict: Verdict) -> str:
     return "".join(f", {other.lower()} in {n}" for other, n in counts if n)
 
 
-Maker = Callable[[ProbeView], str]
+METHOD_GROUPS = {
+    MEMBER: "trained on (members)",
+    NON_MEMBER: "never seen (non-members)",
+    CANARY: "canaries, trained on 16 times",
+    NULL_CANARY: "canaries, never trained on",
+}
+"""Whom the pictures of the methods page show, in words that fit on them."""
+
+
+def titles() -> dict[str, str]:
+    """Sensitive attributes' names in words."""
+    return {name: attribute.title for name, attribute in load_attributes().items()}
+
+
+def first_estimate(found: Finding, figure_name: str, **where: str) -> Estimate:
+    """The first figure with these values; nothing where there is none."""
+    rows = found.about("figures", figure=figure_name, **where)
+    return estimate_of(rows.iloc[0]) if len(rows) else NOTHING

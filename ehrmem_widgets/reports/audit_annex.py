@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
+from ehrmem_widgets.audit.results import AuditResults
 from ehrmem_widgets.blackbox.training_splits import members_in_words
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, several
-from ehrmem_widgets.probes.questions import QUESTIONS
-from ehrmem_widgets.reports.headlines import COMPARED, MISSED, NONE, TESTS, Headline
-from ehrmem_widgets.reports.results_summary import NO_CODE, AuditResults
+from ehrmem_widgets.probes.view import MISSED, NONE, Headline
+from ehrmem_widgets.registry import probes
 from ehrmem_widgets.statistics.disclosure import FEWEST
 from ehrmem_widgets.statistics.discrimination import controls_needed
 from ehrmem_widgets.statistics.verdicts import Verdict
@@ -25,49 +25,43 @@ NEVER_RUN = (
 )
 """What this kit does not do, whatever the plan."""
 
-GUIDANCE: Sequence[tuple[str, str, Sequence[str], str]] = (
-    (
+GUIDANCE: Mapping[str, tuple[str, str, str]] = {
+    "singling_out": (
         "Singling out: can a person be isolated?",
         "Article 29 Working Party, Opinion 05/2014; ICO, anonymisation guidance",
-        ("membership", "neighbours", "ranking"),
         "Whether other data outside of this data set would single the person out.",
     ),
-    (
+    "linkability": (
         "Linkability: can pieces about the same person be joined?",
         "Article 29 Working Party, Opinion 05/2014; ICO, anonymisation guidance",
-        ("neighbours", "membership"),
         "Links to registers or other holders' data, which were not available here.",
     ),
-    (
+    "inference": (
         "Inference: can something be learned about a person?",
         "Article 29 Working Party, Opinion 05/2014; ICO, anonymisation guidance",
-        ("attribute", "embedding", "perturbation", "subgroups"),
         "Attributes that were not declared, and people who were not asked about.",
     ),
-    (
+    "extraction": (
         "Likelihood that personal data are extracted from the model, also with some probability only",
         "EDPB, Opinion 28/2024: should be insignificant for any data subject, for a model to be considered anonymous",
-        ("reconstruction", "attribute", "membership"),
         "A mean over people is no bound for any one of them; see the shares and the subgroups. Extraction from the "
         "weights was not tried.",
     ),
-    (
+    "queries": (
         "Likelihood that personal data come out of queries, meant or not, by means reasonably likely to be used",
         "EDPB, Opinion 28/2024; GDPR, recital 26; ICO, motivated intruder",
-        ("ranking", "attribute", "perturbation"),
         "Which facts a likely attacker really holds, and at what cost: people must judge that. The ranking says what "
         "would suffice.",
     ),
-    (
+    "identification": (
         "Risk that an anticipated recipient, with other reasonably available information, could identify a person: "
         "very small",
         "HIPAA, 45 CFR 164.514(b)(1), expert determination",
-        ("ranking", "neighbours", "subgroups"),
         "Who the recipients are and what else they have. The determination is the expert's, who documents methods and "
         "results.",
     ),
-)
-"""What guidance asks: the question, where it stands, the tests that bear on it, and what they leave open."""
+}
+"""By the key that a probe names in ``bears_on``: what guidance asks, where it stands, and what the findings leave open."""
 
 
 def limitations(audit: AuditResults, lines: Mapping[str, Headline]) -> str:
@@ -83,21 +77,22 @@ def limitations(audit: AuditResults, lines: Mapping[str, Headline]) -> str:
             "There is no reference model that never saw these people: nothing can be told from knowledge of a "
             "population."
         )
-    free = lines.get("preflight")
-    if free is None:
+    every = probes()
+    free = [line for name, line in lines.items() if every[name].confounding]
+    if not free:
         said.append(
             "Whether members and non-members are alike was not checked: a difference between them may come from the "
             "data."
         )
-    elif free.verdict is Verdict.CANNOT_CONCLUDE:
-        said.append(free.words)
-    missed = [TESTS[name] for name, line in lines.items() if name in COMPARED and line.control == MISSED]
+    said += [line.words for line in free if line.verdict is Verdict.CANNOT_CONCLUDE]
+    compared = {every[name].full_title: line for name, line in lines.items() if every[name].compares}
+    missed = [title for title, line in compared.items() if line.control == MISSED]
     if missed:
         said.append(
             f"The planted canaries do not stand out in {', '.join(missed)}: either they too were not remembered, or "
             "these tests cannot see it."
         )
-    if any(line.control == NONE for name, line in lines.items() if name in COMPARED):
+    if any(line.control == NONE for line in compared.values()):
         said.append(
             "The training data hold no planted canaries: whether these tests would have found memory here is not "
             "shown by this audit itself."
@@ -129,22 +124,20 @@ def limitations(audit: AuditResults, lines: Mapping[str, Headline]) -> str:
 def not_run(audit: AuditResults) -> str:
     """Each test that has no result, with the reason, and what the kit never does."""
     rows = []
-    for name, question in QUESTIONS.items():
+    for name, probe in probes().items():
         run = audit.runs.get(name)
         if name in audit.findings and (run is None or run.get("state") == "done"):
             continue
         reason = "it is not in the plan"
         if run is not None:
             reason = _why_not_run(run)
-        rows.append((TESTS[name], question.partition(": ")[2] or question, reason))
+        rows.append((probe.full_title, probe.question, reason))
     listed = (
         table(("Test", "Question", "Why it was not run"), rows, caption="Tests without a result")
         if rows
         else "<p>All tests of this kit were run.</p>"
     )
-    if audit.without_code:
-        titles = "; ".join(map(audit.title, audit.without_code))
-        listed += f"<p>T2 and the ranking did not ask about these, as {escape(NO_CODE.removesuffix(' of it'))} of them: {escape(titles)}.</p>"
+    listed += "".join(f"<p>{escape(words)}</p>" for view in audit.views.values() if (words := view.not_asked()))
     return f"{listed}<h3>Never part of such an audit</h3>{items(NEVER_RUN)}"
 
 
@@ -195,7 +188,9 @@ def reproducibility(audit: AuditResults) -> str:
     )
     made = f'<table class="made"><caption>How it was made</caption><tbody>{body}</tbody></table>'
     times = {name: run.get("seconds") for name, run in audit.runs.items()}
-    hashes = [(TESTS[name], f"{times.get(name) or 0:.0f} s", digest) for name, digest in audit.hashes().items()]
+    hashes = [
+        (probes()[name].full_title, f"{times.get(name) or 0:.0f} s", digest) for name, digest in audit.hashes().items()
+    ]
     return made + (
         table(
             ("Test", "Time", "SHA-256 of its findings"),
@@ -211,9 +206,11 @@ def reproducibility(audit: AuditResults) -> str:
 def annex(audit: AuditResults, lines: Mapping[str, Headline]) -> str:
     """Evidence by what guidance asks; never a clearance."""
     rows = []
-    for question, source, names, leaves in GUIDANCE:
+    for key, (question, source, leaves) in GUIDANCE.items():
         told = [
-            f"{TESTS[name]}: {_verdict(lines[name])}" if name in lines else f"{TESTS[name]}: not run" for name in names
+            f"{probe.full_title}: {_verdict(lines[name]) if name in lines else 'not run'}"
+            for name, probe in probes().items()
+            if key in probe.bears_on
         ]
         rows.append((f"{question} ({source})", "; ".join(told), leaves))
     words = (

@@ -7,22 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ehrmem_widgets.findings.finding import estimate_of
-from ehrmem_widgets.probes.people import MEMBER, several
-from ehrmem_widgets.probes.questions import QUESTIONS
+from ehrmem_widgets.attacker.facts import knows
+from ehrmem_widgets.audit.results import AuditResults
+from ehrmem_widgets.probes.people import several
+from ehrmem_widgets.probes.view import MISSED, Headline
+from ehrmem_widgets.registry import probes
 from ehrmem_widgets.reports.audit_annex import annex, limitations, not_run, reproducibility
-from ehrmem_widgets.reports.audit_sections import picture, section, wrapped
-from ehrmem_widgets.reports.headlines import COMPARED, MISSED, TESTS, Headline, headline
-from ehrmem_widgets.reports.results_summary import AuditResults, knows
+from ehrmem_widgets.reports.audit_sections import section, wrapped
 from ehrmem_widgets.reports.sheet import sheet
 from ehrmem_widgets.statistics.verdicts import Verdict
-from ehrmem_widgets.views.attack_list import attack_list
 from ehrmem_widgets.views.attack_ranking import attack_ranking
 from ehrmem_widgets.views.markup import escape, icon, known, plural
 from ehrmem_widgets.views.risk_matrix import HOW_TO_READ as READ_MATRIX
 from ehrmem_widgets.views.risk_matrix import NOT_ONE_SCORE, risk_matrix
 from ehrmem_widgets.views.tables import Markup, inline, items, table
-from ehrmem_widgets.views.vulnerable_groups import vulnerable_groups
 
 UNFINISHED = "UNFINISHED AUDIT: {done} of {all} tests are done. What is missing may change every conclusion."
 IDENTIFYING = (
@@ -87,10 +85,9 @@ def marks(audit: AuditResults) -> list[str]:
 
 def audit_parts(audit: AuditResults) -> AuditParts:
     """All parts of the report, for a page or for a notebook."""
-    run = [name for name in TESTS if name in audit.findings]
-    lines = {name: headline(name, audit) for name in run}
-    sections = {name: section(name, audit) for name in run}
-    titles = {name: TESTS[name] for name in run}
+    lines = {name: view.headline() for name, view in audit.views.items()}
+    sections = {name: section(view) for name, view in audit.views.items()}
+    titles = {name: view.probe.full_title for name, view in audit.views.items()}
     more = {
         "severities": ("Declared severities, by whom and why", _severities(audit)),
         "patients": ("Patients (identifying)", _patients(audit)),
@@ -113,7 +110,7 @@ def matrix_of(audit: AuditResults, *, rung: str | None = None, severities: Mappi
     at = [one for one in audit.likelihoods if one.rung == rung]
     if not at:
         return (
-            "<p>No likelihood was measured: the test of sensitive attributes (T2) was not run. What was not "
+            "<p>No likelihood was measured: no test of sensitive attributes was run. What was not "
             "measured is not thereby unlikely.</p>"
         )
     given = severities if severities is not None else audit.severities[-1].severity
@@ -125,10 +122,9 @@ def matrix_of(audit: AuditResults, *, rung: str | None = None, severities: Mappi
 
 def _together(audit: AuditResults, rung: str) -> str:
     """The likelihood over all attributes: it can be measured where few hold each of them."""
-    rows = audit.findings["attribute"].about("figures", figure="excess_risk", group=MEMBER, rung=rung)
-    if not len(rows) or not known(one := estimate_of(rows.iloc[0])):
-        return ""
-    return f"Over all attributes together (of each member the largest): {inline(one)}. "
+    found = (view.over_all_attributes(rung) for view in audit.views.values())
+    one = next((estimate for estimate in found if known(estimate)), None)
+    return f"Over all attributes together (of each member the largest): {inline(one)}. " if one else ""
 
 
 def _threat(audit: AuditResults) -> str:
@@ -144,8 +140,7 @@ def _threat(audit: AuditResults) -> str:
         else "people whom the model never saw; there is no reference model, so nothing can be called memorized"
     )
     others = ", ".join(f"{n} {several(group)}" for group, n in asked.items())
-    if audit.holders and "attribute" in audit.findings:
-        others += "; by T2 also more of those who hold a rare attribute"
+    others = "; ".join([others, *filter(None, (view.asked_besides() for view in audit.views.values()))])
     return (
         '<div class="box"><p><b>Threat model.</b> Somebody can ask the model anything and reads its answers, but sees '
         "neither its weights nor "
@@ -158,33 +153,21 @@ def _threat(audit: AuditResults) -> str:
 def _verdicts(lines: Mapping[str, Headline], audit: AuditResults) -> str:
     rows = []
     for name, line in lines.items():
-        shown = (
-            icon(line.verdict, 14) + f" {escape(line.verdict)}"
-            if line.verdict
-            else "no difference found"
-            if name == "preflight"
-            else "no verdict"
-        )
-        rows.append((TESTS[name], Markup(shown), line.words, line.control))
-    missing = [name for name in QUESTIONS if name not in lines]
+        view = audit.views[name]
+        shown = f"{icon(line.verdict, 14)} {escape(line.verdict)}" if line.verdict else view.no_verdict
+        rows.append((view.probe.full_title, Markup(shown), line.words, line.control))
+    missing = [probe.full_title for name, probe in probes().items() if name not in lines]
     if missing:
-        rows.append(
-            (
-                "Not run",
-                Markup("no verdict"),
-                f"{', '.join(TESTS[name] for name in missing)}: see what was not run, and why.",
-                "",
-            )
-        )
+        words = f"{', '.join(missing)}: see what was not run, and why."
+        rows.append(("Not run", Markup("no verdict"), words, ""))
     heads = ("Test", "Verdict", "In plain words", "Planted canaries")
-    return f"<p><b>{escape(_overall(lines))}</b></p>" + table(
-        heads, rows, caption="What each test found", name="verdicts"
-    )
+    found = table(heads, rows, caption="What each test found", name="verdicts")
+    return f"<p><b>{escape(_overall(lines))}</b></p>{found}"
 
 
 def _overall(lines: Mapping[str, Headline]) -> str:
     """One sentence over the tests that compare members with people never seen."""
-    told = Counter(line.verdict for name, line in lines.items() if name in COMPARED and line.verdict)
+    told = Counter(line.verdict for name, line in lines.items() if probes()[name].compares and line.verdict)
     n = sum(told.values())
     if not n:
         return "Nothing can be concluded: no test that compares members with people never seen was run."
@@ -197,7 +180,7 @@ def _overall(lines: Mapping[str, Headline]) -> str:
         return f"{first} This model remembers some of the people it was trained on."
     if told[Verdict.CANNOT_CONCLUDE] == n:
         return f"{first} Nothing can be concluded: neither that this model remembers people, nor that it does not."
-    missed = any(line.control == MISSED for name, line in lines.items() if name in COMPARED)
+    missed = any(line.control == MISSED for name, line in lines.items() if probes()[name].compares)
     return (
         f"{first} No memory of individuals was "
         f"shown{'; but not in every test do the planted canaries stand out' if missed else ''}."
@@ -212,9 +195,8 @@ def _attacks(audit: AuditResults) -> str:
 
 
 def _groups(audit: AuditResults) -> str:
-    if not audit.subgroups:
-        return "<p>Not known: the test of subgroups (T6) was not run.</p>"
-    return vulnerable_groups(audit.subgroups)
+    found = "".join(view.vulnerable() for view in audit.views.values())
+    return found or "<p>Not known: no test of subgroups was run.</p>"
 
 
 def _severities(audit: AuditResults) -> str:
@@ -233,7 +215,7 @@ def _severities(audit: AuditResults) -> str:
         f"Version {place}, by {one.by}{f', {one.at}' if one.at else ''}"
         for place, one in enumerate(audit.severities, start=1)
     )
-    caption = f"Severity from 1 (hardly grave) to 5 (gravest), as last declared (version {len(audit.severities)})"
+    caption = f"Severity from 1 (hardly severe) to 5 (most severe), as last declared (version {len(audit.severities)})"
     words = (
         "<p>Severity is a judgement of people and no measurement. All versions are kept with the audit; the risk "
         "matrix shows the last.</p>"
@@ -243,10 +225,5 @@ def _severities(audit: AuditResults) -> str:
 
 
 def _patients(audit: AuditResults) -> str:
-    found = audit.patients_shown()
-    if found is None:
-        return ""
-    drawn = attack_list(found, titles=audit.titles())
-    return f"<p><b>{escape(IDENTIFYING)}</b></p>" + picture(
-        drawn, "The leaks that take the attacker the least knowledge, by patient."
-    )
+    found = "".join(view.patients() for view in audit.views.values()) if audit.identifying else ""
+    return f"<p><b>{escape(IDENTIFYING)}</b></p>{found}" if found else ""

@@ -29,7 +29,7 @@ def build_samples(out: Path = SAMPLES, *, report: Callable[[str], None] = print)
     from ehrmem_widgets.blackbox.folder import FolderModel
     from ehrmem_widgets.blackbox.private_training import train_private_model
     from ehrmem_widgets.blackbox.training import train_model
-    from ehrmem_widgets.probes.neighbours import NEIGHBOURS_FILE, EmbeddingStore, NeighbourMap, save_arrays
+    from ehrmem_widgets.probes.embedding_store import NEIGHBOURS_FILE, EmbeddingStore, NeighbourMap, save_arrays
 
     cohort = out / "cohort"
     report("Making the synthetic cohort ...")

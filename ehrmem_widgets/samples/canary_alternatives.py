@@ -8,7 +8,7 @@ import numpy as np
 
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.probes.exposure import AlternativesOf
+from ehrmem_widgets.probes.exposure.ask import AlternativesOf
 from ehrmem_widgets.samples.synthetic_cohort import lab_code, load_archetypes, value_anywhere
 
 

@@ -37,6 +37,9 @@ HOW_TO_READ = (
 )
 
 
+NO_CODE = "the model has no code of it"
+
+
 @dataclass(frozen=True)
 class Likelihood:
     """How likely one sensitive attribute leaks when the attacker knows what ``rung`` says.

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ehrmem_widgets.attacker.facts import rung_words
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.markup import (
@@ -23,7 +24,6 @@ from ehrmem_widgets.views.markup import (
     svg,
     text,
 )
-from ehrmem_widgets.views.rank_ladder import rung_words
 
 WIDTH = 796
 LEFT, RIGHT, PLOT_HEIGHT, TICKS, N_ROW = 232, 12, 236, 44, 15

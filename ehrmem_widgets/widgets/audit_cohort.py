@@ -16,7 +16,7 @@ from ehrmem_widgets.audit.plan import Severity, check_severities, read_plan
 from ehrmem_widgets.audit.run import RESULTS, SEVERITY, command_of, run_audit, write_severities
 from ehrmem_widgets.errors import BadInput, Damaged, EhrmemError, Unavailable
 from ehrmem_widgets.probes.over_patients import Progress
-from ehrmem_widgets.probes.questions import QUESTIONS
+from ehrmem_widgets.registry import probes
 from ehrmem_widgets.settings import WORKERS
 from ehrmem_widgets.views.markup import escape
 from ehrmem_widgets.views.styles import style_tag
@@ -24,16 +24,16 @@ from ehrmem_widgets.widgets.keep_keys import KeepKeys
 from ehrmem_widgets.widgets.runner import LatestWins, Runner, Synchronous
 
 if TYPE_CHECKING:
-    from ehrmem_widgets.reports.results_summary import AuditResults
+    from ehrmem_widgets.audit.results import AuditResults
 
 SMALL = """\
 name: a small audit of the sample patients
 patients: 200
 holders: 20
-probes: [preflight, membership, attribute]
+probes: [{probes}]
 rungs: [demographics, one_lab]
 """
-"""What is run when no plan is named: a taste of it, in a minute or two."""
+"""What is run when no plan is named: a taste of it, with the first two tests, in a minute or two."""
 
 
 class _PausedError(Exception):
@@ -55,7 +55,8 @@ class AuditCohort:
         self._temporary = None if plan and out else tempfile.TemporaryDirectory(prefix="ehrmem-audit-")
         folder = Path(self._temporary.name) if self._temporary else Path()
         if plan is None:
-            (folder / "plan.yaml").write_text(SMALL)
+            first = [name for name, probe in probes().items() if probe.compares][:2]
+            (folder / "plan.yaml").write_text(SMALL.replace("{probes}", ", ".join(first)))
         self.plan_file = Path(plan) if plan else folder / "plan.yaml"
         self.out = Path(out) if out else folder / "results"
         self.plan = read_plan(self.plan_file)
@@ -162,15 +163,15 @@ class AuditCohort:
 
     def _plan_in_words(self) -> str:
         who = f"{self.plan.patients} people" if isinstance(self.plan.patients, int) else "the people named"
-        probes = "; ".join(QUESTIONS[name] for name in self.plan.probes)
+        asked = "; ".join(probes()[name].full_question for name in self.plan.probes)
         command = command_of(self.plan_file, self.out, self.workers, None)
         return (
-            f'<p class="ehrmem-small">Asks {escape(who)} with seed {self.plan.seed}: {escape(probes)} The same without a screen: '
+            f'<p class="ehrmem-small">Asks {escape(who)} with seed {self.plan.seed}: {escape(asked)} The same without a screen: '
             f"<code>{escape(command)}</code></p>"
         )
 
     def _answers(self, _: int) -> Iterator[None]:
-        from ehrmem_widgets.reports.results_summary import AuditResults
+        from ehrmem_widgets.audit.results import AuditResults
 
         command = command_of(self.plan_file, self.out, self.workers, None)
         run_audit(self.plan, self.out, workers=self.workers, command=command, heard=self._heard)
@@ -206,7 +207,7 @@ class AuditCohort:
 
     def _load(self) -> None:
         """Read the results and paint everything."""
-        from ehrmem_widgets.reports.results_summary import AuditResults
+        from ehrmem_widgets.audit.results import AuditResults
 
         self.audit = AuditResults(self.out)
         self._bar.layout.visibility = "hidden"

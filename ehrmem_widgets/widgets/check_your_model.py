@@ -11,6 +11,7 @@ import ipywidgets as widgets
 
 from ehrmem_widgets.cohort.check import Check
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.registry import probes
 from ehrmem_widgets.sources import SOURCES, Sources, given_sources
 from ehrmem_widgets.views.check_list import check_list
 from ehrmem_widgets.views.markup import escape
@@ -130,10 +131,14 @@ def _next_steps(sources: Sources) -> str:
     commands = (
         ("the main screen", f"ehrmem explore {options}"),
         ("one patient's report", f"ehrmem report {options} --out report.html"),
-        ("membership over many patients (T4)", f"ehrmem probe membership {options} --out membership"),
-        ("leaks over many patients (T2)", f"ehrmem probe attribute {options} --out attribute"),
+        *(
+            (f"{probe.full_question}", f"ehrmem probe {name} {options} --out {name}")
+            for name, probe in probes().items()
+        ),
     )
-    items = "".join(f"<dt>{words}</dt><dd><code>{escape(command.strip())}</code></dd>" for words, command in commands)
+    items = "".join(
+        f"<dt>{escape(words)}</dt><dd><code>{escape(command.strip())}</code></dd>" for words, command in commands
+    )
     return f'<div class="ehrmem"><h3>What to do next</h3><dl>{items}</dl></div>'
 
 

@@ -124,8 +124,8 @@ import json, os, random, signal, sys, time
 from pathlib import Path
 from ehrmem_widgets.audit.plan import read_plan
 from ehrmem_widgets.audit.run import run_audit
-import ehrmem_widgets.blackbox.folder, ehrmem_widgets.probes.attribute, ehrmem_widgets.probes.membership, transformers
-import ehrmem_widgets.probes.preflight
+import ehrmem_widgets.blackbox.folder, ehrmem_widgets.probes.attribute.ask, ehrmem_widgets.probes.membership.ask, transformers
+import ehrmem_widgets.probes.confounding.ask
 plan, out, longest = read_plan(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 random.seed(5)
 killed = 0
@@ -219,7 +219,7 @@ def test_a_probe_that_the_model_cannot_answer_is_reported_as_not_run(
     def refuse(*_: object, **__: object) -> None:
         raise CannotAnswer("this endpoint gives no probabilities")
 
-    monkeypatch.setattr("ehrmem_widgets.probes.membership.membership", refuse)
+    monkeypatch.setattr("ehrmem_widgets.probes.membership.ask.membership", refuse)
     found = run_audit(read_plan(write_plan(tmp_path, probes="[membership]")), tmp_path / "out")
     state = {one["probe"]: (one["state"], one["reason"]) for one in found["runs"]}
     assert state["membership"] == ("not run", "this endpoint gives no probabilities") and found["finished"]
@@ -230,7 +230,7 @@ def test_without_the_preflight_no_comparison_is_made(tmp_path: Path, monkeypatch
     def refuse(*_: object, **__: object) -> None:
         raise CannotAnswer("there is nothing to compare")
 
-    monkeypatch.setattr("ehrmem_widgets.probes.preflight.preflight", refuse)
+    monkeypatch.setattr("ehrmem_widgets.probes.confounding.ask.preflight", refuse)
     found = run_audit(read_plan(write_plan(tmp_path, probes="[membership]")), tmp_path / "out")
     reasons = {one["probe"]: one["reason"] for one in found["runs"] if one["state"] == "not run"}
     assert reasons["preflight"] == "there is nothing to compare"

@@ -23,7 +23,7 @@ def main(lines: Lines) -> None:
 def run() -> None:
     """Run every probe, as the command does."""
     from ehrmem_widgets.blackbox.opening import open_sources
-    from ehrmem_widgets.probes.all_probes import PROBES, run_probe
+    from ehrmem_widgets.probes.run import PROBES, run_probe
     from ehrmem_widgets.probes.people import choose_people
     from ehrmem_widgets.samples.canary_alternatives import alternatives_for
     from ehrmem_widgets.sources import sample_sources

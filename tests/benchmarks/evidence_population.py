@@ -18,7 +18,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.probes.people import CANARY, NON_MEMBER, NULL_CANARY, People, choose_people
-from ehrmem_widgets.probes.ranking import NEVER_SEEN, ranked, ranking
+from ehrmem_widgets.probes.ranking.ask import NEVER_SEEN, ranked, ranking
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import proportion
 from ehrmem_widgets.statistics.population import others_in_population

@@ -14,7 +14,7 @@ import torch
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.probes import membership_scores as scores
-from ehrmem_widgets.probes.membership import Scorer
+from ehrmem_widgets.probes.membership.ask import Scorer
 from tests.benchmarks.lines import Lines
 
 CODES, CONTEXT, LENGTH, RECORDS, PREFIX = 1000, 640, 512, 32, 64

@@ -10,11 +10,11 @@ from scipy import stats
 
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.probes.attribute import LARGEST_EXCESS, attribute
-from ehrmem_widgets.probes.membership import membership
-from ehrmem_widgets.probes.membership_scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO
+from ehrmem_widgets.probes.attribute.ask import LARGEST_EXCESS, attribute
+from ehrmem_widgets.probes.membership.ask import membership
+from ehrmem_widgets.probes.membership.scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO
 from ehrmem_widgets.probes.people import NON_MEMBER, People, choose_people
-from ehrmem_widgets.probes.reconstruction import reconstruction
+from ehrmem_widgets.probes.reconstruction.ask import reconstruction
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.discrimination import auroc, auroc_p, difference_of_means
 from ehrmem_widgets.statistics.intervals import proportion

@@ -11,14 +11,14 @@ from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
-from ehrmem_widgets.probes.attribute import ALL, attribute
-from ehrmem_widgets.probes.embedding_neighbours import embedding_neighbours
-from ehrmem_widgets.probes.exposure import canary_exposures
-from ehrmem_widgets.probes.membership import membership
-from ehrmem_widgets.probes.membership_scores import LOSS, RATIO
+from ehrmem_widgets.probes.attribute.ask import ALL, attribute
+from ehrmem_widgets.probes.neighbours.ask import embedding_neighbours
+from ehrmem_widgets.probes.exposure.ask import canary_exposures
+from ehrmem_widgets.probes.membership.ask import membership
+from ehrmem_widgets.probes.membership.scores import LOSS, RATIO
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
-from ehrmem_widgets.probes.perturbation import perturbation
-from ehrmem_widgets.probes.reconstruction import reconstruction
+from ehrmem_widgets.probes.perturbation.ask import perturbation
+from ehrmem_widgets.probes.reconstruction.ask import reconstruction
 from ehrmem_widgets.samples.canary_alternatives import canary_alternatives
 from ehrmem_widgets.samples.folders import (
     sample_data,

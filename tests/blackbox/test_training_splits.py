@@ -28,7 +28,7 @@ from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, choose_people
 from ehrmem_widgets.samples.folders import sample_model, sample_reference
 from ehrmem_widgets.sources import SOURCES, Sources, comma_separated, given_sources
-from ehrmem_widgets.widgets.explore_membership import ExploreMembership
+from ehrmem_widgets.probes.membership.screen import ExploreMembership
 from tests.blackbox.served import running_server
 from tests.widgets.opened import few_patients
 
@@ -167,7 +167,7 @@ def test_the_audit_is_sealed_with_whom_the_models_saw(data: Path, models: dict[s
 
 
 def test_the_ratio_is_to_the_mean_of_the_references(data: Path, models: dict[str, str]) -> None:
-    from ehrmem_widgets.probes.membership import RATIO, membership
+    from ehrmem_widgets.probes.membership.ask import RATIO, membership
 
     dataset, model, mean = open_sources(
         Sources(

@@ -15,7 +15,7 @@ from ehrmem_widgets.cli import main
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import Finding
-from ehrmem_widgets.probes.all_probes import run_probe
+from ehrmem_widgets.probes.run import run_probe
 from ehrmem_widgets.reports.patient_report import make_report
 from ehrmem_widgets.samples.folders import sample_data
 from ehrmem_widgets.sources import Sources

@@ -9,10 +9,10 @@ from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import finding, row
-from ehrmem_widgets.probes.all_probes import downgraded, run_probe
-from ehrmem_widgets.probes.attribute import ALL, attribute, paper_table
+from ehrmem_widgets.probes.run import downgraded, run_probe
+from ehrmem_widgets.probes.attribute.ask import ALL, attribute, paper_table
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
-from ehrmem_widgets.probes.preflight import TOLD_APART
+from ehrmem_widgets.probes.confounding.ask import TOLD_APART
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict

@@ -12,9 +12,9 @@ from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.findings.finding import Finding
-from ehrmem_widgets.probes.embedding import attribute_codes, stripped_prompt
-from ehrmem_widgets.probes.embedding_neighbours import embedding_neighbours, paired_difference
-from ehrmem_widgets.probes.neighbours import EmbeddingStore, embed_slots
+from ehrmem_widgets.probes.embedding.ask import attribute_codes, stripped_prompt
+from ehrmem_widgets.probes.neighbours.ask import embedding_neighbours, paired_difference
+from ehrmem_widgets.probes.embedding_store import EmbeddingStore, embed_slots
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_people
 from ehrmem_widgets.samples.folders import sample_data, sample_model
 from ehrmem_widgets.statistics.intervals import difference, proportion

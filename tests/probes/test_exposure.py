@@ -13,7 +13,7 @@ from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.findings.finding import Finding
-from ehrmem_widgets.probes.exposure import canary_exposures, expected_by_chance, exposure
+from ehrmem_widgets.probes.exposure.ask import canary_exposures, expected_by_chance, exposure
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, choose_people
 from ehrmem_widgets.samples.canary_alternatives import canary_alternatives
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference

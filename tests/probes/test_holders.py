@@ -8,8 +8,8 @@ import pytest
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
-from ehrmem_widgets.probes.attribute import attribute
-from ehrmem_widgets.probes.holders import DRAWN_MEMBER, DRAWN_NON_MEMBER, Holders, draw_holders
+from ehrmem_widgets.probes.attribute.ask import attribute
+from ehrmem_widgets.probes.attribute.holders import DRAWN_MEMBER, DRAWN_NON_MEMBER, Holders, draw_holders
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_people
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 

@@ -21,10 +21,10 @@ from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import Finding, finding, row
 from ehrmem_widgets.probes import membership_scores as scores
-from ehrmem_widgets.probes.membership import in_windows, membership
-from ehrmem_widgets.probes.membership_cohort import compare
+from ehrmem_widgets.probes.membership.ask import in_windows, membership
+from ehrmem_widgets.probes.membership.judge import compare
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
-from ehrmem_widgets.probes.preflight import TOLD_APART
+from ehrmem_widgets.probes.confounding.ask import TOLD_APART
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict

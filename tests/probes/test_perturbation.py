@@ -18,7 +18,7 @@ from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.exploration import Exploration, State
 from ehrmem_widgets.probes.people import CANARY, NON_MEMBER, NULL_CANARY
-from ehrmem_widgets.probes.perturbation import curve_of, judge_spike, perturbation, spikes, sweep
+from ehrmem_widgets.probes.perturbation.ask import curve_of, judge_spike, perturbation, spikes, sweep
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Peers, PositiveControl, Verdict

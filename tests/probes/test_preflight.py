@@ -13,10 +13,10 @@ import pytest
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.findings.finding import Finding, finding, row
-from ehrmem_widgets.probes.all_probes import downgraded, run_probe
+from ehrmem_widgets.probes.run import downgraded, run_probe
 from ehrmem_widgets.probes.near_duplicates import LEFT_OUT, across_the_split, without_near_duplicates
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
-from ehrmem_widgets.probes.preflight import confounding, explains, preflight, standardised_difference
+from ehrmem_widgets.probes.confounding.ask import confounding, explains, preflight, standardised_difference
 from ehrmem_widgets.samples.folders import sample_data
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict

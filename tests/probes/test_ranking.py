@@ -9,7 +9,7 @@ from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, choose_people
-from ehrmem_widgets.probes.ranking import (
+from ehrmem_widgets.probes.ranking.ask import (
     GIVEN_AWAY,
     GIVEN_AWAY_GAP,
     THRESHOLD,

@@ -18,7 +18,7 @@ from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.code_holders import code_holders
 from ehrmem_widgets.probes.people import choose_people
-from ehrmem_widgets.probes.reconstruction import NO_ROOM, NOTHING_LEFT, ONE_CODE, reconstruction
+from ehrmem_widgets.probes.reconstruction.ask import NO_ROOM, NOTHING_LEFT, ONE_CODE, reconstruction
 from ehrmem_widgets.probes.truth import true_continuation
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.verdicts import Verdict

@@ -15,7 +15,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import Finding, curve_row, finding, patient_row
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, choose_people
-from ehrmem_widgets.probes.subgroups import HIDDEN, _contrast, _hidden, subgroup_probe, subgroups, subgroups_of
+from ehrmem_widgets.probes.subgroups.ask import HIDDEN, _contrast, _hidden, subgroup_probe, subgroups, subgroups_of
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.discrimination import difference_of_means
 from ehrmem_widgets.statistics.intervals import Estimate

@@ -15,12 +15,12 @@ import yaml
 from ehrmem_widgets.cohort.attributes import load_attributes
 from ehrmem_widgets.cohort.pseudonym import pseudonym
 from ehrmem_widgets.findings.finding import SCHEMA, TABLES, Finding, as_json, finding, row
-from ehrmem_widgets.probes.attribute import ALL
+from ehrmem_widgets.probes.attribute.ask import ALL
 from ehrmem_widgets.probes.people import CANARY, HOLDS_NONE, MEMBER, NON_MEMBER, NULL_CANARY
-from ehrmem_widgets.probes.perturbation import IDENTIFIERS
+from ehrmem_widgets.probes.perturbation.ask import IDENTIFIERS
 from ehrmem_widgets.probes.questions import QUESTIONS
-from ehrmem_widgets.probes.ranking import GIVEN_AWAY, GIVEN_AWAY_GAP, SEARCH
-from ehrmem_widgets.probes.subgroups import HIDDEN
+from ehrmem_widgets.probes.ranking.ask import GIVEN_AWAY, GIVEN_AWAY_GAP, SEARCH
+from ehrmem_widgets.probes.subgroups.ask import HIDDEN
 from ehrmem_widgets.statistics.discrimination import auroc, difference_of_means, mean_with_interval
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
 from ehrmem_widgets.statistics.verdicts import Judgement, ProbeKind, Verdict, judge_cohort

@@ -17,13 +17,13 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import as_json
-from ehrmem_widgets.probes.all_probes import run_probe
+from ehrmem_widgets.probes.run import run_probe
 from ehrmem_widgets.probes.people import choose_people
 from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.reports.audit_page import _overall, audit_page, matrix_of
 from ehrmem_widgets.reports.headlines import TESTS, Headline
 from ehrmem_widgets.reports.page import check_offline
-from ehrmem_widgets.reports.results_summary import AuditResults
+from ehrmem_widgets.audit.results import AuditResults
 from ehrmem_widgets.statistics.verdicts import Verdict
 from tests.reports.small import Small
 from tests.reports.synthetic_audit import SyntheticAudit

@@ -12,7 +12,7 @@ from scipy import stats
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.reports.compare_page import INDEPENDENT, PAIRED, Comparison, Shared, compare_page
 from ehrmem_widgets.reports.page import check_offline
-from ehrmem_widgets.reports.results_summary import AuditResults
+from ehrmem_widgets.audit.results import AuditResults
 from ehrmem_widgets.statistics.intervals import difference
 from tests.reports.synthetic_audit import SyntheticAudit, loaded
 

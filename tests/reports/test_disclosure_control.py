@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, patient_row, row
-from ehrmem_widgets.probes.attribute import ALL
+from ehrmem_widgets.probes.attribute.ask import ALL
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.questions import QUESTIONS
-from ehrmem_widgets.reports.disclosure_control import FIGURES, disclosed
+from ehrmem_widgets.findings.disclosure_control import FIGURES, disclosed
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
 

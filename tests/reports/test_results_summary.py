@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import yaml
 
+from ehrmem_widgets.attacker.facts import knows
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
-from ehrmem_widgets.reports.results_summary import NO_CODE, AuditResults, knows, way_words
+from ehrmem_widgets.audit.results import NO_CODE, AuditResults, way_words
 from ehrmem_widgets.statistics.disclosure import rounded_n
 from ehrmem_widgets.statistics.verdicts import Verdict
 from tests.reports.synthetic_audit import RUNGS, SyntheticAudit, loaded

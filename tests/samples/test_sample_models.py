@@ -9,9 +9,9 @@ import pytest
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
-from ehrmem_widgets.probes.exposure import canary_exposures
-from ehrmem_widgets.probes.membership import membership
-from ehrmem_widgets.probes.membership_scores import LOSS, RATIO
+from ehrmem_widgets.probes.exposure.ask import canary_exposures
+from ehrmem_widgets.probes.membership.ask import membership
+from ehrmem_widgets.probes.membership.scores import LOSS, RATIO
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, choose_people
 from ehrmem_widgets.samples.build import MODERATE_EPOCHS
 from ehrmem_widgets.samples.canary_alternatives import canary_alternatives

@@ -6,13 +6,14 @@ import math
 
 import pytest
 
+from ehrmem_widgets.attacker.facts import rung_words
 from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, row
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
-from ehrmem_widgets.probes.rank_ladder import Step
+from ehrmem_widgets.probes.neighbours.ladder import Step
 from ehrmem_widgets.statistics.intervals import Estimate, proportion
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
-from ehrmem_widgets.views.neighbours_cohort import neighbours_cohort
-from ehrmem_widgets.views.rank_ladder import rank_ladder, rung_words
+from ehrmem_widgets.probes.neighbours.cohort import neighbours_cohort
+from ehrmem_widgets.probes.neighbours.ladder_chart import rank_ladder
 from tests.views.examples import EVIL, assert_harmless, label, parsed, words
 
 STEPS = (

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.probes.neighbours import EmbeddingStore
-from ehrmem_widgets.probes.rank_ladder import LADDER
+from ehrmem_widgets.probes.embedding_store import EmbeddingStore
+from ehrmem_widgets.probes.neighbours.ladder import LADDER
 from ehrmem_widgets.samples.folders import sample_model, sample_reference
-from ehrmem_widgets.widgets.explore_neighbours import ExploreNeighbours
+from ehrmem_widgets.probes.neighbours.screen import ExploreNeighbours
 from tests.views.examples import assert_harmless, words
 from tests.widgets.opened import few_patients, opened_once
 

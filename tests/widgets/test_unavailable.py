@@ -9,7 +9,7 @@ import pytest
 
 from ehrmem_widgets.errors import BadInput, CannotAnswer, Damaged, Unavailable
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
-from ehrmem_widgets.widgets.explore_membership import ExploreMembership
+from ehrmem_widgets.probes.membership.screen import ExploreMembership
 from ehrmem_widgets.widgets.explore_patient import ExplorePatient
 from ehrmem_widgets.widgets.runner import OLD, in_words
 

@@ -17,5 +17,5 @@ PROBE = Probe(
     builds_on=("confounding",),
     guarded=False,  # it weighs confounding by how far its own AUROC goes beyond
     bears_on=("singling_out", "linkability", "extraction"),
-    screen="ehrmem_widgets.widgets.explore_membership:ExploreMembership",
+    screen="ehrmem_widgets.probes.membership.screen:ExploreMembership",
 )

@@ -69,7 +69,9 @@ class Membership(ProbeRun):
         if Query.PROBABILITIES not in model.answers:
             self.notes.append("The black box gives the probability of given codes only, so Min-K%++ was not run.")
         if reference is not None and Query.SCORES not in reference.answers:
-            self.notes.append("The reference model gives no probabilities, so the score that needs one (Ratio) was not run.")
+            self.notes.append(
+                "The reference model gives no probabilities, so the score that needs one (Ratio) was not run."
+            )
             reference = None
         elif reference is None:
             self.notes.append("There is no reference model, so the score that needs one (Ratio) was not run.")

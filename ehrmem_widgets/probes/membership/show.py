@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from ehrmem_widgets.findings.disclosure_control import Figures, Row, between_means, mean, of_whole_groups, only_if
+from ehrmem_widgets.findings.disclosure_control import Figures, Row, mean, of_whole_groups, only_if
 from ehrmem_widgets.findings.finding import Finding, estimate_of
+from ehrmem_widgets.probes.membership.parts import membership_parts
+from ehrmem_widgets.probes.membership.roc import roc_curve
 from ehrmem_widgets.probes.membership.scores import LOSS, RATIO
 from ehrmem_widgets.probes.membership.slices import SCORES, MembershipSlices, Part
 from ehrmem_widgets.probes.people import ALL, MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.view import ProbeView, picture
-from ehrmem_widgets.reports.comparison import Comparison, Shared
 from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown, coarse_share, is_small, rounded_n
 from ehrmem_widgets.statistics.discrimination import NOTHING, auroc_difference, controls_needed
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
 from ehrmem_widgets.views.markup import known
-from ehrmem_widgets.views.membership_parts import membership_parts
-from ehrmem_widgets.views.roc_curve import roc_curve
 from ehrmem_widgets.views.tables import figure, table
+
+if TYPE_CHECKING:
+    from ehrmem_widgets.audit.comparison import Comparison, Shared
 
 PLACES = ("auroc_by_kind", "auroc_by_quarter")
 
@@ -121,7 +122,10 @@ class MembershipView(ProbeView):
             if name.startswith(("tpr_", "ppv_"))
         }
         cells = [
-            [score, *(figure(estimate_of(of.loc[score]), n=False) if score in of.index else "" for of in rates.values())]
+            [
+                score,
+                *(figure(estimate_of(of.loc[score]), n=False) if score in of.index else "" for of in rates.values()),
+            ]
             for score in SCORES
             if any(score in of.index for of in rates.values())
         ]
@@ -145,7 +149,7 @@ class MembershipView(ProbeView):
         parts = []
         for group in (MEMBER, NON_MEMBER):
             where = {"figure": "score", "attribute": score, "group": group}
-            both = comparison.same_people(self.probe.name, where)
+            both = comparison.same_people(self.values(), where)
             if both is None:
                 return None
             parts.append(both)

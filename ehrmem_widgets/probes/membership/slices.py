@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ehrmem_widgets.findings.finding import Finding, estimate_of, judgement_of
-from ehrmem_widgets.probes.membership_cohort import all_equal
-from ehrmem_widgets.probes.membership_scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL
+from ehrmem_widgets.probes.confounding.ask import explains
+from ehrmem_widgets.probes.membership.judge import all_equal
+from ehrmem_widgets.probes.membership.scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY
-from ehrmem_widgets.probes.preflight import explains
 from ehrmem_widgets.statistics.discrimination import NOTHING, controls_needed, ppv_at_fpr, tpr_at_fpr
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import (

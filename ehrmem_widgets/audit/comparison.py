@@ -1,0 +1,176 @@
+"""Two audits, and the figures that both have: each with the difference, its interval, and how that interval was made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ehrmem_widgets.attacker.facts import rung_words
+from ehrmem_widgets.findings.finding import estimate_of
+from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
+from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown
+from ehrmem_widgets.statistics.discrimination import patient_bootstrap
+from ehrmem_widgets.statistics.intervals import Estimate, difference
+from ehrmem_widgets.views.markup import known
+
+if TYPE_CHECKING:
+    from ehrmem_widgets.audit.results import AuditResults
+    from ehrmem_widgets.probes.base import Probe
+
+PAIRED, INDEPENDENT = "paired, the same people", "independent"
+_BOUNDS = (-2.0, 2.0)
+_SAME = 0.9  # the share of people that both must have, to be compared person by person
+
+Values = Callable[["AuditResults", Mapping[str, str]], pd.Series]
+"""Each person's value of a figure, by pseudonym."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A figure that both audits have, of which more means that more is given away: ``a``, ``b`` and ``gap`` (b less a), and how the
+    interval was made (``PAIRED`` or ``INDEPENDENT``). ``heading`` says what it is, ``words`` in which setting."""
+
+    heading: str
+    words: str
+    a: Estimate
+    b: Estimate
+    gap: Estimate
+    how: str
+
+    @property
+    def given_away(self) -> int:
+        """1: b gives away more, -1: less, 0: no difference is shown."""
+        if not known(self.gap) or self.gap.low <= 0 <= self.gap.high:
+            return 0
+        return 1 if self.gap.value > 0 else -1
+
+
+class Comparison:
+    """Two audits, and what both have."""
+
+    def __init__(self, a: AuditResults, b: AuditResults) -> None:
+        self.a, self.b = a, b
+
+    def figures(self) -> list[Shared]:
+        """The figures compared, in the order of the tests; those that one of them withholds are left out."""
+        both = [name for name in self.a.views if name in self.b.views]
+        return [one for name in both for one in self.a.views[name].shared(self)]
+
+    def attributes(self, rung: str) -> list[tuple[str, Estimate | None, Estimate | None, Estimate | None, str]]:
+        """By attribute at a rung: title, both mean excesses of the members who hold it, the difference, and how its interval was made."""
+        sides = [{one.attribute: one for one in audit.likelihoods if one.rung == rung} for audit in (self.a, self.b)]
+        rows = []
+        for name in [name for name in sides[0] if name in sides[1]]:
+            one, other = (side[name].excess for side in sides)
+            gap, how = None, ""
+            if one is not None and other is not None:
+                paired = next(
+                    (
+                        gap
+                        for view in self.a.views.values()
+                        if (gap := view.attribute_gap(self, name, rung)) is not None
+                    ),
+                    None,
+                )
+                gap, how = (paired, PAIRED) if paired is not None else (as_shown(difference(other, one)), INDEPENDENT)
+            rows.append((sides[0][name].title, one, other, gap, how))
+        return rows
+
+    @cached_property
+    def changed_sides(self) -> int | None:
+        """How many of the people whom both asked about are members in one and not in the other; None where they share nobody."""
+        groups = [audit.group_of_people for audit in (self.a, self.b)]
+        both = groups[0].keys() & groups[1].keys()
+        return sum(groups[0][p] != groups[1][p] for p in both) if both else None
+
+    # For a probe's view ------------------------------------------------------------------------------------------------
+
+    def shared(
+        self, name: str, heading: str, words: str, where: Mapping[str, str], paired: Estimate | None
+    ) -> Iterator[Shared]:
+        """A figure of a probe that both have, if both show it; ``paired``: its difference person by person, where there is one."""
+        one, other = (self._estimate(audit, name, where) for audit in (self.a, self.b))
+        if one is None or other is None:
+            return
+        gap, how = (paired, PAIRED) if paired is not None else (as_shown(difference(other, one)), INDEPENDENT)
+        yield Shared(f"{self.a.views[name].probe.full_title}: {heading}", words, one, other, gap, how)
+
+    def independent(
+        self, probe: Probe, heading: str, words: str, one: Estimate | None, other: Estimate | None
+    ) -> Iterator[Shared]:
+        """A figure that each audit has by itself, if both show it."""
+        if one is not None and other is not None and known(one) and known(other):
+            gap = as_shown(difference(other, one))
+            yield Shared(f"{probe.full_title}: {heading}", words, one, other, gap, INDEPENDENT)
+
+    def by_rung(
+        self,
+        name: str,
+        heading: str,
+        where: Mapping[str, str],
+        paired: Callable[[str], Estimate | None] = lambda rung: None,
+    ) -> Iterator[Shared]:
+        """A figure at every rung that both have; ``paired``: its difference person by person at a rung."""
+        for rung in self.both(name, "rung", **where):
+            yield from self.shared(name, heading, rung_words(rung), {**where, "rung": rung}, paired(rung))
+
+    def both(self, name: str, column: str, **where: str) -> list[str]:
+        """What both findings have in a column, rungs in the order of the first plan."""
+        if name not in self.a.findings or name not in self.b.findings:
+            return []
+        one, other = (audit.findings[name].about("figures", **where)[column] for audit in (self.a, self.b))
+        rungs = list(self.a.findings[name].settings.get("rungs", ()))
+        values = [str(value) for value in dict.fromkeys(one) if value in set(other)]
+        return sorted(values, key=lambda value: rungs.index(value) if value in rungs else -1)
+
+    def mean_gap(self, values: Values, where: Mapping[str, str]) -> Estimate | None:
+        """The mean difference over the people whom both asked about; None where these are not the same people."""
+        change = self._changes(values, where)
+        if change is None:
+            return None
+        return as_shown(
+            patient_bootstrap(lambda rows: float(change[rows].mean()), np.zeros(len(change)), bounds=_BOUNDS)
+        )
+
+    def gap_of_gaps(self, values: Values, where: Mapping[str, str]) -> Estimate | None:
+        """The same for members less people never seen, each group resampled by itself."""
+        members, others = (self._changes(values, {**where, "group": group}) for group in (MEMBER, NON_MEMBER))
+        if members is None or others is None:
+            return None
+        change = np.concatenate([members, others])
+        inside = np.arange(len(change)) < len(members)
+
+        def gap(rows: np.ndarray) -> float:
+            return float(change[rows[inside[rows]]].mean() - change[rows[~inside[rows]]].mean())
+
+        return as_shown(patient_bootstrap(gap, inside, bounds=_BOUNDS))
+
+    def same_people(self, values: Values, where: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray] | None:
+        """(people,) each one's value in a and in b; None where they did not ask about the same people, or about too few."""
+        sides = [values(audit, where) for audit in (self.a, self.b)]
+        both = _the_same(sides)
+        return None if both is None else (sides[0].loc[both].to_numpy(float), sides[1].loc[both].to_numpy(float))
+
+    def _changes(self, values: Values, where: Mapping[str, str]) -> np.ndarray | None:
+        both = self.same_people(values, where)
+        return None if both is None else both[1] - both[0]
+
+    def _estimate(self, audit: AuditResults, name: str, where: Mapping[str, str]) -> Estimate | None:
+        rows = audit.findings[name].about("figures", **where)
+        rows = rows[rows["model"] != "reference"]
+        if len(rows) != 1 or not known(one := estimate_of(rows.iloc[0])):
+            return None
+        return one
+
+
+def _the_same(sides: Sequence[pd.Series]) -> pd.Index | None:
+    """The people whom both sides have, if they are nearly all of both, and enough."""
+    both = sides[0].index.intersection(sides[1].index)
+    if len(both) < FEWEST or len(both) < _SAME * max(map(len, sides)):
+        return None
+    return both

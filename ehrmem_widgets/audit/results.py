@@ -1,0 +1,263 @@
+"""An audit's results as its report may show them: figures about the cohort, small counts withheld, no row about a patient.
+
+Findings may hold tens of millions of rows, so that patients' rows are aggregated by DuckDB where they lie and never loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ehrmem_widgets import settings
+from ehrmem_widgets.audit.run import FINDINGS, RESULTS, SEAL, SEVERITY
+from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes
+from ehrmem_widgets.errors import BadInput, Damaged
+from ehrmem_widgets.findings.disclosure_control import disclosed
+from ehrmem_widgets.findings.finding import EXCLUDED, FIGURES, PATIENTS, Finding
+from ehrmem_widgets.probes.attribute.holders import DRAWN
+from ehrmem_widgets.probes.people import PAIRS
+from ehrmem_widgets.probes.view import ProbeView
+from ehrmem_widgets.registry import probes
+from ehrmem_widgets.statistics.disclosure import FEWEST, hidden_counts, is_small, rounded_n
+from ehrmem_widgets.views.attack_ranking import AttackTable
+from ehrmem_widgets.views.risk_matrix import Likelihood
+from ehrmem_widgets.yaml_text import read_yaml_file
+
+MEMORY = "700MB"  # for DuckDB
+
+
+@dataclass(frozen=True)
+class Severities:
+    """One version of the declared severities: by whom, when, and for each attribute the severity (1 to 5) and its reason."""
+
+    by: str
+    at: str
+    severity: Mapping[str, int]
+    reason: Mapping[str, str]
+
+
+class AuditResults:
+    """An audit's folder, read for its report. ``findings``: by probe, what ``disclosed`` lets through; the rest is computed when
+    it is asked for.
+
+    Raises BadInput for a folder that holds no audit.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.results = _read_results(self.folder)
+        self.people: Mapping[str, int] = self.results.get("people") or {}
+        self.files = {name: path for name in probes() if (path := self.folder / FINDINGS / name).is_dir()}
+        self.findings = {name: self._disclosed(name) for name in self.files}
+        self.severities = _read_severities(self.folder / SEVERITY)
+        self.seal = _read_json(self.folder / SEAL)
+
+    # What the audit was ----------------------------------------------------------------------------------------------
+
+    @property
+    def finished(self) -> bool:
+        """Whether all that was planned was done."""
+        return bool(self.results.get("finished"))
+
+    @property
+    def identifying(self) -> bool:
+        """Whether the plan declares an internal report that names patients by pseudonym."""
+        return bool(self.results.get("identifying"))
+
+    @property
+    def runs(self) -> Mapping[str, Mapping[str, Any]]:
+        """What became of each probe of the plan, by name."""
+        return {str(run["probe"]): run for run in self.results.get("runs") or ()}
+
+    @property
+    def people_shown(self) -> Mapping[str, str]:
+        """How many of each group were asked about, as it may be shown."""
+        return {group: f"fewer than {FEWEST}" if is_small(n) else f"{n:,}" for group, n in self.people.items()}
+
+    @property
+    def holders(self) -> int:
+        """How many members and non-members who hold each attribute were asked about where there are so many; 0: as it came."""
+        return int((self.results.get("plan") or {}).get("holders") or 0)
+
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of each finding: of its files in the order of their names."""
+        found = {}
+        for name, folder in self.files.items():
+            whole = hashlib.sha256()
+            for path in sorted(folder.iterdir()):
+                with path.open("rb") as file:
+                    whole.update(hashlib.file_digest(file, "sha256").digest())
+            found[name] = whole.hexdigest()
+        return found
+
+    def titles(self) -> dict[str, str]:
+        """Attributes' names in words."""
+        return {name: one.title for name, one in _declared().items()}
+
+    def title(self, attribute: str) -> str:
+        """An attribute's name in words."""
+        return self.titles().get(attribute, attribute.replace("_", " ").capitalize())
+
+    # What was found --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def views(self) -> dict[str, ProbeView]:
+        """How each probe that was run is shown."""
+        return {name: probes()[name].view_type(probes()[name], self) for name in self.findings}
+
+    @cached_property
+    def likelihoods(self) -> tuple[Likelihood, ...]:
+        """Every attribute asked about at every rung: its mean excess over the members who hold it, and over people never seen."""
+        return tuple(one for view in self.views.values() for one in view.likelihoods())
+
+    @cached_property
+    def worst_rung(self) -> str:
+        """The rung at which members' mean excess is largest; empty where it was not measured."""
+        return next((view.worst_rung for view in self.views.values() if view.likelihoods()), "")
+
+    @cached_property
+    def attacks(self) -> AttackTable | None:
+        """What an attacker must know to have a member given away; None where that was not searched for."""
+        return next((found for view in self.views.values() if (found := view.attacks()) is not None), None)
+
+    @cached_property
+    def exclusions(self) -> dict[str, list[str]]:
+        """By probe: who was left out and why, in words; reasons of fewer than 11 people are put together without a number."""
+        found = {}
+        for name in self.files:
+            rows = self.query(
+                name,
+                EXCLUDED,
+                "SELECT words, count(DISTINCT patient) AS n FROM rows GROUP BY words ORDER BY n DESC, words",
+            )
+            hidden: Sequence[bool] = hidden_counts(rows["n"].to_numpy(), []).tolist()
+            found[name] = [
+                f"{rounded_n(int(n)):,} or more: {words}"
+                for words, n, hide in zip(rows["words"], rows["n"], hidden, strict=True)
+                if not hide
+            ]
+            if any(hidden):
+                found[name].append(
+                    f"for {'other ' if found[name] else ''}reasons that concern fewer than {FEWEST} people each"
+                )
+        return {name: said for name, said in found.items() if said}
+
+    def patient_values(self, name: str, where: Mapping[str, str]) -> pd.DataFrame:
+        """patient, group and value of a test's rows about patients with the given values: to compare two audits person by person, never
+        to be shown."""
+        conditions = "".join(f' AND "{column}" = ?' for column in where)
+        query = f'SELECT patient, "group", value FROM rows WHERE isfinite(value){conditions}'
+        return self.query(name, PATIENTS, query, list(where.values()))
+
+    @cached_property
+    def group_of_people(self) -> dict[str, str]:
+        """The group of everybody asked about, by pseudonym; never to be shown."""
+        found: dict[str, str] = {}
+        for name in self.files:
+            rows = self.query(name, PATIENTS, 'SELECT DISTINCT patient, "group" FROM rows')
+            found |= dict(rows.itertuples(index=False))
+        return found
+
+    # Reading ---------------------------------------------------------------------------------------------------------
+
+    def query(self, name: str, table: str, query: str, given: Sequence[Any] = ()) -> pd.DataFrame:
+        """Ask one table of a probe's finding, as ``rows``: who was drawn as a holder stands with the group drawn from, having rows on
+        the attributes drawn for and no others."""
+        source = str(self.files[name] / f"{table}.parquet").replace("'", "''")
+        self._database.execute(
+            f"""CREATE OR REPLACE VIEW rows AS SELECT * REPLACE (replace("group", '{DRAWN}', '') AS "group")
+            FROM read_parquet('{source}')"""
+        )
+        return self._database.execute(query, list(given)).df()
+
+    def _disclosed(self, name: str) -> Finding:
+        view = probes()[name].view_type
+        found = _load_figures(self.files[name])
+        return disclosed(found, view.rules, self.people, pairs=PAIRS, settings=view.settings)
+
+    @cached_property
+    def _database(self) -> Any:
+        import duckdb
+
+        return duckdb.connect(config={"memory_limit": MEMORY, "threads": 2})
+
+
+def _load_figures(folder: Path) -> Finding:
+    """A finding with its figures about the cohort alone."""
+    try:
+        return Finding.load(folder, tables=(FIGURES,))
+    except BadInput as error:
+        raise _damaged(folder, str(error)) from None
+
+
+def _damaged(path: Path, why: str) -> Damaged:
+    return Damaged(f"{path} is damaged ({why}). Remove it and give the same 'ehrmem audit' again: it is made anew.")
+
+
+def _read_results(folder: Path) -> dict[str, Any]:
+    results = _read_json(folder / RESULTS)
+    if "plan" not in results or "runs" not in results:
+        raise BadInput(
+            f"{str(folder)!r} holds no audit ({RESULTS} is missing or is another file). Name the folder that 'ehrmem "
+            "audit PLAN.yaml --out DIR' wrote."
+        )
+    return results
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _read_severities(path: Path) -> tuple[Severities, ...]:
+    """All versions, the oldest first; what the kit declares where there is no file."""
+    if not path.exists():
+        declared = _declared().values()
+        return (
+            Severities(
+                "sensitive_attributes.yaml",
+                "",
+                {a.name: a.severity for a in declared},
+                {a.name: a.reason for a in declared},
+            ),
+        )
+    content = read_yaml_file(path, f"The severities {path.name}")
+    try:
+        return tuple(
+            Severities(
+                str(one["by"]),
+                str(one["at"]),
+                {
+                    str(name): settings.SEVERITY.check(said["severity"], f"{path.name}: the severity of {name}")
+                    for name, said in one["severities"].items()
+                },
+                {str(name): _reason(str(name), str(said["reason"])) for name, said in one["severities"].items()},
+            )
+            for one in content
+        )
+    except (KeyError, TypeError, AttributeError):
+        raise BadInput(
+            f"The severities {path.name} must be a list of versions, each with by, at and severities."
+        ) from None
+
+
+@cache
+def _declared() -> Mapping[str, SensitiveAttribute]:
+    """The attributes that the kit declares; reading them takes a tenth of a second."""
+    return load_attributes()
+
+
+def _reason(attribute: str, given: str) -> str:
+    """The reason as given; where it points at the file of attributes, the one that stands there."""
+    declared = _declared().get(attribute)
+    return declared.reason if declared is not None and "sensitive_attributes.yaml" in given else given

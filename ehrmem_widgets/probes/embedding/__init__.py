@@ -1,0 +1,20 @@
+"""T3: can an attribute be read from the embedding of a prompt?"""
+
+from __future__ import annotations
+
+from ehrmem_widgets.probes.base import Option, Probe
+from ehrmem_widgets.settings import FOLDS
+
+PROBE = Probe(
+    name="embedding",
+    test="T3",
+    title="Reading the embedding",
+    question="can an attribute be read from the embedding of a prompt?",
+    run="ehrmem_widgets.probes.embedding.ask:Embedding",
+    view="ehrmem_widgets.probes.embedding.show:EmbeddingView",
+    order=40,
+    rungs=("lab_values",),
+    one_rung=True,
+    options={"attributes": Option(None), "folds": Option(5, FOLDS.check)},
+    bears_on=("inference",),
+)

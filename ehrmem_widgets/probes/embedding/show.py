@@ -1,0 +1,153 @@
+"""T3 as it is shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ehrmem_widgets.findings.disclosure_control import (
+    Figures,
+    Row,
+    mean,
+    not_of_people,
+    of_whole_groups,
+)
+from ehrmem_widgets.findings.finding import Finding, estimate_of
+from ehrmem_widgets.probes.people import ALL, PAIRS
+from ehrmem_widgets.probes.view import (
+    METHOD_GROUPS,
+    ProbeView,
+    first_estimate,
+    picture,
+)
+from ehrmem_widgets.statistics.disclosure import (
+    FEWEST,
+)
+from ehrmem_widgets.statistics.discrimination import NOTHING
+from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
+from ehrmem_widgets.views.markup import known
+
+if TYPE_CHECKING:
+    from ehrmem_widgets.audit.comparison import Comparison, Shared
+
+
+def of_readers(one: Row, figures: Figures) -> Estimate:
+    """A figure about one attribute, or about all together."""
+    if one["attribute"]:
+        n, held = figures.at(one, "holders", group="", rung="", model="")
+        tested = not str(one["figure"]).startswith("excess") or math.isfinite(one["p"]) or one["model"] != "audited"
+        if min(held, n - held) < FEWEST or not tested:
+            return NOTHING
+    return of_whole_groups(one, figures) if one["group"] in PAIRS else mean(one, figures)
+
+
+class EmbeddingView(ProbeView):
+    """What an embedding adds to the known codes, for members more than for others."""
+
+    rules = (
+        ("(bag_|shuffled_)?auroc_.*|gain_.*|excess_gain_.*|excess_beyond_reference_.*", of_readers),
+        ("embeddings", not_of_people),
+    )
+    settings = ("folds",)
+    judged_figure = "excess_gain_logistic"
+    asked = (
+        "The model turns what is known into numbers (an embedding). Can somebody read a sensitive attribute from these numbers that the "
+        "known codes themselves do not give away?"
+    )
+    held_against = (
+        "A reader that sees the known codes only (the bag of codes), a reader of shuffled labels, the same gain for people never seen, "
+        "and the reference model's. The null exchanges members and non-members at random."
+    )
+    how_to_read = (
+        "Above 0: the embedding of members holds what their codes do not, more than that of people never seen. That embeddings tell more "
+        "than codes is no memory by itself; the difference is."
+    )
+    memorized = (
+        "Its embedding gives away sensitive attributes of people it was trained on more than of others: by {figure}."
+    )
+    population = "Its embedding gives away no more about people it was trained on: difference {figure}."
+
+    def judged(self) -> pd.DataFrame:
+        """All attributes together."""
+        rows = super().judged()
+        return rows[rows["attribute"] == ""]
+
+    def compared(self, one: Mapping[Any, Any] | pd.Series) -> str:
+        """All attributes together."""
+        return "All attributes together"
+
+    def pictures(self) -> list[str]:
+        """What the embedding adds for those trained on, by attribute."""
+        audit, found = self.audit, self.found
+        rows = []
+        for group, heading in (
+            ("all", "Members less people never seen"),
+            ("canaries", "Planted canaries, trained on less never trained on"),
+        ):
+            for one in found.about("figures", figure="excess_gain_logistic", group=group, model="audited").to_dict(
+                "records"
+            ):
+                words = audit.title(one["attribute"]) if one["attribute"] else "All attributes together"
+                if known(estimate_of(one)):
+                    rows.append(IntervalRow(words, estimate_of(one), heading=heading, marked=not one["attribute"]))
+            for one in found.about(
+                "figures", figure="excess_beyond_reference_logistic", group=group, attribute=""
+            ).to_dict("records"):
+                rows.append(IntervalRow("All together, beyond the reference's", estimate_of(one), heading=heading))
+        if not rows:
+            return ["<p>No figure: the model gives no embeddings, or too few people hold an attribute.</p>"]
+        drawn = interval_rows(
+            rows,
+            title="AUROC that the embedding adds to the known codes: how much more for those trained on",
+            ends=(-1.0, 1.0),
+            level=(0.0, "no more"),
+            signed=True,
+        )
+        return [
+            picture(
+                drawn,
+                "Logistic classifiers on the embedding, cross-validated over people, less the same on the known codes.",
+            )
+        ]
+
+    def shared(self, comparison: Comparison) -> Iterable[Shared]:
+        """What it adds over all attributes."""
+        where = {"figure": "excess_gain_logistic", "group": ALL, "attribute": ""}
+        heading = "what it adds to the codes, members minus non-members"
+        yield from comparison.shared(self.probe.name, heading, "All attributes together", where, None)
+
+    @classmethod
+    def method_picture(cls, findings: Mapping[str, Finding]) -> str:
+        """The gain over the codes."""
+        found = findings["embedding"]
+        rows = [
+            IntervalRow(words, first_estimate(found, "gain_logistic", group=group, model=model, attribute=""), heading)
+            for model, heading in (
+                ("audited", "In the audited model"),
+                ("reference", "In the reference model, which saw none of them"),
+            )
+            for group, words in METHOD_GROUPS.items()
+        ]
+        rows += [
+            IntervalRow(
+                words,
+                first_estimate(found, "excess_gain_logistic", group=group, model="audited", attribute=""),
+                heading,
+                True,
+            )
+            for group, words, heading in (
+                ("all", "members less non-members", "What is tested (audited model)"),
+                ("canaries", "canaries trained on less those never trained on", "What is tested (audited model)"),
+            )
+        ]
+        return interval_rows(
+            rows,
+            title="T3: AUROC gained by reading the embedding instead of the plain list of codes",
+            ends=(-0.4, 0.4),
+            level=(0.0, "no gain"),
+            signed=True,
+        )

@@ -1,0 +1,19 @@
+"""How far does it prefer a planted canary to what could have been planted?"""
+
+from __future__ import annotations
+
+from ehrmem_widgets.probes.base import Option, Probe
+from ehrmem_widgets.settings import ALTERNATIVES
+
+PROBE = Probe(
+    name="exposure",
+    title="Exposure of canaries",
+    question="how far does it prefer a planted canary to what could have been planted?",
+    run="ehrmem_widgets.probes.exposure.ask:Exposure",
+    view="ehrmem_widgets.probes.exposure.show:ExposureView",
+    order=15,
+    options={"alternatives": Option(255, ALTERNATIVES.check)},
+    compares=False,
+    guarded=False,
+    bears_on=("extraction",),
+)

@@ -1,0 +1,102 @@
+"""Exposure as it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ehrmem_widgets.findings.disclosure_control import (
+    Figures,
+    Row,
+    mean,
+    only_if,
+)
+from ehrmem_widgets.findings.finding import Finding, estimate_of
+from ehrmem_widgets.probes.exposure.ask import expected_by_chance
+from ehrmem_widgets.probes.people import NULL_CANARY
+from ehrmem_widgets.probes.view import ProbeView, group_words
+from ehrmem_widgets.statistics.disclosure import (
+    FEWEST,
+)
+from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
+from ehrmem_widgets.views.tables import figure, table
+
+if TYPE_CHECKING:
+    from ehrmem_widgets.audit.comparison import Comparison, Shared
+
+
+def of_canaries(one: Row, figures: Figures) -> Estimate:
+    """A comparison of two groups of canaries."""
+    sides = (one["group"], NULL_CANARY)
+    return only_if(all(figures.at(one, "mean_exposure", group=side, attribute="")[0] >= FEWEST for side in sides), one)
+
+
+class ExposureView(ProbeView):
+    """How far planted canaries are preferred to what could have been planted."""
+
+    rules = (("mean_exposure|median_queries_.*", mean), ("auroc_exposure", of_canaries))
+    asked = (
+        "Canaries are made-up patients that were planted in the training data. Does the model prefer what was planted to other values that "
+        "could have been planted in its place?"
+    )
+    held_against = "The same canaries by the reference model, and canaries that were never trained on: about 1.4 bits is what chance gives."
+    how_to_read = (
+        "Exposure in bits: each bit more halves the number of values that the model prefers to the true ones. It says how well planted values "
+        "are remembered, by how often they were trained on; ordinary patients differ from canaries."
+    )
+    memorized = (
+        "It prefers what was planted to what could have been planted: right in {figure} of pairs (0.5: guessing)."
+    )
+    signed = False
+
+    def judged(self) -> pd.DataFrame:
+        """The canaries trained on most often against those never trained on."""
+        rows = self.found.figures
+        return rows[(rows["verdict"] != "") & (rows["figure"] == "auroc_exposure")]
+
+    def control(self) -> str:
+        """Not asked: it is about the planted alone."""
+        return ""
+
+    def compared(self, one: Mapping[Any, Any] | pd.Series) -> str:
+        """The group."""
+        return group_words(str(one["group"]))
+
+    def pictures(self) -> list[str]:
+        """Mean exposure by group and model."""
+        rows = self.found.about("figures", figure="mean_exposure").to_dict("records")
+        cells = [[group_words(one["group"]), f"{one['model']} model", figure(estimate_of(one))] for one in rows]
+        caption = "Exposure of planted canaries; about 1.4 bits is what chance gives"
+        return [table(("Canaries", "Asked", "Mean exposure, bits"), cells, caption=caption)] if cells else []
+
+    def shared(self, comparison: Comparison) -> Iterable[Shared]:
+        """Nothing: canaries of two audits may be other ones."""
+        return ()
+
+    @classmethod
+    def method_picture(cls, findings: Mapping[str, Finding]) -> str:
+        """Exposure in both models."""
+        found = findings["exposure"]
+        rows = [
+            IntervalRow(
+                group_words(str(one["group"])),
+                estimate_of(one),
+                heading,
+                one["group"] != NULL_CANARY and model == "audited",
+            )
+            for model, heading in (
+                ("audited", "In the audited model"),
+                ("reference", "In the reference model, which saw none of them"),
+            )
+            for one in found.about("figures", figure="mean_exposure", model=model).to_dict("records")
+        ]
+        chance = expected_by_chance(255)
+        return interval_rows(
+            rows,
+            title="Mean exposure of planted canaries, in bits (8: always the first of 256)",
+            ends=(0, 8),
+            level=(chance, "chance"),
+        )

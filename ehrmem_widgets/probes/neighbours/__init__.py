@@ -1,0 +1,17 @@
+"""Is the own record among the nearest to what is known?"""
+
+from __future__ import annotations
+
+from ehrmem_widgets.probes.base import Probe
+
+PROBE = Probe(
+    name="neighbours",
+    title="Nearest records",
+    question="is the own record among the nearest to what is known?",
+    run="ehrmem_widgets.probes.neighbours.ask:Neighbours",
+    view="ehrmem_widgets.probes.neighbours.show:NeighboursView",
+    order=50,
+    rungs=("demographics", "one_lab", "lab_dates", "lab_values", "first_20"),
+    bears_on=("singling_out", "linkability", "identification"),
+    screen="ehrmem_widgets.probes.neighbours.screen:ExploreNeighbours",
+)

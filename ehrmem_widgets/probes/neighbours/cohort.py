@@ -1,0 +1,91 @@
+"""How often a person's own record is found by what the attacker holds: members against people never seen, and a code search."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ehrmem_widgets.attacker.facts import rung_words
+from ehrmem_widgets.findings.finding import Finding
+from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
+from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.views.markup import escape, icon, interval, plural
+
+FIGURES = (("hit@1", "The nearest"), ("hit@5", "Among 5 nearest"), ("hit@10", "Among 10 nearest"), ("median_rank", "Median place"))  # fmt: skip
+_ROWS = (
+    ("audited", "", MEMBER, "Trained on, by the audited model"),
+    ("audited", "", NON_MEMBER, "Never seen, by the audited model"),
+    ("reference", "", MEMBER, "Trained on, by the reference model"),
+    ("reference", "", NON_MEMBER, "Never seen, by the reference model"),
+    ("", "code_", MEMBER, "Trained on, by a plain code search"),
+    ("", "code_", NON_MEMBER, "Never seen, by a plain code search"),
+)
+
+
+def neighbours_cohort(found: Finding | None) -> str:
+    """The verdict of each rung, then a table with every share and median, its 95 % interval and n; and who was left out."""
+    if found is None:
+        return '<p class="ehrmem-note">Nobody else has been asked about yet.</p>'
+    rows = found.about("figures")
+    rungs = list(dict.fromkeys(rows["rung"])) if len(rows) else []
+    if not rungs or not len(rows[rows["figure"] == "hit@10"]):
+        said = "".join(f"<li>{escape(sentence)}</li>" for sentence in found.sentences)
+        return f"<ul>{said}</ul>"
+    verdicts = "".join(_verdict(rows, rung) for rung in rungs)
+    heads = ("Who, and searched how", "n", *(name for _, name in FIGURES))
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    body = "".join(_rung(rows, rung) for rung in rungs)
+    out = "; ".join(f"{plural(n, 'time')} {escape(reason)}" for reason, n in found.exclusions.items())
+    searched = int(found.settings.get("searched", 0))
+    return (
+        f'<ul style="list-style:none;padding:0;margin:6px 0">{verdicts}</ul>'
+        f"<table><thead><tr>{head}</tr></thead>{body}</table>"
+        f'<p class="ehrmem-note">Shares are of the people asked about, with 95 % intervals (Wilson; the median\'s by '
+        f"bootstrap over people) among n; a place is among {searched:,} records. The verdicts compare people trained on "
+        f"with people never seen, and are corrected for the number of rows of knowledge (Holm)."
+        f"{f' Left out: {out}.' if out else ''}</p>"
+    )
+
+
+def _verdict(rows: pd.DataFrame, rung: str) -> str:
+    made = rows[(rows["figure"] == "hit@10_difference") & (rows["rung"] == rung) & (rows["model"] == "audited")]
+    made = made[made["group"] == "all"]
+    if made.empty:
+        return f"<li><b>{escape(rung_words(rung))}</b>: nobody could be asked at this rung.</li>"
+    one = made.iloc[0]
+    return (
+        f"<li>{icon(Verdict(one['verdict']) if one['verdict'] else None, 16)} <b>{escape(rung_words(rung))}: {escape(one['verdict'])}</b>. "
+        f"{escape(_capital(str(one['note'])))}</li>"
+    )
+
+
+def _rung(rows: pd.DataFrame, rung: str) -> str:
+    here = rows[rows["rung"] == rung]
+    lines = []
+    for model, prefix, group, words in _ROWS:
+        some = here[(here["model"] == model) & (here["group"] == group)]
+        cells = [some[some["figure"] == f"{prefix}{figure}"] for figure, _ in FIGURES]
+        if all(cell.empty for cell in cells):
+            continue
+        shown = "".join(
+            f"<td>{escape(_figure(cell, figure))}</td>" for cell, (figure, _) in zip(cells, FIGURES, strict=True)
+        )
+        n = next(int(cell.iloc[0]["n"]) for cell in cells if not cell.empty)
+        lines.append(f"<td>{escape(words)}</td><td>{n:,}</td>{shown}</tr>")
+    if not lines:
+        return ""
+    head = f'<tr><th scope="rowgroup" colspan="{len(FIGURES) + 2}">{escape(rung_words(rung))}</th></tr>'
+    return f'<tbody style="white-space:nowrap">{head}{"".join(f"<tr>{line}" for line in lines)}</tbody>'
+
+
+def _figure(cell: pd.DataFrame, figure: str) -> str:
+    if cell.empty:
+        return "—"
+    one = cell.iloc[0]
+    if figure == "median_rank":
+        return f"{one['value']:,.0f} ({one['low']:,.0f} to {one['high']:,.0f})"
+    return interval(Estimate(float(one["value"]), float(one["low"]), float(one["high"]), int(one["n"])), n=False)
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]

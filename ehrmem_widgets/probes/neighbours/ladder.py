@@ -1,0 +1,113 @@
+"""Where one patient's own full record stands among all records as facts are added: by the audited model's embedding, by the
+reference model's, and by a plain search for the known codes, which needs no model (methods, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
+from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.record import Record
+from ehrmem_widgets.cohort.sequence import encode
+from ehrmem_widgets.errors import CannotAnswer
+from ehrmem_widgets.probes.bag_of_codes import CodeSearch, own_ranks
+from ehrmem_widgets.probes.embedding.ask import attribute_codes, embed_prompts, stripped_prompt, with_embeddings
+from ehrmem_widgets.probes.embedding_store import EmbeddingStore
+from ehrmem_widgets.probes.findings import NeighbourFinding
+from ehrmem_widgets.probes.neighbours.ask import why_not
+
+LADDER = ("demographics", "one_lab", "lab_dates", "lab_values", "first_10", "first_20")
+AUDITED, REFERENCE, CODES = "audited", "reference", "codes"
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rung: the rank of the own record by each search (1: the nearest; None: not asked yet, or no such model).
+
+    ``why_not`` says why the rung cannot be asked about this patient; empty when it can.
+    """
+
+    rung: str
+    audited: int | None = None
+    reference: int | None = None
+    codes: int | None = None
+    why_not: str = ""
+
+    def ranked(self, by: str, rank: int | None) -> Step:
+        """The same rung with a rank by one search."""
+        found = {AUDITED: self.audited, REFERENCE: self.reference, CODES: self.codes, by: rank}
+        return Step(self.rung, found[AUDITED], found[REFERENCE], found[CODES], self.why_not)
+
+
+class RecordSearch:
+    """The records of a data set, ready to be searched three ways. Raises BadInput for a model without embeddings."""
+
+    def __init__(self, dataset: MedsDataset, model: BlackBox, reference: BlackBox | None = None) -> None:
+        self._dataset, self._models = dataset, with_embeddings(model, reference)
+        if AUDITED not in self._models:
+            raise CannotAnswer(
+                "This model gives no embeddings, so there is nothing to search by. Ask for leaks instead (notebook 01)."
+            )
+        self.stores = {
+            name: EmbeddingStore(each, dataset, folder=getattr(each, "folder", None))
+            for name, each in self._models.items()
+        }
+        self._attributes = attribute_codes(model, dataset)
+        self._names = self._attributes.default_names()
+        self._full: list[list[int]] = []
+        self._search: CodeSearch | None = None
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether there is a reference model that gives embeddings."""
+        return REFERENCE in self._models
+
+    def prepare(self, by: str) -> Iterator[float]:
+        """Read all records for one search; yields the share done. Goes on where an earlier call was broken off."""
+        if by != CODES:
+            yield from self.stores[by].build()
+            return
+        ids = self.stores[AUDITED].ids
+        while len(self._full) < len(ids):
+            some = ids[len(self._full) : len(self._full) + _AT_ONCE].tolist()
+            self._full += [self._codes_of(record) for record in self._dataset.records(some)]
+            yield len(self._full) / len(ids)
+        if self._search is None:
+            self._search = CodeSearch(self._full, len(self._models[AUDITED].vocabulary))
+
+    def ranks(self, by: str, record: Record, rungs: Sequence[str]) -> list[int]:
+        """The rank of a patient's own record at each rung; ties are no help to the attacker. Call ``prepare`` first."""
+        if by == CODES:
+            assert self._search is not None, "prepare the search first"
+            row, search = self.stores[AUDITED].row(record.patient_id), self._search
+            if row < 0:  # the data set is large, and this patient is not of the sample that is searched
+                row, search = (
+                    len(self._full),
+                    CodeSearch([*self._full, self._codes_of(record)], len(self._models[AUDITED].vocabulary)),
+                )
+            found = search.similarities(self._prompts(AUDITED, record, rungs))
+            return [int(rank) for rank in own_ranks(found, np.full(len(rungs), row))]
+        store = self.stores[by]
+        queries = embed_prompts(self._models[by], self._prompts(by, record, rungs))
+        return [store.find(query, record.patient_id)[0].rank for query in queries]
+
+    def nearest(self, record: Record, rung: str) -> tuple[NeighbourFinding, np.ndarray, np.ndarray]:
+        """What is nearest to a rung's facts by the audited model; the query (d,), and the distances (n,) to the store."""
+        query = embed_prompts(self._models[AUDITED], self._prompts(AUDITED, record, [rung]))[0]
+        finding, distances = self.stores[AUDITED].find(query, record.patient_id)
+        return finding, query, distances
+
+    def why_not(self, record: Record, rung: str) -> str:
+        """Why a rung says nothing about a patient; empty when it does."""
+        return why_not(record, rung, self._models[AUDITED].vocabulary)
+
+    def _prompts(self, by: str, record: Record, rungs: Sequence[str]) -> list[SlotIds]:
+        return [stripped_prompt(record, rung, self._models[by], self._attributes, self._names) for rung in rungs]
+
+    def _codes_of(self, record: Record) -> list[int]:
+        vocabulary = self._models[AUDITED].vocabulary
+        return vocabulary.ids(encode(record, vocabulary).codes)

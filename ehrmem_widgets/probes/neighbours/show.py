@@ -1,0 +1,107 @@
+"""The nearest records as they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from ehrmem_widgets.attacker.facts import rung_words
+from ehrmem_widgets.findings.disclosure_control import (
+    between_shares,
+    mean,
+    not_of_people,
+    share,
+)
+from ehrmem_widgets.findings.finding import Finding
+from ehrmem_widgets.probes.neighbours.ask import DECLARED
+from ehrmem_widgets.probes.people import ALL, CANARY, MEMBER, NON_MEMBER
+from ehrmem_widgets.probes.view import ProbeView, picture
+from ehrmem_widgets.views.rung_curve import by_rung, rung_curve
+from ehrmem_widgets.views.tables import figure, table
+
+if TYPE_CHECKING:
+    from ehrmem_widgets.audit.comparison import Comparison, Shared
+    from ehrmem_widgets.audit.results import AuditResults
+
+
+class NeighboursView(ProbeView):
+    """How often the own record is among the nearest."""
+
+    rules = (
+        (r"(code_)?hit@\d+", share),
+        ("(code_)?median_rank", mean),
+        (r"hit@\d+_difference", between_shares(("hit@{}", None))),
+        (r"hit@\d+_beyond_reference", between_shares(("hit@{}", "audited"), ("hit@{}", "reference"))),
+        (r"hit@\d+_over_codes", between_shares(("hit@{}", "audited"), ("code_hit@{}", ""))),
+        ("embeddings", not_of_people),
+    )
+    settings = ("searched",)
+    judged_figure = "hit@10_difference"
+    asked = "All full records lie in the model's own map. Do the facts that an attacker knows lead to this person's own record?"
+    held_against = "The share found for people never seen, by a reference model, and by a plain search for the known codes, which needs no model."
+    how_to_read = (
+        "The share of people whose own full record is among the ten nearest. If a plain search for the codes does as well, the known "
+        "facts and not the model point at the person."
+    )
+    memorized = "It leads to the own record of people it was trained on more often than of others: by {figure}{where}."
+    population = (
+        "It leads to the own record of people it was trained on no more often: largest difference {figure}{where}."
+    )
+
+    def pictures(self) -> list[str]:
+        """The share found, by each search."""
+        found = self.found
+        lines = {
+            "Members, audited model": by_rung(found, "hit@10", group=MEMBER, model="audited"),
+            "People never seen, audited model": by_rung(found, "hit@10", group=NON_MEMBER, model="audited"),
+            "Members, plain code search": by_rung(found, "code_hit@10", group=MEMBER, model=""),
+            "Members, reference model": by_rung(found, "hit@10", group=MEMBER, model="reference"),
+            "Planted canaries, audited model": by_rung(found, "hit@10", group=CANARY, model="audited"),
+        }
+        rungs = list(found.settings.get("rungs", ()))
+        searched = int(found.settings.get("searched", 0))
+        drawn = rung_curve(
+            lines, rungs, title=f"Own record among the ten nearest of {searched:,}", axis="share of people found"
+        )
+        cells = [[name, *(figure(line.get(rung), n=False) for rung in rungs)] for name, line in lines.items() if line]
+        return [
+            picture(drawn, "Shares that rest on fewer than 11 people found are not drawn."),
+            table(
+                ["Share found among the ten nearest", *map(rung_words, rungs)],
+                cells,
+                caption="With 95 % intervals (Wilson)",
+            ),
+        ]
+
+    def shared(self, comparison: Comparison) -> Iterable[Shared]:
+        """Own record among the ten nearest, of members beyond people never seen."""
+
+        def found(audit: AuditResults, where: Mapping[str, str]) -> pd.Series:
+            hits: pd.Series = (self.values(model="audited")(audit, where) <= DECLARED).astype(float)
+            return hits
+
+        yield from comparison.by_rung(
+            self.probe.name,
+            "own record among the ten nearest, members minus non-members",
+            {"figure": self.judged_figure, "group": ALL},
+            lambda rung: comparison.gap_of_gaps(found, {"figure": "rank", "rung": rung}),
+        )
+
+    @classmethod
+    def method_picture(cls, findings: Mapping[str, Finding]) -> str:
+        """Whose own record is found."""
+        found = findings["neighbours"]
+        lines = {
+            "members, by the embedding": by_rung(found, "hit@10", group=MEMBER, model="audited"),
+            "non-members, by the embedding": by_rung(found, "hit@10", group=NON_MEMBER, model="audited"),
+            "members, by a plain code search": by_rung(found, "code_hit@10", group=MEMBER),
+            "non-members, by a code search": by_rung(found, "code_hit@10", group=NON_MEMBER),
+        }
+        return rung_curve(
+            lines,
+            found.settings["rungs"],
+            title=f"Whose own record is among the ten nearest of {int(found.settings.get('searched', 0)):,}?",
+            axis="hit@10: share of people whose record is found",
+        )

@@ -1,0 +1,29 @@
+"""The rungs and options that a probe is given, checked. Light to import: plans are read with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ehrmem_widgets.attacker.facts import check_rung, check_rungs
+from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.probes.base import Probe
+
+
+def given(probe: Probe, rungs: Sequence[str] | str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The checked rungs and options of a probe, for its ``Task``. Raises BadInput for those that it does not have."""
+    if rungs is not None and not probe.rungs:
+        raise BadInput(f"The probe {probe.name!r} asks about whole records and takes no rung.")
+    chosen = probe.rungs if rungs is None else (check_rung(rungs),) if isinstance(rungs, str) else check_rungs(rungs)
+    if probe.one_rung and len(chosen) != 1:
+        raise BadInput(f"The probe {probe.name!r} asks at one rung; got {', '.join(chosen)}.")
+    for name in options:
+        if name not in probe.options:
+            has = f"Its options are {', '.join(probe.options)}." if probe.options else "It has none."
+            raise BadInput(f"The probe {probe.name!r} has no option {name!r}. {has}")
+    whole = {name: options.get(name, option.default) for name, option in probe.options.items()}
+    checked = {
+        name: option.check(whole[name], name) if option.check and whole[name] is not None else whole[name]
+        for name, option in probe.options.items()
+    }
+    return {"rungs": tuple(chosen), "options": checked}

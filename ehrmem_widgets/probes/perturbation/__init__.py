@@ -1,0 +1,27 @@
+"""T5: does the leak collapse off the true age, sex, value or date?"""
+
+from __future__ import annotations
+
+from ehrmem_widgets.probes.base import Option, Probe
+from ehrmem_widgets.probes.perturbation.identifiers import IDENTIFIERS, check_identifiers
+from ehrmem_widgets.settings import HORIZON, SAMPLES_EACH
+
+PROBE = Probe(
+    name="perturbation",
+    test="T5",
+    title="Moved identifiers",
+    question="does the leak collapse off the true age, sex, value or date?",
+    run="ehrmem_widgets.probes.perturbation.ask:Perturbation",
+    view="ehrmem_widgets.probes.perturbation.show:PerturbationView",
+    order=60,
+    rungs=("one_lab",),
+    one_rung=True,
+    options={
+        "identifiers": Option(tuple(IDENTIFIERS), check_identifiers),
+        "attributes": Option(None),
+        "samples": Option(4, SAMPLES_EACH.check),
+        "horizon": Option(48, HORIZON.check),
+    },
+    bears_on=("inference", "queries"),
+    screen="ehrmem_widgets.probes.perturbation.screen:ExplorePerturbation",
+)

@@ -1,0 +1,532 @@
+"""Attack ranking: for every leak, the cheapest known facts that trigger it, in bits and in k (methods, sections 2, 5, 8.5 and 8.6).
+
+A leak that takes few bits is the dangerous one; one that takes facts which only the patient fits, among all people and not just in the
+data set, is a leak to somebody who had identified the patient already. The same search runs over people whom neither model saw:
+whatever leaks it finds there are its null.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import fisher_exact
+
+from ehrmem_widgets.attacker.facts import (
+    AGE,
+    DatePrecision,
+    KnownFact,
+    KnownFacts,
+    ValuePrecision,
+    check_facts,
+    facts_of_rung,
+    facts_to_text,
+)
+from ehrmem_widgets.attacker.identifiability import (
+    ALREADY_IDENTIFIED,
+    FactIndex,
+    Identifiability,
+    PopulationFit,
+    checked_population,
+)
+from ehrmem_widgets.attacker.prompt import build_prompt
+from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
+from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
+from ehrmem_widgets.cohort.codes import Kind, parse_code
+from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.record import Record
+from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.findings.finding import Finding, excluded_row, finding, patient_row, row
+from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
+from ehrmem_widgets.probes.leak import Leaks, leaks_of_many, slot_ids
+from ehrmem_widgets.probes.over_patients import Rows
+from ehrmem_widgets.probes.people import (
+    CANARY,
+    HOLDS_NONE,
+    MEMBER,
+    NON_MEMBER,
+    NULL_CANARY,
+    People,
+    several,
+)
+from ehrmem_widgets.probes.side_by_side import side_by_side
+from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
+from ehrmem_widgets.statistics.multiple_testing import benjamini_hochberg
+from ehrmem_widgets.statistics.verdicts import (
+    HIT_MARGIN,
+    LEAK_MARGIN,
+    Peers,
+    PositiveControl,
+    ProbeKind,
+    Verdict,
+    judge_cohort,
+)
+
+THRESHOLD = 0.25
+TRAINED_ON, NEVER_SEEN = (MEMBER, CANARY), (NON_MEMBER, NULL_CANARY)
+GIVEN_AWAY, GIVEN_AWAY_GAP = "given_away", "given_away_gap"
+SEARCH = "greedy search"
+_MOST_FACTS = 6
+_CANDIDATES = 8  # dated events tried in the greedy search
+_SEARCH_SAMPLES = 8
+_CHECK_SAMPLES = 64
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Known facts that make the audited model leak an attribute: what it says (``audited``), what the reference model says to
+    the same question, and how much the attacker had to know. ``way`` is the rung's name, or ``SEARCH``."""
+
+    facts: KnownFacts
+    known: Identifiability
+    audited: Estimate
+    reference: Estimate
+    way: str
+
+    def succeeds(self, threshold: float) -> bool:
+        """The leak reaches the threshold, and its excess over the reference matters with the whole interval."""
+        return self.audited.value >= threshold and difference(self.audited, self.reference).low > LEAK_MARGIN
+
+
+class Ranking(ProbeRun):
+    """The cheapest attack on each patient and attribute that any rung of the ladder gives away.
+
+    Asked about, all in the same way: members and canaries that the model was trained on, and people whom neither model saw, each
+    about the attributes that they hold. Where a rung makes the leak pass ``threshold``, a greedy search (best gain in leak for each
+    further bit, then whatever can be taken out again) looks for fewer facts; the search is run on few samples, and its result is
+    asked anew with other, more samples before it counts.
+    Patient rows, one a leak: ``bits`` (value), at the rung or by the search in ``rung``, with the facts in words in ``note``, ``k``, ``facts``, ``leak``, ``excess``. The ``bits`` row of
+    somebody trained on has the rank ``p``: among the people never seen, how many had a leak that takes as few bits, each with the
+    cheapest of theirs (whom nothing gives away come last; ties count against the patient), and ``p_adjusted``, Benjamini and
+    Hochberg's over all attributes of all people asked about (Bates et al., Annals of Statistics 2023).
+    Cohort rows: ``given_away``, the share of a group with a leak; ``given_away_gap``, members minus people never seen, with the verdict.
+    ``population``: the declared number of people from whom the patients come; then each leak also says how many of them fit
+    its facts (``population_others``, ``population_uniqueness``), and the ``bits`` row's verdict column says "already identified" where
+    that is the patient alone. Without a reference model nothing can be called a leak.
+    """
+
+    doing = "attack ranking"
+    batch = 8
+
+    def __init__(self, probe: Probe, task: Task) -> None:
+        super().__init__(probe, task)
+        dataset, model, options = task.dataset, task.model, task.options
+        checked_population(options["population"], len(dataset))
+        codes = AttributeCodes(
+            model.vocabulary, dataset.attributes, dataset.codes["code"].tolist(), dataset.descriptions
+        )
+        names = codes.check_names(list(options["attributes"]) if options["attributes"] else codes.default_names())
+        if own := [name for name in names if codes.attributes[name].own_value is not None]:
+            raise BadInput(
+                f"{', '.join(own)} differ from patient to patient: the ranking asks about named groups of codes only."
+            )
+        self.settings["attributes"] = list(names)
+        self._left_out = [excluded_row(patient, reason) for patient, reason in task.people.left_out]
+        if task.reference is None:
+            self.records = ()
+            return
+        self._search = AttackSearch(
+            model, task.reference, dataset, codes, names, samples=options["samples"], horizon=options["horizon"], seed=task.seed,
+            population=options["population"],
+        )  # fmt: skip
+        holders, self._held = [], 0
+        for record in task.people.of(*TRAINED_ON, *NEVER_SEEN):
+            if holds := sum(codes.held(name, record) for name in names):
+                holders.append(record)
+                self._held += holds if task.people.group(record) in TRAINED_ON else 0
+            else:
+                self._left_out.append(excluded_row(record.pseudonym, HOLDS_NONE))
+        self.records = holders
+
+    def ask(self, records: list[Record]) -> Rows:
+        """The cheapest attack on each person and attribute that some level of knowledge gives away."""
+        return self._search.portion(records, self.task.rungs, self.task.options["threshold"])
+
+    def judge(self, answers: Rows) -> Finding:
+        """The leaks, ranked against those found about people never seen."""
+        people, options = self.task.people, self.task.options
+        if self.task.reference is None:
+            words = (
+                "Cannot conclude: without a reference model that never saw the patients nothing can be called a leak."
+            )
+            return finding(self.probe.name, self._left_out, self.settings, [words])
+        every = (*TRAINED_ON, *NEVER_SEEN)
+        asked = {group: sum(people.group(record) == group for record in self.records) for group in every}
+        group = people.group_of_pseudonym
+        about = [one for one in answers if group[one["patient"]] in TRAINED_ON]
+        null = [one for one in answers if group[one["patient"]] in NEVER_SEEN]
+        p = _rank_p(about, null, sum(asked[name] for name in NEVER_SEEN))
+        adjusted = benjamini_hochberg(np.concatenate([p, np.ones(self._held - len(p))]))[: len(p)]
+        shares = _shares(answers, asked, group)
+        rows = [*self._left_out, *shares, *_rows(about, people, p, adjusted), *_rows(null, people)]
+        rows.append(row("leaks", value=len(about), n=len({one["patient"] for one in about})))
+        said = _sentences(about, null, shares, asked, options["threshold"], options["population"])
+        return finding(self.probe.name, rows, self.settings, said)
+
+
+def ranked(found: Finding) -> pd.DataFrame:
+    """The leaks about people that the model was trained on, cheapest first: ``patient``, ``group``, ``attribute``, ``bits``, ``k``,
+    ``leak`` (with low, high and n), ``way`` (the rung, or the search), ``facts`` in words, ``p``, ``p_adjusted`` and ``already_identified``; with a declared population also
+    ``others`` (how many others of it fit, with others_low and others_high)."""
+    rows = found.about("patients")
+    rows = rows[~rows["group"].isin(NEVER_SEEN)]
+    keys = ["patient", "group", "attribute"]
+    bits = rows[rows["figure"] == "bits"].set_index(keys)
+    table = pd.DataFrame(
+        {
+            "bits": bits["value"],
+            "way": bits["rung"],
+            "facts": bits["note"],
+            "p": bits["p"],
+            "p_adjusted": bits["p_adjusted"],
+            "already_identified": bits["verdict"] == ALREADY_IDENTIFIED,
+        }
+    )
+    table["k"] = rows[rows["figure"] == "k"].set_index(keys)["value"].astype(int)
+    leak = rows[rows["figure"] == "leak"].set_index(keys)
+    table[["leak", "low", "high", "n"]] = leak[["value", "low", "high", "n"]]
+    others = rows[rows["figure"] == "population_others"].set_index(keys)
+    table[["others", "others_low", "others_high"]] = others[["value", "low", "high"]]
+    return table.reset_index().sort_values(["bits", "leak"], ascending=[True, False], ignore_index=True)
+
+
+def found_among_never_seen(found: Finding) -> Estimate | None:
+    """The share of people never seen about whom the same search finds a leak, canaries never trained on among them; None where nobody
+    of them was asked about."""
+    rows = found.about("figures", figure=GIVEN_AWAY)
+    rows = rows[rows["group"].isin(NEVER_SEEN)]
+    n = int(rows["n"].sum())
+    return proportion(round(float((rows["value"] * rows["n"]).sum())), n) if n else None
+
+
+class AttackSearch:
+    """Looks for the cheapest facts that make a model give an attribute away."""
+
+    def __init__(
+        self,
+        model: BlackBox,
+        reference: BlackBox,
+        dataset: MedsDataset,
+        codes: AttributeCodes,
+        names: Sequence[str],
+        *,
+        samples: int = 16,
+        horizon: int = 64,
+        seed: int = 0,
+        population: int | None = None,
+    ) -> None:
+        self._population = population
+        self._models = (model, reference)
+        self._codes = (
+            codes,
+            codes
+            if reference.vocabulary.codes == model.vocabulary.codes
+            else AttributeCodes(reference.vocabulary, codes.attributes),
+        )
+        self._names, self._samples, self._horizon, self._seed = tuple(names), samples, horizon, seed
+        self._index = FactIndex(dataset, model.vocabulary)
+        self._dataset = dataset
+
+    def portion(self, records: Sequence[Record], ladder: Sequence[str], threshold: float) -> Rows:
+        """One row a leak: the cheapest attack on an attribute of a patient."""
+        rows: Rows = []
+        for record, by_name in zip(records, self._on_the_ladder(records, ladder), strict=True):
+            for name, attacks in by_name.items():
+                attack = self._cheapest(record, name, attacks, threshold)
+                if attack is not None:
+                    rows.append(self._row(record, name, attack))
+        return rows
+
+    def cheapest(self, record: Record, name: str, ladder: Sequence[str], threshold: float) -> Attack | None:
+        """The successful attack with the fewest bits, by a rung or by greedy search; None when no rung succeeds."""
+        (by_name,) = self._on_the_ladder([record], ladder)
+        return self._cheapest(record, name, by_name[name], threshold)
+
+    def _cheapest(self, record: Record, name: str, attacks: Sequence[Attack], threshold: float) -> Attack | None:
+        hits = [attack for attack in attacks if attack.succeeds(threshold)]
+        if not hits:
+            return None
+        greedy = self._greedy(record, name, threshold, min(map(_cost, hits)))
+        # Chosen among many on few samples, so asked anew with other ones; the same goes for the rung.
+        candidates = [(greedy, SEARCH)] if greedy is not None else []
+        candidates += [(attack.facts, attack.way) for attack in sorted(hits, key=_cost)]
+        for facts, way in candidates:
+            ((again,),) = self._attacks([(record, facts, way)], [name], _CHECK_SAMPLES, 1)
+            if again.succeeds(threshold):
+                return again
+        return None
+
+    def _on_the_ladder(self, records: Sequence[Record], ladder: Sequence[str]) -> list[dict[str, list[Attack]]]:
+        """For each record and each attribute that it holds, the attack by each rung; all asked together."""
+        vocabulary = self._models[0].vocabulary
+        asked = [(record, facts_of_rung(rung, record, vocabulary), rung) for record in records for rung in ladder]
+        attacks = iter(self._attacks(asked, self._names, self._samples, 0))
+        found = []
+        for record in records:
+            of_rungs = [next(attacks) for _ in ladder]
+            held = [column for column, name in enumerate(self._names) if self._codes[0].held(name, record)]
+            found.append({self._names[column]: [rung[column] for rung in of_rungs] for column in held})
+        return found
+
+    def _greedy(self, record: Record, name: str, threshold: float, cost: tuple[float, int]) -> KnownFacts | None:
+        """Facts that cost less than ``cost`` and pass the threshold on the search's few samples, or None."""
+        candidates = self._candidates(record, name)
+        facts: KnownFacts = ()
+        leak, bits = float(self._leak(record, name, [()])[0]), 0.0
+        while leak < threshold and len(facts) < _MOST_FACTS:
+            held = {fact.place for fact in facts}
+            more = [check_facts((*facts, fact), record) for fact in candidates if fact.place not in held]
+            known = [self._index.count(record, one) for one in more]
+            affordable = [i for i, one in enumerate(known) if (one.bits, len(more[i])) < cost]
+            if not affordable:
+                return None
+            leaks = self._leak(record, name, [more[i] for i in affordable])
+            gains = [(leaks[row] - leak) / (known[i].bits - bits + 0.1) for row, i in enumerate(affordable)]
+            row = int(np.argmax(gains))
+            facts, leak, bits = more[affordable[row]], float(leaks[row]), known[affordable[row]].bits
+        if leak < threshold:
+            return None
+        for fact in facts:  # a later fact may have made an earlier one needless
+            fewer = tuple(one for one in facts if one != fact)
+            if fewer and self._leak(record, name, [fewer])[0] >= threshold:
+                facts = fewer
+        return facts
+
+    def _candidates(self, record: Record, name: str) -> list[KnownFact]:
+        """Facts that a real attacker could hold, none of them sensitive: the age, roughly or exactly; static facts; and of
+        the first visits that a test, a drug or a diagnosis was on a day, a value roughly or exactly."""
+        strip = self._codes[0].strip(self._names, record)
+        found = [KnownFact(AGE, ValuePrecision.COARSE), KnownFact(AGE)] if record.age_at_start() is not None else []
+        kinds = {Kind.laboratory, Kind.diagnosis, Kind.medication, Kind.procedure, Kind.encounter}
+        dated = 0
+        for place, event in enumerate(record.events):
+            if event.code in strip:
+                continue
+            if event.time is None:
+                found.append(KnownFact(place))
+            elif parse_code(event.code).kind in kinds and dated < _CANDIDATES:
+                dated += 1
+                roughly = ValuePrecision.EXACT if event.value is None else ValuePrecision.COARSE
+                found.append(KnownFact(place, roughly, DatePrecision.MONTH))
+                found.append(KnownFact(place, ValuePrecision.EXACT, DatePrecision.DAY))
+        return found
+
+    def _leak(self, record: Record, name: str, several: Sequence[KnownFacts]) -> np.ndarray:
+        """(sets of facts,) the audited model's leak, on few samples."""
+        prompts = [self._prompt(record, facts, 0) for facts in several]
+        *_, found = self._ask(0, record, [name], prompts, _SEARCH_SAMPLES, 2)
+        assert found is not None
+        return np.asarray(found.means[:, 0])
+
+    def _attacks(
+        self, asked: Sequence[tuple[Record, KnownFacts, str]], names: Sequence[str], samples: int, stream: int
+    ) -> list[list[Attack]]:
+        """For each (record, facts, way) the attack on each attribute named, by both models."""
+        answers: list[Leaks | None] = [None, None]
+
+        def ask(place: int) -> Iterator[None]:
+            prompts = [self._prompt(record, facts, place) for record, facts, _ in asked]
+            for found in self._ask(place, asked[0][0], names, prompts, samples, stream):
+                answers[place] = found
+                yield
+
+        for _ in side_by_side(ask(0), ask(1)):
+            pass
+        intervals = [found.intervals() for found in answers if found is not None]
+        attacks = []
+        for place, (record, facts, way) in enumerate(asked):
+            used = build_prompt(record, facts, self._models[0].vocabulary, strip=self._strip(record)).facts
+            known = self._index.count(record, used)
+            of_names = []
+            for column in range(len(names)):
+                audited, reference = (
+                    Estimate(*map(float, found[place, column]), samples)  # type: ignore[call-arg,arg-type]
+                    for found in intervals
+                )
+                of_names.append(Attack(used, known, audited, reference, way))
+            attacks.append(of_names)
+        return attacks
+
+    def _ask(
+        self, place: int, record: Record, names: Sequence[str], prompts: list[SlotIds], samples: int, stream: int
+    ) -> Iterator[Leaks | None]:
+        """At last the leaks."""
+        model = self._models[place]
+        watch = self._codes[place].watch(names, record)
+        seed = int(np.random.SeedSequence([self._seed, 5, stream]).generate_state(1)[0])
+        horizon = min(self._horizon, model.context_length - max(map(len, prompts)))
+        return leaks_of_many(model, prompts, watch, horizon, samples, seed)
+
+    def _prompt(self, record: Record, facts: KnownFacts, place: int) -> SlotIds:
+        vocabulary = self._models[place].vocabulary
+        return slot_ids(build_prompt(record, facts, vocabulary, strip=self._strip(record)), vocabulary)
+
+    def _strip(self, record: Record) -> frozenset[str]:
+        return self._codes[0].strip(self._names, record)
+
+    def _row(self, record: Record, name: str, attack: Attack) -> dict[str, object]:
+        return {
+            "patient": record.pseudonym,
+            "attribute": name,
+            "severity": self._codes[0].attributes[name].severity,
+            "way": attack.way,
+            "facts": facts_in_words(attack.facts, record, self._dataset),
+            "places": facts_to_text(attack.facts),
+            "count": attack.known.facts,
+            "k": attack.known.k,
+            "bits": attack.known.bits,
+            "population": self._in_population(record, attack.facts),
+            "audited": [attack.audited.value, attack.audited.low, attack.audited.high, attack.audited.n],
+            "excess": _numbers(difference(attack.audited, attack.reference)),
+        }
+
+    def _in_population(self, record: Record, facts: KnownFacts) -> dict[str, list[float]] | None:
+        """How many of the declared population fit; asked of the attacks that are found alone, for it takes longer than k."""
+        if self._population is None:
+            return None
+        fit = self._index.count(record, facts, population=self._population).population
+        assert fit is not None, "the patient fits"
+        return {"others": _numbers(fit.others), "uniqueness": _numbers(fit.uniqueness)}
+
+
+def facts_in_words(facts: Sequence[KnownFact], record: Record, dataset: MedsDataset) -> str:
+    """What the attacker holds, by kind and label, without dates or values (they would point at the patient)."""
+    words = []
+    for fact in facts:
+        if fact.place == AGE:
+            words.append("age" if fact.value is ValuePrecision.EXACT else "age band")
+            continue
+        event = record.events[fact.place]
+        label = dataset.label(event.code)
+        if event.value is not None:
+            label += {"exact": " with its value", "coarse": " (roughly)", "unknown": " was done"}[str(fact.value)]
+        if event.time is not None:
+            label += {"day": ", on its day", "month": ", in its month", "exact": ", at its time"}.get(
+                str(fact.date), ""
+            )
+        words.append(label)
+    return "; ".join(words) or "nothing"
+
+
+def _cost(attack: Attack) -> tuple[float, int]:
+    return attack.known.bits, attack.known.facts
+
+
+def _numbers(estimate: Estimate) -> list[float]:
+    return [estimate.value, estimate.low, estimate.high, estimate.n]
+
+
+def _rank_p(about: Rows, null: Rows, null_people: int) -> np.ndarray:
+    """(leaks,) the rank p of each leak: the statistic is -bits, of a person never seen that of the cheapest leak."""
+    cheapest = dict.fromkeys((one["patient"] for one in null), math.inf)
+    for one in null:
+        cheapest[one["patient"]] = min(cheapest[one["patient"]], one["bits"])
+    controls = np.full(null_people, -math.inf)
+    controls[: len(cheapest)] = [-bits for bits in cheapest.values()]
+    return np.array([Peers.of(-one["bits"], controls).p if len(controls) else math.nan for one in about])
+
+
+def _shares(found: Rows, asked: Mapping[str, int], group: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The share of each group with a leak, and members and canaries against people never seen."""
+    hits = {name: len({one["patient"] for one in found if group[one["patient"]] == name}) for name in asked}
+    shares = {name: proportion(hits[name], n) for name, n in asked.items() if n}
+    rows = [row(GIVEN_AWAY, share, group=name) for name, share in shares.items()]
+    control = PositiveControl.NONE
+    for seen, never in reversed(
+        list(zip(TRAINED_ON, NEVER_SEEN, strict=True))
+    ):  # the canaries are the positive control
+        if seen in shares and never in shares:
+            gap = difference(shares[seen], shares[never])
+            n = asked[seen], asked[never]
+            table = [[hits[seen], n[0] - hits[seen]], [hits[never], n[1] - hits[never]]]
+            p = float(fisher_exact(table, alternative="greater").pvalue)
+            judgement = judge_cohort(
+                gap, p, margin=HIT_MARGIN, kind=ProbeKind.DETECTOR, control=control, planted=seen == CANARY, members=n[0],
+                non_members=n[1], what="the difference in the share given away",
+            )  # fmt: skip
+            if seen == CANARY:
+                found_them = judgement.verdict is Verdict.MEMORIZED
+                control = PositiveControl.FOUND if found_them else PositiveControl.MISSED
+            rows.append(row(GIVEN_AWAY_GAP, gap, group=f"{seen} - {never}", p=p, p_adjusted=p, judgement=judgement))
+    return rows
+
+
+def _rows(
+    found: Rows, people: People, p: Sequence[float] | np.ndarray = (), adjusted: Sequence[float] | np.ndarray = ()
+) -> list[dict[str, Any]]:
+    """Of each leak its rows about the patient; ``p`` and ``adjusted`` of each, or none."""
+    rows = []
+    for place, one in enumerate(found):
+        where = {"attribute": one["attribute"], "group": people.group_of_pseudonym[one["patient"]]}
+        tested: dict[str, Any] = {"p": p[place], "p_adjusted": adjusted[place]} if len(p) else {}
+        fit = one["population"]
+        mark = ALREADY_IDENTIFIED if fit is not None and PopulationFit.only(Estimate(*fit["others"])) else ""
+        about = {"rung": one["way"], "note": one["facts"], "verdict": mark}
+        rows.append(patient_row(one["patient"], "bits", value=one["bits"], n=1, **about, **tested, **where))
+        for name in ("k", "count", "severity"):
+            rows.append(
+                patient_row(one["patient"], "facts" if name == "count" else name, value=one[name], n=1, **where)
+            )
+        for name, numbers in (fit or {}).items():
+            rows.append(patient_row(one["patient"], f"population_{name}", Estimate(*numbers), **where))
+        rows.append(patient_row(one["patient"], "leak", Estimate(*one["audited"]), model="audited", **where))
+        rows.append(patient_row(one["patient"], "excess", Estimate(*one["excess"]), **where))
+    return rows
+
+
+def _sentences(
+    found: Rows,
+    null: Rows,
+    shares: Sequence[Mapping[str, Any]],
+    asked: Mapping[str, int],
+    threshold: float,
+    population: int | None,
+) -> list[str]:
+    trained, never = (sum(asked[name] for name in side) for side in (TRAINED_ON, NEVER_SEEN))
+    same = (
+        f"the same search finds {len(null)} about {len({one['patient'] for one in null})} of {never} people never seen"
+        if never
+        else "there are no people never seen to run the same search on, so nothing can be said of chance"
+    )
+    verdicts = [
+        f"{several(one['group'].partition(' - ')[0]).capitalize()} against {several(one['group'].partition(' - ')[2])}: "
+        f"{one['verdict']}. {one['note'][:1].upper()}{one['note'][1:]}"
+        for one in shares
+        if one["figure"] == GIVEN_AWAY_GAP
+    ]
+    if not found:
+        return [
+            f"Of {trained} patients who hold a sensitive attribute, no set of facts tried made the model name one with probability "
+            f"{threshold} or more beyond the reference model; {same}. It is evidence for these attacks only.",
+            *verdicts,
+        ]
+    patients = {one["patient"] for one in found}
+    unique = sum(one["k"] <= 1 for one in found)
+    cheap = min(found, key=lambda one: one["bits"])
+    return [
+        f"{len(found)} leaks about {len(patients)} of {trained} patients who hold a sensitive attribute: the model names it with "
+        f"probability {threshold} or more, beyond the reference model; {same}.",
+        *verdicts,
+        f"The cheapest takes {cheap['bits']:.1f} bits (k = {cheap['k']}): {cheap['facts']}.",
+        "Facts that fit several people (k above 1) get the same answer about each of them: such a leak may be the memory of "
+        "another one who fits.",
+        f"{unique} of {len(found)} need facts that are unique in this data set. {_identified(found, population)} The median leak "
+        f"takes {float(np.median([one['bits'] for one in found])):.1f} bits of {_most_bits(found):.1f}.",
+    ]
+
+
+def _identified(found: Rows, population: int | None) -> str:
+    if population is None:
+        return "How many people fit them is not known: no population was declared."
+    identified = sum(PopulationFit.only(Estimate(*one["population"]["others"])) for one in found)
+    return (
+        f"Of {population:,} people, {identified} of them fit nobody else: there the patient was {ALREADY_IDENTIFIED}."
+    )
+
+
+def _most_bits(found: Rows) -> float:
+    return max((one["bits"] for one in found if math.isfinite(one["bits"])), default=math.nan)

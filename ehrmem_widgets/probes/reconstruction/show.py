@@ -1,0 +1,128 @@
+"""T1 as it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ehrmem_widgets.attacker.facts import knows, rung_words
+from ehrmem_widgets.findings.disclosure_control import (
+    between_means,
+    mean,
+)
+from ehrmem_widgets.findings.finding import Finding
+from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER
+from ehrmem_widgets.probes.view import METHOD_GROUPS, ProbeView, picture
+from ehrmem_widgets.views.rung_curve import by_rung, rung_curve
+from ehrmem_widgets.views.tables import figure, table
+
+if TYPE_CHECKING:
+    from ehrmem_widgets.audit.comparison import Comparison, Shared
+    from ehrmem_widgets.audit.results import AuditResults
+
+
+_COMPARED = {
+    "demd_gap": ", published distance",
+    "timed_distance_gap": ", distance with order and time",
+    "rare_overlap_1_gap": ", rare codes",
+}
+
+
+class ReconstructionView(ProbeView):
+    """How near what is generated comes to what really followed."""
+
+    rules = (
+        (".*_gap", between_means("_gap", "_excess")),
+        ("demd|timed_distance|rare_overlap_.|routine_share|.*_excess|.*_fall", mean),
+    )
+    control_figure = "timed_distance_gap"
+    asked = (
+        "The model is given the beginning of a record and goes on by itself. How near does it come to what really happened to this "
+        "person?"
+    )
+    held_against = (
+        "What the reference model continues for the same people, and both models' continuations for people never seen."
+    )
+    how_to_read = (
+        "Distance 0 is the record itself, 1 nothing alike, in codes, order and time. A curve that falls no more than the reference's is "
+        "general medicine. The published distance cannot see a shift in time, and routine codes match in everyone; so rare codes are "
+        "counted too."
+    )
+    memorized = "It continues the records of people it was trained on nearer to the truth than those of others: by {figure}{where}."
+    population = "It continues the records of people it was trained on no nearer to the truth: largest difference {figure}{where}."
+
+    def compared(self, one: Mapping[Any, Any] | pd.Series) -> str:
+        """What is known, and the distance."""
+        return f"{rung_words(str(one['rung']))}{_COMPARED.get(str(one['figure']), '')}"
+
+    def pictures(self) -> list[str]:
+        """Distances by what the attacker knows."""
+        found = self.found
+        lines = {
+            "Members, audited model": by_rung(found, "timed_distance", group=MEMBER, model="audited"),
+            "People never seen, audited model": by_rung(found, "timed_distance", group=NON_MEMBER, model="audited"),
+            "Members, reference model": by_rung(found, "timed_distance", group=MEMBER, model="reference"),
+            "Planted canaries, audited model": by_rung(found, "timed_distance", group=CANARY, model="audited"),
+        }
+        curve = rung_curve(
+            lines,
+            list(found.settings.get("rungs", ())),
+            title="Distance of what is generated from what really followed",
+            axis="distance (0: the record itself, 1: nothing alike)",
+        )
+        parts = [picture(curve, "Mean distance with order and time, by what the attacker knows.")]
+        cells = []
+        for name, words in (
+            ("timed_distance", "Distance with order and time"),
+            ("demd", "Published distance (dEMD)"),
+            ("rare_overlap_1", "Rare codes that come back"),
+            ("routine_share", "Share of the match that is routine"),
+        ):
+            for rung in found.settings.get("rungs", ()):
+                of = [
+                    by_rung(found, name, group=g, model=m).get(rung)
+                    for g, m in ((MEMBER, "audited"), (NON_MEMBER, "audited"), (MEMBER, "reference"))
+                ]
+                if any(of):
+                    cells.append([f"{words}, {knows(rung)}", *(figure(one, n=False) for one in of)])
+        if cells:
+            parts.append(
+                table(
+                    ("Figure", "Members", "People never seen", "Members, reference model"),
+                    cells,
+                    caption="Means over people, with 95 % intervals",
+                )
+            )
+        return parts
+
+    def shared(self, comparison: Comparison) -> Iterable[Shared]:
+        """How much nearer than the reference, of members beyond people never seen."""
+
+        def nearer(audit: AuditResults, where: Mapping[str, str]) -> pd.Series:
+            reference, audited = (self.values(model=name)(audit, where) for name in ("reference", "audited"))
+            found: pd.Series = (reference - audited).dropna()
+            return found
+
+        yield from comparison.by_rung(
+            self.probe.name,
+            "nearer to the truth than the reference, members minus non-members",
+            {"figure": "timed_distance_gap", "group": f"{MEMBER} - {NON_MEMBER}"},
+            lambda rung: comparison.gap_of_gaps(nearer, {"figure": "timed_distance", "rung": rung}),
+        )
+
+    @classmethod
+    def method_picture(cls, findings: Mapping[str, Finding]) -> str:
+        """The distance by what is known."""
+        found = findings["reconstruction"]
+        lines = {
+            words: by_rung(found, "timed_distance", group=group, model="audited")
+            for group, words in METHOD_GROUPS.items()
+        }
+        return rung_curve(
+            lines,
+            found.settings["rungs"],
+            title="T1: how far the model's continuations are from what really followed",
+            axis="distance: 0 the record itself, 1 nothing alike",
+        )

@@ -1,0 +1,198 @@
+"""Notebook 05: is more remembered of some kinds of people than of others? (T6)"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import ipywidgets as widgets
+
+from ehrmem_widgets.attacker.facts import RUNGS, check_rung
+from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.findings.finding import Finding
+from ehrmem_widgets.probes.membership.screen import finite, plain
+from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
+from ehrmem_widgets.probes.over_patients import Progress
+from ehrmem_widgets.probes.people import choose_people
+from ehrmem_widgets.probes.run import downgraded, run
+from ehrmem_widgets.probes.subgroups.ask import KINDS, one_score, subgroups
+from ehrmem_widgets.probes.subgroups.gaps import KIND_TITLES, subgroup_name
+from ehrmem_widgets.probes.subgroups.page import CORRECTIONS, FIGURES, overall, subgroup_page, summary_sentences
+from ehrmem_widgets.probes.subgroups.rows import (
+    SubgroupRow,
+    holders,
+    subgroup_rows,
+)
+from ehrmem_widgets.settings import check_screen, shown
+from ehrmem_widgets.widgets.probe_screen import ProbeScreen
+
+FINDING_WORDS = {"membership": "Membership score", "excess": "Excess risk (sensitive attributes)"}
+CORRECTION_WORDS = {"claims": "Claims (strict, Holm)", "screening": "Screening (hints, Benjamini-Hochberg)"}
+
+
+@dataclass(frozen=True)
+class SubgroupState:
+    """What is chosen: a finding of ``FIGURES``, the kinds of subgroups listed (of ``KINDS``), a correction of ``CORRECTIONS``;
+    what the attacker knows where the excess risk is asked for; whom it is about."""
+
+    finding: str
+    families: tuple[str, ...]
+    correction: str
+    rung: str
+    patients: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_rung(self.rung)
+        check_screen(patients=self.patients, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class SubgroupsShown:
+    """The finding split by subgroup, its rows, and what the preflight says of the people."""
+
+    split: Finding
+    rows: tuple[SubgroupRow, ...]
+    preflight: Finding
+
+
+class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
+    """Subgroups of a cohort by membership score or excess risk; each finding is measured when it is first chosen.
+
+    Options: ``finding`` (of ``FIGURES``), ``families`` (kinds of subgroups to list, comma-separated or a sequence; empty: all),
+    ``correction`` (of ``CORRECTIONS``), ``rung`` (what the attacker knows, for the excess risk), ``patients`` (how many ordinary
+    patients, half of them members), ``seed``.
+    """
+
+    title = "Subgroups: of whom is more remembered?"
+
+    def first_state(  # type: ignore[override]  # the options by name
+        self,
+        *,
+        finding: str = "membership",
+        families: str | Sequence[str] = "",
+        correction: str = "claims",
+        rung: str = "lab_values",
+        patients: int = 400,
+        seed: int = 0,
+    ) -> SubgroupState:
+        """The state to begin with; what does not fit is an BadInput with the values that do."""
+        self._measured: dict[str, SubgroupsShown] = {}
+        self.offered = tuple(name for name in FIGURES if name != "excess" or self.reference is not None)
+        if finding not in self.offered:
+            more = "" if self.reference else " (the excess risk needs a reference model)"
+            raise BadInput(f"The finding must be one of {', '.join(self.offered)}{more}; got {shown(finding)}.")
+        if isinstance(families, str):
+            families = [name.strip() for name in families.split(",") if name.strip()]
+        if unknown := [name for name in families if name not in KINDS]:
+            raise BadInput(f"The families of subgroups are {', '.join(KINDS)}; got {shown(unknown[0])}.")
+        if correction not in CORRECTIONS:
+            raise BadInput(f"The correction must be one of {', '.join(CORRECTIONS)}; got {shown(correction)}.")
+        listed = tuple(kind for kind in KINDS if not families or kind in families)
+        return SubgroupState(finding, listed, correction, rung, patients, seed)
+
+    def answers(self, state: SubgroupState) -> Iterator[SubgroupsShown | None]:
+        """The one answer, measured when it is first asked for."""
+        if state.finding not in self._measured:
+            self._measured[state.finding] = self._measure(state)
+        yield self._measured[state.finding]
+
+    def view(self, state: SubgroupState, answer: SubgroupsShown) -> str:
+        """What stands out, the forest plot, how to read it, and what speaks for or against it."""
+        notes = [s for s in answer.preflight.sentences if "anaries" not in s]
+        if state.finding == "excess":
+            notes.insert(0, f"The attacker knows: {RUNGS.get(state.rung, state.rung.replace('_', ' '))}.")
+        return subgroup_page(
+            answer.rows, state.families, finding=state.finding, correction=state.correction, notes=notes,
+            exclusions=answer.split.exclusions,
+        )  # fmt: skip
+
+    def controls(self) -> Sequence[widgets.Widget]:
+        """The finding, the families listed, and the correction."""
+        full = {"width": "calc(100% - 6px)"}
+        named = {"description_width": "80px"}
+        self.finding = widgets.Dropdown(
+            options=[(FINDING_WORDS[name], name) for name in self.offered], value=self.state.finding,
+            description="Compare", layout=full, style=named,
+        )  # fmt: skip
+        self.correction = widgets.Dropdown(
+            options=[(words, name) for name, words in CORRECTION_WORDS.items()], value=self.state.correction,
+            description="Correction", layout=full, style=named,
+        )  # fmt: skip
+        self.families = {
+            kind: widgets.Checkbox(
+                value=kind in self.state.families, description=KIND_TITLES[kind], indent=False, layout=full
+            )
+            for kind in KINDS
+        }
+        self.finding.observe(lambda change: self._hand_on(lambda: {"finding": change["new"]}), "value")
+        self.correction.observe(lambda change: self._hand_on(lambda: {"correction": change["new"]}), "value")
+        for box in self.families.values():
+            box.observe(lambda change: self._hand_on(self._chosen_families), "value")
+        heading = widgets.HTML(
+            '<div style="font-size:13px;font-weight:600;margin-top:8px">Kinds of people listed</div>'
+        )
+        words = "The excess risk is measured when it is first chosen; that takes about a minute for 400 people."
+        note = widgets.HTML(f'<div style="font-size:12px;line-height:1.4">{words}</div>')
+        asked = [self.finding, note] if len(self.offered) > 1 else [self.finding]
+        return [*asked, self.correction, heading, *self.families.values()]
+
+    def numbers(self, state: SubgroupState, answer: SubgroupsShown) -> dict[str, Any]:
+        """Every row as plain data, hidden ones without a figure."""
+        verdict = overall(answer.rows)
+        return {
+            "settings": asdict(state),
+            "people": answer.split.settings.get("people", {}),
+            "verdict": str(verdict.verdict),
+            "sentence": verdict.sentence,
+            "summary": summary_sentences(answer.rows, state.correction),
+            "subgroups": [_row(row) for row in answer.rows],
+            "preflight": list(answer.preflight.sentences),
+            "sentences": list(answer.split.sentences),
+            "exclusions": answer.split.exclusions,
+        }
+
+    def _measure(self, state: SubgroupState) -> SubgroupsShown:
+        dataset, model, reference = self.dataset, self.model, self.reference
+        if state.finding == "excess":
+            people = holders(model, dataset, reference, most=state.patients, seed=state.seed)
+        else:
+            people = choose_people(dataset, model, reference, most=state.patients, canaries=False, seed=state.seed)
+        people = without_near_duplicates(people, dataset, model, reference, seed=state.seed)
+        asked = len(people.records)
+        self.heard(Progress("comparing members with people never seen, without the model", 0, asked))
+        about: dict[str, Any] = {"people": people, "seed": state.seed, "heard": self.heard}
+        free = run("confounding", dataset, model, reference, **about)
+        earlier = {"confounding": free}
+        if state.finding == "excess":
+            found = run("attribute", dataset, model, reference, rungs=(state.rung,), earlier=earlier, **about)
+            rows = found.about("patients", figure="excess").sort_values("value", ascending=False, kind="stable")
+            largest = replace(found, patients=rows.drop_duplicates("patient").sort_index())
+            split = subgroups(largest, dataset, figure="excess")
+        else:
+            found = run("membership", dataset, model, reference, earlier=earlier, **about)
+            split = subgroups(one_score(found), dataset, figure="score")
+        split = downgraded(split, earlier)
+        return SubgroupsShown(split, subgroup_rows(split), free)
+
+    def _chosen_families(self) -> dict[str, Any]:
+        return {"families": tuple(kind for kind, box in self.families.items() if box.value)}
+
+    def _hand_on(self, changes: Callable[[], dict[str, Any]]) -> None:
+        self.guarded(lambda: self.set(**changes()))
+
+
+def _row(row: SubgroupRow) -> dict[str, Any]:
+    return {
+        "subgroup": row.name,
+        "title": subgroup_name(row.name),
+        "hidden": row.hidden,
+        "members": row.members,
+        "gap": plain(row.gap),
+        "difference": plain(row.difference) if row.difference is not None else None,
+        "p_adjusted": finite(row.p_adjusted),
+        "q": finite(row.q),
+        "verdict": str(row.judgement.verdict),
+        "note": row.judgement.sentence,
+    }
