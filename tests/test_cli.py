@@ -17,10 +17,10 @@ from ehrmem_widgets import cli
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.probes.people import choose_people
-from ehrmem_widgets.probes.confounding.ask import preflight
 from ehrmem_widgets.probes.subgroups.ask import subgroups_of
 from ehrmem_widgets.samples.synthetic_cohort import generate_cohort
 from ehrmem_widgets.widgets.patient_picker import describe_patients
+from tests.probes.alone import compare_groups
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_patients_are_listed_where_nobody_has_a_birth_date_or_a_sex(
         unknown = f"{kind}: not recorded"
         assert belongs[unknown].all() if code in missing else unknown not in belongs or not belongs[unknown].any()
     people = choose_people(dataset, MarkovChain(np.eye(2)), most=60)
-    found = preflight(dataset, people=people)
+    found = compare_groups(dataset, people=people)
     told = set(found.about("figures")["figure"])
     assert ("difference_age" in told) == ("MEDS_BIRTH" not in missing)
     assert ("difference_female" in told) == ("GENDER//" not in missing)
@@ -216,10 +216,11 @@ def test_an_older_model_survives_an_interrupt(cohort: Path, tmp_path: Path) -> N
     [
         (["membership", "--out", "x.parquet"], "A finding is a folder now, a Parquet file a table: name 'x'"),
         (["membership", "--out", "no/such/x"], "Name a folder for the finding, in one that exists"),
-        (["memory", "--out", "x"], "invalid choice"),
+        (["memory", "--out", "x"], "There is no probe 'memory'"),
         (["attribute", "--rung", "labs", "--out", "x"], "no rung 'labs'"),
         (["membership", "--rung", "one_lab", "--out", "x"], "takes no rung"),
-        (["preflight", "--patients", "nobody.txt", "--out", "x"], "cannot be read"),
+        (["confounding", "--patients", "nobody.txt", "--out", "x"], "cannot be read"),
+        (["preflight", "--out", "x"], "The probe 'preflight' is called 'confounding' now"),
     ],
 )
 def test_a_probe_that_cannot_be_run_is_refused(

@@ -14,35 +14,27 @@ import pytest
 from ehrmem_widgets import cli
 from ehrmem_widgets.attacker.facts import check_rung, facts_from_text, load_facts
 from ehrmem_widgets.audit.plan import declared_severities, read_plan
+from ehrmem_widgets.audit.results import _read_severities
 from ehrmem_widgets.audit.run import run_audit
 from ehrmem_widgets.blackbox.private_training import train_private_model
 from ehrmem_widgets.blackbox.training import train_model
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.probes.attribute.ask import attribute
-from ehrmem_widgets.probes.embedding.ask import embedding
-from ehrmem_widgets.probes.neighbours.ask import embedding_neighbours
 from ehrmem_widgets.probes.exploration import State
-from ehrmem_widgets.probes.exposure.ask import canary_exposures
-from ehrmem_widgets.probes.membership.ask import membership
+from ehrmem_widgets.probes.membership.screen import MembershipState
+from ehrmem_widgets.probes.neighbours.screen import NeighboursState
 from ehrmem_widgets.probes.people import choose_people
-from ehrmem_widgets.probes.perturbation.ask import perturbation
-from ehrmem_widgets.probes.confounding.ask import preflight
-from ehrmem_widgets.probes.ranking.ask import ranking
-from ehrmem_widgets.probes.reconstruction.ask import reconstruction
-from ehrmem_widgets.probes.subgroups.ask import subgroup_probe
+from ehrmem_widgets.probes.perturbation.screen import PerturbationState
+from ehrmem_widgets.probes.subgroups.screen import SubgroupState
+from ehrmem_widgets.registry import probes
 from ehrmem_widgets.reports.parameters import check_given, notebook_parameters
 from ehrmem_widgets.reports.patient_report import make_report
 from ehrmem_widgets.reports.patient_reports import make_reports
-from ehrmem_widgets.audit.results import _read_severities
 from ehrmem_widgets.settings import OF_NOTEBOOKS, OF_PROBES, Number, Whole, shown
 from ehrmem_widgets.widgets.audit_cohort import AuditCohort
-from ehrmem_widgets.probes.membership.screen import MembershipState
-from ehrmem_widgets.probes.neighbours.screen import NeighboursState
-from ehrmem_widgets.probes.perturbation.screen import PerturbationState
-from ehrmem_widgets.probes.subgroups.screen import SubgroupState
 from ehrmem_widgets.widgets.number_field import LastValid, NumberField
 from ehrmem_widgets.widgets.share_dial import ShareDial
 from tests.attacker.records import RECORD, VOCABULARY
+from tests.probes.alone import ask_alone
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 RUNGS = ["first_1000000000000", "first_0", "first_010", "first_-1", "before_9999-99-99", "before_0000-01-01", "before_2023-02-29", "", "labs"]  # fmt: skip
@@ -268,16 +260,7 @@ CALLS: dict[str, tuple[Callable[..., object], list[str]]] = {
     "make_report": (partial(make_report, "x.html"), ["horizon", "samples", "seed"]),
     "make_reports": (partial(make_reports, ["a"], "nowhere"), ["workers", "horizon", "samples", "seed"]),
     "choose_people": (partial(choose_people, NOTHING, NOTHING), ["most", "seed"]),
-    "attribute": (partial(attribute, NOTHING, NOTHING), ["samples", "horizon", "holders", "seed"]),
-    "reconstruction": (partial(reconstruction, NOTHING, NOTHING), ["samples", "horizon", "seed"]),
-    "membership": (partial(membership, NOTHING, NOTHING), ["seed"]),
-    "embedding": (partial(embedding, NOTHING, NOTHING), ["folds", "seed"]),
-    "embedding_neighbours": (partial(embedding_neighbours, NOTHING, NOTHING), ["seed"]),
-    "perturbation": (partial(perturbation, NOTHING, NOTHING), ["samples", "horizon", "seed"]),
-    "subgroup_probe": (partial(subgroup_probe, NOTHING, NOTHING), ["seed"]),
-    "ranking": (partial(ranking, NOTHING, NOTHING), ["samples", "horizon", "seed"]),
-    "preflight": (partial(preflight, NOTHING), ["seed"]),
-    "canary_exposures": (partial(canary_exposures, NOTHING, NOTHING, alternatives_of=NOTHING), ["alternatives", "seed"]),
+    **{name: (partial(ask_alone, name, NOTHING, NOTHING), [*(o for o in one.options if o in OF_PROBES), "seed"]) for name, one in probes().items()},
     "train_model": (partial(train_model, NOTHING, Path("x")), ["seed", "epochs"]),
     "train_private_model": (partial(train_private_model, NOTHING, Path("x"), epsilon=8.0), ["seed"]),
 }  # fmt: skip
@@ -298,9 +281,9 @@ def test_a_keyword_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_shares_are_refused() -> None:
     for value in NO_SHARE:
-        refused(lambda value=value: ranking(NOTHING, NOTHING, threshold=value))  # type: ignore[arg-type]
-        refused(lambda value=value: membership(NOTHING, NOTHING, priors=[0.1, value]))  # type: ignore[list-item]
-        refused(lambda value=value: membership(NOTHING, NOTHING, priors=value))  # type: ignore[arg-type]
+        refused(lambda value=value: ask_alone("ranking", NOTHING, NOTHING, threshold=value))  # type: ignore[arg-type]
+        refused(lambda value=value: ask_alone("membership", NOTHING, NOTHING, priors=[0.1, value]))  # type: ignore[list-item]
+        refused(lambda value=value: ask_alone("membership", NOTHING, NOTHING, priors=value))  # type: ignore[arg-type]
         for name in ("fpr", "prior"):
             refused(lambda value=value, name=name: CALLS["MembershipState"][0](**{name: value}))
 
@@ -310,12 +293,13 @@ def test_shares_are_refused() -> None:
 )
 def test_a_rung_is_refused(rung: Any) -> None:
     refused(lambda: check_rung(rung))
-    for call in (attribute, reconstruction, embedding_neighbours):
-        refused(lambda call=call: call(NOTHING, NOTHING, rungs=["first_1", rung]))
-        refused(lambda call=call: call(NOTHING, NOTHING, rungs=[rung] if isinstance(rung, list) else rung))
-    refused(lambda: ranking(NOTHING, NOTHING, ladder=[rung]))
-    for call in (embedding, perturbation, subgroup_probe):
-        refused(lambda call=call: call(NOTHING, NOTHING, rung=rung))
+    for name, probe in probes().items():
+        refused(lambda name=name: ask_alone(name, NOTHING, NOTHING, rungs=["first_1", rung]))
+        refused(lambda name=name: ask_alone(name, NOTHING, NOTHING, rungs=[rung]))
+        if probe.rungs and rung is not None:
+            refused(
+                lambda name=name: ask_alone(name, NOTHING, NOTHING, rungs=[rung] if isinstance(rung, list) else rung)
+            )
     refused(lambda: PerturbationState(1, rung, "age", "hiv"))
     refused(lambda: NeighboursState(1, rung))
     refused(lambda: SubgroupState("membership", (), "claims", rung, 40, 0))

@@ -23,7 +23,9 @@ def given(probe: Probe, rungs: Sequence[str] | str | None, options: Mapping[str,
             raise BadInput(f"The probe {probe.name!r} has no option {name!r}. {has}")
     whole = {name: options.get(name, option.default) for name, option in probe.options.items()}
     checked = {
-        name: option.check(whole[name], name) if option.check and whole[name] is not None else whole[name]
+        name: whole[name]
+        if option.check is None or (whole[name] is None and option.default is None)
+        else option.check(whole[name], name)
         for name, option in probe.options.items()
     }
     return {"rungs": tuple(chosen), "options": checked}

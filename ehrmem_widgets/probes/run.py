@@ -50,11 +50,14 @@ def run(
     """
     probe = probe_named(name)
     check_probe(seed=seed)
+    more = given(probe, rungs, options)
     if people is None:
         people = choose_people(dataset, model, reference, patients=patients, most=most, seed=seed)
         people = without_near_duplicates(people, dataset, model, reference, seed=seed)
-    task = Task(dataset, model, reference, people, seed=seed, alternatives_of=alternatives_of, heard=heard)
-    return run_task(probe, replace(task, **given(probe, rungs, options)), keep=keep, earlier=earlier or {})
+    task = Task(
+        dataset, model, reference, people, seed=seed, alternatives_of=alternatives_of, heard=heard, **more
+    )  # fmt: skip
+    return run_task(probe, task, keep=keep, earlier=earlier or {})
 
 
 def run_task(
@@ -62,16 +65,20 @@ def run_task(
 ) -> Finding:
     """Run a probe that was set up; ``earlier``: findings about the same people that need not be made again."""
     found = {name: _earlier(name, task, earlier.get(name)) for name in needed(probe, task)}
-    asking = probe.start(replace(task, earlier=found))
-    result = asking.judge(
-        over_patients(
-            asking.ask, asking.records, what=asking.doing, settings=asking.settings, keep=keep, heard=task.heard,
-            at_once=asking.batch,
-        )
-        if asking.records
-        else []
-    )  # fmt: skip
+    result = asked(probe, replace(task, earlier=found), keep=keep)
     return downgraded(result, found) if probe.guarded else result
+
+
+def asked(probe: Probe, task: Task, *, keep: Path | Portions | None = None) -> Finding:
+    """Ask in batches and judge; what the probe builds on is in the task."""
+    asking = probe.start(task)
+    if not asking.records:
+        return asking.judge([])
+    answers = over_patients(
+        asking.ask, asking.records, what=asking.doing, settings=asking.settings, keep=keep, heard=task.heard,
+        at_once=asking.batch,
+    )  # fmt: skip
+    return asking.judge(answers)
 
 
 def needed(probe: Probe, task: Task) -> tuple[str, ...]:

@@ -10,14 +10,9 @@ import argparse
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from ehrmem_widgets.cohort.attributes import load_attributes
 from ehrmem_widgets.findings.finding import Finding
-from ehrmem_widgets.probes.membership.scores import LOSS, RATIO
-from ehrmem_widgets.probes.people import NULL_CANARY
 from ehrmem_widgets.registry import alternatives_for, probes
-from ehrmem_widgets.statistics.intervals import Estimate
 
 PICTURES = Path(__file__).parents[2] / "notebooks" / "pictures"
 

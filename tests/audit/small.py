@@ -7,7 +7,7 @@ from pathlib import Path
 from ehrmem_widgets.samples.folders import sample_model, sample_reference
 from tests.widgets.opened import few_patients
 
-PROBES = "[preflight, membership, attribute]"
+PROBES = "[confounding, membership, attribute]"
 
 
 def write_plan(folder: Path, *, probes: str = PROBES, patients: int = 14, more: str = "") -> Path:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ehrmem_widgets.findings.finding import TABLES
-from ehrmem_widgets.probes.questions import QUESTIONS
+from ehrmem_widgets.registry import probes
 from tests.reports.synthetic_audit import SyntheticAudit
 
 PAGE = (Path(__file__).parents[2] / "docs" / "audit_results.md").read_text(encoding="utf-8")
@@ -29,7 +29,7 @@ def audit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return SyntheticAudit(60).write(tmp_path_factory.mktemp("audit"))
 
 
-@pytest.mark.parametrize("name", list(QUESTIONS))
+@pytest.mark.parametrize("name", list(probes()))
 def test_every_figure_of_a_file_is_named(name: str, audit: Path) -> None:
     patterns = [re.escape(one).replace(r"\.\.\.", ".*").replace("N", r"[\d.]+") for one in QUOTED]
     tables = [

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ehrmem_widgets.audit.plan import EXAMPLE, check_severities, read_plan
+from ehrmem_widgets.audit.plan import check_severities, example, read_plan
 from ehrmem_widgets.audit.run import run_audit
 from ehrmem_widgets.cli import main
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.probes.questions import QUESTIONS
+from ehrmem_widgets.registry import probes
 from ehrmem_widgets.samples.folders import sample_model
 
 
@@ -23,9 +23,9 @@ def plan(tmp_path: Path, text: str) -> Path:
 def test_the_example_is_a_plan_and_names_every_probe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", "--example"]) == 0
     found = read_plan(plan(tmp_path, capsys.readouterr().out))
-    assert found.probes == tuple(QUESTIONS) and found.patients == 400 and not found.identifying
+    assert found.probes == tuple(probes()) and found.patients == 400 and not found.identifying
     assert found.sources.model == str(sample_model())
-    assert set(yaml.safe_load(EXAMPLE)) <= {
+    assert set(yaml.safe_load(example())) <= {
         "name", "patients", "holders", "probes", "rungs", "rung_of", "attributes", "priors", "seed", "identifying",
     }  # fmt: skip
 
@@ -52,7 +52,7 @@ def test_folders_are_relative_to_the_plan(tmp_path: Path) -> None:
 def test_the_preflight_is_always_run_and_patients_may_come_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "who.txt").write_text("P-AAAA-AAAA\nP-BBBB-BBBB\nP-AAAA-AAAA\n")
     found = read_plan(plan(tmp_path, "probes: [membership]\npatients: who.txt\n"))
-    assert found.probes == ("membership", "preflight") and found.patients == ("P-AAAA-AAAA", "P-BBBB-BBBB")
+    assert found.probes == ("membership", "confounding") and found.patients == ("P-AAAA-AAAA", "P-BBBB-BBBB")
     assert found.holders == 0 and read_plan(plan(tmp_path, "patients: 40\n")).holders == 25
 
 
@@ -61,7 +61,7 @@ def test_the_hash_changes_with_what_the_results_depend_on_and_with_nothing_else(
         return read_plan(plan(tmp_path, text)).hash
 
     same = hash_of("seed: 0\n")
-    assert hash_of("name: other\n") == same and hash_of("# words\nprobes: " + str(list(QUESTIONS)) + "\n") == same
+    assert hash_of("name: other\n") == same and hash_of("# words\nprobes: " + str(list(probes())) + "\n") == same
     others = ["seed: 1", "patients: 40", "holders: 3", "rungs: [nothing]", "priors: [0.5]", "identifying: true", "attributes: [hiv]", "probes: [membership]", "population: 300000",
               "rung_of: {embedding: first_10}", "severity: {hiv: {severity: 1, reason: curable}}"]  # fmt: skip
     assert len({hash_of(text + "\n") for text in others} | {same}) == len(others) + 1

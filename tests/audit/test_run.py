@@ -219,7 +219,7 @@ def test_a_probe_that_the_model_cannot_answer_is_reported_as_not_run(
     def refuse(*_: object, **__: object) -> None:
         raise CannotAnswer("this endpoint gives no probabilities")
 
-    monkeypatch.setattr("ehrmem_widgets.probes.membership.ask.membership", refuse)
+    monkeypatch.setattr("ehrmem_widgets.probes.membership.ask.Membership.ask", refuse)
     found = run_audit(read_plan(write_plan(tmp_path, probes="[membership]")), tmp_path / "out")
     state = {one["probe"]: (one["state"], one["reason"]) for one in found["runs"]}
     assert state["membership"] == ("not run", "this endpoint gives no probabilities") and found["finished"]
@@ -230,11 +230,11 @@ def test_without_the_preflight_no_comparison_is_made(tmp_path: Path, monkeypatch
     def refuse(*_: object, **__: object) -> None:
         raise CannotAnswer("there is nothing to compare")
 
-    monkeypatch.setattr("ehrmem_widgets.probes.confounding.ask.preflight", refuse)
+    monkeypatch.setattr("ehrmem_widgets.probes.confounding.ask.Confounding.judge", refuse)
     found = run_audit(read_plan(write_plan(tmp_path, probes="[membership]")), tmp_path / "out")
     reasons = {one["probe"]: one["reason"] for one in found["runs"] if one["state"] == "not run"}
-    assert reasons["preflight"] == "there is nothing to compare"
-    assert reasons["membership"] == "The data preflight, on which every comparison rests, could not be run."
+    assert reasons["confounding"] == "there is nothing to compare"
+    assert reasons["membership"] == "Confounding, on which this rests, could not be run."
 
 
 def test_no_scheduler_answers(undisturbed: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ def test_a_served_model_is_audited_like_its_folder(tmp_path: Path, monkeypatch: 
         monkeypatch.setenv("EHRMEM_ENDPOINT_TOKEN", token)
         plan = read_plan(write_plan(tmp_path, probes="[membership]", more=f"endpoint: {address}\n"))
         found = run_audit(plan, tmp_path / "served", workers=2)
-    assert {one["probe"]: one["state"] for one in found["runs"]} == {"preflight": "done", "membership": "done"}
+    assert {one["probe"]: one["state"] for one in found["runs"]} == {"confounding": "done", "membership": "done"}
     assert found["model"]["name"] != "memorizing" or address in str(found["plan"]["sources"])
     whole = tmp_path / "served"
     assert token not in "".join(p.read_text() for p in whole.glob("*.json"))

@@ -134,7 +134,7 @@ def test_workers_whose_server_is_gone_say_so_and_are_not_taken_for_dead(
 
     def kill(progress: Progress) -> None:
         assert not progress.what.startswith("Asking")
-        served.kill()  # while the preflight runs here, before the workers are started
+        served.kill()  # while confounding is checked here, before the workers are started
 
     with pytest.raises(Unavailable, match="the same command goes on from there"):
         run_audit(read_plan(plan), tmp_path / "out", workers=2, heard=kill)
@@ -247,7 +247,7 @@ def test_a_damaged_file_is_named_and_once_removed_the_audit_ends_as_it_would_hav
     shutil.copytree(out, here)
     shutil.rmtree(here / "findings" / "membership")
     if what == "findings":
-        named = here / "findings" / "preflight"
+        named = here / "findings" / "confounding"
         broken = named / "figures.parquet"
     else:
         named = broken = next((here / "shards").glob("membership-*/*.parquet"))
@@ -324,7 +324,7 @@ def test_another_version_of_the_kit_is_refused_and_a_patch_is_not(
 def test_sealing_and_going_on_read_all_data_anew_whatever_is_remembered(
     undisturbed: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = write_plan(tmp_path, probes="[preflight]")
+    plan = write_plan(tmp_path, probes="[confounding]")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     shard = next((tmp_path / "data" / "data").glob("*.parquet"))
     os.utime(shard, (1, time.time() - 60))

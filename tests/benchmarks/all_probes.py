@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+from ehrmem_widgets.findings.finding import Finding
 from tests.benchmarks.lines import Lines
 
 
@@ -22,25 +23,20 @@ def main(lines: Lines) -> None:
 
 def run() -> None:
     """Run every probe, as the command does."""
+    from ehrmem_widgets.audit.run import in_order
     from ehrmem_widgets.blackbox.opening import open_sources
-    from ehrmem_widgets.probes.run import PROBES, run_probe
+    from ehrmem_widgets.probes import run as probe_runs
     from ehrmem_widgets.probes.people import choose_people
-    from ehrmem_widgets.samples.canary_alternatives import alternatives_for
+    from ehrmem_widgets.registry import alternatives_for, probes
     from ehrmem_widgets.sources import sample_sources
 
     dataset, model, reference = open_sources(sample_sources())
     people = choose_people(dataset, model, reference)
-    preflight = run_probe("preflight", dataset, model, reference, people=people)
-    for name in PROBES:
+    found: dict[str, Finding] = {}
+    for name in (name for level in in_order(list(probes())) for name in level):
         began = time.perf_counter()
-        run_probe(
-            name,
-            dataset,
-            model,
-            reference,
-            people=people,
-            preflight=preflight,
-            alternatives_of=alternatives_for(dataset),
+        found[name] = probe_runs.run(
+            name, dataset, model, reference, people=people, earlier=found, alternatives_of=alternatives_for(dataset)
         )
         print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
     print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.3f}")

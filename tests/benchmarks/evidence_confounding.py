@@ -16,9 +16,9 @@ from scipy import stats
 
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Event, Record
+from ehrmem_widgets.probes.confounding.ask import _events_of, _traits, model_free_test
 from ehrmem_widgets.probes.near_duplicates import across_the_split
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, choose_people
-from ehrmem_widgets.probes.confounding.ask import _events_of, _traits, model_free_test
 from ehrmem_widgets.samples.folders import sample_data
 from ehrmem_widgets.statistics import two_sample
 from ehrmem_widgets.statistics.intervals import proportion

@@ -18,12 +18,13 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.probes.people import CANARY, NON_MEMBER, NULL_CANARY, People, choose_people
-from ehrmem_widgets.probes.ranking.ask import NEVER_SEEN, ranked, ranking
+from ehrmem_widgets.probes.ranking.ask import NEVER_SEEN, ranked
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import proportion
 from ehrmem_widgets.statistics.population import others_in_population
 from ehrmem_widgets.statistics.verdicts import Peers
 from tests.benchmarks.lines import Lines
+from tests.probes.alone import ask_alone
 
 ASKED, SAMPLE = 250, 500
 DIVISIONS = 200
@@ -109,7 +110,7 @@ def ranking_null(lines: Lines, dataset: MedsDataset, model: FolderModel) -> None
     chosen = choose_people(dataset, model, reference, most=160)
     records = (*chosen.of(NON_MEMBER, NULL_CANARY), *chosen.of(CANARY)[:12])
     people = People(records, {record.patient_id: chosen.group(record) for record in records})
-    found = ranking(model, dataset, reference=reference, people=people, ladder=LADDER)
+    found = ask_alone("ranking", model, dataset, reference=reference, people=people, rungs=LADDER)
     asked = found.about("figures", figure="given_away").set_index("group")["n"]
     never = int(asked[[group for group in NEVER_SEEN if group in asked]].sum())
     bits = found.about("patients", figure="bits")

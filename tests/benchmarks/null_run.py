@@ -10,16 +10,15 @@ from scipy import stats
 
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.probes.attribute.ask import LARGEST_EXCESS, attribute
-from ehrmem_widgets.probes.membership.ask import membership
+from ehrmem_widgets.probes.attribute.ask import LARGEST_EXCESS
 from ehrmem_widgets.probes.membership.scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO
 from ehrmem_widgets.probes.people import NON_MEMBER, People, choose_people
-from ehrmem_widgets.probes.reconstruction.ask import reconstruction
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.discrimination import auroc, auroc_p, difference_of_means
 from ehrmem_widgets.statistics.intervals import proportion
 from ehrmem_widgets.statistics.verdicts import Peers, ProbeKind, Verdict, judge_cohort
 from tests.benchmarks.lines import Lines
+from tests.probes.alone import alone, ask_alone
 
 REPETITIONS, SIZE = 200, 25  # a small set-up: so many "members" and as many "non-members", all of them held out
 
@@ -32,13 +31,17 @@ def main(lines: Lines) -> None:
     strangers = tuple(chosen.of(NON_MEMBER))
     people = People(strangers, {r.patient_id: NON_MEMBER for r in strangers})
     values: dict[str, np.ndarray] = {}
-    scored = membership(model, dataset, reference=reference, people=people).about("patients", figure="score")
+    scored = ask_alone("membership", model, dataset, reference=reference, people=people).about(
+        "patients", figure="score"
+    )
     for name in (LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO):
         rows = scored[scored["attribute"] == name]
         values[f"t4_{name}"] = rows[rows["model"] != "reference"].drop_duplicates("patient")["value"].to_numpy()
-    excess = attribute(model, dataset, reference=reference, people=people, rungs=("one_lab",))
+    excess = ask_alone("attribute", model, dataset, reference=reference, people=people, rungs=("one_lab",))
     values["t2_largest_excess"] = excess.about("patients", figure=LARGEST_EXCESS)["value"].to_numpy()
-    rebuilt = reconstruction(model, dataset, reference=reference, people=people, rungs=("first_10",), samples=4)
+    rebuilt = alone(
+        "reconstruction", model, dataset, reference=reference, people=people, rungs=("first_10",), samples=4
+    )
     distances = rebuilt.about("patients", figure="timed_distance").pivot_table(
         index="patient", columns="model", values="value"
     )

@@ -11,14 +11,9 @@ from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
-from ehrmem_widgets.probes.attribute.ask import ALL, attribute
-from ehrmem_widgets.probes.neighbours.ask import embedding_neighbours
-from ehrmem_widgets.probes.exposure.ask import canary_exposures
-from ehrmem_widgets.probes.membership.ask import membership
+from ehrmem_widgets.probes.attribute.ask import ALL
 from ehrmem_widgets.probes.membership.scores import LOSS, RATIO
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
-from ehrmem_widgets.probes.perturbation.ask import perturbation
-from ehrmem_widgets.probes.reconstruction.ask import reconstruction
 from ehrmem_widgets.samples.canary_alternatives import canary_alternatives
 from ehrmem_widgets.samples.folders import (
     sample_data,
@@ -30,6 +25,7 @@ from ehrmem_widgets.samples.folders import (
 from ehrmem_widgets.statistics.intervals import Estimate, proportion
 from ehrmem_widgets.statistics.verdicts import ALARM_RATE, Verdict
 from tests.benchmarks.lines import Lines
+from tests.probes.alone import alone, ask_alone
 
 RUNGS = ("demographics", "one_lab", "first_20")
 ALARM_RUNGS = ("one_lab", "first_20")
@@ -76,7 +72,7 @@ def reference(lines: Lines) -> None:
     dataset, model, _ = _opened(sample_reference)
     memorizing_, private_ = FolderModel(sample_model()), FolderModel(sample_private())
     people, everybody = _people(dataset, memorizing_, model)
-    made = membership(memorizing_, dataset, reference=model, people=everybody)
+    made = ask_alone("membership", memorizing_, dataset, reference=model, people=everybody)
     for group in ("all", "canaries"):
         one = made.estimate("auroc", group=group, attribute=LOSS, model="reference")
         above(lines, f"t4_auroc_{LOSS.lower()}_{group}_reference", one, None, 0.5)
@@ -106,7 +102,7 @@ def told_apart(
 ) -> None:
     """T4 over every member and non-member, and over the canaries: the AUROC's interval above ``low`` (None: it holds chance), its
     value at most ``high`` for ordinary members."""
-    made = membership(model, dataset, reference=reference, people=people)
+    made = ask_alone("membership", model, dataset, reference=reference, people=people)
     for group in ("all", "canaries"):
         for score in (LOSS, RATIO):
             of = "" if score == RATIO else "audited"
@@ -132,8 +128,8 @@ def exposed(
     least: float | None = None,
 ) -> None:
     """Mean exposure in bits of 256 candidates (by chance 1.42): the interval above ``least``; None: it holds chance."""
-    made = canary_exposures(
-        model, dataset, reference=reference, people=people, alternatives_of=canary_alternatives
+    made = alone(
+        "exposure", model, dataset, reference=reference, people=people, alternatives_of=canary_alternatives
     ).about("figures", figure="mean_exposure")
     for one in made.itertuples():
         if one.group == NULL_CANARY or one.model != "audited":
@@ -147,7 +143,7 @@ def by_repetitions(lines: Lines, dataset: MedsDataset, model: BlackBox, referenc
     canaries = choose_people(
         dataset, model, reference, patients=[int(patient) for patient in canary_repetitions(dataset)]
     )
-    made = canary_exposures(model, dataset, people=canaries, alternatives_of=canary_alternatives).about("figures")
+    made = ask_alone("exposure", model, dataset, people=canaries, alternatives_of=canary_alternatives).about("figures")
     for figure, chance in (("mean_exposure", 1.42), ("auroc_exposure", 0.5)):
         for one in made[made["figure"] == figure].itertuples():
             often = one.group == f"{CANARY} x16"
@@ -169,7 +165,7 @@ def leaks(
     found: bool | None,
 ) -> None:
     """T2 (``found`` None: no goal): excess risk of canaries beyond those never trained on; AUROC with more known facts."""
-    made = attribute(model, dataset, reference=reference, people=people, rungs=("nothing", *RUNGS))
+    made = ask_alone("attribute", model, dataset, reference=reference, people=people, rungs=("nothing", *RUNGS))
     for rung in RUNGS:
         one = made.estimate("excess_gap", group="canaries", rung=rung)
         least = {True: 0.3, False: None, None: -1.0}[found]
@@ -203,7 +199,9 @@ def rebuilt(
     found: bool | None,
 ) -> None:
     """T1: the distance falls with more known facts, for canaries and for members."""
-    made = reconstruction(model, dataset, reference=reference, people=people, rungs=("nothing", "first_10", "first_50"))
+    made = alone(
+        "reconstruction", model, dataset, reference=reference, people=people, rungs=("nothing", "first_10", "first_50")
+    )
     for group in (CANARY, MEMBER, NON_MEMBER):
         distances = [
             made.estimate("timed_distance", group=group, model="audited", rung=rung)
@@ -226,7 +224,7 @@ def spikes(
     found: bool | None,
 ) -> None:
     """T5: who stands out by a spike, after Holm over the identifiers."""
-    made = perturbation(model, dataset, reference=reference, people=people)
+    made = ask_alone("perturbation", model, dataset, reference=reference, people=people)
     rows = made.about("patients")
     rows = rows[rows["figure"].str.startswith("spike")]
     trained = rows["group"].str.startswith(f"{CANARY} x")
@@ -242,8 +240,8 @@ def spikes(
 
 def neighbours(lines: Lines, dataset: MedsDataset, model: BlackBox, reference: BlackBox, people: People) -> None:
     """Embedding neighbours: hit@10 of members less non-members, and of canaries."""
-    made = embedding_neighbours(
-        model, dataset, reference=reference, people=people, rungs=("demographics", "lab_values")
+    made = ask_alone(
+        "neighbours", model, dataset, reference=reference, people=people, rungs=("demographics", "lab_values")
     )
     rows = made.about("figures")
     for one in rows[rows["figure"].str.contains("difference") & (rows["model"] == "audited")].itertuples():
@@ -256,7 +254,7 @@ def false_alarms(lines: Lines, dataset: MedsDataset, model: BlackBox, reference:
     """People never trained on, called memorized of any attribute that they hold."""
     never = tuple(everybody.of(NON_MEMBER, NULL_CANARY))
     people = People(never, {r.patient_id: everybody.group(r) for r in never})
-    made = attribute(model, dataset, reference=reference, people=people, rungs=ALARM_RUNGS)
+    made = ask_alone("attribute", model, dataset, reference=reference, people=people, rungs=ALARM_RUNGS)
     rows = made.about("patients", figure="excess")
     for rung in ALARM_RUNGS:
         its = rows[rows["rung"] == rung]

@@ -25,10 +25,10 @@ from ehrmem_widgets.cli import main
 from ehrmem_widgets.cohort.check import Check
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.probes.membership.screen import ExploreMembership
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, choose_people
 from ehrmem_widgets.samples.folders import sample_model, sample_reference
 from ehrmem_widgets.sources import SOURCES, Sources, comma_separated, given_sources
-from ehrmem_widgets.probes.membership.screen import ExploreMembership
 from tests.blackbox.served import running_server
 from tests.widgets.opened import few_patients
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ehrmem_widgets.cohort.attributes import load_attributes
-from ehrmem_widgets.probes.questions import QUESTIONS
+from ehrmem_widgets.registry import probes
 from ehrmem_widgets.reports.audit_page import audit_page
 from ehrmem_widgets.reports.compare_page import compare_page
 from tests.reports.synthetic_audit import SyntheticAudit
@@ -35,10 +35,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     every = SyntheticAudit(300, shares=dict.fromkeys(ATTRIBUTES, 0.3)).write(out / "c")
     part = SyntheticAudit(300, effect=0.0).write(
         out / "b",
-        probes=("preflight", "membership", "ranking"),
+        names=("confounding", "membership", "ranking"),
         finished=False,
         identifying=True,
-        plan={"probes": list(QUESTIONS)},
+        plan={"probes": list(probes())},
     )
     made = {
         "report": audit_page(whole),

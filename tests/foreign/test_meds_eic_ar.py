@@ -15,7 +15,7 @@ from ehrmem_widgets.cli import main
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import Finding
-from ehrmem_widgets.probes.run import run_probe
+from ehrmem_widgets.probes.run import run
 from ehrmem_widgets.reports.patient_report import make_report
 from ehrmem_widgets.samples.folders import sample_data
 from ehrmem_widgets.sources import Sources
@@ -70,9 +70,9 @@ def test_a_vocabulary_off_by_one_is_refused(given: Sources, tmp_path: Path) -> N
 def test_membership_and_leaks_of_the_foreign_model(given: Sources) -> None:
     dataset, model, _ = open_sources(given)
     patients = [*dataset.ids("train")[:40], *dataset.ids("held_out")[:40]]
-    found = run_probe("membership", dataset, model, patients=patients)
+    found = run("membership", dataset, model, patients=patients)
     assert found.estimate("auroc", attribute="Loss", group="all", model="audited").low > 0.8
-    leaks = run_probe("attribute", dataset, model, patients=patients[30:50], rungs=("one_lab",))
+    leaks = run("attribute", dataset, model, patients=patients[30:50], rungs=("one_lab",))
     assert len(leaks.about("figures", rung="one_lab")) and leaks.sentences
 
 

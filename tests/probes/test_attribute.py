@@ -9,13 +9,14 @@ from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import finding, row
-from ehrmem_widgets.probes.run import downgraded, run_probe
-from ehrmem_widgets.probes.attribute.ask import ALL, attribute, paper_table
-from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
+from ehrmem_widgets.probes.attribute.ask import ALL, paper_table
 from ehrmem_widgets.probes.confounding.ask import TOLD_APART
+from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
+from ehrmem_widgets.probes.run import downgraded, run
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
+from tests.probes.alone import alone, ask_alone
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +40,15 @@ def canaries(samples):
 @pytest.fixture(scope="module")
 def found(samples, canaries):
     dataset, model, reference = samples
-    return attribute(
-        model, dataset, reference=reference, people=canaries, rungs=("nothing", "one_lab"), samples=8, horizon=48
+    return alone(
+        "attribute",
+        model,
+        dataset,
+        reference=reference,
+        people=canaries,
+        rungs=("nothing", "one_lab"),
+        samples=8,
+        horizon=48,
     )
 
 
@@ -81,7 +89,9 @@ def test_who_holds_an_attribute_only_before_the_last_known_event_is_not_counted(
     people = choose_people(dataset, model, reference, most=0)
     one = people.of(CANARY)[0]
     alone = People((one,), {one.patient_id: CANARY})
-    found = attribute(model, dataset, reference=reference, people=alone, rungs=("first_180",), samples=8, horizon=8)
+    found = alone(
+        "attribute", model, dataset, reference=reference, people=alone, rungs=("first_180",), samples=8, horizon=8
+    )
     assert len(one.events) < 180
     assert not len(found.about("patients"))
     prevalence = found.about("figures", figure="prevalence")
@@ -102,8 +112,15 @@ def test_a_model_without_probabilities_is_counted_with_wilson_intervals(samples,
                 yield type(step)(step.codes, None, step.log_weight)
 
     few = People(canaries.records[:4], {r.patient_id: canaries.group(r) for r in canaries.records[:4]})
-    found = attribute(
-        OnlySamples(sample_model()), dataset, reference=reference, people=few, rungs=("one_lab",), samples=8, horizon=48
+    found = alone(
+        "attribute",
+        OnlySamples(sample_model()),
+        dataset,
+        reference=reference,
+        people=few,
+        rungs=("one_lab",),
+        samples=8,
+        horizon=48,
     )
     audited = found.about("patients", figure="leak", model="audited")
     assert set(np.round(audited["value"] * 8, 9) % 1) == {0.0}
@@ -114,7 +131,7 @@ def test_a_model_without_probabilities_is_counted_with_wilson_intervals(samples,
 def test_without_a_reference_nothing_is_called_memorized(samples, canaries):
     dataset, model, _ = samples
     few = People(canaries.records[:3], {r.patient_id: canaries.group(r) for r in canaries.records[:3]})
-    found = attribute(model, dataset, people=few, rungs=("nothing",), samples=8, horizon=8)
+    found = ask_alone("attribute", model, dataset, people=few, rungs=("nothing",), samples=8, horizon=8)
     assert Verdict.MEMORIZED not in {*found.figures["verdict"], *found.patients["verdict"]}
     assert any(s.startswith("Cannot conclude") and "reference" in s for s in found.sentences)
 
@@ -128,7 +145,9 @@ def test_too_few_people_end_in_cannot_conclude_with_the_number_needed(found):
 def test_the_papers_table_shows_each_figure_with_its_interval(samples):
     dataset, model, reference = samples
     people = choose_people(dataset, model, reference, most=60, canaries=False)
-    found = attribute(model, dataset, reference=reference, people=people, rungs=("first_10",), samples=8, horizon=16)
+    found = alone(
+        "attribute", model, dataset, reference=reference, people=people, rungs=("first_10",), samples=8, horizon=16
+    )
     table = paper_table(found)
     assert list(table.columns) == ["first_10"]
     assert table["first_10"].str.contains(r"0\.\d{3} \(\d\.\d{3} to \d\.\d{3}\)").all()
@@ -153,11 +172,11 @@ def test_people_are_the_same_for_the_same_seed_and_half_of_them_members(samples)
 
 def test_an_unknown_probe_or_rung_is_refused_in_words(samples):
     with pytest.raises(BadInput, match=r"no probe 'memory'.*reconstruction"):
-        run_probe("memory", *samples)
+        run("memory", *samples)
     with pytest.raises(BadInput, match="no rung 'labs'"):
-        run_probe("attribute", *samples, rung="labs")
+        run("attribute", *samples, rung="labs")
     with pytest.raises(BadInput, match="takes no rung"):
-        run_probe("membership", *samples, rung="one_lab")
+        run("membership", *samples, rung="one_lab")
 
 
 def test_a_preflight_that_tells_them_apart_downgrades_the_verdict():
@@ -170,7 +189,7 @@ def test_a_preflight_that_tells_them_apart_downgrades_the_verdict():
         free = Estimate(0.7, 0.6, 0.8, 80)
         apart = Judgement(Verdict.CANNOT_CONCLUDE, TOLD_APART, "told apart (AUROC {free})", {"free": free})
         told = row("model_free_auroc", free, group="all", p=p, judgement=apart if verdict else None)
-        return finding("preflight", [told], {}, [])
+        return {"confounding": finding("confounding", [told], {}, [])}
 
     spoilt = downgraded(made, preflight(0.01, True))
     assert (

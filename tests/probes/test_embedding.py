@@ -15,17 +15,12 @@ from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.bag_of_codes import bags, own_ranks
-from ehrmem_widgets.probes.embedding.ask import (
-    attribute_codes,
-    embed_prompts,
-    embedding,
-    out_of_fold,
-    stripped_prompt,
-)
+from ehrmem_widgets.probes.embedding.ask import attribute_codes, embed_prompts, out_of_fold, stripped_prompt
 from ehrmem_widgets.probes.embedding_store import embed_slots
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_people
 from ehrmem_widgets.samples.folders import sample_data, sample_model
 from ehrmem_widgets.statistics.discrimination import auroc
+from tests.probes.alone import alone, ask_alone
 
 
 class Remembering(MarkovChain):
@@ -86,7 +81,7 @@ def test_a_model_that_knows_the_secret_of_members_alone_has_memorized_it(
     asked = {"people": people, "rung": "first_20", "attributes": ["mental_health", "self_harm"]}
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
-        found = embedding(audited, dataset, reference=reference, **asked)
+        found = ask_alone("embedding", audited, dataset, reference=reference, **asked)
     of = {"attribute": "mental_health", "model": "audited"}
     assert found.estimate("auroc_logistic", group=MEMBER, **of).value > 0.9
     assert 0.3 < found.estimate("auroc_logistic", group=NON_MEMBER, **of).value < 0.7
@@ -100,7 +95,7 @@ def test_a_model_that_knows_the_secret_of_members_alone_has_memorized_it(
     assert few["verdict"] == "Cannot conclude" and few["value"] < 10 and few["n"] == 120
     assert any("at least 10 needed" in s or "nobody among the 120" in s for s in found.sentences)
 
-    alone = embedding(audited, dataset, people=people, rung="first_20", attributes=["mental_health"])
+    alone = ask_alone("embedding", audited, dataset, people=people, rungs="first_20", attributes=["mental_health"])
     assert any("there is no reference model" in s for s in alone.sentences)
     assert "Memorized" not in set(alone.figures["verdict"])
 
@@ -109,7 +104,9 @@ def test_a_model_that_reads_everybody_alike_has_not_memorized(
     dataset: MedsDataset, model: FolderModel, people: People
 ) -> None:
     audited = remembering(model, dataset, people, MEMBER, NON_MEMBER)
-    found = embedding(audited, dataset, reference=audited, people=people, rung="first_20", attributes=["mental_health"])
+    found = alone(
+        "embedding", audited, dataset, reference=audited, people=people, rungs="first_20", attributes=["mental_health"]
+    )
     of = {"attribute": "mental_health", "model": "audited"}
     assert found.estimate("gain_logistic", group=NON_MEMBER, **of).low > 0.1
     (row,) = found.about("figures", figure="excess_gain_logistic", group="all", **of).to_dict("records")
@@ -120,15 +117,20 @@ def test_a_model_that_reads_everybody_alike_has_not_memorized(
 
 def test_what_cannot_be_asked_is_said(dataset: MedsDataset, model: FolderModel, people: People) -> None:
     chain = MarkovChain(np.full((len(model.vocabulary),) * 2, 1 / len(model.vocabulary)), model.vocabulary)
-    found = embedding(chain, dataset, people=people)
+    found = ask_alone("embedding", chain, dataset, people=people)
     assert "gives no embeddings" in found.sentences[0] and list(found.figures["verdict"]) == ["Cannot conclude"]
     members = People(tuple(people.of(MEMBER)), {r.patient_id: MEMBER for r in people.of(MEMBER)})
-    alone = embedding(
-        remembering(model, dataset, people), dataset, people=members, rung="first_20", attributes=["mental_health"]
+    alone = alone(
+        "embedding",
+        remembering(model, dataset, people),
+        dataset,
+        people=members,
+        rungs="first_20",
+        attributes=["mental_health"],
     )
     assert any("60 members and 0 non-members" in s for s in alone.sentences)
     with pytest.raises(BadInput, match="folds"):
-        embedding(chain, dataset, people=people, folds=1)
+        ask_alone("embedding", chain, dataset, people=people, folds=1)
 
 
 def test_prompts_embedded_together_are_as_one_by_one(model: FolderModel) -> None:

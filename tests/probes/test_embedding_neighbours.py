@@ -13,11 +13,12 @@ from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.embedding.ask import attribute_codes, stripped_prompt
-from ehrmem_widgets.probes.neighbours.ask import embedding_neighbours, paired_difference
 from ehrmem_widgets.probes.embedding_store import EmbeddingStore, embed_slots
+from ehrmem_widgets.probes.neighbours.ask import paired_difference
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_people
 from ehrmem_widgets.samples.folders import sample_data, sample_model
 from ehrmem_widgets.statistics.intervals import difference, proportion
+from tests.probes.alone import ask_alone
 from tests.probes.same import same
 
 RUNGS = ("demographics", "lab_dates", "first_9999")
@@ -56,7 +57,7 @@ def people(dataset: MedsDataset, model: FolderModel) -> People:
 
 @pytest.fixture(scope="module")
 def found(dataset: MedsDataset, model: FolderModel, people: People) -> Finding:
-    return embedding_neighbours(model, dataset, reference=model, people=people, rungs=RUNGS)
+    return ask_alone("neighbours", model, dataset, reference=model, people=people, rungs=RUNGS)
 
 
 def test_ranks_are_those_of_the_main_screen(
@@ -103,7 +104,7 @@ def test_a_rung_that_leaves_nothing_to_find_is_left_out_and_counted(found: Findi
 
 def test_a_model_without_embeddings_is_told_so(dataset: MedsDataset, model: FolderModel, people: People) -> None:
     chain = MarkovChain(np.full((len(model.vocabulary),) * 2, 1 / len(model.vocabulary)), model.vocabulary)
-    said = embedding_neighbours(chain, dataset, people=people).sentences
+    said = ask_alone("neighbours", chain, dataset, people=people).sentences
     assert len(said) == 1 and "gives no embeddings" in said[0]
 
 
@@ -112,10 +113,10 @@ def test_a_broken_run_is_taken_up_again(
 ) -> None:
     few = People(people.records[:45], people.groups)
     asked = {"people": few, "rungs": ("demographics",), "keep": tmp_path / "kept"}
-    first = embedding_neighbours(model, dataset, **asked)
+    first = ask_alone("neighbours", model, dataset, **asked)
     whole = asked["keep"].read_text()
     asked["keep"].write_text(whole[:-50])  # broken off while the last portion was written
-    second = embedding_neighbours(model, dataset, **asked)
+    second = ask_alone("neighbours", model, dataset, **asked)
     same(first, second)
     assert asked["keep"].read_text() == whole
     assert first.sentences and not any(s.startswith("Population knowledge") for s in first.sentences)

@@ -13,10 +13,11 @@ from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.findings.finding import Finding
-from ehrmem_widgets.probes.exposure.ask import canary_exposures, expected_by_chance, exposure
+from ehrmem_widgets.probes.exposure.ask import expected_by_chance, exposure
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, choose_people
 from ehrmem_widgets.samples.canary_alternatives import canary_alternatives
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
+from tests.probes.alone import alone, ask_alone
 
 ALTERNATIVES = 63
 
@@ -66,7 +67,7 @@ def people(cohort: MedsDataset, models: tuple[FolderModel, FolderModel]) -> Peop
 
 @pytest.fixture(scope="module")
 def found(cohort: MedsDataset, models: tuple[FolderModel, FolderModel], people: People) -> Finding:
-    return canary_exposures(
+    return ask_alone("exposure", 
         models[0], cohort, reference=models[1], people=people, alternatives=ALTERNATIVES,
         alternatives_of=canary_alternatives,
     )  # fmt: skip
@@ -104,7 +105,7 @@ def test_the_probability_of_the_secret_is_that_of_the_chain(cohort: MedsDataset,
     chain = MarkovChain(np.full((size, size), 1 / size), vocabulary)
     [record] = people.of(CANARY)[:1]
     alone = replace(people, records=(record,), groups={record.patient_id: CANARY})
-    of = canary_exposures(chain, cohort, people=alone, alternatives=3, alternatives_of=canary_alternatives)
+    of = ask_alone("exposure", chain, cohort, people=alone, alternatives=3, alternatives_of=canary_alternatives)
     first = next(e.time for e in record.events if e.time is not None)
     valued = [e for e in record.events if e.time is not None and e.time.date() == first.date() and e.value is not None]
     gaps = len({e.time for e in valued}) - 1
@@ -118,8 +119,8 @@ def test_the_same_seed_gives_the_same_exposures(
 ) -> None:
     few = people.of(CANARY)[:2] + people.of(NULL_CANARY)[:2]
     asked = replace(people, records=tuple(few[::-1]), groups={r.patient_id: people.group(r) for r in few})
-    again = canary_exposures(
-        models[0], cohort, people=asked, alternatives=ALTERNATIVES, alternatives_of=canary_alternatives
+    again = alone(
+        "exposure", models[0], cohort, people=asked, alternatives=ALTERNATIVES, alternatives_of=canary_alternatives
     ).about("patients", figure="exposure")
     before = found.about("patients", figure="exposure", model="audited").set_index("patient")["value"]
     np.testing.assert_allclose(before[again["patient"]], again["value"])
@@ -130,17 +131,17 @@ def test_who_cannot_be_scored_is_left_out_or_said(
 ) -> None:
     bare = [replace(r, events=tuple(replace(e, value=None) for e in r.events)) for r in people.records[:2]]
     without = replace(people, records=tuple(bare), groups={r.patient_id: people.group(r) for r in bare})
-    found = canary_exposures(models[0], cohort, people=without, alternatives_of=canary_alternatives)
+    found = ask_alone("exposure", models[0], cohort, people=without, alternatives_of=canary_alternatives)
     assert found.exclusions == {"no value that the model knows on the first day": 2}
     assert found.sentences == ("Cannot conclude: no canary that was trained on could be scored.",)
-    nobody = canary_exposures(models[0], cohort, people=People((), {}), alternatives_of=canary_alternatives)
+    nobody = ask_alone("exposure", models[0], cohort, people=People((), {}), alternatives_of=canary_alternatives)
     assert nobody.sentences == ("Cannot conclude: the data set has no planted canaries (or none were asked about).",)
 
     class Silent(MarkovChain):
         answers = frozenset({Query.SAMPLE})
 
     mute = Silent(np.eye(2))
-    said = canary_exposures(mute, cohort, people=people, alternatives_of=canary_alternatives).sentences
+    said = ask_alone("exposure", mute, cohort, people=people, alternatives_of=canary_alternatives).sentences
     assert said == ("Cannot conclude: the audited model gives no probabilities, and exposure needs them.",)
 
 

@@ -8,10 +8,10 @@ import pytest
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
-from ehrmem_widgets.probes.attribute.ask import attribute
 from ehrmem_widgets.probes.attribute.holders import DRAWN_MEMBER, DRAWN_NON_MEMBER, Holders, draw_holders
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_people
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
+from tests.probes.alone import ask_alone
 
 NAMES = ("hiv", "self_harm", "mental_health")
 Opened = tuple[MedsDataset, FolderModel, FolderModel]
@@ -52,7 +52,7 @@ def test_each_attribute_is_held_by_enough_of_both_sides_where_there_are_so_many(
 def test_they_have_rows_on_what_they_were_drawn_for_and_change_no_other_figure(opened: Opened, people: People) -> None:
     dataset, model, reference = opened
     asked = {
-        least: attribute(
+        least: ask_alone("attribute", 
             model, dataset, reference=reference, people=people, rungs=("demographics",), attributes=NAMES, samples=2,
             horizon=8, holders=least, seed=3,
         )

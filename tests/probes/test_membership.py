@@ -21,14 +21,15 @@ from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import Finding, finding, row
 from ehrmem_widgets.probes import membership_scores as scores
-from ehrmem_widgets.probes.membership.ask import in_windows, membership
+from ehrmem_widgets.probes.confounding.ask import TOLD_APART
+from ehrmem_widgets.probes.membership.ask import in_windows
 from ehrmem_widgets.probes.membership.judge import compare
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
-from ehrmem_widgets.probes.confounding.ask import TOLD_APART
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
 from tests.cohort.meds import at, write
+from tests.probes.alone import alone, ask_alone
 from tests.probes.same import same
 
 P = np.log([0.5, 0.1, 0.9, 0.02, 0.3, 0.6, 0.05, 0.8, 0.4, 0.7])
@@ -86,7 +87,7 @@ def people(cohort: MedsDataset, models: tuple[FolderModel, FolderModel]) -> Peop
 
 @pytest.fixture(scope="module")
 def memorizing(cohort: MedsDataset, models: tuple[FolderModel, FolderModel], people: People) -> Finding:
-    return membership(models[0], cohort, reference=models[1], people=people)
+    return ask_alone("membership", models[0], cohort, reference=models[1], people=people)
 
 
 def test_a_memorizing_model_is_found_by_every_score(memorizing: Finding) -> None:
@@ -110,7 +111,7 @@ def test_the_reference_model_cannot_tell_those_it_never_saw(
     assert control.low < 0.5 < control.high
     ordinary = people.of(MEMBER, NON_MEMBER)
     asked = replace(people, records=tuple(ordinary), groups={r.patient_id: people.group(r) for r in ordinary})
-    alone = membership(models[1], cohort, people=asked)
+    alone = ask_alone("membership", models[1], cohort, people=asked)
     assert alone.estimate("auroc", attribute="Loss", group="all").value == pytest.approx(control.value)
     # Forty-four people cannot rule out an AUROC that would matter, and the verdict must not claim that they do.
     assert alone.sentences[0].startswith("Cannot conclude: AUROC of Loss")
@@ -179,7 +180,9 @@ def test_scores_depend_neither_on_order_nor_on_who_else_is_asked(
     found = []
     for order in (few, few[::-1]):
         asked = replace(people, records=tuple(order), groups={r.patient_id: people.group(r) for r in few})
-        rows = membership(models[0], cohort, reference=models[1], people=asked).about("patients", figure="score")
+        rows = ask_alone("membership", models[0], cohort, reference=models[1], people=asked).about(
+            "patients", figure="score"
+        )
         found.append(rows.set_index(["patient", "attribute"])["value"].sort_index())
     pd.testing.assert_series_equal(found[0], found[1], atol=1e-4)
     before = memorizing.about("patients", figure="score").set_index(["patient", "attribute"])["value"]
@@ -194,7 +197,7 @@ def test_a_preflight_that_tells_members_apart_as_well_forbids_a_conclusion() -> 
     def with_preflight(free: Estimate, p: float = 0.01) -> str:
         apart = Judgement(Verdict.CANNOT_CONCLUDE, TOLD_APART, "they can be told apart (AUROC {free})", {"free": free})
         free_row = row("model_free_auroc", free, group="all", p=p, judgement=apart if p <= 0.05 else None)
-        preflight = finding("preflight", [free_row], {}, ())
+        preflight = finding("confounding", [free_row], {}, ())
         return compare(answers, (0.1,), preflight)[1][0]
 
     said = with_preflight(Estimate(0.99, 0.97, 1.0, 80))
@@ -202,7 +205,7 @@ def test_a_preflight_that_tells_members_apart_as_well_forbids_a_conclusion() -> 
     assert "stands out, but they can be told apart (AUROC 0.99" in said
     assert with_preflight(Estimate(0.6, 0.52, 0.7, 80)).startswith("Memorized")
     assert with_preflight(Estimate(0.6, 0.4, 1.0, 80), p=0.2).startswith("Memorized")  # it may tell nobody apart
-    other = compare(answers, (0.1,), finding("preflight", [], {}, ()))[1]
+    other = compare(answers, (0.1,), finding("confounding", [], {}, ()))[1]
     assert other[0].startswith("Memorized") and "No data preflight" not in " ".join(other)
 
 
@@ -263,8 +266,12 @@ no_warnings = pytest.mark.filterwarnings("error::RuntimeWarning")
 @no_warnings
 def test_a_model_that_knows_nobody_is_not_accused(made: Callable[..., MedsDataset]) -> None:
     data = made(100, 120)
-    found = membership(
-        MarkovChain(chain(), VOCABULARY), data, reference=MarkovChain(chain(1), VOCABULARY), patients=data.ids()[:200]
+    found = alone(
+        "membership",
+        MarkovChain(chain(), VOCABULARY),
+        data,
+        reference=MarkovChain(chain(1), VOCABULARY),
+        patients=data.ids()[:200],
     )
     aurocs = found.about("figures", figure="auroc", group="all")
     assert len(aurocs) == 7 and ((aurocs["low"] <= 0.5) & (aurocs["high"] >= 0.5)).all()
@@ -276,8 +283,12 @@ def test_a_model_that_knows_nobody_is_not_accused(made: Callable[..., MedsDatase
 @no_warnings
 def test_a_score_is_worked_out_from_the_chain_itself(made: Callable[..., MedsDataset]) -> None:
     data, transitions = made(20, 20), chain()
-    found = membership(
-        MarkovChain(transitions, VOCABULARY), data, reference=MarkovChain(chain(1), VOCABULARY), patients=range(38)
+    found = alone(
+        "membership",
+        MarkovChain(transitions, VOCABULARY),
+        data,
+        reference=MarkovChain(chain(1), VOCABULARY),
+        patients=range(38),
     )
     record = data.record(4)
     ids = VOCABULARY.ids(["[BOS]", *[c for e in record.events for c in (e.code, "TIME//1")][:-1], "[EOS]"])
@@ -291,7 +302,7 @@ def test_a_score_is_worked_out_from_the_chain_itself(made: Callable[..., MedsDat
 @no_warnings
 def test_who_gives_no_number_is_left_out_and_counted(made: Callable[..., MedsDataset]) -> None:
     data = made(60, 60)
-    found = membership(_Nothing(chain(), VOCABULARY), data, patients=range(110))
+    found = ask_alone("membership", _Nothing(chain(), VOCABULARY), data, patients=range(110))
     reason = "no Loss, Min-K%, Min-K%++, ReCaLL: what was answered makes no number"
     n = found.exclusions[reason]
     held = {r.pseudonym for r in data.records(range(110)) if any(e.code == "CODE//5" for e in r.events)}
@@ -300,8 +311,12 @@ def test_who_gives_no_number_is_left_out_and_counted(made: Callable[..., MedsDat
     assert found.exclusions["no ReCaLL: what was answered makes no number"] == 110 - n
     assert found.estimate("auroc", attribute="Loss").n == 110 - n
 
-    both = membership(
-        MarkovChain(chain(), VOCABULARY), data, reference=_Nothing(chain(), VOCABULARY), patients=range(110)
+    both = alone(
+        "membership",
+        MarkovChain(chain(), VOCABULARY),
+        data,
+        reference=_Nothing(chain(), VOCABULARY),
+        patients=range(110),
     )
     assert both.exclusions == {"no Ratio: what was answered makes no number": n}
     assert both.estimate("auroc", attribute="Loss", model="audited").n == 110
@@ -310,14 +325,14 @@ def test_who_gives_no_number_is_left_out_and_counted(made: Callable[..., MedsDat
 @no_warnings
 def test_a_model_without_any_number_or_probability_concludes_nothing(made: Callable[..., MedsDataset]) -> None:
     data = made(25, 30, lengths=[40])  # all of them hold CODE//5
-    nothing = membership(_Nothing(chain(), VOCABULARY), data)
+    nothing = ask_alone("membership", _Nothing(chain(), VOCABULARY), data)
     assert nothing.sentences[0] == "Cannot conclude: no record could be scored."
     assert len(nothing.about("excluded")) == 55
-    silent = membership(_Silent(chain(), VOCABULARY), data)
+    silent = ask_alone("membership", _Silent(chain(), VOCABULARY), data)
     assert silent.sentences == (
         "Cannot conclude: the black box gives no probabilities, and every membership score needs them.",
     )
-    without = membership(MarkovChain(chain(), VOCABULARY), data, reference=_Silent(chain(), VOCABULARY))
+    without = ask_alone("membership", MarkovChain(chain(), VOCABULARY), data, reference=_Silent(chain(), VOCABULARY))
     assert "The reference model gives no probabilities" in without.summary()
     assert without.about("figures", attribute="Ratio").empty
 
@@ -327,7 +342,7 @@ def test_a_model_without_any_number_or_probability_concludes_nothing(made: Calla
 def test_one_sided_or_small_sets_conclude_nothing(
     made: Callable[..., MedsDataset], members: int, non_members: int
 ) -> None:
-    found = membership(MarkovChain(chain(), VOCABULARY), made(members, non_members))
+    found = ask_alone("membership", MarkovChain(chain(), VOCABULARY), made(members, non_members))
     assert found.sentences[0] == (
         f"Cannot conclude: there are {members} members and {non_members} non-members to compare; "
         "at least 19 of each are needed."
@@ -337,7 +352,7 @@ def test_one_sided_or_small_sets_conclude_nothing(
 @no_warnings
 def test_a_model_that_says_the_same_of_everyone_concludes_nothing(made: Callable[..., MedsDataset]) -> None:
     uniform = np.full((len(VOCABULARY), len(VOCABULARY)), 1 / len(VOCABULARY))
-    found = membership(MarkovChain(uniform, VOCABULARY), made(30, 30))
+    found = ask_alone("membership", MarkovChain(uniform, VOCABULARY), made(30, 30))
     assert found.sentences[0] == (
         "Cannot conclude: every record has the same Loss, so nobody can be told from anybody."
     )
@@ -349,7 +364,7 @@ def test_impossible_codes_are_scores_and_not_errors(made: Callable[..., MedsData
     transitions = chain()
     transitions[:, VOCABULARY.id("CODE//5")] = 0
     transitions /= transitions.sum(axis=1, keepdims=True)
-    found = membership(MarkovChain(transitions, VOCABULARY), made(30, 40), patients=range(65))
+    found = ask_alone("membership", MarkovChain(transitions, VOCABULARY), made(30, 40), patients=range(65))
     losses = found.about("patients", attribute="Loss")["value"]
     assert len(losses) == 65 and np.isneginf(losses).any() and np.isfinite(losses).any()
     assert list(found.exclusions) == ["no ReCaLL: what was answered makes no number"]
@@ -359,7 +374,7 @@ def test_impossible_codes_are_scores_and_not_errors(made: Callable[..., MedsData
 def test_a_record_of_one_code_is_left_out(made: Callable[..., MedsDataset]) -> None:
     plain = Vocabulary(("TIME//1", *CODES), start=None, stops=frozenset(), pad=None)
     uneven = np.random.default_rng(0).dirichlet(np.ones(7), 7)
-    found = membership(MarkovChain(uneven, plain), made(40, 40, lengths=[1, 3, 4]))
+    found = ask_alone("membership", MarkovChain(uneven, plain), made(40, 40, lengths=[1, 3, 4]))
     [(reason, n)] = found.exclusions.items()
     assert reason == "no score: the record has fewer than two codes that the model knows"
     assert 10 < n < 50 and found.estimate("auroc", attribute="Loss").n == 80 - n
@@ -370,10 +385,10 @@ def test_longer_records_than_the_context_are_scored_in_windows_and_counted(
     context: int, made: Callable[..., MedsDataset]
 ) -> None:
     data = made(20, 24)
-    whole = membership(MarkovChain(chain(), VOCABULARY), data, patients=range(40))
+    whole = ask_alone("membership", MarkovChain(chain(), VOCABULARY), data, patients=range(40))
     model = MarkovChain(chain(), VOCABULARY)
     model.context_length = context
-    found = membership(model, data, patients=range(40))
+    found = ask_alone("membership", model, data, patients=range(40))
     assert "records are longer than what a model can read at once" in found.sentences[-2] + found.sentences[-1]
     of = [f.about("patients", attribute="Loss").set_index("patient") for f in (whole, found)]
     assert of[0]["value"].to_numpy() == pytest.approx(of[1]["value"].to_numpy(), abs=1e-8)  # a chain needs no history
@@ -399,14 +414,14 @@ def test_a_broken_run_is_taken_up_again(made: Callable[..., MedsDataset], tmp_pa
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        membership(model, data, patients=range(130), keep=kept, heard=stop)
-    again = membership(model, data, patients=range(130), keep=kept)
-    same(again, membership(model, data, patients=range(130)))
+        ask_alone("membership", model, data, patients=range(130), keep=kept, heard=stop)
+    again = ask_alone("membership", model, data, patients=range(130), keep=kept)
+    same(again, ask_alone("membership", model, data, patients=range(130)))
 
 
 def test_a_prior_that_is_no_share_is_refused(made: Callable[..., MedsDataset]) -> None:
     with pytest.raises(BadInput, match=r"each of priors must be a number above 0 and below 1, such as 0.1; got 1.5"):
-        membership(MarkovChain(chain(), VOCABULARY), made(2, 2), priors=[1.5])
+        ask_alone("membership", MarkovChain(chain(), VOCABULARY), made(2, 2), priors=[1.5])
 
 
 def test_a_server_that_only_scores_given_codes_is_audited_without_min_k_plus_plus(
@@ -414,7 +429,13 @@ def test_a_server_that_only_scores_given_codes_is_audited_without_min_k_plus_plu
 ) -> None:
     data = made(30, 30)
     found, whole = (
-        membership(kind(chain(), VOCABULARY), data, reference=MarkovChain(chain(1), VOCABULARY), patients=data.ids())
+        alone(
+            "membership",
+            kind(chain(), VOCABULARY),
+            data,
+            reference=MarkovChain(chain(1), VOCABULARY),
+            patients=data.ids(),
+        )
         for kind in (_ScoresOnly, MarkovChain)
     )
     assert set(whole.about("patients")["attribute"]) - set(found.about("patients")["attribute"]) == {"Min-K%++"}

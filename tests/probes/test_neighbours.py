@@ -13,8 +13,8 @@ from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.probes import neighbours
-from ehrmem_widgets.probes.exploration import Question
 from ehrmem_widgets.probes.embedding_store import EmbeddingStore, NeighbourMap, embed_slots, save_arrays
+from ehrmem_widgets.probes.exploration import Question
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from tests.widgets.opened import few_patients
 

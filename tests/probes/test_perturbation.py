@@ -18,11 +18,12 @@ from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.exploration import Exploration, State
 from ehrmem_widgets.probes.people import CANARY, NON_MEMBER, NULL_CANARY
-from ehrmem_widgets.probes.perturbation.ask import curve_of, judge_spike, perturbation, spikes, sweep
+from ehrmem_widgets.probes.perturbation.ask import curve_of, judge_spike, spikes, sweep
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Peers, PositiveControl, Verdict
 from tests.cohort.meds import at, write
+from tests.probes.alone import alone
 from tests.probes.same import same
 
 pytestmark = pytest.mark.filterwarnings("ignore:Precision loss")  # the chain's spikes are all alike
@@ -73,7 +74,9 @@ def cohort(folder: Path, ages: dict[str, list[int]], *, sexes: bool = False, lab
 
 
 def ask(dataset: MedsDataset, model: MarkovChain, **more):  # type: ignore[no-untyped-def]
-    return perturbation(model, dataset, **{"identifiers": ("age",), "rung": "demographics", "horizon": 2, **more})
+    return alone(
+        "perturbation", model, dataset, **{"identifiers": ("age",), "rung": "demographics", "horizon": 2, **more}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +237,8 @@ def test_canaries_trained_on_spike_and_those_never_trained_on_do_not() -> None:
     planted = canary_repetitions(dataset)
     often = [p for p, n in planted.items() if n == 16][:3]
     never = [p for p, n in planted.items() if n == 0][:4]
-    found = perturbation(
+    found = alone(
+        "perturbation",
         model,
         dataset,
         reference=FolderModel(sample_reference()),

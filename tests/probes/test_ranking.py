@@ -17,9 +17,9 @@ from ehrmem_widgets.probes.ranking.ask import (
     _rank_p,
     found_among_never_seen,
     ranked,
-    ranking,
 )
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
+from tests.probes.alone import alone, ask_alone
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,8 @@ def found(samples):
     chosen = choose_people(*samples, most=0)
     records = (*chosen.of(CANARY)[:2], *chosen.of(NULL_CANARY)[:3])
     people = People(records, {r.patient_id: chosen.group(r) for r in records})
-    return ranking(
-        model, dataset, reference=reference, people=people, ladder=("demographics", "one_lab"), horizon=48,
+    return ask_alone("ranking", 
+        model, dataset, reference=reference, people=people, rungs=("demographics", "one_lab"), horizon=48,
         population=len(dataset),
     )  # fmt: skip
 
@@ -69,7 +69,7 @@ def test_no_attack_works_on_a_canary_that_was_never_trained_on(samples):
     dataset, model, reference = samples
     records = tuple(choose_people(*samples, most=0).of(NULL_CANARY)[:4])
     people = People(records, {r.patient_id: CANARY for r in records})  # asked about as if they had been
-    found = ranking(model, dataset, reference=reference, people=people, ladder=("one_lab",), horizon=48)
+    found = ask_alone("ranking", model, dataset, reference=reference, people=people, rungs=("one_lab",), horizon=48)
     assert len(ranked(found)) <= 1
     assert found_among_never_seen(found) is None and "nothing can be said of chance" in found.sentences[0]
     assert not ranked(found)["already_identified"].any()  # no population was declared
@@ -100,7 +100,7 @@ def test_rank_p_by_hand():
 
 def test_without_a_reference_nothing_is_called_a_leak(samples):
     dataset, model, _ = samples
-    found = ranking(model, dataset, people=choose_people(dataset, model, most=4, canaries=False))
+    found = ask_alone("ranking", model, dataset, people=choose_people(dataset, model, most=4, canaries=False))
     assert found.sentences[0].startswith("Cannot conclude")
     assert not len(found.about("patients"))
 
@@ -108,4 +108,6 @@ def test_without_a_reference_nothing_is_called_a_leak(samples):
 def test_attributes_that_every_patient_has_his_own_of_are_refused(samples):
     dataset, model, reference = samples
     with pytest.raises(BadInput, match="sex differ from patient to patient"):
-        ranking(model, dataset, reference=reference, people=choose_people(*samples, most=4), attributes=["sex"])
+        alone(
+            "ranking", model, dataset, reference=reference, people=choose_people(*samples, most=4), attributes=["sex"]
+        )

@@ -18,10 +18,11 @@ from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.code_holders import code_holders
 from ehrmem_widgets.probes.people import choose_people
-from ehrmem_widgets.probes.reconstruction.ask import NO_ROOM, NOTHING_LEFT, ONE_CODE, reconstruction
+from ehrmem_widgets.probes.reconstruction.ask import NO_ROOM, NOTHING_LEFT, ONE_CODE
 from ehrmem_widgets.probes.truth import true_continuation
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.verdicts import Verdict
+from tests.probes.alone import alone, ask_alone
 
 EACH = 20
 CODES = ("[BOS]", "[EOS]", "fever", "measles", "rash", "recovery")
@@ -59,7 +60,9 @@ def ignorant() -> MarkovChain:
 
 
 def test_what_is_known_by_heart_comes_back_and_is_called_memorized(dataset: MedsDataset) -> None:
-    found = reconstruction(by_heart(), dataset, reference=ignorant(), rungs=("nothing", "first_2"), samples=4)
+    found = ask_alone(
+        "reconstruction", by_heart(), dataset, reference=ignorant(), rungs=("nothing", "first_2"), samples=4
+    )
     for rung in ("nothing", "first_2"):
         for figure in ("demd", "timed_distance"):
             assert found.estimate(figure, rung=rung, group="member", model="audited").value == 0
@@ -76,14 +79,16 @@ def test_what_is_known_by_heart_comes_back_and_is_called_memorized(dataset: Meds
 
 
 def test_a_model_that_knows_nothing_is_never_called_memorized(dataset: MedsDataset) -> None:
-    found = reconstruction(ignorant(), dataset, reference=ignorant(), rungs=("nothing", "first_1"), samples=3)
+    found = ask_alone(
+        "reconstruction", ignorant(), dataset, reference=ignorant(), rungs=("nothing", "first_1"), samples=3
+    )
     verdicts = set(found.about("figures")["verdict"])
     assert (
         verdicts <= {"", str(Verdict.POPULATION), str(Verdict.CANNOT_CONCLUDE)} and str(Verdict.POPULATION) in verdicts
     )
     excess = found.about("figures", figure="timed_distance_excess")
     assert (excess["value"] == 0).all()  # the same model twice, with common random numbers
-    alone = reconstruction(by_heart(), dataset, rungs=("nothing",), samples=2)
+    alone = ask_alone("reconstruction", by_heart(), dataset, rungs=("nothing",), samples=2)
     assert alone.sentences[0].startswith("Cannot conclude") and "no reference" in alone.sentences[0]
 
 
@@ -91,7 +96,9 @@ def test_whoever_cannot_be_asked_is_counted_with_the_reason(dataset: MedsDataset
     model = by_heart()
     model.context_length = 4
     patients = [0, 1, 99]
-    found = reconstruction(model, dataset, patients=patients, rungs=("first_2", "first_3", "first_4"), samples=2)
+    found = alone(
+        "reconstruction", model, dataset, patients=patients, rungs=("first_2", "first_3", "first_4"), samples=2
+    )
     excluded = found.about("excluded")
     # a prompt is [BOS] and the facts; where it fills the context, nothing can be asked, whatever is left
     assert dict(excluded.groupby(["rung", "reason"])["patient"].nunique()) == {
@@ -102,7 +109,7 @@ def test_whoever_cannot_be_asked_is_counted_with_the_reason(dataset: MedsDataset
         ("first_4", NO_ROOM.code): 2,
     }
     model.context_length = 100
-    assert reconstruction(model, dataset, patients=[0], rungs=("first_4",), samples=2).exclusions == {
+    assert ask_alone("reconstruction", model, dataset, patients=[0], rungs=("first_4",), samples=2).exclusions == {
         f"{NOTHING_LEFT}, at first_4": 1
     }
 
@@ -114,7 +121,7 @@ def test_settings_that_make_no_sense_are_refused(dataset: MedsDataset) -> None:
         ({"rungs": ()}, "a list of at least one"),
     ):
         with pytest.raises(BadInput, match=said):
-            reconstruction(by_heart(), dataset, patients=[0], **wrong)  # type: ignore[arg-type]
+            ask_alone("reconstruction", by_heart(), dataset, patients=[0], **wrong)  # type: ignore[arg-type]
 
 
 def test_the_samples_give_the_same_figures_whoever_else_is_asked(tmp_path: Path) -> None:
@@ -123,7 +130,8 @@ def test_the_samples_give_the_same_figures_whoever_else_is_asked(tmp_path: Path)
     ids = [record.patient_id for record in few.records]
 
     def asked(patients: list[int], **more: object) -> pd.DataFrame:
-        found = reconstruction(
+        found = alone(
+            "reconstruction",
             model,
             data,
             reference=reference,

@@ -15,7 +15,8 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import Finding, curve_row, finding, patient_row
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, choose_people
-from ehrmem_widgets.probes.subgroups.ask import HIDDEN, _contrast, _hidden, subgroup_probe, subgroups, subgroups_of
+from ehrmem_widgets.probes.run import run
+from ehrmem_widgets.probes.subgroups.ask import HIDDEN, _contrast, _hidden, subgroups, subgroups_of
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.discrimination import difference_of_means
 from ehrmem_widgets.statistics.intervals import Estimate
@@ -218,7 +219,7 @@ def test_the_contrast_of_two_cells_is_welchs() -> None:
 def test_membership_by_subgroup(dataset: MedsDataset) -> None:
     model, reference = FolderModel(sample_model()), FolderModel(sample_reference())
     people = choose_people(dataset, model, reference, most=80, canaries=False)
-    found = subgroup_probe(model, dataset, reference=reference, people=people, group_by=["sex"])
+    found = run("subgroups", dataset, model, reference, people=people, group_by=["sex"])
     assert found.probe == "subgroups" and found.settings["of"] == "membership"
     assert set(found.about("figures")["attribute"]) == {"Ratio", "all attributes"}  # T4's score and T2's largest excess
     assert len(found.about("figures", figure="mean:largest_excess")) >= 2

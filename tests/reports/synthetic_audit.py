@@ -18,9 +18,9 @@ from ehrmem_widgets.findings.finding import SCHEMA, TABLES, Finding, as_json, fi
 from ehrmem_widgets.probes.attribute.ask import ALL
 from ehrmem_widgets.probes.people import CANARY, HOLDS_NONE, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.probes.perturbation.ask import IDENTIFIERS
-from ehrmem_widgets.probes.questions import QUESTIONS
 from ehrmem_widgets.probes.ranking.ask import GIVEN_AWAY, GIVEN_AWAY_GAP, SEARCH
 from ehrmem_widgets.probes.subgroups.ask import HIDDEN
+from ehrmem_widgets.registry import probes
 from ehrmem_widgets.statistics.discrimination import auroc, difference_of_means, mean_with_interval
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
 from ehrmem_widgets.statistics.verdicts import Judgement, ProbeKind, Verdict, judge_cohort
@@ -59,12 +59,12 @@ class SyntheticAudit:
         held[self.group == CANARY, 1] = held[self.group == NULL_CANARY, 1] = True
         self.held = held
 
-    def write(self, folder: Path, *, probes: Sequence[str] = tuple(QUESTIONS), **changes: Any) -> Path:
+    def write(self, folder: Path, *, names: Sequence[str] = tuple(probes()), **changes: Any) -> Path:
         """Write the folder as an audit does; ``changes`` go into results.json."""
         (folder / "findings").mkdir(parents=True, exist_ok=True)
         settings = {"rungs": list(self.rungs), "samples": 16, "horizon": 64, "seed": 0}
         runs = []
-        for name in probes:
+        for name in names:
             patients, cohort, more = getattr(self, f"_{name}")()
             self._save(folder / "findings" / name, name, patients, cohort, {**settings, **more})
             runs.append(
@@ -91,7 +91,7 @@ class SyntheticAudit:
             "reference": {"name": "made-up reference", "fingerprint": "r0"},
         }
         results = {
-            "finished": True, "name": "made up", "plan": {"probes": list(probes), "rungs": list(self.rungs), "seed": 0, "priors": [0.01]},
+            "finished": True, "name": "made up", "plan": {"probes": list(names), "rungs": list(self.rungs), "seed": 0, "priors": [0.01]},
             "plan_hash": "0123456789abcdef", "command": "ehrmem audit plan.yaml --out results", "started_at": "2026-01-01T00:00:00+00:00",
             "finished_at": "2026-01-01T01:00:00+00:00", "versions": {"ehrmem": "0.1.0"}, **named, "people": self.people, "seed": 0,
             "identifying": False, "runs": runs,
@@ -183,6 +183,13 @@ class SyntheticAudit:
             for kind in ("laboratory", "diagnosis")
         ]
         return patients, cohort, {"priors": [0.01], "prefix": {"patients": self.patient[:2].tolist()}}
+
+    def _exposure(self) -> Any:
+        cohort = [
+            row("mean_exposure", Estimate(7.0, 6.5, 7.5, 30), group="canary x16", model="audited"),
+            row("mean_exposure", Estimate(1.4, 1.0, 1.8, 40), group=NULL_CANARY, model="audited"),
+        ]
+        return [], cohort, {"alternatives": 255}
 
     def _reconstruction(self) -> Any:
         patients, cohort = [], []
@@ -433,7 +440,7 @@ class SyntheticAudit:
         cohort.append(row("leaks", value=float(leaks.sum()), n=int(leaks.sum())))
         return patients, cohort, {"threshold": 0.25, "ladder": list(self.rungs), "population": None}
 
-    def _preflight(self) -> Any:
+    def _confounding(self) -> Any:
         n = self.people[MEMBER] + self.people[NON_MEMBER]
         cohort = [
             row("model_free_auroc", Estimate(0.52, 0.47, 0.57, n), group="all", p=0.4),

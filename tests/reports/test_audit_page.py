@@ -12,29 +12,29 @@ from typing import Any
 
 import pytest
 
+from ehrmem_widgets.audit.results import AuditResults
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.findings.finding import as_json
-from ehrmem_widgets.probes.run import run_probe
+from ehrmem_widgets.findings.finding import Finding, as_json
 from ehrmem_widgets.probes.people import choose_people
-from ehrmem_widgets.probes.questions import QUESTIONS
+from ehrmem_widgets.probes.run import run
+from ehrmem_widgets.probes.view import Headline
+from ehrmem_widgets.registry import probes
 from ehrmem_widgets.reports.audit_page import _overall, audit_page, matrix_of
-from ehrmem_widgets.reports.headlines import TESTS, Headline
 from ehrmem_widgets.reports.page import check_offline
-from ehrmem_widgets.audit.results import AuditResults
 from ehrmem_widgets.statistics.verdicts import Verdict
 from tests.reports.small import Small
 from tests.reports.synthetic_audit import SyntheticAudit
 
 ASKED: Mapping[str, Mapping[str, Any]] = {
-    "preflight": {},
+    "confounding": {},
     "reconstruction": {"rungs": ("demographics", "first_10"), "samples": 2, "horizon": 16},
     "attribute": {"rungs": ("demographics", "first_10"), "samples": 4, "horizon": 16},
     "membership": {},
     "perturbation": {"samples": 4, "horizon": 16},
-    "ranking": {"ladder": ("demographics", "first_10"), "samples": 4, "horizon": 16},
+    "ranking": {"rungs": ("demographics", "first_10"), "samples": 4, "horizon": 16},
 }
 
 
@@ -69,12 +69,11 @@ def audited(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "findings").mkdir()
     dataset, model, reference = MedsDataset(small.data), FolderModel(small.model), FolderModel(small.reference)
     people = choose_people(dataset, model, reference, most=80, seed=0)
-    preflight = None
+    earlier: dict[str, Finding] = {}
     runs = []
     for name, options in ASKED.items():
-        found = run_probe(name, dataset, model, reference, people=people, preflight=preflight, **options)
-        preflight = preflight or found
-        found.save(folder / "findings" / f"{name}.parquet")
+        found = earlier[name] = run(name, dataset, model, reference, people=people, earlier=earlier, **options)
+        found.save(folder / "findings" / name)
         runs.append(
             {
                 "probe": name,
@@ -183,8 +182,8 @@ def test_what_the_model_has_no_code_of_is_not_passed_over(tmp_path: Path) -> Non
 
 def test_what_was_not_run_and_why(page: str) -> None:
     part = page[page.index('id="not-run"') : page.index('id="reproducibility"')]
-    assert "the model gives no embeddings" in part and TESTS["subgroups"] in part and "it is not in the plan" in part
-    assert TESTS["membership"] not in part
+    assert "the model gives no embeddings" in part and probes()["subgroups"].full_title in part and "it is not in the plan" in part
+    assert probes()["membership"].full_title not in part
 
 
 def test_the_page_is_whole_and_reaches_nowhere(page: str, audited: Path) -> None:
@@ -204,17 +203,17 @@ def test_the_page_is_whole_and_reaches_nowhere(page: str, audited: Path) -> None
     )
 
 
-@pytest.mark.parametrize("missing", [*QUESTIONS, "all"])
+@pytest.mark.parametrize("missing", [*probes(), "all"])
 def test_any_test_may_be_missing(missing: str, tmp_path: Path) -> None:
-    there = [name for name in QUESTIONS if missing not in (name, "all")]
-    page = audit_page(SyntheticAudit(60, rungs=("demographics",)).write(tmp_path / "a", probes=there))
+    there = [name for name in probes() if missing not in (name, "all")]
+    page = audit_page(SyntheticAudit(60, rungs=("demographics",)).write(tmp_path / "a", names=there))
     check_offline(page)
-    for name in QUESTIONS:
+    for name in probes():
         assert (f'<section id="{name}"' in page) == (name in there)
 
 
 def test_without_a_reference_nothing_is_called_memorized_by_the_ranking(tmp_path: Path) -> None:
-    page = audit_page(SyntheticAudit(60).write(tmp_path / "a", probes=("ranking", "preflight"), reference=None))
+    page = audit_page(SyntheticAudit(60).write(tmp_path / "a", names=("ranking", "confounding"), reference=None))
     assert (
         "nothing can be called memorized" in page and "Without a reference model nothing can be called a leak" in page
     )
@@ -223,28 +222,28 @@ def test_without_a_reference_nothing_is_called_memorized_by_the_ranking(tmp_path
 def test_an_unfinished_audit_says_so_at_the_head_of_every_page(tmp_path: Path) -> None:
     made = SyntheticAudit(60)
     folder = made.write(
-        tmp_path / "a", probes=("preflight", "membership"), finished=False, plan={"probes": list(QUESTIONS)}
+        tmp_path / "a", names=("confounding", "membership"), finished=False, plan={"probes": list(probes())}
     )
     page = audit_page(folder)
     head = page[page.index("<thead>") : page.index("</thead>")]
-    assert "UNFINISHED AUDIT: 2 of 9 tests are done" in head and "The audit is unfinished" in page
+    assert "UNFINISHED AUDIT: 2 of 10 tests are done" in head and "The audit is unfinished" in page
     assert "display: table-header-group" in page
-    assert "UNFINISHED" not in audit_page(made.write(tmp_path / "b", probes=("preflight",)))
+    assert "UNFINISHED" not in audit_page(made.write(tmp_path / "b", names=("confounding",)))
 
 
 def test_patients_are_named_only_where_the_plan_declares_it(tmp_path: Path) -> None:
     named = r"P-[A-Z2-7]{4}-[A-Z2-7]{4}"
     made = SyntheticAudit(200)
-    page = audit_page(made.write(tmp_path / "a", probes=("ranking", "membership"), identifying=True))
+    page = audit_page(made.write(tmp_path / "a", names=("ranking", "membership"), identifying=True))
     head = page[page.index("<thead>") : page.index("</thead>")]
     assert "IDENTIFYING: internal use" in head and re.search(named, page[page.index('id="patients"') :])
     assert not re.search(named, page[: page.index('id="patients"')])
-    other = audit_page(made.write(tmp_path / "b", probes=("ranking", "membership")))
+    other = audit_page(made.write(tmp_path / "b", names=("ranking", "membership")))
     assert not re.search(named, other) and 'id="patients"' not in other
 
 
 def test_a_broken_seal_is_said(tmp_path: Path) -> None:
-    folder = SyntheticAudit(60).write(tmp_path / "a", probes=("preflight",))
+    folder = SyntheticAudit(60).write(tmp_path / "a", names=("confounding",))
     assert "agree with it" in audit_page(folder)
     (folder / "audit.json").write_text(json.dumps({"plan_hash": "another"}))
     assert "DOES NOT AGREE" in audit_page(folder)
@@ -256,7 +255,7 @@ def test_names_from_data_are_escaped(tmp_path: Path) -> None:
     evil = '<img src="x" onerror="y">'
     page = audit_page(
         SyntheticAudit(60).write(
-            tmp_path / "a", probes=("preflight",), model={"name": evil, "fingerprint": evil}, command=evil, name=evil
+            tmp_path / "a", names=("confounding",), model={"name": evil, "fingerprint": evil}, command=evil, name=evil
         )
     )
     assert "<img" not in page
@@ -271,7 +270,7 @@ def test_a_verdict_of_memory_and_one_of_none(tmp_path: Path) -> None:
 
 
 def test_the_matrix_follows_the_severities_given(tmp_path: Path) -> None:
-    audit = AuditResults(SyntheticAudit(600).write(tmp_path / "a", probes=("attribute",)))
+    audit = AuditResults(SyntheticAudit(600).write(tmp_path / "a", names=("attribute",)))
     before, after = matrix_of(audit), matrix_of(audit, severities={"substance_use": 1, "mental_health": 2})
     row = {name: part for part in after.split("<tr>") for name in ("1, least", ">2<", "not declared") if name in part}
     assert "Alcohol and drug use" in row["1, least"] and "Mental health" in row[">2<"] and "HIV" in row["not declared"]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ehrmem_widgets.audit.results import AuditResults
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.reports.compare_page import INDEPENDENT, PAIRED, Comparison, Shared, compare_page
 from ehrmem_widgets.reports.page import check_offline
-from ehrmem_widgets.audit.results import AuditResults
 from ehrmem_widgets.statistics.intervals import difference
 from tests.reports.synthetic_audit import SyntheticAudit, loaded
 
@@ -132,7 +132,7 @@ def test_the_page(folders: dict[str, Path], figures: list[Shared]) -> None:
 
 
 def test_marks_of_either_stand_on_every_page(folders: dict[str, Path], tmp_path: Path) -> None:
-    other = SyntheticAudit(60).write(tmp_path / "a", probes=("preflight",), finished=False)
+    other = SyntheticAudit(60).write(tmp_path / "a", names=("confounding",), finished=False)
     page = compare_page(folders["before"], other, names=("before", "after"))
     head = page[page.index("<thead>") : page.index("</thead>")]
     assert "after: UNFINISHED" in head and "before: UNFINISHED" not in head
@@ -143,7 +143,7 @@ def test_people_who_changed_sides_are_told(folders: dict[str, Path], tmp_path: P
     made = SyntheticAudit(240, effect=0.0, rungs=RUNGS)
     swapped = np.flatnonzero(made.group == MEMBER)[:30]
     made.group[swapped] = NON_MEMBER
-    folder = made.write(tmp_path / "b", probes=("membership",))
+    folder = made.write(tmp_path / "b", names=("membership",))
     comparison = Comparison(AuditResults(folders["before"]), AuditResults(folder))
     assert comparison.changed_sides == 30 and {f.how for f in comparison.figures()} == {INDEPENDENT}
     assert "30 or more of the people whom both asked about are members in one" in compare_page(

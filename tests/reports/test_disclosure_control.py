@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from ehrmem_widgets.findings.disclosure_control import disclosed
 from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.attribute.ask import ALL
-from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
-from ehrmem_widgets.probes.questions import QUESTIONS
-from ehrmem_widgets.findings.disclosure_control import FIGURES, disclosed
+from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, PAIRS
+from ehrmem_widgets.registry import probes
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
 
@@ -19,7 +19,9 @@ PEOPLE = {MEMBER: 100, NON_MEMBER: 100}
 
 
 def gate(probe: str, *rows: dict[str, Any], people: dict[str, int] = PEOPLE, **settings: Any) -> Finding:
-    return disclosed(probe, finding(probe, rows, settings, ["3 of 100 members, P-ABCD-EFGH"]), people)
+    view = probes()[probe].view_type
+    found = finding(probe, rows, settings, ["3 of 100 members, P-ABCD-EFGH"])
+    return disclosed(found, view.rules, people, pairs=PAIRS, settings=view.settings)
 
 
 def value(found: Finding, figure: str, **where: str) -> float:
@@ -42,7 +44,7 @@ def test_patients_sentences_and_unknown_settings_do_not_pass() -> None:
 
 
 def test_every_probe_has_a_rule_for_what_it_shows() -> None:
-    assert set(FIGURES) == set(QUESTIONS)
+    assert all(probe.view_type.rules for probe in probes().values())
 
 
 def test_shares_and_the_differences_that_would_tell_them() -> None:
@@ -127,7 +129,7 @@ def test_a_comparison_with_few_people_is_withheld() -> None:
     )
     assert math.isnan(
         value(
-            gate("preflight", row("model_free_auroc", Estimate(0.6, 0.5, 0.7, 109), group="all"), people=few),
+            gate("confounding", row("model_free_auroc", Estimate(0.6, 0.5, 0.7, 109), group="all"), people=few),
             "model_free_auroc",
         )
     )

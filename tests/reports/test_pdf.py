@@ -16,7 +16,7 @@ from tests.reports.synthetic_audit import SyntheticAudit
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("audit")
-    return SyntheticAudit(60).write(out, probes=("preflight", "membership"), finished=False)
+    return SyntheticAudit(60).write(out, names=("confounding", "membership"), finished=False)
 
 
 @pytest.mark.browser

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from ehrmem_widgets.attacker.facts import knows
+from ehrmem_widgets.audit.results import NO_CODE, AuditResults, way_words
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
-from ehrmem_widgets.audit.results import NO_CODE, AuditResults, way_words
 from ehrmem_widgets.statistics.disclosure import rounded_n
 from ehrmem_widgets.statistics.verdicts import Verdict
 from tests.reports.synthetic_audit import RUNGS, SyntheticAudit, loaded
@@ -100,7 +100,7 @@ def test_subgroups_by_figure(audit: AuditResults) -> None:
 
 
 def test_versions_of_severities(folder: Path, tmp_path: Path) -> None:
-    copy = SyntheticAudit(40).write(tmp_path / "a", probes=("preflight",))
+    copy = SyntheticAudit(40).write(tmp_path / "a", names=("confounding",))
     given = yaml.safe_load((copy / "severity.yaml").read_text())
     given.append(
         {"by": "the board", "at": "2026-02-02", "severities": {"hiv": {"severity": 2, "reason": "openly known here"}}}
@@ -116,7 +116,7 @@ def test_versions_of_severities(folder: Path, tmp_path: Path) -> None:
     [("severity.yaml", "- {by: x}", "list of versions"), ("results.json", "{}", "holds no audit")],
 )
 def test_what_is_no_audit_is_said(name: str, text: str, words: str, tmp_path: Path) -> None:
-    folder = SyntheticAudit(40).write(tmp_path / "a", probes=("preflight",))
+    folder = SyntheticAudit(40).write(tmp_path / "a", names=("confounding",))
     (folder / name).write_text(text)
     with pytest.raises(BadInput, match=words):
         AuditResults(folder)

@@ -10,7 +10,7 @@ import pytest
 
 from ehrmem_widgets.findings.finding import Finding, curve_row, finding, patient_row, row
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY
-from ehrmem_widgets.probes.questions import QUESTIONS
+from ehrmem_widgets.registry import probes
 from ehrmem_widgets.samples.methods_pictures import PICTURES, draw_pictures, sample_findings
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
@@ -45,9 +45,9 @@ def findings() -> dict[str, Finding]:
         "neighbours": [row("hit@10", ONE, model="audited", **of) for of in by_rung],
         "membership": [
             row("auroc", ONE, judgement=Judgement(Verdict.MEMORIZED, "more_for_members", "more."), **one_model),
-            row("mean_exposure", Estimate(7.0, 6.0, 8.0, 23), model="audited", group="canary x4"),
             *scores,
         ],
+        "exposure": [row("mean_exposure", Estimate(7.0, 6.0, 8.0, 23), model="audited", group="canary x4")],
         "perturbation": [
             patient_row("P-1", "spike:age", ONE, group="canary x4", model="audited", attribute="hiv"), *curve
         ],
@@ -59,15 +59,15 @@ def findings() -> dict[str, Finding]:
             patient_row("P-1", "bits", value=3.0, attribute="hiv"), patient_row("P-1", "k", value=4, attribute="hiv"),
             patient_row("P-1", "leak", ONE, attribute="hiv"),
         ],
-        "preflight": [row("model_free_auroc", ONE, group="all")],
+        "confounding": [row("model_free_auroc", ONE, group="all")],
     }  # fmt: skip
     return {name: finding(name, some, {**RUNGS, "samples": 4}, []) for name, some in rows.items()}
 
 
 def test_every_finding_gives_a_picture_that_stands_alone(findings: dict[str, Finding], tmp_path: Path) -> None:
-    assert set(findings) == set(QUESTIONS)
+    assert set(findings) == set(probes())
     draw_pictures(tmp_path / "new", findings)
-    assert {file.stem for file in (tmp_path / "new").iterdir()} == {*QUESTIONS, "exposure"}
+    assert {file.stem for file in (tmp_path / "new").iterdir()} == set(probes())
     for file in (tmp_path / "new").iterdir():
         drawn = file.read_text(encoding="utf-8")
         root = ElementTree.fromstring(drawn)
@@ -85,14 +85,14 @@ def test_the_pictures_hold_the_findings_figures(findings: dict[str, Finding], tm
     draw_pictures(tmp_path, findings)
     said = {file.stem: " ".join(ElementTree.parse(file).getroot().itertext()) for file in tmp_path.iterdir()}
     assert "7.00 (6.00 to 8.00), n = 23" in said["exposure"] and "canaries, trained on 4 times" in said["exposure"]
-    assert "0.60 (0.50 to 0.70), n = 23" in said["preflight"] and "k = 4 of 32" in said["ranking"]
+    assert "0.60 (0.50 to 0.70), n = 23" in said["confounding"] and "k = 4 of 32" in said["ranking"]
     assert "HIV" in said["ranking"] and "P-1" in said["perturbation"] and "Female" in said["subgroups"]
     assert "95 % interval" not in said["perturbation"]  # a cohort's curve has none to show
 
 
 def test_what_was_not_found_is_not_drawn(findings: dict[str, Finding], tmp_path: Path) -> None:
-    draw_pictures(tmp_path, {"preflight": findings["preflight"]})
-    assert [file.name for file in tmp_path.iterdir()] == ["preflight.svg"]
+    draw_pictures(tmp_path, {"confounding": findings["confounding"]})
+    assert [file.name for file in tmp_path.iterdir()] == ["confounding.svg"]
 
 
 def test_kept_findings_are_read_and_not_run_again(findings: dict[str, Finding], tmp_path: Path) -> None:
@@ -104,11 +104,7 @@ def test_kept_findings_are_read_and_not_run_again(findings: dict[str, Finding], 
 
 def test_every_picture_on_the_page_exists_is_small_and_has_words_for_those_who_do_not_see_it() -> None:
     shown = re.findall(r"!\[([^\]]*)\]\(pictures/([\w-]+\.svg)\)", PAGE.read_text(encoding="utf-8"))
-    assert (
-        {file for _, file in shown}
-        == {file.name for file in PICTURES.iterdir()}
-        == {f"{n}.svg" for n in (*QUESTIONS, "exposure")}
-    )
+    assert {file for _, file in shown} == {file.name for file in PICTURES.iterdir()} == {f"{n}.svg" for n in probes()}
     for words, file in shown:
         assert len(words) > 40
         assert ElementTree.parse(PICTURES / file).getroot().attrib["aria-label"]
@@ -117,7 +113,7 @@ def test_every_picture_on_the_page_exists_is_small_and_has_words_for_those_who_d
 
 def test_every_probe_is_on_the_page_with_its_command_and_every_link_leads_somewhere() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    for name in QUESTIONS:
+    for name in probes():
         assert f"`ehrmem probe {name} --out FILE.parquet`" in page
     for notebook in set(re.findall(r"\((\d\d_\w+\.ipynb)\)", page)):
         assert (PAGE.parent / notebook).is_file()

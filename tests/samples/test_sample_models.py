@@ -9,13 +9,12 @@ import pytest
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
-from ehrmem_widgets.probes.exposure.ask import canary_exposures
-from ehrmem_widgets.probes.membership.ask import membership
 from ehrmem_widgets.probes.membership.scores import LOSS, RATIO
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, choose_people
 from ehrmem_widgets.samples.build import MODERATE_EPOCHS
 from ehrmem_widgets.samples.canary_alternatives import canary_alternatives
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_moderate, sample_reference
+from tests.probes.alone import ask_alone
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +44,7 @@ def test_ordinary_members_can_just_be_told_and_it_knows_the_population(
     reference = FolderModel(sample_reference())
     people = choose_people(cohort, moderate, reference, most=600, canaries=False)
     assert people.counts() == {MEMBER: 300, NON_MEMBER: 300}
-    found = membership(moderate, cohort, reference=reference, people=people)
+    found = ask_alone("membership", moderate, cohort, reference=reference, people=people)
     for score, model in ((LOSS, "audited"), (RATIO, "")):
         told = found.estimate("auroc", group="all", attribute=score, model=model)
         assert 0.55 < told.value < 0.7 and told.low > 0.5, (score, told)
@@ -57,7 +56,7 @@ def test_canaries_are_exposed_by_how_often_they_were_seen(moderate: FolderModel,
     planted = canary_repetitions(cohort)
     some = [patient for n in (1, 4, 16) for patient in sorted(p for p, m in planted.items() if m == n)[:12]]
     people = choose_people(cohort, moderate, patients=some)
-    found = canary_exposures(moderate, cohort, people=people, alternatives=63, alternatives_of=canary_alternatives)
+    found = ask_alone("exposure", moderate, cohort, people=people, alternatives=63, alternatives_of=canary_alternatives)
     once, four, sixteen = (found.estimate("mean_exposure", group=f"canary x{n}", model="audited") for n in (1, 4, 16))
     assert once.value < 3 and sixteen.value > 5  # of 6 bits; by chance 1.4
     assert once.value < four.value - 1 < sixteen.value - 1

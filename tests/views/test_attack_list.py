@@ -7,8 +7,8 @@ import math
 from ehrmem_widgets.attacker.identifiability import ALREADY_IDENTIFIED
 from ehrmem_widgets.findings.finding import Finding, finding, patient_row, row
 from ehrmem_widgets.probes.ranking.ask import GIVEN_AWAY
-from ehrmem_widgets.statistics.intervals import Estimate, proportion
 from ehrmem_widgets.probes.ranking.attack_list import MOST, attack_list
+from ehrmem_widgets.statistics.intervals import Estimate, proportion
 from tests.views.examples import EVIL, assert_harmless, label, parsed, words
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
+from ehrmem_widgets.probes.membership.parts import membership_parts
 from ehrmem_widgets.probes.membership.slices import Part
 from ehrmem_widgets.statistics.discrimination import NOTHING
 from ehrmem_widgets.statistics.intervals import Estimate
-from ehrmem_widgets.probes.membership.parts import membership_parts
 from tests.views.examples import EVIL, assert_harmless, label, parsed, words
 
 PARTS = (

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ehrmem_widgets.probes.perturbation.ask import SweepCurve
+from ehrmem_widgets.probes.perturbation.curve import perturbation_curve, spike_box, tick_words
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
-from ehrmem_widgets.probes.perturbation.curve import perturbation_curve, spike_box, tick_words
 from tests.views.examples import EVIL, assert_harmless, label, parsed, words
 
 VALUE = np.array([0.1, 0.8, 0.2, 0.1])

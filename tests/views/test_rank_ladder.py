@@ -8,12 +8,12 @@ import pytest
 
 from ehrmem_widgets.attacker.facts import rung_words
 from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, row
-from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
+from ehrmem_widgets.probes.neighbours.cohort import neighbours_cohort
 from ehrmem_widgets.probes.neighbours.ladder import Step
+from ehrmem_widgets.probes.neighbours.ladder_chart import rank_ladder
+from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.statistics.intervals import Estimate, proportion
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
-from ehrmem_widgets.probes.neighbours.cohort import neighbours_cohort
-from ehrmem_widgets.probes.neighbours.ladder_chart import rank_ladder
 from tests.views.examples import EVIL, assert_harmless, label, parsed, words
 
 STEPS = (

@@ -9,13 +9,13 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from ehrmem_widgets.probes.perturbation.moved import AUDITED, NEVER_SEEN, moved_identifiers
 from ehrmem_widgets.probes.subgroups.rows import SubgroupRow
+from ehrmem_widgets.probes.subgroups.vulnerable import vulnerable_groups
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
 from ehrmem_widgets.views.attack_ranking import AttackRow, AttackTable, attack_ranking, attack_shares
-from ehrmem_widgets.probes.perturbation.moved import AUDITED, NEVER_SEEN, moved_identifiers
 from ehrmem_widgets.views.risk_matrix import BANDS, NO_MEMORY, NOT_MEASURED, Likelihood, risk_matrix
-from ehrmem_widgets.probes.subgroups.vulnerable import vulnerable_groups
 from tests.views.examples import EVIL, assert_harmless, label, parsed, words
 
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from ehrmem_widgets.probes.subgroups.rows import SubgroupRow
 from ehrmem_widgets.probes.subgroups.ask import KINDS
+from ehrmem_widgets.probes.subgroups.gaps import CLAIMS, HIDDEN, SCREENING, subgroup_gaps
+from ehrmem_widgets.probes.subgroups.page import overall, subgroup_page, summary_sentences
+from ehrmem_widgets.probes.subgroups.rows import SubgroupRow
 from ehrmem_widgets.statistics.discrimination import NOTHING
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
-from ehrmem_widgets.probes.subgroups.gaps import CLAIMS, HIDDEN, SCREENING, subgroup_gaps
-from ehrmem_widgets.probes.subgroups.page import overall, subgroup_page, summary_sentences
 from tests.views.examples import EVIL, assert_harmless, label, parsed, words
 
 OUT = SubgroupRow(

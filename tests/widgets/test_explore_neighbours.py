@@ -12,8 +12,8 @@ import pytest
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.embedding_store import EmbeddingStore
 from ehrmem_widgets.probes.neighbours.ladder import LADDER
-from ehrmem_widgets.samples.folders import sample_model, sample_reference
 from ehrmem_widgets.probes.neighbours.screen import ExploreNeighbours
+from ehrmem_widgets.samples.folders import sample_model, sample_reference
 from tests.views.examples import assert_harmless, words
 from tests.widgets.opened import few_patients, opened_once
 

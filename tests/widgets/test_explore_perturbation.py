@@ -14,8 +14,8 @@ from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.people import seen_by
 from ehrmem_widgets.probes.perturbation.ask import judge_spike
 from ehrmem_widgets.probes.perturbation.null import FEWEST_SHOWN, Null, null_of, with_band
-from ehrmem_widgets.statistics.verdicts import PositiveControl, Verdict
 from ehrmem_widgets.probes.perturbation.screen import ExplorePerturbation
+from ehrmem_widgets.statistics.verdicts import PositiveControl, Verdict
 from tests.views.examples import assert_harmless, words
 from tests.widgets.opened import opened_once
 

@@ -10,8 +10,8 @@ import pytest
 
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
-from ehrmem_widgets.probes.subgroups.rows import holders
 from ehrmem_widgets.probes.subgroups.ask import KINDS
+from ehrmem_widgets.probes.subgroups.rows import holders
 from ehrmem_widgets.probes.subgroups.screen import ExploreSubgroups
 from tests.views.examples import assert_harmless
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ehrmem_widgets.errors import BadInput, CannotAnswer, Damaged, Unavailable
-from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.probes.membership.screen import ExploreMembership
+from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.widgets.explore_patient import ExplorePatient
 from ehrmem_widgets.widgets.runner import OLD, in_words
 

@@ -10,16 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.findings.finding import Finding, finding, row
-from ehrmem_widgets.probes.run import downgraded, run_probe
+from ehrmem_widgets.probes.confounding.ask import confounding, explains, standardised_difference
 from ehrmem_widgets.probes.near_duplicates import LEFT_OUT, across_the_split, without_near_duplicates
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
-from ehrmem_widgets.probes.confounding.ask import confounding, explains, preflight, standardised_difference
-from ehrmem_widgets.samples.folders import sample_data
+from ehrmem_widgets.probes.run import downgraded, run
+from ehrmem_widgets.samples.folders import sample_data, sample_model
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
+from tests.probes.alone import compare_groups
 from tests.probes.same import same
 
 
@@ -35,7 +37,7 @@ def people(dataset: MedsDataset) -> People:
 
 @pytest.fixture(scope="module")
 def alike(dataset: MedsDataset, people: People) -> Finding:
-    return preflight(dataset, people=people)
+    return compare_groups(dataset, people=people)
 
 
 def later(record: Record, years: int) -> Record:
@@ -58,7 +60,7 @@ def test_people_drawn_alike_are_not_told_apart(alike: Finding) -> None:
 
 def test_non_members_of_another_era_leave_nothing_to_conclude(dataset: MedsDataset, people: People) -> None:
     moved = tuple(later(r, 8) if people.group(r) == NON_MEMBER else r for r in people.records)
-    found = preflight(dataset, people=replace(people, records=moved))
+    found = compare_groups(dataset, people=replace(people, records=moved))
     free = found.estimate("model_free_auroc", group="all")
     assert free.low > 0.6 and "Cannot conclude" in found.sentences[0]
     assert "year of the first event" in found.sentences[1]
@@ -76,7 +78,7 @@ def test_a_code_of_members_alone_and_a_site_are_named(dataset: MedsDataset, peop
         site = Event(None, f"SITE//{'north' if member else 'south'}")
         return replace(record, events=(site, *record.events))
 
-    found = preflight(dataset, people=replace(people, records=tuple(map(marked, people.records))))
+    found = compare_groups(dataset, people=replace(people, records=tuple(map(marked, people.records))))
     assert found.estimate("association_site", group="all").value == pytest.approx(1)
     top = found.about("figures", figure="code_use_difference", group="all").head(2)
     assert set(top["attribute"]) == {"SITE//north", "SITE//south"} and (top["p_adjusted"] < 1e-6).all()
@@ -84,7 +86,7 @@ def test_a_code_of_members_alone_and_a_site_are_named(dataset: MedsDataset, peop
 
 def test_too_few_people_are_said(dataset: MedsDataset, people: People) -> None:
     few = People(tuple(people.of(MEMBER)[:30]), people.groups)
-    found = preflight(dataset, people=few)
+    found = compare_groups(dataset, people=few)
     assert "30 members and 0 non-members" in found.sentences[0]
     assert explains(found, Estimate(0.7, 0.6, 0.8, 30)) is None
 
@@ -121,7 +123,7 @@ def doubled(tmp_path: Path) -> MedsDataset:
 
 
 def test_duplicates_across_the_split_are_counted(doubled: MedsDataset) -> None:
-    found = preflight(doubled, people=choose_people(doubled, None))  # type: ignore[arg-type]
+    found = compare_groups(doubled, people=choose_people(doubled, None))  # type: ignore[arg-type]
     group = "member / non-member"
     same, near = (found.estimate(name, group=group) for name in ("duplicates", "near_duplicates"))
     assert (same.value, same.n) == (pytest.approx(1 / 4), 4) and near.value == pytest.approx(2 / 4)
@@ -140,12 +142,12 @@ def test_people_with_a_near_duplicate_on_the_other_side_are_left_out_of_every_pr
     gone = {doubled.pseudonym(patient) for patient in (0, 1, 2, 100, 101, 105)}
     assert set(people.left_out) == {(one, LEFT_OUT) for one in gone}
     assert without_near_duplicates(people, doubled, None) is people
-    found = run_probe("preflight", doubled, None)  # type: ignore[arg-type]
+    found = run("confounding", doubled, FolderModel(sample_model()))  # type: ignore[arg-type]
     assert found.exclusions == {LEFT_OUT.words: 6}
 
 
 def test_many_near_duplicates_leave_nothing_to_conclude(doubled: MedsDataset) -> None:
-    found = preflight(doubled, people=choose_people(doubled, None))  # type: ignore[arg-type]
+    found = compare_groups(doubled, people=choose_people(doubled, None))  # type: ignore[arg-type]
     assert "12% of 25 members have a near-duplicate" in f"{confounding(found)}"
     assert "75% of 4 non-members" in f"{explains(found, Estimate(0.99, 0.98, 1.0, 29))}" and not explains(
         found, Estimate(0.99, 0.98, 1.0, 29), group="canaries"
@@ -178,7 +180,7 @@ def test_a_sample_of_a_large_side_holds_those_asked_about(
 
 
 def test_model_free_figures_are_the_same_again(dataset: MedsDataset, people: People, alike: Finding) -> None:
-    same(preflight(dataset, people=people), alike)
+    same(compare_groups(dataset, people=people), alike)
 
 
 def test_the_standardised_difference_is_cohens() -> None:
