@@ -39,7 +39,7 @@ def main(lines: Lines) -> None:
         values[f"t4_{name}"] = rows[rows["model"] != "reference"].drop_duplicates("patient")["value"].to_numpy()
     excess = ask_alone("attribute", model, dataset, reference=reference, people=people, rungs=("one_lab",))
     values["t2_largest_excess"] = excess.about("patients", figure=LARGEST_EXCESS)["value"].to_numpy()
-    rebuilt = alone(
+    rebuilt = ask_alone(
         "reconstruction", model, dataset, reference=reference, people=people, rungs=("first_10",), samples=4
     )
     distances = rebuilt.about("patients", figure="timed_distance").pivot_table(

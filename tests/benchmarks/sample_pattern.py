@@ -128,7 +128,7 @@ def exposed(
     least: float | None = None,
 ) -> None:
     """Mean exposure in bits of 256 candidates (by chance 1.42): the interval above ``least``; None: it holds chance."""
-    made = alone(
+    made = ask_alone(
         "exposure", model, dataset, reference=reference, people=people, alternatives_of=canary_alternatives
     ).about("figures", figure="mean_exposure")
     for one in made.itertuples():
@@ -199,7 +199,7 @@ def rebuilt(
     found: bool | None,
 ) -> None:
     """T1: the distance falls with more known facts, for canaries and for members."""
-    made = alone(
+    made = ask_alone(
         "reconstruction", model, dataset, reference=reference, people=people, rungs=("nothing", "first_10", "first_50")
     )
     for group in (CANARY, MEMBER, NON_MEMBER):

@@ -40,7 +40,7 @@ def canaries(samples):
 @pytest.fixture(scope="module")
 def found(samples, canaries):
     dataset, model, reference = samples
-    return alone(
+    return ask_alone(
         "attribute",
         model,
         dataset,
@@ -89,7 +89,7 @@ def test_who_holds_an_attribute_only_before_the_last_known_event_is_not_counted(
     people = choose_people(dataset, model, reference, most=0)
     one = people.of(CANARY)[0]
     alone = People((one,), {one.patient_id: CANARY})
-    found = alone(
+    found = ask_alone(
         "attribute", model, dataset, reference=reference, people=alone, rungs=("first_180",), samples=8, horizon=8
     )
     assert len(one.events) < 180
@@ -112,7 +112,7 @@ def test_a_model_without_probabilities_is_counted_with_wilson_intervals(samples,
                 yield type(step)(step.codes, None, step.log_weight)
 
     few = People(canaries.records[:4], {r.patient_id: canaries.group(r) for r in canaries.records[:4]})
-    found = alone(
+    found = ask_alone(
         "attribute",
         OnlySamples(sample_model()),
         dataset,
@@ -145,7 +145,7 @@ def test_too_few_people_end_in_cannot_conclude_with_the_number_needed(found):
 def test_the_papers_table_shows_each_figure_with_its_interval(samples):
     dataset, model, reference = samples
     people = choose_people(dataset, model, reference, most=60, canaries=False)
-    found = alone(
+    found = ask_alone(
         "attribute", model, dataset, reference=reference, people=people, rungs=("first_10",), samples=8, horizon=16
     )
     table = paper_table(found)

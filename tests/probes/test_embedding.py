@@ -104,7 +104,7 @@ def test_a_model_that_reads_everybody_alike_has_not_memorized(
     dataset: MedsDataset, model: FolderModel, people: People
 ) -> None:
     audited = remembering(model, dataset, people, MEMBER, NON_MEMBER)
-    found = alone(
+    found = ask_alone(
         "embedding", audited, dataset, reference=audited, people=people, rungs="first_20", attributes=["mental_health"]
     )
     of = {"attribute": "mental_health", "model": "audited"}
@@ -120,7 +120,7 @@ def test_what_cannot_be_asked_is_said(dataset: MedsDataset, model: FolderModel, 
     found = ask_alone("embedding", chain, dataset, people=people)
     assert "gives no embeddings" in found.sentences[0] and list(found.figures["verdict"]) == ["Cannot conclude"]
     members = People(tuple(people.of(MEMBER)), {r.patient_id: MEMBER for r in people.of(MEMBER)})
-    alone = alone(
+    alone = ask_alone(
         "embedding",
         remembering(model, dataset, people),
         dataset,

@@ -119,7 +119,7 @@ def test_the_same_seed_gives_the_same_exposures(
 ) -> None:
     few = people.of(CANARY)[:2] + people.of(NULL_CANARY)[:2]
     asked = replace(people, records=tuple(few[::-1]), groups={r.patient_id: people.group(r) for r in few})
-    again = alone(
+    again = ask_alone(
         "exposure", models[0], cohort, people=asked, alternatives=ALTERNATIVES, alternatives_of=canary_alternatives
     ).about("patients", figure="exposure")
     before = found.about("patients", figure="exposure", model="audited").set_index("patient")["value"]

@@ -266,7 +266,7 @@ no_warnings = pytest.mark.filterwarnings("error::RuntimeWarning")
 @no_warnings
 def test_a_model_that_knows_nobody_is_not_accused(made: Callable[..., MedsDataset]) -> None:
     data = made(100, 120)
-    found = alone(
+    found = ask_alone(
         "membership",
         MarkovChain(chain(), VOCABULARY),
         data,
@@ -283,7 +283,7 @@ def test_a_model_that_knows_nobody_is_not_accused(made: Callable[..., MedsDatase
 @no_warnings
 def test_a_score_is_worked_out_from_the_chain_itself(made: Callable[..., MedsDataset]) -> None:
     data, transitions = made(20, 20), chain()
-    found = alone(
+    found = ask_alone(
         "membership",
         MarkovChain(transitions, VOCABULARY),
         data,
@@ -311,7 +311,7 @@ def test_who_gives_no_number_is_left_out_and_counted(made: Callable[..., MedsDat
     assert found.exclusions["no ReCaLL: what was answered makes no number"] == 110 - n
     assert found.estimate("auroc", attribute="Loss").n == 110 - n
 
-    both = alone(
+    both = ask_alone(
         "membership",
         MarkovChain(chain(), VOCABULARY),
         data,
@@ -429,7 +429,7 @@ def test_a_server_that_only_scores_given_codes_is_audited_without_min_k_plus_plu
 ) -> None:
     data = made(30, 30)
     found, whole = (
-        alone(
+        ask_alone(
             "membership",
             kind(chain(), VOCABULARY),
             data,

@@ -74,7 +74,7 @@ def cohort(folder: Path, ages: dict[str, list[int]], *, sexes: bool = False, lab
 
 
 def ask(dataset: MedsDataset, model: MarkovChain, **more):  # type: ignore[no-untyped-def]
-    return alone(
+    return ask_alone(
         "perturbation", model, dataset, **{"identifiers": ("age",), "rung": "demographics", "horizon": 2, **more}
     )
 
@@ -237,7 +237,7 @@ def test_canaries_trained_on_spike_and_those_never_trained_on_do_not() -> None:
     planted = canary_repetitions(dataset)
     often = [p for p, n in planted.items() if n == 16][:3]
     never = [p for p, n in planted.items() if n == 0][:4]
-    found = alone(
+    found = ask_alone(
         "perturbation",
         model,
         dataset,

@@ -108,6 +108,6 @@ def test_without_a_reference_nothing_is_called_a_leak(samples):
 def test_attributes_that_every_patient_has_his_own_of_are_refused(samples):
     dataset, model, reference = samples
     with pytest.raises(BadInput, match="sex differ from patient to patient"):
-        alone(
+        ask_alone(
             "ranking", model, dataset, reference=reference, people=choose_people(*samples, most=4), attributes=["sex"]
         )

@@ -96,7 +96,7 @@ def test_whoever_cannot_be_asked_is_counted_with_the_reason(dataset: MedsDataset
     model = by_heart()
     model.context_length = 4
     patients = [0, 1, 99]
-    found = alone(
+    found = ask_alone(
         "reconstruction", model, dataset, patients=patients, rungs=("first_2", "first_3", "first_4"), samples=2
     )
     excluded = found.about("excluded")
@@ -130,7 +130,7 @@ def test_the_samples_give_the_same_figures_whoever_else_is_asked(tmp_path: Path)
     ids = [record.patient_id for record in few.records]
 
     def asked(patients: list[int], **more: object) -> pd.DataFrame:
-        found = alone(
+        found = ask_alone(
             "reconstruction",
             model,
             data,

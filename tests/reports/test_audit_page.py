@@ -182,7 +182,11 @@ def test_what_the_model_has_no_code_of_is_not_passed_over(tmp_path: Path) -> Non
 
 def test_what_was_not_run_and_why(page: str) -> None:
     part = page[page.index('id="not-run"') : page.index('id="reproducibility"')]
-    assert "the model gives no embeddings" in part and probes()["subgroups"].full_title in part and "it is not in the plan" in part
+    assert (
+        "the model gives no embeddings" in part
+        and probes()["subgroups"].full_title in part
+        and "it is not in the plan" in part
+    )
     assert probes()["membership"].full_title not in part
 
 
