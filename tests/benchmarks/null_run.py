@@ -18,7 +18,7 @@ from ehrmem_widgets.statistics.discrimination import auroc, auroc_p, difference_
 from ehrmem_widgets.statistics.intervals import proportion
 from ehrmem_widgets.statistics.verdicts import Peers, ProbeKind, Verdict, judge_cohort
 from tests.benchmarks.lines import Lines
-from tests.probes.alone import alone, ask_alone
+from tests.probes.alone import ask_alone
 
 REPETITIONS, SIZE = 200, 25  # a small set-up: so many "members" and as many "non-members", all of them held out
 

@@ -25,7 +25,7 @@ from ehrmem_widgets.samples.folders import (
 from ehrmem_widgets.statistics.intervals import Estimate, proportion
 from ehrmem_widgets.statistics.verdicts import ALARM_RATE, Verdict
 from tests.benchmarks.lines import Lines
-from tests.probes.alone import alone, ask_alone
+from tests.probes.alone import ask_alone
 
 RUNGS = ("demographics", "one_lab", "first_20")
 ALARM_RUNGS = ("one_lab", "first_20")

@@ -16,7 +16,7 @@ from ehrmem_widgets.probes.run import downgraded, run
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
-from tests.probes.alone import alone, ask_alone
+from tests.probes.alone import ask_alone
 
 
 @pytest.fixture(scope="module")

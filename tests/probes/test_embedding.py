@@ -20,7 +20,7 @@ from ehrmem_widgets.probes.embedding_store import embed_slots
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_people
 from ehrmem_widgets.samples.folders import sample_data, sample_model
 from ehrmem_widgets.statistics.discrimination import auroc
-from tests.probes.alone import alone, ask_alone
+from tests.probes.alone import ask_alone
 
 
 class Remembering(MarkovChain):

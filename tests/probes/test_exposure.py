@@ -17,7 +17,7 @@ from ehrmem_widgets.probes.exposure.ask import expected_by_chance, exposure
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, choose_people
 from ehrmem_widgets.samples.canary_alternatives import canary_alternatives
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
-from tests.probes.alone import alone, ask_alone
+from tests.probes.alone import ask_alone
 
 ALTERNATIVES = 63
 

@@ -29,7 +29,7 @@ from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_ref
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
 from tests.cohort.meds import at, write
-from tests.probes.alone import alone, ask_alone
+from tests.probes.alone import ask_alone
 from tests.probes.same import same
 
 P = np.log([0.5, 0.1, 0.9, 0.02, 0.3, 0.6, 0.05, 0.8, 0.4, 0.7])

@@ -23,7 +23,7 @@ from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_ref
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Peers, PositiveControl, Verdict
 from tests.cohort.meds import at, write
-from tests.probes.alone import alone
+from tests.probes.alone import ask_alone
 from tests.probes.same import same
 
 pytestmark = pytest.mark.filterwarnings("ignore:Precision loss")  # the chain's spikes are all alike

@@ -19,7 +19,7 @@ from ehrmem_widgets.probes.ranking.ask import (
     ranked,
 )
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
-from tests.probes.alone import alone, ask_alone
+from tests.probes.alone import ask_alone
 
 
 @pytest.fixture(scope="module")

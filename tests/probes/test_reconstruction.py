@@ -22,7 +22,7 @@ from ehrmem_widgets.probes.reconstruction.ask import NO_ROOM, NOTHING_LEFT, ONE_
 from ehrmem_widgets.probes.truth import true_continuation
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.verdicts import Verdict
-from tests.probes.alone import alone, ask_alone
+from tests.probes.alone import ask_alone
 
 EACH = 20
 CODES = ("[BOS]", "[EOS]", "fever", "measles", "rash", "recovery")
