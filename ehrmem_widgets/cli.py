@@ -10,10 +10,8 @@ import argparse
 import json
 import os
 import re
-import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ehrmem_widgets import __version__, settings
 from ehrmem_widgets.errors import BadInput, EhrmemError, Unavailable, resumable
+from ehrmem_widgets.files import whole_folder
 from ehrmem_widgets.registry import probe_named, probes
 from ehrmem_widgets.settings import Number, Whole
 from ehrmem_widgets.sources import (
@@ -248,7 +247,7 @@ def compare(arguments: argparse.Namespace) -> None:
 
 def _write_page(out: Path, page: Callable[[], str]) -> None:
     """Write a page about a cohort, as HTML or as PDF by the name's ending."""
-    from ehrmem_widgets.reports.cells import write_whole
+    from ehrmem_widgets.files import write_whole
     from ehrmem_widgets.reports.patient_report import checked_out
     from ehrmem_widgets.reports.pdf import as_pdf
 
@@ -314,7 +313,7 @@ def train(arguments: argparse.Namespace) -> None:
 
     vocabulary = Vocabulary.load(arguments.vocabulary / VOCABULARY_FILE) if arguments.vocabulary else None
     common = {"split": arguments.split, "seed": arguments.seed, "vocabulary": vocabulary}
-    with _whole_folder(arguments.out) as unfinished:
+    with _model_folder(arguments.out) as unfinished:
         if arguments.epsilon is not None:
             from ehrmem_widgets.blackbox.private_training import train_private_model
 
@@ -695,25 +694,13 @@ def _refuse_to_overwrite(out: Path) -> None:
 
 
 @contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
-    """A folder to write to that takes the place of ``out`` when all is done; until then an older one stays."""
-    out = out.absolute()
+def _model_folder(out: Path) -> Iterator[Path]:
+    """A folder for a model that takes the place of ``out`` when all is done."""
     try:
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise Unavailable(f"The model could not be written to {out}: {error.strerror or error}.") from None
-    new, old = work / "new", work / "old"
-    try:
-        yield new
-        if out.exists():
-            out.rename(old)
-        new.rename(out)
+        with whole_folder(out) as new:
+            yield new
     except OSError as error:
         raise Unavailable(f"The model could not be written to {out}: {error.strerror or error}.") from error
-    finally:
-        if old.exists() and not out.exists():
-            old.rename(out)
-        shutil.rmtree(work, ignore_errors=True)
 
 
 @contextmanager

@@ -1,27 +1,38 @@
-"""Probes, black boxes, token schemes, attribute files and canary sets: ours and those of installed packages, by entry points."""
+"""Probes, black boxes, token schemes, attribute files and canary sets: ours and those of installed packages, by entry points.
+
+A package of somebody else may be broken in any way: what cannot be used is left out, ``problems`` says it in a sentence that names the
+package, and the rest works.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.probes.base import Probe
 
 if TYPE_CHECKING:
+    from ehrmem_widgets.blackbox.protocol import BlackBox
     from ehrmem_widgets.cohort.dataset import MedsDataset
-    from ehrmem_widgets.probes.base import AlternativesOf
+    from ehrmem_widgets.probes.base import AlternativesOf, Probe
 
-PROBES, CANARIES = "ehrmem.probes", "ehrmem.canaries"
+PROBES, BLACK_BOXES, TOKEN_SCHEMES = "ehrmem.probes", "ehrmem.blackboxes", "ehrmem.token_schemes"
+ATTRIBUTES, CANARIES = "ehrmem.attributes", "ehrmem.canaries"
 
 
 @cache
 def probes() -> Mapping[str, Probe]:
-    """All probes by name, in the order of reports. A package whose probe cannot be imported, or is none, is left out and said by
-    ``problems``; the rest works."""
-    found = _loaded(PROBES)
+    """All probes by name, in the order of reports."""
+    from ehrmem_widgets.probes.base import Probe
+
+    def wrong(found: object, name: str) -> str:
+        fits = isinstance(found, Probe) and found.name == name
+        return "" if fits else f"its entry point must name a Probe called {name!r}"
+
+    found: dict[str, Probe] = plugins(PROBES, "probe", wrong)
     return {probe.name: probe for probe in sorted(found.values(), key=lambda probe: (probe.order, probe.name))}
 
 
@@ -36,54 +47,80 @@ def probe_named(name: str) -> Probe:
     raise BadInput(f"There is no probe {name!r}. The probes are {', '.join(every)}.")
 
 
+@cache
+def black_boxes() -> Mapping[str, Callable[[str], BlackBox]]:
+    """What opens a model that is named "NAME:anything", by NAME: a function of what stands behind the colon."""
+    return plugins(BLACK_BOXES, "black box", _callable)
+
+
+@cache
+def token_schemes() -> Mapping[str, Path]:
+    """YAML files of token schemes by name."""
+    return plugins(TOKEN_SCHEMES, "token scheme", _file)
+
+
+@cache
+def attribute_files() -> Mapping[str, Path]:
+    """YAML files of sensitive attributes beside the packaged one, by name."""
+    return plugins(ATTRIBUTES, "attribute file", _file)
+
+
 def alternatives_for(dataset: MedsDataset) -> AlternativesOf | None:
     """What other values the planted canaries of a data set could have held, where an installed canary set knows them."""
-    found = (known(dataset) for known in _loaded(CANARIES).values())
+    found = (known(dataset) for known in plugins(CANARIES, "canary set", _callable).values())
     return next((one for one in found if one is not None), None)
 
 
 def problems() -> tuple[str, ...]:
     """What is wrong with installed plug-ins, a sentence each that names the package."""
-    probes()
-    return tuple(_PROBLEMS)
+    probes(), black_boxes(), token_schemes(), attribute_files()
+    return tuple(dict.fromkeys(_PROBLEMS))
+
+
+def left_out(kind: str, name: str, package: str, why: str) -> None:
+    """Note that something of a package is left out, and why."""
+    _PROBLEMS.append(f"The {kind} {name!r} of the package {package} is left out: {why}.")
 
 
 _PROBLEMS: list[str] = []
 
 
-def _loaded(group: str) -> dict[str, Any]:
-    """The objects of a group by the name of their entry point; of two with one name, ours or else the first package's."""
+@cache
+def plugins(group: str, kind: str, wrong: Callable[[object, str], str]) -> dict[str, Any]:
+    """The objects of a group by the name of their entry point; of two with one name, ours or else the first package's. ``wrong``: what
+    is wrong with an object, empty where nothing is."""
     found: dict[str, Any] = {}
     origin: dict[str, str] = {}
-    for point in sorted(entry_points(group=group), key=lambda point: (not _ours(point), _package(point), point.name)):
+    for point in sorted(entry_points(group=group), key=lambda point: (not _ours(point), package_of(point), point.name)):
+        package = package_of(point)
         if point.name in found:
-            _PROBLEMS.append(
-                f"The packages {origin[point.name]} and {_package(point)} both have a probe called {point.name!r}; that of "
-                f"{_package(point)} is left out."
-            )
+            left_out(kind, point.name, package, f"the package {origin[point.name]} has one of that name")
             continue
         try:
-            probe: Any = point.load()
+            loaded = point.load()
         except Exception as error:  # a package of somebody else may fail in any way
             words = " ".join(str(error).split())[:200]
-            _PROBLEMS.append(
-                f"The probe {point.name!r} of the package {_package(point)} is left out: it cannot be imported "
-                f"({type(error).__name__}: {words})."
-            )
+            left_out(kind, point.name, package, f"it cannot be imported ({type(error).__name__}: {words})")
             continue
-        if group == PROBES and (not isinstance(probe, Probe) or probe.name != point.name):
-            _PROBLEMS.append(
-                f"The probe {point.name!r} of the package {_package(point)} is left out: its entry point must name a Probe called "
-                f"{point.name!r}."
-            )
+        if why := wrong(loaded, point.name):
+            left_out(kind, point.name, package, why)
             continue
-        found[point.name], origin[point.name] = probe, _package(point)
+        found[point.name], origin[point.name] = loaded, package
     return found
+
+
+def package_of(point: EntryPoint) -> str:
+    """The name of the package that an entry point belongs to."""
+    return point.dist.name if point.dist is not None else point.value.partition(":")[0]
 
 
 def _ours(point: EntryPoint) -> bool:
     return point.value.startswith("ehrmem_widgets.")
 
 
-def _package(point: EntryPoint) -> str:
-    return point.dist.name if point.dist is not None else point.value.partition(":")[0]
+def _callable(found: object, name: str) -> str:
+    return "" if callable(found) else "its entry point must name a function"
+
+
+def _file(found: object, name: str) -> str:
+    return "" if isinstance(found, Path) and found.is_file() else "its entry point must name the Path of a YAML file"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.registry import black_boxes
 from ehrmem_widgets.settings import POPULATION
 
 if TYPE_CHECKING:
@@ -116,8 +117,8 @@ def sources_of(
 
 
 def is_address(text: str | Path) -> bool:
-    """Whether a model is named by an address rather than a folder."""
-    return str(text).startswith(("http://", "https://"))
+    """Whether a model is named by an address, or for an installed black box, rather than by a folder."""
+    return str(text).startswith(("http://", "https://")) or str(text).partition(":")[0] in black_boxes()
 
 
 def sample_sources() -> Sources:

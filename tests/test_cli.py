@@ -205,7 +205,7 @@ def test_train_writes_a_model_with_a_shared_vocabulary_and_replaces_only_its_own
 def test_an_older_model_survives_an_interrupt(cohort: Path, tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "training.json").write_text("{}")
-    with pytest.raises(KeyboardInterrupt), cli._whole_folder(tmp_path / "m") as new:
+    with pytest.raises(KeyboardInterrupt), cli._model_folder(tmp_path / "m") as new:
         new.mkdir()
         raise KeyboardInterrupt
     assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["m", "m/training.json"]

@@ -21,8 +21,7 @@ from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes
 from ehrmem_widgets.errors import BadInput, Damaged
 from ehrmem_widgets.findings.disclosure_control import disclosed
 from ehrmem_widgets.findings.finding import EXCLUDED, FIGURES, PATIENTS, Finding
-from ehrmem_widgets.probes.attribute.holders import DRAWN
-from ehrmem_widgets.probes.people import PAIRS
+from ehrmem_widgets.probes.people import DRAWN, PAIRS
 from ehrmem_widgets.probes.view import ProbeView
 from ehrmem_widgets.registry import probes
 from ehrmem_widgets.statistics.disclosure import FEWEST, hidden_counts, is_small, rounded_n

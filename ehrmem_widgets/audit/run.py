@@ -26,6 +26,7 @@ from ehrmem_widgets.audit.shards import Shards
 from ehrmem_widgets.blackbox.training_splits import training_splits
 from ehrmem_widgets.cohort.fingerprints import read_anew
 from ehrmem_widgets.errors import GOES_ON, BadInput, CannotAnswer, Damaged, Unavailable, not_made, resumable
+from ehrmem_widgets.files import write_whole
 from ehrmem_widgets.findings.finding import Finding, as_json
 from ehrmem_widgets.probes.base import ProbeRun, Task, loaded
 from ehrmem_widgets.probes.over_patients import Heard, PortionsMissingError, Progress
@@ -482,8 +483,6 @@ def _write_whole(path: Path, content: Any) -> None:
 
 
 def _write_text(path: Path, text: str) -> None:
-    from ehrmem_widgets.reports.cells import write_whole
-
     write_whole({path: text})
 
 

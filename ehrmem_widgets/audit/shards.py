@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ehrmem_widgets.errors import GOES_ON, Damaged, Unavailable
+from ehrmem_widgets.files import whole_file
 from ehrmem_widgets.probes.over_patients import Rows
 
 _SCHEMA = pa.schema([("patient", pa.string()), ("answer", pa.string())])
@@ -56,15 +55,8 @@ class Shards:
         )
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    pq.write_table(table, file, compression="zstd", write_page_checksum=True)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(name, path)
-            finally:
-                Path(name).unlink(missing_ok=True)
+            with whole_file(path) as file:
+                pq.write_table(table, file, compression="zstd", write_page_checksum=True)
         except OSError as error:
             raise Unavailable(f"{path} could not be written: {error.strerror or error}. {GOES_ON}") from None
 

@@ -21,6 +21,7 @@ from ehrmem_widgets.blackbox.training_splits import NOBODY, trained_on
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.registry import black_boxes
 from ehrmem_widgets.sources import Sources, is_address, named_references, option
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def open_model(
     grammar: str | Path | None = None,
     endpoint: str | None = None,
 ) -> BlackBox:
-    """A model from a folder or an address.
+    """A model from a folder, an address, or by the black box of an installed package ("NAME:whatever it takes").
 
     With ``endpoint``, ``where`` is a folder that holds the codes (and perhaps a grammar) of the model that the server answers for.
     EHRMEM_ENDPOINT_TOKEN holds the server's token, EHRMEM_EMBEDDINGS the address of its embeddings and EHRMEM_SERVED_NAME the
@@ -44,6 +45,9 @@ def open_model(
     """
     from ehrmem_widgets.blackbox.folder import FolderModel, folder_vocabulary
 
+    scheme, colon, rest = str(where).partition(":")
+    if colon and scheme in black_boxes():
+        return black_boxes()[scheme](rest)
     if not endpoint and not is_address(where):
         return FolderModel(where, vocabulary=vocabulary, grammar=grammar)
     from ehrmem_widgets.blackbox.endpoint import EndpointModel

@@ -20,6 +20,7 @@ import pandas as pd
 
 from ehrmem_widgets.cohort.codes import CodeParts, Kind, parse_code
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.registry import attribute_files, left_out
 from ehrmem_widgets.yaml_text import read_yaml_file
 
 PACKAGED = Path(__file__).with_name("sensitive_attributes.yaml")
@@ -99,11 +100,30 @@ class SensitiveAttribute:
 
 
 def load_attributes(path: str | Path | None = None) -> dict[str, SensitiveAttribute]:
-    """Read the groups, in the order of the file; ``path=None`` is the packaged file.
+    """Read the groups, in the order of the file; ``path=None`` is the packaged file, and after it those of installed packages.
 
-    Raises :class:`BadInput` that names the group and what is wrong with it.
+    Raises :class:`BadInput` that names the group and what is wrong with it; a package's file that is wrong is left out instead
+    (``registry.problems`` says it).
     """
-    source = Path(path) if path is not None else PACKAGED
+    if path is not None:
+        return _of_file(Path(path))
+    return _of_file(PACKAGED) | _of_packages()
+
+
+@cache
+def _of_packages() -> dict[str, SensitiveAttribute]:
+    """The groups of installed packages; ours come first where a name is taken."""
+    found: dict[str, SensitiveAttribute] = {}
+    ours = _of_file(PACKAGED)
+    for name, path in attribute_files().items():
+        try:
+            found |= {one: group for one, group in _of_file(path).items() if one not in ours and one not in found}
+        except BadInput as error:
+            left_out("attribute file", name, str(path), str(error).rstrip("."))
+    return found
+
+
+def _of_file(source: Path) -> dict[str, SensitiveAttribute]:
     attributes: dict[str, SensitiveAttribute] = {}
     for position, entry in enumerate(_read(source), start=1):
         attribute = _attribute(entry, f"{source.name}, attribute {position}")

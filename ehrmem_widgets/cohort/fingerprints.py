@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +15,8 @@ from contextvars import ContextVar
 from pathlib import Path
 
 import platformdirs
+
+from ehrmem_widgets.files import whole_file
 
 _SETTLED = 2_000_000_000  # nanoseconds: a file changed just now may change again within the same tick of its file system's clock
 _SAID_AFTER = 3.0  # seconds of reading until progress is shown
@@ -107,10 +107,5 @@ def _keep(path: Path, content: _Remembered) -> None:
     """For this user's eyes only, whole or not at all; a cache that cannot be written is done without."""
     with suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(content, file)
-            os.replace(name, path)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with whole_file(path) as file:
+            file.write(json.dumps(content).encode())

@@ -21,6 +21,7 @@ import yaml
 
 from ehrmem_widgets.cohort.time_codes import CALENDAR, GapRule, Gaps, days_of_unit
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.registry import left_out, token_schemes
 from ehrmem_widgets.yaml_text import read_yaml_file
 
 PRESETS = Path(__file__).with_name("grammars")
@@ -140,7 +141,7 @@ def read_grammar(given: str | Path) -> Grammar:
 
 
 def preset_names() -> tuple[str, ...]:
-    """The names of the published models' grammars that come with this kit."""
+    """The names of the published models' grammars: those that come with this kit, and those of installed packages."""
     return tuple(_presets())
 
 
@@ -202,7 +203,13 @@ def _days(text: str | None, unit: str | None, missing: float) -> float:
 
 @cache
 def _presets() -> dict[str, Grammar]:
-    return {path.stem: _from(_content(path), path.name) for path in sorted(PRESETS.glob("*.yaml"))}
+    found = {path.stem: _from(_content(path), path.name) for path in sorted(PRESETS.glob("*.yaml"))}
+    for name, path in token_schemes().items():
+        try:
+            found.setdefault(name, _from(_content(path), path.name))
+        except BadInput as error:
+            left_out("token scheme", name, str(path), str(error).rstrip("."))
+    return found
 
 
 def _content(path: Path) -> Any:

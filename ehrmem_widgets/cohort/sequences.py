@@ -6,9 +6,6 @@ import hashlib
 import itertools
 import json
 import math
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -28,6 +25,7 @@ from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.time_codes import CALENDAR, GapRule, Gaps
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput, Unavailable
+from ehrmem_widgets.files import whole_folder
 
 EPOCH = datetime(2000, 1, 1, 0, 5)
 """Where a record's clock begins: sequences tell how much time passes, never a date."""
@@ -170,16 +168,11 @@ def _about(folder: Path) -> dict[str, Any] | None:
 def _write_whole(file: Path, vocabulary: Vocabulary, beside: MedsDataset | None, folder: Path) -> None:
     """Write the data set beside its place and move it there when it is whole: a broken-off reading leaves nothing."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))  # mode 700
     try:
-        _write(file, vocabulary, beside, work)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(work, folder)
+        with whole_folder(folder) as work:
+            _write(file, vocabulary, beside, work)
     except OSError as error:
         raise Unavailable(f"The sequences could not be kept in {folder.parent}: {error.strerror or error}.") from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _write(file: Path, vocabulary: Vocabulary, beside: MedsDataset | None, work: Path) -> None:

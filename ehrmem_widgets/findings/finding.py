@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ehrmem_widgets.errors import BadInput, Unavailable
+from ehrmem_widgets.files import whole_folder
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Fact, Judgement, Verdict
 
@@ -118,32 +117,22 @@ class Finding:
         folder = Path(folder)
         if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / ABOUT_FILE).is_file()):
             raise BadInput(f"{str(folder)!r} holds something else than a finding. Name another folder.")
+        about = {
+            "schema": SCHEMA,
+            "probe": self.probe,
+            "settings": dict(self.settings),
+            "sentences": list(self.sentences),
+        }
         try:
-            work = Path(tempfile.mkdtemp(dir=folder.absolute().parent, prefix=f".{folder.name}.", suffix=".part"))
+            with whole_folder(folder) as new:
+                for name in TABLES:
+                    table = pa.Table.from_pandas(getattr(self, name), preserve_index=False)
+                    pq.write_table(table, new / f"{name}.parquet", compression="zstd", write_page_checksum=True)
+                (new / ABOUT_FILE).write_text(json.dumps(as_json(about), sort_keys=True) + "\n", encoding="utf-8")
         except OSError as error:
-            raise _not_written(folder, error) from None
-        new, old = work / "new", work / "old"
-        try:
-            new.mkdir(mode=0o700)
-            for name in TABLES:
-                table = pa.Table.from_pandas(getattr(self, name), preserve_index=False)
-                pq.write_table(table, new / f"{name}.parquet", compression="zstd", write_page_checksum=True)
-            about = {
-                "schema": SCHEMA,
-                "probe": self.probe,
-                "settings": dict(self.settings),
-                "sentences": list(self.sentences),
-            }
-            (new / ABOUT_FILE).write_text(json.dumps(as_json(about), sort_keys=True) + "\n", encoding="utf-8")
-            if folder.exists():
-                folder.rename(old)
-            new.rename(folder)
-        except OSError as error:
-            raise _not_written(folder, error) from None
-        finally:
-            if old.exists() and not folder.exists():
-                old.rename(folder)
-            shutil.rmtree(work, ignore_errors=True)
+            raise Unavailable(
+                f"{folder} could not be written: {error.strerror or error}. Nothing was changed."
+            ) from None
 
     @classmethod
     def load(cls, folder: str | Path, *, tables: Iterable[str] = tuple(TABLES)) -> Finding:
@@ -254,10 +243,6 @@ def as_json(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     return value
-
-
-def _not_written(path: Path, error: OSError) -> Unavailable:
-    return Unavailable(f"{path} could not be written: {error.strerror or error}. Nothing was changed.")
 
 
 def _plain(judgement: Judgement) -> dict[str, Any]:

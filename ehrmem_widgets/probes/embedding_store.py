@@ -6,8 +6,6 @@ Ranks come from the real embedding space; the two-dimensional map (UMAP) is for 
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import platformdirs
 from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.sequence import encode
+from ehrmem_widgets.files import whole_file
 from ehrmem_widgets.probes.bag_of_codes import own_ranks
 from ehrmem_widgets.probes.findings import Neighbour, NeighbourFinding
 
@@ -159,14 +158,8 @@ class NeighbourMap:
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Write an .npz whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def _read(path: Path, name: str, n: int, key: str | None = None) -> np.ndarray | None:

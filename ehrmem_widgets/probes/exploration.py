@@ -24,11 +24,11 @@ from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.probes.calibration import calibration_in_words, reference_calibration
+from ehrmem_widgets.probes.continuations_compared import comparer_of, mean_over_trajectories
 from ehrmem_widgets.probes.controls import CONTROLS, ControlPool, same_facts_of
 from ehrmem_widgets.probes.embedding_store import EmbeddingStore, NeighbourMap, embed_slots
 from ehrmem_widgets.probes.findings import Answer, AttributeFinding, ReadableEvent, ReconstructionFinding
 from ehrmem_widgets.probes.leak import Leaks, ProductForm, SumForm, leaks_of_many, slot_ids
-from ehrmem_widgets.probes.reconstruction.ask import comparer_of, mean_over_trajectories
 from ehrmem_widgets.probes.sequence_distance import Comparer
 from ehrmem_widgets.probes.side_by_side import side_by_side
 from ehrmem_widgets.probes.truth import true_continuation

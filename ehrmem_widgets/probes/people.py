@@ -19,6 +19,7 @@ from ehrmem_widgets.settings import check_probe
 
 MEMBER, NON_MEMBER = "member", "non-member"
 CANARY, NULL_CANARY = "canary", "canary never trained"
+DRAWN = " drawn as a holder"  # after the name of the group, of people whom one probe alone asks about
 ALL, CANARIES = "all", "canaries"
 PAIRS = {ALL: (MEMBER, NON_MEMBER), CANARIES: (CANARY, NULL_CANARY)}
 """The two comparisons by the name that findings give them: who was trained on, and who was not."""

@@ -15,7 +15,7 @@ from ehrmem_widgets.findings.finding import Finding, judgement_of, told
 from ehrmem_widgets.probes.base import AlternativesOf, Probe, ProbeRun, Task, loaded
 from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
 from ehrmem_widgets.probes.options import given
-from ehrmem_widgets.probes.over_patients import Heard, Portions, over_patients
+from ehrmem_widgets.probes.over_patients import Heard, Portions, PortionsMissingError, over_patients
 from ehrmem_widgets.probes.people import CANARIES, CANARY, MOST, People, choose_people
 from ehrmem_widgets.registry import probe_named, probes
 from ehrmem_widgets.settings import check_probe
@@ -73,7 +73,9 @@ def asked(probe: Probe, task: Task, *, keep: Path | Portions | None = None) -> F
     """Ask in batches and judge; what the probe builds on is in the task."""
     asking = probe.start(task)
     if not asking.records:
-        return asking.judge([])
+        if isinstance(keep, Path) or keep is None or not keep.asks_only:
+            return asking.judge([])
+        raise PortionsMissingError(asking.doing, 0)  # a worker that only asks has nothing to do
     answers = over_patients(
         asking.ask, asking.records, what=asking.doing, settings=asking.settings, keep=keep, heard=task.heard,
         at_once=asking.batch,

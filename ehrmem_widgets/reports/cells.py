@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from ehrmem_widgets.errors import EhrmemError, Unavailable
+from ehrmem_widgets.errors import EhrmemError
+from ehrmem_widgets.files import write_whole
 from ehrmem_widgets.views.markup import escape
 
 
@@ -62,34 +61,6 @@ def write_results(shown: _HasResults, results_file: str) -> None:
     if results_file:
         shown.wait()
         write_whole({Path(results_file): json.dumps(shown.results(), indent=1, allow_nan=False) + "\n"})
-
-
-def write_whole(contents: dict[Path, str | bytes]) -> None:
-    """Write files for this user's eyes only (mode 600), each whole or not at all.
-
-    They are written beside their final names first, then renamed. Whatever interrupts it, no half file has a final
-    name, and older files stand until the new ones are complete.
-
-    Raises Unavailable when the folder cannot be written or the disk is full.
-    """
-    waiting: dict[Path, Path] = {}
-    try:
-        for path, content in contents.items():
-            descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-            waiting[path] = Path(name)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
-                file.flush()
-                os.fsync(file.fileno())
-        for path, part in waiting.items():
-            os.replace(part, path)
-    except OSError as error:
-        names = " and ".join(str(path) for path in contents)
-        raise Unavailable(f"{names} could not be written: {error.strerror or error}. Nothing was changed.") from None
-    finally:
-        for part in waiting.values():
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
 
 
 def _show(markup: str) -> None:

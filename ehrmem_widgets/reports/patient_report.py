@@ -21,7 +21,7 @@ from typing import Any
 import ehrmem_widgets
 from ehrmem_widgets.attacker.facts import check_rung
 from ehrmem_widgets.errors import BadInput, EhrmemError, Unavailable, kind_named
-from ehrmem_widgets.reports.cells import write_whole
+from ehrmem_widgets.files import write_whole
 from ehrmem_widgets.reports.page import report_page
 from ehrmem_widgets.reports.parameters import Parameter, check_given, notebook_parameters
 from ehrmem_widgets.sources import SOURCES, option

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from ehrmem_widgets import __version__
 from ehrmem_widgets.cohort.fingerprints import read_anew
 from ehrmem_widgets.errors import BadInput, Damaged, EhrmemError, Unavailable, not_made, resumable
+from ehrmem_widgets.files import write_whole
 from ehrmem_widgets.probes.over_patients import Heard, Progress
-from ehrmem_widgets.reports.cells import write_whole
 from ehrmem_widgets.reports.index_page import index_page, row_of
 from ehrmem_widgets.reports.parameters import Parameter
 from ehrmem_widgets.reports.patient_report import (

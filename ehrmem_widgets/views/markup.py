@@ -62,6 +62,15 @@ def interval(estimate: Estimate | None, *, n: bool = True, signed: bool = False)
     return f"{value} ({low} to {high})" + (f", n = {estimate.n:,}" if n else "")
 
 
+def percent(share: float) -> str:
+    """A share in per cent, with as many decimals as it needs.
+
+    >>> percent(0.01), percent(0.0025), percent(1)
+    ('1 %', '0.25 %', '100 %')
+    """
+    return f"{100 * share:.4g} %"
+
+
 def plural(n: int, one: str, many: str | None = None) -> str:
     """A count with its noun.
 

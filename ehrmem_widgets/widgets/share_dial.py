@@ -9,9 +9,8 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from ehrmem_widgets.probes.membership.roc import percent
 from ehrmem_widgets.settings import Number
-from ehrmem_widgets.views.markup import escape
+from ehrmem_widgets.views.markup import escape, percent
 from ehrmem_widgets.widgets.number_field import NumberField
 
 

@@ -15,11 +15,9 @@ import numpy as np
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, draw, sides
+from ehrmem_widgets.probes.people import DRAWN, MEMBER, NON_MEMBER, People, draw, sides
 
-DRAWN = " drawn as a holder"  # after the name of the group of people asked about anyway
 DRAWN_MEMBER, DRAWN_NON_MEMBER = MEMBER + DRAWN, NON_MEMBER + DRAWN
-HOLDERS = 25  # of each attribute, unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ def draw_holders(
     people: People,
     attributes: Sequence[str],
     *,
-    least: int = HOLDERS,
+    least: int,
     seed: int = 0,
 ) -> Holders:
     """So many more holders of each attribute that, with those among ``people``, ``least`` members and ``least`` non-members hold

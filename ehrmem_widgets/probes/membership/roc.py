@@ -16,15 +16,6 @@ _LOG_TICKS = (0.001, 0.01, 0.1, 1.0)
 _TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def percent(share: float) -> str:
-    """A share in per cent, with as many decimals as it needs.
-
-    >>> percent(0.01), percent(0.0025), percent(1)
-    ('1 %', '0.25 %', '100 %')
-    """
-    return f"{100 * share:.4g} %"
-
-
 def roc_curve(roc: Roc | None, figures: ScoreFigures | None, fpr: float, *, log_scale: bool) -> str:
     """An SVG of the ROC curve with its 95 % band, chance as a dashed line, and a mark at the tolerated ``fpr``.
 

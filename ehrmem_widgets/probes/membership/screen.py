@@ -14,7 +14,6 @@ from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.membership.page import membership_page
-from ehrmem_widgets.probes.membership.roc import percent
 from ehrmem_widgets.probes.membership.scores import RATIO
 from ehrmem_widgets.probes.membership.slices import GROUPS, SCORES, MembershipSlice, MembershipSlices
 from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
@@ -24,6 +23,7 @@ from ehrmem_widgets.probes.run import run
 from ehrmem_widgets.registry import alternatives_for
 from ehrmem_widgets.settings import check_screen, shown
 from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.views.markup import percent
 from ehrmem_widgets.widgets.probe_screen import ProbeScreen
 from ehrmem_widgets.widgets.share_dial import ShareDial
 

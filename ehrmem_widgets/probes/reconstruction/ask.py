@@ -19,13 +19,12 @@ from ehrmem_widgets.attacker.facts import facts_of_rung
 from ehrmem_widgets.attacker.prompt import build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
 from ehrmem_widgets.blackbox.training_splits import trained_on
-from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import CannotAnswer
 from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, patient_row, row, told
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
-from ehrmem_widgets.probes.code_embeddings import TextEmbedder, embed_codes, label_embedder, sentence_transformer
-from ehrmem_widgets.probes.code_holders import code_holders
+from ehrmem_widgets.probes.code_embeddings import TextEmbedder, sentence_transformer
+from ehrmem_widgets.probes.continuations_compared import RARE_SHARE, ROUTINE_SHARE, comparer_of, mean_over_trajectories
 from ehrmem_widgets.probes.leak import in_like_forms, slot_ids
 from ehrmem_widgets.probes.over_patients import Rows
 from ehrmem_widgets.probes.people import (
@@ -38,12 +37,10 @@ from ehrmem_widgets.probes.people import (
 from ehrmem_widgets.probes.sequence_distance import Comparer
 from ehrmem_widgets.probes.truth import true_continuation
 from ehrmem_widgets.statistics.discrimination import difference_of_means, mean_with_interval
-from ehrmem_widgets.statistics.intervals import Estimate, weighted_mean
+from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.multiple_testing import holm
 from ehrmem_widgets.statistics.verdicts import DISTANCE_MARGIN, ProbeKind, Verdict, judge_cohort
 
-RARE_SHARE = 0.02  # rare: a code, with its value bin, that at most this share of the training patients holds
-ROUTINE_SHARE = 0.25  # routine: a code, whatever its value, that at least this share holds
 # Whether less of a figure is more of a reconstruction (a distance) or more of it is.
 FIGURES = {
     "demd": -1,
@@ -145,15 +142,6 @@ def _name(embedding: TextEmbedder | str | Path | None) -> str:
     return getattr(embedding, "__name__", type(embedding).__name__)
 
 
-def comparer_of(model: BlackBox, dataset: MedsDataset, split: str, embedder: TextEmbedder | None = None) -> Comparer:
-    """What compares continuations with true ones in a model's codes; rare and routine by their holders in ``split``. Takes a
-    second or two: the vocabulary is embedded."""
-    vocabulary = model.vocabulary
-    holders = code_holders(dataset, vocabulary, split)
-    embedded = embed_codes(vocabulary.codes, vocabulary, embedder or label_embedder(vocabulary))
-    return Comparer(vocabulary, embedded, holders.rare(RARE_SHARE), holders.routine(ROUTINE_SHARE, vocabulary))
-
-
 def _bucket(record: Record) -> int:
     """Patients of one bucket share random numbers. By id alone, so that an answer does not depend on who else is asked."""
     return int(np.random.SeedSequence([abs(record.patient_id), 1]).generate_state(1)[0]) % _BUCKETS
@@ -221,28 +209,6 @@ def _continuations(
         codes = np.stack([step.codes for step in steps], axis=-1)
         found |= {unique[p]: (codes[i], steps[-1].log_weight[i]) for i, p in enumerate(places)}
     return [found[key] for key in keys]
-
-
-def mean_over_trajectories(figure: str, values: np.ndarray, log_weights: np.ndarray) -> Estimate | None:
-    """The mean of a figure over trajectories, weighted where the prompt left something open; None where none has it. Gaffke's interval
-    for what lies between 0 and 1 (a few continuations that recite the record carry it), a t-interval for the published distance, which
-    has no upper bound."""
-    has = np.isfinite(values)
-    values, log_weights = values[has], log_weights[has]
-    if not len(values):
-        return None
-    if figure != "demd":
-        return weighted_mean(values, log_weights)
-    if np.ptp(log_weights) == 0:
-        estimate = mean_with_interval(values, bounds=(0.0, math.inf))
-        return estimate if estimate.n > 1 else Estimate(estimate.value, 0.0, math.inf, 1)
-    scale = max(2 * float(values.max()), 1.0)  # the weighted mean is made for probabilities
-    found = weighted_mean(values / scale, log_weights)
-    return Estimate(found.value * scale, found.low * scale, found.high * scale, found.n)
-
-
-Measured = dict[tuple[str, str, str], dict[str, float]]
-"""By figure, rung and model: each patient's mean, by pseudonym."""
 
 
 def _measured(rows: Rows) -> Measured:

@@ -1,0 +1,118 @@
+"""The house: a room knows the rooms below it and none above, and no room but its own knows a probe by name."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from ehrmem_widgets.registry import probes
+
+PACKAGE = Path(__file__).parents[1] / "ehrmem_widgets"
+FILES = sorted(path for path in PACKAGE.rglob("*.py"))
+ROOMS = [path for path in FILES if path.parent.parent == PACKAGE / "probes"]
+"""The files of the probes' own folders."""
+
+ALSO_ELSE = {
+    "attribute": "a column of the tables",
+    "embedding": "a field of the protocol of OpenAI-compatible servers",
+    "reconstruction": "a key of a patient report's JSON",
+    "neighbours": "a key of a patient report's JSON",
+    "membership": "what subgroups are split by",
+}
+"""Names of probes that are ordinary words, too."""
+
+UP = {
+    "cohort": ("attacker", "blackbox", "probes", "audit", "reports", "views", "widgets", "samples"),
+    "attacker": ("blackbox", "probes", "audit", "reports", "views", "widgets", "samples"),
+    "statistics": (
+        "cohort",
+        "attacker",
+        "blackbox",
+        "findings",
+        "probes",
+        "audit",
+        "reports",
+        "views",
+        "widgets",
+        "samples",
+    ),
+    "blackbox": ("findings", "probes", "audit", "reports", "views", "widgets"),
+    "findings": ("blackbox", "probes", "audit", "reports", "views", "widgets", "samples"),
+    "probes": ("audit", "reports", "widgets", "samples"),
+    "audit": ("reports", "widgets", "samples"),
+    "views": ("audit", "reports", "widgets", "samples"),
+    "reports": ("widgets", "samples"),
+}
+"""By room: the rooms above it."""
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of the package that a file imports, but for type checkers alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING"
+        for part in block.body
+        for node in ast.walk(part)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and id(node) not in skipped:
+            found.add(node.module)
+        if isinstance(node, ast.Import) and id(node) not in skipped:
+            found |= {name.name for name in node.names}
+    return {name for name in found if name.startswith("ehrmem_widgets.")}
+
+
+@pytest.mark.parametrize("room", UP)
+def test_no_import_goes_up(room: str) -> None:
+    up = []
+    for path in (PACKAGE / room).rglob("*.py"):
+        if path.name == "screen.py":  # a probe's own screen stands in its room
+            continue
+        above = {f"ehrmem_widgets.{other}" for other in UP[room]}
+        up += [
+            f"{path.relative_to(PACKAGE)}: {name}" for name in imported(path) if ".".join(name.split(".")[:2]) in above
+        ]
+    assert up == []
+
+
+def test_only_black_boxes_and_training_touch_torch() -> None:
+    touching = []
+    for path in FILES:
+        names = {
+            (node.module if isinstance(node, ast.ImportFrom) else name.name) or ""
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for name in node.names
+        }
+        if any(name.split(".")[0] in ("torch", "transformers") for name in names):
+            touching.append(path.relative_to(PACKAGE).parts[0])
+    assert set(touching) <= {"blackbox", "training"}
+
+
+def test_probes_and_views_import_no_widgets() -> None:
+    for room in ("probes", "views"):
+        for path in (PACKAGE / room).rglob("*.py"):
+            if path.name != "screen.py":
+                assert "ipywidgets" not in path.read_text(encoding="utf-8"), path
+
+
+def test_no_file_but_its_own_names_a_probe() -> None:
+    """In a text, or by importing its room; a probe's room may name others that it builds on."""
+    names = set(probes())
+    for path in FILES:
+        if path in ROOMS or path.is_relative_to(PACKAGE / "samples"):
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        texts = {
+            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+        assert texts & names <= set(ALSO_ELSE), path
+        rooms = {
+            name for name in imported(path) if name.startswith("ehrmem_widgets.probes.") and name.split(".")[2] in names
+        }
+        assert rooms == set(), path
