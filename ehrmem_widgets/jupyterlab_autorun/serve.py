@@ -14,7 +14,7 @@ from ehrmem_widgets.errors import BadInput
 
 ADDRESS = "127.0.0.1"
 WORKSPACE = "ehrmem"  # a layout of its own: a person's other JupyterLab windows stay as they are
-_OPEN_AHEAD = "from ehrmem_widgets.widgets.explore_patient import open_ahead; open_ahead(); del open_ahead"
+_OPEN_AHEAD = "from ehrmem_widgets.probes.opened import open_ahead; open_ahead(); del open_ahead"
 _EXTENSIONS = Path(__file__).parent / "labextensions"
 
 

@@ -43,7 +43,3 @@ def mean_over_trajectories(figure: str, values: np.ndarray, log_weights: np.ndar
     scale = max(2 * float(values.max()), 1.0)  # the weighted mean is made for probabilities
     found = weighted_mean(values / scale, log_weights)
     return Estimate(found.value * scale, found.low * scale, found.high * scale, found.n)
-
-
-Measured = dict[tuple[str, str, str], dict[str, float]]
-"""By figure, rung and model: each patient's mean, by pseudonym."""

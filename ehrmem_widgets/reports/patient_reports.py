@@ -369,7 +369,7 @@ def open_here(settings: Mapping[str, Any], patients: Sequence[str], answer: str)
     from ehrmem_widgets.attacker.identifiability import checked_population
     from ehrmem_widgets.blackbox.training_splits import training_splits
     from ehrmem_widgets.probes.exploration import State
-    from ehrmem_widgets.widgets.explore_patient import keep_open, names_asked
+    from ehrmem_widgets.probes.opened import keep_open, names_asked
 
     with read_anew() if patients else nullcontext():  # the first worker seals, or checks the seal
         opened = keep_open(**{name: settings[name] or None for name in SOURCES})

@@ -35,10 +35,11 @@ from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.errors import BadInput, Damaged, Unavailable
 from ehrmem_widgets.probes.exploration import HORIZON, MOST_SAMPLES, Exploration, State, choose_focus
 from ehrmem_widgets.probes.findings import Answer
+from ehrmem_widgets.probes.opened import names_asked, taken
 from ehrmem_widgets.probes.people import about_model
 from ehrmem_widgets.probes.sealing import Asked, seal
 from ehrmem_widgets.samples.folders import example_patient
-from ehrmem_widgets.sources import Sources, given_population, given_sources, sources_of
+from ehrmem_widgets.sources import Sources, given_population, sources_of
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.continuations import continuations
 from ehrmem_widgets.views.horizon_curve import horizon_curve
@@ -126,8 +127,7 @@ class ExplorePatient:
         )  # fmt: skip
         self.sources = named or Sources(data=str(data))
         if named:
-            kept = _kept_open.get(self.sources) or _opened_ahead.pop(self.sources, None)
-            self.exploration = kept or _open(self.sources)
+            self.exploration = taken(self.sources)
         else:
             from ehrmem_widgets.blackbox.opening import open_with
 
@@ -646,19 +646,6 @@ def _full() -> widgets.Layout:
     return widgets.Layout(width="calc(100% - 6px)")
 
 
-def names_asked(
-    exploration: Exploration, attributes: str | Sequence[str] | None, focus: str | None = None
-) -> tuple[str, ...]:
-    """The names of the attributes asked about: those given, or the default ones. BadInput for one that there is not, and for a
-    focus that is not among them."""
-    if isinstance(attributes, str):
-        attributes = [name.strip() for name in attributes.split(",") if name.strip()]
-    names = exploration.attributes.check_names(attributes or exploration.attributes.default_names())
-    if focus and focus not in names:
-        raise BadInput(f"The focus {focus!r} is not among the attributes asked about: {', '.join(names)}.")
-    return names
-
-
 def dial_rows(record: Record, exploration: Exploration) -> list[dict[str, Any]]:
     """The record as the dial lists it: the age, then every event."""
     age = record.age_at_start()
@@ -821,31 +808,6 @@ def _facts(given: str, record: Record, exploration: Exploration) -> KnownFacts:
     if Path(given).suffix in {".json", ".yaml", ".yml"} or Path(given).is_file():
         return load_facts(given, record, exploration.model.vocabulary)
     return check_facts(facts_from_text(given), record)
-
-
-_opened_ahead: dict[Sources, Exploration] = {}
-_kept_open: dict[Sources, Exploration] = {}
-
-
-def open_ahead() -> None:
-    """Open what the environment names, or the samples, so that the next ``ExplorePatient`` is there at once."""
-    sources = given_sources()
-    _opened_ahead[sources] = _open(sources)
-
-
-def keep_open(**named: Any) -> Exploration:
-    """Open what is named (as in ``ExplorePatient``) for every ``ExplorePatient`` of the same that follows in this process: headless
-    ones, which answer one after another. What was asked before does not change an answer."""
-    sources = given_sources(**named)
-    if sources not in _kept_open:
-        _kept_open[sources] = _open(sources)
-    return _kept_open[sources]
-
-
-def _open(sources: Sources) -> Exploration:
-    from ehrmem_widgets.blackbox.opening import open_sources
-
-    return Exploration(*open_sources(sources), folder=sources.model_folder)
 
 
 _SCREEN_STYLE = """<style>

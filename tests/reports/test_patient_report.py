@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ehrmem_widgets.errors import BadInput, Unavailable
+from ehrmem_widgets.files import write_whole
 from ehrmem_widgets.reports import patient_report
 from ehrmem_widgets.reports.page import check_offline
 from tests.reports.small import Small
@@ -101,7 +102,7 @@ def test_a_write_cut_short_leaves_the_older_files_and_nothing_else(
     old.write_text("older")
     monkeypatch.setattr(os, step, cut_short)
     with pytest.raises((KeyboardInterrupt, Unavailable)):
-        files.write_whole({tmp_path / "x.json": "{}", old: "newer"})
+        write_whole({tmp_path / "x.json": "{}", old: "newer"})
     assert old.read_text() == "older" and [path.name for path in tmp_path.iterdir()] == ["x.html"]
 
 

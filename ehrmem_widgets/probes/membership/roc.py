@@ -7,7 +7,20 @@ import math
 import numpy as np
 
 from ehrmem_widgets.probes.membership.slices import SMALLEST_FPR, Roc, ScoreFigures
-from ehrmem_widgets.views.markup import BLUE, FONT, GREY, INK, PAPER, RULE, VERMILION, interval, known, svg, text
+from ehrmem_widgets.views.markup import (
+    BLUE,
+    FONT,
+    GREY,
+    INK,
+    PAPER,
+    RULE,
+    VERMILION,
+    interval,
+    known,
+    percent,
+    svg,
+    text,
+)
 
 WIDTH, HEIGHT = 720, 330
 LEFT, RIGHT, TOP, BOTTOM = 56, 24, 64, 46

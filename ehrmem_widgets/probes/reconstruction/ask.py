@@ -211,6 +211,10 @@ def _continuations(
     return [found[key] for key in keys]
 
 
+Measured = dict[tuple[str, str, str], dict[str, float]]
+"""By figure, rung and model: each patient's mean, by pseudonym."""
+
+
 def _measured(rows: Rows) -> Measured:
     found: Measured = defaultdict(dict)
     for one in rows:
