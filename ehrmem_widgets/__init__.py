@@ -1,8 +1,12 @@
-"""Test whether a clinical foundation model has memorized individual patients, from a notebook.
+"""Test whether a clinical foundation model has memorized individual patients.
 
-Two names to start with; everything else lives in the subpackages::
+A dozen names are all that most need; everything else lives in the subpackages::
 
-    from ehrmem_widgets import ExplorePatient, MedsDataset
+    import ehrmem_widgets as em
+
+    cohort, model, reference = em.open_cohort("my_meds"), em.open_model("their_model"), em.open_model("other_model")
+    finding = em.run("membership", cohort, model, reference)       # finding.figures, .verdicts, .show()
+    em.ExplorePatient(cohort, model=model, reference=reference)
 
 They are imported when first used, so that ``import ehrmem_widgets`` itself stays far below a second.
 """
@@ -13,26 +17,74 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ehrmem_widgets.api import open_cohort, open_model
+    from ehrmem_widgets.audit.plan import read_plan
+    from ehrmem_widgets.audit.run import run_audit
+    from ehrmem_widgets.blackbox.callable import CallableModel
+    from ehrmem_widgets.blackbox.protocol import BlackBox
     from ehrmem_widgets.cohort.dataset import MedsDataset
+    from ehrmem_widgets.findings.finding import Finding
+    from ehrmem_widgets.probes.people import choose_people
+    from ehrmem_widgets.probes.run import run
+    from ehrmem_widgets.registry import probes
+    from ehrmem_widgets.widgets.audit_cohort import AuditCohort
     from ehrmem_widgets.widgets.explore_patient import ExplorePatient
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-__all__ = ["ExplorePatient", "MedsDataset", "__version__"]
+__all__ = [
+    "AuditCohort",
+    "BlackBox",
+    "CallableModel",
+    "ExplorePatient",
+    "Finding",
+    "MedsDataset",
+    "__version__",
+    "choose_people",
+    "open_cohort",
+    "open_model",
+    "probes",
+    "read_plan",
+    "run",
+    "run_audit",
+]
 
 _HOME_OF = {
+    "AuditCohort": "ehrmem_widgets.widgets.audit_cohort",
+    "BlackBox": "ehrmem_widgets.blackbox.protocol",
+    "CallableModel": "ehrmem_widgets.blackbox.callable",
     "ExplorePatient": "ehrmem_widgets.widgets.explore_patient",
+    "Finding": "ehrmem_widgets.findings.finding",
     "MedsDataset": "ehrmem_widgets.cohort.dataset",
+    "choose_people": "ehrmem_widgets.probes.people",
+    "open_cohort": "ehrmem_widgets.api",
+    "open_model": "ehrmem_widgets.api",
+    "probes": "ehrmem_widgets.registry",
+    "read_plan": "ehrmem_widgets.audit.plan",
+    "run": "ehrmem_widgets.probes.run",
+    "run_audit": "ehrmem_widgets.audit.run",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use (PEP 562)."""
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(sorted(_HOME_OF))}")
-    value = getattr(import_module(_HOME_OF[name]), name)
+    """Import a public name, or the screen of a probe by its class, on first use (PEP 562)."""
+    if name in _HOME_OF:
+        value = getattr(import_module(_HOME_OF[name]), name)
+    else:
+        value = _screen(name)
     globals()[name] = value
     return value
+
+
+def _screen(name: str) -> Any:
+    from ehrmem_widgets.probes.base import loaded
+    from ehrmem_widgets.registry import probes
+
+    screens = {probe.screen.rpartition(":")[2]: probe.screen for probe in probes().values() if probe.screen}
+    if name not in screens:
+        offered = ", ".join(sorted({*_HOME_OF, *screens}))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {offered}")
+    return loaded(screens[name])
 
 
 def __dir__() -> list[str]:

@@ -85,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def explore(arguments: argparse.Namespace) -> None:
     """Open the main screen."""
+    from ehrmem_widgets.bundled import notebooks_to_work_in
     from ehrmem_widgets.jupyterlab_autorun.serve import serve
     from ehrmem_widgets.reports.patient_report import explore_notebook
 
@@ -97,7 +98,7 @@ def explore(arguments: argparse.Namespace) -> None:
     if arguments.population:
         os.environ[POPULATION_NAMED] = str(arguments.population)
     _check_named()
-    serve(explore_notebook(), port=arguments.port, browser=not arguments.no_browser)
+    serve(notebooks_to_work_in() / explore_notebook().name, port=arguments.port, browser=not arguments.no_browser)
 
 
 def report(arguments: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from ehrmem_widgets.settings import POPULATION
 
 if TYPE_CHECKING:
     from ehrmem_widgets.blackbox.protocol import BlackBox
+    from ehrmem_widgets.cohort.dataset import MedsDataset
 
 SOURCES: Mapping[str, str] = {
     "data": "folder of a MEDS data set (the sample cohort, if neither data nor model is named)",
@@ -98,20 +99,20 @@ def named_references(
 
 
 def sources_of(
-    data: str | Path | None,
+    data: str | Path | MedsDataset | None,
     model: str | Path | BlackBox | None,
     reference: str | Path | BlackBox | Sequence[str | Path | BlackBox] | None,
     **more: str | Path | None,
 ) -> Sources | None:
-    """As ``given_sources``; None where a model is a Python object. Such a model brings its codes and its training split along, so
+    """As ``given_sources``; None where the data set or a model is a Python object. Such a model brings its codes and its training split along, so
     that BadInput is raised for ``more`` (vocabulary, grammar, training_split, ...), which says how others are read."""
     references = named_references(reference)
     paths = [one for one in references if isinstance(one, str | Path)]
-    if isinstance(model, str | Path | None) and len(paths) == len(references):
+    if isinstance(data, str | Path | None) and isinstance(model, str | Path | None) and len(paths) == len(references):
         return given_sources(data=data, model=model, reference=paths, **more)
     if unused := [name for name, value in more.items() if value]:
         raise BadInput(
-            f"With a model that is a Python object leave out {', '.join(unused)}: it has its own vocabulary and training_split."
+            f"With a data set or a model that is a Python object leave out {', '.join(unused)}: it was read when it was opened."
         )
     return None
 

@@ -78,14 +78,14 @@ def open_sources(sources: Sources) -> tuple[MedsDataset, BlackBox, BlackBox | No
 
 
 def open_with(
-    data: str | Path | None,
+    data: str | Path | MedsDataset | None,
     model: str | Path | BlackBox | None,
     reference: str | Path | BlackBox | Sequence[str | Path | BlackBox] | None = None,
 ) -> tuple[MedsDataset, BlackBox, BlackBox | None]:
-    """A data set with a model that is a Python object, checked in the same way."""
+    """A data set and models, some of which are Python objects, checked in the same way."""
     if data is None or model is None:
         raise BadInput("Give the data set and the model together: a model is audited on the data it was trained on.")
-    dataset = MedsDataset(data)
+    dataset = data if isinstance(data, MedsDataset) else MedsDataset(data)
     model = open_model(model) if isinstance(model, str | Path) else model
     others: list[BlackBox] = []
     for one in named_references(reference):

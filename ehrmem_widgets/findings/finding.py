@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -93,6 +94,16 @@ class Finding:
         return estimate_of(rows.iloc[0])
 
     @property
+    def verdicts(self) -> pd.DataFrame:
+        """The figures that carry a verdict, with the reason in words."""
+        found = self.figures[self.figures["verdict"] != ""]
+        return found[[*_WHERE, *_NUMBERS, "verdict", "note"]].reset_index(drop=True)
+
+    def show(self) -> FindingPage:
+        """What it says and its verdicts, for a notebook's cell; it names patients nowhere."""
+        return FindingPage(self)
+
+    @property
     def rows(self) -> int:
         """How many rows all tables have together."""
         return sum(len(getattr(self, name)) for name in TABLES)
@@ -161,6 +172,20 @@ class Finding:
             raise BadInput(f"{str(folder)!r} is no finding of this kit: {wrong[0]}.parquet has other columns.")
         whole = {name: found.get(name, _typed((), columns)) for name, columns in TABLES.items()}
         return cls(about["probe"], **whole, settings=about["settings"], sentences=tuple(about["sentences"]))
+
+
+class FindingPage:
+    """A finding as a cell's last expression."""
+
+    def __init__(self, finding: Finding) -> None:
+        self._finding = finding
+
+    def _repr_html_(self) -> str:
+        said = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in self._finding.summary().splitlines())
+        return f"<ul>{said}</ul>{self._finding.verdicts.to_html(index=False, na_rep='', float_format='{:.3f}'.format)}"
+
+    def __repr__(self) -> str:
+        return self._finding.summary()
 
 
 def finding(

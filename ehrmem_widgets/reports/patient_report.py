@@ -20,13 +20,14 @@ from typing import Any
 
 import ehrmem_widgets
 from ehrmem_widgets.attacker.facts import check_rung
+from ehrmem_widgets.bundled import bundled
 from ehrmem_widgets.errors import BadInput, EhrmemError, Unavailable, kind_named
 from ehrmem_widgets.files import write_whole
 from ehrmem_widgets.reports.page import report_page
 from ehrmem_widgets.reports.parameters import Parameter, check_given, notebook_parameters
 from ehrmem_widgets.sources import SOURCES, option
 
-NOTEBOOKS = Path(ehrmem_widgets.__file__).parents[1] / "notebooks"
+NOTEBOOKS = bundled("notebooks")
 PARTIAL = "partial.ipynb"
 DIED = "the process that asks the model was ended, perhaps because the memory was full"
 _NOT_THE_USERS = ("live", "results_file")  # set here, whatever the caller wants
@@ -38,10 +39,7 @@ class ReportFailure(RuntimeError):
 
 def explore_notebook() -> Path:
     """The main notebook of this installation."""
-    notebook = NOTEBOOKS / "01_explore_patient.ipynb"
-    if not notebook.exists():
-        raise BadInput(f"The notebook {notebook.name} is not beside the package: work from a clone of the repository.")
-    return notebook
+    return NOTEBOOKS / "01_explore_patient.ipynb"
 
 
 def make_report(out: str | Path, **parameters: Any) -> dict[str, Any]:

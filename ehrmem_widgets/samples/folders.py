@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from ehrmem_widgets.bundled import bundled
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import GROUND_TRUTH
 from ehrmem_widgets.errors import BadInput
 
-SAMPLES = Path(__file__).parents[2] / "data_samples"
+SAMPLES = bundled("data_samples")
 
 
 def sample_data() -> Path:

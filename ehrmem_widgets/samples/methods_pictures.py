@@ -11,10 +11,11 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ehrmem_widgets.bundled import bundled
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.registry import alternatives_for, probes
 
-PICTURES = Path(__file__).parents[2] / "notebooks" / "pictures"
+PICTURES = bundled("notebooks") / "pictures"
 
 
 def draw_pictures(out: Path, findings: Mapping[str, Finding]) -> None:

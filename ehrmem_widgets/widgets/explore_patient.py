@@ -30,6 +30,7 @@ from ehrmem_widgets.attacker.facts import (
 from ehrmem_widgets.attacker.identifiability import PopulationFit, checked_population
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.blackbox.training_splits import members_in_words, trained_on
+from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.errors import BadInput, Damaged, Unavailable
@@ -67,7 +68,7 @@ class ExplorePatient:
     Parameters
     ----------
     data, model, reference
-        Folders: a MEDS data set, the audited model, and a model that never saw the patients, or a list of these (then their mean
+        Folders or what ``open_cohort`` and ``open_model`` made of them: a MEDS data set, the audited model, and a model that never saw the patients, or a list of these (then their mean
         is the reference); a served model is named by its address, and any ``BlackBox`` (such as ``blackbox.callable.CallableModel``) can be given as it is. None: what the environment names (EHRMEM_DATA, EHRMEM_MODEL, EHRMEM_REFERENCE), else the samples; a data set
         or model of your own without a reference is explored without one.
     vocabulary, grammar, sequences, endpoint, training_split, reference_training_split
@@ -98,7 +99,7 @@ class ExplorePatient:
 
     def __init__(
         self,
-        data: str | Path | None = None,
+        data: str | Path | MedsDataset | None = None,
         *,
         model: str | Path | BlackBox | None = None,
         reference: str | Path | BlackBox | Sequence[str | Path | BlackBox] | None = None,
@@ -125,7 +126,7 @@ class ExplorePatient:
             data, model, reference, vocabulary=vocabulary, grammar=grammar, sequences=sequences, endpoint=endpoint,
             training_split=training_split, reference_training_split=reference_training_split,
         )  # fmt: skip
-        self.sources = named or Sources(data=str(data))
+        self.sources = named or Sources(data=str(getattr(data, "root", data)))
         if named:
             self.exploration = taken(self.sources)
         else:

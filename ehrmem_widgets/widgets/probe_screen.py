@@ -49,7 +49,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
 
     def __init__(
         self,
-        data: str | Path | None = None,
+        data: str | Path | MedsDataset | None = None,
         *,
         model: str | Path | BlackBox | None = None,
         reference: str | Path | BlackBox | Sequence[str | Path | BlackBox] | None = None,
@@ -68,7 +68,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
             data, model, reference, vocabulary=vocabulary, grammar=grammar, sequences=sequences, endpoint=endpoint,
             training_split=training_split, reference_training_split=reference_training_split,
         )  # fmt: skip
-        self.sources = named or Sources(data=str(data))
+        self.sources = named or Sources(data=str(getattr(data, "root", data)))
         self.dataset: MedsDataset
         self.model: BlackBox
         self.reference: BlackBox | None

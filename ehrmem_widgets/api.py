@@ -1,0 +1,55 @@
+"""What a programmer calls: open, run, look. Every name here is offered by ``import ehrmem_widgets as em``.
+
+>>> import ehrmem_widgets as em
+>>> cohort, model = em.open_cohort(), em.open_model("memorizing")
+>>> people = em.choose_people(cohort, model, most=60, canaries=False)
+>>> finding = em.run("membership", cohort, model, people=people)
+>>> list(finding.verdicts["verdict"])
+['Cannot conclude']
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ehrmem_widgets.blackbox.opening import open_model as open_named
+from ehrmem_widgets.blackbox.protocol import BlackBox
+from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.samples.folders import SAMPLES, sample_data
+
+__all__ = ["open_cohort", "open_model"]
+
+
+def open_cohort(folder: str | Path | None = None) -> MedsDataset:
+    """A MEDS data set from its folder; without one the synthetic sample cohort. Raises BadInput for a folder that holds none.
+
+    >>> len(open_cohort())
+    3000
+    """
+    return MedsDataset(folder if folder is not None else sample_data())
+
+
+def open_model(
+    named: str | Path,
+    *,
+    vocabulary: str | Path | None = None,
+    grammar: str | Path | None = None,
+    endpoint: str | None = None,
+    training_split: str | None = None,
+) -> BlackBox:
+    """A model from its folder, its address, or by an installed black box ("NAME:..."); the names of the sample models ("memorizing",
+    "moderate", "private", "reference") are these, where no folder is called so.
+
+    ``vocabulary``, ``grammar``, ``endpoint``: how it is read, as on the command line. ``training_split``: the split of the data that it was
+    trained on, where its training.json does not say it. Raises BadInput for a model that cannot be opened safely.
+
+    >>> open_model("memorizing").training_split
+    'train'
+    """
+    sample = SAMPLES / "models" / str(named)
+    model = open_named(
+        sample if not Path(named).exists() and sample.is_dir() else named,
+        vocabulary=vocabulary, grammar=grammar, endpoint=endpoint,
+    )  # fmt: skip
+    model.training_split = model.training_split or training_split
+    return model
