@@ -236,6 +236,31 @@ def audit_report(arguments: argparse.Namespace) -> None:
     from ehrmem_widgets.reports.audit_page import audit_page
 
     _write_page(arguments.out, lambda: audit_page(arguments.folder))
+    print(
+        f"The folder {arguments.folder} names patients by pseudonym and must not travel with it: ehrmem export writes one that may."
+    )
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """Write what of an audit may travel."""
+    from ehrmem_widgets.reports.export import export as write_export
+
+    write_export(arguments.folder, arguments.out)
+    print(f"Wrote {arguments.out}. It names no patient; the results folder does and must not travel with it.")
+
+
+def plugins(arguments: argparse.Namespace) -> None:
+    """List what is installed, and what of it cannot be used."""
+    from ehrmem_widgets.registry import attribute_files, black_boxes, problems, token_schemes
+
+    listed = (
+        ("Probes", probes()), ("Black boxes", black_boxes()), ("Token schemes", token_schemes()),
+        ("Attribute files", attribute_files()),
+    )  # fmt: skip
+    for title, found in listed:
+        print(f"{title}: {', '.join(found) or 'none beside those that come along'}")
+    for sentence in problems():
+        print(sentence)
 
 
 def compare(arguments: argparse.Namespace) -> None:
@@ -431,6 +456,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     reported.add_argument("folder", metavar="DIR", type=Path, help="results folder of 'ehrmem audit'")
     reported.add_argument("--out", type=Path, metavar="FILE.html|pdf", required=True, help="the report")
+    exported = add(
+        "export",
+        export,
+        "Write what of an audit may travel: the report, and its figures with small counts withheld.",
+        "The results folder names patients by pseudonym and must not travel; this folder names nobody.",
+        "ehrmem export results --out to_the_board",
+    )
+    exported.add_argument("folder", metavar="DIR", type=Path, help="results folder of 'ehrmem audit'")
+    exported.add_argument("--out", type=Path, metavar="DIR", required=True, help="a folder that is not there yet")
+    add(
+        "plugins",
+        plugins,
+        "List the installed probes, black boxes, token schemes and attribute files, and what cannot be used and why.",
+        "Packages add to ehrmem by entry points (docs/plugins.md).",
+        "ehrmem plugins",
+    )
     compared = add(
         "compare",
         compare,

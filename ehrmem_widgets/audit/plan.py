@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import hmac
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -14,6 +15,7 @@ from typing import Any
 from ehrmem_widgets import settings
 from ehrmem_widgets.attacker.facts import check_rung, check_rungs
 from ehrmem_widgets.cohort.attributes import load_attributes
+from ehrmem_widgets.cohort.pseudonym import user_key
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.base import Probe
 from ehrmem_widgets.probes.options import given as given_to
@@ -69,10 +71,10 @@ class Plan:
         return given_to(probe, rungs, {name: value for name, value in settings.items() if name in probe.options})
 
     def as_json(self) -> dict[str, Any]:
-        """The plan as plain data. Named patients are counted and hashed: they may have been named by their ids."""
+        """The plan as plain data. Named patients are counted and hashed with this user's key: they may have been named by their ids."""
         content = {**asdict(self), "rung_of": dict(self.rung_of)}
         if not isinstance(self.patients, int):
-            named = hashlib.sha256("\n".join(self.patients).encode()).hexdigest()[:16]
+            named = hmac.new(user_key(), "\n".join(self.patients).encode(), "sha256").hexdigest()[:16]
             content["patients"] = {"named": len(self.patients), "hash": named}
         return content
 

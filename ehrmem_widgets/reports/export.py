@@ -1,0 +1,61 @@
+"""What of an audit may travel: the report, and the figures about the cohort as they may be shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ehrmem_widgets.audit.results import AuditResults
+from ehrmem_widgets.errors import BadInput, Unavailable
+from ehrmem_widgets.files import whole_folder
+from ehrmem_widgets.reports.audit_page import audit_page
+
+_ABOUT = ("finished", "name", "plan_hash", "started_at", "finished_at", "versions", "seed")
+_READ_ME = """\
+Exported by ehrmem. This folder names no patient. Counts of 1 to 10 people are withheld, with others from which they would follow; every n
+is rounded down to tens, shares are rounded so that several counts give the same one. The exact figures stay in the results folder, which
+is to be kept like patient data.
+
+report.html     the report of the audit
+figures.csv     the figures that it shows, one row per metric
+about.json      what was asked, of which model and data, with which versions
+"""
+
+
+def export(results: Path, out: Path) -> None:
+    """Write the folder ``out`` from the results folder of an audit. Raises BadInput for a folder that holds no audit, for an audit that
+    is declared as identifying, and for an ``out`` that is there already."""
+    if out.exists():
+        raise BadInput(f"{str(out)!r} is there already. Name another folder.")
+    audit = AuditResults(results)
+    if audit.identifying:
+        raise BadInput(
+            "The plan of this audit declares it as identifying: its report names patients and must not travel."
+        )
+    page = audit_page(results)
+    tables = [found.figures.assign(probe=name) for name, found in audit.findings.items()]
+    try:
+        with whole_folder(out) as folder:
+            (folder / "report.html").write_text(page, encoding="utf-8")
+            whole = pd.concat(tables, ignore_index=True).drop(columns="judgement") if tables else pd.DataFrame()
+            whole.to_csv(folder / "figures.csv", index=False)
+            (folder / "about.json").write_text(json.dumps(_about(audit), indent=1) + "\n", encoding="utf-8")
+            (folder / "README.txt").write_text(_READ_ME, encoding="utf-8")
+    except OSError as error:
+        raise Unavailable(f"{out} could not be written: {error.strerror or error}. Nothing was changed.") from None
+
+
+def _about(audit: AuditResults) -> dict[str, Any]:
+    """Nothing that names or counts few people: of the plan only what was asked."""
+    results = audit.results
+    plan = results.get("plan") or {}
+    asked = {name: plan.get(name) for name in ("probes", "rungs", "rung_of", "attributes", "priors", "population")}
+    models = {name: _named(results.get(name)) for name in ("data", "model", "reference")}
+    return {**{name: results.get(name) for name in _ABOUT}, "plan": asked, **models, "people": dict(audit.people_shown)}
+
+
+def _named(one: dict[str, Any] | None) -> dict[str, Any] | None:
+    return one and {name: one.get(name) for name in ("name", "fingerprint")}
