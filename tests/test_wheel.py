@@ -1,0 +1,73 @@
+"""A wheel is enough: it carries the notebooks and the samples, and works from an empty folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = (
+    "ehrmem_widgets",
+    "notebooks",
+    "data_samples",
+    "pyproject.toml",
+    "setup.py",
+    "MANIFEST.in",
+    "README.md",
+    "LICENSE",
+)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy: a build leaves folders behind."""
+    work, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in SOURCES:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, work / name)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "-q", "wheel", "--no-deps", "--no-build-isolation", "-w", str(out), str(work)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return next(out.glob("*.whl"))
+
+
+def test_it_carries_notebooks_and_samples(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "ehrmem_widgets/bundled/notebooks/01_explore_patient.ipynb" in names
+    assert any(name.startswith("ehrmem_widgets/bundled/data_samples/models/memorizing/") for name in names)
+    assert wheel.stat().st_size < 15e6
+
+
+@pytest.mark.slow
+def test_report_audit_and_patients_work_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+    site, here = tmp_path / "site", tmp_path / "here"
+    here.mkdir()
+    zipfile.ZipFile(wheel).extractall(site)
+    env = {**os.environ, "PYTHONPATH": str(site), "XDG_DATA_HOME": str(tmp_path / "share")}
+
+    def ehrmem(*words: str) -> str:
+        found = subprocess.run(
+            [sys.executable, "-m", "ehrmem_widgets.cli", *words], cwd=here, env=env, capture_output=True, text=True, timeout=900
+        )  # fmt: skip
+        assert found.returncode == 0, found.stderr
+        return found.stdout
+
+    assert ehrmem("patients").count("\n") > 2_900
+    ehrmem("report", "--samples", "32", "--horizon", "8", "--out", "report.html")
+    assert (here / "report.html").stat().st_size > 10_000
+    (here / "plan.yaml").write_text("patients: 40\nholders: 0\nprobes: [membership]\n")
+    assert "membership" in ehrmem("audit", "plan.yaml", "--out", "results")
+    ehrmem("audit-report", "results", "--out", "audit.html")
+    said = subprocess.run(
+        [sys.executable, "-c", "from ehrmem_widgets.bundled import *; print(notebooks_to_work_in(), IN_A_CLONE)"],
+        cwd=here, env=env, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert said.split() == [str(tmp_path / "share/ehrmem/notebooks-0.2.0"), "False"]
+    assert (tmp_path / "share/ehrmem/notebooks-0.2.0/03_membership.ipynb").is_file()
