@@ -57,6 +57,17 @@ def resumable() -> Iterator[None]:
         raise Unavailable(f"A file could not be read or written: {error.strerror or error}. {GOES_ON}") from error
 
 
+@contextmanager
+def extra(name: str, what: str) -> Iterator[None]:
+    """Around an import that an extra of this package brings: says which one where it is missing."""
+    try:
+        yield
+    except ImportError as error:
+        raise BadInput(
+            f"{what} needs {error.name}, which is not installed. It comes with: pip install 'ehrmem-widgets[{name}]'."
+        ) from None
+
+
 def not_made(folder: Path, error: OSError) -> EhrmemError:
     """Why a folder that a person named cannot be made: a mistake in its name, or a disk that is full or gone."""
     kind = BadInput if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) else Unavailable

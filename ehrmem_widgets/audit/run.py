@@ -25,7 +25,7 @@ from ehrmem_widgets.audit.plan import Plan
 from ehrmem_widgets.audit.shards import Shards
 from ehrmem_widgets.blackbox.training_splits import training_splits
 from ehrmem_widgets.cohort.fingerprints import read_anew
-from ehrmem_widgets.errors import GOES_ON, BadInput, CannotAnswer, Damaged, Unavailable, not_made, resumable
+from ehrmem_widgets.errors import GOES_ON, BadInput, CannotAnswer, Damaged, Unavailable, extra, not_made, resumable
 from ehrmem_widgets.files import write_whole
 from ehrmem_widgets.findings.finding import Finding, as_json
 from ehrmem_widgets.probes.base import ProbeRun, Task, loaded
@@ -452,8 +452,9 @@ def _pool(workers: int, cluster: str | None) -> Iterator[_Pool]:
 
 
 def _dask(address: str) -> Iterator[_Pool]:
-    from dask.distributed import CancelledError, Client, KilledWorker
-    from dask.distributed import wait as wait_for
+    with extra("cluster", "--cluster"):
+        from dask.distributed import CancelledError, Client, KilledWorker
+        from dask.distributed import wait as wait_for
 
     try:
         client = Client(address, timeout=_CLUSTER_TIMEOUT)

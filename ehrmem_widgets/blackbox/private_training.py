@@ -29,7 +29,7 @@ from ehrmem_widgets.blackbox.training import (
 )
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.vocabulary import Vocabulary, learn_vocabulary
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, extra
 from ehrmem_widgets.settings import EPSILON, SEED
 
 FEWEST_PATIENTS = 100
@@ -125,8 +125,9 @@ def noise_and_epsilon(epsilon: float, delta: float, sampling_rate: float, steps:
 
     Raises BadInput when no noise would do.
     """
-    from opacus.accountants import PRVAccountant  # slow to import, and wanted here only
-    from opacus.accountants.utils import get_noise_multiplier
+    with extra("training", "Training with differential privacy"):
+        from opacus.accountants import PRVAccountant  # slow to import, and wanted here only
+        from opacus.accountants.utils import get_noise_multiplier
 
     try:
         with warnings.catch_warnings():
