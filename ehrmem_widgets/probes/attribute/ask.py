@@ -19,7 +19,7 @@ from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
 from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import BadInput, CannotAnswer
-from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, patient_row, row
+from ehrmem_widgets.findings.finding import PATIENTS, Exclusion, Finding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.attribute.holders import DRAWN_MEMBER, DRAWN_NON_MEMBER, Holders, draw_holders
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.calibration import calibration_in_words, reference_calibration
@@ -464,7 +464,7 @@ def _called(rows: Sequence[dict[str, Any]]) -> list[str]:
     asked: dict[str, set[str]] = {}
     called: dict[str, set[str]] = {}
     for one in rows:
-        if one["level"] == "patient" and one["figure"] == "excess":
+        if one["table"] == PATIENTS and one["figure"] == "excess":
             asked.setdefault(one["group"], set()).add(one["patient"])
             if one["verdict"] == Verdict.MEMORIZED:
                 called.setdefault(one["group"], set()).add(one["patient"])
@@ -474,7 +474,7 @@ def _called(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def _silent(rows: Sequence[dict[str, Any]], names: Sequence[str], codes: AttributeCodes) -> list[str]:
     """What could not be asked: attributes that nobody holds, and those of which the model knows no code."""
-    held = {r["attribute"] for r in rows if r["figure"] == "prevalence" and r["value"] > 0}
+    held = {r["attribute"] for r in rows if r.get("figure") == "prevalence" and r["value"] > 0}
     sentences = []
     nobody = [codes.attributes[name].title for name in names if name not in held]
     if nobody:

@@ -353,8 +353,8 @@ def _duplicates(
             continue
         made = row(ACROSS, proportion(twins, n), group=side)
         if twins > MOST_NEAR * n:
-            words = f"{{share:.0%}} of {{n:,}} {whom} have a near-duplicate on the other side of the split"
-            facts = {"share": twins / n, "n": n}
+            words = f"a share of {{share}} of the {whom} has a near-duplicate on the other side of the split"
+            facts = {"share": proportion(twins, n)}
             made |= told(Judgement(Verdict.CANNOT_CONCLUDE, NEAR_DUPLICATES, words, facts))
             said.append(f"{Verdict.CANNOT_CONCLUDE}: {made['note']}.")
         elif twins:

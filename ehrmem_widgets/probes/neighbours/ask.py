@@ -34,14 +34,7 @@ from ehrmem_widgets.probes.embedding.ask import (
 )
 from ehrmem_widgets.probes.embedding_store import EmbeddingStore
 from ehrmem_widgets.probes.over_patients import Heard, Progress, Rows
-from ehrmem_widgets.probes.people import (
-    CANARY,
-    MEMBER,
-    NON_MEMBER,
-    NULL_CANARY,
-    People,
-    several,
-)
+from ehrmem_widgets.probes.people import CANARIES, CANARY, MEMBER, NON_MEMBER, NULL_CANARY, PAIRS, People, several
 from ehrmem_widgets.statistics.discrimination import patient_bootstrap
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
 from ehrmem_widgets.statistics.multiple_testing import holm

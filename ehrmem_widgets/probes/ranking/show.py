@@ -73,7 +73,7 @@ class RankingView(ProbeView):
         attacks = self.attacks()
         if attacks is None:
             return Headline(Verdict.CANNOT_CONCLUDE, "Without a reference model nothing can be called a leak.")
-            rows = self.judged()
+        rows = self.judged()
         verdict, control = Verdict(rows.iloc[0]["verdict"]) if len(rows) else None, self.control()
         same = (
             f" Of people never seen, the same search gives away {figure(attacks.never_seen, n=False)}."

@@ -21,7 +21,7 @@ from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
 from ehrmem_widgets.blackbox.training_splits import trained_on
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import CannotAnswer
-from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, patient_row, row, told
+from ehrmem_widgets.findings.finding import PATIENTS, Exclusion, Finding, excluded_row, finding, patient_row, row, told
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.code_embeddings import TextEmbedder, sentence_transformer
 from ehrmem_widgets.probes.continuations_compared import RARE_SHARE, ROUTINE_SHARE, comparer_of, mean_over_trajectories
@@ -155,7 +155,8 @@ def _portion(
         for rung in rungs:
             task = _task(record, rung, asked, horizon)
             if isinstance(task, Exclusion):
-                yield excluded_row(record.pseudonym, task, rung=rung)
+                why = task if task == ONE_CODE else Exclusion(task.code, f"{task.words}, at {rung}")
+                yield excluded_row(record.pseudonym, why, rung=rung)
             else:
                 tasks[_bucket(record), task.horizon].append(task)
     for (bucket, steps), together in sorted(tasks.items()):
@@ -218,7 +219,7 @@ Measured = dict[tuple[str, str, str], dict[str, float]]
 def _measured(rows: Rows) -> Measured:
     found: Measured = defaultdict(dict)
     for one in rows:
-        if one["level"] == "patient":
+        if one["table"] == PATIENTS:
             found[one["figure"], one["rung"], one["model"]][one["patient"]] = one["value"]
     return dict(found)
 
