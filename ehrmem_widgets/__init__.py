@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ehrmem_widgets.findings.finding import Finding
     from ehrmem_widgets.probes.people import choose_people
     from ehrmem_widgets.probes.run import run
-    from ehrmem_widgets.registry import probes
+    from ehrmem_widgets.registry import probes as installed_probes
     from ehrmem_widgets.widgets.audit_cohort import AuditCohort
     from ehrmem_widgets.widgets.explore_patient import ExplorePatient
 
@@ -41,9 +41,9 @@ __all__ = [
     "MedsDataset",
     "__version__",
     "choose_people",
+    "installed_probes",
     "open_cohort",
     "open_model",
-    "probes",
     "read_plan",
     "run",
     "run_audit",
@@ -59,7 +59,7 @@ _HOME_OF = {
     "choose_people": "ehrmem_widgets.probes.people",
     "open_cohort": "ehrmem_widgets.api",
     "open_model": "ehrmem_widgets.api",
-    "probes": "ehrmem_widgets.registry",
+    "installed_probes": "ehrmem_widgets.registry:probes",
     "read_plan": "ehrmem_widgets.audit.plan",
     "run": "ehrmem_widgets.probes.run",
     "run_audit": "ehrmem_widgets.audit.run",
@@ -69,7 +69,8 @@ _HOME_OF = {
 def __getattr__(name: str) -> Any:
     """Import a public name, or the screen of a probe by its class, on first use (PEP 562)."""
     if name in _HOME_OF:
-        value = getattr(import_module(_HOME_OF[name]), name)
+        module, _, other = _HOME_OF[name].partition(":")
+        value = getattr(import_module(module), other or name)
     else:
         value = _screen(name)
     globals()[name] = value
@@ -77,6 +78,8 @@ def __getattr__(name: str) -> Any:
 
 
 def _screen(name: str) -> Any:
+    if not name[:1].isupper():  # a submodule that is asked for, perhaps by a plug-in that is being imported
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from ehrmem_widgets.probes.base import loaded
     from ehrmem_widgets.registry import probes
 

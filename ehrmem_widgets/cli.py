@@ -157,6 +157,7 @@ def patients(arguments: argparse.Namespace) -> None:
 def probe(arguments: argparse.Namespace) -> None:
     """Run one probe over a cohort."""
     from ehrmem_widgets.blackbox.opening import open_sources
+    from ehrmem_widgets.findings.finding import check_free
     from ehrmem_widgets.probes.run import run
     from ehrmem_widgets.registry import alternatives_for
     from ehrmem_widgets.reports.patient_reports import patients_in
@@ -166,6 +167,7 @@ def probe(arguments: argparse.Namespace) -> None:
         raise BadInput(f"A finding is a folder now, a Parquet file a table: name {str(out.with_suffix(''))!r}.")
     if not out.absolute().parent.is_dir():
         raise BadInput(f"Name a folder for the finding, in one that exists; got {str(out)!r}.")
+    check_free(out)
     patients = patients_in(arguments.patients) if arguments.patients else None
     asked = probe_named(arguments.name)
     more: dict[str, Any] = {}

@@ -67,8 +67,20 @@ def attribute_files() -> Mapping[str, Path]:
 
 def alternatives_for(dataset: MedsDataset) -> AlternativesOf | None:
     """What other values the planted canaries of a data set could have held, where an installed canary set knows them."""
-    found = (known(dataset) for known in plugins(CANARIES, "canary set", _callable).values())
-    return next((one for one in found if one is not None), None)
+    for name, known in plugins(CANARIES, "canary set", _callable).items():
+        try:
+            found: AlternativesOf | None = known(dataset)
+        except Exception as error:  # a package of somebody else may fail in any way
+            left_out(
+                "canary set",
+                name,
+                known.__module__.partition(".")[0],
+                f"it fails on this data set ({type(error).__name__})",
+            )
+            continue
+        if found is not None:
+            return found
+    return None
 
 
 def problems() -> tuple[str, ...]:

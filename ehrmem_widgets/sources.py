@@ -119,7 +119,12 @@ def sources_of(
 
 def is_address(text: str | Path) -> bool:
     """Whether a model is named by an address, or for an installed black box, rather than by a folder."""
-    return str(text).startswith(("http://", "https://")) or str(text).partition(":")[0] in black_boxes()
+    return str(text).startswith(("http://", "https://")) or _scheme(text) in black_boxes()
+
+
+def _scheme(text: str | Path) -> str:
+    scheme, colon, _ = str(text).partition(":")
+    return scheme if colon else ""
 
 
 def sample_sources() -> Sources:

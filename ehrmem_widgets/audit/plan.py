@@ -61,6 +61,7 @@ class Plan:
     seed: int
     identifying: bool
     population: int | None = None
+    named: str = ""
 
     def task(self, probe: Probe) -> dict[str, Any]:
         """The rungs and options of one probe, for its ``Task``: of the plan's settings those that the probe has."""
@@ -73,9 +74,9 @@ class Plan:
     def as_json(self) -> dict[str, Any]:
         """The plan as plain data. Named patients are counted and hashed with this user's key: they may have been named by their ids."""
         content = {**asdict(self), "rung_of": dict(self.rung_of)}
+        del content["named"]
         if not isinstance(self.patients, int):
-            named = hmac.new(user_key(), "\n".join(self.patients).encode(), "sha256").hexdigest()[:16]
-            content["patients"] = {"named": len(self.patients), "hash": named}
+            content["patients"] = {"named": len(self.patients), "hash": self.named}
         return content
 
     @property
@@ -124,7 +125,11 @@ def read_plan(path: str | Path) -> Plan:
     guards = [
         name for name, probe in every.items() if probe.confounding and name not in chosen
     ]  # comparisons rest on these
+    named = ""
+    if not isinstance(patients, int):  # with this user's key: they may have been named by their ids
+        named = hmac.new(user_key(), "\n".join(patients).encode(), "sha256").hexdigest()[:16]
     return Plan(
+        named=named,
         name=_text(content.get("name", path.stem), "name", path),
         sources=_sources(content, path),
         patients=patients,

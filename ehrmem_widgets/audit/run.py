@@ -139,7 +139,7 @@ class _Audit:
         self._seal()
         self._write(finished=False)
         for level in in_order(self.plan.probes):
-            waiting = [name for name in level if not self._found(name)]
+            waiting = [name for name in level if _run_of(name).asks and not self._found(name)]
             if waiting and (workers > 1 or cluster):
                 self._prepare(waiting)
                 self._ask_by_many(waiting, workers, cluster)
@@ -155,17 +155,19 @@ class _Audit:
             "probe": name,
             "state": "done",
             "reason": "",
-            "rungs": list(self.plan.task(probes()[name])["rungs"]),
+            "rungs": [],
         }
         found = self._found(name)
         if found is None:
             keep = Shards(self.out / SHARDS)
             try:
+                state["rungs"] = list(self.plan.task(probes()[name])["rungs"])
                 found = ask(self.plan, self.opened, name, keep, self.out, heard=self.heard)
                 found.save(path)
             except (BadInput, CannotAnswer) as error:
                 state |= {"state": "not run", "reason": str(error), "of_the_model": isinstance(error, CannotAnswer)}
         if found is not None:
+            state["rungs"] = list(self.plan.task(probes()[name])["rungs"])
             state |= {"sentences": list(found.sentences), "exclusions": found.exclusions}
         self.runs[name] = state | {"seconds": round(time.monotonic() - began, 1)}
         self._write(finished=False)
@@ -178,8 +180,7 @@ class _Audit:
         """What is done once for all workers."""
         for name in names:
             with suppress(BadInput, CannotAnswer):  # said again when the finding is made
-                kind: type[ProbeRun] = loaded(probes()[name].run)
-                kind.prepare(self.opened.task(self.plan, name, self.heard))
+                _run_of(name).prepare(self.opened.task(self.plan, name, self.heard))
 
     def _ask_by_many(self, probes: Sequence[str], workers: int, cluster: str | None) -> None:
         """Let workers ask. Where one dies, its portion in flight is lost; half as many go on with what is left."""
@@ -354,10 +355,15 @@ def ask(plan: Plan, about: Opened, name: str, keep: Shards, out: Path, *, heard:
 
     probe, task = probes()[name], about.task(plan, name, heard)
     earlier = {other: _kept_finding(path) for other in needed(probe, task) if (path := out / FINDINGS / other).exists()}
-    missing = [other for other in needed(probe, task) if other in plan.probes and other not in earlier]
+    missing = [other for other in needed(probe, task) if probes()[other].confounding and other not in earlier]
     if missing:
         raise BadInput(f"{probes()[missing[0]].title}, on which this rests, could not be run.")
     return run_task(probe, task, keep=keep, earlier=earlier)
+
+
+def _run_of(name: str) -> type[ProbeRun]:
+    found: type[ProbeRun] = loaded(probes()[name].run)
+    return found
 
 
 def in_order(names: Sequence[str]) -> list[list[str]]:
@@ -369,6 +375,9 @@ def in_order(names: Sequence[str]) -> list[list[str]]:
             name for name in left
             if not set(left) & ({*every[name].builds_on, *(guards if every[name].guarded else ())} - {name})
         ] or left  # fmt: skip
+        ready = [
+            name for name in ready if not _run_of(name).asks
+        ] or ready  # what is soon done, before workers are started
         levels.append(ready)
         left = [name for name in left if name not in ready]
     return levels

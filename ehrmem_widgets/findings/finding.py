@@ -126,8 +126,7 @@ class Finding:
         import pyarrow.parquet as pq
 
         folder = Path(folder)
-        if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / ABOUT_FILE).is_file()):
-            raise BadInput(f"{str(folder)!r} holds something else than a finding. Name another folder.")
+        check_free(folder)
         about = {
             "schema": SCHEMA,
             "probe": self.probe,
@@ -172,6 +171,12 @@ class Finding:
             raise BadInput(f"{str(folder)!r} is no finding of this kit: {wrong[0]}.parquet has other columns.")
         whole = {name: found.get(name, _typed((), columns)) for name, columns in TABLES.items()}
         return cls(about["probe"], **whole, settings=about["settings"], sentences=tuple(about["sentences"]))
+
+
+def check_free(folder: Path) -> None:
+    """Raise BadInput where a finding must not be written: a file, or a folder that holds anything else."""
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / ABOUT_FILE).is_file()):
+        raise BadInput(f"{str(folder)!r} holds something else than a finding. Name another folder.")
 
 
 class FindingPage:

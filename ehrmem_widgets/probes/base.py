@@ -140,11 +140,12 @@ class ProbeRun(ABC):
 
     ``records`` are asked about in batches of ``batch``, in their order; what ``ask`` returns is kept as JSON, so that a run that was
     broken off goes on. ``settings`` is all that the answers depend on; it stands in the finding. ``doing`` says what goes on, for progress.
-    A run that asks nothing of a model leaves ``records`` empty and does its work in ``judge``.
+    A run that asks nothing of a model says so (``asks``), leaves ``records`` empty and does its work in ``judge``.
     """
 
     doing: ClassVar[str]
     batch: ClassVar[int] = 32
+    asks: ClassVar[bool] = True
 
     def __init__(self, probe: Probe, task: Task) -> None:
         from ehrmem_widgets.probes.people import about_people

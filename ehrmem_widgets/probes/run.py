@@ -15,7 +15,7 @@ from ehrmem_widgets.findings.finding import Finding, judgement_of, told
 from ehrmem_widgets.probes.base import AlternativesOf, Probe, ProbeRun, Task, loaded
 from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
 from ehrmem_widgets.probes.options import given
-from ehrmem_widgets.probes.over_patients import Heard, Portions, PortionsMissingError, over_patients
+from ehrmem_widgets.probes.over_patients import Heard, Portions, over_patients
 from ehrmem_widgets.probes.people import CANARIES, CANARY, MOST, People, choose_people
 from ehrmem_widgets.registry import probe_named, probes
 from ehrmem_widgets.settings import check_probe
@@ -64,8 +64,15 @@ def run_task(
     probe: Probe, task: Task, *, keep: Path | Portions | None = None, earlier: Mapping[str, Finding] = {}
 ) -> Finding:
     """Run a probe that was set up; ``earlier``: findings about the same people that need not be made again."""
-    found = {name: _earlier(name, task, earlier.get(name)) for name in needed(probe, task)}
+    found: dict[str, Finding] = {}
+    beside: list[Path] = []
+    for name in needed(probe, task):
+        kept = keep.with_name(f"{keep.name}.{name}") if isinstance(keep, Path) else keep
+        found[name] = _earlier(name, task, {**earlier, **found}, kept)
+        beside += [kept] if isinstance(kept, Path) else []
     result = asked(probe, replace(task, earlier=found), keep=keep)
+    for path in beside:
+        path.unlink(missing_ok=True)
     return downgraded(result, found) if probe.guarded else result
 
 
@@ -73,12 +80,10 @@ def asked(probe: Probe, task: Task, *, keep: Path | Portions | None = None) -> F
     """Ask in batches and judge; what the probe builds on is in the task."""
     asking = probe.start(task)
     if not asking.records:
-        if isinstance(keep, Path) or keep is None or not keep.asks_only:
-            return asking.judge([])
-        raise PortionsMissingError(asking.doing, 0)  # a worker that only asks has nothing to do
+        return asking.judge([])
     answers = over_patients(
-        asking.ask, asking.records, what=asking.doing, settings=asking.settings, keep=keep, heard=task.heard,
-        at_once=asking.batch,
+        asking.ask, asking.records, what=asking.doing, settings={**asking.settings, "probe": probe.name}, keep=keep,
+        heard=task.heard, at_once=asking.batch,
     )  # fmt: skip
     return asking.judge(answers)
 
@@ -90,12 +95,15 @@ def needed(probe: Probe, task: Task) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*guards, *kind.builds_on(probe, task)]))
 
 
-def _earlier(name: str, task: Task, found: Finding | None) -> Finding:
+def _earlier(name: str, task: Task, earlier: Mapping[str, Finding], keep: Path | Portions | None) -> Finding:
     """A finding to build on, about the same people and what they are known by; made where it is not there."""
-    probe = probe_named(name)
-    if found is not None and (not probe.rungs or set(task.rungs) <= set(found.figures["rung"])):
-        return found
-    return run_task(probe, replace(task, **given(probe, task.rungs if probe.rungs else None, {})))
+    probe, found = probe_named(name), earlier.get(name)
+    if found is not None:
+        rungs = found.settings.get("rungs") or [found.settings.get("rung")]
+        if not probe.rungs or set(task.rungs) <= set(rungs):
+            return found
+    fitted = replace(task, **given(probe, task.rungs if probe.rungs else None, {}))
+    return run_task(probe, fitted, keep=keep, earlier=earlier)
 
 
 def confounding(found: Mapping[str, Finding]) -> Judgement | None:
@@ -121,7 +129,10 @@ def downgraded(found: Finding, earlier: Mapping[str, Finding]) -> Finding:
     if why is None or not touched.any():
         return found
     table = table.copy()
-    was = [one for row in table[touched].to_dict("records") if (one := judgement_of(row)) is not None]
+    was = [
+        judgement_of(row) or Judgement(Verdict.MEMORIZED, row["reason"], "{said}", {"said": row["note"]})
+        for row in table[touched].to_dict("records")
+    ]
     now = [
         Judgement(Verdict.CANNOT_CONCLUDE, "confounded", "{was}. But {because}.", {"was": one, "because": why})
         for one in was

@@ -28,7 +28,7 @@ PANELS: Sequence[tuple[str, str, Mapping[str, str], float]] = (
     ),
     (
         "T4: canaries planted 16 times,\nexposure in bits (of 8)",
-        "membership",
+        "exposure",
         {"figure": "mean_exposure", "group": "canary x16", "model": "audited"},
         1.42,
     ),

@@ -162,7 +162,7 @@ def _shown_fact(fact: Fact, own: Estimate, shown: Estimate) -> Fact:
         return replace(fact, facts={name: _shown_fact(one, own, shown) for name, one in fact.facts.items()})
     if isinstance(fact, Estimate):
         return shown if fact == own else as_shown(fact) if fact.n >= 2 * FEWEST else "(not shown)"
-    return in_tens(fact) if isinstance(fact, int) else fact
+    return in_tens(fact) if isinstance(fact, int) else fact  # a p-value: its figure is shown
 
 
 def in_tens(count: int) -> str:

@@ -68,7 +68,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
             data, model, reference, vocabulary=vocabulary, grammar=grammar, sequences=sequences, endpoint=endpoint,
             training_split=training_split, reference_training_split=reference_training_split,
         )  # fmt: skip
-        self.sources = named or Sources(data=str(getattr(data, "root", data)))
+        self.sources = named or Sources(data=str(data.root if isinstance(data, MedsDataset) else data))
         self.dataset: MedsDataset
         self.model: BlackBox
         self.reference: BlackBox | None

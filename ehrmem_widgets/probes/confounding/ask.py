@@ -62,6 +62,7 @@ class Confounding(ProbeRun):
     """
 
     doing = "confounding"
+    asks = False
 
     def __init__(self, probe: Probe, task: Task) -> None:
         super().__init__(probe, task)

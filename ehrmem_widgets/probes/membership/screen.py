@@ -11,8 +11,7 @@ import ipywidgets as widgets
 
 from ehrmem_widgets import settings
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
-from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.findings.finding import Finding
+from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.probes.membership.page import membership_page
 from ehrmem_widgets.probes.membership.scores import RATIO
 from ehrmem_widgets.probes.membership.slices import GROUPS, SCORES, MembershipSlice, MembershipSlices
@@ -55,7 +54,7 @@ class MembershipShown:
     """The slice of the finding at a state, and the canaries' exposure once it is there."""
 
     slice: MembershipSlice
-    exposure: Finding | None
+    exposure: tuple[str, ...] | None
     complete: bool
 
 
@@ -82,7 +81,7 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
     ) -> MembershipState:
         """The state to begin with; what does not fit is an BadInput with the values that do."""
         self._slices: MembershipSlices | None = None
-        self._exposure: Finding | None = None
+        self._exposure: tuple[str, ...] | None = None
         self._people: People | None = None
         self.offered = tuple(name for name in SCORES if self.reference is not None or name != RATIO)
         planted = bool(canary_repetitions(self.dataset))
@@ -126,7 +125,7 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
             )
             return not (of_others if canaries else of_canaries)
 
-        exposure = answer.exposure.sentences if answer.exposure else ()
+        exposure = answer.exposure or ()
         if canaries and not answer.complete:
             exposure = ("Their exposure is being measured ...",)
         return membership_page(
@@ -189,7 +188,7 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
             "non_members_needed": cut.needed,
             "preflight": list(free.sentences) if free else [],
             "sentences": list(self._slices.found.sentences),
-            "exposure": list(answer.exposure.sentences) if answer.exposure else None,
+            "exposure": list(answer.exposure) if answer.exposure else None,
             "exclusions": self._slices.found.exclusions,
         }
 
@@ -198,21 +197,26 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
         people = without_near_duplicates(people, self.dataset, self.model, self.reference, seed=state.seed)
         asked = len(people.records)
         self.heard(Progress("comparing members with people never seen, without the model", 0, asked))
-        about: dict[str, Any] = {"people": people, "seed": state.seed, "heard": self.heard}
+        about: dict[str, Any] = {"people": people, "seed": state.seed}
         free = run("confounding", self.dataset, self.model, self.reference, **about)
-        found = run("membership", self.dataset, self.model, self.reference, earlier={"confounding": free}, **about)
+        earlier = {"confounding": free}
+        found = run("membership", self.dataset, self.model, self.reference, earlier=earlier, heard=self.heard, **about)
         self._people, self._slices = people, MembershipSlices(found, free)
         return self._slices
 
-    def _measure_exposure(self, state: MembershipState) -> Finding | None:
+    def _measure_exposure(self, state: MembershipState) -> tuple[str, ...] | None:
         alternatives_of = alternatives_for(self.dataset)
         assert self._people is not None
         if alternatives_of is None or not self._people.of(CANARY, NULL_CANARY):
             return None
-        return run(
-            "exposure", self.dataset, self.model, self.reference, alternatives_of=alternatives_of, people=self._people,
-            alternatives=_ALTERNATIVES, seed=state.seed, heard=self.heard,
-        )  # fmt: skip
+        try:
+            found = run(
+                "exposure", self.dataset, self.model, self.reference, alternatives_of=alternatives_of, people=self._people,
+                alternatives=_ALTERNATIVES, seed=state.seed, heard=self.heard,
+            )  # fmt: skip
+        except CannotAnswer as error:
+            return (str(error),)
+        return found.sentences
 
     def _hand_on(self, name: str) -> Any:
         return lambda value: self.guarded(lambda: self.set(**{name: value}))

@@ -23,9 +23,7 @@ from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, fi
 from ehrmem_widgets.probes.bag_of_codes import CodeSearch, own_ranks
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.embedding.ask import (
-    CANARIES,
     NO_EMBEDDINGS,
-    PAIRS,
     attribute_codes,
     embed_prompts,
     not_in_reference,
@@ -94,8 +92,9 @@ class Neighbours(ProbeRun):
     @classmethod
     def prepare(cls, task: Task) -> None:
         """The embeddings of all records are kept in the user's cache folder: once for all workers."""
-        for name, model in with_embeddings(task.model, task.reference).items():
-            _full_records(model, task.dataset, task.people, name, task.heard)
+        if Query.EMBEDDINGS in task.model.answers and task.people.records:
+            for name, model in with_embeddings(task.model, task.reference).items():
+                _built(model, task.dataset, name, task.heard)
 
     def ask(self, records: list[Record]) -> Rows:
         """The rank of each person's own record at each rung, by each search."""
@@ -180,11 +179,15 @@ def _full_records(
     model: BlackBox, dataset: MedsDataset, people: People, name: str, heard: Heard | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ids (n,) and embeddings (n, d) of the records searched: the store's, and those asked about who are not in it."""
+    return _built(model, dataset, name, heard).including([record.patient_id for record in people.records])
+
+
+def _built(model: BlackBox, dataset: MedsDataset, name: str, heard: Heard | None) -> EmbeddingStore:
     store = EmbeddingStore(model, dataset, folder=getattr(model, "folder", None))
     for share in store.build():
         if heard:
             heard(Progress(f"Embedding all records ({name} model)", round(share * len(store.ids)), len(store.ids)))
-    return store.including([record.patient_id for record in people.records])
+    return store
 
 
 def _full(record: Record, vocabulary: Vocabulary) -> list[int]:

@@ -16,6 +16,7 @@ import numpy as np
 from ehrmem_widgets.attacker.facts import RUNGS, check_rung, facts_of_rung, rung_words
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.findings.finding import Finding, as_json
+from ehrmem_widgets.probes.base import Task
 from ehrmem_widgets.probes.embedding_store import NeighbourMap
 from ehrmem_widgets.probes.findings import NeighbourFinding
 from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
@@ -24,7 +25,8 @@ from ehrmem_widgets.probes.neighbours.ladder import AUDITED, CODES, LADDER, REFE
 from ehrmem_widgets.probes.neighbours.ladder_chart import rank_ladder
 from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.probes.people import choose_people
-from ehrmem_widgets.probes.run import run
+from ehrmem_widgets.probes.run import asked
+from ehrmem_widgets.registry import probe_named
 from ehrmem_widgets.samples.folders import example_patient
 from ehrmem_widgets.settings import SEED, check_screen
 from ehrmem_widgets.views.markup import escape
@@ -279,16 +281,8 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
 
         def ask() -> None:
             assert models[0] is not None
-            self._found[state.cohort, state.seed] = run(
-                "neighbours",
-                self.dataset,
-                models[0],
-                models[1],
-                people=people,
-                rungs=LADDER,
-                seed=state.seed,
-                heard=self.heard,
-            )
+            task = Task(self.dataset, models[0], models[1], people, rungs=LADDER, seed=state.seed, heard=self.heard)
+            self._found[state.cohort, state.seed] = asked(probe_named("neighbours"), task)
 
         yield from _meanwhile(ask, stop)
 
@@ -345,7 +339,7 @@ def _meaning(step: Step, n: int, *, still: bool) -> str:
 
 
 def _cohort_numbers(found: Finding) -> dict[str, Any]:
-    rows = found.about("figures").replace({np.nan: None}).to_dict("records")
+    rows = found.figures.drop(columns="judgement").replace({np.nan: None}).to_dict("records")
     return {
         "settings": as_json(found.settings),
         "sentences": list(found.sentences),

@@ -131,6 +131,7 @@ class Subgroups(ProbeRun):
     one the loss), and with a reference model each patient's largest excess risk at the rung (T2). It asks nothing itself."""
 
     doing = "subgroups"
+    asks = False
 
     def __init__(self, probe: Probe, task: Task) -> None:
         super().__init__(probe, task)

@@ -162,8 +162,9 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
         people = without_near_duplicates(people, dataset, model, reference, seed=state.seed)
         asked = len(people.records)
         self.heard(Progress("comparing members with people never seen, without the model", 0, asked))
-        about: dict[str, Any] = {"people": people, "seed": state.seed, "heard": self.heard}
+        about: dict[str, Any] = {"people": people, "seed": state.seed}
         free = run("confounding", dataset, model, reference, **about)
+        about["heard"] = self.heard
         earlier = {"confounding": free}
         if state.finding == "excess":
             found = run("attribute", dataset, model, reference, rungs=(state.rung,), earlier=earlier, **about)
