@@ -23,12 +23,12 @@ def audits(tmp_path: Path) -> list[Path]:
     for name, value in MODELS.items():
         folder = tmp_path / f"results of {name}" / "findings"
         folder.mkdir(parents=True)
-        for probe in ("membership", "attribute"):
+        for probe in ("membership", "exposure", "attribute"):
             rows = [row("auroc", Estimate(0.1, 0.0, 0.2, 7), attribute="Min-K%", group="all", model="audited")]
             for _, its, where, _ in PANELS:
                 if value is not None and its == probe:
                     rows.append(row(estimate=Estimate(value, value - 0.05, value + 0.02, 30), **where))  # type: ignore[arg-type]
-            finding(probe, rows, {"model": {"name": name}}, ()).save(folder / f"{probe}.parquet")
+            finding(probe, rows, {"model": {"name": name}}, ()).save(folder / probe)
     return [tmp_path / f"results of {name}" for name in MODELS]
 
 
