@@ -13,7 +13,7 @@ import pandas as pd
 from ehrmem_widgets.attacker.facts import rung_words
 from ehrmem_widgets.findings.finding import estimate_of
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
-from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown
+from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown, rounded_n, share_step
 from ehrmem_widgets.statistics.discrimination import patient_bootstrap
 from ehrmem_widgets.statistics.intervals import Estimate, difference
 from ehrmem_widgets.views.markup import known
@@ -137,8 +137,8 @@ class Comparison:
             patient_bootstrap(lambda rows: float(change[rows].mean()), np.zeros(len(change)), bounds=_BOUNDS)
         )
 
-    def gap_of_gaps(self, values: Values, where: Mapping[str, str]) -> Estimate | None:
-        """The same for members less people never seen, each group resampled by itself."""
+    def gap_of_gaps(self, values: Values, where: Mapping[str, str], *, shares: bool = False) -> Estimate | None:
+        """The same for members minus people never seen, each group resampled by itself. ``shares``: of people, which are shown coarse."""
         members, others = (self._changes(values, {**where, "group": group}) for group in (MEMBER, NON_MEMBER))
         if members is None or others is None:
             return None
@@ -148,7 +148,11 @@ class Comparison:
         def gap(rows: np.ndarray) -> float:
             return float(change[rows[inside[rows]]].mean() - change[rows[~inside[rows]]].mean())
 
-        return as_shown(patient_bootstrap(gap, inside, bounds=_BOUNDS))
+        found = as_shown(patient_bootstrap(gap, inside, bounds=_BOUNDS))
+        if not shares:
+            return found
+        step = share_step(rounded_n(min(len(members), len(others))))
+        return Estimate(*(round(round(x / step) * step, 4) for x in (found.value, found.low, found.high)), found.n)
 
     def same_people(self, values: Values, where: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray] | None:
         """(people,) each one's value in a and in b; None where they did not ask about the same people, or about too few."""

@@ -21,7 +21,7 @@ from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes
 from ehrmem_widgets.errors import BadInput, Damaged
 from ehrmem_widgets.findings.disclosure_control import disclosed
 from ehrmem_widgets.findings.finding import EXCLUDED, FIGURES, PATIENTS, Finding
-from ehrmem_widgets.probes.people import DRAWN, PAIRS
+from ehrmem_widgets.probes.people import CANARY, DRAWN, NULL_CANARY, PAIRS
 from ehrmem_widgets.probes.view import ProbeView
 from ehrmem_widgets.registry import probes
 from ehrmem_widgets.statistics.disclosure import FEWEST, hidden_counts, is_small, rounded_n
@@ -54,6 +54,11 @@ class AuditResults:
         self.results = _read_results(self.folder)
         self.people: Mapping[str, int] = self.results.get("people") or {}
         self.files = {name: path for name in probes() if (path := self.folder / FINDINGS / name).is_dir()}
+        if old := sorted((self.folder / FINDINGS).glob("*.parquet")):
+            raise BadInput(
+                f"{str(self.folder)!r} holds findings of an earlier version ({old[0].name}). Make the audit anew with this version, in "
+                "another folder."
+            )
         self.findings = {name: self._disclosed(name) for name in self.files}
         self.severities = _read_severities(self.folder / SEVERITY)
         self.seal = _read_json(self.folder / SEAL)
@@ -162,19 +167,24 @@ class AuditResults:
         for name in self.files:
             rows = self.query(name, PATIENTS, 'SELECT DISTINCT patient, "group" FROM rows')
             found |= dict(rows.itertuples(index=False))
-        return found
+        trained = {patient: CANARY for patient, group in found.items() if group.startswith(CANARY) and group != NULL_CANARY}
+        return found | trained
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
     def query(self, name: str, table: str, query: str, given: Sequence[Any] = ()) -> pd.DataFrame:
         """Ask one table of a probe's finding, as ``rows``: who was drawn as a holder stands with the group drawn from, having rows on
         the attributes drawn for and no others."""
+        import duckdb
+
         source = str(self.files[name] / f"{table}.parquet").replace("'", "''")
-        self._database.execute(
-            f"""CREATE OR REPLACE VIEW rows AS SELECT * REPLACE (replace("group", '{DRAWN}', '') AS "group")
+        view = f"""CREATE OR REPLACE VIEW rows AS SELECT * REPLACE (replace("group", '{DRAWN}', '') AS "group")
             FROM read_parquet('{source}')"""
-        )
-        return self._database.execute(query, list(given)).df()
+        try:
+            self._database.execute(view)
+            return self._database.execute(query, list(given)).df()
+        except duckdb.Error as error:
+            raise _damaged(self.files[name], str(error).splitlines()[0]) from None
 
     def _disclosed(self, name: str) -> Finding:
         view = probes()[name].view_type

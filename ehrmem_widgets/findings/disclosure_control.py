@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ehrmem_widgets.findings.finding import FIGURES, Finding, estimate_of, finding, judgement_of, told
-from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown, coarse_share, shown_judgement
+from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown, coarse_share, rounded_n, shown_judgement
 from ehrmem_widgets.statistics.discrimination import NOTHING
 from ehrmem_widgets.statistics.intervals import Estimate
 
@@ -47,13 +47,20 @@ def disclosed(
             continue
         shown = rule(one, figures)
         numbers = {"value": shown.value, "low": shown.low, "high": shown.high, "n": shown.n}
-        tested = ("p", "p_adjusted") if math.isfinite(shown.value) else ()  # a p tells of counts too
         judgement = judgement_of(one)
         said = told(judgement and shown_judgement(judgement, estimate_of(one), shown))
-        where = {name: one[name] for name in ("figure", "group", "model", "attribute", "rung", *tested)}
-        rows.append({"table": FIGURES, **where, **numbers, **said})
+        where = {name: one[name] for name in ("figure", "group", "model", "attribute", "rung")}
+        rows.append({"table": FIGURES, **where, **numbers, **_tested(one, shown), **said})
     kept = {name: found.settings[name] for name in (*SETTINGS, *settings) if name in found.settings}
     return finding(found.probe, rows, kept, ())
+
+
+def _tested(one: Row, shown: Estimate) -> dict[str, float]:
+    """The p-value, to two decimals and at least 0.01: an exact one tells of counts. Corrected, where it was."""
+    p = one["p_adjusted"] if math.isfinite(one["p_adjusted"]) else one["p"]
+    if not math.isfinite(shown.value) or not math.isfinite(p):
+        return {}
+    return {"p_adjusted": max(round(float(p), 2), 0.01)}
 
 
 class Figures:
@@ -150,7 +157,7 @@ def between_shares(*of: tuple[str, str | None]) -> Rule:
                 moved.append(coarse.value - exact)
         signs = (1, -1) if len(moved) <= 2 else (1, -1, -1, 1)
         off = sum(sign * move for sign, move in zip(signs, moved, strict=True))
-        value, low, high = (float(one[name]) + off for name in ("value", "low", "high"))
-        return as_shown(Estimate(value, low, high, int(one["n"])))
+        value, low, high = (round(float(one[name]) + off, 2) for name in ("value", "low", "high"))
+        return Estimate(value, low, high, rounded_n(int(one["n"])))
 
     return rule

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,9 @@ from ehrmem_widgets.errors import BadInput, Unavailable
 from ehrmem_widgets.files import whole_folder
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Fact, Judgement, Verdict
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SCHEMA = 2
 """The version of the tables; a finding of another one is refused."""
@@ -136,7 +139,7 @@ class Finding:
         try:
             with whole_folder(folder) as new:
                 for name in TABLES:
-                    table = pa.Table.from_pandas(getattr(self, name), preserve_index=False)
+                    table = pa.Table.from_pandas(getattr(self, name), schema=_schema(name), preserve_index=False)
                     pq.write_table(table, new / f"{name}.parquet", compression="zstd", write_page_checksum=True)
                 (new / ABOUT_FILE).write_text(json.dumps(as_json(about), sort_keys=True) + "\n", encoding="utf-8")
         except OSError as error:
@@ -273,6 +276,13 @@ def as_json(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     return value
+
+
+def _schema(table: str) -> pa.Schema:
+    import pyarrow as pa
+
+    kinds = {"str": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
+    return pa.schema([(name, kinds[kind]) for name, kind in TABLES[table].items()])
 
 
 def _plain(judgement: Judgement) -> dict[str, Any]:

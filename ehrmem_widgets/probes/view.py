@@ -65,6 +65,7 @@ class ProbeView:
     control_figure: ClassVar[str] = ""  # of the planted, where another one carries no verdict
     memorized: ClassVar[str] = "More is given away of people it was trained on than of others: by {figure}{where}."
     population: ClassVar[str] = "No more is given away of people it was trained on: largest difference {figure}{where}."
+    compared_with: ClassVar[str] = "Members against people never seen"
     no_verdict: ClassVar[str] = "no verdict"
     signed: ClassVar[bool] = True  # whether its figure is a difference, shown with its sign
 
@@ -163,7 +164,7 @@ class ProbeView:
             note = one["note"] if verdict is Verdict.CANNOT_CONCLUDE else ""
             of = figure(estimate_of(one), signed=self.signed)
             cells.append((self.compared(one), of, p_words(one["p_adjusted"]), shown, note))
-        heads: tuple[str, ...] = ("Compared", "Members against people never seen", "p, corrected", "Verdict")
+        heads: tuple[str, ...] = ("Compared", self.compared_with, "p, corrected", "Verdict")
         if any(cell[-1] for cell in cells):
             heads = (*heads, "Why it cannot be decided")
         else:
@@ -255,7 +256,7 @@ def p_words(value: float) -> str:
     """A p-value; empty where there is none."""
     if value != value:
         return ""
-    return f"{value:.3f}" if value >= 0.001 else "under 0.001"
+    return f"{value:.2f}" if value > 0.01 else "0.01 or less"
 
 
 def group_words(group: str) -> str:

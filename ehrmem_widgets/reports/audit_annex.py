@@ -92,7 +92,7 @@ def limitations(audit: AuditResults, lines: Mapping[str, Headline]) -> str:
             f"The planted canaries do not stand out in {', '.join(missed)}: either they too were not remembered, or "
             "these tests cannot see it."
         )
-    if any(line.control == NONE for line in compared.values()):
+    if compared and all(line.control in (NONE, "") for line in compared.values()):
         said.append(
             "The training data hold no planted canaries: whether these tests would have found memory here is not "
             "shown by this audit itself."

@@ -36,7 +36,10 @@ def export(results: Path, out: Path) -> None:
             "The plan of this audit declares it as identifying: its report names patients and must not travel."
         )
     page = audit_page(results)
-    tables = [found.figures.assign(probe=name) for name, found in audit.findings.items()]
+    tables = [
+        found.figures[(found.figures["n"] > 0) | (found.figures["figure"] == audit.views[name].judged_figure)].assign(probe=name)
+        for name, found in audit.findings.items()
+    ]
     try:
         with whole_folder(out) as folder:
             (folder / "report.html").write_text(page, encoding="utf-8")

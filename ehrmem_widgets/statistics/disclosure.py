@@ -8,7 +8,7 @@ suppression; Hundepool et al., Statistical Disclosure Control, Wiley 2012, chapt
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from ehrmem_widgets.statistics.discrimination import NOTHING
-from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate, proportion, rounded
+from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate, proportion
 from ehrmem_widgets.statistics.verdicts import Fact, Judgement
 
 FEWEST = 11
@@ -24,7 +24,7 @@ FEWEST = 11
 
 WITHHELD = f"fewer than {FEWEST}"
 
-_STEPS = (0.01, 0.02, 0.05, 0.1)
+_STEPS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 
 Sum = tuple[int, Sequence[int]]
 """The place of a total, and the places of its parts."""
@@ -112,57 +112,49 @@ def coarse_share(estimate: Estimate) -> Estimate:
         return NOTHING
     hits, shown = round(estimate.value * n), rounded_n(n)
     if not is_small(hits) and not is_small(n - hits):
-        value = _to_step(hits / n, _step(shown))
-        return Estimate(value, *(round(end, 2) for end in _wilson(value, shown)), shown)
+        value = _to_step(hits / n, share_step(shown))
+        low, high = _wilson(value, shown)
+        return Estimate(value, math.floor(1e4 * low) / 1e4, math.ceil(1e4 * high) / 1e4, shown)
     low = 1 if is_small(hits) else max(0, shown - FEWEST + 1)
     high = shown - 1 if is_small(n - hits) else min(FEWEST - 1, shown)
     return Estimate(math.nan, proportion(low, shown).low, proportion(high, shown).high, shown)
 
 
 def as_shown(estimate: Estimate) -> Estimate:
-    """A figure that is no share as it may be shown: n rounded down, and no more decimals than are written, also in a chart.
+    """A figure that is no share of people as it may be shown: n rounded down, and four decimals, also in a chart.
 
-    >>> as_shown(Estimate(0.12345, 0.1049, 0.2, 57))
-    Estimate(value=0.12, low=0.1, high=0.2, n=50)
+    >>> as_shown(Estimate(0.123456, 0.1049, 0.2, 57))
+    Estimate(value=0.1235, low=0.1049, high=0.2, n=50)
     """
-    figures = [estimate.value, estimate.low, estimate.high]
-    if not all(map(math.isfinite, figures)):
-        return Estimate(*figures, rounded_n(estimate.n))
-    return Estimate(*map(float, rounded(*figures)), rounded_n(estimate.n))
+    figures = (estimate.value, estimate.low, estimate.high)
+    return Estimate(*(round(one, 4) if math.isfinite(one) else one for one in figures), rounded_n(estimate.n))
 
 
 def shown_judgement(judgement: Judgement, own: Estimate, shown: Estimate) -> Judgement:
     """A verdict with its reason as it may be shown: its own figure as ``shown``, every count of people coarse. Where the figure is
-    withheld, that is said in place of the reason; any other number would tell of it.
+    withheld, it is not named, and neither is any number that would tell of it.
 
     >>> few = Judgement(Verdict.CANNOT_CONCLUDE, "too_few", "there are {n} members", {"n": 7})
-    >>> shown_judgement(few, NOTHING, NOTHING).sentence
+    >>> shown_judgement(few, own=NOTHING, shown=NOTHING).sentence
     'there are fewer than 11 members'
     """
-    estimates = [fact for fact in _facts(judgement) if isinstance(fact, Estimate)]
-    if estimates and not math.isfinite(shown.value):
-        words = "{what} rests on too few people to be shown." if "what" in judgement.facts else WITHHELD_FIGURE
-        facts = {name: fact for name, fact in judgement.facts.items() if name == "what"}
-        return Judgement(judgement.verdict, judgement.reason, words, facts, judgement.rank_p)
-    return replace(judgement, facts={name: _shown_fact(fact, own, shown) for name, fact in judgement.facts.items()})
+    hide = not math.isfinite(shown.value)
+
+    def fact(name: str, given: Fact) -> Fact:
+        if isinstance(given, Judgement):
+            return shown_judgement(given, own, shown)
+        if isinstance(given, Estimate):
+            return shown if given == own and not hide else NOT_SHOWN
+        if isinstance(given, int):
+            return in_tens(given)
+        if name == "more" and hide:
+            return "more people would be needed to decide"
+        return "not shown" if isinstance(given, float) and hide else given
+
+    return replace(judgement, facts={name: fact(name, given) for name, given in judgement.facts.items()})
 
 
-WITHHELD_FIGURE = "the figure rests on too few people to be shown."
-
-
-def _facts(judgement: Judgement) -> Iterator[Fact]:
-    for fact in judgement.facts.values():
-        yield fact
-        if isinstance(fact, Judgement):
-            yield from _facts(fact)
-
-
-def _shown_fact(fact: Fact, own: Estimate, shown: Estimate) -> Fact:
-    if isinstance(fact, Judgement):
-        return replace(fact, facts={name: _shown_fact(one, own, shown) for name, one in fact.facts.items()})
-    if isinstance(fact, Estimate):
-        return shown if fact == own else as_shown(fact) if fact.n >= 2 * FEWEST else "(not shown)"
-    return in_tens(fact) if isinstance(fact, int) else fact  # a p-value: its figure is shown
+NOT_SHOWN = "(not shown, for it would tell of few people)"
 
 
 def in_tens(count: int) -> str:
@@ -177,7 +169,7 @@ def in_tens(count: int) -> str:
 
 
 @cache
-def _step(shown: int) -> float:
+def share_step(shown: int) -> float:
     """To what a share is rounded where n is shown as ``shown``: so coarse that at least two counts of people give each share."""
     people = [n for n in range(shown, shown + 10) if rounded_n(n) == shown]
     for step in _STEPS:
@@ -191,7 +183,7 @@ def _step(shown: int) -> float:
 
 
 def _to_step(share: float, step: float) -> float:
-    return round(round(share / step) * step, 2)
+    return round(round(share / step) * step, 4)
 
 
 def _wilson(share: float, n: int) -> tuple[float, float]:

@@ -249,8 +249,8 @@ def judge_cohort(
         words = f"members and people whom the model never saw are within {margin:g} of each other"
         return say(Verdict.POPULATION, "within_margin", f": {words}.")
     if effect.low > no_effect:
-        words = " does not hold among all that was tested (p = {p:.3f})."
-        return say(Verdict.CANNOT_CONCLUDE, "not_among_all", words, p=float(p))
+        words = " does not hold among all that was tested (p = {p})."
+        return say(Verdict.CANNOT_CONCLUDE, "not_among_all", words, p=round(float(p), 3))
     if effect.high < no_effect:
         words = "less for members than for people whom the model never saw: the two groups may not be alike"
         return say(Verdict.CANNOT_CONCLUDE, "less", f": {words}.")

@@ -171,15 +171,15 @@ def _told_apart(events: pd.DataFrame, traits: pd.DataFrame, truth: np.ndarray, g
     found = model_free_test(events, traits, truth, seed=seed)
     made = row(FIGURE, found.auroc, group=group, p=found.p)
     if found.p <= ALARM_RATE and found.auroc.value > 0.5:
-        words = f"{_WHO[group]} can be told apart without asking the model (AUROC {{auroc}}, p = {{p:.3f}})"
-        made |= told(Judgement(Verdict.CANNOT_CONCLUDE, TOLD_APART, words, {"auroc": found.auroc, "p": float(found.p)}))
+        words = f"{_WHO[group]} can be told apart without asking the model"
+        made |= told(Judgement(Verdict.CANNOT_CONCLUDE, TOLD_APART, words))
     return made
 
 
 def _told_apart_sentence(made: dict[str, Any], group: str) -> str:
     if made.get("verdict"):
-        return f"{Verdict.CANNOT_CONCLUDE}: {made['note']}."
-    shown = Estimate(made["value"], made["low"], made["high"], made["n"])
+        return f"{Verdict.CANNOT_CONCLUDE}: {made['note']} (AUROC {estimate_of(made)}, p = {made['p']:.3f})."
+    shown = estimate_of(made)
     return (
         f"{_WHO[group].capitalize()} cannot be told apart without asking the model (AUROC {shown}, p = {made['p']:.3f}): "
         "the data do not explain a membership score."
@@ -354,10 +354,9 @@ def _duplicates(
             continue
         made = row(ACROSS, proportion(twins, n), group=side)
         if twins > MOST_NEAR * n:
-            words = f"a share of {{share}} of the {whom} has a near-duplicate on the other side of the split"
-            facts = {"share": proportion(twins, n)}
-            made |= told(Judgement(Verdict.CANNOT_CONCLUDE, NEAR_DUPLICATES, words, facts))
-            said.append(f"{Verdict.CANNOT_CONCLUDE}: {made['note']}.")
+            words = f"more than {MOST_NEAR:.0%} of the {whom} have a near-duplicate on the other side of the split"
+            made |= told(Judgement(Verdict.CANNOT_CONCLUDE, NEAR_DUPLICATES, words))
+            said.append(f"{Verdict.CANNOT_CONCLUDE}: {words} ({twins} of {n:,}).")
         elif twins:
             said.append(
                 f"{twins} of {n:,} {whom} have a near-duplicate on the other side of the split; such people are left out."

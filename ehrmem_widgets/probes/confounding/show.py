@@ -16,7 +16,7 @@ from ehrmem_widgets.findings.disclosure_control import (
 )
 from ehrmem_widgets.findings.finding import Finding, estimate_of
 from ehrmem_widgets.probes.membership.scores import LOSS, RATIO
-from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
+from ehrmem_widgets.probes.people import NON_MEMBER
 from ehrmem_widgets.probes.view import Headline, ProbeView, first_estimate, picture
 from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
@@ -34,7 +34,8 @@ class ConfoundingView(ProbeView):
         ("model_free_auroc|difference_.*", of_whole_groups),
         ("association_site", mean),
         ("codes_that_differ", not_of_people),
-        ("duplicates|near_duplicates|near_duplicates_across", share),
+        ("duplicates|near_duplicates", share),
+        ("near_duplicates_across", hidden),  # with the verdict it would tell a small count
     )
     no_verdict = "no difference found"
     asked = (
@@ -97,7 +98,7 @@ class ConfoundingView(ProbeView):
         for one in found.about("figures", figure="model_free_auroc", group="all").to_dict("records"):
             said.append(
                 f"Members told from people never seen without the model: AUROC {inline(estimate_of(one))}, permutation p "
-                f"{one['p']:.3f}; 0.5 is guessing."
+                f"{p_words(one['p_adjusted'])}; 0.5 is guessing."
             )
         for one in found.about("figures", figure="codes_that_differ", group="all").to_dict("records"):
             said.append(
@@ -111,11 +112,6 @@ class ConfoundingView(ProbeView):
             for one in found.about("figures", figure=name).to_dict("records"):
                 whom = "people never seen" if one["group"].endswith(NON_MEMBER) else "the reference model's patients"
                 said.append(f"Share of {whom} whose record has {kind} as one of a member: {figure(estimate_of(one))}.")
-        for one in found.about("figures", figure="near_duplicates_across").to_dict("records"):
-            said.append(
-                f"Share of {'members' if one['group'] == MEMBER else 'people never seen'} with a near-duplicate on the other side of the "
-                f"split, who are left out: {figure(estimate_of(one))}."
-            )
         parts = [items(said)] if said else []
         if rows:
             reach = max(

@@ -198,8 +198,8 @@ def not_in_reference(beyond: Estimate | None, what: str) -> Judgement | None:
         words = "there is no reference model to show that these members are not simply easier"
         return Judgement(Verdict.CANNOT_CONCLUDE, "no_reference", words)
     if not beyond.low > 0:
-        words = f"a model that never saw these people may show as much ({what} beyond its own: {{beyond}})"
-        return Judgement(Verdict.CANNOT_CONCLUDE, "reference_too", words, {"beyond": beyond})
+        words = f"a model that never saw these people may show as much of {what}"
+        return Judgement(Verdict.CANNOT_CONCLUDE, "reference_too", words)
     return None
 
 

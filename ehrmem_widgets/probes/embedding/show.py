@@ -40,7 +40,9 @@ def of_readers(one: Row, figures: Figures) -> Estimate:
     if one["attribute"]:
         n, held = figures.at(one, "holders", group="", rung="", model="")
         tested = not str(one["figure"]).startswith("excess") or math.isfinite(one["p"]) or one["model"] != "audited"
-        if min(held, n - held) < FEWEST or not tested:
+        if min(held, n - held) < FEWEST or not tested or one["group"] in (MEMBER, NON_MEMBER):
+            return NOTHING
+        if str(one["figure"]).startswith("excess") and one["model"] != "audited":
             return NOTHING
     return of_whole_groups(one, figures) if one["group"] in PAIRS else mean(one, figures)
 

@@ -51,6 +51,7 @@ class ExposureView(ProbeView):
         "It prefers what was planted to what could have been planted: right in {figure} of pairs (0.5: guessing)."
     )
     signed = False
+    compared_with = "Canaries trained on against those never trained on"
 
     def judged(self) -> pd.DataFrame:
         """The canaries trained on most often against those never trained on."""
@@ -82,7 +83,7 @@ class ExposureView(ProbeView):
         found = findings["exposure"]
         rows = [
             IntervalRow(
-                group_words(str(one["group"])),
+                _method_words(str(one["group"])),
                 estimate_of(one),
                 heading,
                 one["group"] != NULL_CANARY and model == "audited",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ehrmem_widgets.findings.disclosure_control import Figures, Row, mean, of_whole_groups, only_if
+from ehrmem_widgets.findings.disclosure_control import Figures, Row, mean, of_whole_groups
 from ehrmem_widgets.findings.finding import Finding, estimate_of
 from ehrmem_widgets.probes.membership.parts import membership_parts
 from ehrmem_widgets.probes.membership.roc import roc_curve
@@ -16,7 +16,7 @@ from ehrmem_widgets.probes.membership.scores import LOSS, RATIO
 from ehrmem_widgets.probes.membership.slices import SCORES, MembershipSlices, Part
 from ehrmem_widgets.probes.people import ALL, MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.view import ProbeView, picture
-from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown, coarse_share, is_small, rounded_n
+from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown, coarse_share, rounded_n
 from ehrmem_widgets.statistics.discrimination import NOTHING, auroc_difference, controls_needed
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
@@ -35,22 +35,21 @@ def found_members(one: Row, figures: Figures) -> Estimate:
     found = round(float(one["value"]) * members) if math.isfinite(one["value"]) else 0
     if min(members, figures.people.get(NON_MEMBER, 0)) < FEWEST or not math.isfinite(one["value"]):
         return NOTHING
-    if is_small(found) or is_small(members - found):
-        low, high = math.floor(10 * one["low"]) / 10, math.ceil(10 * one["high"]) / 10
-        share = coarse_share(Estimate(found / members, 0.0, 1.0, members))
-        return Estimate(math.nan, min(low, share.low), max(high, share.high), rounded_n(int(one["n"])))
-    return as_shown(estimate_of(one))
+    share = coarse_share(Estimate(found / members, 0.0, 1.0, members))
+    low, high = math.floor(10 * one["low"]) / 10, math.ceil(10 * one["high"]) / 10
+    if math.isfinite(share.value):
+        return Estimate(share.value, low, high, rounded_n(int(one["n"])))
+    return Estimate(math.nan, min(low, share.low), max(high, share.high), rounded_n(int(one["n"])))
 
 
 def called_members(one: Row, figures: Figures) -> Estimate:
     """P(member | called one) follows from the share found: where that is withheld, so is this, but for its tenths."""
     found = found_members({**one, "value": figures.at(one, "tpr_at_fpr_0.01")[1], "low": 0.0, "high": 1.0}, figures)
-    if math.isfinite(found.value):
-        return only_if(True, one)
     if not math.isfinite(found.low) or not math.isfinite(one["low"]):
         return NOTHING
     n = rounded_n(int(one["n"]))
-    return Estimate(math.nan, math.floor(10 * one["low"]) / 10, math.ceil(10 * one["high"]) / 10, n)
+    low, high = math.floor(10 * one["low"]) / 10, math.ceil(10 * one["high"]) / 10
+    return Estimate(round(float(one["value"]), 1) if math.isfinite(found.value) else math.nan, low, high, n)
 
 
 class MembershipView(ProbeView):

@@ -86,7 +86,7 @@ class NeighboursView(ProbeView):
             self.probe.name,
             "own record among the ten nearest, members minus non-members",
             {"figure": self.judged_figure, "group": ALL},
-            lambda rung: comparison.gap_of_gaps(found, {"figure": "rank", "rung": rung}),
+            lambda rung: comparison.gap_of_gaps(found, {"figure": "rank", "rung": rung}, shares=True),
         )
 
     @classmethod

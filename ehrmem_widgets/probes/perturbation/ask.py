@@ -565,8 +565,8 @@ class _Compiled:
                 other = difference_of_means(*others)
                 rows.append(self._row(f"gap:{identifier}", other, group=contrast, model="reference"))
                 if other.low > 0:
-                    words = "a model that saw neither shows a gap too ({other})"
-                    confounded = Judgement(Verdict.CANNOT_CONCLUDE, "reference_too", words, {"other": other})
+                    words = "a model that saw neither shows a gap too"
+                    confounded = Judgement(Verdict.CANNOT_CONCLUDE, "reference_too", words)
             judgement = judge_cohort(
                 effect,
                 adjusted[place],

@@ -195,6 +195,9 @@ def _attack_table(cheapest: pd.DataFrame, asked: int, threshold: float) -> Attac
 
     kinds = tuple(way_words(str(way)) for way in bits.index)
     rows = tuple(row(place, kinds[place], float(bits.iloc[place])) for place in range(len(whole) - 1))
+    if is_small(asked - len(cheapest)):  # how many are not given away would follow
+        nothing = AttackRow("Any attack", (None,) * len(FITS), None, None, None)
+        return AttackTable(kinds, (), nothing, asked, threshold)
     every = float(cheapest["bits"].median()) if len(cheapest) else math.nan
     return AttackTable(
         kinds, rows, row(len(whole) - 1, "Any of these" if rows else "Any attack", every), asked, threshold
