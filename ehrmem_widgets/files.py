@@ -61,6 +61,10 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     try:
         new.mkdir(mode=0o700)
         yield new
+        for path in new.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
         if folder.exists():
             folder.rename(old)
         new.rename(folder)

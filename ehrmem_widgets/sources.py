@@ -112,7 +112,7 @@ def sources_of(
         return given_sources(data=data, model=model, reference=paths, **more)
     if unused := [name for name, value in more.items() if value]:
         raise BadInput(
-            f"With a data set or a model that is a Python object leave out {', '.join(unused)}: it was read when it was opened."
+            f"With a data set or a model that is a Python object leave out {', '.join(unused)}: a model that is an object has its own vocabulary and training_split."
         )
     return None
 

@@ -167,7 +167,9 @@ class AuditResults:
         for name in self.files:
             rows = self.query(name, PATIENTS, 'SELECT DISTINCT patient, "group" FROM rows')
             found |= dict(rows.itertuples(index=False))
-        trained = {patient: CANARY for patient, group in found.items() if group.startswith(CANARY) and group != NULL_CANARY}
+        trained = {
+            patient: CANARY for patient, group in found.items() if group.startswith(CANARY) and group != NULL_CANARY
+        }
         return found | trained
 
     # Reading ---------------------------------------------------------------------------------------------------------

@@ -130,7 +130,8 @@ def downgraded(found: Finding, earlier: Mapping[str, Finding]) -> Finding:
         return found
     table = table.copy()
     was = [
-        judgement_of(row) or Judgement(Verdict.MEMORIZED, "more_for_members", "more for members than for people whom the model never saw")
+        judgement_of(row)
+        or Judgement(Verdict.MEMORIZED, "more_for_members", "more for members than for people whom the model never saw")
         for row in table[touched].to_dict("records")
     ]
     now = [

@@ -174,7 +174,7 @@ def full(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("where", ["audit.shards", "probes.cohort_finding", "reports.cells"])
+@pytest.mark.parametrize("where", ["shards", "findings", "results.json"])
 def test_a_full_disk_ends_the_audit_and_the_same_command_goes_on(
     where: str,
     undisturbed: tuple[Path, Path],
@@ -184,9 +184,14 @@ def test_a_full_disk_ends_the_audit_and_the_same_command_goes_on(
 ) -> None:
     plan, out = undisturbed
     here = tmp_path / "out"
+
+    def full_there(descriptor: int) -> None:
+        if where in os.readlink(f"/proc/self/fd/{descriptor}"):
+            full()
+
     with monkeypatch.context() as patch:
-        like_os = {name: getattr(os, name) for name in ("fdopen", "replace", "environ")}
-        patch.setattr(f"ehrmem_widgets.{where}.os", SimpleNamespace(**like_os, fsync=full))
+        like_os = {name: getattr(os, name) for name in ("fdopen", "replace")}
+        patch.setattr("ehrmem_widgets.files.os", SimpleNamespace(**like_os, fsync=full_there))
         assert audit(plan, here) == 3
     said = capsys.readouterr().err
     assert "could not be written: No space left on device" in said and "the same command goes on from there" in said

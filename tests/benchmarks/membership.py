@@ -13,7 +13,7 @@ import torch
 
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.probes import membership_scores as scores
+from ehrmem_widgets.probes.membership import scores
 from ehrmem_widgets.probes.membership.ask import Scorer
 from tests.benchmarks.lines import Lines
 

@@ -30,6 +30,7 @@ from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, choose_people
 from ehrmem_widgets.samples.folders import sample_model, sample_reference
 from ehrmem_widgets.sources import SOURCES, Sources, comma_separated, given_sources
 from tests.blackbox.served import running_server
+from tests.probes.alone import ask_alone
 from tests.widgets.opened import few_patients
 
 NAMES = {"train": "development", "held_out": "held_out", "reference": "elsewhere"}
@@ -118,7 +119,7 @@ def test_members_of_a_python_object_are_those_that_it_names(data: Path, models: 
         BadInput, match=r"split 'training', which .* does not have: it has development, elsewhere, held_out"
     ):
         open_with(data, model)
-    with pytest.raises(BadInput, match=r"leave out training_split: it has its own vocabulary and training_split"):
+    with pytest.raises(BadInput, match=r"leave out training_split: a model that is an object has its own vocabulary and training_split"):
         ExplorePatient(data, model=model, training_split="development", live=False)
 
 
@@ -167,7 +168,7 @@ def test_the_audit_is_sealed_with_whom_the_models_saw(data: Path, models: dict[s
 
 
 def test_the_ratio_is_to_the_mean_of_the_references(data: Path, models: dict[str, str]) -> None:
-    from ehrmem_widgets.probes.membership.ask import RATIO, membership
+    from ehrmem_widgets.probes.membership.scores import RATIO
 
     dataset, model, mean = open_sources(
         Sources(
@@ -178,7 +179,7 @@ def test_the_ratio_is_to_the_mean_of_the_references(data: Path, models: dict[str
     people = choose_people(dataset, model, mean, most=6, canaries=False)
 
     def ratios(reference: Any) -> np.ndarray:
-        found = membership(model, dataset, reference=reference, people=people).about("patients", attribute=RATIO)
+        found = ask_alone("membership", model, dataset, reference=reference, people=people).about("patients", attribute=RATIO)
         return found.set_index("patient")["value"].sort_index().to_numpy(float)
 
     each = [ratios(one) for one in mean.references]

@@ -20,8 +20,8 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import Finding, finding, row
-from ehrmem_widgets.probes import membership_scores as scores
 from ehrmem_widgets.probes.confounding.ask import TOLD_APART
+from ehrmem_widgets.probes.membership import scores
 from ehrmem_widgets.probes.membership.ask import in_windows
 from ehrmem_widgets.probes.membership.judge import compare
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
@@ -306,7 +306,7 @@ def test_who_gives_no_number_is_left_out_and_counted(made: Callable[..., MedsDat
     reason = "no Loss, Min-K%, Min-K%++, ReCaLL: what was answered makes no number"
     n = found.exclusions[reason]
     held = {r.pseudonym for r in data.records(range(110)) if any(e.code == "CODE//5" for e in r.events)}
-    assert 20 < n < 110 and set(found.about("excluded", note=reason)["patient"]) == held
+    assert 20 < n < 110 and set(found.about("excluded", words=reason)["patient"]) == held
     # The strangers' prefix holds the code too, so nobody has a ReCaLL.
     assert found.exclusions["no ReCaLL: what was answered makes no number"] == 110 - n
     assert found.estimate("auroc", attribute="Loss").n == 110 - n

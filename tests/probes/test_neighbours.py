@@ -12,7 +12,7 @@ from ehrmem_widgets import ExplorePatient
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.probes import neighbours
+from ehrmem_widgets.probes import embedding_store
 from ehrmem_widgets.probes.embedding_store import EmbeddingStore, NeighbourMap, embed_slots, save_arrays
 from ehrmem_widgets.probes.exploration import Question
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
@@ -165,7 +165,7 @@ def test_the_main_screen_ranks_a_patient_who_is_not_of_the_sample(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     data = few_patients(tmp_path / "data")
-    monkeypatch.setattr(neighbours.EmbeddingStore.__init__, "__kwdefaults__", {"folder": None, "most_patients": 40})
+    monkeypatch.setattr(embedding_store.EmbeddingStore.__init__, "__kwdefaults__", {"folder": None, "most_patients": 40})
     whole, sample = MedsDataset(data).ids(), MedsDataset(data).some_ids(40)
     patient = next(one for one in whole if one not in sample)
     screen = ExplorePatient(

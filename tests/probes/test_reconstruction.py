@@ -110,7 +110,7 @@ def test_whoever_cannot_be_asked_is_counted_with_the_reason(dataset: MedsDataset
     }
     model.context_length = 100
     assert ask_alone("reconstruction", model, dataset, patients=[0], rungs=("first_4",), samples=2).exclusions == {
-        f"{NOTHING_LEFT}, at first_4": 1
+        f"{NOTHING_LEFT.words}, at first_4": 1
     }
 
 

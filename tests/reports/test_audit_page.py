@@ -91,6 +91,7 @@ def audited(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "rungs": [],
             "state": "not run",
             "reason": "the model gives no embeddings",
+            "of_the_model": True,
             "sentences": [],
             "exclusions": {},
         }
@@ -266,10 +267,10 @@ def test_names_from_data_are_escaped(tmp_path: Path) -> None:
 
 
 def test_a_verdict_of_memory_and_one_of_none(tmp_path: Path) -> None:
-    probes = ("membership", "attribute", "reconstruction", "perturbation")
-    found = str(Text(audit_page(SyntheticAudit(300, effect=0.5).write(tmp_path / "a", probes=probes))))
+    names = ("membership", "attribute", "reconstruction", "perturbation")
+    found = str(Text(audit_page(SyntheticAudit(300, effect=0.5).write(tmp_path / "a", names=names))))
     assert "This model remembers some of the people it was trained on" in found and "knowing demographics" in found
-    none = str(Text(audit_page(SyntheticAudit(300, effect=0.0, seed=1).write(tmp_path / "b", probes=probes))))
+    none = str(Text(audit_page(SyntheticAudit(300, effect=0.0, seed=1).write(tmp_path / "b", names=names))))
     assert "This model remembers" not in none and "they too were not remembered, or this test cannot see it" in none
 
 

@@ -114,7 +114,7 @@ def test_every_picture_on_the_page_exists_is_small_and_has_words_for_those_who_d
 def test_every_probe_is_on_the_page_with_its_command_and_every_link_leads_somewhere() -> None:
     page = PAGE.read_text(encoding="utf-8")
     for name in probes():
-        assert f"`ehrmem probe {name} --out FILE.parquet`" in page
+        assert f"`ehrmem probe {name} --out DIR`" in page
     for notebook in set(re.findall(r"\((\d\d_\w+\.ipynb)\)", page)):
         assert (PAGE.parent / notebook).is_file()
     headings = {

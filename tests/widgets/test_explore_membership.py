@@ -10,9 +10,9 @@ import ipywidgets
 import pytest
 
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.probes.membership import screen as explore_membership
 from ehrmem_widgets.probes.membership.screen import ExploreMembership
 from ehrmem_widgets.probes.over_patients import Progress
-from ehrmem_widgets.widgets import explore_membership
 from tests.views.examples import assert_harmless
 
 FEW = 40

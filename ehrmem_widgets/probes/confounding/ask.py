@@ -18,7 +18,7 @@ import pandas as pd
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.findings.finding import Finding, excluded_row, finding, judgement_of, row, told
+from ehrmem_widgets.findings.finding import Finding, estimate_of, excluded_row, finding, judgement_of, row, told
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.near_duplicates import FEWEST_CODES, NEAR, REFERENCE, across_the_split
 from ehrmem_widgets.probes.over_patients import Heard, Progress, Rows

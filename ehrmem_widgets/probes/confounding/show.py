@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ehrmem_widgets.findings.disclosure_control import (
+    hidden,
     mean,
     not_of_people,
     of_whole_groups,
@@ -17,7 +18,7 @@ from ehrmem_widgets.findings.disclosure_control import (
 from ehrmem_widgets.findings.finding import Finding, estimate_of
 from ehrmem_widgets.probes.membership.scores import LOSS, RATIO
 from ehrmem_widgets.probes.people import NON_MEMBER
-from ehrmem_widgets.probes.view import Headline, ProbeView, first_estimate, picture
+from ehrmem_widgets.probes.view import Headline, ProbeView, first_estimate, p_words, picture
 from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
 from ehrmem_widgets.views.markup import known
@@ -149,16 +150,16 @@ class ConfoundingView(ProbeView):
             heading = "For comparison: members against non-members by T4"
             score = RATIO if (scored.figures["attribute"] == RATIO).any() else LOSS
             model = "" if score == RATIO else "audited"
-            asked = {"figure": "auroc", "group": "all"}
+            asked = {"group": "all"}
             rows += [
                 IntervalRow(
                     f"the reference model ({LOSS})",
-                    first_estimate(scored, attribute=LOSS, model="reference", **asked),
+                    first_estimate(scored, "auroc", attribute=LOSS, model="reference", **asked),
                     heading,
                 ),
                 IntervalRow(
                     f"the audited model ({score})",
-                    first_estimate(scored, attribute=score, model=model, **asked),
+                    first_estimate(scored, "auroc", attribute=score, model=model, **asked),
                     heading,
                     True,
                 ),

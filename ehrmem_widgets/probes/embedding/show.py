@@ -16,7 +16,7 @@ from ehrmem_widgets.findings.disclosure_control import (
     of_whole_groups,
 )
 from ehrmem_widgets.findings.finding import Finding, estimate_of
-from ehrmem_widgets.probes.people import ALL, PAIRS
+from ehrmem_widgets.probes.people import ALL, MEMBER, NON_MEMBER, PAIRS
 from ehrmem_widgets.probes.view import (
     METHOD_GROUPS,
     ProbeView,

@@ -15,8 +15,8 @@ from ehrmem_widgets.findings.disclosure_control import (
 )
 from ehrmem_widgets.findings.finding import Finding, estimate_of
 from ehrmem_widgets.probes.exposure.ask import expected_by_chance
-from ehrmem_widgets.probes.people import NULL_CANARY
-from ehrmem_widgets.probes.view import ProbeView, group_words
+from ehrmem_widgets.probes.people import CANARY, NULL_CANARY
+from ehrmem_widgets.probes.view import METHOD_GROUPS, ProbeView, group_words
 from ehrmem_widgets.statistics.disclosure import (
     FEWEST,
 )
@@ -32,6 +32,12 @@ def of_canaries(one: Row, figures: Figures) -> Estimate:
     """A comparison of two groups of canaries."""
     sides = (one["group"], NULL_CANARY)
     return only_if(all(figures.at(one, "mean_exposure", group=side, attribute="")[0] >= FEWEST for side in sides), one)
+
+
+def _method_words(group: str) -> str:
+    """A group of canaries in words that fit on the methods page's picture."""
+    times = group.removeprefix(f"{CANARY} x")
+    return METHOD_GROUPS[NULL_CANARY] if group == NULL_CANARY else f"canaries, trained on {times} times"
 
 
 class ExposureView(ProbeView):
