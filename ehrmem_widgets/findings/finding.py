@@ -59,6 +59,18 @@ TABLES: Mapping[str, Mapping[str, str]] = {
 """By table: its columns and their types."""
 
 
+class Sentence(str):
+    """A sentence of a finding, with its ``topic``: a page picks by it, never by the words."""
+
+    topic: str
+
+    def __new__(cls, words: str, topic: str = "") -> Sentence:
+        """``topic`` is empty where it says what was found."""
+        made = super().__new__(cls, words)
+        made.topic = topic
+        return made
+
+
 class Exclusion(NamedTuple):
     """Why somebody is left out: a code, and words that hold nothing from the data."""
 
@@ -80,7 +92,7 @@ class Finding:
     curves: pd.DataFrame
     excluded: pd.DataFrame
     settings: Mapping[str, Any] = field(default_factory=dict)
-    sentences: tuple[str, ...] = ()
+    sentences: tuple[Sentence, ...] = ()
 
     def about(self, table: str, **where: Any) -> pd.DataFrame:
         """The rows of a table with the given values, such as ``about("figures", figure="auroc", group="all")``."""
@@ -101,6 +113,10 @@ class Finding:
         """The figures that carry a verdict, with the reason in words."""
         found = self.figures[self.figures["verdict"] != ""]
         return found[[*_WHERE, *_NUMBERS, "verdict", "note"]].reset_index(drop=True)
+
+    def said(self, *topics: str) -> list[str]:
+        """The sentences on some topics."""
+        return [one for one in self.sentences if one.topic in topics]
 
     def show(self) -> FindingPage:
         """What it says and its verdicts, for a notebook's cell; it names patients nowhere."""
@@ -134,7 +150,7 @@ class Finding:
             "schema": SCHEMA,
             "probe": self.probe,
             "settings": dict(self.settings),
-            "sentences": list(self.sentences),
+            "sentences": [{"words": one, "topic": one.topic} for one in self.sentences],
         }
         try:
             with whole_folder(folder) as new:
@@ -172,8 +188,12 @@ class Finding:
             raise BadInput(f"{str(folder)!r} is a finding of another version of this kit. It must be made anew.")
         if wrong := [name for name, table in found.items() if list(table.columns) != list(TABLES[name])]:
             raise BadInput(f"{str(folder)!r} is no finding of this kit: {wrong[0]}.parquet has other columns.")
+        for name, table in found.items():
+            text = [column for column, kind in TABLES[name].items() if kind == "str"]
+            found[name] = table.astype(dict.fromkeys(text, object))
         whole = {name: found.get(name, _typed((), columns)) for name, columns in TABLES.items()}
-        return cls(about["probe"], **whole, settings=about["settings"], sentences=tuple(about["sentences"]))
+        sentences = tuple(Sentence(**one) for one in about["sentences"])
+        return cls(about["probe"], **whole, settings=about["settings"], sentences=sentences)
 
 
 def check_free(folder: Path) -> None:
@@ -204,7 +224,8 @@ def finding(
     for one in rows:
         by_table[one["table"]].append(one)
     tables = {name: _typed(by_table[name], columns) for name, columns in TABLES.items()}
-    return Finding(probe, **tables, settings=settings, sentences=tuple(sentences))
+    said = tuple(one if isinstance(one, Sentence) else Sentence(one) for one in sentences)
+    return Finding(probe, **tables, settings=settings, sentences=said)
 
 
 def row(

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.findings.finding import Finding, judgement_of, told
+from ehrmem_widgets.findings.finding import Finding, Sentence, judgement_of, told
 from ehrmem_widgets.probes.base import AlternativesOf, Probe, ProbeRun, Task, loaded
 from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
 from ehrmem_widgets.probes.options import given
@@ -142,10 +142,10 @@ def downgraded(found: Finding, earlier: Mapping[str, Finding]) -> Finding:
         table.loc[touched, name] = values
     notes = [one.sentence for one in was]
     said = [
-        sentence.replace(Verdict.MEMORIZED, Verdict.CANNOT_CONCLUDE, 1)
+        Sentence(sentence.replace(Verdict.MEMORIZED, Verdict.CANNOT_CONCLUDE, 1), sentence.topic)
         if any(note in sentence for note in notes)
         else sentence
         for sentence in found.sentences
     ]
     first = f"{Verdict.CANNOT_CONCLUDE} from members against non-members: {why}."
-    return replace(found, figures=table, sentences=(first, *said))
+    return replace(found, figures=table, sentences=(Sentence(first), *said))

@@ -10,6 +10,7 @@ would decide it.
 from __future__ import annotations
 
 import math
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -89,11 +90,21 @@ class Judgement:
         >>> Judgement(Verdict.CANNOT_CONCLUDE, "too_few", "there are {members} members.", {"members": 3}).sentence
         'there are 3 members.'
         """
-        return self.template.format(**self.facts)
+        return _WORDS.vformat(self.template, (), self.facts)
 
     def __format__(self, spec: str) -> str:
         """Within another sentence."""
         return self.sentence.rstrip(".")
+
+
+class _Words(string.Formatter):
+    """Fills a template; a number that is withheld stands there as words, which take no format of numbers."""
+
+    def format_field(self, value: object, format_spec: str) -> str:
+        return value if isinstance(value, str) else str(super().format_field(value, format_spec))
+
+
+_WORDS = _Words()
 
 
 @dataclass(frozen=True)

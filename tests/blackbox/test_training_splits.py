@@ -119,7 +119,9 @@ def test_members_of_a_python_object_are_those_that_it_names(data: Path, models: 
         BadInput, match=r"split 'training', which .* does not have: it has development, elsewhere, held_out"
     ):
         open_with(data, model)
-    with pytest.raises(BadInput, match=r"leave out training_split: a model that is an object has its own vocabulary and training_split"):
+    with pytest.raises(
+        BadInput, match=r"leave out training_split: a model that is an object has its own vocabulary and training_split"
+    ):
         ExplorePatient(data, model=model, training_split="development", live=False)
 
 
@@ -179,7 +181,9 @@ def test_the_ratio_is_to_the_mean_of_the_references(data: Path, models: dict[str
     people = choose_people(dataset, model, mean, most=6, canaries=False)
 
     def ratios(reference: Any) -> np.ndarray:
-        found = ask_alone("membership", model, dataset, reference=reference, people=people).about("patients", attribute=RATIO)
+        found = ask_alone("membership", model, dataset, reference=reference, people=people).about(
+            "patients", attribute=RATIO
+        )
         return found.set_index("patient")["value"].sort_index().to_numpy(float)
 
     each = [ratios(one) for one in mean.references]

@@ -11,7 +11,7 @@ from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import finding, row
 from ehrmem_widgets.probes.attribute.ask import ALL, paper_table
 from ehrmem_widgets.probes.confounding.ask import TOLD_APART
-from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
+from ehrmem_widgets.probes.people import CANARY, IN_REFERENCE, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
 from ehrmem_widgets.probes.run import downgraded, run
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import Estimate
@@ -53,11 +53,11 @@ def found(samples, canaries):
 
 
 def test_the_audited_model_knows_its_canaries_and_the_reference_does_not(found):
-    gap = found.estimate("excess_gap", group="canaries", rung="one_lab")
+    gap = found.estimate("excess_gap", group="canaries", rungs="one_lab")
     assert gap.low > 0.3
     nothing = found.estimate("excess_gap", group="canaries", rung="nothing")
     assert abs(nothing.value) < 0.2
-    patients = found.about("patients", figure="excess", rung="one_lab")
+    patients = found.about("patients", figure="excess", rungs="one_lab")
     named = patients[patients["verdict"] == Verdict.MEMORIZED].groupby("group")["patient"].nunique()
     assert named[CANARY] >= 10
     assert named.get(NULL_CANARY, 0) <= 2
@@ -76,7 +76,7 @@ def test_with_nothing_known_everybody_gets_the_same_answer(found):
 
 def test_the_ranks_are_those_of_a_test_over_all_that_a_patient_holds(found):
     """p of an excess counts the never-trained whose largest excess is as high, the patient never among them."""
-    rows = found.about("patients", figure="excess", rung="one_lab")
+    rows = found.about("patients", figure="excess", rungs="one_lab")
     never = rows[rows["group"] == NULL_CANARY]
     largest = never.groupby("patient")["value"].max()
     for one in rows.sample(10, random_state=0).itertuples():
@@ -160,7 +160,7 @@ def test_patients_of_the_reference_model_are_left_out_and_counted(samples):
     theirs, ours = dataset.ids("reference")[:2], dataset.ids("train")[:1]
     people = choose_people(dataset, model, reference, patients=[*theirs, *ours])
     assert people.counts() == {MEMBER: 1} or people.counts() == {CANARY: 1}
-    assert [reason for _, reason in people.left_out] == ["the reference model was trained on this patient"] * 2
+    assert [reason for _, reason in people.left_out] == [IN_REFERENCE] * 2
 
 
 def test_people_are_the_same_for_the_same_seed_and_half_of_them_members(samples):
@@ -174,15 +174,14 @@ def test_an_unknown_probe_or_rung_is_refused_in_words(samples):
     with pytest.raises(BadInput, match=r"no probe 'memory'.*reconstruction"):
         run("memory", *samples)
     with pytest.raises(BadInput, match="no rung 'labs'"):
-        run("attribute", *samples, rung="labs")
+        run("attribute", *samples, rungs="labs")
     with pytest.raises(BadInput, match="takes no rung"):
-        run("membership", *samples, rung="one_lab")
+        run("membership", *samples, rungs="one_lab")
 
 
 def test_a_preflight_that_tells_them_apart_downgrades_the_verdict():
-    gap = row(
-        "excess_gap", Estimate(0.3, 0.2, 0.4, 80), group="all", verdict=str(Verdict.MEMORIZED), note="it stands out."
-    )
+    was = Judgement(Verdict.MEMORIZED, "stands_out", "it stands out.")
+    gap = row("excess_gap", Estimate(0.3, 0.2, 0.4, 80), group="all", judgement=was)
     made = finding("attribute", [gap], {}, ["Memorized: it stands out."])
 
     def preflight(p, verdict):

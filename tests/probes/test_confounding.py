@@ -148,10 +148,9 @@ def test_people_with_a_near_duplicate_on_the_other_side_are_left_out_of_every_pr
 
 def test_many_near_duplicates_leave_nothing_to_conclude(doubled: MedsDataset) -> None:
     found = compare_groups(doubled, people=choose_people(doubled, None))  # type: ignore[arg-type]
-    assert "a share of 0.12 (0.04 to 0.30, n = 25) of the members has a near-duplicate" in f"{confounding(found)}"
+    assert "more than 5% of the members have a near-duplicate on the other side" in f"{confounding(found)}"
     assert (
-        "a share of 0.75 (0.30 to 0.95, n = 4) of the non-members"
-        in f"{explains(found, Estimate(0.99, 0.98, 1.0, 29))}"
+        "more than 5% of the non-members have a near-duplicate" in f"{explains(found, Estimate(0.99, 0.98, 1.0, 29))}"
         and not explains(found, Estimate(0.99, 0.98, 1.0, 29), group="canaries")
     )
     much, more = (Judgement(Verdict.MEMORIZED, "more_for_members", words) for words in ("much.", "more."))

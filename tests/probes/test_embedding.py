@@ -78,7 +78,7 @@ def test_a_model_that_knows_the_secret_of_members_alone_has_memorized_it(
     dataset: MedsDataset, model: FolderModel, people: People
 ) -> None:
     audited, reference = remembering(model, dataset, people, MEMBER), remembering(model, dataset, people)
-    asked = {"people": people, "rung": "first_20", "attributes": ["mental_health", "self_harm"]}
+    asked = {"people": people, "rungs": "first_20", "attributes": ["mental_health", "self_harm"]}
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         found = ask_alone("embedding", audited, dataset, reference=reference, **asked)

@@ -70,7 +70,7 @@ def test_ranks_are_those_of_the_main_screen(
             query = embed_slots(model, stripped_prompt(record, rung, model, codes, codes.default_names()))
             rank = store.find(query, record.patient_id)[0].rank
             (row,) = found.about(
-                "patient", patient=record.pseudonym, figure="rank", rung=rung, model="audited"
+                "patients", patient=record.pseudonym, figure="rank", rung=rung, model="audited"
             ).to_dict("records")
             assert row["value"] == pytest.approx(rank, abs=1) and row["n"] == len(dataset)  # float32 near-ties
 

@@ -165,7 +165,9 @@ def test_the_main_screen_ranks_a_patient_who_is_not_of_the_sample(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     data = few_patients(tmp_path / "data")
-    monkeypatch.setattr(embedding_store.EmbeddingStore.__init__, "__kwdefaults__", {"folder": None, "most_patients": 40})
+    monkeypatch.setattr(
+        embedding_store.EmbeddingStore.__init__, "__kwdefaults__", {"folder": None, "most_patients": 40}
+    )
     whole, sample = MedsDataset(data).ids(), MedsDataset(data).some_ids(40)
     patient = next(one for one in whole if one not in sample)
     screen = ExplorePatient(

@@ -75,7 +75,7 @@ def cohort(folder: Path, ages: dict[str, list[int]], *, sexes: bool = False, lab
 
 def ask(dataset: MedsDataset, model: MarkovChain, **more):  # type: ignore[no-untyped-def]
     return ask_alone(
-        "perturbation", model, dataset, **{"identifiers": ("age",), "rung": "demographics", "horizon": 2, **more}
+        "perturbation", model, dataset, **{"identifiers": ("age",), "rungs": "demographics", "horizon": 2, **more}
     )
 
 
@@ -158,7 +158,7 @@ def test_sex_lab_and_date_move_over_their_own_codes(tmp_path: Path) -> None:
 
     by_value = chain({code: 0.1 * b for b, code in enumerate(BINS)})
     labs = cohort(tmp_path / "b", ages, labs=True)
-    found = ask(labs, by_value, identifiers=("sex", "lab", "date"), rung="one_lab")
+    found = ask(labs, by_value, identifiers=("sex", "lab", "date"), rungs="one_lab")
     patient = found.about("patients").iloc[0]["patient"]
     lab, date = curve_of(found, patient, "lab"), curve_of(found, patient, "date")
     assert lab.codes == tuple(BINS) and lab.true == 3 and lab.audited == pytest.approx(np.arange(10) / 10)
@@ -178,7 +178,7 @@ def test_who_cannot_be_asked_is_counted_and_nonsense_is_refused(secret: MedsData
     }  # a single person is no null
     found = ask(secret, REMEMBERS, attributes=["genetic_disease"], patients=[1, 2, 30])
     assert found.exclusions == {"the record holds none of the attributes asked about": 3}
-    found = ask(secret, REMEMBERS, rung="nothing", patients=[1])
+    found = ask(secret, REMEMBERS, rungs="nothing", patients=[1])
     assert found.exclusions == {"none of the identifiers is among the known facts": 1}
     for more, words in (
         ({"identifiers": ("name",)}, "age, sex, lab, date; got name"),

@@ -10,12 +10,14 @@ from scipy.optimize import linprog
 
 from ehrmem_widgets.statistics.disclosure import (
     FEWEST,
+    NOT_SHOWN,
     as_shown,
     coarse_share,
     hidden_cells,
     hidden_counts,
     is_small,
     rounded_n,
+    share_step,
     shown_judgement,
     with_totals,
 )
@@ -126,7 +128,10 @@ def test_no_count_can_be_read_back_from_a_share_its_interval_and_n(n: int) -> No
         shown = coarse_share(proportion(hits, n))
         fits = {(k, m) for m in people for k in range(11, m - 10) if coarse_share(proportion(k, m)) == shown}
         assert (hits, n) in fits and len({k for k, _ in fits}) > 1
-        assert round(shown.value, 2) == shown.value and shown.low <= shown.value <= shown.high
+        assert (
+            shown.value == pytest.approx(round(shown.value / share_step(shown.n)) * share_step(shown.n))
+            and shown.low <= shown.value <= shown.high
+        )
 
 
 def test_a_judgement_keeps_its_verdict_and_loses_its_counts() -> None:
@@ -137,4 +142,4 @@ def test_a_judgement_keeps_its_verdict_and_loses_its_counts() -> None:
     assert shown.sentence == "the share 0.05 (0.01 to 0.09, n = 1,200): fewer than 11 of 120 to 129, p = 0.012."
     hidden = shown_judgement(judged, effect, NOTHING)
     assert (hidden.verdict, hidden.reason) == (judged.verdict, judged.reason)
-    assert hidden.sentence == "the share rests on too few people to be shown."
+    assert hidden.sentence == f"the share {NOT_SHOWN}: fewer than 11 of 120 to 129, p = not shown."

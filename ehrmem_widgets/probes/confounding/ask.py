@@ -18,7 +18,16 @@ import pandas as pd
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.findings.finding import Finding, estimate_of, excluded_row, finding, judgement_of, row, told
+from ehrmem_widgets.findings.finding import (
+    Finding,
+    Sentence,
+    estimate_of,
+    excluded_row,
+    finding,
+    judgement_of,
+    row,
+    told,
+)
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.near_duplicates import FEWEST_CODES, NEAR, REFERENCE, across_the_split
 from ehrmem_widgets.probes.over_patients import Heard, Progress, Rows
@@ -87,11 +96,11 @@ class Confounding(ProbeRun):
             if min(counts) < FEWEST_CONTROLS:
                 few = too_few_people(*counts)
                 rows.append(row(FIGURE, group=group, judgement=few))
-                said.append(f"{Verdict.CANNOT_CONCLUDE}: {few.sentence}")
+                said.append(Sentence(f"{Verdict.CANNOT_CONCLUDE}: {few.sentence}", group))
                 continue
             made, sentences = _compare(records[0], records[1], group, task.dataset, task.seed)
             rows += made
-            said += sentences
+            said += [Sentence(one, group) for one in sentences]
         _tell(heard, "Looking for duplicates", len(PAIRS), len(PAIRS) + 1)
         made, sentences = _duplicates(task.dataset, task.model, task.reference, task.seed)
         rows += made

@@ -19,10 +19,10 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, patient_row
+from ehrmem_widgets.findings.finding import Exclusion, Finding, Sentence, excluded_row, finding, patient_row
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.membership import scores
-from ehrmem_widgets.probes.membership.judge import compare
+from ehrmem_widgets.probes.membership.judge import CONTROL, compare
 from ehrmem_widgets.probes.membership.scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL
 from ehrmem_widgets.probes.over_patients import Rows
 from ehrmem_widgets.probes.people import People, seen_by, strangers
@@ -107,7 +107,12 @@ class Membership(ProbeRun):
                 "at least half a context."
             )
         judged, sentences = compare(answers, tuple(self.task.options["priors"]), self.task.earlier.get("confounding"))
-        return finding(self.probe.name, [*rows, *judged], self.settings, (*sentences, *self.notes))
+        return finding(
+            self.probe.name,
+            [*rows, *judged],
+            self.settings,
+            (*sentences, *(Sentence(one, CONTROL) for one in self.notes)),
+        )
 
 
 @dataclass(frozen=True)

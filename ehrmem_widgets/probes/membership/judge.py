@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ehrmem_widgets.findings.finding import Finding, row, told
+from ehrmem_widgets.findings.finding import Finding, Sentence, row, told
 from ehrmem_widgets.probes.confounding.ask import explains
 from ehrmem_widgets.probes.membership.scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL
 from ehrmem_widgets.probes.over_patients import Rows
@@ -37,6 +37,7 @@ FALSE_POSITIVE_RATES = (0.01, 0.001)
 TOO_EASY = 0.99
 """Canaries that are told apart more often than this are too easy to show how sensitive a score is."""
 FEWEST_IN_A_PART = 11  # patients on each side, before a figure about a kind of code is shown (methods, T6)
+CONTROL = "control"  # the topic of what says whether the scores can be trusted
 _GROUPS = {"all": (MEMBER, NON_MEMBER), "canaries": (CANARY, NULL_CANARY)}
 
 
@@ -66,14 +67,13 @@ def compare(answers: Rows, priors: tuple[float, ...], preflight: Finding | None)
             if one["attribute"] == headline:
                 one |= told(verdict)
         rows += here
-        said[group] = [
-            f"{verdict.verdict}: {verdict.sentence}" if group == "all" else _of_canaries(verdict, here, headline)
-        ]
+        told_of = f"{verdict.verdict}: {verdict.sentence}"
+        said[group] = [told_of if group == "all" else Sentence(_of_canaries(verdict, here, headline), CONTROL)]
         controls = {n: _two_sides(answers, group, "reference", n) for n in (LOSS, MIN_K)}
         if headline == RATIO:
             rows += (control := _aurocs("auroc", controls, group, adjust=False, model="reference"))
             if group == "all":
-                said[group].append(_of_reference(control[0]))
+                said[group].append(Sentence(_of_reference(control[0]), CONTROL))
         if group == "all":
             for name in names:
                 rows += _at_small_rates(name, *by_score[name], priors)

@@ -12,12 +12,13 @@ import ipywidgets as widgets
 from ehrmem_widgets import settings
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.errors import BadInput, CannotAnswer
+from ehrmem_widgets.probes.membership.judge import CONTROL
 from ehrmem_widgets.probes.membership.page import membership_page
 from ehrmem_widgets.probes.membership.scores import RATIO
 from ehrmem_widgets.probes.membership.slices import GROUPS, SCORES, MembershipSlice, MembershipSlices
 from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
 from ehrmem_widgets.probes.over_patients import Progress
-from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, choose_people
+from ehrmem_widgets.probes.people import ALL, CANARIES, CANARY, NULL_CANARY, People, choose_people
 from ehrmem_widgets.probes.run import run
 from ehrmem_widgets.registry import alternatives_for
 from ehrmem_widgets.settings import check_screen, shown
@@ -114,23 +115,13 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
         """The verdict, the curve, all scores, the parts, and what speaks for or against them."""
         assert self._slices is not None
         found, free = self._slices.found, self._slices.preflight
-        said = [s for s in found.sentences if s.startswith(("Negative control", "Positive control", "Of ", "There is"))]
         canaries = state.group == "canaries"
-
-        def about(sentence: str) -> bool:
-            """Whether the preflight speaks of these people, or of all."""
-            of_canaries, of_others = (
-                "anaries" in sentence,
-                sentence.startswith(("Members", "Without asking the model, members")),
-            )
-            return not (of_others if canaries else of_canaries)
-
         exposure = answer.exposure or ()
         if canaries and not answer.complete:
             exposure = ("Their exposure is being measured ...",)
         return membership_page(
-            answer.slice, log_scale=state.log_scale, preflight=[s for s in free.sentences if about(s)] if free else (), exposure=exposure,
-            controls=[s for s in said if not s.startswith("Of the kinds")], exclusions=found.exclusions,
+            answer.slice, log_scale=state.log_scale, preflight=free.said("", CANARIES if canaries else ALL) if free else (), exposure=exposure,
+            controls=found.said(CONTROL), exclusions=found.exclusions,
         )  # fmt: skip
 
     def controls(self) -> Sequence[widgets.Widget]:

@@ -14,7 +14,7 @@ from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.membership.screen import finite, plain
 from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
 from ehrmem_widgets.probes.over_patients import Progress
-from ehrmem_widgets.probes.people import choose_people
+from ehrmem_widgets.probes.people import ALL, choose_people
 from ehrmem_widgets.probes.run import downgraded, run
 from ehrmem_widgets.probes.subgroups.ask import KINDS, one_score, subgroups
 from ehrmem_widgets.probes.subgroups.gaps import KIND_TITLES, subgroup_name
@@ -100,7 +100,7 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
 
     def view(self, state: SubgroupState, answer: SubgroupsShown) -> str:
         """What stands out, the forest plot, how to read it, and what speaks for or against it."""
-        notes = [s for s in answer.preflight.sentences if "anaries" not in s]
+        notes = answer.preflight.said("", ALL)
         if state.finding == "excess":
             notes.insert(0, f"The attacker knows: {RUNGS.get(state.rung, state.rung.replace('_', ' '))}.")
         return subgroup_page(
