@@ -53,7 +53,7 @@ def write_whole(contents: Mapping[Path, str | bytes]) -> None:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder (mode 700) to write into that takes the place of ``folder`` when all is done; until then an older one stays. What goes
+    """A folder (mode 700, its files 600) to write into that takes the place of ``folder`` when all is done; until then an older one stays. What goes
     wrong is raised as it is, and nothing is left behind."""
     folder = folder.absolute()
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -63,6 +63,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         yield new
         for path in new.rglob("*"):
             if path.is_file():
+                path.chmod(0o600)
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
         if folder.exists():

@@ -68,7 +68,7 @@ def test_the_hash_changes_with_what_the_results_depend_on_and_with_nothing_else(
 
 
 BAD = {
-    "pateints: 3": "'pateints' is nothing that a plan says. Is 'patients' meant?",
+    "pateints: 3": "'pateints' is an unknown plan key. Is 'patients' meant?",
     "- a": "must hold names and values",
     "a: [": "cannot be read as YAML",
     "probes: [membreship]": "there is nothing called 'membreship' among probes. Is 'membership' meant?",
