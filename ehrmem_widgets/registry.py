@@ -66,7 +66,12 @@ def attribute_files() -> Mapping[str, Path]:
 
 
 def alternatives_for(dataset: MedsDataset) -> AlternativesOf | None:
-    """What other values the planted canaries of a data set could have held, where an installed canary set knows them."""
+    """What other values the planted canaries of a data set could have held, where a file of canaries or an installed
+    canary set knows them."""
+    if dataset.canaries is not None:
+        from ehrmem_widgets.cohort.ground_truth import CanaryFile
+
+        return CanaryFile.read(dataset.canaries, dataset).alternatives_of
     for name, known in plugins(CANARIES, "canary set", _callable).items():
         try:
             found: AlternativesOf | None = known(dataset)

@@ -28,6 +28,8 @@ SOURCES: Mapping[str, str] = {
     "training_split": "the split of the data that the model was trained on (what its training.json says, else train)",
     "reference_training_split": "the same for a reference without a training.json; none: nobody of these data (reference, if there is such "
     "a split)",
+    "attribute_file": "YAML file of further sensitive attributes, written as the kit's own sensitive_attributes.yaml",
+    "canaries": "Parquet file of the canaries that you planted, with the values that they could have held (docs: your own canaries)",
 }
 """What can be named, and what it is, in words for people."""
 
@@ -47,6 +49,8 @@ class Sources:
     endpoint: str | None = None
     training_split: str | None = None
     reference_training_split: str | None = None
+    attribute_file: str | None = None
+    canaries: str | None = None
 
     @property
     def model_folder(self) -> Path | None:

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from textwrap import shorten
@@ -14,7 +14,7 @@ from typing import Any
 
 from ehrmem_widgets import settings
 from ehrmem_widgets.attacker.facts import check_rung, check_rungs
-from ehrmem_widgets.cohort.attributes import load_attributes
+from ehrmem_widgets.cohort.attributes import SensitiveAttribute, attributes_with, load_attributes
 from ehrmem_widgets.cohort.pseudonym import user_key
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.base import Probe
@@ -28,7 +28,7 @@ RUNGS = ("demographics", "one_lab", "lab_values", "first_10", "first_20")
 HOLDERS = 25  # of each attribute, unless told otherwise
 _SOURCES = tuple(one.name for one in fields(Sources))
 _SEVERITY = 'hiv: {severity: 5, reason: "..."}'
-_PATHS = ("data", "model", "reference", "vocabulary", "grammar", "sequences")
+_PATHS = ("data", "model", "reference", "vocabulary", "grammar", "sequences", "attribute_file", "canaries")
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,15 @@ def read_plan(path: str | Path) -> Plan:
     guards = [
         name for name, probe in every.items() if probe.confounding and name not in chosen
     ]  # comparisons rest on these
+    sources = _sources(content, path)
+    attributes = attributes_with(sources.attribute_file)
     named = ""
     if not isinstance(patients, int):  # with this user's key: they may have been named by their ids
         named = hmac.new(user_key(), "\n".join(patients).encode(), "sha256").hexdigest()[:16]
     return Plan(
         named=named,
         name=_text(content.get("name", path.stem), "name", path),
-        sources=_sources(content, path),
+        sources=sources,
         patients=patients,
         # who names whom to ask about wants nobody else asked about, unless they say so
         holders=_whole(
@@ -140,8 +142,8 @@ def read_plan(path: str | Path) -> Plan:
         probes=tuple(name for name in every if name in (*chosen, *guards)),
         rungs=_rungs(content.get("rungs", list(RUNGS)), path),
         rung_of=_rung_of(content.get("rung_of", {}), path),
-        attributes=_names(content, "attributes", (), path, tuple(load_attributes())),
-        severities=_severities(content["severity"], path) if "severity" in content else declared_severities(),
+        attributes=_names(content, "attributes", (), path, tuple(attributes)),
+        severities=_severities(content.get("severity"), path, attributes),
         priors=_priors(content.get("priors", [0.01, 0.1]), path),
         seed=_whole(content.get("seed", 0), "seed", settings.SEED, path),
         identifying=_yes_or_no(content.get("identifying", False), "identifying", path),
@@ -151,21 +153,27 @@ def read_plan(path: str | Path) -> Plan:
     )
 
 
-def declared_severities(path: str | Path | None = None) -> dict[str, Severity]:
-    """The severities of ``sensitive_attributes.yaml``, changed by a file of your own: {attribute: {severity, reason}}."""
+def declared_severities(
+    path: str | Path | None = None, known: Mapping[str, SensitiveAttribute] | None = None
+) -> dict[str, Severity]:
+    """The severities that the attributes declare (``known``; else those of the kit), changed by a file of your own: {attribute: {severity,
+    reason}}."""
+    packaged = load_attributes()
+    known = packaged if known is None else known
     found = {
-        name: Severity(a.severity, "as declared in sensitive_attributes.yaml") for name, a in load_attributes().items()
+        name: Severity(a.severity, "as declared in sensitive_attributes.yaml" if name in packaged else a.reason)
+        for name, a in known.items()
     }
     if path is None:
         return found
     path = Path(path)
     content = read_yaml_file(path, f"The severities {path.name}")
-    return found | check_severities(content, path.name)
+    return found | check_severities(content, path.name, known)
 
 
-def check_severities(content: Any, where: str) -> dict[str, Severity]:
+def check_severities(content: Any, where: str, known: Collection[str] | None = None) -> dict[str, Severity]:
     """Severities from plain data, {attribute: {severity: 1 to 5, reason: words}}; BadInput for anything else."""
-    known = load_attributes()
+    known = load_attributes() if known is None else known
     if not isinstance(content, Mapping) or not content:
         raise BadInput(
             f"{where} must hold attributes, each with a severity (1 to 5) and a reason, such as {_SEVERITY}; got {shown(content)}."
@@ -194,6 +202,8 @@ name: sample cohort
 # reference: other_model     # a model that never saw these patients; without one nothing can be called memorized; [one, two]: their mean
 # training_split: train      # the split that the model was trained on, and reference_training_split: where no training.json says it
 # vocabulary: codes.parquet  # and grammar, sequences, endpoint: as 'ehrmem check --help' says
+# attribute_file: own.yaml   # further sensitive attributes
+# canaries: planted.parquet  # the canaries that you planted, with the values that they could have held
 
 patients: 400                # ordinary people, half of them members, or a file of pseudonyms; planted canaries come on top
 holders: 25                  # T2 asks about so many members and non-members who hold each attribute, drawn on top (0: nobody is drawn)
@@ -303,10 +313,12 @@ def _meant(given: object, known: Sequence[str]) -> str:
     return f" Is {near[0]!r} meant?" if near else f" Known are {shorten(', '.join(known), 180, placeholder=' ...')}."
 
 
-def _severities(given: Any, path: Path) -> dict[str, Severity]:
+def _severities(given: Any, path: Path, known: Mapping[str, SensitiveAttribute]) -> dict[str, Severity]:
+    if given is None:
+        return declared_severities(known=known)
     if isinstance(given, str):
-        return declared_severities(path.parent / given)
-    return declared_severities() | check_severities(given, f"{path.name}, severity")
+        return declared_severities(path.parent / given, known)
+    return declared_severities(known=known) | check_severities(given, f"{path.name}, severity", known)
 
 
 def _priors(given: Any, path: Path) -> tuple[float, ...]:

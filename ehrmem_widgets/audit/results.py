@@ -103,7 +103,7 @@ class AuditResults:
 
     def titles(self) -> dict[str, str]:
         """Attributes' names in words."""
-        return {name: one.title for name, one in _declared().items()}
+        return {name: one.title for name, one in _declared().items()} | dict(self.results.get("attributes") or {})
 
     def title(self, attribute: str) -> str:
         """An attribute's name in words."""

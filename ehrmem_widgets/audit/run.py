@@ -262,6 +262,7 @@ class _Audit:
             },
             "model": about_model(about.model),
             "reference": about.reference and {"name": about.reference.name, "fingerprint": about.reference.fingerprint},
+            "attributes": {name: one.title for name, one in about.dataset.attributes.items()},
             "people": about.people.counts(),
             "seed": self.plan.seed,
             "identifying": self.plan.identifying,
@@ -331,6 +332,7 @@ def _sealed(plan: Plan, about: Opened) -> dict[str, str | None]:
     return {
         "plan_hash": plan.hash,
         "data": about.dataset.fingerprint,
+        "declared": about.dataset.declared,
         "model": about.model.fingerprint,
         "reference": about.reference.fingerprint if about.reference else None,
         "training_splits": training_splits(about.model, about.reference),
@@ -342,6 +344,7 @@ def _changed(sealed: Mapping[str, Any], plan: Plan, about: Opened) -> list[str]:
     words = {
         "plan_hash": "plan",
         "data": "data set",
+        "declared": "attribute file or the canaries",
         "model": "model",
         "reference": "reference model",
         "training_splits": "training split",

@@ -130,6 +130,7 @@ def open_unchecked(sources: Sources) -> tuple[MedsDataset, BlackBox, BlackBox | 
         dataset: MedsDataset = given
     else:
         dataset = MedsDataset(str(sources.data))
+    dataset.declare(attribute_file=sources.attribute_file, canaries=sources.canaries)
     check_named_splits(sources, dataset)
     check_training_split(model, dataset)
     model.vocabulary = with_labels_and_edges(model.vocabulary, dataset, trained_on(model))

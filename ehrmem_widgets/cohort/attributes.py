@@ -110,6 +110,18 @@ def load_attributes(path: str | Path | None = None) -> dict[str, SensitiveAttrib
     return _of_file(PACKAGED) | _of_packages()
 
 
+def attributes_with(path: str | Path | None) -> dict[str, SensitiveAttribute]:
+    """The groups of ``load_attributes``, and those of a file of your own after them. Raises BadInput for a name that is taken."""
+    known = load_attributes()
+    more = _of_file(Path(path)) if path is not None else {}
+    if taken := [name for name in more if name in known]:
+        raise BadInput(
+            f"{Path(str(path)).name}: there is an attribute {taken[0]!r} already. Give yours another name; a plan's 'severity' changes how "
+            "grave one is."
+        )
+    return known | more
+
+
 @cache
 def _of_packages() -> dict[str, SensitiveAttribute]:
     """The groups of installed packages; ours come first where a name is taken."""

@@ -20,9 +20,9 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes, match_codes
+from ehrmem_widgets.cohort.attributes import SensitiveAttribute, attributes_with, load_attributes, match_codes
 from ehrmem_widgets.cohort.codes import code_label
-from ehrmem_widgets.cohort.fingerprints import combined
+from ehrmem_widgets.cohort.fingerprints import combined, digest_of
 from ehrmem_widgets.cohort.meds_files import (
     columns_of,
     digests_of,
@@ -71,6 +71,10 @@ class MedsDataset:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+        self.canaries: Path | None = None
+        """A file of planted canaries; None: those that the data set itself names."""
+        self.declared = ""
+        """Changes with any byte of what ``declare`` was given; empty where that was nothing."""
         self._lock = threading.Lock()
         self._holders: dict[frozenset[str], Any] = {}
         self._connection = duckdb.connect()
@@ -183,6 +187,16 @@ class MedsDataset:
     def codes(self) -> pd.DataFrame:
         """Every code that occurs: ``code``, ``events`` (rows), ``patients`` (who hold it), ``values`` (rows with one)."""
         return self.query("SELECT code, events, patients, values FROM codes ORDER BY code").df()
+
+    def declare(self, *, attribute_file: str | Path | None = None, canaries: str | Path | None = None) -> None:
+        """What people say of these patients: a YAML file of further sensitive attributes, and a file of the canaries that they planted
+        (``ground_truth.CanaryFile``). To be called before anything is asked. Raises BadInput for a file that is none."""
+        self.attributes = attributes_with(attribute_file)
+        self.canaries = Path(canaries) if canaries else None
+        if self.canaries is not None and not self.canaries.is_file():
+            raise BadInput(f"There is no file of canaries {str(canaries)!r}.")
+        files = [Path(one) for one in (attribute_file, canaries) if one]
+        self.declared = combined({str(place): digest_of(file) for place, file in enumerate(files)}) if files else ""
 
     @cached_property
     def attributes(self) -> dict[str, SensitiveAttribute]:

@@ -101,7 +101,7 @@ class AuditCohort:
     def severities(self) -> dict[str, Severity]:
         """What the editor says now."""
         given = {n: {"severity": s.value, "reason": r.value} for n, (s, r) in self._rows.items()}
-        return check_severities(given, "The editor")
+        return check_severities(given, "The editor", self._rows)
 
     def save_severities(self, by: str) -> None:
         """Add what the editor says as a new version; earlier ones stay. Raises BadInput without a name or a reason."""

@@ -29,6 +29,8 @@ _EXAMPLES = {
     "endpoint": "http://... (the folder answers)",
     "training_split": "name (training.json, else train)",
     "reference_training_split": "name (reference)",
+    "attribute_file": "YAML file",
+    "canaries": "Parquet file",
 }
 _SHORT = {"training_split": "Trained on", "reference_training_split": "Ref. trained on"}
 

@@ -71,7 +71,7 @@ class ExplorePatient:
         Folders or what ``open_cohort`` and ``open_model`` made of them: a MEDS data set, the audited model, and a model that never saw the patients, or a list of these (then their mean
         is the reference); a served model is named by its address, and any ``BlackBox`` (such as ``blackbox.callable.CallableModel``) can be given as it is. None: what the environment names (EHRMEM_DATA, EHRMEM_MODEL, EHRMEM_REFERENCE), else the samples; a data set
         or model of your own without a reference is explored without one.
-    vocabulary, grammar, sequences, endpoint, training_split, reference_training_split
+    vocabulary, grammar, sequences, endpoint, training_split, reference_training_split, attribute_file, canaries
         For models of others: see ``sources.SOURCES``.
     patient
         A pseudonym or id; None: an example.
@@ -109,6 +109,8 @@ class ExplorePatient:
         endpoint: str | None = None,
         training_split: str | None = None,
         reference_training_split: str | None = None,
+        attribute_file: str | Path | None = None,
+        canaries: str | Path | None = None,
         patient: str | int | None = None,
         rung: str | None = None,
         facts: str | None = None,
@@ -125,6 +127,7 @@ class ExplorePatient:
         named = sources_of(
             data, model, reference, vocabulary=vocabulary, grammar=grammar, sequences=sequences, endpoint=endpoint,
             training_split=training_split, reference_training_split=reference_training_split,
+            attribute_file=attribute_file, canaries=canaries,
         )  # fmt: skip
         self.sources = named or Sources(data=str(data.root if isinstance(data, MedsDataset) else data))
         if named:

@@ -36,7 +36,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
 
     Parameters
     ----------
-    data, model, reference, vocabulary, grammar, sequences, endpoint, training_split, reference_training_split
+    data, model, reference, vocabulary, grammar, sequences, endpoint, training_split, reference_training_split, attribute_file, canaries
         As for ``ExplorePatient``; None: the environment's, else the samples.
     live
         True shows widgets; False answers in full at once and shows a static page.
@@ -59,6 +59,8 @@ class ProbeScreen(ABC, Generic[State, Shown]):
         endpoint: str | None = None,
         training_split: str | None = None,
         reference_training_split: str | None = None,
+        attribute_file: str | Path | None = None,
+        canaries: str | Path | None = None,
         live: bool = True,
         **options: Any,
     ) -> None:
@@ -67,6 +69,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
         named = sources_of(
             data, model, reference, vocabulary=vocabulary, grammar=grammar, sequences=sequences, endpoint=endpoint,
             training_split=training_split, reference_training_split=reference_training_split,
+            attribute_file=attribute_file, canaries=canaries,
         )  # fmt: skip
         self.sources = named or Sources(data=str(data.root if isinstance(data, MedsDataset) else data))
         self.dataset: MedsDataset

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -84,9 +85,19 @@ class Exposure(ProbeRun):
         if mute:
             raise CannotAnswer(f"The {mute[0]} model gives no probabilities, and exposure needs them.")
 
+    @cached_property
+    def number(self) -> int:
+        """How many alternatives each canary is compared with: as many as were asked for, or as every one of them has."""
+        most, known = int(self.task.options["alternatives"]), self.task.alternatives_of
+        assert known is not None
+        fewest = min(len(known(record, most, self.task.seed)) for record in self.records)
+        if not fewest:
+            raise CannotAnswer("Of some planted canaries no other values are known that they could have held.")
+        return fewest
+
     def ask(self, records: list[Record]) -> Rows:
         """The exposure of each canary in each model."""
-        number, seed, alternatives_of = self.task.options["alternatives"], self.task.seed, self.task.alternatives_of
+        number, seed, alternatives_of = self.number, self.task.seed, self.task.alternatives_of
         assert alternatives_of is not None
         return [
             {"patient": record.pseudonym, "model": name, **_of_one(record, model, alternatives_of, number, seed)}
@@ -96,7 +107,7 @@ class Exposure(ProbeRun):
 
     def judge(self, answers: Rows) -> Finding:
         """Means by group, and those trained on against those never trained on."""
-        people, number = self.task.people, self.task.options["alternatives"]
+        people, number = self.task.people, self.number
         table = [excluded_row(patient, reason) for patient, reason in people.left_out]
         group_of = {record.pseudonym: _group(people, record) for record in self.records}
         values: dict[tuple[str, str], list[dict[str, Any]]] = {}
