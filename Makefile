@@ -16,7 +16,7 @@ NBSTRIPOUT := nbstripout --keep-id
 NOTEBOOKS   = $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help explore report test lint browser bench evidence samples lock clean check-python
+.PHONY: help explore report test lint browser bench evidence samples docs sbom lock clean check-python
 .DELETE_ON_ERROR:
 
 help: ## List the commands
@@ -46,6 +46,17 @@ evidence: $(STAMP) ## Recompute the evidence that the probes find what is there 
 
 samples: $(STAMP) ## Rebuild the sample cohort and the sample models
 	@$(BIN)/ehrmem build-samples
+
+docs: $(STAMP) ## Build the documentation into docs/_build/html and try its examples (offline, but for the first installation)
+	@$(call PIP,$(BIN)/python) install --no-deps -r docs/requirements.lock
+	@$(BIN)/python -m sphinx -q -W -b html docs docs/_build/html
+	@$(BIN)/python -m sphinx -q -W -b doctest docs docs/_build/doctest
+	@echo "Open docs/_build/html/index.html"
+
+sbom: $(STAMP) ## Write the list of parts, sbom.json (CycloneDX)
+	@$(call PIP,$(BIN)/python) install --no-deps -r docs/requirements.lock
+	@$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o sbom.json $(BIN)/python
+	@echo "Wrote sbom.json"
 
 # The stamp is written last, so an interrupted set-up is simply taken up again by the next call.
 $(STAMP): requirements.lock pyproject.toml | check-python
@@ -92,6 +103,10 @@ lock: check-python ## Rebuild requirements.lock from pyproject.toml (then carry 
 	@! grep -nEi '^-|://| @ |^nvidia|^cuda' .lockvenv/pins || { \
 	  echo "requirements.lock left as it was: these lines are no plain CPU pins (see the note on torch in the Makefile)"; exit 1; }
 	@{ sed '/^[^#]/,$$d' requirements.lock; cat .lockvenv/pins; } > .lockvenv/lock && mv .lockvenv/lock requirements.lock
+	@$(call PIP,.lockvenv/bin/python) install '.[docs]'
+	@rm -rf build *.egg-info
+	@.lockvenv/bin/python -m pip freeze --exclude ehrmem-widgets | grep -vxFf .lockvenv/pins | grep -v '^torch==' > .lockvenv/docs
+	@{ sed '/^[^#]/,$$d' docs/requirements.lock; cat .lockvenv/docs; } > .lockvenv/lock && mv .lockvenv/lock docs/requirements.lock
 	@rm -rf .lockvenv
 	@echo "requirements.lock rebuilt. tests/test_environment.py says what environment.yml needs."
 

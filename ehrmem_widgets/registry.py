@@ -90,7 +90,9 @@ def alternatives_for(dataset: MedsDataset) -> AlternativesOf | None:
 
 def problems() -> tuple[str, ...]:
     """What is wrong with installed plug-ins, a sentence each that names the package."""
-    probes(), black_boxes(), token_schemes(), attribute_files()
+    from ehrmem_widgets.cohort.attributes import load_attributes
+
+    probes(), black_boxes(), token_schemes(), load_attributes()
     return tuple(dict.fromkeys(_PROBLEMS))
 
 

@@ -206,7 +206,7 @@ def test_an_older_model_survives_an_interrupt(cohort: Path, tmp_path: Path) -> N
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "training.json").write_text("{}")
     with pytest.raises(KeyboardInterrupt), cli._model_folder(tmp_path / "m") as new:
-        new.mkdir()
+        (new / "half").write_text("written")
         raise KeyboardInterrupt
     assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["m", "m/training.json"]
 

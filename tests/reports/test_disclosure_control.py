@@ -12,6 +12,7 @@ from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, fi
 from ehrmem_widgets.probes.attribute.ask import ALL
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, PAIRS
 from ehrmem_widgets.registry import probes
+from ehrmem_widgets.statistics.disclosure import NOT_SHOWN
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
 
@@ -60,7 +61,7 @@ def test_shares_and_the_differences_that_would_tell_them() -> None:
     assert value(found, "hit@10", group=MEMBER) == 0.3
     assert math.isnan(value(found, "hit@10", group=NON_MEMBER)) and math.isnan(value(found, "hit@10_difference"))
     (one,) = found.about("figures", figure="hit@10_difference").to_dict("records")
-    assert one["verdict"] == Verdict.MEMORIZED and one["note"] == "the share rests on too few people to be shown."
+    assert one["verdict"] == Verdict.MEMORIZED and one["note"] == f"the share {NOT_SHOWN}: more."
     assert math.isnan(one["p"]) and math.isnan(one["low"])  # an exact test's p tells of the counts too
 
 
@@ -159,9 +160,9 @@ def test_what_a_verdict_rests_on_is_coarse_too() -> None:
     )
 
 
-def test_no_chart_tells_more_decimals_than_are_written() -> None:
+def test_no_chart_tells_more_than_four_decimals() -> None:
     found = gate("membership", row("auroc", Estimate(0.61234, 0.55123, 0.66987, 197), group="all"))
-    assert found.figures[["value", "low", "high"]].to_numpy().tolist() == [[0.61, 0.55, 0.67]]
+    assert found.figures[["value", "low", "high"]].to_numpy().tolist() == [[0.6123, 0.5512, 0.6699]]
 
 
 def test_the_embedding_of_few_holders_is_withheld() -> None:
