@@ -20,13 +20,21 @@ from ehrmem_widgets.samples.folders import SAMPLES, sample_data
 __all__ = ["open_cohort", "open_model"]
 
 
-def open_cohort(folder: str | Path | None = None) -> MedsDataset:
-    """A MEDS data set from its folder; without one the synthetic sample cohort. Raises BadInput for a folder that holds none.
+def open_cohort(
+    folder: str | Path | None = None,
+    *,
+    attribute_file: str | Path | None = None,
+    canaries: str | Path | None = None,
+) -> MedsDataset:
+    """A MEDS data set from its folder; without one the synthetic sample cohort. ``attribute_file``: further sensitive attributes (YAML);
+    ``canaries``: those that you planted (Parquet). Raises BadInput for a folder or a file that is none.
 
     >>> len(open_cohort())
     3000
     """
-    return MedsDataset(folder if folder is not None else sample_data())
+    dataset = MedsDataset(folder if folder is not None else sample_data())
+    dataset.declare(attribute_file=attribute_file, canaries=canaries)
+    return dataset
 
 
 def open_model(

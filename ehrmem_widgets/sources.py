@@ -29,7 +29,7 @@ SOURCES: Mapping[str, str] = {
     "reference_training_split": "the same for a reference without a training.json; none: nobody of these data (reference, if there is such "
     "a split)",
     "attribute_file": "YAML file of further sensitive attributes, written as the kit's own sensitive_attributes.yaml",
-    "canaries": "Parquet file of the canaries that you planted, with the values that they could have held (docs: your own canaries)",
+    "canaries": "Parquet file of the canaries that you planted, with the values that they could have held (docs: Your own attributes and canaries)",
 }
 """What can be named, and what it is, in words for people."""
 
