@@ -108,5 +108,5 @@ def test_unknown_name_is_refused_with_what_there_is() -> None:
     import ehrmem_widgets
 
     assert {"ExplorePatient", "MedsDataset"} <= set(dir(ehrmem_widgets))
-    with pytest.raises(AttributeError, match="it offers .*ExplorePatient.*MedsDataset"):
+    with pytest.raises(AttributeError, match=r"it offers .*ExplorePatient.*MedsDataset"):
         _ = ehrmem_widgets.Explore

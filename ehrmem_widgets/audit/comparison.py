@@ -152,7 +152,8 @@ class Comparison:
         if not shares:
             return found
         step = share_step(rounded_n(min(len(members), len(others))))
-        return Estimate(*(round(round(x / step) * step, 4) for x in (found.value, found.low, found.high)), found.n)
+        value, low, high = (round(round(x / step) * step, 4) for x in (found.value, found.low, found.high))
+        return Estimate(value, low, high, found.n)
 
     def same_people(self, values: Values, where: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray] | None:
         """(people,) each one's value in a and in b; None where they did not ask about the same people, or about too few."""

@@ -126,8 +126,10 @@ def as_shown(estimate: Estimate) -> Estimate:
     >>> as_shown(Estimate(0.123456, 0.1049, 0.2, 57))
     Estimate(value=0.1235, low=0.1049, high=0.2, n=50)
     """
-    figures = (estimate.value, estimate.low, estimate.high)
-    return Estimate(*(round(one, 4) if math.isfinite(one) else one for one in figures), rounded_n(estimate.n))
+    value, low, high = (
+        round(one, 4) if math.isfinite(one) else one for one in (estimate.value, estimate.low, estimate.high)
+    )
+    return Estimate(value, low, high, rounded_n(estimate.n))
 
 
 def shown_judgement(judgement: Judgement, own: Estimate, shown: Estimate) -> Judgement:

@@ -160,7 +160,7 @@ def _verdict(finding: AttributeFinding, y: int, settled: bool) -> str:
     shape = (
         ""
         if finding.judgement is None and settled
-        else verdict_icon(finding.judgement and finding.judgement.verdict, VERDICT_X, y + 14)
+        else verdict_icon(finding.judgement.verdict if finding.judgement else None, VERDICT_X, y + 14)
     )
     lines = textwrap.wrap(words, 15)
     start = y + 24.5 if len(lines) == 1 else y + 18

@@ -45,7 +45,7 @@ def verdict_box(finding: AttributeFinding, *, settled: bool, asked: str = "", op
         f'style="--ehrmem-verdict:{colour}">'
         f'<p class="ehrmem-small">{escape(finding.title)} · severity {finding.severity} of 5 (declared) · '
         f"{'in the record' if finding.held else 'not in the record'}</p>"
-        f'<p class="ehrmem-said">{icon(judgement and judgement.verdict)} <b>{name}</b>: {escape(sentence)}</p>'
+        f'<p class="ehrmem-said">{icon(judgement.verdict if judgement else None)} <b>{name}</b>: {escape(sentence)}</p>'
         f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(value)}</dd>' for name, value in _figures(finding))}</dl>"
         + (f'<p class="ehrmem-small">{escape(asked)}</p>' if asked else "")
         + f'<p class="ehrmem-small">{escape(_questions(finding.audited))}</p>'

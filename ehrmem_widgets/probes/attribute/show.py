@@ -218,7 +218,7 @@ class AttributeView(ProbeView):
         return Likelihood(name, self.audit.title(name), rung, excess, _mean(other), shares, why)
 
     @cached_property
-    def worst_rung(self) -> str:  # type: ignore[override]
+    def worst_rung(self) -> str:
         """The rung at which members' mean excess is largest; the first where it was not measured."""
         rows = self.found.about("figures", figure="excess_risk", group=MEMBER)
         rows = rows[rows["value"].notna()]

@@ -103,7 +103,8 @@ class RecordSearch:
 
     def why_not(self, record: Record, rung: str) -> str:
         """Why a rung says nothing about a patient; empty when it does."""
-        return why_not(record, rung, self._models[AUDITED].vocabulary)
+        why = why_not(record, rung, self._models[AUDITED].vocabulary)
+        return why.words if why else ""
 
     def _prompts(self, by: str, record: Record, rungs: Sequence[str]) -> list[SlotIds]:
         return [stripped_prompt(record, rung, self._models[by], self._attributes, self._names) for rung in rungs]

@@ -108,7 +108,7 @@ def spike_box(
         f'<div class="ehrmem-verdict" role="group" style="--ehrmem-verdict:{colour};min-height:176px" '
         f'aria-label="{escape(f"Verdict on {title}: {name}")}">'
         f'<p class="ehrmem-small">{escape(title)} · the attacker knows: {escape(facts)}</p>'
-        f'<p class="ehrmem-said">{icon(judgement and judgement.verdict)} <b>{name}</b>: {escape(sentence)}</p><dl>{rows}</dl></div>'
+        f'<p class="ehrmem-said">{icon(judgement.verdict if judgement else None)} <b>{name}</b>: {escape(sentence)}</p><dl>{rows}</dl></div>'
     )
 
 

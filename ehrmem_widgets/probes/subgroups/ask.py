@@ -109,7 +109,7 @@ def subgroups(
     kinds = tuple(KINDS if group_by is None else group_by)
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise BadInput(f"People are divided by {', '.join(KINDS)}; got {', '.join(unknown)}.")
-    rows: list[dict[str, Any]] = [{"table": "excluded", **one} for one in found.excluded.to_dict("records")]  # type: ignore[dict-item]
+    rows: list[dict[str, Any]] = [{"table": "excluded", **one} for one in found.excluded.to_dict("records")]
     values, left_out = _values(found, figure, dataset)
     rows += left_out
     belongs = subgroups_of(dataset, sorted(set(values["id"])))

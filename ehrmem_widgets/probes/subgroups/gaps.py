@@ -130,7 +130,7 @@ def _row(one: SubgroupRow, y: float, reach: float, correction: str) -> str:
             shown = interval(one.difference, signed=True) if known(one.difference) else "too few never seen to compare"
             body += text(NUMBERS_X, low + 4, shown, more='font-size="11" font-weight="600"')
     if correction == CLAIMS and judgement is not None:
-        body += verdict_icon(judgement and judgement.verdict, VERDICT_X, middle - 6)
+        body += verdict_icon(judgement.verdict, VERDICT_X, middle - 6)
     elif words == "worth a closer look":
         body += (
             f'<circle cx="{VERDICT_X + 6}" cy="{middle:g}" r="5" fill="none" stroke="{VERMILION}" stroke-width="2.5"/>'
