@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import time
 
-from tests.benchmarks.lines import Lines
+from tests.benchmarks.lines import Lines, peak_gb
 
 PATIENTS = 120
 
@@ -45,7 +44,7 @@ def run() -> None:
             alternatives_of=alternatives_for(dataset),
         )
         print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
-    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.3f}")
+    print(f"{peak_gb():.3f}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 from ehrmem_widgets.audit.plan import EXAMPLE
 from tests.benchmarks.lines import Lines
 
@@ -22,8 +24,8 @@ def main(lines: Lines) -> None:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        plan = EXAMPLE.replace("patients: 400 ", f"patients: {PEOPLE} ").replace("holders: 25 ", "holders: 0 ")
-        (folder / "plan.yaml").write_text(plan)
+        plan = {**yaml.safe_load(EXAMPLE), "patients": PEOPLE, "holders": 0}
+        (folder / "plan.yaml").write_text(yaml.safe_dump(plan))
         core = {min(os.sched_getaffinity(0))}
         one = audit(folder, "one", cores=core)
         free = audit(folder, "free")
