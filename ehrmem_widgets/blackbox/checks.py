@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ehrmem_widgets.blackbox.protocol import BlackBox
+from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
 
 LEAST_KNOWN = 0.5
+_COMPARED, _SAME = 4, 1e-3  # sequences, and the difference in nats a code up to which two models are one
 _LOOKED_AT = 24  # records whose likelihood is looked at
 
 
@@ -75,6 +76,29 @@ def check_codes_in_place(model: BlackBox, sequences: Sequence[Sequence[int]]) ->
         raise BadInput(f"The vocabulary does not fit the model {model.name!r}. {_off_by_one(*moved)}")
 
 
+def is_same_model(one: BlackBox, other: BlackBox, sequences: Sequence[Sequence[int]]) -> bool:
+    """Whether two black boxes are one model: they give a few sequences the same probabilities, whatever their folders or addresses are
+    called; where they give none, by their fingerprints."""
+    if not (Query.SCORES in one.answers and Query.SCORES in other.answers):
+        return one.fingerprint == other.fingerprint
+    if one.vocabulary.codes != other.vocabulary.codes:
+        return False
+    room = min(one.context_length, other.context_length)
+    some = [list(s)[:room] for s in sequences if len(s) > 3][:_COMPARED]
+    pairs = zip(one.score(some), other.score(some), strict=True)
+    return bool(some) and max(float(np.abs(_finite(a) - _finite(b)).mean()) for a, b in pairs) < _SAME
+
+
+def check_reference_differs(reference: BlackBox, model: BlackBox, sequences: Sequence[Sequence[int]]) -> None:
+    """Raise BadInput for a reference that is the audited model: what they say would never differ, and everything would be population
+    knowledge."""
+    if is_same_model(reference, model, sequences):
+        raise BadInput(
+            f"The reference model {reference.name!r} is the audited model itself: the two give the same probabilities, so nothing could ever "
+            "be called memorized. Name a model that was trained on others, or leave the reference out."
+        )
+
+
 def _likelier_moved(model: BlackBox, real: list[list[int]]) -> tuple[int, float] | None:
     """By how much ids must be moved (-1 or 1) to make the sequences clearly likelier, and by how many nats a code."""
     highest = len(model.vocabulary) - 1
@@ -103,4 +127,8 @@ def _gain(model: BlackBox, some: list[list[int]], others: list[list[int]]) -> np
 
 def _mean(scores: np.ndarray) -> float:
     """The mean log-probability of a code. What the model calls impossible counts as 1e-30: a shuffled record may well be."""
-    return float(np.maximum(scores, np.log(1e-30)).mean())
+    return float(_finite(scores).mean())
+
+
+def _finite(scores: np.ndarray) -> np.ndarray:
+    return np.maximum(scores, np.log(1e-30))

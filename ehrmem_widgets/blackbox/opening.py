@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ehrmem_widgets.blackbox.checks import (
     check_codes_in_place,
     check_has_learned,
+    check_reference_differs,
     check_vocabulary_fits,
     sample_sequences,
 )
@@ -104,10 +105,16 @@ def _checked(
     for one in (model, *models_of(reference)):
         check_vocabulary_fits(one.vocabulary, dataset)
         if Query.SCORES in one.answers:
-            some = [ids[:_CODES_LOOKED_AT] for ids in sample_sequences(one, dataset, trained_on(model))]
+            some = _some_sequences(one, dataset, trained_on(model))
             check_has_learned(one, some)
             check_codes_in_place(one, some)
+    for one in models_of(reference):
+        check_reference_differs(one, model, _some_sequences(model, dataset, trained_on(model)))
     return dataset, model, reference
+
+
+def _some_sequences(model: BlackBox, dataset: MedsDataset, split: str) -> list[list[int]]:
+    return [ids[:_CODES_LOOKED_AT] for ids in sample_sequences(model, dataset, split)]
 
 
 def check_training_split(model: BlackBox, dataset: MedsDataset) -> None:

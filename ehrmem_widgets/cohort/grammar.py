@@ -219,7 +219,7 @@ def _content(path: Path) -> Any:
         text = path.read_text(encoding="utf-8")
         return tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        said = " ".join(str(error).split())
+        said = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
         raise BadInput(f"The grammar file {str(path)!r} cannot be read: {said}.") from None
 
 

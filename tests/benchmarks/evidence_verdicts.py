@@ -150,12 +150,14 @@ def cohorts(lines: Lines, runs: int = 500) -> None:
 
 
 def power_memorizing(lines: Lines) -> None:
-    """The memorizing model: canaries by repetitions, and people never seen, at two levels of knowledge."""
+    """The memorizing model: canaries by repetitions, and people never seen, at three levels of knowledge."""
     exploration, truth = _opened("memorizing")
-    for rung, non_members in ((FEW_FACTS, 80), ("lab_values", 20)):
+    for rung, non_members in ((FEW_FACTS, 150), ("demographics", 40), ("lab_values", 40)):
         pool = Pool(exploration, rung)
-        for times in REPETITIONS[::2] if rung == FEW_FACTS else (16,):
-            goal = ">= 0.9" if times == 16 else ">= 0"
+        for times in REPETITIONS if rung == FEW_FACTS else (16,):
+            goal = (
+                ">= 0.9" if times == 16 and rung != "demographics" else ">= 0"
+            )  # demographics alone often fit several
             _canaries(lines, exploration, truth, pool, rung, times, "memorizing", goal)
         _never_seen(lines, exploration, truth, pool, rung, non_members, "memorizing")
 
@@ -166,16 +168,16 @@ def power_moderate(lines: Lines) -> None:
     pool = Pool(exploration, FEW_FACTS)
     for times in REPETITIONS:
         _canaries(lines, exploration, truth, pool, FEW_FACTS, times, "moderate", ">= 0")
-    _never_seen(lines, exploration, truth, pool, FEW_FACTS, 40, "moderate")
+    _never_seen(lines, exploration, truth, pool, FEW_FACTS, 60, "moderate")
 
 
-def live_session(lines: Lines, people: int = 15) -> None:
+def live_session(lines: Lines, people: int = 20) -> None:
     """Twenty states dialled one after the other about each of some people never seen, all attributes each. The first is sealed; what the
     others find is labelled exploratory. Who has at least one *memorized* that is not labelled so?"""
     exploration, truth = _opened("memorizing")
     chosen = _held(exploration, truth.index[truth["split"] == "held_out"])
     chosen = at_random(chosen, people, seed=5)
-    exploration.controls.records = exploration.controls.records[:110]  # whom the similar people are chosen from
+    exploration.controls.records = exploration.controls.records[:160]  # whom the similar people are chosen from
     confirmed, explored = set[int](), set[int]()
     for place, rung in enumerate(SESSION):
         pool = Pool(exploration, rung)

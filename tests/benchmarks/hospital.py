@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import statistics
 import subprocess
@@ -16,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.benchmarks.lines import Lines
+from tests.benchmarks.lines import Lines, peak_gb
 
 EVENTS = 100_000_000
 LOADED = 300
@@ -114,9 +113,6 @@ def _measure(lines: Lines, name: str, folder: Path, index: Path) -> None:
 def _open(folder: Path) -> dict[str, object]:
     """What a person waits for, in milliseconds unless said otherwise, and the memory it took."""
 
-    def peak() -> float:  # of this process alone: getrusage counts in what its parent held when it was started
-        return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024 / 1e9  # type: ignore[index]
-
     def since(began: float) -> float:
         return 1000 * (time.perf_counter() - began)
 
@@ -128,7 +124,7 @@ def _open(folder: Path) -> dict[str, object]:
 
     dataset = MedsDataset(folder)
     ids, _ = dataset.ids(), dataset.splits
-    found: dict[str, object] = {"open": since(began) / 1000, "peak_open": peak()}
+    found: dict[str, object] = {"open": since(began) / 1000, "peak_open": peak_gb()}
     rng = np.random.default_rng(0)
     loads, searches = [], []
     for patient in rng.choice(ids, LOADED, replace=False):
@@ -152,7 +148,7 @@ def _open(folder: Path) -> dict[str, object]:
     began = time.perf_counter()
     check_data(dataset)
     found["checks"] = since(began) / 1000
-    return {**found, "loads": loads, "searches": searches, "peak": peak()}
+    return {**found, "loads": loads, "searches": searches, "peak": peak_gb()}
 
 
 if __name__ == "__main__":

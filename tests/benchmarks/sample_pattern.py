@@ -29,13 +29,14 @@ from tests.probes.alone import ask_alone
 
 RUNGS = ("demographics", "one_lab", "first_20")
 ALARM_RUNGS = ("one_lab", "first_20")
-ASKED = 150  # ordinary people, half of them members
+ASKED = 200  # ordinary people, half of them members, of the models between and without
 
 
 def memorizing(lines: Lines) -> None:
     """Found by every probe, and no false alarms."""
     dataset, model, reference = _opened(sample_model)
     people, everybody = _people(dataset, model, reference)
+    people = choose_people(dataset, model, reference)  # 400
     told_apart(lines, dataset, model, reference, everybody, "memorizing", low=0.8)
     exposed(lines, dataset, model, reference, people, "memorizing", least=6)
     leaks(lines, dataset, model, reference, people, "memorizing", found=True)
@@ -85,7 +86,7 @@ def _opened(folder: Callable[[], Path]) -> tuple[MedsDataset, FolderModel, Folde
 
 
 def _people(dataset: MedsDataset, model: BlackBox, other: BlackBox) -> tuple[People, People]:
-    """Some and the canaries, and everybody."""
+    """200 and the canaries, and everybody."""
     return choose_people(dataset, model, other, most=ASKED), choose_people(dataset, model, other, most=100_000)
 
 

@@ -57,7 +57,11 @@ def explore(home: Path, *, overrides: str | None = None, notebook: str = "") -> 
 @contextmanager
 def serving(command: list[str], home: Path) -> Iterator[str]:
     """The address that a server prints; Ctrl-C must end it cleanly."""
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=private(home))
+
+    def hear_ctrl_c() -> None:  # what a script starts in the background ignores it, and so would the server
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=private(home), preexec_fn=hear_ctrl_c)
     assert server.stdout is not None
     try:
         address = next(found[0] for line in server.stdout if (found := re.search(r"http://\S+", line)))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-SIZES = {"members": 60, "non_members": 60, "reference": 60, "canaries": 2, "null_canaries": 4, "rare": 6}
+SIZES = {"members": 60, "non_members": 60, "reference": 200, "canaries": 2, "null_canaries": 4, "rare": 6}
 QUICK = {"samples": 16, "horizon": 8, "attributes": "hiv", "seed": 7}  # of a report
 
 
 @dataclass(frozen=True)
 class Small:
-    """Folders of a small cohort, a model of its members, and a stand-in for a reference."""
+    """Folders of a small cohort, a model of its members, and a reference model of others."""
 
     data: Path
     model: Path
@@ -29,7 +28,7 @@ class Small:
 
 
 def make_small(out: Path) -> Small:
-    """Make the cohort and train a model just long enough that real sequences are likelier than shuffled ones."""
+    """Make the cohort and train two models just long enough that real sequences are likelier than shuffled ones."""
     import torch
 
     from ehrmem_widgets.blackbox.training import train_model
@@ -44,17 +43,18 @@ def make_small(out: Path) -> Small:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # too small to share
     try:
-        train_model(
-            dataset,
-            small.model,
-            epochs=14,
-            vocabulary=vocabulary,
-            width=64,
-            layers=2,
-            context=128,
-            report=lambda _: None,
-        )
+        for folder, split in ((small.model, "train"), (small.reference, "reference")):
+            train_model(
+                dataset,
+                folder,
+                split=split,
+                epochs=14,
+                vocabulary=vocabulary,
+                width=64,
+                layers=2,
+                context=128,
+                report=lambda _: None,
+            )
     finally:
         torch.set_num_threads(threads)
-    shutil.copytree(small.model, small.reference)  # these tests are about plumbing, not about findings
     return small
