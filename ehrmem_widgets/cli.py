@@ -158,6 +158,7 @@ def probe(arguments: argparse.Namespace) -> None:
     """Run one probe over a cohort."""
     from ehrmem_widgets.blackbox.opening import open_sources
     from ehrmem_widgets.findings.finding import check_free
+    from ehrmem_widgets.probes.over_patients import Checkpoint
     from ehrmem_widgets.probes.run import run
     from ehrmem_widgets.registry import alternatives_for
     from ehrmem_widgets.reports.patient_reports import patients_in
@@ -176,14 +177,14 @@ def probe(arguments: argparse.Namespace) -> None:
     elif arguments.population:
         raise BadInput(f"The probe {asked.name!r} does not count who fits the facts: it takes no --population.")
     dataset, model, reference = open_sources(_sources(arguments))
-    keep = out.with_name(out.name + ".unfinished")
+    keep = Checkpoint(out.with_name(out.name + ".unfinished"))
     with resumable():
         found = run(
             asked.name, dataset, model, reference, rungs=arguments.rung, patients=patients, seed=arguments.seed,
             keep=keep, heard=_Bar(), alternatives_of=alternatives_for(dataset), **more,
         )  # fmt: skip
         found.save(out)
-    keep.unlink(missing_ok=True)
+    keep.remove()
     print(found.summary())
     print(f"Wrote {out} ({found.rows:,} rows; patients by pseudonym: internal use).")
 

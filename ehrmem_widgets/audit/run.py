@@ -22,14 +22,13 @@ from typing import Any
 
 from ehrmem_widgets import __version__
 from ehrmem_widgets.audit.plan import Plan
-from ehrmem_widgets.audit.shards import Shards
 from ehrmem_widgets.blackbox.training_splits import training_splits
 from ehrmem_widgets.cohort.fingerprints import read_anew
 from ehrmem_widgets.errors import GOES_ON, BadInput, CannotAnswer, Damaged, Unavailable, extra, not_made, resumable
 from ehrmem_widgets.files import write_whole
 from ehrmem_widgets.findings.finding import Finding, as_json
 from ehrmem_widgets.probes.base import ProbeRun, Task, loaded
-from ehrmem_widgets.probes.over_patients import Heard, PortionsMissingError, Progress
+from ehrmem_widgets.probes.over_patients import Checkpoint, Heard, PortionsMissingError, Progress
 from ehrmem_widgets.probes.people import about_model
 from ehrmem_widgets.registry import alternatives_for, probes
 from ehrmem_widgets.settings import WORKERS
@@ -159,7 +158,7 @@ class _Audit:
         }
         found = self._found(name)
         if found is None:
-            keep = Shards(self.out / SHARDS)
+            keep = Checkpoint(self.out / SHARDS)
             try:
                 state["rungs"] = list(self.plan.task(probes()[name])["rungs"])
                 found = ask(self.plan, self.opened, name, keep, self.out, heard=self.heard)
@@ -296,7 +295,7 @@ def ask_stripe(plan: Plan, out: str, name: str, stripe: int, stripes: int) -> No
         raise WorkerError(f"A worker cannot open what the plan names: {error}") from None
     if changed := _changed(sealed, plan, about):
         raise WorkerError(f"A worker sees another {' and another '.join(changed)} under the same name.")
-    keep = Shards(Path(out) / SHARDS, stripe, stripes, asks_only=True)
+    keep = Checkpoint(Path(out) / SHARDS, stripe, stripes, asks_only=True)
     with suppress(PortionsMissingError):
         ask(plan, about, name, keep, Path(out))
 
@@ -352,7 +351,7 @@ def _changed(sealed: Mapping[str, Any], plan: Plan, about: Opened) -> list[str]:
     return [words[name] for name, now in _sealed(plan, about).items() if sealed.get(name) != now]
 
 
-def ask(plan: Plan, about: Opened, name: str, keep: Shards, out: Path, *, heard: Heard | None = None) -> Finding:
+def ask(plan: Plan, about: Opened, name: str, keep: Checkpoint, out: Path, *, heard: Heard | None = None) -> Finding:
     """One probe of a plan; what it builds on is taken from the findings that are there."""
     from ehrmem_widgets.probes.run import needed, run_task
 

@@ -1,20 +1,26 @@
-"""Work over many patients: in fixed portions, with the time left, kept as it goes so that a broken run is taken up again."""
+"""Work over many patients: in fixed portions, with the time left, kept as it goes so that a run that was broken off can be resumed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.errors import BadInput, Damaged, Unavailable
+from ehrmem_widgets.errors import GOES_ON, Damaged, Unavailable
+from ehrmem_widgets.files import whole_file
 from ehrmem_widgets.findings.finding import as_json
+
+_SCHEMA = pa.schema([("patient", pa.string()), ("answer", pa.string())])
 
 Rows = list[dict[str, Any]]
 """What was found about some patients: plain data that JSON can hold."""
@@ -30,29 +36,68 @@ class Progress:
     seconds_left: float | None = None
 
 
-class Portions(Protocol):
-    """Where the answers of an audit are kept, portion by portion, so that several workers can ask for different ones."""
+class Checkpoint:
+    """Where answers are kept, in a folder for this user only: a Parquet file a portion of patients, each whole or not there at all.
+    A run that was broken off goes on from it, and several workers can share it.
+
+    ``stripe`` of ``stripes``: which portions this worker asks for (every ``stripes``-th). ``asks_only``: it stops when it has
+    asked, and leaves the findings to whoever has all answers.
+    """
+
+    def __init__(self, folder: Path, stripe: int = 0, stripes: int = 1, *, asks_only: bool = False) -> None:
+        self.folder, self._stripe, self._stripes = folder, stripe, stripes
+        self.asks_only = asks_only
+        self._used: set[str] = set()
 
     def has(self, key: str, place: int) -> bool:
         """Whether a portion of the work called ``key`` is there."""
-        ...
+        self._used.add(key)
+        return self._path(key, place).exists()
 
     def get(self, key: str, place: int) -> Rows:
-        """A portion that is there."""
-        ...
+        """A portion. Raises Damaged for a file that something else has spoiled: it is named, so that it can be removed."""
+        path = self._path(key, place)
+        try:
+            table = pq.read_table(path, page_checksum_verification=True)
+            return [json.loads(answer) for answer in table["answer"].to_pylist()]
+        except (OSError, ValueError, pa.ArrowException, KeyError) as error:
+            raise Damaged(
+                f"{path} is damaged ({str(error).splitlines()[0]}). Remove it and give the same command again: only this part is asked anew."
+            ) from None
 
     def put(self, key: str, place: int, rows: Rows) -> None:
-        """Keep a portion, whole or not at all."""
-        ...
+        """Keep a portion: written beside its place, then moved there. Raises Unavailable when it cannot be written."""
+        path = self._path(key, place)
+        patients, answers = (
+            [str(row.get("patient", "")) for row in rows],
+            [json.dumps(row, sort_keys=True) for row in rows],
+        )
+        try:
+            for folder in (self.folder, path.parent):  # a parent made by the way would get the usual mode
+                folder.mkdir(mode=0o700, exist_ok=True)
+            with whole_file(path) as file:
+                pq.write_table(
+                    pa.table({"patient": patients, "answer": answers}, schema=_SCHEMA),
+                    file,
+                    compression="zstd",
+                    write_page_checksum=True,
+                )
+        except OSError as error:
+            raise Unavailable(f"{path} could not be written: {error.strerror or error}. {GOES_ON}") from None
 
-    def mine(self, place: int, portions: int) -> bool:
+    def mine(self, place: int) -> bool:
         """Whether this worker is to ask for a portion that nobody has."""
-        ...
+        return place % self._stripes == self._stripe
 
-    @property
-    def asks_only(self) -> bool:
-        """Whether the work ends when all that is this worker's has been asked for, whatever others still lack."""
-        ...
+    def remove(self) -> None:
+        """Remove what this run kept; what another run kept in the same folder stays."""
+        for key in self._used:
+            shutil.rmtree(self.folder / key, ignore_errors=True)
+        with suppress(OSError):  # another run's, or nothing was kept
+            self.folder.rmdir()
+
+    def _path(self, key: str, place: int) -> Path:
+        return self.folder / key / f"{place:05d}.parquet"
 
 
 class PortionsMissingError(Exception):
@@ -73,119 +118,41 @@ def over_patients(
     *,
     what: str,
     settings: Mapping[str, Any],
-    keep: Path | Portions | None = None,
+    keep: Checkpoint | None = None,
     heard: Heard | None = None,
     at_once: int = 20,
 ) -> Rows:
     """The rows of all records, in their order.
 
-    ``ask`` answers a portion of at most ``at_once`` records. The portions depend on the records and ``at_once`` alone, so a
-    run taken up again gives the same numbers as one that was never broken off. ``keep`` names a file (JSON lines, readable by
-    this user only) to which each finished portion is added; one that holds portions of the same ``settings`` and records is
-    continued, any other is refused with BadInput, and one whose first line is broken with Damaged. It is left to the caller to remove it at the end. With ``Portions`` instead of a file, only
-    what is this worker's to ask for is asked for; PortionsMissingError is raised where others still lack.
+    ``ask`` answers a portion of at most ``at_once`` records. The portions depend on the records and ``at_once`` alone, so a run that is
+    resumed gives the same numbers as one that was never broken off. What ``keep`` has of the same ``settings`` and records is not asked
+    again. PortionsMissingError is raised where only this worker's share was to be asked for.
     """
     portions = [list(records[start : start + at_once]) for start in range(0, len(records), at_once)]
     key = _key(what, settings, records, at_once)
-    if keep is not None and not isinstance(keep, Path):
-        return _by_portions(ask, portions, keep, f"{what} {key}".replace(" ", "-"), what, heard)
-    done = _kept(keep, key) if keep else []
-    done = done[: len(portions)]
-    total, began, first = len(records), time.monotonic(), len(done)
-    file = _open(keep, key, done) if keep else None
-    try:
-        for place in range(first, len(portions)):
-            if heard:
-                asked = sum(map(len, portions[:place]))
-                fresh = asked - sum(map(len, portions[:first]))
-                pace = (time.monotonic() - began) / fresh if fresh else None
-                heard(Progress(what, asked, total, None if pace is None else pace * (total - asked)))
-            rows = as_json(ask(portions[place]))
-            if file and keep:
-                with _said_of(keep):
-                    file.write(json.dumps({"portion": place, "rows": rows}) + "\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-            done.append(rows)
-    finally:
-        if file:
-            with suppress(OSError):  # what could not be written was said before
-                file.close()
-    if heard:
-        heard(Progress(what, total, total, 0.0))
-    return [row for rows in done for row in rows]
-
-
-def _by_portions(
-    ask: Callable[[list[Record]], Rows],
-    portions: Sequence[list[Record]],
-    keep: Portions,
-    key: str,
-    what: str,
-    heard: Heard | None,
-) -> Rows:
-    missing = [place for place in range(len(portions)) if not keep.has(key, place)]
-    mine = [place for place in missing if keep.mine(place, len(portions))]
-    total, began = sum(map(len, portions)), time.monotonic()
+    missing = [place for place in range(len(portions)) if not (keep and keep.has(key, place))]
+    mine = [place for place in missing if not keep or keep.mine(place)]
+    total, began = len(records), time.monotonic()
     others = total - sum(len(portions[place]) for place in mine)
+    made: dict[int, Rows] = {}
     for number, place in enumerate(mine):
         if heard:
             asked = sum(len(portions[p]) for p in mine[:number])
             pace = (time.monotonic() - began) / asked if asked else None
             heard(Progress(what, others + asked, total, None if pace is None else pace * (total - others - asked)))
-        keep.put(key, place, as_json(ask(portions[place])))
-    if keep.asks_only or len(mine) < len(missing):
+        rows = as_json(ask(portions[place]))
+        if keep:
+            keep.put(key, place, rows)
+        else:
+            made[place] = rows
+    if keep and (keep.asks_only or len(mine) < len(missing)):
         raise PortionsMissingError(what, len(missing) - len(mine))
     if heard:
         heard(Progress(what, total, total, 0.0))
-    return [row for place in range(len(portions)) for row in keep.get(key, place)]
+    return [row for place in range(len(portions)) for row in (keep.get(key, place) if keep else made[place])]
 
 
 def _key(what: str, settings: Mapping[str, Any], records: Sequence[Record], at_once: int) -> str:
+    """The name of a folder: what is done, and a hash of all that the answers depend on."""
     about = json.dumps([what, as_json(settings), [r.pseudonym for r in records], at_once], sort_keys=True)
-    return hashlib.sha256(about.encode()).hexdigest()[:24]
-
-
-def _kept(path: Path, key: str) -> list[Rows]:
-    """The whole portions that a file holds; a last line that was cut off is dropped."""
-    if not path.exists():
-        return []
-    found: list[Rows] = []
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # what follows the last line break was not finished
-        same = bool(lines) and json.loads(lines[0]) == {"key": key}
-    except ValueError:
-        raise Damaged(f"{str(path)!r} is damaged. Remove it and give the same command again: it starts over.") from None
-    if lines and not same:
-        raise BadInput(
-            f"{str(path)!r} holds results of another run (other data, models, patients or settings). Remove it to start over, "
-            "or name another file."
-        )
-    for place, line in enumerate(lines[1:]):
-        try:
-            portion = json.loads(line)
-        except ValueError:
-            break
-        if not isinstance(portion, dict) or portion.get("portion") != place or "rows" not in portion:
-            break
-        found.append(portion["rows"])
-    return found
-
-
-def _open(path: Path, key: str, done: Sequence[Rows]) -> Any:
-    """The file with what was kept so far, written anew (whatever was cut off is gone) and open for more."""
-    part = path.with_name(path.name + ".new")
-    with _said_of(path):
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write(json.dumps({"key": key}) + "\n")
-            file.writelines(json.dumps({"portion": i, "rows": rows}) + "\n" for i, rows in enumerate(done))
-        os.replace(part, path)
-        return path.open("a", encoding="utf-8")
-
-
-@contextmanager
-def _said_of(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise Unavailable(f"{str(path)!r} could not be written: {error.strerror or error}.") from None
+    return f"{what} {hashlib.sha256(about.encode()).hexdigest()[:24]}".replace(" ", "-")

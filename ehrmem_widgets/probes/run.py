@@ -15,7 +15,7 @@ from ehrmem_widgets.findings.finding import Finding, Sentence, judgement_of, tol
 from ehrmem_widgets.probes.base import AlternativesOf, Probe, ProbeRun, Task, loaded
 from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
 from ehrmem_widgets.probes.options import given
-from ehrmem_widgets.probes.over_patients import Heard, Portions, over_patients
+from ehrmem_widgets.probes.over_patients import Checkpoint, Heard, over_patients
 from ehrmem_widgets.probes.people import CANARIES, CANARY, MOST, People, choose_people
 from ehrmem_widgets.registry import probe_named, probes
 from ehrmem_widgets.settings import check_probe
@@ -33,7 +33,7 @@ def run(
     people: People | None = None,
     most: int = MOST,
     seed: int = 0,
-    keep: Path | Portions | None = None,
+    keep: str | Path | Checkpoint | None = None,
     heard: Heard | None = None,
     earlier: Mapping[str, Finding] | None = None,
     alternatives_of: AlternativesOf | None = None,
@@ -43,8 +43,8 @@ def run(
 
     Who is asked about is chosen first (``people``, or by ``patients``, or ``most`` at random, without near-duplicates across the split).
     What the probe builds on is run before it, unless ``earlier`` holds it; a probe that compares members with non-members is preceded by
-    the check for confounding, which may take its verdicts back. ``keep``: where answers are kept, so that a run that was broken off
-    goes on; ``heard`` is told of progress. ``alternatives_of``: other values that a planted canary could have held.
+    the check for confounding, which may take its verdicts back. ``keep``: a folder where answers are kept, so that a run that was broken
+    off goes on; ``heard`` is told of progress. ``alternatives_of``: other values that a planted canary could have held.
 
     Raises BadInput for a name, level or option that there is not, and CannotAnswer for a question that this model cannot be asked.
     """
@@ -57,26 +57,22 @@ def run(
     task = Task(
         dataset, model, reference, people, seed=seed, alternatives_of=alternatives_of, heard=heard, **more
     )  # fmt: skip
-    return run_task(probe, task, keep=keep, earlier=earlier or {})
+    kept = Checkpoint(Path(keep)) if isinstance(keep, str | Path) else keep
+    return run_task(probe, task, keep=kept, earlier=earlier or {})
 
 
 def run_task(
-    probe: Probe, task: Task, *, keep: Path | Portions | None = None, earlier: Mapping[str, Finding] = {}
+    probe: Probe, task: Task, *, keep: Checkpoint | None = None, earlier: Mapping[str, Finding] = {}
 ) -> Finding:
     """Run a probe that was set up; ``earlier``: findings about the same people that need not be made again."""
     found: dict[str, Finding] = {}
-    beside: list[Path] = []
     for name in needed(probe, task):
-        kept = keep.with_name(f"{keep.name}.{name}") if isinstance(keep, Path) else keep
-        found[name] = _earlier(name, task, {**earlier, **found}, kept)
-        beside += [kept] if isinstance(kept, Path) else []
+        found[name] = _earlier(name, task, {**earlier, **found}, keep)
     result = asked(probe, replace(task, earlier=found), keep=keep)
-    for path in beside:
-        path.unlink(missing_ok=True)
     return downgraded(result, found) if probe.guarded else result
 
 
-def asked(probe: Probe, task: Task, *, keep: Path | Portions | None = None) -> Finding:
+def asked(probe: Probe, task: Task, *, keep: Checkpoint | None = None) -> Finding:
     """Ask in batches and judge; what the probe builds on is in the task."""
     asking = probe.start(task)
     if not asking.records:
@@ -95,7 +91,7 @@ def needed(probe: Probe, task: Task) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*guards, *kind.builds_on(probe, task)]))
 
 
-def _earlier(name: str, task: Task, earlier: Mapping[str, Finding], keep: Path | Portions | None) -> Finding:
+def _earlier(name: str, task: Task, earlier: Mapping[str, Finding], keep: Checkpoint | None) -> Finding:
     """A finding to build on, about the same people and what they are known by; made where it is not there."""
     probe, found = probe_named(name), earlier.get(name)
     if found is not None:

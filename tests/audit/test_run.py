@@ -18,11 +18,10 @@ import pytest
 from ehrmem_widgets.audit import run
 from ehrmem_widgets.audit.plan import read_plan
 from ehrmem_widgets.audit.run import run_audit
-from ehrmem_widgets.audit.shards import Shards
 from ehrmem_widgets.cli import main
 from ehrmem_widgets.errors import BadInput, CannotAnswer, Unavailable
 from ehrmem_widgets.findings.finding import Finding
-from ehrmem_widgets.probes.over_patients import Progress
+from ehrmem_widgets.probes.over_patients import Checkpoint, Progress
 from tests.audit.small import findings, write_plan
 
 
@@ -173,8 +172,10 @@ def test_a_kept_answer_is_not_asked_again(
     for path in (again / "findings").glob("m*"):
         shutil.rmtree(path)
     put: list[int] = []
-    real = Shards.put
-    monkeypatch.setattr(Shards, "put", lambda self, key, place, rows: (put.append(place), real(self, key, place, rows)))
+    real = Checkpoint.put
+    monkeypatch.setattr(
+        Checkpoint, "put", lambda self, key, place, rows: (put.append(place), real(self, key, place, rows))
+    )
     run_audit(read_plan(plan), again)
     assert put == [] and findings(again) == findings(out)
     next((again / "shards").glob("membership-*/*.parquet")).unlink()

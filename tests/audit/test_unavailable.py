@@ -23,10 +23,9 @@ import pytest
 from ehrmem_widgets.audit import run
 from ehrmem_widgets.audit.plan import read_plan
 from ehrmem_widgets.audit.run import run_audit
-from ehrmem_widgets.audit.shards import Shards
 from ehrmem_widgets.cli import main
 from ehrmem_widgets.errors import BadInput, Damaged, Unavailable
-from ehrmem_widgets.probes.over_patients import Progress
+from ehrmem_widgets.probes.over_patients import Checkpoint, Progress
 from ehrmem_widgets.samples.folders import sample_model
 from tests.audit.small import findings, write_plan
 
@@ -107,16 +106,16 @@ def test_a_server_killed_in_the_middle_ends_the_audit_and_the_same_command_goes_
     plan = write_plan(tmp_path, probes="[membership]", patients=80, more=f"endpoint: {served.address}\n")
     assert audit(plan, tmp_path / "whole") == 0
 
-    real = Shards.put
+    real = Checkpoint.put
     kept: list[str] = []
 
-    def put(self: Shards, key: str, place: int, rows: Any) -> None:
+    def put(self: Checkpoint, key: str, place: int, rows: Any) -> None:
         real(self, key, place, rows)
         kept.append(key)
         served.kill()
 
     with monkeypatch.context() as patch:
-        patch.setattr(Shards, "put", put)
+        patch.setattr(Checkpoint, "put", put)
         assert audit(plan, tmp_path / "out") == 3
     said = capsys.readouterr().err
     assert f"No server answers at {served.address}" in said and "the same command goes on from there" in said
@@ -217,26 +216,30 @@ def test_a_probe_alone_stops_at_a_full_disk_and_goes_on(
         return main(["probe", "membership", *sources, "--patients", str(patients), "--out", str(tmp_path / name)])
 
     assert probe("whole") == 0
-    synced: list[int] = []
+    written: list[Any] = []
+    real = pq.write_table
 
-    def full_at_the_second(descriptor: int) -> None:
-        synced.append(descriptor)
-        if len(synced) == 2:
+    def full_at_the_second(table: Any, file: Any, **more: Any) -> None:
+        written.append(table)
+        if len(written) == 2:
             full()
+        real(table, file, **more)
 
     with monkeypatch.context() as patch:
-        like_os = {name: getattr(os, name) for name in ("fdopen", "open", "replace", "O_WRONLY", "O_CREAT", "O_TRUNC")}
-        patch.setattr("ehrmem_widgets.probes.over_patients.os", SimpleNamespace(**like_os, fsync=full_at_the_second))
+        patch.setattr("ehrmem_widgets.probes.over_patients.pq.write_table", full_at_the_second)
         assert probe("found") == 3
     said = capsys.readouterr().err
     assert "No space left on device" in said and "the same command goes on from there" in said
     assert not (tmp_path / "found").exists()
     kept = tmp_path / "found.unfinished"
-    assert len(kept.read_text().splitlines()) >= 2  # its heading, and what was done
-    assert probe("found") == 0
+    done = list(kept.glob("*/*.parquet"))
+    assert len(done) == 1
+    damaged = done[0].read_bytes()
+    done[0].write_bytes(b"spoiled")
+    assert probe("found") == 3 and "is damaged" in capsys.readouterr().err
+    done[0].write_bytes(damaged)
+    assert probe("found") == 0 and not kept.exists()
     assert filecmp.cmpfiles(tmp_path / "found", tmp_path / "whole", FILES, shallow=False) == (FILES, [], [])
-    kept.write_bytes(b"\xff\xfe spoiled\n")
-    assert probe("found") == 3 and "is damaged. Remove it" in capsys.readouterr().err
 
 
 # Kept files are damaged -------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.base import AlternativesOf, Task
 from ehrmem_widgets.probes.options import given
-from ehrmem_widgets.probes.over_patients import Heard, Portions
+from ehrmem_widgets.probes.over_patients import Checkpoint, Heard
 from ehrmem_widgets.probes.people import MOST, People, choose_people
 from ehrmem_widgets.probes.run import asked
 from ehrmem_widgets.registry import probe_named
@@ -29,7 +29,7 @@ def ask_alone(
     most: int = MOST,
     rungs: Sequence[str] | str | None = None,
     seed: int = 0,
-    keep: Path | Portions | None = None,
+    keep: Path | None = None,
     heard: Heard | None = None,
     earlier: Mapping[str, Finding] | None = None,
     alternatives_of: AlternativesOf | None = None,
@@ -43,7 +43,7 @@ def ask_alone(
     task = Task(
         dataset, model, reference, people, seed=seed, earlier=earlier or {}, alternatives_of=alternatives_of, heard=heard, **more
     )  # fmt: skip
-    return asked(probe, task, keep=keep)
+    return asked(probe, task, keep=keep and Checkpoint(keep))
 
 
 def compare_groups(dataset: MedsDataset, model: BlackBox | None = None, **more: Any) -> Finding:

@@ -9,7 +9,7 @@ import pytest
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import BadInput, Unavailable
 from ehrmem_widgets.findings.finding import Finding, excluded_row, finding, patient_row, row
-from ehrmem_widgets.probes.over_patients import over_patients
+from ehrmem_widgets.probes.over_patients import Checkpoint, over_patients
 from ehrmem_widgets.probes.people import NO_DATE
 from ehrmem_widgets.statistics.intervals import Estimate
 from tests.probes.same import same
@@ -31,7 +31,7 @@ class Stopped(Exception):
 
 @pytest.mark.parametrize("after", [0, 5, 15, 20])
 def test_a_broken_run_goes_on_where_it_was_and_ends_the_same(tmp_path, after):
-    keep, asked = tmp_path / "kept", []
+    keep, asked = Checkpoint(tmp_path / "kept"), []
 
     def stop(progress):
         if progress.done >= after:
@@ -48,27 +48,21 @@ def test_a_broken_run_goes_on_where_it_was_and_ends_the_same(tmp_path, after):
     assert asked == list(range(after, 23))  # nobody is asked twice
 
 
-def test_a_line_cut_off_in_the_middle_is_asked_again(tmp_path):
-    keep = tmp_path / "kept"
-    expected = work(keep)
-    keep.write_text(keep.read_text()[:-30])
-    assert work(keep) == expected
-    assert work(keep) == expected
-
-
-def test_what_another_run_kept_is_refused_in_words_and_left_alone(tmp_path):
-    keep = tmp_path / "kept"
-    work(keep)
-    before = keep.read_bytes()
-    with pytest.raises(BadInput, match="another run"):
-        work(keep, settings={"a": 2})
-    assert keep.read_bytes() == before
+def test_what_another_run_kept_in_the_same_folder_is_not_taken_and_stays(tmp_path):
+    first, second = Checkpoint(tmp_path / "kept"), Checkpoint(tmp_path / "kept")
+    expected = work(first)
+    assert work(second, settings={"a": 2}) == expected  # asked anew, to the same answers
+    assert len(list((tmp_path / "kept").glob("*/*.parquet"))) == 10
+    second.remove()
+    assert len(list((tmp_path / "kept").glob("*/*.parquet"))) == 5 and work(first, what=None) == expected
+    first.remove()
+    assert not (tmp_path / "kept").exists()
 
 
 def test_what_is_kept_is_for_this_users_eyes_only(tmp_path):
-    keep = tmp_path / "kept"
-    work(keep)
-    assert os.stat(keep).st_mode & 0o077 == 0
+    work(Checkpoint(tmp_path / "kept"))
+    kept = list((tmp_path / "kept").rglob("*"))
+    assert len(kept) == 6 and all(os.stat(path).st_mode & 0o077 == 0 for path in (tmp_path / "kept", *kept))
 
 
 def test_progress_tells_how_much_and_how_long(tmp_path):
