@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -167,26 +167,6 @@ def match_codes(
             if rule := next((rule for rule in rules if rule.covers(code, parts, said)), None):
                 rows.append((code, name, rule.role))
     return pd.DataFrame(rows, columns=["code", "attribute", "role"])
-
-
-def with_severity(
-    attributes: Mapping[str, SensitiveAttribute], changes: Mapping[str, tuple[int, str]]
-) -> dict[str, SensitiveAttribute]:
-    """A copy with other severities: ``{name: (severity, reason)}``; the given attributes stay as they are.
-
-    >>> with_severity(load_attributes(), {"hiv": (3, "openly known in this cohort")})["hiv"].severity
-    3
-    """
-    changed = dict(attributes)
-    for name, (severity, reason) in changes.items():
-        if name not in changed:
-            raise BadInput(
-                f"no attribute is named {name!r}{_did_you_mean(name, changed)}; there are: {_list(changed)}."
-            )
-        _check_severity(severity, f"the new severity of {name!r}")
-        _check_text(reason, f"the new severity of {name!r}: the reason")
-        changed[name] = replace(changed[name], severity=severity, reason=reason)
-    return changed
 
 
 # Reading the file -----------------------------------------------------------------------------------------------------

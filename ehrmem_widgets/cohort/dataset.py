@@ -131,15 +131,6 @@ class MedsDataset:
                 ) from error
             raise
 
-    def ranges(self) -> list[tuple[int, int]]:
-        """Ranges of patient ids, both ends in them, that together hold all patients and singly fit the memory: one for a small
-        data set, about 8 million events each for a large one. What counts patients by code goes through them one by one."""
-        if self.index is None:
-            rows = self.query("SELECT min(patient_id), max(patient_id) FROM patient_ids HAVING count(*) > 0").fetchall()
-        else:
-            rows = self.query("SELECT low, high FROM kept.ranges ORDER BY low").fetchall()
-        return [(low, high) for low, high in rows]
-
     @cached_property
     def information(self) -> dict[str, Any]:
         """The contents of ``metadata/dataset.json``; empty where there is none."""

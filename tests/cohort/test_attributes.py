@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from ehrmem_widgets.cohort import attributes as module
-from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes, match_codes, with_severity
+from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes, match_codes
 from ehrmem_widgets.cohort.codes import _icd_titles
 from ehrmem_widgets.errors import BadInput
 
@@ -132,19 +132,6 @@ def test_each_group_is_declared_in_full(groups: dict[str, SensitiveAttribute]) -
     comparators = {name for name, one in groups.items() if one.own_value}
     assert comparators == {"age_band", "sex"}
     assert {name for name, one in groups.items() if not one.asked_by_default} == comparators
-
-
-def test_with_severity_changes_a_copy(groups: dict[str, SensitiveAttribute]) -> None:
-    changed = with_severity(groups, {"hiv": (2, "a cohort of an HIV clinic")})
-    assert (changed["hiv"].severity, changed["hiv"].reason) == (2, "a cohort of an HIV clinic")
-    assert groups["hiv"].severity == 5
-    assert changed["hiv"].matches(icd10("B20")) == "code"
-    with pytest.raises(BadInput, match="did you mean 'hiv'"):
-        with_severity(groups, {"hivv": (2, "why")})
-    with pytest.raises(BadInput, match="from 1"):
-        with_severity(groups, {"hiv": (6, "why")})
-    with pytest.raises(BadInput, match="reason"):
-        with_severity(groups, {"hiv": (3, " ")})
 
 
 GOOD = 'name: a\n    title: A\n    severity: 2\n    reason: Because.\n    sources: [x]\n    codes: {icd10cm: ["B20"]}\n'

@@ -9,7 +9,6 @@ from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import finding, row
-from ehrmem_widgets.probes.attribute.ask import ALL, paper_table
 from ehrmem_widgets.probes.confounding.ask import TOLD_APART
 from ehrmem_widgets.probes.people import CANARY, IN_REFERENCE, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
 from ehrmem_widgets.probes.run import downgraded, run
@@ -140,19 +139,6 @@ def test_too_few_people_end_in_cannot_conclude_with_the_number_needed(found):
     one = found.about("figures", figure="excess_gap", group="all")
     assert (one["verdict"] == Verdict.CANNOT_CONCLUDE).all()
     assert one["note"].str.contains("at least 19").all()
-
-
-def test_the_papers_table_shows_each_figure_with_its_interval(samples):
-    dataset, model, reference = samples
-    people = choose_people(dataset, model, reference, most=60, canaries=False)
-    found = ask_alone(
-        "attribute", model, dataset, reference=reference, people=people, rungs=("first_10",), samples=8, horizon=16
-    )
-    table = paper_table(found)
-    assert list(table.columns) == ["first_10"]
-    assert table["first_10"].str.contains(r"0\.\d{3} \(\d\.\d{3} to \d\.\d{3}\)").all()
-    assert table.index.str.contains(r"\(\d+\.\d% of 30\)").all()
-    assert found.about("figures", figure="auroc", attribute=ALL)["n"].isin([0, 30]).all()
 
 
 def test_patients_of_the_reference_model_are_left_out_and_counted(samples):

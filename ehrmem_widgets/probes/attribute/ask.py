@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ehrmem_widgets.attacker.facts import facts_of_rung
 from ehrmem_widgets.attacker.prompt import Prompt, build_prompt
@@ -130,33 +129,6 @@ class Attributes(ProbeRun):
             reference is not None, task.seed,
         )  # fmt: skip
         return finding(self.probe.name, rows, self.settings, (*said, *counted))
-
-
-def paper_table(found: Finding, *, group: str = MEMBER, model: str = "audited") -> pd.DataFrame:
-    """The table in the paper's layout (its Table 1): a row an attribute with its prevalence, a column a rung, each cell
-    AUROC / precision / recall / true positives, each with its interval."""
-    rows = found.about("figures", group=group, model=model)
-    rows = rows[rows["attribute"] != ALL]
-    cells: dict[str, dict[str, str]] = {}
-    for (name, rung), of_cell in rows.groupby(["attribute", "rung"], sort=False):
-        one = {figure: part.iloc[0] for figure, part in of_cell.groupby("figure")}
-        if "auroc" not in one:
-            continue
-        words = [_in_words(one["auroc"])]
-        words += [_in_words(one[figure]) for figure in ("precision", "recall") if figure in one]
-        if "recall" in one:
-            holders = int(one["recall"]["n"])
-            words.append(f"{round(one['recall']['value'] * holders)} of {holders} found")
-        cells.setdefault(str(name), {})[str(rung)] = " / ".join(word for word in words if word)
-    prevalence = (
-        found.about("figures", group=group, figure="prevalence").drop_duplicates("attribute").set_index("attribute")
-    )
-    table = pd.DataFrame.from_dict(cells, orient="index")
-    table.index = pd.Index(
-        [f"{name} ({prevalence.loc[name, 'value']:.1%} of {prevalence.loc[name, 'n']})" for name in table.index],
-        name="attribute (prevalence)",
-    )
-    return table
 
 
 class _Questions:
@@ -483,9 +455,3 @@ def _silent(rows: Sequence[dict[str, Any]], names: Sequence[str], codes: Attribu
     if unknown:
         sentences.append(f"Not asked about, as the model has no code of it: {', '.join(unknown)}.")
     return sentences
-
-
-def _in_words(one: pd.Series) -> str:
-    if not np.isfinite(one["value"]):
-        return "—"
-    return f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
