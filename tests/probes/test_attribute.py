@@ -52,11 +52,11 @@ def found(samples, canaries):
 
 
 def test_the_audited_model_knows_its_canaries_and_the_reference_does_not(found):
-    gap = found.estimate("excess_gap", group="canaries", rungs="one_lab")
+    gap = found.estimate("excess_gap", group="canaries", rung="one_lab")
     assert gap.low > 0.3
     nothing = found.estimate("excess_gap", group="canaries", rung="nothing")
     assert abs(nothing.value) < 0.2
-    patients = found.about("patients", figure="excess", rungs="one_lab")
+    patients = found.about("patients", figure="excess", rung="one_lab")
     named = patients[patients["verdict"] == Verdict.MEMORIZED].groupby("group")["patient"].nunique()
     assert named[CANARY] >= 10
     assert named.get(NULL_CANARY, 0) <= 2
@@ -75,7 +75,7 @@ def test_with_nothing_known_everybody_gets_the_same_answer(found):
 
 def test_the_ranks_are_those_of_a_test_over_all_that_a_patient_holds(found):
     """p of an excess counts the never-trained whose largest excess is as high, the patient never among them."""
-    rows = found.about("patients", figure="excess", rungs="one_lab")
+    rows = found.about("patients", figure="excess", rung="one_lab")
     never = rows[rows["group"] == NULL_CANARY]
     largest = never.groupby("patient")["value"].max()
     for one in rows.sample(10, random_state=0).itertuples():
