@@ -64,6 +64,11 @@ def checked(form: type[Form], given: object, where: str = "", context: object = 
         raise BadInput(where + _sentence(error.errors(include_url=False)[0], given)) from None
 
 
+def expected(words: str) -> PydanticCustomError:
+    """For a validator to raise: the sentence says which field must be ``words``, and what was given."""
+    return PydanticCustomError("expected", "{words}", {"words": words})
+
+
 def expecting(words: str) -> WrapValidator:
     """Says what a field must be in words of its own; what is wrong inside a mapping says more, and stays."""
 
@@ -73,7 +78,7 @@ def expecting(words: str) -> WrapValidator:
         except ValidationError as error:
             if isinstance(given, Mapping) and error.errors()[0]["loc"]:
                 raise
-            raise _expected(words) from None
+            raise expected(words) from None
 
     return WrapValidator(check)
 
@@ -85,7 +90,7 @@ def within(bounds: Whole | Number) -> PlainValidator:
         try:
             return bounds.check(given, "")
         except BadInput:
-            raise _expected(str(bounds)) from None
+            raise expected(str(bounds)) from None
 
     return PlainValidator(check)
 
@@ -106,10 +111,6 @@ _TYPES = {
     "dict_type": "names and values",
     "model_type": "names and values",
 }
-
-
-def _expected(words: str) -> PydanticCustomError:
-    return PydanticCustomError("expected", "{words}", {"words": words})
 
 
 def _sentence(error: ErrorDetails, content: object) -> str:
