@@ -61,7 +61,7 @@ def checked(form: type[Form], given: object, where: str = "", context: object = 
     try:
         return form.model_validate(given, context=context)
     except ValidationError as error:
-        raise BadInput(where + _sentence(error.errors(include_url=False)[0], given)) from None
+        raise BadInput(where + _sentence(error.errors(include_url=False), given)) from None
 
 
 def expected(words: str) -> PydanticCustomError:
@@ -113,24 +113,32 @@ _TYPES = {
 }
 
 
-def _sentence(error: ErrorDetails, content: object) -> str:
+def _sentence(errors: list[ErrorDetails], content: object) -> str:
+    error = errors[0]
     if error["type"] == "value_error":  # raised by a validator of ours, in words
         return str(error["ctx"]["error"])
     if error["type"] == "missing":
-        return f"{_named(error['loc'])} is missing."
-    steps: list[str | int] = []
-    for step in error["loc"]:  # but the member of a union, which pydantic names as well
+        missing = [_place(other, content) for other in errors if other["type"] == "missing"]
+        return f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing."
+    words = _TYPES.get(error["type"]) or error["msg"].removeprefix("Input should be ")
+    return f"{_place(error, content)} must be {words}; got {shown(error['input'])}."
+
+
+def _place(error: ErrorDetails, content: object) -> str:
+    """Where it stands in what was given, the innermost first: the severity of hiv."""
+    names: list[str] = []
+    for step in error["loc"]:
         inside = dict(enumerate(content)) if isinstance(content, list) else content
         if isinstance(inside, Mapping) and step in inside:
-            steps.append(step)
+            names.insert(0, _name(step, content))
             content = inside[step]
-    words = _TYPES.get(error["type"]) or error["msg"].removeprefix("Input should be ")
-    return f"{_named(steps)} must be {words}; got {shown(error['input'])}."
+        elif error["type"] == "missing":
+            names.insert(0, _name(step, content))
+        # else the member of a union, which pydantic names as well
+    return ("the " if len(names) > 1 and names[0].isidentifier() else "") + (" of ".join(names) or "It")
 
 
-def _named(steps: Collection[str | int]) -> str:
-    """A place in what was given, the innermost first: the severity of hiv."""
-    names = [
-        f"item {step + 1}" if isinstance(step, int) else step if step.isidentifier() else shown(step) for step in steps
-    ]
-    return ("the " if len(names) > 1 and names[-1].isidentifier() else "") + " of ".join(reversed(names or ["It"]))
+def _name(step: str | int, content: object) -> str:
+    if isinstance(content, list) and isinstance(step, int):
+        return f"item {step + 1}"
+    return step if isinstance(step, str) and step.isidentifier() else shown(step)

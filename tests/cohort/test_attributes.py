@@ -139,7 +139,7 @@ def test_with_severity_changes_a_copy(groups: dict[str, SensitiveAttribute]) -> 
     assert (changed["hiv"].severity, changed["hiv"].reason) == (2, "a cohort of an HIV clinic")
     assert groups["hiv"].severity == 5
     assert changed["hiv"].matches(icd10("B20")) == "code"
-    with pytest.raises(BadInput, match="did you mean 'hiv'"):
+    with pytest.raises(BadInput, match="Is 'hiv' meant"):
         with_severity(groups, {"hivv": (2, "why")})
     with pytest.raises(BadInput, match="from 1"):
         with_severity(groups, {"hiv": (6, "why")})
@@ -153,10 +153,19 @@ GOOD = 'name: a\n    title: A\n    severity: 2\n    reason: Because.\n    source
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (GOOD.replace("severity: 2", "severity: 9"), "severity is 9"),
-        (GOOD.replace("severity: 2", "severity: yes"), "severity is True"),
-        (GOOD.replace("title: A", "titel: A"), "unknown key 'titel' .did you mean 'title'"),
-        (GOOD.replace("icd10cm", "icd10"), "unknown key 'icd10' .did you mean 'icd10cm'"),
+        (
+            GOOD.replace("severity: 2", "severity: 9"),
+            r"severity must be a whole number from 1 .comparator. to 5 .worst.; got 9",
+        ),
+        (
+            GOOD.replace("severity: 2", "severity: yes"),
+            r"severity must be a whole number from 1 .* to 5 .worst.; got True",
+        ),
+        (
+            GOOD.replace("title: A", "titel: A"),
+            r"attribute 1 \(a\): 'titel' is an unknown attribute key. Is 'title' meant",
+        ),
+        (GOOD.replace("icd10cm", "icd10"), "'icd10' is an unknown codes key. Is 'icd10cm' meant"),
         (GOOD.replace('icd10cm: ["B20"]', "icd10cm_pattern: ['T(']"), "not a regular expression"),
         (
             GOOD.replace('icd10cm: ["B20"]', "icd9cm: [042]"),
@@ -164,9 +173,23 @@ GOOD = 'name: a\n    title: A\n    severity: 2\n    reason: Because.\n    source
         ),
         (GOOD.replace('["B20"]', '["B18.1"]'), "without the dot"),
         (GOOD.replace('["B20"]', "[]"), "not empty"),
-        (GOOD.replace("    title: A\n", ""), "lacks title"),
+        (GOOD.replace("    title: A\n", ""), "title is missing"),
         (GOOD.replace('codes: {icd10cm: ["B20"]}', "asked_by_default: true"), "needs either codes"),
-        (GOOD + "    own_value: race\n", "own_value is 'race'"),
+        (GOOD + "    own_value: race\n", "own_value must be 'age_band' or 'sex'; got 'race'"),
+        (GOOD + "    parts: {P: {codes: {meds: [x]}, proxy: 1}}", "'proxy' is an unknown part key"),
+        (GOOD + "    parts: [a]", r"parts must be names and values; got .'a'"),
+        (GOOD + "    proxies:", "proxies must be names and values; got None"),
+        (
+            GOOD + "    proxies: {drugs: {words: ['a b c d e f']}}",
+            "words of drugs of proxies must be phrases of one to 5 words",
+        ),
+        (
+            GOOD.replace('["B20"]', "[20]"),
+            r"icd10cm of codes must be a list that is not empty, of texts in quotes.* got .20",
+        ),
+        (GOOD.replace("title: A", "title: ' '"), "title must be some text"),
+        (GOOD.replace("    title: A\n", "").replace("    reason: Because.\n", ""), "title, reason are missing"),
+        (GOOD + "    asked_by_default: 1\n", "asked_by_default must be true or false; got 1"),
         (GOOD + "  - " + GOOD, "two attributes are named 'a'"),
     ],
 )
