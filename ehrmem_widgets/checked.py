@@ -70,13 +70,14 @@ def expected(words: str) -> PydanticCustomError:
 
 
 def expecting(words: str) -> WrapValidator:
-    """Says what a field must be in words of its own; what is wrong inside a mapping says more, and stays."""
+    """Says what a field must be in words of its own; what is wrong inside a mapping or a list says more, and stays."""
 
     def check(given: object, handler: ValidatorFunctionWrapHandler) -> object:
         try:
             return handler(given)
         except ValidationError as error:
-            if isinstance(given, Mapping) and error.errors()[0]["loc"]:
+            inside = error.errors()[0]["loc"]
+            if inside and (isinstance(given, Mapping) or (isinstance(given, list) and isinstance(inside[0], int))):
                 raise
             raise expected(words) from None
 

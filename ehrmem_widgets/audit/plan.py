@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, PlainValidator, create_model
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, create_model
 
 from ehrmem_widgets import settings
 from ehrmem_widgets.attacker.facts import check_rung, check_rungs
@@ -115,9 +115,15 @@ class _Settings(Declared):
 
     what = "plan"
     name: _Text | None = None
-    reference: Annotated[
-        _Text | Annotated[list[_Text], Field(min_length=1)] | None, expecting("a model, or a list of at least one")
-    ] = None
+    reference: (
+        Annotated[
+            list[_Text],
+            Field(min_length=1),
+            BeforeValidator(lambda given: [given] if isinstance(given, str) else given),
+            expecting("a model, or a list of at least one"),
+        ]
+        | None
+    ) = None
     patients: Annotated[int, within(settings.PATIENTS)] | _Text = 400
     holders: Annotated[int, within(settings.HOLDERS)] | None = None
     probes: Annotated[_Names, AfterValidator(_probes)] | None = None

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import pandas as pd
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from ehrmem_widgets.checked import LIST, Declared, checked, expected, expecting, meant, within
 from ehrmem_widgets.cohort.codes import CodeParts, Kind, parse_code
@@ -197,40 +197,42 @@ _KINDS = (Kind.medication, Kind.laboratory)
 _PREFIX_KEYS = {"icd10cm": "ICD10CM", "icd9cm": "ICD9CM", "icd10pcs": "ICD10PCS", "icd9proc": "ICD9Proc"}
 
 
-def _dotless(beginnings: tuple[str, ...]) -> tuple[str, ...]:
-    """Beginnings of codes, upper-case; a dot would match nothing."""
-    if not all(re.fullmatch(r"[A-Za-z0-9]+", text) for text in beginnings):
-        raise expected("beginnings of codes, in letters and digits without the dot (B18, not B18.-)")
-    return tuple(text.upper() for text in beginnings)
+def _compiling(pattern: str) -> str:
+    try:
+        return re.compile(pattern).pattern
+    except (re.error, OverflowError, RecursionError) as error:
+        raise BadInput(
+            f"the pattern {shown(pattern)} is not a regular expression ({error}); correct or remove it."
+        ) from None
 
 
-def _compiling(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    for text in patterns:
-        try:
-            re.compile(text)
-        except (re.error, OverflowError, RecursionError) as error:
-            raise BadInput(
-                f"the pattern {shown(text)} is not a regular expression ({error}); correct or remove it."
-            ) from None
-    return patterns
+def _phrase(phrase: str) -> str:
+    """A word or phrase to look for, written as :func:`_said` writes it."""
+    words = _words(phrase)
+    if not 1 <= len(words) <= _LONGEST_PHRASE:
+        raise expected(f"one to {_LONGEST_PHRASE} words of letters or digits")
+    return " ".join(words)
 
 
-def _phrases(phrases: tuple[str, ...]) -> tuple[str, ...]:
-    """The words and phrases to look for, written as :func:`_said` writes them."""
-    if not all(1 <= len(_words(text)) <= _LONGEST_PHRASE for text in phrases):
-        raise expected(f"phrases of one to {_LONGEST_PHRASE} words of letters or digits")
-    return tuple(" ".join(_words(text)) for text in phrases)
-
-
-_Text = Annotated[str, Field(pattern=r"\S"), expecting("some text, in quotes")]
-_Strings = Annotated[
-    tuple[_Text, ...],
+Item = TypeVar("Item", bound=str)
+_Text = Annotated[str, Field(pattern=r"\S"), expecting("some text, in quotes (YAML reads an unquoted 042 as 34)")]
+_List = Annotated[
+    tuple[Item, ...],
     Field(min_length=1),
     LIST,
-    expecting('a list that is not empty, of texts in quotes, e.g. ["B20", "Z21"] (YAML reads an unquoted 042 as 34)'),
+    expecting('a list of texts that is not empty, e.g. ["B20", "Z21"]'),
 ]
-_Beginnings = Annotated[_Strings, AfterValidator(_dotless)]
-_Phrases = Annotated[_Strings, AfterValidator(_phrases)]
+# A dot would match nothing.
+_Beginnings = _List[
+    Annotated[
+        str,
+        StringConstraints(pattern=r"^[A-Za-z0-9]+$", to_upper=True),
+        expecting("the beginning of a code, in quotes, in letters and digits without the dot (B18, not B18.-)"),
+    ]
+]
+_Patterns = _List[Annotated[_Text, AfterValidator(_compiling)]]
+_Phrases = _List[Annotated[_Text, AfterValidator(_phrase)]]
+_Strings = _List[_Text]
 
 
 class _Codes(Declared):
@@ -241,7 +243,7 @@ class _Codes(Declared):
     icd9cm: _Beginnings = ()
     icd10pcs: _Beginnings = ()
     icd9proc: _Beginnings = ()
-    icd10cm_pattern: Annotated[_Strings, AfterValidator(_compiling)] = ()
+    icd10cm_pattern: _Patterns = ()
     snomed: _Strings = ()
     meds: _Strings = ()
 

@@ -181,11 +181,11 @@ GOOD = 'name: a\n    title: A\n    severity: 2\n    reason: Because.\n    source
         (GOOD + "    proxies:", "proxies must be names and values; got None"),
         (
             GOOD + "    proxies: {drugs: {words: ['a b c d e f']}}",
-            "words of drugs of proxies must be phrases of one to 5 words",
+            "item 1 of words of drugs of proxies must be one to 5 words",
         ),
         (
-            GOOD.replace('["B20"]', "[20]"),
-            r"icd10cm of codes must be a list that is not empty, of texts in quotes.* got .20",
+            GOOD.replace('["B20"]', "[B20, B21, B22, B23, 20]"),
+            "item 5 of icd10cm of codes must be .* in quotes.* got 20",
         ),
         (GOOD.replace("title: A", "title: ' '"), "title must be some text"),
         (GOOD.replace("    title: A\n", "").replace("    reason: Because.\n", ""), "title, reason are missing"),

@@ -202,7 +202,7 @@ BAD = {
     "start: [a]": "start must be a text or null",
     "start: 042": "would be taken for another number",
     "start: 42": "start must be a text or null; got 42",
-    "stops: [A, 1]": "stops must be a list of codes; got ['A', 1]",
+    "stops: [A, 1]": "item 2 of stops must be a text (put quotes around it); got 1",
     "statics: 1": "statics must be true or false; got 1",
     "1: A": "1 is an unknown grammar key. Known are name",
     "time: {patern: x}": "'patern' is an unknown time key. Is 'pattern' meant?",
