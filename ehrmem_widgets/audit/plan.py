@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import hmac
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
-from textwrap import shorten
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, create_model
 
 from ehrmem_widgets import settings
 from ehrmem_widgets.attacker.facts import check_rung, check_rungs
+from ehrmem_widgets.checked import Declared, Texts, checked, expecting, meant, within
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, attributes_with, load_attributes
 from ehrmem_widgets.cohort.pseudonym import user_key
 from ehrmem_widgets.errors import BadInput
@@ -89,6 +91,56 @@ class Plan:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _probes(given: tuple[str, ...]) -> tuple[str, ...]:
+    for name in given:
+        renamed = next((probe.name for probe in probes().values() if name in probe.before), None)
+        if renamed is not None:
+            raise BadInput(f"the probe {name!r} is called {renamed!r} now.")
+    return _once(given, "probes", probes())
+
+
+def _rung_of(given: Mapping[str, object]) -> dict[str, str]:
+    default = {name: probe.rungs[0] for name, probe in probes().items() if probe.one_rung}
+    if not isinstance(given, Mapping) or set(given) - set(default):
+        raise BadInput(f"rung_of gives a rung to {', '.join(default)}; got {shown(given)}.")
+    return {**default, **{name: check_rung(rung) for name, rung in given.items()}}
+
+
+_Text = Annotated[str, Field(pattern=r"\S"), expecting("a text (put quotes around it)")]
+_Names = Annotated[Texts, expecting("a list of names, as in 'ehrmem audit --example'")]
+
+
+class _Settings(Declared):
+    """What a plan's file may say, beside single sources; what depends on several of them is checked in ``read_plan``."""
+
+    what = "plan"
+    name: _Text | None = None
+    reference: (
+        Annotated[
+            list[_Text],
+            Field(min_length=1),
+            BeforeValidator(lambda given: [given] if isinstance(given, str) else given),
+            expecting("a model, or a list of at least one"),
+        ]
+        | None
+    ) = None
+    patients: Annotated[int, within(settings.PATIENTS)] | _Text = 400
+    holders: Annotated[int, within(settings.HOLDERS)] | None = None
+    probes: Annotated[_Names, AfterValidator(_probes)] | None = None
+    rungs: Annotated[tuple[str, ...], PlainValidator(check_rungs)] = RUNGS
+    rung_of: Annotated[dict[str, str], PlainValidator(_rung_of), Field(validate_default=True)] = {}
+    attributes: _Names = ()
+    severity: object = None
+    priors: Annotated[tuple[float, ...], PlainValidator(partial(settings.check_shares, name="priors"))] = (0.01, 0.1)
+    seed: Annotated[int, within(settings.SEED)] = 0
+    identifying: bool = False
+    population: Annotated[int, within(settings.POPULATION)] | None = None
+
+
+_SOURCE: dict[str, Any] = {name: (_Text | None, None) for name in _SOURCES if name != "reference"}
+_File = create_model("_File", __base__=_Settings, **_SOURCE)
+
+
 def read_plan(path: str | Path) -> Plan:
     """A plan from a YAML file; folders in it are relative to the file.
 
@@ -99,57 +151,39 @@ def read_plan(path: str | Path) -> Plan:
     content = read_yaml_file(path, f"The plan {path.name}", hint=" 'ehrmem audit --example' prints one.")
     if not isinstance(content, dict):
         raise BadInput(f"The plan {path.name} must hold names and values. 'ehrmem audit --example' prints one.")
-    known = {
-        *_SOURCES,
-        "name",
-        "patients",
-        "holders",
-        "probes",
-        "rungs",
-        "rung_of",
-        "attributes",
-        "severity",
-        "priors",
-        "seed",
-        "identifying",
-        "population",
-    }
-    for key in content:
-        if key not in known:
-            raise BadInput(f"{path.name}: {shown(key)} is an unknown plan key.{_meant(key, sorted(known))}")
-        if content[key] is None:
+    for key in _File.model_fields:
+        if content.get(key, "") is None:
             raise BadInput(f"{path.name}: {key} is empty. Give it a value, or leave the line out.")
-    patients = _patients(content.get("patients", 400), path)
+    file = checked(_File, content, f"{path.name}: ")
     every = probes()
-    chosen = _probes(content, path)
+    chosen = every if file.probes is None else file.probes
     guards = [
         name for name, probe in every.items() if probe.confounding and name not in chosen
     ]  # comparisons rest on these
-    sources = _sources(content, path)
+    sources = given_sources(**{name: _beside(getattr(file, name), name, path) for name in _SOURCES})
     attributes = attributes_with(sources.attribute_file)
+    patients = _read_patients(file.patients, path) if isinstance(file.patients, str) else file.patients
     named = ""
     if not isinstance(patients, int):  # with this user's key: they may have been named by their ids
         named = hmac.new(user_key(), "\n".join(patients).encode(), "sha256").hexdigest()[:16]
+    holders = file.holders
+    if holders is None:  # who names whom to ask about wants nobody else asked about, unless they say so
+        holders = HOLDERS if isinstance(patients, int) else 0
     return Plan(
         named=named,
-        name=_text(content.get("name", path.stem), "name", path),
+        name=path.stem if file.name is None else file.name,
         sources=sources,
         patients=patients,
-        # who names whom to ask about wants nobody else asked about, unless they say so
-        holders=_whole(
-            content.get("holders", HOLDERS if isinstance(patients, int) else 0), "holders", settings.HOLDERS, path
-        ),
+        holders=holders,
         probes=tuple(name for name in every if name in (*chosen, *guards)),
-        rungs=_rungs(content.get("rungs", list(RUNGS)), path),
-        rung_of=_rung_of(content.get("rung_of", {}), path),
-        attributes=_names(content, "attributes", (), path, tuple(attributes)),
-        severities=_severities(content.get("severity"), path, attributes),
-        priors=_priors(content.get("priors", [0.01, 0.1]), path),
-        seed=_whole(content.get("seed", 0), "seed", settings.SEED, path),
-        identifying=_yes_or_no(content.get("identifying", False), "identifying", path),
-        population=None
-        if (n := content.get("population")) is None
-        else _whole(n, "population", settings.POPULATION, path),
+        rungs=file.rungs,
+        rung_of=file.rung_of,
+        attributes=_once(file.attributes, "attributes", tuple(attributes), f"{path.name}: "),
+        severities=_severities(file.severity, path, attributes),
+        priors=file.priors,
+        seed=file.seed,
+        identifying=file.identifying,
+        population=file.population,
     )
 
 
@@ -171,7 +205,7 @@ def declared_severities(
     return found | check_severities(content, path.name, known)
 
 
-def check_severities(content: Any, where: str, known: Collection[str] | None = None) -> dict[str, Severity]:
+def check_severities(content: object, where: str, known: Collection[str] | None = None) -> dict[str, Severity]:
     """Severities from plain data, {attribute: {severity: 1 to 5, reason: words}}; BadInput for anything else."""
     known = load_attributes() if known is None else known
     if not isinstance(content, Mapping) or not content:
@@ -181,7 +215,7 @@ def check_severities(content: Any, where: str, known: Collection[str] | None = N
     found = {}
     for name, given in content.items():
         if name not in known:
-            raise BadInput(f"{where}: there is no attribute {shown(name)}.{_meant(name, tuple(known))}")
+            raise BadInput(f"{where}: there is no attribute {shown(name)}.{meant(name, known)}")
         reason = given.get("reason") if isinstance(given, Mapping) and set(given) == {"severity", "reason"} else None
         if not isinstance(reason, str) or not reason.strip():
             raise BadInput(
@@ -227,118 +261,39 @@ def example() -> str:
     return found.replace("{rung_of}", f"rung_of: {{{rung_of}}}")
 
 
-def _sources(content: Mapping[str, Any], path: Path) -> Sources:
-    given: dict[str, str | list[str] | None] = {}
-    for name in _SOURCES:
-        if name == "reference" and isinstance(content.get(name), list):
-            texts = [_text(one, name, path) for one in content[name]]
-            if not texts:
-                raise BadInput(f"{path.name}: reference is an empty list. Name a model, or leave the line out.")
-            given[name] = [_beside(one, path) for one in texts]
-            continue
-        value = _text(content[name], name, path) if name in content else None
-        given[name] = _beside(value, path) if value and name in _PATHS else value
-    return given_sources(**given)
-
-
-def _beside(named: str, path: Path) -> str:
+def _beside(given: str | list[str] | None, name: str, path: Path) -> str | list[str] | None:
     """A file or folder beside the plan, where there is one; else as it is named."""
-    beside = path.parent / named
-    return str(beside) if not is_address(named) and beside.exists() else named
+    if isinstance(given, list):
+        return [str(_beside(one, name, path)) for one in given]
+    if given is None or name not in _PATHS or is_address(given):
+        return given
+    beside = path.parent / given
+    return str(beside) if beside.exists() else given
 
 
-def _patients(given: Any, path: Path) -> int | tuple[str, ...]:
-    if isinstance(given, str):
-        try:
-            lines = tuple(dict.fromkeys((path.parent / given).read_text(encoding="utf-8").split()))
-        except (OSError, UnicodeDecodeError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
-            raise BadInput(f"{path.name}: the file of patients {shown(given)} cannot be read: {why}.") from None
-        if not lines:
-            raise BadInput(f"{path.name}: the file of patients {shown(given)} is empty.")
-        return lines
-    return _whole(given, "patients", settings.PATIENTS, path)
-
-
-def _rungs(given: Any, path: Path) -> tuple[str, ...]:
+def _read_patients(given: str, path: Path) -> tuple[str, ...]:
     try:
-        return check_rungs(given)
-    except BadInput as error:
-        raise BadInput(f"{path.name}: {error}") from None
+        lines = tuple(dict.fromkeys((path.parent / given).read_text(encoding="utf-8").split()))
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise BadInput(f"{path.name}: the file of patients {shown(given)} cannot be read: {why}.") from None
+    if not lines:
+        raise BadInput(f"{path.name}: the file of patients {shown(given)} is empty.")
+    return lines
 
 
-def _rung_of(given: Any, path: Path) -> dict[str, str]:
-    default = {name: probe.rungs[0] for name, probe in probes().items() if probe.one_rung}
-    if not isinstance(given, Mapping) or set(given) - set(default):
-        raise BadInput(f"{path.name}: rung_of gives a rung to {', '.join(default)}; got {shown(given)}.")
-    try:
-        return {**default, **{str(name): check_rung(rung) for name, rung in given.items()}}
-    except BadInput as error:
-        raise BadInput(f"{path.name}: {error}") from None
-
-
-def _probes(content: Mapping[str, Any], path: Path) -> tuple[str, ...]:
-    given = content.get("probes")
-    for name in given if isinstance(given, list) else ():
-        renamed = next((probe.name for probe in probes().values() if name in probe.before), None)
-        if renamed is not None:
-            raise BadInput(f"{path.name}: the probe {name!r} is called {renamed!r} now.")
-    return _names(content, "probes", tuple(probes()), path, tuple(probes()))
-
-
-def _names(
-    content: Mapping[str, Any], key: str, default: tuple[str, ...], path: Path, known: tuple[str, ...]
-) -> tuple[str, ...]:
-    given = content.get(key)
-    if given is None:
-        return default
-    if not isinstance(given, list):
-        raise BadInput(f"{path.name}: {key} must be a list, such as [{known[0]}]; got {shown(given)}.")
-    for name in given:
+def _once(given: tuple[str, ...], key: str, known: Collection[str], where: str = "") -> tuple[str, ...]:
+    for place, name in enumerate(given):
         if name not in known:
-            raise BadInput(f"{path.name}: there is nothing called {shown(name)} among {key}.{_meant(name, known)}")
-    return _once(given, key, path)
+            raise BadInput(f"{where}there is nothing called {shown(name)} among {key}.{meant(name, known)}")
+        if name in given[:place]:
+            raise BadInput(f"{where}{key} names {name} twice. Is another one meant?")
+    return given
 
 
-def _once(given: Sequence[str], key: str, path: Path) -> tuple[str, ...]:
-    twice = next((name for place, name in enumerate(given) if name in given[:place]), None)
-    if twice is not None:
-        raise BadInput(f"{path.name}: {key} names {twice} twice. Is another one meant?")
-    return tuple(given)
-
-
-def _meant(given: object, known: Sequence[str]) -> str:
-    """A hint at the name that may be meant; the known ones where there is no such, as many as fit into a sentence."""
-    near = difflib.get_close_matches(given, known, n=1) if isinstance(given, str) else []
-    return f" Is {near[0]!r} meant?" if near else f" Known are {shorten(', '.join(known), 180, placeholder=' ...')}."
-
-
-def _severities(given: Any, path: Path, known: Mapping[str, SensitiveAttribute]) -> dict[str, Severity]:
+def _severities(given: object, path: Path, known: Mapping[str, SensitiveAttribute]) -> dict[str, Severity]:
     if given is None:
         return declared_severities(known=known)
     if isinstance(given, str):
         return declared_severities(path.parent / given, known)
     return declared_severities(known=known) | check_severities(given, f"{path.name}, severity", known)
-
-
-def _priors(given: Any, path: Path) -> tuple[float, ...]:
-    try:
-        return settings.check_shares(given, "priors")
-    except BadInput as error:
-        raise BadInput(f"{path.name}: {error}") from None
-
-
-def _whole(given: Any, key: str, bounds: settings.Whole, path: Path) -> int:
-    return bounds.check(given, f"{path.name}: {key}")
-
-
-def _yes_or_no(given: Any, key: str, path: Path) -> bool:
-    if not isinstance(given, bool):
-        raise BadInput(f"{path.name}: {key} must be true or false; got {shown(given)}.")
-    return given
-
-
-def _text(given: Any, key: str, path: Path) -> str:
-    if not isinstance(given, str) or not given.strip():
-        raise BadInput(f"{path.name}: {key} must be a text (put quotes around it); got {shown(given)}.")
-    return given

@@ -22,38 +22,27 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Self
 
 import numpy as np
+from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, model_validator
+from pydantic_core import from_json
 
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
+from ehrmem_widgets.checked import Declared, checked, expected, within
+from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.settings import Whole, shown
 
 LEAST_LOG_PROBABILITY = -9999.0  # JSON has no minus infinity; vLLM writes the same
 _MOST_ROWS = 16_384  # continuations of one request
-# Fields that would change the distribution or the answer, and the values that leave them as they are.
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "temperature": (1,),
-    "top_p": (1,),
-    "top_k": (0, -1),
-    "min_p": (0,),
-    "repetition_penalty": (1,),
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
-    "min_tokens": (0,),
-    "echo": (False,),
-    "best_of": (1,),
-    "stop": ([], ""),
-    "suffix": ("",),
-    "use_beam_search": (False,),
-}
 
 
 class RefusedError(Exception):
-    """A request that cannot be answered: why, and the HTTP status."""
+    """A request that is not answered with an HTTP status of its own; one whose fields are wrong raises ``BadInput`` (400)."""
 
-    def __init__(self, words: str, status: int = 400) -> None:
+    def __init__(self, words: str, status: int) -> None:
         super().__init__(words)
         self.status = status
 
@@ -84,148 +73,203 @@ class CompletionRequest:
 
 
 def read_request(body: bytes, model: BlackBox) -> CompletionRequest:
-    """A request's fields. Raises ``RefusedError``."""
-    given = read_object(body, model)
-    for name, neutral in _NEUTRAL.items():
-        if given.get(name) is not None and given[name] not in neutral:
-            raise RefusedError(
-                f"{name} = {given[name]!r} is not offered: this server samples from the model's own distribution only."
-            )
+    """A request's fields. Raises BadInput, and ``RefusedError`` for another model."""
     size = len(model.vocabulary)
-
-    def number(name: str, default: int | None, low: int, high: int) -> Any:
-        value = given.get(name)
-        if value is None:
-            return default
-        if type(value) is not int or not low <= value <= high:
-            raise RefusedError(f"{name} must be a whole number from {low:,} to {high:,}; got {value!r}.")
-        return value
-
-    def ids(name: str) -> list[int] | None:
-        value = given.get(name)
-        if value is not None and not (isinstance(value, list) and all(is_id(code, size) for code in value)):
-            raise RefusedError(f"{name} must be a list of code ids, each from 0 to {size - 1:,}.")
-        return value
-
-    prompts = read_prompts(given.get("prompt"), size)
-    samples, horizon = number("n", 1, 1, _MOST_ROWS), number("max_tokens", 16, 0, model.context_length)
-    longest = max(map(len, prompts))
-    if len(prompts) * samples > _MOST_ROWS:
-        raise RefusedError(
-            f"{len(prompts):,} prompts x {samples:,} continuations; at most {_MOST_ROWS:,} in one request."
-        )
-    if longest + horizon > model.context_length:
-        raise RefusedError(
-            f"A prompt of {longest:,} codes and max_tokens = {horizon:,} are more than the model's context of "
+    given = {name: value for name, value in read_object(body, model).items() if value is not None}
+    fields = checked(_Fields, given, context=size)
+    longest = max(map(len, fields.prompt))
+    if longest + fields.max_tokens > model.context_length:
+        raise BadInput(
+            f"A prompt of {longest:,} codes and max_tokens = {fields.max_tokens:,} are more than the model's context of "
             f"{model.context_length:,} codes."
         )
-    stream, shown, shown_ids = bool(given.get("stream")), number("logprobs", None, -1, size), ids("logprob_token_ids")
-    if shown_ids is not None and shown is None:
-        raise RefusedError("logprob_token_ids needs logprobs to be set, as in vLLM.")
-    about_prompt = {None: None, 0: "scores", -1: "whole"}[number("prompt_logprobs", None, -1, 0)]
-    if given.get("prompt_moments"):
-        about_prompt = "moments"
-    open_places = sorted({len(p) - next((i for i, slot in enumerate(p) if len(slot) > 1), len(p)) for p in prompts})
-    if about_prompt and (stream or any(open_places)):
-        raise RefusedError("What is asked about a prompt is not streamed, and needs a prompt without open places.")
-    if not horizon and not about_prompt:
-        raise RefusedError("max_tokens = 0 asks for nothing: give 1 or more, or prompt_logprobs.")
-    watch = _watch(given.get("watch_token_ids"), size)
-    if shown is not None:
-        if watch is not None:
-            raise RefusedError("Ask for watch_token_ids or for logprobs, not for both.")
-        watch = np.eye(size, dtype=np.float32)
-    if about_prompt == "scores" and Query.SCORES not in model.answers:
-        raise RefusedError(f"The model {model.name!r} gives no log-probabilities.")
-    if (watch is not None or about_prompt in ("whole", "moments")) and Query.PROBABILITIES not in model.answers:
-        raise RefusedError(f"The model {model.name!r} gives no probabilities.")
-    seed = number("seed", None, 0, 2**63 - 1)
-    seed = secrets.randbits(62) if seed is None else seed
+    watch = fields.watch_token_ids if fields.logprobs is None else np.eye(size, dtype=np.float32)
+    if fields.about_prompt == "scores" and Query.SCORES not in model.answers:
+        raise BadInput(f"The model {model.name!r} gives no log-probabilities.")
+    whole = watch is not None or fields.about_prompt in ("whole", "moments")
+    if whole and Query.PROBABILITIES not in model.answers:
+        raise BadInput(f"The model {model.name!r} gives no probabilities.")
     masks = json.dumps([given.get(name) for name in ("watch_token_ids", "allowed_token_ids", "logit_bias")])
+    shown = fields.logprobs is not None
     return CompletionRequest(
-        prompts=prompts,
-        samples=samples,
-        horizon=horizon,
-        seed=seed,
-        stream=stream,
-        interval=number("stream_interval", 1, 1, 2**31),
+        prompts=fields.prompt,
+        samples=fields.n,
+        horizon=fields.max_tokens,
+        seed=fields.seed,
+        stream=fields.stream,
+        interval=fields.stream_interval,
         watch=watch,
-        avoid=_avoid(ids("allowed_token_ids"), given.get("logit_bias"), size),
-        stops=frozenset(ids("stop_token_ids") or ()),
-        shown=shown,
-        shown_ids=shown_ids,
-        about_prompt=about_prompt,
-        open_places=any(open_places),
-        kind=(horizon, samples, seed, tuple(open_places), shown is not None, masks),
+        avoid=_avoid(fields.allowed_token_ids, fields.logit_bias, size),
+        stops=frozenset(fields.stop_token_ids),
+        shown=fields.logprobs,
+        shown_ids=fields.logprob_token_ids,
+        about_prompt=fields.about_prompt,
+        open_places=any(fields.open_places),
+        kind=(fields.max_tokens, fields.n, fields.seed, fields.open_places, shown, masks),
     )
 
 
-def read_object(body: bytes, model: BlackBox) -> dict[str, Any]:
-    """The JSON object in a request's body, which names this model or none. Raises ``RefusedError``."""
+def read_object(body: bytes, model: BlackBox) -> dict[str, object]:
+    """The JSON object in a request's body, which names this model or none. Raises BadInput, and ``RefusedError`` for another model."""
     try:
-        given = json.loads(body)
+        given = from_json(body, allow_inf_nan=False)
     except ValueError:
         given = None
     if not isinstance(given, dict):
-        raise RefusedError("The request must be a JSON object.")
+        raise BadInput("The request must be a JSON object.")
     if given.get("model") not in (None, model.name):
         raise RefusedError(f"There is no model {given['model']!r} here, only {model.name!r}.", 404)
     return given
 
 
-def read_prompts(given: Any, size: int) -> list[SlotIds]:
-    """One prompt (ids) or several (lists of ids); a place may be a list of ids, too, but for the first. Raises
-    ``RefusedError``."""
+def read_prompts(given: object, size: int) -> list[SlotIds]:
+    """One prompt (ids) or several (lists of ids); a place may be a list of ids, too, but for the first. Raises BadInput."""
 
-    def is_place(value: Any) -> bool:
-        return is_id(value, size) or (isinstance(value, list) and bool(value) and all(is_id(v, size) for v in value))
+    def is_place(value: object) -> bool:
+        return _is_id(value, size) or (bool(value) and _are_ids(value, size))
 
-    def is_prompt(value: Any) -> bool:
-        return isinstance(value, list) and bool(value) and is_id(value[0], size) and all(map(is_place, value))
+    def is_prompt(value: object) -> bool:
+        return isinstance(value, list) and bool(value) and _is_id(value[0], size) and all(map(is_place, value))
 
     prompts = [given] if is_prompt(given) else given
     if not isinstance(prompts, list) or not prompts or not all(map(is_prompt, prompts)):
-        raise RefusedError(
+        raise BadInput(
             f"A prompt must be a list of code ids, each from 0 to {size - 1:,}, or a list of such prompts. This server works "
             "by code ids, not by text."
         )
     return [[place if isinstance(place, list) else [place] for place in prompt] for prompt in prompts]
 
 
-def is_id(value: Any, size: int) -> bool:
+def _is_id(value: object, size: int) -> bool:
     """Whether this is the id of one of ``size`` codes (True is not 1 here)."""
     return type(value) is int and 0 <= value < size
 
 
-def _watch(given: Any, size: int) -> np.ndarray | None:
-    if given is None:
-        return None
-    if not isinstance(given, list) or not all(
-        isinstance(ids, list) and all(is_id(code, size) for code in ids) for ids in given
-    ):
-        raise RefusedError(f"watch_token_ids must be lists of code ids, each from 0 to {size - 1:,}.")
+def _are_ids(value: object, size: int) -> bool:
+    return isinstance(value, list) and all(_is_id(code, size) for code in value)
+
+
+def _ids(given: object, size: int) -> object:
+    if not _are_ids(given, size):
+        raise expected(f"a list of code ids, each from 0 to {size - 1:,}")
+    return given
+
+
+def _watch(given: object, size: int) -> np.ndarray:
+    if not isinstance(given, list) or not all(_are_ids(ids, size) for ids in given):
+        raise expected(f"lists of code ids, each from 0 to {size - 1:,}")
     watch = np.zeros((size, len(given)), dtype=bool)
     for group, ids in enumerate(given):
         watch[ids, group] = True
     return watch
 
 
-def _avoid(allowed: list[int] | None, bias: Any, size: int) -> np.ndarray | None:
+def _forbidden(given: object, size: int) -> list[int]:
+    ids = {str(code): code for code in range(size)}
+    if not isinstance(given, dict) or any(
+        code not in ids or type(value) not in (int, float) or value > -100 for code, value in given.items()
+    ):
+        raise expected(f"code ids from 0 to {size - 1:,} with the value -100, which forbids them")
+    return [ids[code] for code in given]
+
+
+def _read_by(read: Callable[[object, int], object]) -> PlainValidator:
+    """A field that is read with the number of the model's codes."""
+    return PlainValidator(lambda given, info: read(given, info.context))
+
+
+def _only(*neutral: object) -> AfterValidator:
+    """A field that would change the distribution or the answer, but for these values."""
+
+    def check(given: object, info: ValidationInfo) -> object:
+        if given not in neutral:
+            raise BadInput(
+                f"{info.field_name} = {shown(given)} is not offered: this server samples from the model's own distribution only."
+            )
+        return given
+
+    return AfterValidator(check)
+
+
+_Ids = Annotated[list[int], _read_by(_ids)]
+
+
+class _Fields(Declared):
+    """What a request may say; the context of its check is how many codes the model has."""
+
+    what = "request"
+    prompt: Annotated[list[SlotIds], _read_by(read_prompts), Field(validate_default=True)] = []
+    n: Annotated[int, within(Whole(1, _MOST_ROWS, 1))] = 1
+    max_tokens: Annotated[int, within(Whole(0, 2**31, 16))] = 16
+    seed: Annotated[int, within(Whole(0, 2**63 - 1, 0))] = Field(default_factory=lambda: secrets.randbits(62))
+    stream: bool = False
+    stream_interval: Annotated[int, within(Whole(1, 2**31, 1))] = 1
+    logprobs: Annotated[int, within(Whole(-1, 2**31, 5))] | None = None
+    logprob_token_ids: _Ids | None = None
+    prompt_logprobs: Annotated[int, within(Whole(-1, 0, 0))] | None = None
+    prompt_moments: bool = False
+    stop_token_ids: _Ids = []
+    allowed_token_ids: _Ids | None = None
+    logit_bias: Annotated[list[int], _read_by(_forbidden)] = []
+    watch_token_ids: Annotated[np.ndarray, _read_by(_watch)] | None = None
+
+    temperature: Annotated[float, _only(1)] = 1
+    top_p: Annotated[float, _only(1)] = 1
+    top_k: Annotated[int, _only(0, -1)] = -1
+    min_p: Annotated[float, _only(0)] = 0
+    repetition_penalty: Annotated[float, _only(1)] = 1
+    presence_penalty: Annotated[float, _only(0)] = 0
+    frequency_penalty: Annotated[float, _only(0)] = 0
+    min_tokens: Annotated[int, _only(0)] = 0
+    echo: Annotated[bool, _only(False)] = False
+    best_of: Annotated[int, _only(1)] = 1
+    stop: Annotated[object, _only([], "")] = ""
+    suffix: Annotated[str, _only("")] = ""
+    use_beam_search: Annotated[bool, _only(False)] = False
+
+    # These change no number.
+    model: object = None
+    user: object = None
+    ignore_eos: object = None
+    return_token_ids: object = None
+    return_tokens_as_token_ids: object = None
+    stream_options: object = None
+
+    @property
+    def about_prompt(self) -> str | None:
+        return "moments" if self.prompt_moments else {None: None, 0: "scores", -1: "whole"}[self.prompt_logprobs]
+
+    @property
+    def open_places(self) -> tuple[int, ...]:
+        """How many codes stand from the first open place of a prompt to its end, of each kind of prompt."""
+        firsts = ((next((i for i, slot in enumerate(p) if len(slot) > 1), len(p)), len(p)) for p in self.prompt)
+        return tuple(sorted({end - first for first, end in firsts}))
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if len(self.prompt) * self.n > _MOST_ROWS:
+            raise BadInput(
+                f"{len(self.prompt):,} prompts x {self.n:,} continuations; at most {_MOST_ROWS:,} in one request."
+            )
+        if self.logprob_token_ids is not None and self.logprobs is None:
+            raise BadInput("logprob_token_ids needs logprobs to be set, as in vLLM.")
+        if self.about_prompt and (self.stream or any(self.open_places)):
+            raise BadInput("What is asked about a prompt is not streamed, and needs a prompt without open places.")
+        if not self.max_tokens and not self.about_prompt:
+            raise BadInput("max_tokens = 0 asks for nothing: give 1 or more, or prompt_logprobs.")
+        if self.watch_token_ids is not None and self.logprobs is not None:
+            raise BadInput("Ask for watch_token_ids or for logprobs, not for both.")
+        return self
+
+
+def _avoid(allowed: list[int] | None, forbidden: list[int], size: int) -> np.ndarray | None:
     avoid = np.zeros(size, dtype=bool)
     if allowed is not None:
         avoid[:] = True
         avoid[allowed] = False
-    try:
-        for code, value in (bias or {}).items():
-            if not is_id(int(code), size) or value > -100:
-                raise ValueError(code)
-            avoid[int(code)] = True
-    except (AttributeError, ValueError, TypeError):
-        raise RefusedError(
-            f"logit_bias must give code ids from 0 to {size - 1:,} the value -100, which forbids them."
-        ) from None
+    avoid[forbidden] = True
     if avoid.all():
-        raise RefusedError("Every code is forbidden, so nothing can be sampled.")
+        raise BadInput("Every code is forbidden, so nothing can be sampled.")
     return avoid if avoid.any() else None
 
 

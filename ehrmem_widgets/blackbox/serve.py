@@ -258,7 +258,7 @@ class _Embeddings(_Handler):
             raise RefusedError(f"The model {model.name!r} gives no embeddings.", 404)
         prompts = read_prompts(read_object(self.request.body, model).get("input"), len(model.vocabulary))
         if any(len(place) > 1 for prompt in prompts for place in prompt):
-            raise RefusedError("An embedding is of exact codes: no place may be open.")
+            raise BadInput("An embedding is of exact codes: no place may be open.")
         found = await self.ask(lambda: model.embed([[code for [code] in prompt] for prompt in prompts]))
         data = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(found.tolist())]
         self.finish({"object": "list", "model": model.name, "data": data})

@@ -11,16 +11,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import pandas as pd
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from ehrmem_widgets.checked import LIST, Declared, checked, expected, expecting, within
 from ehrmem_widgets.cohort.codes import CodeParts, Kind, parse_code
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.registry import attribute_files, left_out
+from ehrmem_widgets.settings import SEVERITY, shown
 from ehrmem_widgets.yaml_text import read_yaml_file
 
 PACKAGED = Path(__file__).with_name("sensitive_attributes.yaml")
@@ -171,17 +173,113 @@ def match_codes(
 
 # Reading the file -----------------------------------------------------------------------------------------------------
 
-_NEEDED = ("name", "title", "severity", "reason", "sources")
-_OPTIONAL = ("own_value", "asked_by_default", "codes", "proxies", "parts")
-_OWN_VALUES = ("age_band", "sex")
-_PREFIX_KEYS = {"icd10cm": "ICD10CM", "icd9cm": "ICD9CM", "icd10pcs": "ICD10PCS", "icd9proc": "ICD9Proc"}
-_CODE_KEYS = (*_PREFIX_KEYS, "icd10cm_pattern", "snomed", "meds")
-_LIST_KEYS = {"drugs": ("atc", "words"), "labs": ("loinc", "mimic_items", "words")}
 _LONGEST_PHRASE = 5
-_KINDS = {"drugs": Kind.medication, "labs": Kind.laboratory}
+_KINDS = (Kind.medication, Kind.laboratory)
+_PREFIX_KEYS = {"icd10cm": "ICD10CM", "icd9cm": "ICD9CM", "icd10pcs": "ICD10PCS", "icd9proc": "ICD9Proc"}
 
 
-def _read(source: Path) -> list[Any]:
+def _compiling(pattern: str) -> str:
+    try:
+        return re.compile(pattern).pattern
+    except (re.error, OverflowError, RecursionError) as error:
+        raise BadInput(
+            f"the pattern {shown(pattern)} is not a regular expression ({error}); correct or remove it."
+        ) from None
+
+
+def _phrase(phrase: str) -> str:
+    """A word or phrase to look for, written as :func:`_said` writes it."""
+    words = _words(phrase)
+    if not 1 <= len(words) <= _LONGEST_PHRASE:
+        raise expected(f"one to {_LONGEST_PHRASE} words of letters or digits")
+    return " ".join(words)
+
+
+Item = TypeVar("Item", bound=str)
+_Text = Annotated[str, Field(pattern=r"\S"), expecting("some text, in quotes (YAML reads an unquoted 042 as 34)")]
+_List = Annotated[
+    tuple[Item, ...],
+    Field(min_length=1),
+    LIST,
+    expecting('a list of texts that is not empty, e.g. ["B20", "Z21"]'),
+]
+# A dot would match nothing.
+_Beginnings = _List[
+    Annotated[
+        str,
+        StringConstraints(pattern=r"^[A-Za-z0-9]+$", to_upper=True),
+        expecting("the beginning of a code, in quotes, in letters and digits without the dot (B18, not B18.-)"),
+    ]
+]
+_Patterns = _List[Annotated[_Text, AfterValidator(_compiling)]]
+_Phrases = _List[Annotated[_Text, AfterValidator(_phrase)]]
+_Strings = _List[_Text]
+
+
+class _Codes(Declared):
+    """A block of ``codes:``."""
+
+    what = "codes"
+    icd10cm: _Beginnings = ()
+    icd9cm: _Beginnings = ()
+    icd10pcs: _Beginnings = ()
+    icd9proc: _Beginnings = ()
+    icd10cm_pattern: _Patterns = ()
+    snomed: _Strings = ()
+    meds: _Strings = ()
+
+
+class _Drugs(Declared):
+    what = "drugs"
+    atc: _Beginnings = ()
+    words: _Phrases = ()
+
+
+class _Labs(Declared):
+    what = "labs"
+    loinc: _Strings = ()
+    mimic_items: _Strings = ()
+    words: _Phrases = ()
+
+
+class _Proxies(_Codes):
+    """A block of ``proxies:``."""
+
+    what = "proxies"
+    drugs: _Drugs = _Drugs()
+    labs: _Labs = _Labs()
+
+
+class _Part(Declared):
+    what = "part"
+    codes: _Codes = _Codes()
+    proxies: _Proxies = _Proxies()
+
+
+class _Group(_Part):
+    """An entry of the list."""
+
+    what = "attribute"
+    name: _Text
+    title: _Text
+    severity: Annotated[int, within(SEVERITY), expecting("a whole number from 1 (comparator) to 5 (worst)")]
+    reason: _Text
+    sources: _Strings
+    own_value: Literal["age_band", "sex"] | None = None
+    asked_by_default: bool = True
+    parts: dict[str, _Part] = {}
+
+    def blocks(self) -> list[tuple[str | None, _Part]]:
+        return [(None, self), *self.parts.items()]
+
+    @model_validator(mode="after")
+    def _has_codes(self) -> Self:
+        if (self.own_value is None) == (not any("codes" in block.model_fields_set for _, block in self.blocks())):
+            raise BadInput("it needs either codes (its own or in its parts) or own_value, not both and not neither.")
+        return self
+
+
+def _read(source: Path) -> list[object]:
     """The list under ``attributes:``."""
     content = _packaged() if source == PACKAGED else read_yaml_file(source, source.name, hint=" Give a YAML file.")
     if not isinstance(content, dict) or list(content) != ["attributes"] or not isinstance(content["attributes"], list):
@@ -194,75 +292,46 @@ def _packaged() -> Any:
     return read_yaml_file(PACKAGED, PACKAGED.name)
 
 
-def _attribute(entry: Any, where: str) -> SensitiveAttribute:
+def _attribute(entry: object, where: str) -> SensitiveAttribute:
     """One checked group."""
     if isinstance(entry, dict) and isinstance(entry.get("name"), str):
         where += f" ({entry['name']})"
-    _check_keys(entry, (*_NEEDED, *_OPTIONAL), where)
-    if missing := [key for key in _NEEDED if key not in entry]:
-        raise BadInput(f"{where} lacks {_list(missing)}; every attribute needs {_list(_NEEDED)}.")
-    for key in ("name", "title", "reason"):
-        _check_text(entry[key], f"{where}: {key}")
-    _check_severity(entry["severity"], where)
-    own_value, asked = entry.get("own_value"), entry.get("asked_by_default", True)
-    if own_value is not None and own_value not in _OWN_VALUES:
-        raise BadInput(f"{where}: own_value is {own_value!r}; expected one of {_list(_OWN_VALUES)}, or leave it out.")
-    if not isinstance(asked, bool):
-        raise BadInput(f"{where}: asked_by_default is {asked!r}; write true or false.")
-    rules = tuple(_rules(entry, where))
-    if (own_value is None) == (not any(rule.role == "code" for rule in rules)):
-        raise BadInput(f"{where} needs either codes (its own or in its parts) or own_value, not both and not neither.")
+    group = checked(_Group, entry, f"{where}: ")
     return SensitiveAttribute(
-        name=entry["name"],
-        title=entry["title"],
-        severity=entry["severity"],
-        reason=entry["reason"],
-        sources=_strings(entry["sources"], f"{where}: sources"),
-        own_value=own_value,
-        asked_by_default=asked,
-        rules=rules,
+        name=group.name,
+        title=group.title,
+        severity=group.severity,
+        reason=group.reason,
+        sources=group.sources,
+        own_value=group.own_value,
+        asked_by_default=group.asked_by_default,
+        rules=tuple(_rules(group)),
     )
 
 
-def _rules(entry: dict[str, Any], where: str) -> Iterator[Rule]:
+def _rules(group: _Group) -> Iterator[Rule]:
     """The rules of a group, codes before proxies, so that a code is never called a proxy."""
-    parts = entry.get("parts", {})
-    if not isinstance(parts, dict):
-        raise BadInput(f"{where}: parts must be sub-titles with codes and proxies below each, not {parts!r}.")
-    blocks: list[tuple[str | None, dict[str, Any]]] = [(None, entry)]
-    for title, block in parts.items():
-        _check_keys(block, ("codes", "proxies"), f"{where}, part {title!r}")
-        blocks.append((str(title), block))
-    for role, key in (("code", "codes"), ("proxy", "proxies")):
-        for title, block in blocks:
-            if key in block:
-                place = f"{where}{f', part {title!r}' if title else ''}: {key}"
-                yield _rule(block[key], "code" if role == "code" else "proxy", title, place)
+    for part, block in group.blocks():
+        if "codes" in block.model_fields_set:
+            yield _rule(block.codes, _Proxies(), "code", part)
+    for part, block in group.blocks():
+        if "proxies" in block.model_fields_set:
+            yield _rule(block.proxies, block.proxies, "proxy", part)
 
 
-def _rule(block: Any, role: Role, part: str | None, where: str) -> Rule:
-    """One block of ``codes:`` or ``proxies:``."""
-    _check_keys(block, _CODE_KEYS if role == "code" else (*_CODE_KEYS, *_LIST_KEYS), where)
-    lists = {key: _strings(block[key], f"{where}: {key}") for key in _CODE_KEYS if key in block}
-    hints = {
-        (group, key): _strings(block[group][key], f"{where}: {group}: {key}")
-        for group, keys in _LIST_KEYS.items()
-        if group in block and _check_keys(block[group], keys, f"{where}: {group}")
-        for key in keys
-        if key in block[group]
-    }
-    prefixes = [(system, lists[key]) for key, system in _PREFIX_KEYS.items() if key in lists]
-    prefixes += [("ATC", hints["drugs", "atc"])] if ("drugs", "atc") in hints else []
-    exact = [("SNOMED", lists.get("snomed", ())), ("LOINC", hints.get(("labs", "loinc"), ()))]
-    exact += [("MIMIC-item", hints.get(("labs", "mimic_items"), ()))]
+def _rule(codes: _Codes, hints: _Proxies, role: Role, part: str | None) -> Rule:
+    drugs, labs = hints.drugs, hints.labs
+    prefixes = [*((system, getattr(codes, key)) for key, system in _PREFIX_KEYS.items()), ("ATC", drugs.atc)]
+    exact = (("SNOMED", codes.snomed), ("LOINC", labs.loinc), ("MIMIC-item", labs.mimic_items))
+    words = ((Kind.medication, drugs.words), (Kind.laboratory, labs.words))
     return Rule(
         role=role,
         part=part,
-        prefixes=tuple((system, _dotless(beginnings, where)) for system, beginnings in prefixes),
-        patterns=tuple(("ICD10CM", _pattern(text, where)) for text in lists.get("icd10cm_pattern", ())),
+        prefixes=tuple((system, beginnings) for system, beginnings in prefixes if beginnings),
+        patterns=tuple(("ICD10CM", pattern) for pattern in codes.icd10cm_pattern),
         exact=tuple((system, frozenset(known)) for system, known in exact if known),
-        meds=lists.get("meds", ()),
-        words=tuple((_KINDS[group], _phrases(words, where)) for (group, key), words in hints.items() if key == "words"),
+        meds=codes.meds,
+        words=tuple((kind, frozenset(phrases)) for kind, phrases in words if phrases),
     )
 
 
@@ -271,7 +340,7 @@ def _said(code: str, parts: CodeParts, description: str | None) -> frozenset[str
 
     Whole words only: methylnaltrexone does not say naltrexone, and CD41 not CD4.
     """
-    if parts.kind not in _KINDS.values():
+    if parts.kind not in _KINDS:
         return frozenset()
     words = _words(f"{code} {description}" if isinstance(description, str) else code)
     longest = range(1, _LONGEST_PHRASE + 1)
@@ -281,68 +350,3 @@ def _said(code: str, parts: CodeParts, description: str | None) -> frozenset[str
 def _words(text: str) -> list[str]:
     """Runs of letters and digits, in lower case."""
     return re.findall(r"[a-z0-9]+", text.lower())
-
-
-def _phrases(phrases: tuple[str, ...], where: str) -> frozenset[str]:
-    """The words and phrases to look for, written as :func:`_said` writes them."""
-    if wrong := [text for text in phrases if not 1 <= len(_words(text)) <= _LONGEST_PHRASE]:
-        raise BadInput(f"{where}: words: {wrong[0]!r} must have one to {_LONGEST_PHRASE} words of letters or digits.")
-    return frozenset(" ".join(_words(text)) for text in phrases)
-
-
-def _dotless(beginnings: tuple[str, ...], where: str) -> tuple[str, ...]:
-    """Beginnings of codes, upper-case; a dot would match nothing, an empty text everything: both are refused."""
-    if wrong := [text for text in beginnings if not re.fullmatch(r"[A-Za-z0-9]+", text)]:
-        raise BadInput(
-            f"{where}: {_list(wrong)} cannot begin a code; write letters and digits without the dot (B18, not B18.-)."
-        )
-    return tuple(text.upper() for text in beginnings)
-
-
-def _pattern(text: str, where: str) -> str:
-    """A regular expression that compiles."""
-    try:
-        return re.compile(text).pattern
-    except re.error as error:
-        raise BadInput(
-            f"{where}: the pattern {text!r} is not a regular expression ({error}); correct or remove it."
-        ) from error
-
-
-def _strings(value: Any, where: str) -> tuple[str, ...]:
-    """A list of texts: YAML reads an unquoted 042 as the number 34."""
-    if not isinstance(value, list) or not value:
-        raise BadInput(f'{where} must be a list that is not empty, e.g. ["B20", "Z21"], not {value!r}.')
-    if wrong := [item for item in value if not isinstance(item, str) or not item.strip()]:
-        raise BadInput(f"{where}: {wrong[0]!r} is no text; put quotes around it (YAML reads an unquoted 042 as 34).")
-    return tuple(value)
-
-
-def _check_keys(block: Any, known: tuple[str, ...], where: str) -> bool:
-    """True, or an error that names the unknown key."""
-    if not isinstance(block, dict):
-        raise BadInput(f"{where} must be keys with values ({_list(known)}), not {block!r}.")
-    if unknown := [key for key in block if key not in known]:
-        raise BadInput(
-            f"{where}: unknown key {unknown[0]!r}{_did_you_mean(str(unknown[0]), known)}; expected {_list(known)}."
-        )
-    return True
-
-
-def _check_severity(value: Any, where: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 5:
-        raise BadInput(f"{where}: severity is {value!r}; expected a whole number from 1 (comparator) to 5 (worst).")
-
-
-def _check_text(value: Any, where: str) -> None:
-    if not isinstance(value, str) or not value.strip():
-        raise BadInput(f"{where} is {value!r}; write some text.")
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def _list(names: Iterable[str]) -> str:
-    return ", ".join(map(str, names))

@@ -6,30 +6,82 @@ file, written by hand, or guessed from the codes and shown for confirmation. ``g
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal, Self
 
 import yaml
+from pydantic import AfterValidator, AllowInfNan, BeforeValidator, model_validator
 
+from ehrmem_widgets.checked import LIST, Declared, checked, expecting
 from ehrmem_widgets.cohort.time_codes import CALENDAR, GapRule, Gaps, days_of_unit
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.registry import left_out, token_schemes
+from ehrmem_widgets.settings import shown
 from ehrmem_widgets.yaml_text import read_yaml_file
 
 PRESETS = Path(__file__).with_name("grammars")
 FILE_NAMES = ("grammar.yaml", "grammar.yml", "grammar.toml", "grammar.json")
 
 
-@dataclass(frozen=True)
-class ValueRule:
+def _pattern(text: str, groups: Sequence[str], key: str) -> str:
+    try:
+        found = re.compile(text).groupindex
+    except (re.error, OverflowError, RecursionError) as error:
+        raise BadInput(f"the pattern of {key} is no regular expression ({error}): {shown(text)}.") from None
+    missing = [name for name in groups if name not in found]
+    if missing:
+        example = "".join(f"(?P<{name}>...)" for name in missing)
+        raise BadInput(f"the pattern of {key} needs the group {' and '.join(missing)}, written {example}.")
+    return text
+
+
+def _ordered(gap: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= gap[0] <= gap[1]:
+        raise ValueError
+    return gap
+
+
+def _rename(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    for pattern, replacement in pairs:
+        _pattern(pattern, (), "rename")
+        try:
+            re.sub(pattern, replacement, "")
+        except (re.error, IndexError) as error:
+            raise BadInput(
+                f"the replacement {shown(replacement)} of rename does not fit its pattern ({error})."
+            ) from None
+    return pairs
+
+
+_Text = Annotated[str | None, expecting("a text or null")]
+_Years = Annotated[str, AfterValidator(partial(_pattern, groups=("years",), key="age"))]
+_Low = Annotated[str, AfterValidator(partial(_pattern, groups=("low",), key="time"))]
+_Codes = Annotated[
+    tuple[str, ...],
+    LIST,
+    BeforeValidator(lambda given: (given,) if isinstance(given, str) else given),
+    expecting("a list of codes"),
+]
+_Days = Annotated[float, AllowInfNan()]
+_Gap = Annotated[
+    tuple[_Days, _Days],
+    AfterValidator(_ordered),
+    LIST,
+    BeforeValidator(lambda given: given if isinstance(given, list | tuple) else (given, given)),
+    expecting("the shortest and the longest gap in days, such as [7, 14]"),
+]
+_Pairs = Annotated[
+    tuple[Annotated[tuple[str, str], LIST], ...], LIST, expecting("a list of pairs [pattern, replacement]")
+]
+
+
+class ValueRule(Declared):
     """How values are written.
 
     ``kind``: "number" (the bin's number is part of the code), "range" (its ends are part of the code), "next" (a code of its
@@ -37,24 +89,41 @@ class ValueRule:
     ``high``. None: only the codes whose bins the vocabulary itself declares.
     """
 
-    kind: Literal["number", "range", "next"] = "number"
+    what = "values"
+    kind: Literal["number", "range", "next"]
     pattern: str | None = None
 
+    @model_validator(mode="after")
+    def _groups(self) -> Self:
+        groups = {"number": ("code", "bin"), "range": ("code", "low", "high"), "next": ("bin",)}[self.kind]
+        if self.pattern is not None:
+            _pattern(self.pattern, groups, "values")
+        elif self.kind != "number":
+            raise BadInput(f"values of the kind {self.kind} need a pattern with the groups {', '.join(groups)}.")
+        return self
 
-@dataclass(frozen=True)
-class TimeRule:
+
+class TimeRule(Declared):
     """How gaps are written: ``pattern`` must match a whole code, with the groups ``low`` and, where the code names it, ``high``,
     in ``unit`` (or with a unit behind each number, such as 1h15m). ``lengths`` names codes one by one instead, with the
     shortest and the longest gap in days. ``repeat``: the code that is repeated for gaps longer than any."""
 
-    pattern: str | None = None
+    what = "time"
+    pattern: _Low | None = None
     unit: str | None = None
-    lengths: tuple[tuple[str, float, float], ...] = ()
+    lengths: Annotated[dict[str, _Gap], expecting("codes with their gaps in days, such as 'TIME//1W: [7, 14]'")] = {}
     repeat: str | None = None
 
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.unit is not None:
+            days_of_unit(self.unit)
+        if self.pattern is None and not self.lengths:
+            raise BadInput("time needs a pattern, or lengths of the codes one by one.")
+        return self
 
-@dataclass(frozen=True)
-class Grammar:
+
+class Grammar(Declared):
     """How a model writes a record.
 
     ``before_start``: codes that always stand before the start code. ``stops``: codes that end a record, the first of them
@@ -64,17 +133,20 @@ class Grammar:
     (pattern, replacement) that turn a data set's code into the model's.
     """
 
+    what = "grammar"
     name: str = "ehrmem"
-    before_start: tuple[str, ...] = ()
-    start: str | None = None
-    stops: tuple[str, ...] = ()
-    pad: str | None = None
+    before_start: _Codes = ()
+    start: _Text = None
+    stops: _Codes = ()
+    pad: _Text = None
     statics: bool = True
-    age: str | None = r"AGE//(?P<years>\d+)"
-    birth: str | None = None
-    time: TimeRule | Literal["calendar"] | None = "calendar"
-    values: ValueRule | None = ValueRule()
-    rename: tuple[tuple[str, str], ...] = ()
+    age: _Years | None = r"AGE//(?P<years>\d+)"
+    birth: _Text = None
+    time: Annotated[
+        TimeRule | Literal["calendar"] | None, expecting("'calendar', null, or a rule with a pattern or lengths")
+    ] = "calendar"
+    values: ValueRule | None = ValueRule(kind="number")
+    rename: Annotated[_Pairs, AfterValidator(_rename)] = ()
 
     def renamed(self, code: str) -> str:
         """A data set's code as the model writes it, without its value."""
@@ -88,9 +160,7 @@ class Grammar:
             return None
         if self.time == "calendar":
             return CALENDAR
-        rule, lengths = self.time, {}
-        for code, low, high in self.time.lengths:
-            lengths[code] = (low, high)
+        rule, lengths = self.time, dict(self.time.lengths)
         if rule.pattern:
             for code in codes:
                 if match := re.fullmatch(rule.pattern, code):
@@ -106,16 +176,7 @@ class Grammar:
 
     def to_yaml(self) -> str:
         """The grammar as a file that ``read_grammar`` reads."""
-        content: dict[str, Any] = {}
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if isinstance(value, ValueRule | TimeRule):
-                value = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name)}
-                if "lengths" in value:
-                    value["lengths"] = {code: [low, high] for code, low, high in value["lengths"]}
-            elif isinstance(value, tuple):
-                value = [list(v) if isinstance(v, tuple) else v for v in value]
-            content[one.name] = value
+        content = self.model_dump()
         return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
@@ -154,8 +215,6 @@ def guess_grammar(codes: Sequence[str]) -> Grammar:
 
 def fitted(grammar: Grammar, codes: Sequence[str]) -> Grammar:
     """The grammar without the special codes that the model does not have, and with those of a common name that it has."""
-    from dataclasses import replace
-
     known = set(codes)
 
     def common(*names: str) -> str | None:
@@ -165,13 +224,14 @@ def fitted(grammar: Grammar, codes: Sequence[str]) -> Grammar:
     stops = tuple(code for code in grammar.stops if code in known)
     end = common("[EOS]", "[SEP]", "</s>", "<EOS>", "TIMELINE//END")
     pad = grammar.pad if grammar.pad in known else common("[PAD]", "<pad>", "PAD")
-    return replace(
-        grammar,
-        before_start=tuple(code for code in grammar.before_start if code in known and code != start),
-        start=start,
-        stops=stops or ((end,) if end else ()),
-        pad=pad,
-        birth=grammar.birth if grammar.birth in known else None,
+    return grammar.model_copy(
+        update={
+            "before_start": tuple(code for code in grammar.before_start if code in known and code != start),
+            "start": start,
+            "stops": stops or ((end,) if end else ()),
+            "pad": pad,
+            "birth": grammar.birth if grammar.birth in known else None,
+        }
     )
 
 
@@ -212,7 +272,7 @@ def _presets() -> dict[str, Grammar]:
     return found
 
 
-def _content(path: Path) -> Any:
+def _content(path: Path) -> object:
     if path.suffix not in (".toml", ".json"):
         return read_yaml_file(path, f"The grammar file {str(path)!r}")
     try:
@@ -223,99 +283,14 @@ def _content(path: Path) -> Any:
         raise BadInput(f"The grammar file {str(path)!r} cannot be read: {said}.") from None
 
 
-def _from(content: Any, file: str) -> Grammar:
+def _from(content: object, file: str) -> Grammar:
     if not isinstance(content, Mapping):
         raise BadInput(f"The grammar {file} must hold names and values, such as 'start: \"[BOS]\"'.")
     given = dict(content)
     preset = given.pop("preset", None)
-    _known_keys(given, {one.name for one in fields(Grammar)}, file)
     if preset is not None and str(preset).lower().replace(" ", "_") not in _presets():
-        raise BadInput(f"{file}: there is no published grammar {preset!r}. Published are {', '.join(preset_names())}.")
-    base = read_grammar(str(preset)) if preset is not None else Grammar(name=file)
-    made = {one.name: getattr(base, one.name) for one in fields(Grammar)}
-    made |= {key: _field(key, value, file) for key, value in given.items()}
-    return Grammar(**made)
-
-
-def _field(key: str, value: Any, file: str) -> Any:
-    if key in ("before_start", "stops"):
-        value = [value] if isinstance(value, str) else value
-        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            raise BadInput(f"{file}: {key} must be a list of codes; got {value!r}.")
-        return tuple(value)
-    if key == "statics":
-        if not isinstance(value, bool):
-            raise BadInput(f"{file}: statics must be true or false; got {value!r}.")
-        return value
-    if key == "rename":
-        if not isinstance(value, list) or not all(isinstance(one, list) and len(one) == 2 for one in value):
-            raise BadInput(f"{file}: rename must be a list of pairs [pattern, replacement]; got {value!r}.")
-        return tuple((_pattern(str(a), (), key, file), str(b)) for a, b in value)
-    if key == "time":
-        return value if value in (None, "calendar") else _time(value, file)
-    if key == "values":
-        return None if value is None else _values(value, file)
-    if value is not None and not isinstance(value, str):
-        raise BadInput(f"{file}: {key} must be a text or null; got {value!r}.")
-    return _pattern(value, ("years",), key, file) if key == "age" and value is not None else value
-
-
-def _time(value: Any, file: str) -> TimeRule:
-    if not isinstance(value, Mapping):
-        raise BadInput(f"{file}: time is 'calendar', null, or has a pattern or lengths; got {value!r}.")
-    _known_keys(value, {one.name for one in fields(TimeRule)}, f"{file}, time")
-    pattern, unit = value.get("pattern"), value.get("unit")
-    if pattern is not None:
-        pattern = _pattern(str(pattern), ("low",), "time", file)
-    if unit is not None:
-        days_of_unit(str(unit))
-    lengths = value.get("lengths") or {}
-    try:
-        listed = tuple((str(code), *_ends(given)) for code, given in lengths.items())
-    except (TypeError, ValueError, AttributeError):
         raise BadInput(
-            f"{file}: lengths of time gives each code its shortest and longest gap in days, such as 'TIME//1W: [7, 14]'; "
-            f"got {lengths!r}."
-        ) from None
-    if pattern is None and not listed:
-        raise BadInput(f"{file}: time needs a pattern, or lengths of the codes one by one.")
-    return TimeRule(pattern, unit and str(unit), listed, value.get("repeat"))
-
-
-def _ends(given: Any) -> tuple[float, float]:
-    low, high = given if isinstance(given, list) else (given, given)
-    return float(low), float(high)
-
-
-def _values(value: Any, file: str) -> ValueRule:
-    if not isinstance(value, Mapping):
-        raise BadInput(f"{file}: values has a kind and a pattern, or is null; got {value!r}.")
-    _known_keys(value, {one.name for one in fields(ValueRule)}, f"{file}, values")
-    groups = {"number": ("code", "bin"), "range": ("code", "low", "high"), "next": ("bin",)}
-    kind = value.get("kind")
-    if kind not in groups:
-        raise BadInput(f"{file}: the kind of values is one of {', '.join(groups)}; got {kind!r}.")
-    pattern = value.get("pattern")
-    if pattern is None and kind != "number":
-        raise BadInput(f"{file}: values of the kind {kind} need a pattern with the groups {', '.join(groups[kind])}.")
-    return ValueRule(kind, None if pattern is None else _pattern(str(pattern), groups[kind], "values", file))
-
-
-def _pattern(text: str, groups: Sequence[str], key: str, file: str) -> str:
-    try:
-        found = re.compile(text).groupindex
-    except re.error as error:
-        raise BadInput(f"{file}: the pattern of {key} is no regular expression ({error}): {text!r}.") from None
-    missing = [name for name in groups if name not in found]
-    if missing:
-        example = "".join(f"(?P<{name}>...)" for name in missing)
-        raise BadInput(f"{file}: the pattern of {key} needs the group {' and '.join(missing)}, written {example}.")
-    return text
-
-
-def _known_keys(given: Mapping[Any, Any], allowed: set[str], where: str) -> None:
-    for key in given:
-        if key not in allowed:
-            near = difflib.get_close_matches(str(key), allowed, n=1)
-            hint = f" Is {near[0]!r} meant?" if near else ""
-            raise BadInput(f"{where}: {key!r} is nothing a grammar says.{hint} Known are {', '.join(sorted(allowed))}.")
+            f"{file}: there is no published grammar {shown(preset)}. Published are {', '.join(preset_names())}."
+        )
+    base = {"name": file} if preset is None else read_grammar(str(preset)).model_dump()
+    return checked(Grammar, {**base, **given}, f"{file}: ")

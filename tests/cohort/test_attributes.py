@@ -140,10 +140,19 @@ GOOD = 'name: a\n    title: A\n    severity: 2\n    reason: Because.\n    source
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (GOOD.replace("severity: 2", "severity: 9"), "severity is 9"),
-        (GOOD.replace("severity: 2", "severity: yes"), "severity is True"),
-        (GOOD.replace("title: A", "titel: A"), "unknown key 'titel' .did you mean 'title'"),
-        (GOOD.replace("icd10cm", "icd10"), "unknown key 'icd10' .did you mean 'icd10cm'"),
+        (
+            GOOD.replace("severity: 2", "severity: 9"),
+            r"severity must be a whole number from 1 .comparator. to 5 .worst.; got 9",
+        ),
+        (
+            GOOD.replace("severity: 2", "severity: yes"),
+            r"severity must be a whole number from 1 .* to 5 .worst.; got True",
+        ),
+        (
+            GOOD.replace("title: A", "titel: A"),
+            r"attribute 1 \(a\): 'titel' is an unknown attribute key. Is 'title' meant",
+        ),
+        (GOOD.replace("icd10cm", "icd10"), "'icd10' is an unknown codes key. Is 'icd10cm' meant"),
         (GOOD.replace('icd10cm: ["B20"]', "icd10cm_pattern: ['T(']"), "not a regular expression"),
         (
             GOOD.replace('icd10cm: ["B20"]', "icd9cm: [042]"),
@@ -151,9 +160,23 @@ GOOD = 'name: a\n    title: A\n    severity: 2\n    reason: Because.\n    source
         ),
         (GOOD.replace('["B20"]', '["B18.1"]'), "without the dot"),
         (GOOD.replace('["B20"]', "[]"), "not empty"),
-        (GOOD.replace("    title: A\n", ""), "lacks title"),
+        (GOOD.replace("    title: A\n", ""), "title is missing"),
         (GOOD.replace('codes: {icd10cm: ["B20"]}', "asked_by_default: true"), "needs either codes"),
-        (GOOD + "    own_value: race\n", "own_value is 'race'"),
+        (GOOD + "    own_value: race\n", "own_value must be 'age_band' or 'sex'; got 'race'"),
+        (GOOD + "    parts: {P: {codes: {meds: [x]}, proxy: 1}}", "'proxy' is an unknown part key"),
+        (GOOD + "    parts: [a]", r"parts must be names and values; got .'a'"),
+        (GOOD + "    proxies:", "proxies must be names and values; got None"),
+        (
+            GOOD + "    proxies: {drugs: {words: ['a b c d e f']}}",
+            "item 1 of words of drugs of proxies must be one to 5 words",
+        ),
+        (
+            GOOD.replace('["B20"]', "[B20, B21, B22, B23, 20]"),
+            "item 5 of icd10cm of codes must be .* in quotes.* got 20",
+        ),
+        (GOOD.replace("title: A", "title: ' '"), "title must be some text"),
+        (GOOD.replace("    title: A\n", "").replace("    reason: Because.\n", ""), "title, reason are missing"),
+        (GOOD + "    asked_by_default: 1\n", "asked_by_default must be true or false; got 1"),
         (GOOD + "  - " + GOOD, "two attributes are named 'a'"),
     ],
 )
