@@ -98,7 +98,19 @@ def test_installed_versions_are_the_locked_ones() -> None:
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    heavy = ["torch", "transformers", "pandas", "numpy", "scipy", "sklearn", "seaborn", "umap", "duckdb", "ipywidgets"]
+    heavy = [
+        "torch",
+        "transformers",
+        "pandas",
+        "numpy",
+        "scipy",
+        "sklearn",
+        "seaborn",
+        "umap",
+        "duckdb",
+        "ipywidgets",
+        "jinja2",
+    ]
     code = f"import sys, ehrmem_widgets; print([name for name in {heavy!r} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
