@@ -106,4 +106,5 @@ def matrix_of(audit: AuditResults, *, rung: str | None = None, severities: Mappi
 
 
 def _has_result(audit: AuditResults, name: str) -> bool:
-    return name in audit.findings and audit.runs.get(name, {}).get("state", "done") == "done"
+    run = audit.runs.get(name)
+    return name in audit.findings and (run is None or run.get("state") == "done")
