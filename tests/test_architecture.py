@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,11 @@ def test_no_file_but_its_own_names_a_probe() -> None:
             name for name in imported(path) if name.startswith("ehrmem_widgets.probes.") and name.split(".")[2] in names
         }
         assert rooms == set(), path
+
+
+def test_no_template_names_a_probe() -> None:
+    templates = list(PACKAGE.rglob("*.j2"))
+    assert templates
+    for path in templates:
+        texts = set(re.findall(r"""["'](\w+)["']""", path.read_text(encoding="utf-8")))
+        assert texts & set(probes()) == set(), path

@@ -110,6 +110,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
         "duckdb",
         "ipywidgets",
         "pydantic",
+        "jinja2",
     ]
     code = f"import sys, ehrmem_widgets; print([name for name in {heavy!r} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

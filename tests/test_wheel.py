@@ -38,10 +38,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(out.glob("*.whl"))
 
 
-def test_it_carries_notebooks_and_samples(wheel: Path) -> None:
+def test_it_carries_notebooks_samples_and_templates(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "ehrmem_widgets/bundled/notebooks/01_explore_patient.ipynb" in names
     assert any(name.startswith("ehrmem_widgets/bundled/data_samples/models/memorizing/") for name in names)
+    for file in (ROOT / "ehrmem_widgets" / "reports" / "templates").iterdir():
+        assert f"ehrmem_widgets/reports/templates/{file.name}" in names
     assert wheel.stat().st_size < 15e6
 
 

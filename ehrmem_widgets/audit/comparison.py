@@ -50,6 +50,19 @@ class Shared:
         return 1 if self.gap.value > 0 else -1
 
 
+@dataclass(frozen=True)
+class SharedAttribute:
+    """A sensitive attribute in both audits: its declared severities (None: not declared), the mean excess of the members who hold it,
+    the difference, and how its interval was made."""
+
+    title: str
+    severities: tuple[int | None, ...]
+    a: Estimate | None
+    b: Estimate | None
+    gap: Estimate | None
+    how: str
+
+
 class Comparison:
     """Two audits, and what both have."""
 
@@ -61,8 +74,8 @@ class Comparison:
         both = [name for name in self.a.views if name in self.b.views]
         return [one for name in both for one in self.a.views[name].shared(self)]
 
-    def attributes(self, rung: str) -> list[tuple[str, Estimate | None, Estimate | None, Estimate | None, str]]:
-        """By attribute at a rung: title, both mean excesses of the members who hold it, the difference, and how its interval was made."""
+    def attributes(self, rung: str) -> list[SharedAttribute]:
+        """The sensitive attributes that both asked about at a rung."""
         sides = [{one.attribute: one for one in audit.likelihoods if one.rung == rung} for audit in (self.a, self.b)]
         rows = []
         for name in [name for name in sides[0] if name in sides[1]]:
@@ -78,7 +91,8 @@ class Comparison:
                     None,
                 )
                 gap, how = (paired, PAIRED) if paired is not None else (as_shown(difference(other, one)), INDEPENDENT)
-            rows.append((sides[0][name].title, one, other, gap, how))
+            severities = tuple(audit.severities[-1].severity.get(name) for audit in (self.a, self.b))
+            rows.append(SharedAttribute(sides[0][name].title, severities, one, other, gap, how))
         return rows
 
     @cached_property

@@ -22,7 +22,7 @@ from ehrmem_widgets.errors import BadInput, Damaged
 from ehrmem_widgets.findings.disclosure_control import disclosed
 from ehrmem_widgets.findings.finding import EXCLUDED, FIGURES, PATIENTS, Finding
 from ehrmem_widgets.probes.people import CANARY, DRAWN, NULL_CANARY, PAIRS
-from ehrmem_widgets.probes.view import ProbeView
+from ehrmem_widgets.probes.view import Headline, ProbeView
 from ehrmem_widgets.registry import probes
 from ehrmem_widgets.statistics.disclosure import FEWEST, hidden_counts, is_small, rounded_n
 from ehrmem_widgets.views.attack_ranking import AttackTable
@@ -75,6 +75,10 @@ class AuditResults:
         """Whether the plan declares an internal report that names patients by pseudonym."""
         return bool(self.results.get("identifying"))
 
+    def name_of(self, what: str) -> str:
+        """The name of what was audited: of its ``data``, ``model`` or ``reference``; empty where there is none."""
+        return str((self.results.get(what) or {}).get("name", ""))
+
     @property
     def runs(self) -> Mapping[str, Mapping[str, Any]]:
         """What became of each probe of the plan, by name."""
@@ -117,9 +121,19 @@ class AuditResults:
         return {name: probes()[name].view_type(probes()[name], self) for name in self.findings}
 
     @cached_property
+    def headlines(self) -> dict[str, Headline]:
+        """What each probe that was run says in one sentence."""
+        return {name: view.headline() for name, view in self.views.items()}
+
+    @cached_property
     def likelihoods(self) -> tuple[Likelihood, ...]:
         """Every attribute asked about at every rung: its mean excess over the members who hold it, and over people never seen."""
         return tuple(one for view in self.views.values() for one in view.likelihoods())
+
+    @property
+    def attributes_asked(self) -> list[str]:
+        """The sensitive attributes asked about, in order."""
+        return list(dict.fromkeys(one.attribute for one in self.likelihoods))
 
     @cached_property
     def worst_rung(self) -> str:

@@ -65,7 +65,7 @@ class Probe:
         Only of a probe that says whether they are: Finding -> why not (None: they are), or where that stands. Every guarded probe is run
         after it.
     bears_on
-        Which questions of data-protection guidance its findings bear on (keys of ``reports.guidance.GUIDANCE``).
+        Which questions of data-protection guidance its findings bear on (the keys in ``reports/templates/guidance.html.j2``).
     screen
         The widget that explores it, or where that stands; empty: it has none.
     before

@@ -23,7 +23,7 @@ from ehrmem_widgets.attacker.facts import check_rung
 from ehrmem_widgets.bundled import bundled
 from ehrmem_widgets.errors import BadInput, EhrmemError, Unavailable, kind_named
 from ehrmem_widgets.files import write_whole
-from ehrmem_widgets.reports.page import report_page
+from ehrmem_widgets.reports.page_template import whole_page
 from ehrmem_widgets.reports.parameters import Parameter, check_given, notebook_parameters
 from ehrmem_widgets.sources import SOURCES, option
 
@@ -111,8 +111,8 @@ def write_report(
 ) -> dict[str, Any]:
     """Write both files of a report, and return what the JSON file holds."""
     whole = {**results, "run": _how_it_was_made(parameters, results, declared, out)}
-    page = report_page(
-        executed, title=f"Memorization report: patient {results['patient']}", made=_made_in_words(whole["run"])
+    page = whole_page(
+        "patient.html.j2", patient=results["patient"], notebook=_notebook_body(executed), run=whole["run"]
     )
     write_whole({out.with_suffix(".json"): json.dumps(whole, indent=1, allow_nan=False) + "\n", out: page})
     return whole
@@ -218,18 +218,29 @@ def command_words(given: Mapping[str, Any], declared: Mapping[str, Parameter]) -
     return words
 
 
-def _made_in_words(run: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        "Made by": run["made_by"],
-        "Made at": run["made_at"].replace("T", " ").replace("+00:00", " UTC"),
-        "Data": run["data"],
-        "Audited model": run["model"],
-        "Reference model": run["reference"] or "none",
-        "Seed": str(run["seed"]),
-        "Command": run["command"],
-        "Versions": ", ".join(f"{name} {number}" for name, number in run["versions"].items()),
-        "Handling": run["handling"],
-    }
+def _notebook_body(notebook: Any) -> str:
+    """What the notebook shows, without code, prompts, warnings, and words that are for the live screen only."""
+    from nbconvert import HTMLExporter
+    from traitlets.config import Config
+
+    settings = Config()
+    settings.TagRemovePreprocessor.enabled = True
+    settings.TagRemovePreprocessor.remove_cell_tags = {"live-only"}
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [
+                output for output in cell.outputs if output.output_type in ("display_data", "execute_result")
+            ]
+    exporter = HTMLExporter(
+        template_name="basic",
+        exclude_input=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        exclude_anchor_links=True,
+        config=settings,
+    )
+    body, _ = exporter.from_notebook_node(notebook)
+    return str(body)
 
 
 def who() -> str:

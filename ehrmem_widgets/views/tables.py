@@ -13,7 +13,11 @@ NOT_SHOWN = f"withheld: fewer than {FEWEST} people"
 
 
 class Markup(str):
-    """Markup of our own, which a table takes as it is."""
+    """Markup of our own, which tables and templates take as it is."""
+
+    def __html__(self) -> str:
+        """What Jinja asks for."""
+        return str(self)
 
 
 def figure(estimate: Estimate | None, *, n: bool = True, signed: bool = False) -> str:

@@ -118,17 +118,13 @@ class AuditCohort:
 
     def page(self) -> str:
         """The summary of the report."""
-        from ehrmem_widgets.reports.audit_page import audit_parts, marks
+        from ehrmem_widgets.reports.audit_page import marks, summary
 
         if self.audit is None:
             raise BadInput("There are no results yet.")
-        parts = audit_parts(self.audit)
         said = "".join(f'<p role="alert"><b>{escape(one)}</b></p>' for one in marks(self.audit))
-        matrix = "" if self._live else f"<h3>Risk matrix</h3>{parts.matrix}"  # live, it stands under the editor
-        return (
-            f'<div class="ehrmem ehrmem-audit">{said}{parts.threat}{parts.verdicts}{matrix}'
-            f"<h3>Which attacks, by what the attacker must know</h3>{parts.attacks}<h3>Vulnerable groups</h3>{parts.groups}</div>"
-        )
+        with_matrix = not self._live  # live, it stands under the editor
+        return f'<div class="ehrmem ehrmem-audit">{said}{summary(self.audit, with_matrix=with_matrix)}</div>'
 
     # The screen ----------------------------------------------------------------------------
 
@@ -215,7 +211,7 @@ class AuditCohort:
         last = self.audit.severities[-1]
         self._rows = {}
         lines = []
-        for name in dict.fromkeys(one.attribute for one in self.audit.likelihoods):
+        for name in self.audit.attributes_asked:
             slider = widgets.IntSlider(
                 last.severity.get(name, 3), 1, 5, description=self.audit.title(name), style={"description_width": "260px"},
                 layout=widgets.Layout(width="460px"), continuous_update=False,

@@ -22,8 +22,8 @@ from ehrmem_widgets.probes.people import choose_people
 from ehrmem_widgets.probes.run import run
 from ehrmem_widgets.probes.view import Headline
 from ehrmem_widgets.registry import probes
-from ehrmem_widgets.reports.audit_page import _overall, audit_page, matrix_of
-from ehrmem_widgets.reports.page import check_offline
+from ehrmem_widgets.reports.audit_page import audit_page, matrix_of, summary
+from ehrmem_widgets.reports.page_template import check_offline
 from ehrmem_widgets.statistics.verdicts import Verdict
 from tests.reports.small import Small
 from tests.reports.synthetic_audit import SyntheticAudit
@@ -287,9 +287,15 @@ def test_what_is_no_audit_is_refused(tmp_path: Path) -> None:
         audit_page(tmp_path)
 
 
-def test_when_every_test_is_open_nothing_is_said_to_be_remembered_or_not() -> None:
+def test_when_every_test_is_open_nothing_is_said_to_be_remembered_or_not(tmp_path: Path) -> None:
+    audit = AuditResults(SyntheticAudit(60).write(tmp_path / "a", names=("membership", "attribute")))
     open_ = Headline(Verdict.CANNOT_CONCLUDE, "too few people")
-    said = _overall({"membership": open_, "attribute": open_})
+
+    def overall(second: Headline) -> str:
+        audit.headlines = {"membership": open_, "attribute": second}
+        return str(Text(summary(audit))).partition("What each test found")[0].rstrip()
+
+    said = overall(open_)
     assert said.endswith("Nothing can be concluded: neither that this model remembers people, nor that it does not.")
-    found = _overall({"membership": open_, "attribute": Headline(Verdict.POPULATION, "no more than others")})
+    found = overall(Headline(Verdict.POPULATION, "no more than others"))
     assert "No memory of individuals was shown" in found

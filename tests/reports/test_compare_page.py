@@ -13,7 +13,7 @@ from ehrmem_widgets.audit.comparison import INDEPENDENT, PAIRED, Comparison, Sha
 from ehrmem_widgets.audit.results import AuditResults
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.reports.compare_page import compare_page
-from ehrmem_widgets.reports.page import check_offline
+from ehrmem_widgets.reports.page_template import check_offline
 from ehrmem_widgets.statistics.disclosure import as_shown
 from ehrmem_widgets.statistics.intervals import difference
 from tests.reports.synthetic_audit import SyntheticAudit, loaded

@@ -15,7 +15,7 @@ import pytest
 from ehrmem_widgets.errors import BadInput, Unavailable
 from ehrmem_widgets.files import write_whole
 from ehrmem_widgets.reports import patient_report
-from ehrmem_widgets.reports.page import check_offline
+from ehrmem_widgets.reports.page_template import check_offline
 from tests.reports.small import Small
 
 

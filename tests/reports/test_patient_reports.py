@@ -19,7 +19,7 @@ from ehrmem_widgets.errors import BadInput, CannotAnswer, Damaged, EhrmemError, 
 from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.reports import patient_report, patient_reports, warm_kernel
 from ehrmem_widgets.reports.index_page import index_page, row_of
-from ehrmem_widgets.reports.page import check_offline
+from ehrmem_widgets.reports.page_template import check_offline
 from ehrmem_widgets.reports.patient_reports import make_reports, open_here
 from ehrmem_widgets.reports.warm_kernel import WarmKernel
 from tests.reports.small import QUICK, Small
