@@ -84,7 +84,7 @@ def legend(keys: Sequence[Key], x: float, y: float, width: float) -> tuple[str, 
     body, at = "", x
     for key in keys:
         sample = 28 if key.dashes is not None or key.band else 18
-        needs = sample + 6 + 6.1 * len(key.words) + 16  # wider than any common font makes it
+        needs = sample + 6 + 5.8 * len(key.words) + 16  # as wide as common fonts make it
         if at > x and at + needs > x + width:
             at, y = x, y + 17
         middle = at + sample / 2

@@ -138,13 +138,14 @@ def _row(row: Row, columns: Sequence[Column], axis: Axis, middle: float) -> str:
 
 
 def _cell(cell: str | tuple[str, str], column: Column, middle: float, weight: str) -> str:
-    more = (f'text-anchor="{column.anchor}"' if column.anchor != "start" else "") + weight
+    plain = f'text-anchor="{column.anchor}"' if column.anchor != "start" else ""
+    more = plain + weight
     if isinstance(cell, str):
         if len(cell) <= column.room:
             return text(column.x, middle + 4, cell, more=more) if cell else ""
         lines, quiet = textwrap.wrap(cell, column.room, max_lines=2, placeholder="…"), more
     else:
-        lines, quiet = [shorten(line, column.room) for line in cell], f'{more} font-size="11" opacity=".85"'
+        lines, quiet = [shorten(line, column.room) for line in cell], f'{plain} font-size="11" opacity=".85"'
     start = middle + (4 if len(lines) == 1 else -3)
     return "".join(
         text(column.x, start + 14 * place, line, more=(quiet if place else more).strip())

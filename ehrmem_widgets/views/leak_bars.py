@@ -14,9 +14,9 @@ SIMILAR_PEOPLE = 40  # how many controls a patient is compared with
 WIDTH, ROW = 796, 42
 _AXIS = Axis(0, 1, 304, 454, ((0, "0"), (0.25, ""), (0.5, "0.5"), (0.75, ""), (1, "1")))
 _COLUMNS = (
-    Column("Sensitive attribute", 12, 43),
-    Column("with 95 % interval and n", 468, 34),
-    Column("Verdict", 698, 15),
+    Column("Sensitive attribute", 12, 48),
+    Column("with 95 % interval and n", 466, 36),
+    Column("Verdict", 688, 15),
 )
 _KEYS = (
     Key("audited model", BLUE, "bar"),
@@ -33,13 +33,15 @@ def leak_bars(attributes: Sequence[AttributeFinding], focus: str, *, settled: bo
     """
     if not attributes:
         return nothing("No sensitive attributes to show yet.", width=WIDTH)
+    rows = [_row(finding, finding.name == focus, settled) for finding in attributes]
+    in_focus = "".join(f" In focus: {row.said}." for row in rows if row.chosen)
     return row_chart(
-        [_row(finding, finding.name == focus, settled) for finding in attributes],
+        rows,
         _COLUMNS,
         _AXIS,
         head="Leak probability",
         keys=_KEYS,
-        label=_sentence(attributes, focus, settled),
+        label=f"Leak probability of {plural(len(attributes), 'sensitive attribute')}.{in_focus}",
         width=WIDTH,
         height=ROW,
     )
@@ -60,41 +62,30 @@ def verdict_words(finding: AttributeFinding, *, settled: bool) -> str:
 
 
 def _row(finding: AttributeFinding, focused: bool, settled: bool) -> Row:
-    severity = min(max(finding.severity, 0), 5)
-    below = f"{'in focus · ' if focused else ''}{'in the record' if finding.held else 'not in the record'}"
-    below += f" · severity {finding.severity} {'●' * severity}{'○' * (5 - severity)}"
-    verdict = verdict_words(finding, settled=settled)
+    held = "in the record" if finding.held else "not in the record"
+    shown = min(max(finding.severity, 0), 5)
+    severity = f"severity {finding.severity} {'●' * shown}{'○' * (5 - shown)}"
+    audited, reference = interval(finding.audited), interval(finding.reference)
+    typical, verdict = typical_control(finding), verdict_words(finding, settled=settled)
+    similar = (
+        ""
+        if typical is None
+        else f"typical of {plural(len(finding.controls), 'similar person', 'similar people')} {typical:.2f}; "
+    )
     judgement = finding.judgement
+    undrawn = verdict == "—" or (judgement is None and settled)
     return Row(
-        cells=((finding.title, below), (interval(finding.audited), interval(finding.reference)), verdict),
+        cells=(
+            (finding.title, f"{'in focus · ' if focused else ''}{held} · {severity}"),
+            (audited, reference),
+            verdict,
+        ),
         marks=(
             Mark(finding.audited, "bar", BLUE, lane=-7.5),
             Mark(finding.reference, "stripes", ORANGE, lane=7.5),
-            Mark(typical_control(finding) if known(finding.audited) else None, "pin", "currentColor", lane=-7, size=8),
+            Mark(typical if known(finding.audited) else None, "pin", "currentColor", lane=-7, size=8),
         ),
-        icon=""
-        if verdict == "—" or (judgement is None and settled)
-        else verdict_icon(judgement and judgement.verdict, 0, 0),
-        said=_row_sentence(finding, settled),
+        icon="" if undrawn else verdict_icon(judgement and judgement.verdict, 0, 0),
+        said=f"{finding.title}, severity {finding.severity}, {held}: audited {audited}; reference {reference}; {similar}{verdict}",
         chosen=focused,
     )
-
-
-def _row_sentence(finding: AttributeFinding, settled: bool) -> str:
-    typical = typical_control(finding)
-    return (
-        f"{finding.title}, severity {finding.severity}, {'in' if finding.held else 'not in'} the record: "
-        f"audited {interval(finding.audited)}; reference {interval(finding.reference)}; "
-        + (
-            f"typical of {plural(len(finding.controls), 'similar person', 'similar people')} {typical:.2f}; "
-            if typical is not None
-            else ""
-        )
-        + verdict_words(finding, settled=settled)
-    )
-
-
-def _sentence(attributes: Sequence[AttributeFinding], focus: str, settled: bool) -> str:
-    in_focus = next((finding for finding in attributes if finding.name == focus), None)
-    first = f"Leak probability of {plural(len(attributes), 'sensitive attribute')}."
-    return f"{first} In focus: {_row_sentence(in_focus, settled)}." if in_focus else first

@@ -1,0 +1,88 @@
+"""Lines over two axes, with whiskers or a band: a plot is its two axes, and what it draws lies on top of one another."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ehrmem_widgets.charts.axis import Axis
+from ehrmem_widgets.charts.marks import Key, dashed, mark, upright_whisker
+from ehrmem_widgets.views.markup import RULE, text
+
+
+@dataclass(frozen=True)
+class Plot:
+    """``x`` runs from left to right; ``y`` from the bottom, where its axis starts, up."""
+
+    x: Axis
+    y: Axis
+
+    def axes(self, name: str, *, bold: float | None = None) -> str:
+        """The grid, the axes, and the words of the ticks, with ``name`` below them; the words of the tick ``bold`` stand out."""
+        left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
+        grid = "".join(f"M{left:g} {self.y(value):g}H{right:g}" for value, _ in self.y.ticks[1:])
+        marks = "".join(
+            text(left - 7, self.y(value) + 4, words, more='text-anchor="end"') for value, words in self.y.ticks
+        )
+        room = max(8, int((right - left) / max(len(self.x.ticks), 1) / 5.6))
+        small, below = "", 1
+        for value, words in self.x.ticks:
+            x = self.x(value)
+            small += f"M{x:g} {bottom:g}v4"
+            weight = ' font-weight="700"' if value == bold else ""
+            lines = [words] if len(words) <= room else textwrap.wrap(words, room, max_lines=3, placeholder="…")
+            below = max(below, len(lines))
+            for row, line in enumerate(lines):
+                marks += text(x, bottom + 16 + 12 * row, line, more=f'text-anchor="middle"{weight}')
+        marks += text((left + right) / 2, bottom + 22 + 12 * below, name, more='text-anchor="middle"')
+        return (
+            f'<path d="{grid}" style="stroke:{RULE}"/><g font-size="11">{marks}</g>'
+            f'<path d="M{left:g} {top:g}V{bottom:g}H{right:g}{small}" stroke="currentColor" fill="none"/>'
+        )
+
+    def line(
+        self,
+        key: Key,
+        xs: Sequence[float],
+        ys: Sequence[float],
+        low: Sequence[float] | None = None,
+        high: Sequence[float] | None = None,
+        *,
+        aside: float = 0.0,
+    ) -> str:
+        """A series as ``key`` says, broken where ``ys`` is nan; ``aside`` moves it by so many pixels, for lines that share their xs."""
+        at = [(self.x(x) + aside, self.y(y)) for x, y in zip(xs, ys, strict=True)]
+        drawn = self._band(key, xs, low, high) if key.band and low is not None and high is not None else ""
+        drawn += f'<path d="{path(at)}" fill="none" stroke="{key.colour}" stroke-width="1.8"{dashed(key.dashes)}/>'
+        if not key.band and low is not None and high is not None:
+            sides = ((x, self.y(a), self.y(b)) for (x, _), a, b in zip(at, low, high, strict=True))
+            whiskers = "".join(upright_whisker(x, a, b) for x, a, b in sides if a == a and b == b)
+            drawn += f'<path d="{whiskers}" fill="none" stroke="{key.colour}" stroke-width="1.4"/>'
+        if key.shape:
+            drawn += "".join(mark(key.shape, x, y, key.colour, edged=True) for x, y in at if y == y)
+        return drawn
+
+    def _band(self, key: Key, xs: Sequence[float], low: Sequence[float], high: Sequence[float]) -> str:
+        up = [(self.x(x), self.y(y)) for x, y in zip(xs, high, strict=True)]
+        down = [(self.x(x), self.y(y)) for x, y in zip(xs, low, strict=True)]
+        edge = f' stroke="{key.colour}" stroke-width=".8" stroke-dasharray="1.5 2.5"' if key.dashes else ""
+        return f'<path d="{path(up)}L{path(down[::-1])[1:]}z" fill="{key.colour}" fill-opacity=".2"{edge}/>'
+
+    def level(self, value: float, words: str) -> str:
+        """A dashed line across at a value, with its words at the right end."""
+        y = self.y(value)
+        said = text(self.x.end - 4, y - 5, words, more='text-anchor="end" font-size="11"')
+        return f'<path d="M{self.x.start:g} {y:g}H{self.x.end:g}" stroke="currentColor" stroke-dasharray="3 3"/>{said}'
+
+
+def path(points: Iterable[tuple[float, float]]) -> str:
+    """A path through the points, broken where one is not a number."""
+    drawn, pen = "", "M"
+    for x, y in points:
+        if math.isnan(y):
+            pen = "M"
+            continue
+        drawn, pen = f"{drawn}{pen}{x:g} {y:g}", "L"
+    return drawn
