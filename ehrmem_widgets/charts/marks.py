@@ -12,6 +12,7 @@ Shape = Literal["", "disc", "ring", "square", "box", "diamond", "gem", "triangle
 """``ring``, ``box`` and ``gem`` are the open ones of disc, square and diamond; ``pin`` is a small diamond on a line. Bars reach from an
 origin to their value, and only rows have them."""
 
+HALO = f'style="paint-order:stroke;stroke:{PAPER};stroke-width:5px"'  # for words that stand on lines
 _OPEN = ("ring", "box", "gem")
 
 

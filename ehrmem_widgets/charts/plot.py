@@ -7,9 +7,13 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ehrmem_widgets.charts.axis import Axis
-from ehrmem_widgets.charts.marks import Key, dashed, mark, upright_whisker
+from ehrmem_widgets.charts.marks import HALO, Key, dashed, mark, upright_whisker
 from ehrmem_widgets.views.markup import RULE, text
+
+Values = Sequence[float] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -42,38 +46,34 @@ class Plot:
             f'<path d="M{left:g} {top:g}V{bottom:g}H{right:g}{small}" stroke="currentColor" fill="none"/>'
         )
 
-    def line(
-        self,
-        key: Key,
-        xs: Sequence[float],
-        ys: Sequence[float],
-        low: Sequence[float] | None = None,
-        high: Sequence[float] | None = None,
-        *,
-        aside: float = 0.0,
-    ) -> str:
+    def line(self, key: Key, xs: Values, ys: Values, *, aside: float = 0.0) -> str:
         """A series as ``key`` says, broken where ``ys`` is nan; ``aside`` moves it by so many pixels, for lines that share their xs."""
         at = [(self.x(x) + aside, self.y(y)) for x, y in zip(xs, ys, strict=True)]
-        drawn = self._band(key, xs, low, high) if key.band and low is not None and high is not None else ""
-        drawn += f'<path d="{path(at)}" fill="none" stroke="{key.colour}" stroke-width="1.8"{dashed(key.dashes)}/>'
-        if not key.band and low is not None and high is not None:
-            sides = ((x, self.y(a), self.y(b)) for (x, _), a, b in zip(at, low, high, strict=True))
-            whiskers = "".join(upright_whisker(x, a, b) for x, a, b in sides if a == a and b == b)
-            drawn += f'<path d="{whiskers}" fill="none" stroke="{key.colour}" stroke-width="1.4"/>'
-        if key.shape:
-            drawn += "".join(mark(key.shape, x, y, key.colour, edged=True) for x, y in at if y == y)
-        return drawn
+        marks = self.marks(key, xs, ys, aside=aside) if key.shape else ""
+        return f'<path d="{path(at)}" fill="none" stroke="{key.colour}" stroke-width="1.8"{dashed(key.dashes)}/>{marks}'
 
-    def _band(self, key: Key, xs: Sequence[float], low: Sequence[float], high: Sequence[float]) -> str:
-        up = [(self.x(x), self.y(y)) for x, y in zip(xs, high, strict=True)]
-        down = [(self.x(x), self.y(y)) for x, y in zip(xs, low, strict=True)]
+    def marks(self, key: Key, xs: Values, ys: Values, *, aside: float = 0.0) -> str:
+        """The key's shape at each point; none where ``ys`` is nan."""
+        at = ((self.x(x) + aside, self.y(y)) for x, y in zip(xs, ys, strict=True) if y == y)
+        return "".join(mark(key.shape, x, y, key.colour, edged=True) for x, y in at)
+
+    def whiskers(self, key: Key, xs: Values, low: Values, high: Values, *, aside: float = 0.0) -> str:
+        """The interval at each of ``xs``; none where it is nan."""
+        sides = ((self.x(x) + aside, self.y(a), self.y(b)) for x, a, b in zip(xs, low, high, strict=True))
+        drawn = "".join(upright_whisker(x, a, b) for x, a, b in sides if a == a and b == b)
+        return f'<path d="{drawn}" fill="none" stroke="{key.colour}" stroke-width="1.4"/>'
+
+    def band(self, key: Key, xs: Values, low: Values, high: Values) -> str:
+        """The intervals as one area; that of a dashed line has a dotted edge."""
+        at = [self.x(x) for x in xs]
+        up, down = ([(x, self.y(y)) for x, y in zip(at, side, strict=True)] for side in (high, low))
         edge = f' stroke="{key.colour}" stroke-width=".8" stroke-dasharray="1.5 2.5"' if key.dashes else ""
         return f'<path d="{path(up)}L{path(down[::-1])[1:]}z" fill="{key.colour}" fill-opacity=".2"{edge}/>'
 
     def level(self, value: float, words: str) -> str:
         """A dashed line across at a value, with its words at the right end."""
         y = self.y(value)
-        said = text(self.x.end - 4, y - 5, words, more='text-anchor="end" font-size="11"')
+        said = text(self.x.end - 4, y - 5, words, more=f'text-anchor="end" font-size="11" {HALO}')
         return f'<path d="M{self.x.start:g} {y:g}H{self.x.end:g}" stroke="currentColor" stroke-dasharray="3 3"/>{said}'
 
 

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ehrmem_widgets.charts.axis import Axis
-from ehrmem_widgets.charts.marks import Key, Shape, bar, legend, level_whisker, mark
+from ehrmem_widgets.charts.marks import HALO, Key, Shape, bar, legend, level_whisker, mark
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.markup import PAPER, RULE, SHADE, escape, known, shorten, svg, text
 
 LEFT, HEADING = 12, 26
-_HALO = f'style="paint-order:stroke;stroke:{PAPER};stroke-width:5px"'  # for words that stand on the axis' lines
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def row_chart(
     for row in rows:
         if row.heading != heading:
             heading = row.heading
-            more = f'font-weight="600" font-size="12" {_HALO}'
+            more = f'font-weight="600" font-size="12" {HALO}'
             body += text(LEFT, y + 18, shorten(heading, 100), more=more) if heading else ""
             y += HEADING
         if row.chosen:
@@ -132,7 +131,7 @@ def _row(row: Row, columns: Sequence[Column], axis: Axis, middle: float) -> str:
     if row.icon:
         drawn += f'<g transform="translate({columns[-1].x - 18:g} {middle - 6:g})">{row.icon}</g>'
     if row.instead:
-        drawn += text(axis.start, middle + 4, shorten(row.instead, 84), more=f'font-size="11" {_HALO}')
+        drawn += text(axis.start, middle + 4, shorten(row.instead, 84), more=f'font-size="11" {HALO}')
     drawn += "".join(_mark(one, axis, middle + one.lane) for one in row.marks)
     return f'<g font-size="11.5"><title>{escape(row.said)}</title>{drawn}</g>'
 

@@ -85,7 +85,7 @@ def _row(finding: AttributeFinding, focused: bool, settled: bool) -> Row:
             Mark(finding.reference, "stripes", ORANGE, lane=7.5),
             Mark(typical if known(finding.audited) else None, "pin", "currentColor", lane=-7, size=8),
         ),
-        icon="" if undrawn else verdict_icon(judgement and judgement.verdict, 0, 0),
+        icon="" if undrawn else verdict_icon(judgement.verdict if judgement else None, 0, 0),
         said=f"{finding.title}, severity {finding.severity}, {held}: audited {audited}; reference {reference}; {similar}{verdict}",
         chosen=focused,
     )

@@ -62,11 +62,11 @@ def rung_curve(
         return nothing(words, width=WIDTH, label=f"{title}. {words}")
     keys = [replace(style, words=shorten(name, 56)) for name, style in zip(shown, _STYLES, strict=False)]
     head, y = legend(keys, 12, 38, WIDTH - 12)
-    words = [rung_words(rung).replace("Demographics + ", "+ ") for rung in rungs]
+    ticks = [rung_words(rung).replace("Demographics + ", "+ ") for rung in rungs]
     xs = range(len(rungs))
     bottom = y + 14 + PLOT_HEIGHT
     plot = Plot(
-        Axis(-0.5, len(rungs) - 0.5, LEFT, RIGHT, list(enumerate(words))),
+        Axis(-0.5, len(rungs) - 0.5, LEFT, RIGHT, list(enumerate(ticks))),
         Axis(0, top, bottom, y + 14, quarters(0, top)),
     )
     body = text(12, 18, shorten(title, 112), more='font-weight="600" font-size="13"') + head
@@ -77,7 +77,7 @@ def rung_curve(
     for place, (line, key) in enumerate(zip(shown.values(), keys, strict=True)):
         aside = 9 * (place - (len(shown) - 1) / 2)
         value, low, high = ([getattr(one, side) for one in line] for side in ("value", "low", "high"))
-        body += plot.line(key, xs, value, low, high, aside=aside)
+        body += plot.line(key, xs, value, aside=aside) + plot.whiskers(key, xs, low, high, aside=aside)
         y += N_ROW
         counts = "".join(
             text(plot.x(x), y, f"{one.n:,}" if known(one) else "—", more='text-anchor="middle"')
