@@ -42,3 +42,15 @@ def quarters(low: float, high: float) -> list[tuple[float, str]]:
     [(0.25, '0.25'), (0.5, '0.5')]
     """
     return [(value, f"{value:g}") for value in (low + (high - low) * quarter / 4 for quarter in range(5))]
+
+
+def round_values(low: float, high: float, most: int = 6, *, least_step: float = 0.0) -> list[float]:
+    """The multiples of 1, 2 or 5 times a power of ten between two values, as close as at most ``most`` steps between them allow.
+
+    >>> round_values(-0.12, 0.31), round_values(0, 3, least_step=1)
+    ([-0.1, 0.0, 0.1, 0.2, 0.3], [0.0, 1.0, 2.0, 3.0])
+    """
+    finest = max((high - low) / most, least_step)
+    size = 10.0 ** math.floor(math.log10(finest))
+    step = next(size * k for k in (1, 2, 5, 10) if size * k >= finest * (1 - 1e-9))
+    return [round(step * k, 12) + 0.0 for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]

@@ -26,10 +26,9 @@ class Plot:
     def axes(self, name: str, *, bold: float | None = None) -> str:
         """The grid, the axes, and the words of the ticks, with ``name`` below them; the words of the tick ``bold`` stand out."""
         left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
-        grid = "".join(f"M{left:g} {self.y(value):g}H{right:g}" for value, _ in self.y.ticks[1:])
-        marks = "".join(
-            text(left - 7, self.y(value) + 4, words, more='text-anchor="end"') for value, words in self.y.ticks
-        )
+        levels = [(self.y(value), words) for value, words in self.y.ticks]
+        grid = "".join(f"M{left:g} {y:g}H{right:g}" for y, _ in levels if y != bottom)
+        marks = "".join(text(left - 7, y + 4, words, more='text-anchor="end"') for y, words in levels if words)
         room = max(8, int((right - left) / max(len(self.x.ticks), 1) / 5.6))
         small, below = "", 1
         for value, words in self.x.ticks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ehrmem_widgets.charts.axis import Axis, quarters
+from ehrmem_widgets.charts.axis import Axis, quarters, round_values
 from ehrmem_widgets.charts.marks import Key, legend, mark
 from ehrmem_widgets.charts.plot import Plot
 from ehrmem_widgets.probes.findings import Curve
@@ -18,7 +18,8 @@ _Y = Axis(0, 1, 220, 52, quarters(0, 1))
 def horizon_curve(curve: Curve | None, reference: Curve | None, *, title: str, horizon: int) -> str:
     """An SVG of the probability that at least one code of ``title`` is generated within t codes, t = 1..``horizon``."""
     horizon = max(horizon, 1)
-    plot = Plot(Axis(0, horizon, 46, 440, _ticks(horizon)), _Y)
+    ticks = [(t, f"{t:g}") for t in round_values(0, horizon, least_step=1)]
+    plot = Plot(Axis(0, horizon, 46, 440, ticks), _Y)
     heading = shorten(f"{title}: probability of a leak within t codes", 72)
     body = text(46, 16, heading, more='font-weight="600"') + plot.axes("codes generated")
     curve, reference = _drawable(curve), _drawable(reference)
@@ -67,8 +68,3 @@ def _end(curve: Curve) -> str:
 
 def _drawable(curve: Curve | None) -> Curve | None:
     return curve if curve is not None and len(curve.value) and np.isfinite(curve.value).all() else None
-
-
-def _ticks(horizon: int) -> list[tuple[float, str]]:
-    step = next(s for s in (1, 2, 5, 10, 20, 25, 50, 100, 200, 500, 1000, horizon) if horizon / s <= 6)
-    return [(t, str(t)) for t in range(0, horizon + 1, step)]

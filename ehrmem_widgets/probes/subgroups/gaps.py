@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ehrmem_widgets.charts.axis import Axis
+from ehrmem_widgets.charts.axis import Axis, round_values
 from ehrmem_widgets.charts.marks import Key, mark, nothing
 from ehrmem_widgets.charts.rows import Column, Mark, Row, row_chart
 from ehrmem_widgets.probes.subgroups.ask import FEWEST
@@ -38,7 +38,7 @@ def subgroup_gaps(rows: Sequence[SubgroupRow], figure: str, *, correction: str) 
     if not rows:
         return nothing("No subgroup to show: choose at least one kind on the left.", width=WIDTH)
     reach = _reach(rows)
-    ticks = [(v, "0" if v == 0 else f"{v:+g}") for v in _grid(reach)]
+    ticks = [(v, "0" if v == 0 else f"{v:+g}") for v in round_values(-reach, reach)]
     tested = any(one.difference is not None for one in rows)
     return row_chart(
         [_row(one, correction) for one in rows],
@@ -148,11 +148,3 @@ def _reach(rows: Sequence[SubgroupRow]) -> float:
     if not spans or spans[-1] <= 0:
         return 1.0
     return 1.05 * min(spans[-1], 4 * max(spans[len(spans) // 2], 1e-9))
-
-
-def _grid(reach: float) -> list[float]:
-    """The axis' round values: 0 in the middle, one to three on each side."""
-    size = 10.0 ** math.floor(math.log10(reach))
-    step = next(size * k for k in (0.5, 1.0, 2.0, 5.0) if reach / (size * k) < 3)
-    most = math.floor(reach / step)
-    return [step * k for k in range(-most, most + 1)]
