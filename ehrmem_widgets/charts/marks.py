@@ -8,7 +8,9 @@ from typing import Literal
 
 from ehrmem_widgets.views.markup import PAPER, svg, text
 
-Shape = Literal["", "disc", "ring", "square", "box", "diamond", "gem", "triangle", "cross", "pin", "bar", "stripes"]
+Shape = Literal[
+    "", "disc", "ring", "square", "box", "diamond", "gem", "triangle", "cross", "plus", "pin", "bar", "stripes"
+]
 """``ring``, ``box`` and ``gem`` are the open ones of disc, square and diamond; ``pin`` is a small diamond on a line. Bars reach from an
 origin to their value, and only rows have them."""
 
@@ -28,9 +30,13 @@ class Key:
     band: bool = False
 
 
-def mark(shape: Shape, x: float, y: float, colour: str, size: float = 4.8, *, edged: bool = False) -> str:
-    """A shape about (x, y). ``edged``: with a thin rim of the ground's colour, where marks overlap."""
-    if shape in _OPEN:
+def mark(
+    shape: Shape, x: float, y: float, colour: str, size: float = 4.8, *, edged: bool = False, hollow: bool = False
+) -> str:
+    """A shape about (x, y). ``edged``: with a thin rim of the ground's colour, where marks overlap; ``hollow``: what lies below is seen."""
+    if hollow:
+        paint = f'fill="none" stroke="{colour}" stroke-width="1.6"'
+    elif shape in _OPEN:
         paint = f'style="fill:{PAPER}" stroke="{colour}" stroke-width="2"'
     else:
         paint = f'fill="{colour}"' + (f' style="stroke:{PAPER}"' if edged else "")
@@ -50,6 +56,9 @@ def mark(shape: Shape, x: float, y: float, colour: str, size: float = 4.8, *, ed
         case "cross":
             d = f"M{x - size:g} {y - size:g}l{2 * size:g} {2 * size:g}m0-{2 * size:g}l-{2 * size:g} {2 * size:g}"
             return f'<path d="{d}" stroke="{colour}" stroke-width="2.4" fill="none"/>'
+        case "plus":
+            d = f"M{x - size - 2:g} {y:g}h{2 * size + 4:g}M{x:g} {y - size - 2:g}v{2 * size + 4:g}"
+            return f'<path d="{d}" stroke="{colour}" stroke-width="2.4"/>'
         case "pin":
             head = mark("diamond", x, y - size - 2, colour, 1.8, edged=True)
             return f'<path d="M{x:g} {y - size:g}v{2 * size:g}" stroke="{colour}" stroke-width="1.6"/>{head}'
