@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ehrmem_widgets.charts.marks import Key, legend, mark
-from ehrmem_widgets.views.markup import INK, PAPER, RULE, VERMILION, escape, svg, text
+from ehrmem_widgets.charts.markup import INK, PAPER, RULE, VERMILION, escape, svg, text
 
 MOST_POINTS = 3000
 WIDTH, HEIGHT, LEGEND, MARGIN = 640, 440, 48, 16

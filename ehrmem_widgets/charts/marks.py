@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ehrmem_widgets.views.markup import PAPER, svg, text
+from ehrmem_widgets.charts.markup import PAPER, svg, text
 
 Shape = Literal[
     "", "disc", "ring", "square", "box", "diamond", "gem", "triangle", "cross", "plus", "pin", "bar", "stripes"

@@ -11,7 +11,7 @@ import numpy as np
 
 from ehrmem_widgets.charts.axis import Axis
 from ehrmem_widgets.charts.marks import HALO, Key, dashed, mark, upright_whisker
-from ehrmem_widgets.views.markup import RULE, text
+from ehrmem_widgets.charts.markup import RULE, text
 
 Values = Sequence[float] | np.ndarray
 

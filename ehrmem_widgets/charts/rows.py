@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from ehrmem_widgets.charts.axis import Axis
 from ehrmem_widgets.charts.marks import HALO, Key, Shape, bar, legend, level_whisker, mark
+from ehrmem_widgets.charts.markup import PAPER, RULE, SHADE, escape, known, shorten, svg, text
 from ehrmem_widgets.statistics.intervals import Estimate
-from ehrmem_widgets.views.markup import PAPER, RULE, SHADE, escape, known, shorten, svg, text
 
 LEFT, HEADING = 12, 26
 

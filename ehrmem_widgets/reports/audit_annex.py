@@ -7,14 +7,14 @@ from collections.abc import Mapping
 
 from ehrmem_widgets.audit.results import AuditResults
 from ehrmem_widgets.blackbox.training_splits import members_in_words
+from ehrmem_widgets.charts.markup import escape
+from ehrmem_widgets.charts.table import items, table
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, several
 from ehrmem_widgets.probes.view import MISSED, NONE, Headline
 from ehrmem_widgets.registry import probes
 from ehrmem_widgets.statistics.disclosure import FEWEST
 from ehrmem_widgets.statistics.discrimination import controls_needed
 from ehrmem_widgets.statistics.verdicts import Verdict
-from ehrmem_widgets.views.markup import escape
-from ehrmem_widgets.views.tables import items, table
 
 NEVER_RUN = (
     "attacks that read the model's weights or gradients, or that train or change the model",

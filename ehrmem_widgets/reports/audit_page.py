@@ -9,6 +9,8 @@ from pathlib import Path
 
 from ehrmem_widgets.attacker.facts import knows
 from ehrmem_widgets.audit.results import AuditResults
+from ehrmem_widgets.charts.markup import escape, icon, known, plural
+from ehrmem_widgets.charts.table import Markup, inline, items, table
 from ehrmem_widgets.probes.people import several
 from ehrmem_widgets.probes.view import MISSED, Headline
 from ehrmem_widgets.registry import probes
@@ -17,10 +19,8 @@ from ehrmem_widgets.reports.audit_sections import section, wrapped
 from ehrmem_widgets.reports.sheet import sheet
 from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.views.attack_ranking import attack_ranking
-from ehrmem_widgets.views.markup import escape, icon, known, plural
 from ehrmem_widgets.views.risk_matrix import HOW_TO_READ as READ_MATRIX
 from ehrmem_widgets.views.risk_matrix import NOT_ONE_SCORE, risk_matrix
-from ehrmem_widgets.views.tables import Markup, inline, items, table
 
 UNFINISHED = "UNFINISHED AUDIT: {done} of {all} tests are done. What is missing may change every conclusion."
 IDENTIFYING = (

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ehrmem_widgets.attacker.facts import RUNGS, rung_words
+from ehrmem_widgets.charts.markup import escape
+from ehrmem_widgets.charts.table import items
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.view import ProbeView
-from ehrmem_widgets.views.markup import escape
-from ehrmem_widgets.views.tables import items
 
 
 def section(view: ProbeView) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 from ehrmem_widgets.attacker.facts import knows
 from ehrmem_widgets.audit.comparison import Comparison, Shared
 from ehrmem_widgets.audit.results import AuditResults
+from ehrmem_widgets.charts.markup import escape, icon
+from ehrmem_widgets.charts.table import Markup, figure, items, table
 from ehrmem_widgets.probes.people import several
 from ehrmem_widgets.probes.view import Headline, picture
 from ehrmem_widgets.registry import probes
@@ -18,8 +20,6 @@ from ehrmem_widgets.reports.audit_sections import wrapped
 from ehrmem_widgets.reports.sheet import sheet
 from ehrmem_widgets.statistics.disclosure import FEWEST, is_small, rounded_n
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
-from ehrmem_widgets.views.markup import escape, icon
-from ehrmem_widgets.views.tables import Markup, figure, items, table
 
 
 def compare_page(a: Path, b: Path, *, names: tuple[str, str] = ("A", "B")) -> str:

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ehrmem_widgets.charts.markup import escape, icon, interval, plural
 from ehrmem_widgets.reports.page import identifying_page
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import ALARM_RATE, Verdict
-from ehrmem_widgets.views.markup import escape, icon, interval, plural
 
 MARK = (
     "Identifying: internal use. Each line and each report is about one patient. Keep this folder where patient records are kept, "

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.reports.page import POLICY, check_offline
-from ehrmem_widgets.views.markup import escape
 
 _STYLE = """
 :root { color-scheme: light dark; --jp-ui-font-color1: #111; --jp-layout-color1: #fff; --jp-layout-color2: #f2f2f2;

@@ -6,10 +6,10 @@ import numpy as np
 
 from ehrmem_widgets.charts.axis import Axis, quarters, round_values
 from ehrmem_widgets.charts.marks import Key, legend, mark
+from ehrmem_widgets.charts.markup import BLUE, ORANGE, plural, shorten, svg, text
 from ehrmem_widgets.charts.plot import Plot
 from ehrmem_widgets.probes.findings import Curve
 from ehrmem_widgets.statistics.intervals import Estimate, rounded
-from ehrmem_widgets.views.markup import BLUE, ORANGE, plural, shorten, svg, text
 
 WIDTH, HEIGHT = 560, 260
 _Y = Axis(0, 1, 220, 52, quarters(0, 1))

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ehrmem_widgets.charts.axis import Axis, quarters
 from ehrmem_widgets.charts.marks import nothing
+from ehrmem_widgets.charts.markup import BLUE, VERMILION, interval
 from ehrmem_widgets.charts.rows import Column, Mark, Row, row_chart
 from ehrmem_widgets.statistics.intervals import Estimate
-from ehrmem_widgets.views.markup import BLUE, VERMILION, interval
 
 WIDTH, ROW = 836, 26
 _COLUMNS = (

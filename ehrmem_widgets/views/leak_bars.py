@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from ehrmem_widgets.charts.axis import Axis
 from ehrmem_widgets.charts.marks import Key, nothing
+from ehrmem_widgets.charts.markup import BLUE, ORANGE, interval, known, plural, verdict_icon, verdict_name
 from ehrmem_widgets.charts.rows import Column, Mark, Row, row_chart
 from ehrmem_widgets.probes.findings import AttributeFinding
-from ehrmem_widgets.views.markup import BLUE, ORANGE, interval, known, plural, verdict_icon, verdict_name
 
 SIMILAR_PEOPLE = 40  # how many controls a patient is compared with
 WIDTH, ROW = 796, 42

@@ -8,8 +8,8 @@ import numpy as np
 
 from ehrmem_widgets.charts.map import drawn_points, no_map, point_map
 from ehrmem_widgets.charts.marks import Key
+from ehrmem_widgets.charts.markup import BLUE, GREY, ORANGE, escape, plural, shorten
 from ehrmem_widgets.probes.findings import Neighbour, NeighbourFinding
-from ehrmem_widgets.views.markup import BLUE, GREY, ORANGE, escape, plural, shorten
 
 KINDS = (
     Key("seen in training", BLUE, "disc"),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ehrmem_widgets.charts.markup import escape, interval, known
+from ehrmem_widgets.charts.table import Markup, figure, table
 from ehrmem_widgets.statistics.intervals import Estimate, difference
 from ehrmem_widgets.statistics.verdicts import LEAK_MARGIN
-from ehrmem_widgets.views.markup import escape, interval, known
-from ehrmem_widgets.views.tables import Markup, figure, table
 
 BANDS: Sequence[tuple[float, str]] = (
     (LEAK_MARGIN, "under 1 in 20"),

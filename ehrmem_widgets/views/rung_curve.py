@@ -9,11 +9,11 @@ from typing import Any
 from ehrmem_widgets.attacker.facts import rung_words
 from ehrmem_widgets.charts.axis import Axis, quarters
 from ehrmem_widgets.charts.marks import Key, legend, mark, nothing
+from ehrmem_widgets.charts.markup import BLUE, GREEN, GREY, PURPLE, SKY, VERMILION, interval, known, shorten, svg, text
 from ehrmem_widgets.charts.plot import Plot
 from ehrmem_widgets.findings.finding import Finding, estimate_of
 from ehrmem_widgets.statistics.discrimination import NOTHING
 from ehrmem_widgets.statistics.intervals import Estimate
-from ehrmem_widgets.views.markup import BLUE, GREEN, GREY, PURPLE, SKY, VERMILION, interval, known, shorten, svg, text
 
 WIDTH = 796
 LEFT, RIGHT, PLOT_HEIGHT, N_ROW = 232, 784, 236, 15

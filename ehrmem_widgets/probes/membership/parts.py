@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from ehrmem_widgets.charts.axis import Axis
 from ehrmem_widgets.charts.marks import Key, nothing
+from ehrmem_widgets.charts.markup import BLUE, GREY, interval, known, plural
 from ehrmem_widgets.charts.rows import Column, Mark, Row, row_chart
 from ehrmem_widgets.probes.membership.slices import Part
 from ehrmem_widgets.statistics.verdicts import ALARM_RATE
-from ehrmem_widgets.views.markup import BLUE, GREY, interval, known, plural
 
 WIDTH = 796
 _AXIS = Axis(0, 1, 236, 496, ((0, "0"), (0.25, ""), (0.5, "0.5 = chance"), (0.75, ""), (1, "1 = always")))

@@ -6,9 +6,9 @@ import numpy as np
 
 from ehrmem_widgets.charts.axis import Axis
 from ehrmem_widgets.charts.marks import Key, legend, mark, upright_whisker
+from ehrmem_widgets.charts.markup import BLUE, GREY, VERMILION, interval, known, percent, svg, text
 from ehrmem_widgets.charts.plot import Plot
 from ehrmem_widgets.probes.membership.slices import SMALLEST_FPR, Roc, ScoreFigures
-from ehrmem_widgets.views.markup import BLUE, GREY, VERMILION, interval, known, percent, svg, text
 
 WIDTH, HEIGHT = 720, 330
 LEFT, RIGHT, TOP, BOTTOM = 56, 690, 64, 284

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from ehrmem_widgets.attacker.facts import rung_words
 from ehrmem_widgets.charts.axis import Axis
 from ehrmem_widgets.charts.marks import Key, nothing
+from ehrmem_widgets.charts.markup import BLUE, GREY, ORANGE, plural
 from ehrmem_widgets.charts.rows import Column, Mark, Row, row_chart
 from ehrmem_widgets.probes.neighbours.ladder import Step
-from ehrmem_widgets.views.markup import BLUE, GREY, ORANGE, plural
 
 WIDTH, NEAREST = 796, 10
 _SEARCHES = {

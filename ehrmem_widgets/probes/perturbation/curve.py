@@ -8,11 +8,7 @@ import numpy as np
 
 from ehrmem_widgets.charts.axis import Axis, quarters
 from ehrmem_widgets.charts.marks import Key, legend, mark
-from ehrmem_widgets.charts.plot import Plot
-from ehrmem_widgets.probes.perturbation.ask import SweepCurve
-from ehrmem_widgets.statistics.intervals import Estimate
-from ehrmem_widgets.statistics.verdicts import Judgement
-from ehrmem_widgets.views.markup import (
+from ehrmem_widgets.charts.markup import (
     BLUE,
     GREY,
     ORANGE,
@@ -27,6 +23,10 @@ from ehrmem_widgets.views.markup import (
     text,
     verdict_name,
 )
+from ehrmem_widgets.charts.plot import Plot
+from ehrmem_widgets.probes.perturbation.ask import SweepCurve
+from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.statistics.verdicts import Judgement
 
 WIDTH, HEIGHT = 796, 372
 LEFT, RIGHT, TOP, BOTTOM = 56, 776, 92, 304

@@ -8,9 +8,9 @@ import pandas as pd
 
 from ehrmem_widgets.charts.axis import Axis, round_values
 from ehrmem_widgets.charts.marks import Key, legend
+from ehrmem_widgets.charts.markup import BLUE, GREY, svg, text
 from ehrmem_widgets.charts.plot import Plot
 from ehrmem_widgets.probes.perturbation.identifiers import IDENTIFIERS
-from ehrmem_widgets.views.markup import BLUE, GREY, svg, text
 
 AUDITED, NEVER_SEEN = "members", "people never seen"
 _KEYS = {

@@ -9,12 +9,12 @@ from typing import Any
 from ehrmem_widgets.attacker.identifiability import ALREADY_IDENTIFIED
 from ehrmem_widgets.charts.axis import Axis, quarters
 from ehrmem_widgets.charts.marks import Key, nothing
+from ehrmem_widgets.charts.markup import GREY, VERMILION, interval, plural
 from ehrmem_widgets.charts.rows import Column, Mark, Row, row_chart
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.ranking.ask import found_among_never_seen, ranked
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.known_facts import how_many
-from ehrmem_widgets.views.markup import GREY, VERMILION, interval, plural
 
 WIDTH = 884
 MOST = 12

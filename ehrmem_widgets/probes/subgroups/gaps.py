@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from ehrmem_widgets.charts.axis import Axis, round_values
 from ehrmem_widgets.charts.marks import Key, mark, nothing
+from ehrmem_widgets.charts.markup import BLUE, GREY, VERMILION, interval, known, plural, shorten, verdict_icon
 from ehrmem_widgets.charts.rows import Column, Mark, Row, row_chart
 from ehrmem_widgets.probes.subgroups.ask import FEWEST
 from ehrmem_widgets.probes.subgroups.rows import SubgroupRow
 from ehrmem_widgets.statistics.verdicts import ALARM_RATE, Judgement, Verdict
-from ehrmem_widgets.views.markup import BLUE, GREY, VERMILION, interval, known, plural, shorten, verdict_icon
 
 WIDTH = 884
 KIND_TITLES = {
