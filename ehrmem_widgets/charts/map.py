@@ -46,9 +46,8 @@ def point_map(
     body = f'<rect x=".5" y=".5" width="{WIDTH - 1}" height="{HEIGHT - 1}" fill="none" style="stroke:{RULE}"/>'
     body += "".join(_points(at[shown][kinds[shown] == kind], key) for kind, key in enumerate(keys))
     listed = list(keys)
-    body += "".join(
-        mark("ring", *at[row].tolist(), "currentColor", 6.5, hollow=True) for row in nearest if 0 <= row < len(points)
-    )
+    around = at[[row for row in nearest if 0 <= row < len(points)]].tolist()
+    body += "".join(mark("ring", x, y, "currentColor", 6.5, hollow=True) for x, y in around)
     if query is not None:
         listed.append(_QUERY)
     if 0 <= own < len(points):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -48,13 +48,12 @@ class Plot:
     def line(self, key: Key, xs: Values, ys: Values, *, aside: float = 0.0) -> str:
         """A series as ``key`` says, broken where ``ys`` is nan; ``aside`` moves it by so many pixels, for lines that share their xs."""
         at = [(self.x(x) + aside, self.y(y)) for x, y in zip(xs, ys, strict=True)]
-        marks = self.marks(key, xs, ys, aside=aside) if key.shape else ""
+        marks = _marks(key, at) if key.shape else ""
         return f'<path d="{path(at)}" fill="none" stroke="{key.colour}" stroke-width="1.8"{dashed(key.dashes)}/>{marks}'
 
-    def marks(self, key: Key, xs: Values, ys: Values, *, aside: float = 0.0) -> str:
+    def marks(self, key: Key, xs: Values, ys: Values) -> str:
         """The key's shape at each point; none where ``ys`` is nan."""
-        at = ((self.x(x) + aside, self.y(y)) for x, y in zip(xs, ys, strict=True) if y == y)
-        return "".join(mark(key.shape, x, y, key.colour, edged=True) for x, y in at)
+        return _marks(key, [(self.x(x), self.y(y)) for x, y in zip(xs, ys, strict=True)])
 
     def whiskers(self, key: Key, xs: Values, low: Values, high: Values, *, aside: float = 0.0) -> str:
         """The interval at each of ``xs``; none where it is nan."""
@@ -78,10 +77,9 @@ class Plot:
 
 def path(points: Iterable[tuple[float, float]]) -> str:
     """A path through the points, broken where one is not a number."""
-    drawn, pen = "", "M"
-    for x, y in points:
-        if math.isnan(y):
-            pen = "M"
-            continue
-        drawn, pen = f"{drawn}{pen}{x:g} {y:g}", "L"
-    return drawn
+    parts = [f"{x:g} {y:g}" if y == y else "" for x, y in points]
+    return "".join(["M" + "L".join(drawn) for there, drawn in groupby(parts, bool) if there])
+
+
+def _marks(key: Key, at: Iterable[tuple[float, float]]) -> str:
+    return "".join([mark(key.shape, x, y, key.colour, edged=True) for x, y in at if y == y])
