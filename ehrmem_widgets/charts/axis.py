@@ -6,6 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+Values = Sequence[float] | np.ndarray
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -35,6 +39,14 @@ class Axis:
             return value
         share = math.log(value / low) / math.log(high / low) if self.log else (value - low) / (high - low)
         return int(10 * (self.start + (self.end - self.start) * share) + 0.5) / 10  # five times as fast as round()
+
+    def places(self, values: Values) -> list[float]:
+        """The places of many values: at once where there are so many that the live screen would feel it."""
+        if len(values) < 20 or self.log:
+            return [self(value) for value in values]
+        share = (np.clip(values, self.low, self.high) - self.low) / (self.high - self.low)
+        places: list[float] = (np.floor(10 * (self.start + (self.end - self.start) * share) + 0.5) / 10).tolist()
+        return places
 
 
 def quarters(low: float, high: float) -> list[tuple[float, str]]:

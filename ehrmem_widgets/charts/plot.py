@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-import numpy as np
-
-from ehrmem_widgets.charts.axis import Axis
+from ehrmem_widgets.charts.axis import Axis, Values
 from ehrmem_widgets.charts.marks import HALO, Key, dashed, mark, upright_whisker
 from ehrmem_widgets.charts.markup import RULE, text
-
-Values = Sequence[float] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ class Plot:
 
     def line(self, key: Key, xs: Values, ys: Values, *, aside: float = 0.0) -> str:
         """A series as ``key`` says, broken where ``ys`` is nan; ``aside`` moves it by so many pixels, for lines that share their xs."""
-        at = [(self.x(x) + aside, self.y(y)) for x, y in zip(xs, ys, strict=True)]
+        at = list(zip([x + aside for x in self.x.places(xs)], self.y.places(ys), strict=True))
         marks = _marks(key, at) if key.shape else ""
         return f'<path d="{path(at)}" fill="none" stroke="{key.colour}" stroke-width="1.8"{dashed(key.dashes)}/>{marks}'
 
@@ -63,8 +59,8 @@ class Plot:
 
     def band(self, key: Key, xs: Values, low: Values, high: Values) -> str:
         """The intervals as one area; that of a dashed line has a dotted edge."""
-        at = [self.x(x) for x in xs]
-        up, down = ([(x, self.y(y)) for x, y in zip(at, side, strict=True)] for side in (high, low))
+        at = self.x.places(xs)
+        up, down = (list(zip(at, self.y.places(side), strict=True)) for side in (high, low))
         edge = f' stroke="{key.colour}" stroke-width=".8" stroke-dasharray="1.5 2.5"' if key.dashes else ""
         return f'<path d="{path(up)}L{path(down[::-1])[1:]}z" fill="{key.colour}" fill-opacity=".2"{edge}/>'
 

@@ -33,7 +33,7 @@ def horizon_curve(curve: Curve | None, reference: Curve | None, *, title: str, h
         shown.append((reference, "reference", Key(words, ORANGE, dashes="6 3.5", band=True)))
     for one, _, key in reversed(shown):
         xs = range(1, len(one.value) + 1)
-        body += plot.band(key, xs, one.low.tolist(), one.high.tolist()) + plot.line(key, xs, one.value.tolist())
+        body += plot.band(key, xs, one.low, one.high) + plot.line(key, xs, one.value)
     body += legend([key for _, _, key in shown], 46, 34, WIDTH - 46)[0]
     body += _ends(plot, [(one, name, key.colour) for one, name, key in shown])
     return svg(body, width=WIDTH, height=HEIGHT, label=_sentence(curve, reference, title))

@@ -42,7 +42,11 @@ def test_an_axis_holds_its_ends_and_rounds_to_a_tenth_of_a_pixel(log: bool) -> N
     axis = Axis(0.001, 1, 400, 100, log=log)
     assert axis(0.001) == axis(-1) == 400 and axis(1) == axis(9) == 100 and math.isnan(axis(math.nan))
     places = [axis(share) for share in np.linspace(0.001, 1, 500).tolist()]
-    assert places == sorted(places, reverse=True) and all(place == round(place, 1) for place in places)
+    assert (
+        axis.places(np.linspace(0.001, 1, 500)) == places
+        and places == sorted(places, reverse=True)
+        and all(place == round(place, 1) for place in places)
+    )
 
 
 def test_counts_that_lie_near_share_a_place() -> None:
