@@ -22,7 +22,8 @@ FONT = "var(--jp-ui-font-family,system-ui,sans-serif)"
 VERDICT_COLOURS = {Verdict.MEMORIZED: VERMILION, Verdict.POPULATION: BLUE, Verdict.CANNOT_CONCLUDE: GREY}
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_UNSAFE = re.compile("[^\t\n\r !#-%(-;=?-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # that, and what markup means by itself
+# That, and what means something in markup.
+_UNSAFE = re.compile("[^\t\n\r !#-%(-;=?-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def escape(value: object) -> str:
