@@ -32,7 +32,7 @@ def horizon_curve(curve: Curve | None, reference: Curve | None, *, title: str, h
         words = f"reference that never saw the patient (n = {reference.n:,})"
         shown.append((reference, "reference", Key(words, ORANGE, dashes="6 3.5", band=True)))
     for one, _, key in reversed(shown):
-        xs = range(1, len(one.value) + 1)
+        xs = np.arange(1, len(one.value) + 1)
         body += plot.band(key, xs, one.low, one.high) + plot.line(key, xs, one.value)
     body += legend([key for _, _, key in shown], 46, 34, WIDTH - 46)[0]
     body += _ends(plot, [(one, name, key.colour) for one, name, key in shown])
