@@ -228,7 +228,7 @@ def audit(arguments: argparse.Namespace) -> None:
         said = run.get("sentences", [])[:3] if run["state"] == "done" else [f"Not run: {run['reason']}"]
         print("\n".join(f"  {sentence}" for sentence in said))
     if found["workers_lost"]:
-        from ehrmem_widgets.views.markup import plural
+        from ehrmem_widgets.charts.markup import plural
 
         print(f"\n{plural(found['workers_lost'], 'worker')} died, perhaps because the memory was full; fewer went on.")
     print(f"\nWrote {arguments.out}. Next: ehrmem audit-report {arguments.out} --out report.html")

@@ -25,9 +25,10 @@ ALSO_ELSE = {
 """Names of probes that are ordinary words, too."""
 
 UP = {
-    "cohort": ("attacker", "blackbox", "probes", "audit", "reports", "views", "widgets", "samples"),
-    "attacker": ("blackbox", "probes", "audit", "reports", "views", "widgets", "samples"),
+    "cohort": ("attacker", "blackbox", "charts", "probes", "audit", "reports", "views", "widgets", "samples"),
+    "attacker": ("blackbox", "charts", "probes", "audit", "reports", "views", "widgets", "samples"),
     "statistics": (
+        "charts",
         "cohort",
         "attacker",
         "blackbox",
@@ -39,8 +40,20 @@ UP = {
         "widgets",
         "samples",
     ),
-    "blackbox": ("findings", "probes", "audit", "reports", "views", "widgets"),
-    "findings": ("blackbox", "probes", "audit", "reports", "views", "widgets", "samples"),
+    "charts": (
+        "cohort",
+        "attacker",
+        "blackbox",
+        "findings",
+        "probes",
+        "audit",
+        "reports",
+        "views",
+        "widgets",
+        "samples",
+    ),
+    "blackbox": ("charts", "findings", "probes", "audit", "reports", "views", "widgets"),
+    "findings": ("blackbox", "charts", "probes", "audit", "reports", "views", "widgets", "samples"),
     "probes": ("audit", "reports", "widgets", "samples"),
     "audit": ("reports", "widgets", "samples"),
     "views": ("audit", "reports", "widgets", "samples"),
@@ -96,7 +109,7 @@ def test_only_black_boxes_and_training_touch_torch() -> None:
 
 
 def test_probes_and_views_import_no_widgets() -> None:
-    for room in ("probes", "views"):
+    for room in ("charts", "probes", "views"):
         for path in (PACKAGE / room).rglob("*.py"):
             if path.name != "screen.py":
                 assert not any(name.split(".")[0] == "ipywidgets" for name in imported(path)), path

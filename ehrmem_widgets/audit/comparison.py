@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from ehrmem_widgets.attacker.facts import rung_words
+from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.findings.finding import estimate_of
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown, rounded_n, share_step
 from ehrmem_widgets.statistics.discrimination import patient_bootstrap
 from ehrmem_widgets.statistics.intervals import Estimate, difference
-from ehrmem_widgets.views.markup import known
 
 if TYPE_CHECKING:
     from ehrmem_widgets.audit.results import AuditResults

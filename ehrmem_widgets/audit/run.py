@@ -23,6 +23,7 @@ from typing import Any
 from ehrmem_widgets import __version__
 from ehrmem_widgets.audit.plan import Plan
 from ehrmem_widgets.blackbox.training_splits import training_splits
+from ehrmem_widgets.charts.markup import plural
 from ehrmem_widgets.cohort.fingerprints import read_anew
 from ehrmem_widgets.errors import GOES_ON, BadInput, CannotAnswer, Damaged, Unavailable, extra, not_made, resumable
 from ehrmem_widgets.files import write_whole
@@ -32,7 +33,6 @@ from ehrmem_widgets.probes.over_patients import Checkpoint, Heard, PortionsMissi
 from ehrmem_widgets.probes.people import about_model
 from ehrmem_widgets.registry import alternatives_for, probes
 from ehrmem_widgets.settings import WORKERS
-from ehrmem_widgets.views.markup import plural
 
 SHARDS, FINDINGS, SEAL, RESULTS, SEVERITY = "shards", "findings", "audit.json", "results.json", "severity.yaml"
 _CLUSTER_TIMEOUT = "20s"

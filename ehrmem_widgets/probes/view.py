@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 
 from ehrmem_widgets.attacker.facts import knows, rung_words
+from ehrmem_widgets.charts.markup import escape, icon, known
+from ehrmem_widgets.charts.table import Markup, figure, inline, table
 from ehrmem_widgets.cohort.attributes import load_attributes
 from ehrmem_widgets.findings.disclosure_control import Rule
 from ehrmem_widgets.findings.finding import Finding, estimate_of
@@ -17,8 +19,6 @@ from ehrmem_widgets.statistics.discrimination import NOTHING
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
-from ehrmem_widgets.views.markup import escape, icon, known
-from ehrmem_widgets.views.tables import Markup, figure, inline, table
 
 if TYPE_CHECKING:
     from ehrmem_widgets.audit.comparison import Comparison, Shared

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ehrmem_widgets.attacker.facts import knows
 from ehrmem_widgets.audit.results import AuditResults
+from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.probes.view import MISSED
 from ehrmem_widgets.registry import probes
 from ehrmem_widgets.reports.audit_annex import Limits, Reproducibility
@@ -15,7 +16,6 @@ from ehrmem_widgets.reports.page_template import fragment, whole_page
 from ehrmem_widgets.statistics.disclosure import FEWEST
 from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.views.attack_ranking import attack_ranking
-from ehrmem_widgets.views.markup import known
 from ehrmem_widgets.views.risk_matrix import HOW_TO_READ as READ_MATRIX
 from ehrmem_widgets.views.risk_matrix import NOT_ONE_SCORE, risk_matrix
 

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.errors import EhrmemError
 from ehrmem_widgets.files import write_whole
-from ehrmem_widgets.views.markup import escape
 
 
 class _HasResults(Protocol):

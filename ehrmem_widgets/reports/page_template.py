@@ -9,9 +9,9 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ehrmem_widgets.attacker.facts import RUNGS, knows, rung_words
+from ehrmem_widgets.charts.markup import escape, icon, interval, percent, plural
+from ehrmem_widgets.charts.table import Markup, figure, inline
 from ehrmem_widgets.probes.people import several
-from ehrmem_widgets.views.markup import escape, icon, interval, percent, plural
-from ehrmem_widgets.views.tables import Markup, figure, inline
 
 _OUTSIDE = re.compile(
     r"<script|<iframe|<object|<embed|<base\b|<link\b|\bon[a-z]+\s*=\s*[\"']|@import|url\(\s*[\"']?(?!data:|#)"

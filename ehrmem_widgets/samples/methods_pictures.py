@@ -60,7 +60,7 @@ def _standing_alone(drawn: str) -> str:
     while (plain := re.sub(r"var\(--[\w-]+,([^()]*)\)", r"\1", drawn)) != drawn:
         drawn = plain
     found = re.match(r'<svg ([^>]*)viewBox="0 0 (\d+) (\d+)" width="100%"([^>]*)>', drawn)
-    assert found, "a view's SVG begins as views.markup.svg writes it"
+    assert found, "a view's SVG begins as charts.markup.svg writes it"
     before, width, height, after = found.groups()
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {before}viewBox="-12 -8 {int(width) + 24} {int(height) + 16}"'
     after = after.replace(f'height="{height}"', f'height="{int(height) + 16}"')

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ehrmem_widgets.attacker.identifiability import ALREADY_IDENTIFIED
+from ehrmem_widgets.charts.markup import escape, known
+from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.statistics.disclosure import FEWEST, rounded_n
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
-from ehrmem_widgets.views.markup import escape, known
-from ehrmem_widgets.views.tables import figure, table
 
 FITS: Sequence[tuple[int, str]] = (
     (100, "100 patients or more"),

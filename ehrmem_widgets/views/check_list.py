@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ehrmem_widgets.charts.markup import GREEN, ORANGE, VERMILION, escape, plural
 from ehrmem_widgets.cohort.check import Check
-from ehrmem_widgets.views.markup import GREEN, ORANGE, VERMILION, escape, plural
 
 MARKS = {
     "pass": ("&#10003;", GREEN, "Passed"),

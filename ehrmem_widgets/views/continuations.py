@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ehrmem_widgets.charts.markup import escape, plural
 from ehrmem_widgets.probes.findings import ReadableEvent
-from ehrmem_widgets.views.markup import escape, plural
 
 MOST_COLUMNS = 4
 MOST_EVENTS = 200  # longer lists are cut, and say so

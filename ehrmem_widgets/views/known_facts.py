@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from ehrmem_widgets.attacker.identifiability import ALREADY_IDENTIFIED, PopulationFit
+from ehrmem_widgets.charts.markup import escape, plural
 from ehrmem_widgets.probes.findings import Answer
 from ehrmem_widgets.statistics.intervals import Estimate
-from ehrmem_widgets.views.markup import escape, plural
 
 FEWEST_EFFECTIVE = 10
 

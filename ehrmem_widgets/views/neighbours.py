@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from ehrmem_widgets.charts.map import drawn_points, no_map, point_map
+from ehrmem_widgets.charts.marks import Key
+from ehrmem_widgets.charts.markup import BLUE, GREY, ORANGE, escape, plural, shorten
 from ehrmem_widgets.probes.findings import Neighbour, NeighbourFinding
-from ehrmem_widgets.views.markup import (
-    BLUE,
-    GREY,
-    INK,
-    ORANGE,
-    PAPER,
-    RULE,
-    VERMILION,
-    escape,
-    plural,
-    shorten,
-    svg,
-    text,
-)
 
-MOST_POINTS = 3000
-WIDTH, HEIGHT, LEGEND = 640, 440, 48
-KINDS = (("seen in training", BLUE), ("not seen in training", ORANGE), ("other", GREY))
+KINDS = (
+    Key("seen in training", BLUE, "disc"),
+    Key("not seen in training", ORANGE, "ring"),
+    Key("other", GREY, "cross"),
+)
 
 
 def neighbour_list(finding: NeighbourFinding | None) -> str:
@@ -53,24 +44,18 @@ def neighbour_map(
     """
     points = np.asarray(coordinates, dtype=float).reshape(-1, 2)
     every_kind = np.asarray(kinds, dtype=int)
-    position = finding.position if finding is not None else None
     if not len(points):
-        words = "There is no map of the records yet."
-        return svg(text(12, 24, words, more='opacity=".75"'), width=WIDTH, height=HEIGHT + LEGEND, label=words)
-    placed = _scale(points, position)
-    at = placed(points)
-    drawn = np.unique(np.linspace(0, len(points) - 1, min(len(points), MOST_POINTS)).astype(int))
-    body = f'<rect x=".5" y=".5" width="{WIDTH - 1}" height="{HEIGHT - 1}" fill="none" style="stroke:{RULE}"/>'
-    body += "".join(_kind(at[drawn][every_kind[drawn] == kind], kind) for kind in (0, 1, 2))
-    body += "".join(_ring(*at[place]) for place in nearest if 0 <= place < len(at))
-    if 0 <= patient < len(at):
-        body += _patient(*at[patient])
-    if position is not None:
-        x, y = placed(np.asarray(position, dtype=float).reshape(1, 2))[0].tolist()
-        body += _query(x, y, finding is not None and finding.approximate)
-    body += _legend(bool(len(nearest)), patient >= 0, position is not None)
-    return svg(
-        body, width=WIDTH, height=HEIGHT + LEGEND, label=_map_sentence(len(points), len(drawn), every_kind, finding)
+        return no_map("There is no map of the records yet.")
+    position = finding.position if finding is not None else None
+    return point_map(
+        points,
+        every_kind,
+        KINDS,
+        label=_map_sentence(len(points), every_kind, finding),
+        query=None if position is None else np.asarray(position, dtype=float),
+        roughly=finding is not None and finding.approximate,
+        nearest=nearest,
+        own=patient,
     )
 
 
@@ -89,74 +74,12 @@ def _row(place: int, neighbour: Neighbour) -> str:
     )
 
 
-def _scale(points: np.ndarray, position: np.ndarray | None) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from map to SVG coordinates, the same scale both ways, y upwards."""
-    every = points if position is None else np.vstack([points, np.asarray(position, dtype=float).reshape(1, 2)])
-    low, high = every.min(axis=0), every.max(axis=0)
-    size = min((WIDTH - 32) / max(high[0] - low[0], 1e-9), (HEIGHT - 32) / max(high[1] - low[1], 1e-9))
-    middle = (low + high) / 2
-    return lambda p: (p - middle) * (size, -size) + (WIDTH / 2, HEIGHT / 2)
-
-
-def _kind(at: np.ndarray, kind: int) -> str:
-    if not len(at):
-        return ""
-    name, colour = KINDS[kind]
-    spots = [f"{x:.1f} {y:.1f}" for x, y in at.tolist()]
-    label = f"<title>{escape(name)}</title>"
-    if kind == 0:  # a line of no length with round ends is a dot
-        d = "".join(f"M{s}h0" for s in spots)
-        look = 'stroke-width="4" stroke-linecap="round"'
-        return f'<path d="{d}" stroke="{colour}" {look} opacity=".8">{label}</path>'
-    shape = "m-2 0a2 2 0 1 0 4 0a2 2 0 1 0-4 0" if kind == 1 else "m-2-2l4 4m0-4l-4 4"
-    d = "".join(f"M{s}{shape}" for s in spots)
-    return f'<path d="{d}" fill="none" stroke="{colour}" stroke-width="1" opacity=".8">{label}</path>'
-
-
-def _ring(x: float, y: float) -> str:
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6.5" fill="none" stroke="currentColor" stroke-width="1.4"/>'
-
-
-def _patient(x: float, y: float) -> str:
-    return (
-        f'<path d="M{x:.1f} {y - 6:.1f}l6 6-6 6-6-6z" fill="{VERMILION}" style="stroke:{PAPER}"/>'
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="10" fill="none" stroke="{VERMILION}" stroke-width="2"/>'
-    )
-
-
-def _query(x: float, y: float, approximate: bool) -> str:
-    dash = ' stroke-dasharray="4 3"' if approximate else ""
-    d = f"M{x - 12:.1f} {y:.1f}h24M{x:.1f} {y - 12:.1f}v24"
-    halo = f'<path d="{d}" style="stroke:{PAPER}" stroke-width="6" opacity=".9"/>'
-    return f'{halo}<path d="{d}" style="stroke:{INK}" stroke-width="2.6"{dash}/>'
-
-
-def _legend(nearest: bool, patient: bool, query: bool) -> str:
-    y = HEIGHT + 17
-    body = "".join(
-        f'<g transform="translate({x - 9} {y - 4}) scale(1.6)">{_kind(np.zeros((1, 2)), kind)}</g>'
-        + text(x, y, KINDS[kind][0])
-        for kind, x in ((0, 24), (1, 150), (2, 310))
-    )
-    y += 20
-    if query:
-        body += f'<path d="M4 {y - 4}h14M11 {y - 11}v14" stroke="currentColor" stroke-width="2.4"/>'
-        body += text(24, y, "what the attacker holds (dashed: placed roughly)")
-    if patient:
-        body += f'<g transform="translate(330 {y - 4}) scale(.75)">{_patient(0, 0)}</g>' + text(
-            344, y, "this patient's record"
-        )
-    if nearest:
-        body += _ring(490, y - 4) + text(502, y, "nearest records")
-    return f'<g font-size="11">{body}</g>'
-
-
-def _map_sentence(n: int, drawn: int, kinds: np.ndarray, finding: NeighbourFinding | None) -> str:
+def _map_sentence(n: int, kinds: np.ndarray, finding: NeighbourFinding | None) -> str:
     counts = ", ".join(
-        f"{int((kinds == kind).sum()):,} {name}" for kind, (name, _) in enumerate(KINDS) if (kinds == kind).any()
+        f"{int((kinds == kind).sum()):,} {key.words}" for kind, key in enumerate(KINDS) if (kinds == kind).any()
     )
     sentence = f"Map of {plural(n, 'record')} ({counts})"
-    if drawn < n:
+    if (drawn := len(drawn_points(n))) < n:
         sentence += f", {drawn:,} of them drawn"
     if finding is not None and finding.n:
         rank = f"number {finding.rank:,} of {finding.n:,}"

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ehrmem_widgets.charts.markup import escape, interval, plural
 from ehrmem_widgets.probes.findings import Answer, AttributeFinding
 from ehrmem_widgets.views.continuations import continuations
 from ehrmem_widgets.views.horizon_curve import horizon_curve
 from ehrmem_widgets.views.known_facts import known_facts_sentence
 from ehrmem_widgets.views.leak_bars import leak_bars, verdict_words
-from ehrmem_widgets.views.markup import escape, interval, plural
 from ehrmem_widgets.views.neighbours import neighbour_list, neighbour_map
 from ehrmem_widgets.views.reconstruction import reconstruction_sentence
 from ehrmem_widgets.views.styles import style_tag

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ehrmem_widgets.charts.markup import escape, interval, known
 from ehrmem_widgets.probes.findings import ReconstructionFinding
 from ehrmem_widgets.statistics.intervals import Estimate
-from ehrmem_widgets.views.markup import escape, interval, known
 
 
 def reconstruction_sentence(finding: ReconstructionFinding | None) -> str:

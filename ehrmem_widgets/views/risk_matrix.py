@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ehrmem_widgets.charts.markup import escape, interval, known
+from ehrmem_widgets.charts.table import Markup, figure, table
 from ehrmem_widgets.statistics.intervals import Estimate, difference
 from ehrmem_widgets.statistics.verdicts import LEAK_MARGIN
-from ehrmem_widgets.views.markup import escape, interval, known
-from ehrmem_widgets.views.tables import figure
 
 BANDS: Sequence[tuple[float, str]] = (
     (LEAK_MARGIN, "under 1 in 20"),
@@ -68,23 +68,19 @@ class Likelihood:
 def risk_matrix(likelihoods: Sequence[Likelihood], severities: Mapping[str, int], *, knows: str) -> str:
     """An HTML table of one rung: severities down, gravest first, bands of likelihood across. ``severities``: attribute to 1 to 5;
     ``knows``: what the attacker knows, in words."""
-    heads = [*(words for _, words in BANDS), NOT_MEASURED]
-    head = "".join(f'<th scope="col">{escape(one)}</th>' for one in heads)
-    rows = ""
-    for severity, words in SEVERITIES.items():
-        at = [one for one in likelihoods if severities.get(one.attribute) == severity]
-        cells = [[one for one in at if _place(one) == place] for place in range(len(heads))]
-        rows += f'<tr><th scope="row">{escape(words)}</th>{"".join(map(_cell, cells))}</tr>'
-    undeclared = [one for one in likelihoods if one.attribute not in severities]
-    if undeclared:
-        cells = [[one for one in undeclared if _place(one) == place] for place in range(len(heads))]
-        rows += f'<tr><th scope="row">not declared</th>{"".join(map(_cell, cells))}</tr>'
+    heads = ("Severity", *(words for _, words in BANDS), NOT_MEASURED)
+
+    def row(words: str, at: Sequence[Likelihood]) -> tuple[str, ...]:
+        return (words, *(_cell([one for one in at if _place(one) == place]) for place in range(len(BANDS) + 1)))
+
+    rows = [
+        row(words, [one for one in likelihoods if severities.get(one.attribute) == severity])
+        for severity, words in SEVERITIES.items()
+    ]
+    if undeclared := [one for one in likelihoods if one.attribute not in severities]:
+        rows.append(row("not declared", undeclared))
     caption = f"Likelihood across, severity down. The attacker knows: {knows}."
-    return (
-        f'<table class="ehrmem-matrix"><caption>{escape(caption)}</caption><thead><tr><th '
-        f'scope="col">Severity</th>{head}'
-        f"</tr></thead><tbody>{rows}</tbody></table>"
-    )
+    return table(heads, rows, caption=caption, name="ehrmem-matrix")
 
 
 def _place(one: Likelihood) -> int:
@@ -95,7 +91,7 @@ def _place(one: Likelihood) -> int:
     return next(place for place, (end, _) in enumerate(BANDS) if value < end)
 
 
-def _cell(held: Sequence[Likelihood]) -> str:
+def _cell(held: Sequence[Likelihood]) -> Markup:
     measured = [one for one in held if one.excess is not None and known(one.excess)]
     by_reason: dict[str, list[str]] = {}
     for one in held:
@@ -104,7 +100,7 @@ def _cell(held: Sequence[Likelihood]) -> str:
     listed = "".join(
         f"<p><b>{escape('; '.join(titles))}</b><br/>{escape(why)}</p>" for why, titles in by_reason.items()
     )
-    return f"<td>{''.join(map(_chip, measured))}{listed}</td>"
+    return Markup("".join(map(_chip, measured)) + listed)
 
 
 def _chip(one: Likelihood) -> str:

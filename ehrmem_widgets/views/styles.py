@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ehrmem_widgets.views.markup import FONT, INK, PAPER, RULE, SHADE, VERMILION
+from ehrmem_widgets.charts.markup import FONT, INK, PAPER, RULE, SHADE, VERMILION
 
 STYLE = f"""
 .ehrmem, .ehrmem-known, .ehrmem-verdict, .ehrmem-continuations, .ehrmem-neighbours {{

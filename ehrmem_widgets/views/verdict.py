@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from ehrmem_widgets.charts.markup import RULE, VERDICT_COLOURS, escape, icon, interval, known, plural, verdict_name
 from ehrmem_widgets.probes.exploration import CONTROL_SAMPLES, HALF_WIDTH
 from ehrmem_widgets.probes.findings import AttributeFinding
 from ehrmem_widgets.statistics.intervals import STOPPED, Estimate, queries_needed
 from ehrmem_widgets.statistics.verdicts import ALARM_RATE, LEAK_MARGIN
 from ehrmem_widgets.views.leak_bars import SIMILAR_PEOPLE, typical_control
-from ehrmem_widgets.views.markup import RULE, VERDICT_COLOURS, escape, icon, interval, known, plural, verdict_name
 
 CHANCE = 0.9
 METHODS = {

@@ -14,11 +14,11 @@ import ipywidgets as widgets
 
 from ehrmem_widgets.audit.plan import Severity, check_severities, read_plan
 from ehrmem_widgets.audit.run import RESULTS, SEVERITY, command_of, run_audit, write_severities
+from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.errors import BadInput, Damaged, EhrmemError, Unavailable
 from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.registry import probes
 from ehrmem_widgets.settings import WORKERS
-from ehrmem_widgets.views.markup import escape
 from ehrmem_widgets.views.styles import style_tag
 from ehrmem_widgets.widgets.keep_keys import KeepKeys
 from ehrmem_widgets.widgets.runner import LatestWins, Runner, Synchronous

@@ -9,12 +9,12 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.cohort.check import Check
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.registry import probes
 from ehrmem_widgets.sources import SOURCES, Sources, given_sources
 from ehrmem_widgets.views.check_list import check_list
-from ehrmem_widgets.views.markup import escape
 from ehrmem_widgets.views.styles import style_tag
 from ehrmem_widgets.widgets.keep_keys import KeepKeys
 from ehrmem_widgets.widgets.runner import LatestWins, Runner, Synchronous

@@ -30,6 +30,7 @@ from ehrmem_widgets.attacker.facts import (
 from ehrmem_widgets.attacker.identifiability import PopulationFit, checked_population
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.blackbox.training_splits import members_in_words, trained_on
+from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.sequence import encode
@@ -46,7 +47,6 @@ from ehrmem_widgets.views.continuations import continuations
 from ehrmem_widgets.views.horizon_curve import horizon_curve
 from ehrmem_widgets.views.known_facts import known_facts_sentence
 from ehrmem_widgets.views.leak_bars import leak_bars
-from ehrmem_widgets.views.markup import escape
 from ehrmem_widgets.views.neighbours import neighbour_list
 from ehrmem_widgets.views.patient_page import patient_page
 from ehrmem_widgets.views.reconstruction import reconstruction_sentence

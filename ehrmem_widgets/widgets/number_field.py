@@ -8,9 +8,9 @@ from typing import Any
 import ipywidgets as widgets
 import traitlets
 
+from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.settings import Number, Whole
-from ehrmem_widgets.views.markup import escape
 
 
 class NumberField(traitlets.HasTraits):

@@ -12,12 +12,12 @@ import ipywidgets as widgets
 
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.blackbox.training_splits import members_in_words, trained_on
+from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput, Damaged, Unavailable
 from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.probes.people import about_model
 from ehrmem_widgets.sources import Sources, sources_of
-from ehrmem_widgets.views.markup import escape
 from ehrmem_widgets.views.styles import style_tag
 from ehrmem_widgets.widgets.keep_keys import KeepKeys
 from ehrmem_widgets.widgets.number_field import LastValid, NumberField

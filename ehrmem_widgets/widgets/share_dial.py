@@ -9,8 +9,8 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from ehrmem_widgets.charts.markup import escape, percent
 from ehrmem_widgets.settings import Number
-from ehrmem_widgets.views.markup import escape, percent
 from ehrmem_widgets.widgets.number_field import NumberField
 
 

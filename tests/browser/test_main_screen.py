@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from ehrmem_widgets.charts.markup import interval
 from ehrmem_widgets.statistics.intervals import Estimate
-from ehrmem_widgets.views.markup import interval
 from tests.browser.lab import Visitor, explore, in_kernel, private, visit, with_parameters
 
 pytestmark = pytest.mark.browser

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ehrmem_widgets.charts.markup import percent
 from ehrmem_widgets.probes.membership.page import membership_page
 from ehrmem_widgets.probes.membership.roc import roc_curve
 from ehrmem_widgets.probes.membership.slices import MembershipSlice, Part, Roc, ScoreFigures, roc
 from ehrmem_widgets.statistics.discrimination import auroc, tpr_at_fpr
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
-from ehrmem_widgets.views.markup import percent
 from tests.views.examples import EVIL, assert_harmless, label, parsed, words
 
 RNG = np.random.default_rng(0)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ehrmem_widgets.attacker.identifiability import Identifiability, PopulationFit
+from ehrmem_widgets.charts.markup import interval
 from ehrmem_widgets.probes.findings import NeighbourFinding, ReadableEvent, ReconstructionFinding
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Verdict
@@ -16,7 +17,6 @@ from ehrmem_widgets.views.continuations import continuations
 from ehrmem_widgets.views.horizon_curve import horizon_curve
 from ehrmem_widgets.views.known_facts import known_facts_sentence
 from ehrmem_widgets.views.leak_bars import leak_bars
-from ehrmem_widgets.views.markup import interval
 from ehrmem_widgets.views.neighbours import neighbour_list, neighbour_map
 from ehrmem_widgets.views.patient_page import patient_page
 from ehrmem_widgets.views.reconstruction import reconstruction_sentence

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ehrmem_widgets.attacker.facts import knows, rung_words
+from ehrmem_widgets.charts.markup import known
+from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.findings.disclosure_control import (
     Figures,
     Row,
@@ -31,10 +33,8 @@ from ehrmem_widgets.statistics.discrimination import NOTHING, mean_with_interval
 from ehrmem_widgets.statistics.intervals import Estimate, proportion
 from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
-from ehrmem_widgets.views.markup import known
 from ehrmem_widgets.views.risk_matrix import NO_CODE, Likelihood
 from ehrmem_widgets.views.rung_curve import by_rung, rung_curve
-from ehrmem_widgets.views.tables import figure, table
 
 if TYPE_CHECKING:
     from ehrmem_widgets.audit.comparison import Comparison, Shared

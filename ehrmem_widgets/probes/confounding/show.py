@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ehrmem_widgets.charts.markup import known
+from ehrmem_widgets.charts.table import figure, inline, items
 from ehrmem_widgets.findings.disclosure_control import (
     hidden,
     mean,
@@ -21,8 +23,6 @@ from ehrmem_widgets.probes.people import NON_MEMBER
 from ehrmem_widgets.probes.view import Headline, ProbeView, first_estimate, p_words, picture
 from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
-from ehrmem_widgets.views.markup import known
-from ehrmem_widgets.views.tables import figure, inline, items
 
 if TYPE_CHECKING:
     from ehrmem_widgets.audit.comparison import Comparison, Shared

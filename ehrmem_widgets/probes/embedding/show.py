@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.findings.disclosure_control import (
     Figures,
     Row,
@@ -29,7 +30,6 @@ from ehrmem_widgets.statistics.disclosure import (
 from ehrmem_widgets.statistics.discrimination import NOTHING
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
-from ehrmem_widgets.views.markup import known
 
 if TYPE_CHECKING:
     from ehrmem_widgets.audit.comparison import Comparison, Shared

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.findings.disclosure_control import (
     Figures,
     Row,
@@ -22,7 +23,6 @@ from ehrmem_widgets.statistics.disclosure import (
 )
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
-from ehrmem_widgets.views.tables import figure, table
 
 if TYPE_CHECKING:
     from ehrmem_widgets.audit.comparison import Comparison, Shared

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ehrmem_widgets.charts.markup import RULE, VERDICT_COLOURS, escape, icon, interval, known, percent
 from ehrmem_widgets.probes.membership.parts import membership_parts
 from ehrmem_widgets.probes.membership.roc import roc_curve
 from ehrmem_widgets.probes.membership.slices import MembershipSlice, ScoreFigures
 from ehrmem_widgets.statistics.intervals import Estimate
-from ehrmem_widgets.views.markup import RULE, VERDICT_COLOURS, escape, icon, interval, known, percent
 
 SCORE_WORDS: Mapping[str, str] = {
     "Ratio": "how much likelier the record is to the audited model than to the reference model",

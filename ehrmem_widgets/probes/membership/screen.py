@@ -10,6 +10,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from ehrmem_widgets import settings
+from ehrmem_widgets.charts.markup import percent
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.probes.membership.judge import CONTROL
@@ -23,7 +24,6 @@ from ehrmem_widgets.probes.run import run
 from ehrmem_widgets.registry import alternatives_for
 from ehrmem_widgets.settings import check_screen, shown
 from ehrmem_widgets.statistics.intervals import Estimate
-from ehrmem_widgets.views.markup import percent
 from ehrmem_widgets.widgets.probe_screen import ProbeScreen
 from ehrmem_widgets.widgets.share_dial import ShareDial
 

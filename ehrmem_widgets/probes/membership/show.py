@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ehrmem_widgets.charts.markup import known
+from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.findings.disclosure_control import Figures, Row, mean, of_whole_groups
 from ehrmem_widgets.findings.finding import Finding, estimate_of
 from ehrmem_widgets.probes.membership.parts import membership_parts
@@ -20,8 +22,6 @@ from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown, coarse_share,
 from ehrmem_widgets.statistics.discrimination import NOTHING, auroc_difference, controls_needed
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
-from ehrmem_widgets.views.markup import known
-from ehrmem_widgets.views.tables import figure, table
 
 if TYPE_CHECKING:
     from ehrmem_widgets.audit.comparison import Comparison, Shared

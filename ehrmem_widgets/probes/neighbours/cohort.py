@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 
 from ehrmem_widgets.attacker.facts import rung_words
+from ehrmem_widgets.charts.markup import escape, icon, interval, plural
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Verdict
-from ehrmem_widgets.views.markup import escape, icon, interval, plural
 
 FIGURES = (("hit@1", "The nearest"), ("hit@5", "Among 5 nearest"), ("hit@10", "Among 10 nearest"), ("median_rank", "Median place"))  # fmt: skip
 _ROWS = (

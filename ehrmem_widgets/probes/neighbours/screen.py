@@ -15,6 +15,7 @@ import numpy as np
 
 from ehrmem_widgets.attacker.facts import RUNGS, check_rung, facts_of_rung, rung_words
 from ehrmem_widgets.blackbox.protocol import BlackBox
+from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.findings.finding import Finding, as_json
 from ehrmem_widgets.probes.base import Task
 from ehrmem_widgets.probes.embedding_store import NeighbourMap
@@ -29,7 +30,6 @@ from ehrmem_widgets.probes.run import asked
 from ehrmem_widgets.registry import probe_named
 from ehrmem_widgets.samples.folders import example_patient
 from ehrmem_widgets.settings import SEED, check_screen
-from ehrmem_widgets.views.markup import escape
 from ehrmem_widgets.views.neighbours import neighbour_list, neighbour_map
 from ehrmem_widgets.widgets.embedding_map import EmbeddingMap
 from ehrmem_widgets.widgets.number_field import NumberField

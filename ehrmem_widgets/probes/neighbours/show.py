@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ehrmem_widgets.attacker.facts import rung_words
+from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.findings.disclosure_control import (
     between_shares,
     mean,
@@ -19,7 +20,6 @@ from ehrmem_widgets.probes.neighbours.ask import DECLARED
 from ehrmem_widgets.probes.people import ALL, CANARY, MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.view import ProbeView, picture
 from ehrmem_widgets.views.rung_curve import by_rung, rung_curve
-from ehrmem_widgets.views.tables import figure, table
 
 if TYPE_CHECKING:
     from ehrmem_widgets.audit.comparison import Comparison, Shared

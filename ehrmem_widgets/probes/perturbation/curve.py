@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import math
-import textwrap
 
 import numpy as np
 
-from ehrmem_widgets.probes.perturbation.ask import SweepCurve
-from ehrmem_widgets.statistics.intervals import Estimate
-from ehrmem_widgets.statistics.verdicts import Judgement
-from ehrmem_widgets.views.markup import (
+from ehrmem_widgets.charts.axis import Axis, quarters
+from ehrmem_widgets.charts.marks import Key, legend, mark
+from ehrmem_widgets.charts.markup import (
     BLUE,
     GREY,
-    INK,
     ORANGE,
-    PAPER,
     RULE,
     VERDICT_COLOURS,
     escape,
@@ -27,10 +23,13 @@ from ehrmem_widgets.views.markup import (
     text,
     verdict_name,
 )
+from ehrmem_widgets.charts.plot import Plot
+from ehrmem_widgets.probes.perturbation.ask import SweepCurve
+from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.statistics.verdicts import Judgement
 
 WIDTH, HEIGHT = 796, 372
-LEFT, RIGHT, TOP, BOTTOM = 56, 20, 84, 72
-_PLOT_WIDTH, _PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+LEFT, RIGHT, TOP, BOTTOM = 56, 776, 92, 304
 AXES = {
     "age": "age that the model is told, in years",
     "sex": "sex that the model is told",
@@ -46,21 +45,35 @@ def perturbation_curve(curve: SweepCurve | None, *, title: str, people: int = 0)
     squares, the truth a marked column, and the band (95 % of ``people`` whom no model saw, moved to this patient's own
     level) is hatched behind them. The vertical axis ends where the figures do, at 0.1, 0.2, 0.5 or 1.
     """
-    head = text(LEFT, 16, shorten(f"{title}: probability of a leak", 80), more='font-weight="600"')
+    body = text(LEFT, 16, shorten(f"{title}: probability of a leak", 80), more='font-weight="600"')
     if curve is None or not len(curve.audited) or not np.isfinite(curve.audited).all():
         words = "No curve yet: nothing has been asked of the model."
-        body = head + text(WIDTH / 2, HEIGHT / 2, words, more='text-anchor="middle" opacity=".75"')
+        body += text(WIDTH / 2, HEIGHT / 2, words, more='text-anchor="middle" opacity=".75"')
         return svg(body, width=WIDTH, height=HEIGHT, label=f"{title}: no curve yet.")
-    top = _top(curve)
-    body = (
-        head
-        + _legend(curve, people)
-        + _axes(curve, top)
-        + _truth(curve)
-        + (_band(curve, top) if curve.band is not None else "")
-        + (_reference(curve, top) if curve.reference is not None else "")
-        + _audited(curve, top)
+    common, ticks = tick_words(curve.words)
+    top, xs = _top(curve), range(len(ticks))
+    plot = Plot(
+        Axis(-0.5, len(ticks) - 0.5, LEFT, RIGHT, list(enumerate(ticks))), Axis(0, top, BOTTOM, TOP, quarters(0, top))
     )
+    name = AXES.get(curve.identifier, f"value that the model is told: {common}")
+    body += plot.axes(shorten(name, 110), bold=curve.true) + _truth(plot, curve)
+    sure = ", 95 % interval" if curve.interval is not None else ""
+    audited = Key(f"audited model{sure} (n = {curve.samples:,} samples a value)", BLUE, "disc", "")
+    keys = [audited]
+    if curve.reference is not None:
+        words = f"reference that never saw the patient (n = {curve.samples:,})"
+        keys.append(Key(words, ORANGE, "box", "6 3.5"))
+    if curve.band is not None:
+        words = f"where 95 % of {people:,} people never seen lie, moved to this patient's level (n = {people:,})"
+        keys.append(Key(words, GREY, band=True))
+        body += _band(plot, *curve.band)
+    if curve.reference is not None:
+        body += plot.line(keys[1], xs, curve.reference)
+    body += plot.whiskers(audited, xs, *curve.interval) if curve.interval is not None else ""
+    off = np.where(np.arange(len(ticks)) == curve.true, np.nan, curve.audited)
+    body += plot.line(Key("", BLUE, dashes=""), xs, curve.audited) + plot.marks(audited, xs, off)
+    body += mark("diamond", plot.x(curve.true), plot.y(float(curve.audited[curve.true])), BLUE, 6.3, edged=True)
+    body += legend(keys, LEFT, 34, RIGHT - LEFT)[0]
     return svg(body, width=WIDTH, height=HEIGHT, label=_sentence(curve, title, people))
 
 
@@ -125,111 +138,28 @@ def tick_words(words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     return " ".join(split[0][:same]) if split else "", tuple(" ".join(each[same:]) for each in split)
 
 
-def _axes(curve: SweepCurve, top: float) -> str:
-    bottom = TOP + _PLOT_HEIGHT
-    marks = "".join(
-        text(LEFT - 7, _y(v, top) + 4, f"{v:g}", more='text-anchor="end"')
-        for v in (0, top / 4, top / 2, 3 * top / 4, top)
-    )
-    grid = "".join(f"M{LEFT} {_y(v, top):g}h{_PLOT_WIDTH}" for v in (top / 4, top / 2, 3 * top / 4, top))
-    common, ticks = tick_words(curve.words)
-    room = max(8, int(_PLOT_WIDTH / len(ticks) / 5.6))
-    shown = ""
-    for place, words in enumerate(ticks):
-        lines = textwrap.wrap(words, room, max_lines=3, placeholder="…") or [words]
-        weight = ' font-weight="700"' if place == curve.true else ""
-        shown += "".join(
-            text(_x(place, curve), bottom + 15 + 12 * row, line, more=f'text-anchor="middle"{weight}')
-            for row, line in enumerate(lines)
-        )
-    name = AXES.get(curve.identifier, f"value that the model is told: {common}")
-    middle = TOP + _PLOT_HEIGHT / 2
-    return (
-        f'<path d="{grid}" style="stroke:{RULE}" fill="none"/>'
-        f'<path d="M{LEFT} {TOP}V{bottom}H{LEFT + _PLOT_WIDTH}" stroke="currentColor" fill="none"/>'
-        f'<g font-size="10.5">{marks}{shown}</g><g font-size="11">'
-        + text(LEFT + _PLOT_WIDTH / 2, HEIGHT - 8, shorten(name, 110), more='text-anchor="middle"')
-        + text(14, middle, "leak probability", more=f'text-anchor="middle" transform="rotate(-90 14 {middle:g})"')
-        + "</g>"
+def _truth(plot: Plot, curve: SweepCurve) -> str:
+    x, half = plot.x(curve.true), min(24.0, (RIGHT - LEFT) / len(curve.words) / 2.4)
+    label = min(max(x, LEFT + 30), RIGHT - 30)
+    box = f'<rect x="{x - half:.1f}" y="{TOP}" width="{2 * half:.1f}" height="{BOTTOM - TOP}" fill="none" stroke="currentColor"'
+    return f'{box} stroke-dasharray="3 3"/>' + text(
+        label, TOP - 6, "▼ true value", more='text-anchor="middle" font-size="11" font-weight="700"'
     )
 
 
-def _truth(curve: SweepCurve) -> str:
-    x = _x(curve.true, curve)
-    half = min(24.0, _PLOT_WIDTH / len(curve.words) / 2.4)
-    label = min(max(x, LEFT + 30), WIDTH - RIGHT - 30)
-    return (
-        f'<rect x="{x - half:.1f}" y="{TOP}" width="{2 * half:.1f}" height="{_PLOT_HEIGHT}" fill="none" stroke="currentColor" '
-        f'stroke-dasharray="3 3"/>'
-        + text(label, TOP - 6, "▼ true value", more='text-anchor="middle" font-size="11" font-weight="700"')
-    )
-
-
-def _band(curve: SweepCurve, top: float) -> str:
-    assert curve.band is not None
-    low, high = curve.band
+def _band(plot: Plot, low: np.ndarray, high: np.ndarray) -> str:
+    """A box at each value, as the values need not follow upon one another."""
     body = ""
-    for place in range(len(curve.words)):
-        if not (math.isfinite(low[place]) and math.isfinite(high[place])):
-            continue
-        x, half = _x(place, curve), _PLOT_WIDTH / len(curve.words) / 2
-        y0, y1 = _y(high[place], top), _y(low[place], top)
-        height = max(y1 - y0, 1.5)
-        body += (
-            f'<rect x="{x - half:.1f}" y="{y0:.1f}" width="{2 * half:.1f}" height="{height:.1f}" fill="{GREY}" fill-opacity=".3"/>'
-            f'<path d="M{x - half:.1f} {y0:.1f}h{2 * half:.1f}M{x - half:.1f} {y0 + height:.1f}h{2 * half:.1f}" stroke="{GREY}"/>'
-        )
+    for place, (least, most) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
+        if math.isfinite(least) and math.isfinite(most):
+            x, width = plot.x(place - 0.5), plot.x(place + 0.5) - plot.x(place - 0.5)
+            y = plot.y(most)
+            height = max(plot.y(least) - y, 1.5)
+            body += (
+                f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" fill="{GREY}" fill-opacity=".25"/>'
+            )
+            body += f'<path d="M{x:g} {y:g}h{width:g}M{x:g} {y + height:g}h{width:g}" stroke="{GREY}"/>'
     return body
-
-
-def _reference(curve: SweepCurve, top: float) -> str:
-    assert curve.reference is not None
-    at = [(_x(p, curve), _y(v, top)) for p, v in enumerate(curve.reference.tolist()) if math.isfinite(v)]
-    squares = "".join(
-        f'<rect x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8" style="fill:{PAPER}" stroke="{ORANGE}" stroke-width="2"/>'
-        for x, y in at
-    )
-    return f'<path d="{_path(at)}" fill="none" stroke="{ORANGE}" stroke-width="2" stroke-dasharray="6 3.5"/>{squares}'
-
-
-def _audited(curve: SweepCurve, top: float) -> str:
-    at = [(_x(p, curve), _y(v, top)) for p, v in enumerate(curve.audited.tolist())]
-    body = f'<path d="{_path(at)}" fill="none" stroke="{BLUE}" stroke-width="2.4"/>'
-    if curve.interval is not None:
-        d = ""
-        for (x, _), low, high in zip(at, *(side.tolist() for side in curve.interval), strict=True):
-            d += f"M{x:.1f} {_y(low, top):.1f}V{_y(high, top):.1f}M{x - 4:.1f} {_y(low, top):.1f}h8M{x - 4:.1f} {_y(high, top):.1f}h8"
-        body += f'<path d="{d}" stroke="{BLUE}" stroke-width="1.2" fill="none"/>'
-    for place, (x, y) in enumerate(at):
-        if place == curve.true:
-            shape = f"M{x:.1f} {y - 8:.1f}l8 8-8 8-8-8z"
-            body += f'<path d="{shape}" fill="{BLUE}" style="stroke:{INK}" stroke-width="1.4"/>'
-        else:
-            body += f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{BLUE}" style="stroke:{PAPER}"/>'
-    return body
-
-
-def _legend(curve: SweepCurve, people: int) -> str:
-    body = (
-        f'<path d="M{LEFT} 34h26" stroke="{BLUE}" stroke-width="2.4"/><circle cx="{LEFT + 13}" cy="34" r="4" fill="{BLUE}"/>'
-        + text(
-            LEFT + 33,
-            38,
-            f"audited model{', 95 % interval' if curve.interval is not None else ''} (n = {curve.samples:,} samples a value)",
-        )
-    )
-    if curve.reference is not None:
-        x = LEFT + 370
-        body += f'<path d="M{x} 34h26" stroke="{ORANGE}" stroke-width="2" stroke-dasharray="6 3.5"/>'
-        body += (
-            f'<rect x="{x + 9}" y="30" width="8" height="8" style="fill:{PAPER}" stroke="{ORANGE}" stroke-width="2"/>'
-        )
-        body += text(x + 33, 38, f"reference that never saw the patient (n = {curve.samples:,})")
-    if curve.band is not None:
-        words = f"where 95 % of {people:,} people never seen lie, moved to this patient's level (n = {people:,})"
-        body += f'<rect x="{LEFT}" y="48" width="26" height="10" fill="{GREY}" fill-opacity=".3" stroke="{GREY}"/>'
-        body += text(LEFT + 33, 57, words)
-    return f'<g font-size="11">{body}</g>'
 
 
 def _sentence(curve: SweepCurve, title: str, people: int) -> str:
@@ -267,15 +197,3 @@ def _top(curve: SweepCurve) -> float:
     values += [curve.reference] if curve.reference is not None else []
     most = max(float(np.nanmax(each)) for each in values if np.isfinite(each).any())
     return next((end for end in (0.1, 0.2, 0.5) if most <= end), 1.0)
-
-
-def _path(points: list[tuple[float, float]]) -> str:
-    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) if points else ""
-
-
-def _x(place: int, curve: SweepCurve) -> float:
-    return LEFT + _PLOT_WIDTH * (place + 0.5) / len(curve.words)
-
-
-def _y(value: float, top: float) -> float:
-    return TOP + _PLOT_HEIGHT * (1 - min(max(float(value) / top, 0.0), 1.0))

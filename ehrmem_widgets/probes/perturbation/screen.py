@@ -10,6 +10,7 @@ import ipywidgets as widgets
 import numpy as np
 
 from ehrmem_widgets.attacker.facts import RUNGS, check_rung, rung_words
+from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.probes.exploration import Exploration, State, choose_focus
 from ehrmem_widgets.probes.perturbation.ask import IDENTIFIERS, SweepCurve, judge_spike, sweep
@@ -26,7 +27,6 @@ from ehrmem_widgets.probes.perturbation.null import (
 from ehrmem_widgets.samples.folders import example_patient
 from ehrmem_widgets.settings import SAMPLES_MOVED, SEED, check_screen, shown
 from ehrmem_widgets.statistics.verdicts import Judgement, Peers, PositiveControl
-from ehrmem_widgets.views.markup import escape
 from ehrmem_widgets.widgets.number_field import NumberField
 from ehrmem_widgets.widgets.patient_picker import PatientPicker, split_in_words
 from ehrmem_widgets.widgets.probe_screen import ProbeScreen

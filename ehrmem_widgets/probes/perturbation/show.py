@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ehrmem_widgets.charts.markup import known
+from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.findings.disclosure_control import (
     between_means,
     mean,
@@ -27,8 +29,6 @@ from ehrmem_widgets.statistics.disclosure import (
     rounded_n,
 )
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
-from ehrmem_widgets.views.markup import known
-from ehrmem_widgets.views.tables import figure, table
 
 if TYPE_CHECKING:
     from ehrmem_widgets.audit.comparison import Comparison, Shared

@@ -13,6 +13,8 @@ import pandas as pd
 
 from ehrmem_widgets.attacker.facts import rung_words
 from ehrmem_widgets.attacker.identifiability import ALREADY_IDENTIFIED
+from ehrmem_widgets.charts.markup import escape
+from ehrmem_widgets.charts.table import figure
 from ehrmem_widgets.findings.disclosure_control import (
     Figures,
     Row,
@@ -37,8 +39,6 @@ from ehrmem_widgets.statistics.intervals import Estimate, proportion
 from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.views.attack_ranking import FITS, AttackRow, AttackTable, attack_ranking, attack_shares
 from ehrmem_widgets.views.attack_ranking import HOW_TO_READ as READ_ATTACKS
-from ehrmem_widgets.views.markup import escape
-from ehrmem_widgets.views.tables import figure
 
 if TYPE_CHECKING:
     from ehrmem_widgets.audit.comparison import Comparison, Shared

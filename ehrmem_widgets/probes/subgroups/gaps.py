@@ -5,27 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ehrmem_widgets.charts.axis import Axis, round_values
+from ehrmem_widgets.charts.marks import Key, mark, nothing
+from ehrmem_widgets.charts.markup import BLUE, GREY, VERMILION, interval, known, plural, shorten, verdict_icon
+from ehrmem_widgets.charts.rows import Column, Mark, Row, row_chart
 from ehrmem_widgets.probes.subgroups.ask import FEWEST
 from ehrmem_widgets.probes.subgroups.rows import SubgroupRow
-from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import ALARM_RATE, Judgement, Verdict
-from ehrmem_widgets.views.markup import (
-    BLUE,
-    GREY,
-    RULE,
-    VERMILION,
-    escape,
-    interval,
-    known,
-    plural,
-    shorten,
-    svg,
-    text,
-    verdict_icon,
-)
 
-WIDTH, ROW, HEAD, TOP, BOTTOM = 884, 30, 24, 66, 34
-NAME_X, N_X, PLOT_X, PLOT_WIDTH, NUMBERS_X, VERDICT_X = 12, 318, 330, 180, 524, 738
+WIDTH = 884
 KIND_TITLES = {
     "age": "Age at the last event",
     "sex": "Sex",
@@ -35,27 +23,39 @@ KIND_TITLES = {
     "holds": "Holders of a sensitive attribute",
 }
 HIDDEN = f"fewer than {FEWEST}: not shown"
-CLAIMS, SCREENING = "claims", "screening"
+CLAIMS, SCREENING, WORTH_A_LOOK = "claims", "screening", "worth a closer look"
+_GAP_ALONE = (Key("gap between the members in the subgroup and all other members", GREY, "disc"),)
+_KEYS = (
+    Key("what is left of the gap after the same gap among people never seen: this is tested", BLUE, "diamond"),
+    Key("the same, standing out", VERMILION, "diamond"),
+    Key("gap to the other members", GREY, "disc"),
+)
 
 
 def subgroup_gaps(rows: Sequence[SubgroupRow], figure: str, *, correction: str) -> str:
     """An SVG with one row a subgroup under the heading of its kind. ``figure`` is what is compared, in words; ``correction`` is
     ``CLAIMS`` (Holm: the verdict is shown) or ``SCREENING`` (Benjamini-Hochberg: what is worth a closer look)."""
     if not rows:
-        words = "No subgroup to show: choose at least one kind on the left."
-        return svg(text(12, 30, words, more='opacity=".75"'), width=WIDTH, height=TOP, label=words)
+        return nothing("No subgroup to show: choose at least one kind on the left.", width=WIDTH)
     reach = _reach(rows)
-    body, y, kind = "", float(TOP), ""
-    for one in rows:
-        if one.kind != kind:
-            kind = one.kind
-            body += text(NAME_X, y + 17, KIND_TITLES.get(kind, kind), more='font-weight="600" font-size="12"')
-            y += HEAD
-        body += _row(one, y, reach, correction)
-        y += ROW
-    with_difference = any(one.difference is not None for one in rows)
-    body = _head(figure, reach, correction) + body + _legend(y + 20, with_difference)
-    return svg(body, width=WIDTH, height=math.ceil(y + BOTTOM), label=_sentence(rows, figure, correction))
+    ticks = [(v, "0" if v == 0 else f"{v:+g}") for v in round_values(-reach, reach)]
+    tested = any(one.difference is not None for one in rows)
+    return row_chart(
+        [_row(one, correction) for one in rows],
+        (
+            Column("Subgroup", 24, 46),
+            Column("Members", 318, anchor="end"),
+            Column("with 95 % interval and n", 524),
+            Column("Verdict" if correction == CLAIMS else "Screening", 756, 18),
+        ),
+        Axis(-reach, reach, 330, 510, ticks),
+        head=shorten(f"Gap in {figure}", 28),
+        notes=((-reach, "← less than others", "start"), (reach, "more →", "end")),
+        level=0.0,
+        keys=_KEYS if tested else _GAP_ALONE,
+        label=_sentence(rows, figure, correction),
+        width=WIDTH,
+    )
 
 
 def subgroup_name(name: str) -> str:
@@ -81,97 +81,38 @@ def mark_of(row: SubgroupRow, correction: str) -> tuple[Judgement | None, str]:
     if correction == SCREENING:
         if not math.isfinite(row.q):
             return None, "not tested"
-        return None, "worth a closer look" if row.q <= ALARM_RATE else "nothing to see"
+        return None, WORTH_A_LOOK if row.q <= ALARM_RATE else "nothing to see"
     if row.p_adjusted <= ALARM_RATE and row.effect.high < 0:
         return row.judgement, "Memorized less"
     words = {Verdict.MEMORIZED: "Memorized more", Verdict.POPULATION: "Like the others"}
     return row.judgement, words.get(row.judgement.verdict, str(row.judgement.verdict))
 
 
-def _head(figure: str, reach: float, correction: str) -> str:
-    heads = (
-        text(NAME_X, 16, "Subgroup")
-        + text(N_X, 16, "Members", more='text-anchor="end"')
-        + text(PLOT_X, 16, shorten(f"Gap in {figure}", 38))
-        + text(NUMBERS_X, 16, "with 95 % interval and n")
-        + text(VERDICT_X, 16, "Verdict" if correction == CLAIMS else "Screening")
-    )
-    values = _grid(reach)
-    ticks = "".join(
-        text(_x(v, reach), TOP - 12, "0" if v == 0 else f"{v:+g}", more='text-anchor="middle"') for v in values
-    )
-    sides = text(PLOT_X, TOP - 28, "← less than others") + text(
-        PLOT_X + PLOT_WIDTH, TOP - 28, "more →", more='text-anchor="end"'
-    )
-    return f'<g font-weight="600" font-size="11.5">{heads}</g><g font-size="10.5" opacity=".8">{ticks}{sides}</g>'
-
-
-def _row(one: SubgroupRow, y: float, reach: float, correction: str) -> str:
-    middle = y + ROW / 2
+def _row(one: SubgroupRow, correction: str) -> Row:
     judgement, words = mark_of(one, correction)
-    body = text(NAME_X + 12, middle + 4, shorten(subgroup_name(one.name), 46), more='font-size="12"')
-    rule = f'<path d="M{NAME_X} {y + ROW:g}H{WIDTH - 8}" style="stroke:{RULE}" stroke-width=".6"/>'
+    name, n, instead, icon = subgroup_name(one.name), f"{one.members:,}", "", ""
+    cells: tuple[str | tuple[str, str], ...] = (name, n, "", words)
+    marks: list[Mark] = []
     if one.hidden:
-        body += text(PLOT_X, middle + 4, HIDDEN, more='font-size="11"')
-        return f"<g><title>{escape(_row_sentence(one, words))}</title>{body}{rule}</g>"
-    body += text(N_X, middle + 4, f"{one.members:,}", more='font-size="11.5" text-anchor="end"')
-    if not known(one.gap):
-        words_here = "no members in it" if not one.members else "too few others"
-        body += text(PLOT_X, middle + 4, words_here, more='font-size="11"')
+        cells, instead = (name,), HIDDEN
+    elif not known(one.gap):
+        instead = "no members in it" if not one.members else "too few others"
+    elif one.difference is None:
+        cells = (name, n, interval(one.gap, signed=True), words)
+        marks = [Mark(one.gap, "disc", GREY, size=3.6)]
     else:
-        body += _lines(y, reach)
-        high, low = (middle - 6, middle + 7) if one.difference is not None else (middle, middle)
-        body += _interval(one.gap, high, reach, GREY, diamond=False)
-        body += f'<g font-size="11">{text(NUMBERS_X, high + 4, interval(one.gap, signed=True))}</g>'
-        if one.difference is not None:
-            if known(one.difference):
-                colour = VERMILION if _stands_out(one, correction) else BLUE
-                body += _interval(one.difference, low, reach, colour, diamond=True)
-            shown = interval(one.difference, signed=True) if known(one.difference) else "too few never seen to compare"
-            body += text(NUMBERS_X, low + 4, shown, more='font-size="11" font-weight="600"')
+        left = interval(one.difference, signed=True) if known(one.difference) else "too few never seen to compare"
+        cells = (name, n, (left, interval(one.gap, signed=True)), words)
+        colour = VERMILION if _stands_out(one, correction) else BLUE
+        marks = [
+            Mark(one.difference, "diamond", colour, lane=-6, size=3.6),
+            Mark(one.gap, "disc", GREY, lane=7, size=3.6),
+        ]
     if correction == CLAIMS and judgement is not None:
-        body += verdict_icon(judgement.verdict, VERDICT_X, middle - 6)
-    elif words == "worth a closer look":
-        body += (
-            f'<circle cx="{VERDICT_X + 6}" cy="{middle:g}" r="5" fill="none" stroke="{VERMILION}" stroke-width="2.5"/>'
-        )
-    body += text(VERDICT_X + 18, middle + 4, words, more='font-size="11"')
-    return f"<g><title>{escape(_row_sentence(one, words))}</title>{body}{rule}</g>"
-
-
-def _lines(y: float, reach: float) -> str:
-    """The axis' lines through one row; a row without a figure has none."""
-    grid = "".join(f"M{_x(v, reach):.1f} {y:g}v{ROW}" for v in _grid(reach) if v)
-    zero = f"M{_x(0, reach):.1f} {y:g}v{ROW}"
-    return f'<path d="{grid}" style="stroke:{RULE}" fill="none"/><path d="{zero}" stroke="currentColor" fill="none"/>'
-
-
-def _interval(estimate: Estimate, y: float, reach: float, colour: str, *, diamond: bool) -> str:
-    x, low, high = (_x(v, reach) for v in (estimate.value, estimate.low, estimate.high))
-    line = f'<path d="M{low:.1f} {y:g}H{high:.1f}M{low:.1f} {y - 3:g}v6M{high:.1f} {y - 3:g}v6" stroke="{colour}" '
-    line += 'stroke-width="1.8" fill="none"/>'
-    shape = f"M{x:.1f} {y - 5:g}l5 5-5 5-5-5z"
-    return line + (
-        f'<path d="{shape}" fill="{colour}"/>'
-        if diamond
-        else f'<circle cx="{x:.1f}" cy="{y:g}" r="3.6" fill="{colour}"/>'
-    )
-
-
-def _legend(y: float, with_difference: bool) -> str:
-    if not with_difference:
-        return f'<g font-size="10.5"><circle cx="18" cy="{y - 4:g}" r="3.6" fill="{GREY}"/>' + (
-            text(30, y, "gap between the members in the subgroup and all other members") + "</g>"
-        )
-    return (
-        f'<g font-size="10.5"><circle cx="18" cy="{y - 4:g}" r="3.6" fill="{GREY}"/>'
-        + text(28, y, "gap to the other members")
-        + f'<path d="M190 {y - 9:g}l5 5-5 5-5-5z" fill="{BLUE}"/>'
-        + text(201, y, "what is left of it after the same gap among people never seen: this is tested")
-        + f'<path d="M646 {y - 9:g}l5 5-5 5-5-5z" fill="{VERMILION}"/>'
-        + text(657, y, "the same, standing out")
-        + "</g>"
-    )
+        icon = verdict_icon(judgement.verdict, 0, 0)
+    elif words == WORTH_A_LOOK:
+        icon = mark("ring", 6, 6, VERMILION)
+    return Row(cells, _row_sentence(one, words), marks, KIND_TITLES.get(one.kind, one.kind), instead, icon)
 
 
 def _stands_out(one: SubgroupRow, correction: str) -> bool:
@@ -207,15 +148,3 @@ def _reach(rows: Sequence[SubgroupRow]) -> float:
     if not spans or spans[-1] <= 0:
         return 1.0
     return 1.05 * min(spans[-1], 4 * max(spans[len(spans) // 2], 1e-9))
-
-
-def _grid(reach: float) -> list[float]:
-    """The axis' round values: 0 in the middle, one to three on each side."""
-    size = 10.0 ** math.floor(math.log10(reach))
-    step = next(size * k for k in (0.5, 1.0, 2.0, 5.0) if reach / (size * k) < 3)
-    most = math.floor(reach / step)
-    return [step * k for k in range(-most, most + 1)]
-
-
-def _x(value: float, reach: float) -> float:
-    return PLOT_X + PLOT_WIDTH * (min(max(value / reach, -1.0), 1.0) + 1) / 2

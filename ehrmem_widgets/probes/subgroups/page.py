@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from ehrmem_widgets.charts.markup import RULE, VERDICT_COLOURS, escape, icon, interval, plural
 from ehrmem_widgets.probes.subgroups.ask import FEWEST
 from ehrmem_widgets.probes.subgroups.gaps import CLAIMS, KIND_TITLES, subgroup_gaps, subgroup_name
 from ehrmem_widgets.probes.subgroups.rows import SubgroupRow
 from ehrmem_widgets.statistics.verdicts import ALARM_RATE, Judgement, Verdict
-from ehrmem_widgets.views.markup import RULE, VERDICT_COLOURS, escape, icon, interval, plural
 
 FIGURES: Mapping[str, tuple[str, str]] = {
     "membership": (

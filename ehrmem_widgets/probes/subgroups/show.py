@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ehrmem_widgets.charts.markup import escape
+from ehrmem_widgets.charts.table import items
 from ehrmem_widgets.findings.disclosure_control import (
     mean,
 )
@@ -22,8 +24,6 @@ from ehrmem_widgets.probes.subgroups.rows import SubgroupRow, subgroup_rows
 from ehrmem_widgets.probes.subgroups.vulnerable import vulnerable_groups
 from ehrmem_widgets.probes.view import Headline, ProbeView, picture
 from ehrmem_widgets.statistics.verdicts import Verdict
-from ehrmem_widgets.views.markup import escape
-from ehrmem_widgets.views.tables import items
 
 if TYPE_CHECKING:
     from ehrmem_widgets.audit.comparison import Comparison, Shared

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from ehrmem_widgets.charts.markup import escape, icon, plural
+from ehrmem_widgets.charts.table import inline
 from ehrmem_widgets.probes.subgroups.gaps import KIND_TITLES, subgroup_name
 from ehrmem_widgets.probes.subgroups.page import FIGURES, overall
 from ehrmem_widgets.probes.subgroups.rows import SubgroupRow
 from ehrmem_widgets.statistics.disclosure import FEWEST
 from ehrmem_widgets.statistics.verdicts import ALARM_RATE
-from ehrmem_widgets.views.markup import escape, icon, plural
-from ehrmem_widgets.views.tables import inline
 
 
 def vulnerable_groups(split: Mapping[str, Sequence[SubgroupRow]]) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from ehrmem_widgets.charts.markup import escape, interval, known
 from ehrmem_widgets.statistics.disclosure import FEWEST
 from ehrmem_widgets.statistics.intervals import Estimate, rounded
-from ehrmem_widgets.views.markup import escape, interval, known
 
 NOT_SHOWN = f"withheld: fewer than {FEWEST} people"
 
