@@ -1,4 +1,4 @@
-"""The preflight of a model on a data set, a line a check, each with what to do: what ``ehrmem check`` prints."""
+"""The preflight of a model on a data set, one line per check, each with what to do: what ``ehrmem check`` prints."""
 
 from __future__ import annotations
 
@@ -311,7 +311,7 @@ def _likelihood_lines(model: BlackBox, dataset: MedsDataset, split: str, whose: 
         yield Check(
             f"{whose}has learned" if whose else "Has learned",
             "pass",
-            f"Real records are {gain:.2f} nats a code likelier than shuffled ones (n = {len(some)}).",
+            f"Real records are {gain:.2f} nats per code likelier than shuffled ones (n = {len(some)}).",
         )
         check_codes_in_place(model, some)
         yield Check(

@@ -94,7 +94,7 @@ def events_query(root: Path, shards: Sequence[Path], query: Query) -> str:
 
 
 def splits_query(root: Path, query: Query, member_split: str) -> str:
-    """SQL for the splits, one row a patient: patient_id, split. Without metadata/subject_splits.parquet it gives no rows.
+    """SQL for the splits, one row per patient: patient_id, split. Without metadata/subject_splits.parquet it gives no rows.
 
     A patient in several splits counts as a member where one of them is ``member_split``: the model saw the record.
     """

@@ -75,7 +75,7 @@ def read_codes(path: str | Path) -> dict[int, str]:
         said = " ".join(str(error).split())[:300]
         raise BadInput(
             f"{path.name} is no list of codes that this kit can read: {said}. Readable are JSON ({{code: id}}, {{id: code}} or a "
-            "list), a tokenizer.json of word level, CSV with a code a row, and Parquet with code and code/vocab_index."
+            "list), a tokenizer.json of word level, CSV with one code per row, and Parquet with code and code/vocab_index."
         ) from None
     return codes
 

@@ -51,7 +51,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     FIGURES: {**_WHERE, **_NUMBERS, **_TESTED, "judgement": "str"},
     # about one patient, named by pseudonym
     PATIENTS: {"patient": "str", **_WHERE, **_NUMBERS, **_TESTED},
-    # about one patient, a row a point: "step" counts from the truth (0), "code" stands there, "label" says it in words
+    # about one patient, one row per point: "step" counts from the truth (0), "code" stands there, "label" says it in words
     CURVES: {"patient": "str", **_WHERE, "step": "int64", "code": "str", "label": "str", **_NUMBERS},
     # who was left out: "reason" as a code, "words" without anything from the data, "note" for internal use
     EXCLUDED: {"patient": "str", **_WHERE, "reason": "str", "words": "str", "note": "str"},

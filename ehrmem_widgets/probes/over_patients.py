@@ -1,4 +1,4 @@
-"""Work over many patients: in fixed portions, with the time left, kept as it goes so that a broken run is taken up again."""
+"""Work over many patients: in fixed portions, with the time left, kept as it goes so that an interrupted run is resumed."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def over_patients(
     """The rows of all records, in their order.
 
     ``ask`` answers a portion of at most ``at_once`` records. The portions depend on the records and ``at_once`` alone, so a
-    run taken up again gives the same numbers as one that was never broken off. ``keep`` names a file (JSON lines, readable by
+    resumed run gives the same numbers as one that was never interrupted. ``keep`` names a file (JSON lines, readable by
     this user only) to which each finished portion is added; one that holds portions of the same ``settings`` and records is
     continued, any other is refused with BadInput, and one whose first line is broken with Damaged. It is left to the caller to remove it at the end. With ``Portions`` instead of a file, only
     what is this worker's to ask for is asked for; PortionsMissingError is raised where others still lack.

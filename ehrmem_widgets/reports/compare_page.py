@@ -79,7 +79,7 @@ def _summary(comparison: Comparison, shared: Sequence[Shared], names: tuple[str,
     ends = next((end for end in (0.1, 0.25, 0.5) if reach <= end), 1.0)
     drawn = picture(
         interval_rows(
-            rows, title=f"{names[1]} less {names[0]}", ends=(-ends, ends), level=(0.0, "no difference"), signed=True
+            rows, title=f"{names[1]} minus {names[0]}", ends=(-ends, ends), level=(0.0, "no difference"), signed=True
         ),
         "Differences with 95 % intervals; to the left of 0 less is given away. Diamonds: the interval leaves out 0.",
     )
@@ -162,7 +162,7 @@ def _figures(shared: Sequence[Shared], names: tuple[str, str]) -> str:
         )
         for one in shared
     ]
-    heads = ("Figure", *names, f"{names[1]} less {names[0]}", "Interval", "In words")
+    heads = ("Figure", *names, f"{names[1]} minus {names[0]}", "Interval", "In words")
     return table(heads, rows, caption="With 95 % intervals and n (people)")
 
 
@@ -178,7 +178,7 @@ def _attributes(comparison: Comparison, names: tuple[str, str]) -> str:
         given = [side.get(by_title.get(title, ""), "not declared") for side in severities]
         severity = str(given[0]) if given[0] == given[1] else f"{given[0]} and {given[1]}"
         cells.append((title, severity, figure(one), figure(other), figure(gap, signed=True) if gap else "", how))
-    heads = ("Attribute", "Declared severity", *names, f"{names[1]} less {names[0]}", "Interval")
+    heads = ("Attribute", "Declared severity", *names, f"{names[1]} minus {names[0]}", "Interval")
     return table(
         heads, cells, caption=f"Mean excess of the members who hold it, where the attacker knows {knows(rung)}"
     )
@@ -197,7 +197,7 @@ def _reading(names: tuple[str, str]) -> str:
             "says that the change had an effect on "
             "these people. It does not say that what is left is acceptable, and people who came into the training "
             "data, or left it, are on another side now.",
-            f'Differences are {other} less {one}. "Paired": each person was compared with themselves and people were '
+            f'Differences are {other} minus {one}. "Paired": each person was compared with themselves and people were '
             "resampled (bootstrap), which cancels what "
             'is the same in both. "Independent": the interval is made of the two intervals (MOVER; Newcombe 1998), '
             "which is wider than need be if the people are the same.",

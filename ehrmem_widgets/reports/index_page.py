@@ -1,4 +1,4 @@
-"""The index of many patients' reports: who, the gravest verdict, the gravest leak, and what failed."""
+"""The index of many patients' reports: who, the most severe verdict, the most severe leak, and what failed."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ main tbody th { white-space: nowrap; }
 def row_of(report: Mapping[str, Any]) -> dict[str, Any]:
     """What the index says of one report (what its JSON file holds).
 
-    The patient's verdict is the gravest that any attribute got: memorized, then cannot conclude, then population knowledge. The
-    gravest leak is the memorized attribute of the highest declared severity, among equals that of the largest excess.
+    The patient's verdict is the most severe that any attribute got: memorized, then cannot conclude, then population knowledge. The
+    most severe leak is the memorized attribute of the highest declared severity, among equals that of the largest excess.
     """
     attributes = report["attributes"]
     verdicts = {attribute["verdict"] for attribute in attributes}
@@ -75,9 +75,13 @@ def _counts(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> st
     verdicts = Counter(row["verdict"] for row in rows)
     held, memorized = sum(row["held"] for row in rows), sum(row["memorized"] for row in rows)
     counts = "; ".join(f"{verdict}: {verdicts[verdict]:,}" for verdict in GRAVEST_FIRST)
-    left = "" if summary["finished"] else "<p><b>Unfinished: the work was broken off. The same command goes on.</b></p>"
+    left = (
+        ""
+        if summary["finished"]
+        else "<p><b>Unfinished: the work was interrupted. Run the same command again to resume it.</b></p>"
+    )
     return (
-        f"{left}<p>{escape(counts)}; failed: {len(summary['failed']):,}. A patient's verdict is the gravest that any attribute "
+        f"{left}<p>{escape(counts)}; failed: {len(summary['failed']):,}. A patient's verdict is the most severe that any attribute "
         "got. None of them means that the model is safe.</p>"
         f"<p>Each verdict stands alone. Of the attributes that people hold whom the model never saw, up to {100 * ALARM_RATE:.0f} % are called "
         f"memorized by chance: {ALARM_RATE * held:.1f} of the {held:,} that were asked about here. {memorized:,} "
@@ -88,11 +92,11 @@ def _counts(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> st
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return "<p>There is no report yet.</p>"
-    heads = ("Patient", "Verdict", "Gravest leak", "Severity (declared, of 5)", "Audited model", "Reference model",
+    heads = ("Patient", "Verdict", "Most severe leak", "Severity (declared, of 5)", "Audited model", "Reference model",
              "Memorized, of those held")  # fmt: skip
     head = "".join(f'<th scope="col">{escape(words)}</th>' for words in heads)
     return (
-        "<table><caption>The gravest first: by verdict, then declared severity, then excess over the reference. The leak is the "
+        "<table><caption>Most severe first: by verdict, then declared severity, then excess over the reference. The leak is the "
         "probability that the model names the attribute, with its 95 % interval.</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(map(_row, rows))}</tbody></table>"
     )
@@ -120,4 +124,4 @@ def _failed(failed: Sequence[Mapping[str, Any]]) -> str:
         name = one.get("patient") or f"Entry {one['entry']} of the list"
         kept = f" Partial notebook: {one['partial_notebook']}." if one["partial_notebook"] else ""
         items.append(f"<li><b>{escape(name)}</b>: {escape(one['reason'])}{escape(kept)}</li>")
-    return f"<h2>Without a report</h2><ul>{''.join(items)}</ul><p>The same command tries these again.</p>"
+    return f"<h2>Without a report</h2><ul>{''.join(items)}</ul><p>Run the same command to try them again.</p>"

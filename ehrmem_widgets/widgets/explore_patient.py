@@ -306,7 +306,7 @@ class ExplorePatient:
         return State(patient_id, known, rung, names, focus, horizon, samples, seed)
 
     def natural_focus(self, patient_id: int, names: Sequence[str]) -> str:
-        """The attribute to look at first: the gravest that the patient holds."""
+        """The attribute to look at first: the most severe that the patient holds."""
         severity = {name: a.severity for name, a in self.exploration.attributes.attributes.items()}
         return choose_focus(self.exploration.held(patient_id), names, severity)
 

@@ -202,7 +202,7 @@ def test_an_error_stands_in_place_in_plain_words(visitor: Visitor, home: Path) -
         )
         knows.select_option(label="The first 10 codes")  # fails while "Nothing" is still being answered
         strip.wait_for(timeout=30_000)
-        assert strip.inner_text() == "Something went wrong on our side (OSError). The last answer still stands."
+        assert strip.inner_text() == "Internal error (OSError). The last answer still stands."
         visitor.settled()
         page.wait_for_timeout(500)
         assert strip.count() == 1  # that answer did not wipe it out

@@ -115,7 +115,7 @@ def test_a_broken_run_is_taken_up_again(
     asked = {"people": few, "rungs": ("demographics",), "keep": tmp_path / "kept"}
     first = ask_alone("neighbours", model, dataset, **asked)
     whole = asked["keep"].read_text()
-    asked["keep"].write_text(whole[:-50])  # broken off while the last portion was written
+    asked["keep"].write_text(whole[:-50])  # interrupted while the last portion was written
     second = ask_alone("neighbours", model, dataset, **asked)
     same(first, second)
     assert asked["keep"].read_text() == whole

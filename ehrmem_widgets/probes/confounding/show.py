@@ -124,7 +124,7 @@ class ConfoundingView(ProbeView):
                 picture(
                     interval_rows(
                         rows,
-                        title="Members less people never seen, in standard deviations",
+                        title="Members minus people never seen, in standard deviations",
                         ends=ends,
                         level=(0.0, "alike"),
                         signed=True,

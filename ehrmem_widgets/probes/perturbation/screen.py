@@ -90,7 +90,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
     patient, rung
         The patient (a pseudonym or id; None: an example) and what else the attacker knows, each fact exactly.
     identifier, focus
-        What is moved (age, sex, lab or date) and the attribute asked about (None: the gravest that the patient holds).
+        What is moved (age, sex, lab or date) and the attribute asked about (None: the most severe that the patient holds).
     people, samples, horizon, seed
         How many whom no model saw are asked the same, trajectories at each value, codes generated, and the seed.
 
@@ -286,7 +286,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
         return choose_focus(self._exploration.held(patient_id), self._names, severity)
 
     def _pick(self, patient_id: int) -> None:
-        """Another patient, and the gravest attribute of that record."""
+        """Another patient, and the most severe attribute of that record."""
         focus = self._gravest(patient_id)
         self._quiet = True
         try:
