@@ -715,7 +715,7 @@ def _check_named() -> None:
         _data(sources.data)
     for folder in (sources.model, *sources.reference):
         if folder and not is_address(folder) and not sources.endpoint and not (Path(folder) / "config.json").is_file():
-            raise BadInput(f"{folder!r} is no model folder: it has no config.json.")
+            raise BadInput(f"{folder!r} is not a model folder: it has no config.json.")
     for name in ("vocabulary", "sequences"):
         file = getattr(sources, name)
         if file and not Path(file).is_file():

@@ -323,7 +323,7 @@ def _kept_finding(path: Path) -> Finding:
         return Finding.load(path)
     except BadInput as error:
         raise Damaged(
-            f"{path} is damaged ({error}). Remove it and give the same command again: it is made anew from the kept answers."
+            f"{path} is damaged ({error}). Remove it and give the same command again: it is rebuilt from the kept answers."
         ) from None
 
 

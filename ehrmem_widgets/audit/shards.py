@@ -40,7 +40,7 @@ class Shards:
             ]
         except (OSError, ValueError, pa.ArrowException, KeyError) as error:
             raise Damaged(
-                f"{path} is damaged ({str(error).splitlines()[0]}). Remove it and give the same command again: only this part is asked anew."
+                f"{path} is damaged ({str(error).splitlines()[0]}). Remove it and give the same command again: only this part is asked again."
             ) from None
 
     def put(self, key: str, place: int, rows: Rows) -> None:

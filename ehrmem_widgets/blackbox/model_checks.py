@@ -245,7 +245,7 @@ def _reference_training_line(reference: BlackBox, model: BlackBox, dataset: Meds
         )  # fmt: skip
     if split not in dataset.splits:
         return Check(
-            name, "pass", f"It saw nobody of this data set: it was trained on {split!r}, which is no split of it."
+            name, "pass", f"It saw nobody of this data set: it was trained on {split!r}, which is not a split of it."
         )
     return Check(name, "pass", f"It was trained on the split {split!r}.")
 

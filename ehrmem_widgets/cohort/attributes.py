@@ -334,7 +334,7 @@ def _strings(value: Any, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
         raise BadInput(f'{where} must be a list that is not empty, e.g. ["B20", "Z21"], not {value!r}.')
     if wrong := [item for item in value if not isinstance(item, str) or not item.strip()]:
-        raise BadInput(f"{where}: {wrong[0]!r} is no text; put quotes around it (YAML reads an unquoted 042 as 34).")
+        raise BadInput(f"{where}: {wrong[0]!r} is not text; put quotes around it (YAML reads an unquoted 042 as 34).")
     return tuple(value)
 
 

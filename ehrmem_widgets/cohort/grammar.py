@@ -305,7 +305,7 @@ def _pattern(text: str, groups: Sequence[str], key: str, file: str) -> str:
     try:
         found = re.compile(text).groupindex
     except re.error as error:
-        raise BadInput(f"{file}: the pattern of {key} is no regular expression ({error}): {text!r}.") from None
+        raise BadInput(f"{file}: the pattern of {key} is not a regular expression ({error}): {text!r}.") from None
     missing = [name for name in groups if name not in found]
     if missing:
         example = "".join(f"(?P<{name}>...)" for name in missing)

@@ -51,7 +51,7 @@ class SequenceDataset(MedsDataset):
         self.vocabulary = vocabulary.with_bin_numbers() if vocabulary.lacks_edges else vocabulary
         if not self.file.is_file() or self.file.suffix not in (".parquet", ".jsonl"):
             raise BadInput(
-                f"{str(self.file)!r} is no file of sequences. Give a .parquet or .jsonl file, one row per sequence, with subject_id, "
+                f"{str(self.file)!r} is not a file of sequences. Give a .parquet or .jsonl file, one row per sequence, with subject_id, "
                 "codes (or ids) and split."
             )
         self._beside = MedsDataset(beside) if beside else None

@@ -82,7 +82,7 @@ def sheet(
         f'<li><a href="#{escape(name)}">{escape(words)}</a></li>' for name, words in (contents or {}).items()
     )
     nav = f'<nav aria-label="Contents"><ol>{listed}</ol></nav>' if listed else ""
-    # A table, because its head is what every browser repeats on each printed page; on the screen it is no table at all.
+    # A table, because its head is what every browser repeats on each printed page; on the screen it is not a table at all.
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'

@@ -141,7 +141,7 @@ class AuditCohort:
         stop.on_click(lambda _: self.stop())
         self._rows: dict[str, tuple[widgets.IntSlider, widgets.Text]] = {}
         self._by = widgets.Text(
-            placeholder="name or board", description="Declared by", style={"description_width": "90px"}
+            placeholder="name or board", description="Declared by", style={"description_width": "100px"}
         )
         save = widgets.Button(description="Save severities", tooltip="Both versions are kept")
         save.on_click(lambda _: self._guarded(lambda: self.save_severities(self._by.value)))

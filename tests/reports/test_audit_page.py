@@ -166,7 +166,7 @@ def test_the_first_page_says_what_a_board_asks(page: str) -> None:
         "Risk matrix",
         "Which attacks",
         "Vulnerable groups",
-        "It is no clearance",
+        "It is not a clearance",
     ):
         assert words in read
     assert "T2 Sensitive attributes" in read and "Planted canaries" in read
