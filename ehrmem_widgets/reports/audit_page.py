@@ -27,7 +27,7 @@ IDENTIFYING = (
     "IDENTIFYING: internal use. This report names patients by pseudonym; keep it where patient records are kept."
 )
 NO_CLEARANCE = (
-    "This is evidence about the attacks that were run, on this model, these data and these people. It is no "
+    "This is evidence about the attacks that were run, on this model, these data and these people. It is not a "
     "clearance: no result here "
     "says that the model is safe, or anonymous."
 )
