@@ -7,7 +7,8 @@ STAMP   := $(VENV)/.installed
 # Tests start some hundred processes: where no bytecode may be kept, each compiles everything again.
 unexport PYTHONDONTWRITEBYTECODE
 PIP      = $(1) -m pip -qq --disable-pip-version-check
-TORCH   := 2.13.0
+LOCK     = head=$$(grep '^\#' $(1)) && .lockvenv/bin/uv -q pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+  --no-header --no-annotate -c requirements-torch.lock $(2) $(ARGS) -o $(1) >/dev/null && printf '%s\n' "$$head" | cat - $(1) > $(1).new && mv $(1).new $(1)
 # -qq hides warnings, never errors. The plain torch wheel for Linux carries CUDA (several GB) on most machines.
 # Who wants the CPU-only build says so to pip itself, for example by setting PIP_EXTRA_INDEX_URL to the package index
 # that the PyTorch installation page names for CPU; it satisfies the same pin.
@@ -48,23 +49,24 @@ samples: $(STAMP) ## Rebuild the sample cohort and the sample models
 	@$(BIN)/ehrmem build-samples
 
 docs: $(STAMP) ## Build the documentation into docs/_build/html and try its examples (offline, but for the first installation)
-	@$(call PIP,$(BIN)/python) install --no-deps -r docs/requirements.lock
+	@$(call PIP,$(BIN)/python) install --require-hashes --no-deps -r docs/requirements.lock
 	@$(BIN)/python -m sphinx -q -W -b html docs docs/_build/html
 	@$(BIN)/python -m sphinx -q -W -b doctest docs docs/_build/doctest
 	@echo "Open docs/_build/html/index.html"
 
 sbom: $(STAMP) ## Write the list of parts, sbom.json (CycloneDX)
-	@$(call PIP,$(BIN)/python) install --no-deps -r docs/requirements.lock
+	@$(call PIP,$(BIN)/python) install --require-hashes --no-deps -r docs/requirements.lock
 	@$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o sbom.json $(BIN)/python
 	@echo "Wrote sbom.json"
 
 # The stamp is written last, so an interrupted set-up is simply taken up again by the next call.
-$(STAMP): requirements.lock pyproject.toml | check-python
+$(STAMP): requirements.lock requirements-torch.lock pyproject.toml | check-python
 	@echo "Setting up $(VENV) from requirements.lock (3 to 5 minutes, once) ..."
 	@rm -f $@
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@$(call PIP,$(BIN)/python) install -r requirements.lock
-	@$(call PIP,$(BIN)/python) install --no-deps -e .
+	@$(call PIP,$(BIN)/python) install --require-hashes --no-deps -r requirements.lock
+	@$(call PIP,$(BIN)/python) install -r requirements-torch.lock
+	@$(call PIP,$(BIN)/python) install --no-deps --no-build-isolation -e .
 	@touch $@
 	@echo "Set up."
 
@@ -93,22 +95,15 @@ browser:
 	fi; \
 	echo "!!!! NO CHROMIUM: $$why. BROWSER TESTS WILL BE SKIPPED. !!!!"
 
-lock: check-python ## Rebuild requirements.lock from pyproject.toml (then carry the versions over to environment.yml)
-	@echo "Resolving pyproject.toml in a fresh environment (about 4 minutes) ..."
+# uv resolves for every system at once and knows the hashes of all files; versions that stand in a lock stay unless ARGS says otherwise.
+lock: check-python ## Rebuild the lock files from pyproject.toml (ARGS=--upgrade for the newest versions; then carry them over to environment.yml)
 	@$(PYTHON) -m venv --clear .lockvenv
-	@$(call PIP,.lockvenv/bin/python) install torch==$(TORCH)
-	@$(call PIP,.lockvenv/bin/python) install torch==$(TORCH) '.[test]'
-	@rm -rf build *.egg-info
-	@.lockvenv/bin/python -m pip freeze --exclude ehrmem-widgets | sed 's/^\(torch==[^+]*\)+.*/\1/' > .lockvenv/pins
-	@! grep -nEi '^-|://| @ |^nvidia|^cuda' .lockvenv/pins || { \
-	  echo "requirements.lock left as it was: these lines are no plain CPU pins (see the note on torch in the Makefile)"; exit 1; }
-	@{ sed '/^[^#]/,$$d' requirements.lock; cat .lockvenv/pins; } > .lockvenv/lock && mv .lockvenv/lock requirements.lock
-	@$(call PIP,.lockvenv/bin/python) install '.[docs]'
-	@rm -rf build *.egg-info
-	@.lockvenv/bin/python -m pip freeze --exclude ehrmem-widgets | grep -vxFf .lockvenv/pins | grep -v '^torch==' > .lockvenv/docs
-	@{ sed '/^[^#]/,$$d' docs/requirements.lock; cat .lockvenv/docs; } > .lockvenv/lock && mv .lockvenv/lock docs/requirements.lock
+	@$(call PIP,.lockvenv/bin/python) install uv
+	@$(call LOCK,requirements.lock,--extra training --extra cluster --extra test --no-emit-package torch)
+	@$(call LOCK,docs/requirements.lock,--extra docs -c requirements.lock \
+	  $$(sed -nE 's/^([a-z0-9.-]+)==.*/--no-emit-package \1/p' requirements.lock requirements-torch.lock))
 	@rm -rf .lockvenv
-	@echo "requirements.lock rebuilt. tests/test_environment.py says what environment.yml needs."
+	@echo "Lock files rebuilt. tests/test_environment.py says what environment.yml needs."
 
 clean: ## Remove caches and build leftovers (keeps .venv and your reports)
 	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .lockvenv

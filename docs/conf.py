@@ -4,6 +4,7 @@ from ehrmem_widgets import __version__
 
 project = "ehrmem"
 author = "ehrmem contributors"
+copyright = f"{author}, Apache-2.0"
 release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.doctest", "sphinx_copybutton"]
 source_suffix = {".md": "markdown"}
@@ -13,6 +14,10 @@ html_title = f"ehrmem {release}"
 html_copy_source = False
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
+# pytest tries a docstring among its module's names; Sphinx does not know them.
+doctest_global_setup = """
+from ehrmem_widgets.api import open_cohort, open_model
+from ehrmem_widgets.blackbox.callable import CallableModel
+"""
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
-suppress_warnings = ["myst.xref_missing"]  # links of the methods page to notebooks

@@ -1,11 +1,12 @@
 """What a programmer calls: open, run, look. Every name here is offered by ``import ehrmem_widgets as em``.
 
 >>> import ehrmem_widgets as em
->>> cohort, model = em.open_cohort(), em.open_model("memorizing")
->>> people = em.choose_people(cohort, model, most=60, canaries=False)
->>> finding = em.run("membership", cohort, model, people=people)
+>>> cohort = em.open_cohort()
+>>> model, reference = em.open_model("memorizing"), em.open_model("reference")
+>>> people = em.choose_people(cohort, model, reference, most=60, canaries=False)
+>>> finding = em.run("membership", cohort, model, reference, people=people)
 >>> list(finding.verdicts["verdict"])
-['Cannot conclude']
+['Memorized']
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def open_cohort(
     canaries: str | Path | None = None,
 ) -> MedsDataset:
     """A MEDS data set from its folder; without one the synthetic sample cohort. ``attribute_file``: further sensitive attributes (YAML);
-    ``canaries``: those that you planted (Parquet). Raises BadInput for a folder or a file that is none.
+    ``canaries``: those that you planted (Parquet). Raises BadInput for a folder or file that is not one.
 
     >>> len(open_cohort())
     3000
@@ -45,11 +46,11 @@ def open_model(
     endpoint: str | None = None,
     training_split: str | None = None,
 ) -> BlackBox:
-    """A model from its folder, its address, or by an installed black box ("NAME:..."); the names of the sample models ("memorizing",
-    "moderate", "private", "reference") are these, where no folder is called so.
+    """A model from its folder, its address, or through an installed black box ("NAME:..."); "memorizing", "moderate",
+    "private" and "reference" are the sample models, unless a folder has that name.
 
     ``vocabulary``, ``grammar``, ``endpoint``: how it is read, as on the command line. ``training_split``: the split of the data that it was
-    trained on, where its training.json does not say it. Raises BadInput for a model that cannot be opened safely.
+    trained on, if its training.json does not say. Raises BadInput for a model that cannot be opened safely.
 
     >>> open_model("memorizing").training_split
     'train'

@@ -47,10 +47,10 @@ _EXIT_CODES = """\
 exit codes:
   0    finished: every test of the plan is done, or noted as one that this model cannot answer
   2    the plan, a flag or a file is wrong, or the folder belongs to another plan, data, model or version
-  3    not finished: a server stopped answering, the disk is full or gone, or a kept file is damaged. The same command goes on;
-       figures come out as if nothing had happened
+  3    not finished: a server stopped answering, the disk is full or gone, or a kept file is damaged. Run the same command to resume;
+       the figures come out as if nothing had happened
   1    an internal error (--debug shows more)
-  130  interrupted; the same command goes on"""
+  130  interrupted; run the same command to resume"""
 MODEL_FILES = {"config.json", "training.json", "vocabulary.json"}
 
 
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _say(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _say("Interrupted. Nothing half-done was left behind.", 130)
+        return _say("Interrupted. Nothing half-finished was left behind.", 130)
     except BrokenPipeError:  # such as `ehrmem patients | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -123,7 +123,7 @@ def report(arguments: argparse.Namespace) -> None:
     if arguments.patients:
         return _reports(arguments, given)
     if arguments.workers:
-        raise BadInput("--workers goes with --patients: one report is made by one process.")
+        raise BadInput("--workers needs --patients: a single report is written by one process.")
     print("Asking the model; this takes about half a minute ...", file=sys.stderr, flush=True)
     make_report(arguments.out, **given)
     print(f"Wrote {arguments.out} and {arguments.out.with_suffix('.json')} (identifying: internal use).")
@@ -136,7 +136,7 @@ def _reports(arguments: argparse.Namespace, given: dict[str, Any]) -> None:
     made, failed = len(summary["reports"]), len(summary["failed"])
     print(f"{arguments.out / INDEX} lists {made:,} reports (identifying: internal use).")
     if failed:
-        raise BadInput(f"Without a report: {failed:,} ({INDEX} says why). The same command tries them again.")
+        raise BadInput(f"{failed:,} without a report ({INDEX} says why). Run the same command to try them again.")
 
 
 def patients(arguments: argparse.Namespace) -> None:
@@ -165,9 +165,9 @@ def probe(arguments: argparse.Namespace) -> None:
 
     out: Path = arguments.out
     if out.suffix == ".parquet":
-        raise BadInput(f"A finding is a folder now, a Parquet file a table: name {str(out.with_suffix(''))!r}.")
+        raise BadInput(f"A finding is now a folder with one Parquet file per table: name {str(out.with_suffix(''))!r}.")
     if not out.absolute().parent.is_dir():
-        raise BadInput(f"Name a folder for the finding, in one that exists; got {str(out)!r}.")
+        raise BadInput(f"Name a folder for the finding, inside a folder that exists; got {str(out)!r}.")
     check_free(out)
     patients = patients_in(arguments.patients) if arguments.patients else None
     asked = probe_named(arguments.name)
@@ -175,7 +175,7 @@ def probe(arguments: argparse.Namespace) -> None:
     if "population" in asked.options:
         more["population"] = given_population(arguments.population)
     elif arguments.population:
-        raise BadInput(f"The probe {asked.name!r} does not count who fits the facts: it takes no --population.")
+        raise BadInput(f"The probe {asked.name!r} does not count who fits the facts. Leave out --population.")
     dataset, model, reference = open_sources(_sources(arguments))
     keep = Checkpoint(out.with_name(out.name + ".unfinished"))
     with resumable():
@@ -215,7 +215,7 @@ def audit(arguments: argparse.Namespace) -> None:
         print(example(), end="")
         return
     if arguments.plan is None or arguments.out is None:
-        raise BadInput("Name the plan and a folder for the results: ehrmem audit plan.yaml --out results.")
+        raise BadInput("Name a plan and a folder for the results: ehrmem audit plan.yaml --out results.")
     plan = read_plan(arguments.plan)
     from ehrmem_widgets.audit.run import command_of, run_audit
 
@@ -230,7 +230,7 @@ def audit(arguments: argparse.Namespace) -> None:
     if found["workers_lost"]:
         from ehrmem_widgets.charts.markup import plural
 
-        print(f"\n{plural(found['workers_lost'], 'worker')} died, perhaps because the memory was full; fewer went on.")
+        print(f"\n{plural(found['workers_lost'], 'worker')} died, perhaps because memory ran out; the rest carried on.")
     print(f"\nWrote {arguments.out}. Next: ehrmem audit-report {arguments.out} --out report.html")
 
 
@@ -240,7 +240,7 @@ def audit_report(arguments: argparse.Namespace) -> None:
 
     _write_page(arguments.out, lambda: audit_page(arguments.folder))
     print(
-        f"The folder {arguments.folder} names patients by pseudonym and must not travel with it: ehrmem export writes one that may."
+        f"The folder {arguments.folder} names patients by pseudonym and must not leave with it: ehrmem export writes one that may."
     )
 
 
@@ -249,7 +249,7 @@ def export(arguments: argparse.Namespace) -> None:
     from ehrmem_widgets.reports.export import export as write_export
 
     write_export(arguments.folder, arguments.out)
-    print(f"Wrote {arguments.out}. It names no patient; the results folder does and must not travel with it.")
+    print(f"Wrote {arguments.out}. It names no patient; the results folder does and must not leave with it.")
 
 
 def plugins(arguments: argparse.Namespace) -> None:
@@ -261,7 +261,7 @@ def plugins(arguments: argparse.Namespace) -> None:
         ("Attribute files", attribute_files()),
     )  # fmt: skip
     for title, found in listed:
-        print(f"{title}: {', '.join(found) or 'none beside those that come along'}")
+        print(f"{title}: {', '.join(found) or 'none besides the built-in ones'}")
     for sentence in problems():
         print(sentence)
 
@@ -286,7 +286,7 @@ def _write_page(out: Path, page: Callable[[], str]) -> None:
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Say whether a model can be audited on a data set, a line a check."""
+    """Say whether a model can be audited on a data set, one line per check."""
     from dataclasses import asdict
 
     from ehrmem_widgets.blackbox.model_checks import preflight
@@ -315,7 +315,7 @@ def _write_grammar(sources: Sources, out: Path) -> None:
     from ehrmem_widgets.blackbox.folder import folder_vocabulary
 
     if out.exists():
-        raise BadInput(f"{str(out)!r} is there already and is left as it is. Name another file.")
+        raise BadInput(f"{str(out)!r} already exists and was not overwritten. Name another file.")
     vocabulary = folder_vocabulary(sources.model_folder or Path(), sources.vocabulary, sources.grammar)
     out.write_text(vocabulary.grammar.to_yaml(), encoding="utf-8")
 
@@ -423,8 +423,8 @@ def _parser() -> argparse.ArgumentParser:
             report,
             "Write one patient's report: an HTML file that opens offline, and its numbers as JSON beside it.",
             "Runs the notebook of the main screen without a screen; the same settings and seed give the same numbers.\n"
-            "The report is about one patient: treat it like a patient record. With --patients it writes a folder of reports; the same\n"
-            "command goes on where it was broken off.",
+            "The report is about one patient: treat it like a patient record. With --patients it writes a folder of reports\n"
+            "(resumable: run the same command again).",
             "ehrmem report --patient P-OXSX-EB32 --rung lab_values --out report.html\n"
             "  ehrmem report --patients list.txt --out my_reports",
         )
@@ -434,8 +434,8 @@ def _parser() -> argparse.ArgumentParser:
             "probe",
             probe,
             "Run one test over many patients: members, people never seen, and planted canaries where there are any.",
-            "The summary goes to standard output, every figure with its interval and n to the folder. A run that was\n"
-            "broken off is taken up again by the same command (exit code 3: a server or a disk went away).\n\n"
+            "The summary is printed; every figure goes to the folder, with its interval and n. An interrupted\n"
+            "run is resumed by the same command (exit code 3: a server or a disk became unavailable).\n\n"
             + "\n".join(f"  {name:<16}{one.full_question}" for name, one in probes().items()),
             "ehrmem probe membership --out membership",
         )
@@ -444,8 +444,8 @@ def _parser() -> argparse.ArgumentParser:
         add(
             "audit",
             audit,
-            "Run every test of a plan over a cohort; the same command goes on where it was broken off.",
-            "The plan is sealed before the first question. Findings are written as Parquet, a file a test, with a results.json.\n"
+            "Run every test of a plan over a cohort (resumable: run the same command again).",
+            "The plan is sealed before the first question. Findings are written as Parquet, one file per test, with a results.json.\n"
             "'ehrmem audit --example > plan.yaml' writes a plan to begin with.\n\n" + _EXIT_CODES,
             "ehrmem audit plan.yaml --out results --workers 2",
         )
@@ -453,7 +453,7 @@ def _parser() -> argparse.ArgumentParser:
     reported = add(
         "audit-report",
         audit_report,
-        "Write an audit's report: one HTML file that opens offline (or a PDF), for whoever decides and whoever checks.",
+        "Write an audit's report: one HTML file that opens offline (or a PDF), for those who decide and those who check.",
         "An unfinished audit is marked so on every page.",
         "ehrmem audit-report results --out report.html",
     )
@@ -462,8 +462,8 @@ def _parser() -> argparse.ArgumentParser:
     exported = add(
         "export",
         export,
-        "Write what of an audit may travel: the report, and its figures with small counts withheld.",
-        "The results folder names patients by pseudonym and must not travel; this folder names nobody.",
+        "Write the part of an audit that may leave the hospital: the report, and its figures with small counts withheld.",
+        "The results folder names patients by pseudonym and must not leave; this folder names nobody.",
         "ehrmem export results --out to_the_board",
     )
     exported.add_argument("folder", metavar="DIR", type=Path, help="results folder of 'ehrmem audit'")
@@ -471,15 +471,15 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "plugins",
         plugins,
-        "List the installed probes, black boxes, token schemes and attribute files, and what cannot be used and why.",
-        "Packages add to ehrmem by entry points (docs/plugins.md).",
+        "List the installed probes, black boxes, token schemes and attribute files, and any that cannot be used, with the reason.",
+        "Other packages add to ehrmem through entry points (docs/plugins.md).",
         "ehrmem plugins",
     )
     compared = add(
         "compare",
         compare,
         "Compare two audits: before and after retraining, or one vendor and another.",
-        "Every shared figure with the interval of its difference.",
+        "Every figure that both have, with the interval of its difference.",
         "ehrmem compare results_before results_after --out comparison.html",
     )
     for name in ("a", "b"):
@@ -489,9 +489,9 @@ def _parser() -> argparse.ArgumentParser:
     checks = add(
         "check",
         check,
-        "Look whether a model can be audited on a data set: a line a check, pass, warn or fail, and what to do.",
+        "Check whether a model can be audited on a data set: one line per check (pass, warn or fail), and what to do.",
         "Start here with a model of your own: its folder or address, and the MEDS data that it was trained on. Exit code 2\n"
-        "when a check fails.",
+        "if a check fails.",
         "ehrmem check --data my_meds --model their_model --vocabulary codes.parquet",
     )
     _source_options(checks)
@@ -500,12 +500,12 @@ def _parser() -> argparse.ArgumentParser:
         "--write-grammar",
         type=Path,
         metavar="FILE.yaml",
-        help="write down how the model's codes were read, to be changed",
+        help="write how the model's codes were read to a file that you can edit",
     )
     served = add(
         "serve",
         serve,
-        "Serve a model folder over HTTP on this computer, by the protocol of OpenAI-compatible servers (code ids).",
+        "Serve a model folder over HTTP on this computer, using the protocol of OpenAI-compatible servers (code ids).",
         "For workshops, and to try an audit of a served model. It listens on 127.0.0.1 only and asks for a token.",
         "ehrmem serve --model my_model --port 8000",
     )
@@ -525,8 +525,8 @@ def _parser() -> argparse.ArgumentParser:
         add(
             "train",
             train,
-            "Train a small model on a MEDS data set, to try the tests when there is no model yet.",
-            "It memorizes if trained long; a model trained on another split with --vocabulary serves as its reference.",
+            "Train a small model on a MEDS data set, to try the tests before you have a model.",
+            "It memorizes if trained for long; a model trained on another split with --vocabulary serves as its reference.",
             "ehrmem train --data my_meds --out my_model --minutes 10",
         )
     )
@@ -554,7 +554,7 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
     who = parser.add_mutually_exclusive_group()
     who.add_argument("--patient", metavar="ID", help="pseudonym or id; 'ehrmem patients' lists them (an example)")
     who.add_argument(
-        "--patients", type=Path, metavar="FILE", help="or a text file of them: a report each, and an index page"
+        "--patients", type=Path, metavar="FILE", help="or a text file of them: one report each, and an index page"
     )
     _source_options(parser)
     known = parser.add_mutually_exclusive_group()
@@ -576,34 +576,37 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--sealed",
         action="store_true",
-        help="the question was fixed before its answer: the report confirms (it explores)",
+        help="the question was fixed before its answer was seen: the report confirms (default: it explores)",
     )
     how.add_argument(
         "--asked",
         type=_typed(settings.ASKED),
         metavar="N",
-        help="how many questions were asked in the session that this one comes from (1)",
+        help="how many questions were asked in this session, this one included (1)",
     )
     _population_option(parser)
     parser.add_argument(
         "--horizon", type=_typed(settings.HORIZON), metavar="N", help="how many codes the model generates (64)"
     )
     parser.add_argument(
-        "--samples", type=_typed(settings.SAMPLES), metavar="N", help="most trajectories for the focus (1024)"
+        "--samples",
+        type=_typed(settings.SAMPLES),
+        metavar="N",
+        help="maximum number of trajectories for the focus (1024)",
     )
     parser.add_argument("--seed", type=_typed(settings.SEED), metavar="N", help="same seed, same numbers (0)")
     parser.add_argument(
         "--workers",
         type=_typed(settings.WORKERS),
         metavar="N",
-        help="how many processes make the reports of --patients (2)",
+        help="processes that write the reports of --patients (2)",
     )
     parser.add_argument(
         "--out",
         type=Path,
         metavar="FILE.html|DIR",
         required=True,
-        help="the report (FILE.json goes beside it); with --patients, a folder",
+        help="the report (FILE.json is written beside it); with --patients, a folder",
     )
 
 
@@ -611,7 +614,7 @@ def _probe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", type=_probe, help="one of " + ", ".join(probes()))
     _source_options(parser)
     parser.add_argument(
-        "--rung", type=_rung, metavar="NAME", help="what the attacker knows (each probe has its own ladder)"
+        "--rung", type=_rung, metavar="NAME", help="what the attacker knows (each probe has its own levels)"
     )
     parser.add_argument(
         "--patients",
@@ -624,13 +627,13 @@ def _probe_options(parser: argparse.ArgumentParser) -> None:
     )
     _population_option(parser, " (ranking only)")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", required=True, help="folder for the finding, a Parquet file a table"
+        "--out", type=Path, metavar="DIR", required=True, help="folder for the finding, one Parquet file per table"
     )
 
 
 def _audit_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "plan", metavar="PLAN.yaml", nargs="?", type=Path, help="what to ask, of which model, about whom"
+        "plan", metavar="PLAN.yaml", nargs="?", type=Path, help="what to ask, which model, and about whom"
     )
     parser.add_argument("--out", metavar="DIR", type=Path, help="folder for the results")
     many = parser.add_mutually_exclusive_group()
@@ -648,14 +651,16 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=_typed(settings.SEED), default=0, metavar="N", help="same seed, same weights (0)"
     )
-    parser.add_argument("--minutes", type=_typed(settings.MINUTES), metavar="M", help="stop after so long (no limit)")
+    parser.add_argument(
+        "--minutes", type=_typed(settings.MINUTES), metavar="M", help="stop after this many minutes (no limit)"
+    )
     parser.add_argument("--epochs", type=_typed(settings.EPOCHS), metavar="N", help="passes over the patients (30)")
     parser.add_argument(
         "--epsilon",
         type=_typed(settings.EPSILON),
         metavar="E",
-        help="train privately: differential privacy for each patient, the stronger the smaller E is; 8 is weak, 1 is "
-        "strong (train without)",
+        help="train with differential privacy for each patient: the smaller E, the stronger; 8 is weak, 1 is "
+        "strong (default: without)",
     )
     parser.add_argument("--vocabulary", type=Path, metavar="DIR", help="share the vocabulary of this model folder")
 
@@ -667,7 +672,7 @@ def _source_options(parser: argparse.ArgumentParser, names: Sequence[str] = tupl
 
 
 def _population_option(parser: argparse.ArgumentParser, more: str = "") -> None:
-    words = f"how many people the patients come from: then it is said how many of them fit the known facts{more}"
+    words = f"size of the population that the patients come from: adds how many of its people fit the known facts{more}"
     parser.add_argument("--population", type=_typed(settings.POPULATION), metavar="N", help=words)
 
 
@@ -711,7 +716,7 @@ def _check_named() -> None:
         _data(sources.data)
     for folder in (sources.model, *sources.reference):
         if folder and not is_address(folder) and not sources.endpoint and not (Path(folder) / "config.json").is_file():
-            raise BadInput(f"{folder!r} is no model folder: it has no config.json.")
+            raise BadInput(f"{folder!r} is not a model folder: it has no config.json.")
     for name in ("vocabulary", "sequences"):
         file = getattr(sources, name)
         if file and not Path(file).is_file():

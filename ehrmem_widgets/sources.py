@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from ehrmem_widgets.cohort.dataset import MedsDataset
 
 SOURCES: Mapping[str, str] = {
-    "data": "folder of a MEDS data set (the sample cohort, if neither data nor model is named)",
-    "model": "the model to audit: a folder (config.json, *.safetensors, its list of codes), or the address of a served one",
-    "reference": "a model that never saw these patients, folder or address; without one nothing can be called memorized; named more than "
-    "once: the mean of them",
-    "vocabulary": "file of the model's codes and ids, if it does not lie in the model's folder",
+    "data": "folder of a MEDS data set (the sample cohort, if neither data nor model is given)",
+    "model": "the model to audit: a folder (config.json, *.safetensors, its list of codes), or the address of a served model",
+    "reference": "a model that never saw these patients, folder or address; without one nothing can be called memorized; if given more than "
+    "once, their mean is used",
+    "vocabulary": "file of the model's codes and ids, if it is not in the model's folder",
     "grammar": "how the model writes time, ages and values: a file, or ehrmamba2, meicar, context_clues or ethos (guessed)",
     "sequences": "the patients in the model's own codes or ids: .parquet or .jsonl with subject_id, codes or ids, and split",
-    "endpoint": "address of the server that answers for the model (http://...), if model names a folder with its codes only",
-    "training_split": "the split of the data that the model was trained on (what its training.json says, else train)",
-    "reference_training_split": "the same for a reference without a training.json; none: nobody of these data (reference, if there is such "
+    "endpoint": "address of the server that answers for the model (http://...), if model is a folder with only its codes",
+    "training_split": "the split of the data that the model was trained on (default: as its training.json says, else train)",
+    "reference_training_split": "the same for a reference without a training.json; none: nobody in these data (default: reference, if there is such "
     "a split)",
-    "attribute_file": "YAML file of further sensitive attributes, written as the kit's own sensitive_attributes.yaml",
-    "canaries": "Parquet file of the canaries that you planted, with the values that they could have held (docs: Your own attributes and canaries)",
+    "attribute_file": "YAML file of further sensitive attributes, in the form of the kit's own sensitive_attributes.yaml",
+    "canaries": "Parquet file of the canaries that you planted, with the values that they could have had (docs: Your own attributes and canaries)",
 }
 """What can be named, and what it is, in words for people."""
 

@@ -45,7 +45,7 @@ def read_yaml_file(path: Path, what: str, *, hint: str = "") -> Any:
     except OSError as error:
         raise BadInput(f"{what} cannot be read: {error.strerror}.{hint}") from None
     except UnicodeDecodeError:
-        raise BadInput(f"{what} cannot be read as YAML: it is no text in UTF-8.") from None
+        raise BadInput(f"{what} cannot be read as YAML: it is not text in UTF-8.") from None
     return read_yaml(text, what)
 
 
@@ -69,7 +69,7 @@ class _Once(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except ValueError:  # 9999-99-99, which YAML takes for a date, or a number of 4,301 digits
-            raise _refusal(node, f"{shown(node.value)} is no date or number that there is") from None
+            raise _refusal(node, f"{shown(node.value)} is not a valid date or number") from None
 
 
 def _refusal(node: yaml.Node, problem: str) -> yaml.constructor.ConstructorError:

@@ -27,7 +27,7 @@ def shared_data() -> Path:
     named = os.environ.get("EHRMEM_SHARED_DATA")
     folder = Path(named) if named else ROOT.parent / "shared" / "data"
     if not folder.is_dir():
-        where = f"EHRMEM_SHARED_DATA={named} is no folder" if named else "no ../shared/data beside the checkout"
+        where = f"EHRMEM_SHARED_DATA={named} is not a folder" if named else "no ../shared/data beside the checkout"
         pytest.skip(f"real demonstration data absent: {where}; set EHRMEM_SHARED_DATA to its folder")
     return folder
 

@@ -76,7 +76,7 @@ def test_no_command_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
         (["report", "--population", "0", "--out", "x.html"], "a whole number from 1 to"),
         (["report", "--patient", "1", "--patients", "x", "--out", "x"], "not allowed with"),
         (["report", "--patients", "no-such-file", "--out", "x"], "cannot be read"),
-        (["report", "--workers", "2", "--out", "x.html"], "--workers goes with --patients"),
+        (["report", "--workers", "2", "--out", "x.html"], "--workers needs --patients"),
         (["report", "--rung", "nothing", "--facts", "age", "--out", "x.html"], "not allowed with"),
         (["train", "--data", "no/such/folder", "--out", "m"], "There is no folder"),
         (["train", "--data", "d", "--out", "m", "--minutes", "0"], "a number above 0 and below 100000"),
@@ -214,8 +214,8 @@ def test_an_older_model_survives_an_interrupt(cohort: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["membership", "--out", "x.parquet"], "A finding is a folder now, a Parquet file a table: name 'x'"),
-        (["membership", "--out", "no/such/x"], "Name a folder for the finding, in one that exists"),
+        (["membership", "--out", "x.parquet"], "A finding is now a folder with one Parquet file per table: name 'x'"),
+        (["membership", "--out", "no/such/x"], "Name a folder for the finding, inside a folder that exists"),
         (["memory", "--out", "x"], "There is no probe 'memory'"),
         (["attribute", "--rung", "labs", "--out", "x"], "no rung 'labs'"),
         (["membership", "--rung", "one_lab", "--out", "x"], "takes no rung"),

@@ -30,13 +30,20 @@ def direct_requirements(*, docs: bool = False) -> dict[str, Requirement]:
     return {canonicalize_name(requirement.name): requirement for requirement in map(Requirement, lines)}
 
 
-def lock_lines(file: str = "requirements.lock") -> list[str]:
-    lines = (ROOT / file).read_text().splitlines()
+LOCKS = ["requirements.lock", "requirements-torch.lock", "docs/requirements.lock"]
+
+
+def lock_lines(file: str) -> list[str]:
+    """One a package: the pin, where it holds, and its hashes."""
+    lines = (ROOT / file).read_text().replace("\\\n", "").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def lock_pins(file: str = "requirements.lock") -> dict[str, str]:
-    return {canonicalize_name(name): version for name, version in (line.split("==") for line in lock_lines(file))}
+def lock_pins(*files: str) -> dict[str, str]:
+    """What the locks install on this system."""
+    pins = [Requirement(line.partition(" --hash")[0]) for file in files or LOCKS[:2] for line in lock_lines(file)]
+    here = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
+    return {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in here}
 
 
 def conda_pins() -> dict[str, str]:
@@ -50,18 +57,31 @@ def conda_pins() -> dict[str, str]:
     return {canonicalize_name(name): version for name, version in pins.items()}
 
 
-@pytest.mark.parametrize("file", ["requirements.lock", "docs/requirements.lock"])
+@pytest.mark.parametrize("file", LOCKS)
 def test_lock_holds_plain_exact_pins_only(file: str) -> None:
     """No index, no host, no path, no local version: the lock installs from whatever index the machine uses."""
-    odd = [line for line in lock_lines(file) if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.!]*", line)]
-    assert not odd, f"{file} may only hold lines like name==1.2.3; run `make lock`. Found: {odd}"
+    plain = r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.!]*( ; [^#@/\\]+?)?( +--hash=sha256:[0-9a-f]{64})*"
+    odd = [line for line in lock_lines(file) if not re.fullmatch(plain, line)]
+    assert not odd, f"{file} may only hold lines like name==1.2.3 with hashes; run `make lock`. Found: {odd}"
     assert "://" not in (ROOT / file).read_text()
+
+
+def test_every_pin_but_torch_carries_hashes() -> None:
+    bare = [line for file in LOCKS for line in lock_lines(file) if "--hash=sha256:" not in line]
+    assert bare == [f"torch=={TORCH}"], f"pip cannot check these: run `make lock`. {bare}"
+
+
+def test_make_installs_by_hash_and_names_torch_once() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    installs = [line for line in makefile.splitlines() if re.search(r" install .*-r \S+", line)]
+    for line in installs:
+        assert "--require-hashes --no-deps" in line or line.endswith("-r requirements-torch.lock"), line
+    assert len(installs) == 4 and TORCH not in makefile
 
 
 def test_lock_has_the_agreed_torch_and_no_cuda() -> None:
     assert lock_pins()["torch"] == TORCH
-    assert re.search(rf"^TORCH +:= {re.escape(TORCH)}$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    cuda = [name for name in lock_pins() if name.startswith(("nvidia", "cuda", "triton"))]
+    cuda = [line for file in LOCKS for line in lock_lines(file) if line.startswith(("nvidia", "cuda", "triton"))]
     assert not cuda, f"the lock is for the CPU build of torch; these came with another: {cuda}"
 
 
@@ -123,3 +143,18 @@ def test_unknown_name_is_refused_with_what_there_is() -> None:
     assert {"ExplorePatient", "MedsDataset"} <= set(dir(ehrmem_widgets))
     with pytest.raises(AttributeError, match=r"it offers .*ExplorePatient.*MedsDataset"):
         _ = ehrmem_widgets.Explore
+
+
+def test_the_version_is_the_same_wherever_it_stands() -> None:
+    from ehrmem_widgets import __version__
+
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__
+    newest = re.search(r"^## \[.*", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest and __version__ in newest[0]
+
+
+def test_the_readme_is_short_and_has_its_pictures() -> None:
+    text = (ROOT / "README.md").read_text()
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
+    assert len(text.splitlines()) <= 150 and pictures
+    assert all((ROOT / picture).is_file() for picture in pictures)

@@ -332,7 +332,7 @@ def _moment(given: object) -> date | datetime | None:
             moment = date.fromisoformat(given) if len(given) == 10 else datetime.fromisoformat(given)
     if moment is not None and not (isinstance(moment, date) and YEARS[0] <= moment.year <= YEARS[1]):
         raise BadInput(
-            f"{shown(given)} is no date from {YEARS[0]} to {YEARS[1]}. Write YYYY-MM-DD or YYYY-MM-DD HH:MM."
+            f"{shown(given)} is not a date from {YEARS[0]} to {YEARS[1]}. Write YYYY-MM-DD or YYYY-MM-DD HH:MM."
         )
     if isinstance(moment, datetime) and moment.tzinfo is not None:  # a record's times are UTC, without a zone
         return moment.astimezone(UTC).replace(tzinfo=None)

@@ -275,7 +275,7 @@ def _read_patients(given: str, path: Path) -> tuple[str, ...]:
     try:
         lines = tuple(dict.fromkeys((path.parent / given).read_text(encoding="utf-8").split()))
     except (OSError, UnicodeDecodeError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise BadInput(f"{path.name}: the file of patients {shown(given)} cannot be read: {why}.") from None
     if not lines:
         raise BadInput(f"{path.name}: the file of patients {shown(given)} is empty.")

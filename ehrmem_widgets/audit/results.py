@@ -56,7 +56,7 @@ class AuditResults:
         self.files = {name: path for name in probes() if (path := self.folder / FINDINGS / name).is_dir()}
         if old := sorted((self.folder / FINDINGS).glob("*.parquet")):
             raise BadInput(
-                f"{str(self.folder)!r} holds findings of an earlier version ({old[0].name}). Make the audit anew with this version, in "
+                f"{str(self.folder)!r} holds findings of an earlier version ({old[0].name}). Run the audit again with this version, in "
                 "another folder."
             )
         self.findings = {name: self._disclosed(name) for name in self.files}
@@ -223,7 +223,7 @@ def _load_figures(folder: Path) -> Finding:
 
 
 def _damaged(path: Path, why: str) -> Damaged:
-    return Damaged(f"{path} is damaged ({why}). Remove it and give the same 'ehrmem audit' again: it is made anew.")
+    return Damaged(f"{path} is damaged ({why}). Remove it and give the same 'ehrmem audit' again: it is rebuilt.")
 
 
 def _read_results(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Run an audit: every probe of a plan over its people, by one or many workers, taken up where it was broken off."""
+"""Run an audit: every probe of a plan over its people, by one or many workers, resumable."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def run_audit(
     """Run a plan into a folder and return what its ``results.json`` holds.
 
     The folder is sealed with the plan's hash and the fingerprints of data and models before the first question. The same call goes
-    on where an earlier one was broken off (killed, interrupted, a full disk): at most the portion in flight is lost, and the
+    on where an earlier one was interrupted (killed, Ctrl-C, a full disk): at most the portion in flight is lost, and the
     findings come out byte for byte the same. ``workers``: processes on this computer. ``cluster``: address of a Dask scheduler,
     whose workers see the same folders. One, many and a cluster's workers give the same numbers.
 
@@ -322,7 +322,7 @@ def _kept_finding(path: Path) -> Finding:
         return Finding.load(path)
     except BadInput as error:
         raise Damaged(
-            f"{path} is damaged ({error}). Remove it and give the same command again: it is made anew from the kept answers."
+            f"{path} is damaged ({error}). Remove it and give the same command again: it is rebuilt from the kept answers."
         ) from None
 
 
@@ -404,7 +404,7 @@ def open_plan(plan: Plan) -> Opened:
 
 
 def opened(plan: Plan) -> Opened:
-    """The same, opened once a worker."""
+    """The same, opened once per worker."""
     key = json.dumps(plan.as_json(), sort_keys=True)
     if key not in _kept:
         _kept.clear()

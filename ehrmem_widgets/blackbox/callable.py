@@ -149,7 +149,7 @@ class CallableModel:
             found = np.exp(found)
         after = f"after the codes {batch[int(np.argmin(np.isfinite(found).all(axis=1)))][-5:]}"
         if not np.isfinite(found).all():
-            raise BadInput(f"{says} a probability that is no number (NaN or infinite) {after}.")
+            raise BadInput(f"{says} a probability that is not a number (NaN or infinite) {after}.")
         if found.min() < 0:
             raise BadInput(
                 f"{says} a negative probability ({found.min():.3g}). If these are logarithms, give logarithms=True; if they are "

@@ -13,7 +13,7 @@ from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
 
 LEAST_KNOWN = 0.5
-_COMPARED, _SAME = 4, 1e-3  # sequences, and the difference in nats a code up to which two models are one
+_COMPARED, _SAME = 4, 1e-3  # sequences, and the difference in nats per code up to which two models are one
 _LOOKED_AT = 24  # records whose likelihood is looked at
 
 
@@ -47,7 +47,7 @@ def check_vocabulary_fits(vocabulary: Vocabulary, dataset: MedsDataset) -> float
 
 
 def check_has_learned(model: BlackBox, sequences: Sequence[Sequence[int]], *, seed: int = 0) -> float:
-    """How much likelier real sequences are than shuffled ones, in nats a code; BadInput when not clearly so.
+    """How much likelier real sequences are than shuffled ones, in nats per code; BadInput when not clearly so.
 
     A published checkpoint once held another architecture's weights and loaded with a warning: auditing it would have
     found "no memorization" (models that know nothing leak nothing).
@@ -61,7 +61,7 @@ def check_has_learned(model: BlackBox, sequences: Sequence[Sequence[int]], *, se
     if not np.isfinite(gain).all() or gain.mean() - 3 * gain.std() / np.sqrt(len(gain)) <= 0:
         moved = _likelier_moved(model, real)
         raise BadInput(
-            f"The model {model.name!r} finds real records no likelier than shuffled ones ({gain.mean():+.3f} nats a code, "
+            f"The model {model.name!r} finds real records no likelier than shuffled ones ({gain.mean():+.3f} nats per code, "
             f"n = {len(gain)}). Its weights or its vocabulary are wrong, and an audit of it would mean nothing."
             + (f" {_off_by_one(*moved)}" if moved else "")
         )
@@ -100,7 +100,7 @@ def check_reference_differs(reference: BlackBox, model: BlackBox, sequences: Seq
 
 
 def _likelier_moved(model: BlackBox, real: list[list[int]]) -> tuple[int, float] | None:
-    """By how much ids must be moved (-1 or 1) to make the sequences clearly likelier, and by how many nats a code."""
+    """By how much ids must be moved (-1 or 1) to make the sequences clearly likelier, and by how many nats per code."""
     highest = len(model.vocabulary) - 1
     ways = (0, 1, -1)
     scores = model.score([[min(max(number + by, 0), highest) for number in s] for by in ways for s in real])
@@ -114,7 +114,7 @@ def _likelier_moved(model: BlackBox, real: list[list[int]]) -> tuple[int, float]
 def _off_by_one(by: int, gain: float) -> str:
     way = "one higher" if by > 0 else "one lower"
     return (
-        f"With every id {way} real records are {gain:.2f} nats a code likelier: the list of codes is off by one (does the first "
+        f"With every id {way} real records are {gain:.2f} nats per code likelier: the list of codes is off by one (does the first "
         "id belong to padding, or has the file a heading?)."
     )
 

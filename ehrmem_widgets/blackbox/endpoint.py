@@ -275,7 +275,7 @@ class EndpointModel:
         while place < len(slots):
             distinct = list(dict.fromkeys(filled))
             known = tuple(int(slot[0]) for slot in itertools.takewhile(lambda slot: len(slot) == 1, slots[place:]))
-            if known and Query.SCORES in self.answers:  # all of them by one question a prefix
+            if known and Query.SCORES in self.answers:  # all of them by one question per prefix
                 scores = await self._scores([[*prefix, *known] for prefix in distinct])
                 weights = {prefix: score[-len(known) :].sum() for prefix, score in zip(distinct, scores, strict=True)}
                 log_weight += [weights[codes] for codes in filled]

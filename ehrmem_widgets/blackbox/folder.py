@@ -255,13 +255,13 @@ def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise BadInput(f"There is no model folder {str(folder)!r}.")
     if not (folder / "config.json").exists():
-        raise BadInput(f"{str(folder)!r} is no Hugging Face model folder: it has no config.json.")
+        raise BadInput(f"{str(folder)!r} is not a Hugging Face model folder: it has no config.json.")
     try:
         config = json.loads((folder / "config.json").read_text())
     except (json.JSONDecodeError, UnicodeDecodeError):
-        raise BadInput(f"config.json of {str(folder)!r} is no JSON.") from None
+        raise BadInput(f"config.json of {str(folder)!r} is not JSON.") from None
     if not isinstance(config, dict):
-        raise BadInput(f"config.json of {str(folder)!r} is no JSON object.")
+        raise BadInput(f"config.json of {str(folder)!r} is not a JSON object.")
     if "auto_map" in config:
         raise BadInput(
             f"The model in {str(folder)!r} wants to run code of its own ('auto_map' in config.json), which this kit never "

@@ -1,4 +1,4 @@
-"""The preflight of a model on a data set, a line a check, each with what to do: what ``ehrmem check`` prints."""
+"""The preflight of a model on a data set, one line per check, each with what to do: what ``ehrmem check`` prints."""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ def _reference_training_line(reference: BlackBox, model: BlackBox, dataset: Meds
         )  # fmt: skip
     if split not in dataset.splits:
         return Check(
-            name, "pass", f"It saw nobody of this data set: it was trained on {split!r}, which is no split of it."
+            name, "pass", f"It saw nobody of this data set: it was trained on {split!r}, which is not a split of it."
         )
     return Check(name, "pass", f"It was trained on the split {split!r}.")
 
@@ -311,7 +311,7 @@ def _likelihood_lines(model: BlackBox, dataset: MedsDataset, split: str, whose: 
         yield Check(
             f"{whose}has learned" if whose else "Has learned",
             "pass",
-            f"Real records are {gain:.2f} nats a code likelier than shuffled ones (n = {len(some)}).",
+            f"Real records are {gain:.2f} nats per code likelier than shuffled ones (n = {len(some)}).",
         )
         check_codes_in_place(model, some)
         yield Check(

@@ -170,7 +170,7 @@ def check_named_splits(sources: Sources, dataset: MedsDataset) -> None:
         split = getattr(sources, name)
         if split and split not in dataset.splits and not (name == "reference_training_split" and split == NOBODY):
             there = f"it has {', '.join(dataset.splits)}" if dataset.splits else "it has no splits at all"
-            raise BadInput(f"{option(name)} names {split!r}, which is no split of {dataset.name}: {there}.")
+            raise BadInput(f"{option(name)} names {split!r}, which is not a split of {dataset.name}: {there}.")
 
 
 def with_labels_and_edges(vocabulary: Vocabulary, dataset: MedsDataset, split: str) -> Vocabulary:

@@ -166,7 +166,7 @@ def clipped_sum(model: Any, patients: Sequence[list[list[int]]], clip: float) ->
 
 
 def patient_gradients(model: Any, patients: Sequence[list[list[int]]]) -> Iterator[dict[str, Tensor]]:
-    """Gradients of each patient's mean loss (nats a code, over all windows together), some patients at a time: by parameter,
+    """Gradients of each patient's mean loss (nats per code, over all windows together), some patients at a time: by parameter,
     shape (patients, *parameter). Patients come in order of their longest window; those without any are left out (zero)."""
     model.set_attn_implementation("eager")  # the faster kernels have no rule for many gradients at once
     weights = {name: parameter.detach() for name, parameter in model.named_parameters()}

@@ -115,7 +115,7 @@ def _run(
     logits = decoder.begin(shared, uniforms.samples, len(slots[0]) + horizon)
     if bool(logits.isnan().any()):
         raise BadInput(
-            "The model's answer is no number (NaN): its weights are broken, or too large for the number format it runs in."
+            "The model's answer is not a number (NaN): its weights are broken, or too large for the number format it runs in."
         )
     log_weight = torch.zeros(shape, device=device)
     for place in range(len(slots[0])):

@@ -204,7 +204,7 @@ class Server:
             found = None
         if not isinstance(found, dict):
             raise RefusedError(
-                f"What answers at {self.address} is no model server: it sent {_words(text)[:60]!r} where JSON was expected. Give "
+                f"What answers at {self.address} is not a model server: it sent {_words(text)[:60]!r} where JSON was expected. Give "
                 "the address of an OpenAI-compatible server, such as http://localhost:8000.",
                 200,
             )
@@ -225,7 +225,7 @@ def _checked_address(address: str) -> str:
     except (httpx.InvalidURL, TypeError):
         url = httpx.URL("")
     if url.scheme not in ("http", "https") or not url.host:
-        raise BadInput(f"{address!r} is no address of a model server. Give one such as http://localhost:8000.")
+        raise BadInput(f"{address!r} is not an address of a model server. Give one such as http://localhost:8000.")
     if url.userinfo or url.query:
         raise BadInput("Give the address of the model server alone, and its token apart from it.")
     return address.rstrip("/").removesuffix("/v1")

@@ -63,7 +63,7 @@ class MedsDataset:
     Raises
     ------
     BadInput
-        When the folder is no MEDS data set, in words that say what is missing. Types that differ from the schema but
+        When the folder is not a MEDS data set, in words that say what is missing. Types that differ from the schema but
         mean the same (64-bit values, other time units, text ids of whole numbers) are aligned, not refused. Also when an
         index is needed and cannot be written.
 
@@ -122,7 +122,7 @@ class MedsDataset:
             if self.index is not None and "Corrupt database file" in str(error):
                 remove_index(self.index)
                 raise Damaged(
-                    f"The index of {self.name} was damaged and has been removed: start again, and it is made anew."
+                    f"The index of {self.name} was damaged and has been removed: start again, and it is rebuilt."
                 ) from error
             if isinstance(error, duckdb.IOException):
                 raise Unavailable(

@@ -33,7 +33,7 @@ def _pattern(text: str, groups: Sequence[str], key: str) -> str:
     try:
         found = re.compile(text).groupindex
     except (re.error, OverflowError, RecursionError) as error:
-        raise BadInput(f"the pattern of {key} is no regular expression ({error}): {shown(text)}.") from None
+        raise BadInput(f"the pattern of {key} is not a regular expression ({error}): {shown(text)}.") from None
     missing = [name for name in groups if name not in found]
     if missing:
         example = "".join(f"(?P<{name}>...)" for name in missing)

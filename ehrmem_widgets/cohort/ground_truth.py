@@ -42,7 +42,7 @@ class CanaryFile:
 
     @classmethod
     def read(cls, path: str | Path, dataset: MedsDataset) -> CanaryFile:
-        """Read a Parquet file with the columns of ``COLUMNS``, a row an event of an alternative (numbered from 1), in the order of the
+        """Read a Parquet file with the columns of ``COLUMNS``, one row per event of an alternative (numbered from 1), in the order of the
         record; a canary without alternatives has one row with ``alternative`` 0. Raises BadInput, naming the canary by pseudonym, for one
         that the data set does not have, and for alternatives that differ from its record in more than values."""
         path = Path(path)
@@ -59,7 +59,7 @@ class CanaryFile:
         except (OSError, ValueError) as error:
             raise BadInput(
                 f"The canaries {path.name} cannot be read ({str(error).splitlines()[0]}). Expected a Parquet file with the columns "
-                f"{', '.join(COLUMNS)}, a row an event of an alternative."
+                f"{', '.join(COLUMNS)}, one row per event of an alternative."
             ) from None
         there = set(dataset.ids())
         if strangers := sorted(set(table["subject_id"]) - there):

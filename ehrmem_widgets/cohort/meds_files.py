@@ -29,7 +29,7 @@ def shards_of(root: Path) -> list[Path]:
     files = sorted(str(path) for path in (root / "data").glob("**/*.parquet") if path.is_file())
     if not files:
         raise BadInput(
-            f"{str(root)!r} is no MEDS data set: no Parquet file under its folder 'data'. "
+            f"{str(root)!r} is not a MEDS data set: no Parquet file under its folder 'data'. "
             "A MEDS data set holds data/**/*.parquet with the columns subject_id, time, code and numeric_value."
         )
     return [Path(file) for file in files]
@@ -60,7 +60,7 @@ def refuse_copies(root: Path, shards: Sequence[Path], known: Mapping[str, str], 
 def events_query(root: Path, shards: Sequence[Path], query: Query) -> str:
     """SQL for all events: patient_id, time, code, value, and filename and file_row_number, which keep the order of the rows.
 
-    Types that differ from the schema but mean the same are aligned. Raises BadInput for what is no MEDS.
+    Types that differ from the schema but mean the same are aligned. Raises BadInput for what is not MEDS.
     """
     source = (
         f"read_parquet({_listed(shards)}, "
@@ -78,7 +78,7 @@ def events_query(root: Path, shards: Sequence[Path], query: Query) -> str:
     missing = [name for name in ("subject_id", "time", "code") if name not in types]
     if missing:
         raise BadInput(
-            f"{str(root)!r} is no MEDS data set: column {', '.join(missing)} is missing. "
+            f"{str(root)!r} is not a MEDS data set: column {', '.join(missing)} is missing. "
             f"Expected subject_id, time, code and numeric_value; found {', '.join(sorted(types)[:12])}."
         )
     _refuse_other_ids(types["subject_id"], source, query)
@@ -94,7 +94,7 @@ def events_query(root: Path, shards: Sequence[Path], query: Query) -> str:
 
 
 def splits_query(root: Path, query: Query, member_split: str) -> str:
-    """SQL for the splits, one row a patient: patient_id, split. Without metadata/subject_splits.parquet it gives no rows.
+    """SQL for the splits, one row per patient: patient_id, split. Without metadata/subject_splits.parquet it gives no rows.
 
     A patient in several splits counts as a member where one of them is ``member_split``: the model saw the record.
     """

@@ -1,6 +1,6 @@
 """The index of a large MEDS data set: made in one pass, kept in the user's cache folder, so that any patient is found at once.
 
-It holds one row a patient, one a code, and the splits; and where the shards are such that finding one patient means looking
+It holds one row per patient, one per code, and the splits; and where the shards are such that finding one patient means looking
 through a good part of them (unsorted, or very many), a copy of the events sorted by patient. All of it is a DuckDB file that
 its owner alone can read.
 """
@@ -53,12 +53,12 @@ PATIENTS = """
            min(time) FILTER (code NOT LIKE 'MEDS_BIRTH%') AS first,
            max(time) FILTER (code NOT LIKE 'MEDS_BIRTH%') AS last
     FROM {events} GROUP BY patient_id ORDER BY patient_id"""
-"""SQL for one row a patient. ``events`` and the dates leave out the birth."""
+"""SQL for one row per patient. ``events`` and the dates leave out the birth."""
 
 CODES = """
     SELECT code, count(*) AS events, count(DISTINCT patient_id) AS patients, count(value) AS values
     FROM {events} GROUP BY code ORDER BY code"""
-"""SQL for one row a code."""
+"""SQL for one row per code."""
 
 _COPY = """
     INSERT INTO making.events SELECT patient_id, time, code, value FROM events WHERE patient_id BETWEEN {low} AND {high}

@@ -37,7 +37,7 @@ _BIRTHDAY = timedelta(days=182)  # before the first event, besides the years of 
 class SequenceDataset(MedsDataset):
     """Code sequences as a data set: each code an event, its time counted from the gap codes, its value from its bin.
 
-    ``file``: Parquet or JSON lines, a row a sequence, with ``subject_id``, ``codes`` (a list of texts) or ``ids`` (a list of
+    ``file``: Parquet or JSON lines, one row per sequence, with ``subject_id``, ``codes`` (a list of texts) or ``ids`` (a list of
     numbers), and ``split`` where it is known. Several rows of one patient are windows of one record, joined in their order.
     ``beside``: a MEDS data set whose splits and labels are used. ``vocabulary`` is the model's, with values by the number of
     their bin where its edges are not known. What is read is kept in the user's cache folder.
@@ -51,7 +51,7 @@ class SequenceDataset(MedsDataset):
         self.vocabulary = vocabulary.with_bin_numbers() if vocabulary.lacks_edges else vocabulary
         if not self.file.is_file() or self.file.suffix not in (".parquet", ".jsonl"):
             raise BadInput(
-                f"{str(self.file)!r} is no file of sequences. Give a .parquet or .jsonl file, a row a sequence, with subject_id, "
+                f"{str(self.file)!r} is not a file of sequences. Give a .parquet or .jsonl file, one row per sequence, with subject_id, "
                 "codes (or ids) and split."
             )
         self._beside = MedsDataset(beside) if beside else None

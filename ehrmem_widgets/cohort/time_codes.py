@@ -214,7 +214,7 @@ def days_of_unit(unit: str) -> float:
     (365.2422, 1.0)
     """
     if unit not in _DAYS_OF_UNIT:
-        raise BadInput(f"{unit!r} is no unit of time. Known are {', '.join(_DAYS_OF_UNIT)}.")
+        raise BadInput(f"{unit!r} is not a unit of time. Known are {', '.join(_DAYS_OF_UNIT)}.")
     return _DAYS_OF_UNIT[unit]
 
 

@@ -366,7 +366,7 @@ def _own_format(path: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise BadInput(f"{path.name} is no vocabulary: it is no JSON ({error}).") from None
+        raise BadInput(f"{path.name} is not a vocabulary: it is not JSON ({error}).") from None
     return content if isinstance(content, dict) and "format" in content else None
 
 
@@ -375,7 +375,7 @@ def _from_own_format(content: dict[str, Any], name: str) -> Vocabulary:
         if content["format"] != FORMAT:
             raise ValueError(f"format is {content['format']!r}, expected {FORMAT!r}")
         if not isinstance(content["codes"], list) or not all(isinstance(code, str) for code in content["codes"]):
-            raise ValueError("codes is no list of texts")
+            raise ValueError("codes is not a list of texts")
         codes = tuple(content["codes"])
         if len(set(codes)) != len(codes):
             raise ValueError("a code is listed twice")
@@ -394,7 +394,7 @@ def _from_own_format(content: dict[str, Any], name: str) -> Vocabulary:
             pad=content["pad"],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{name} is no vocabulary of this kit: {error}.") from None
+        raise BadInput(f"{name} is not a vocabulary of this kit: {error}.") from None
 
 
 def _bins(codes: Sequence[str], edges: Sequence[float] | None) -> tuple[ValueBin, ...]:

@@ -63,7 +63,7 @@ def read_codes(path: str | Path) -> dict[int, str]:
         ids: dict[str, int] = {}
         for code, number in pairs:
             if not isinstance(code, str) or isinstance(number, bool) or int(number) < 0:
-                raise ValueError(f"the entry {code!r}: {number!r} is no code with an id of 0 or more")
+                raise ValueError(f"the entry {code!r}: {number!r} is not a code with an id of 0 or more")
             number = int(number)
             if codes.setdefault(number, code) != code:
                 raise ValueError(f"the id {number} stands for two codes, {codes[number]!r} and {code!r}")
@@ -74,8 +74,8 @@ def read_codes(path: str | Path) -> dict[int, str]:
     except (ValueError, TypeError, KeyError, AttributeError, UnicodeDecodeError, csv.Error) as error:
         said = " ".join(str(error).split())[:300]
         raise BadInput(
-            f"{path.name} is no list of codes that this kit can read: {said}. Readable are JSON ({{code: id}}, {{id: code}} or a "
-            "list), a tokenizer.json of word level, CSV with a code a row, and Parquet with code and code/vocab_index."
+            f"{path.name} is not a list of codes that this kit can read: {said}. Readable are JSON ({{code: id}}, {{id: code}} or a "
+            "list), a tokenizer.json of word level, CSV with one code per row, and Parquet with code and code/vocab_index."
         ) from None
     return codes
 
@@ -158,7 +158,7 @@ def _from_parquet(path: Path) -> Iterable[tuple[Any, Any]]:
 
 def _whole(number: Any) -> int:
     if isinstance(number, float) and not number.is_integer():
-        raise ValueError(f"{number!r} is no id")
+        raise ValueError(f"{number!r} is not an id")
     return int(number)
 
 

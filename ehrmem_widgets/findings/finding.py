@@ -51,7 +51,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     FIGURES: {**_WHERE, **_NUMBERS, **_TESTED, "judgement": "str"},
     # about one patient, named by pseudonym
     PATIENTS: {"patient": "str", **_WHERE, **_NUMBERS, **_TESTED},
-    # about one patient, a row a point: "step" counts from the truth (0), "code" stands there, "label" says it in words
+    # about one patient, one row per point: "step" counts from the truth (0), "code" stands there, "label" says it in words
     CURVES: {"patient": "str", **_WHERE, "step": "int64", "code": "str", "label": "str", **_NUMBERS},
     # who was left out: "reason" as a code, "words" without anything from the data, "note" for internal use
     EXCLUDED: {"patient": "str", **_WHERE, "reason": "str", "words": "str", "note": "str"},
@@ -173,8 +173,8 @@ class Finding:
         folder = Path(folder)
         if folder.is_file():
             raise BadInput(
-                f"{str(folder)!r} is no finding of this kit. Findings are folders since version 0.2; one of an earlier version must be "
-                "made anew."
+                f"{str(folder)!r} is not a finding of this kit. Findings are folders since version 0.2; one of an earlier version must be "
+                "made again."
             )
         try:
             about = json.loads((folder / ABOUT_FILE).read_text(encoding="utf-8"))
@@ -183,11 +183,11 @@ class Finding:
                 for name in tables
             }
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise BadInput(f"{str(folder)!r} is no finding of this kit: {str(error).splitlines()[0]}") from None
+            raise BadInput(f"{str(folder)!r} is not a finding of this kit: {str(error).splitlines()[0]}") from None
         if not isinstance(about, dict) or about.get("schema") != SCHEMA:
-            raise BadInput(f"{str(folder)!r} is a finding of another version of this kit. It must be made anew.")
+            raise BadInput(f"{str(folder)!r} is a finding of another version of this kit. It must be made again.")
         if wrong := [name for name, table in found.items() if list(table.columns) != list(TABLES[name])]:
-            raise BadInput(f"{str(folder)!r} is no finding of this kit: {wrong[0]}.parquet has other columns.")
+            raise BadInput(f"{str(folder)!r} is not a finding of this kit: {wrong[0]}.parquet has other columns.")
         for name, table in found.items():
             text = [column for column, kind in TABLES[name].items() if kind == "str"]
             found[name] = table.astype(dict.fromkeys(text, object))

@@ -43,7 +43,7 @@ class Probe:
     name
         As it is typed.
     title, question
-        As they are shown: "Membership", "can one tell who was in the training data?".
+        As they are shown: "Membership", "can an attacker tell who was in the training data?".
     test
         Its number among the six tests of arXiv 2510.12950, "T4"; empty: it is none of them.
     run, view
@@ -139,7 +139,7 @@ class ProbeRun(ABC):
     """One run of a probe: whom it asks, what, and what the answers say.
 
     ``records`` are asked about in batches of ``batch``, in their order; what ``ask`` returns is kept as JSON, so that a run that was
-    broken off goes on. ``settings`` is all that the answers depend on; it stands in the finding. ``doing`` says what goes on, for progress.
+    interrupted goes on. ``settings`` is all that the answers depend on; it stands in the finding. ``doing`` says what goes on, for progress.
     A run that asks nothing of a model says so (``asks``), leaves ``records`` empty and does its work in ``judge``.
     """
 

@@ -22,7 +22,7 @@ _CODES = 64  # of each record: a served model or a Python function answers code 
 
 
 def reference_calibration(model: BlackBox, reference: BlackBox, never_seen: Sequence[Record]) -> Estimate | None:
-    """The reference's loss less the audited model's, in nats a code, over people whom neither saw (the first ``MOST``; the mean of
+    """The reference's loss minus the audited model's, in nats per code, over people whom neither saw (the first ``MOST``; the mean of
     each person's mean over the first 64 codes, t-interval over people). Above 0 the reference is worse. None where a model scores nothing or
     the two read other codes, or fewer than two people can be scored."""
     if Query.SCORES not in model.answers or Query.SCORES not in reference.answers:

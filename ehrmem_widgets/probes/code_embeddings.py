@@ -45,7 +45,7 @@ def sentence_transformer(folder: str | Path) -> TextEmbedder:
     folder = Path(folder)
     if not (folder / "config.json").exists() and not (folder / "modules.json").exists():
         raise BadInput(
-            f"{str(folder)!r} is no folder of a sentence-transformers model (it has neither modules.json nor config.json). "
+            f"{str(folder)!r} is not a folder of a sentence-transformers model (it has neither modules.json nor config.json). "
             "Give the folder that the model's save() wrote, or leave the embedding out to use the labels' own characters."
         )
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

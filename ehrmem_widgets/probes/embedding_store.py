@@ -58,7 +58,7 @@ class EmbeddingStore:
 
     def build(self) -> Iterator[float]:
         """Embed every record; yields the share done. Does nothing when the store is there already, and goes on where an
-        earlier call was broken off. What was kept and is not what the model says now is made anew."""
+        earlier call was interrupted. What was kept and is not what the model says now is made anew."""
         if self.embeddings is not None:
             if self._seen_to_fit or self._fits(self.embeddings):
                 return

@@ -114,7 +114,7 @@ class Exploration:
 
     def answers(self, state: State) -> Iterator[Answer | None]:
         """Ever better answers to one state; the last is settled. None between them marks a point at which the work can be
-        broken off. The answers depend on the state alone, not on what was asked before."""
+        interrupted. The answers depend on the state alone, not on what was asked before."""
         question = Question(self, state)
         yield from question.first_answers()
         yield question.answer
@@ -491,6 +491,6 @@ class Question:
 
 
 def choose_focus(held: Sequence[str], names: Sequence[str], severity: dict[str, int]) -> str:
-    """The attribute to look at first: the gravest that the patient holds, or else the gravest of all."""
+    """The attribute to look at first: the most severe that the patient holds, or else the most severe of all."""
     candidates = [name for name in names if name in held] or list(names)
     return max(candidates, key=lambda name: severity[name])

@@ -139,7 +139,7 @@ class SumForm:
         return effective_sample_size(self.log_weights) if self.n else 0.0
 
     def add(self, samples: int, seed: int) -> Iterator[None]:
-        """Sample more trajectories; yields after each step, so that the work can be shared or broken off (then nothing
+        """Sample more trajectories; yields after each step, so that the work can be shared or interrupted (then nothing
         of it counts)."""
         for found in _sum_forms(self._model, [self._prompt], self._watch, self._horizon, samples, seed):
             if found is None:

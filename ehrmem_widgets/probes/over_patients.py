@@ -1,4 +1,4 @@
-"""Work over many patients: in fixed portions, with the time left, kept as it goes so that a run that was broken off can be resumed."""
+"""Work over many patients: in fixed portions, with the time left, kept as it goes so that an interrupted run is resumed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Progress:
 
 class Checkpoint:
     """Where answers are kept, in a folder for this user only: a Parquet file a portion of patients, each whole or not there at all.
-    A run that was broken off goes on from it, and several workers can share it.
+    A run that was interrupted goes on from it, and several workers can share it.
 
     ``stripe`` of ``stripes``: which portions this worker asks for (every ``stripes``-th). ``asks_only``: it stops when it has
     asked, and leaves the findings to whoever has all answers.
@@ -62,7 +62,7 @@ class Checkpoint:
             return [json.loads(answer) for answer in table["answer"].to_pylist()]
         except (OSError, ValueError, pa.ArrowException, KeyError) as error:
             raise Damaged(
-                f"{path} is damaged ({str(error).splitlines()[0]}). Remove it and give the same command again: only this part is asked anew."
+                f"{path} is damaged ({str(error).splitlines()[0]}). Remove it and give the same command again: only this part is asked again."
             ) from None
 
     def put(self, key: str, place: int, rows: Rows) -> None:
@@ -125,7 +125,7 @@ def over_patients(
     """The rows of all records, in their order.
 
     ``ask`` answers a portion of at most ``at_once`` records. The portions depend on the records and ``at_once`` alone, so a run that is
-    resumed gives the same numbers as one that was never broken off. What ``keep`` has of the same ``settings`` and records is not asked
+    resumed gives the same numbers as one that was never interrupted. What ``keep`` has of the same ``settings`` and records is not asked
     again. PortionsMissingError is raised where only this worker's share was to be asked for.
     """
     portions = [list(records[start : start + at_once]) for start in range(0, len(records), at_once)]

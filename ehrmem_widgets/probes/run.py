@@ -43,8 +43,8 @@ def run(
 
     Who is asked about is chosen first (``people``, or by ``patients``, or ``most`` at random, without near-duplicates across the split).
     What the probe builds on is run before it, unless ``earlier`` holds it; a probe that compares members with non-members is preceded by
-    the check for confounding, which may take its verdicts back. ``keep``: a folder where answers are kept, so that a run that was broken
-    off goes on; ``heard`` is told of progress. ``alternatives_of``: other values that a planted canary could have held.
+    the check for confounding, which may take its verdicts back. ``keep``: a folder where answers are kept, so that a run that was
+    interrupted goes on; ``heard`` is told of progress. ``alternatives_of``: other values that a planted canary could have held.
 
     Raises BadInput for a name, level or option that there is not, and CannotAnswer for a question that this model cannot be asked.
     """

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 
-_PAUSE = 0.005  # seconds between two points at which the work can be broken off
+_PAUSE = 0.005  # seconds between two points at which the work can be interrupted
 
 
 def side_by_side(*works: Iterable[None]) -> Iterator[None]:

@@ -23,7 +23,7 @@ _PLANNED = ("rungs", "rung_of", "attributes", "priors", "seed", "probes")
 def compare_page(a: Path, b: Path, *, names: tuple[str, str] = ("A", "B")) -> str:
     """Two audits' folders as one HTML file that opens offline: vendor A and vendor B, or one model before and after retraining.
 
-    Differences are b less a. Where both audits asked the same people, each person is compared with themselves (bootstrap over people);
+    Differences are b minus a. Where both audits asked the same people, each person is compared with themselves (bootstrap over people);
     elsewhere the interval is that of a difference of independent estimates (MOVER). Small counts are withheld as in ``audit_page``.
     Raises BadInput for a folder that holds no audit.
     """
@@ -62,7 +62,7 @@ def _drawn(shared: Sequence[Shared], names: tuple[str, str]) -> str:
     ends = next((end for end in (0.1, 0.25, 0.5) if reach <= end), 1.0)
     return picture(
         interval_rows(
-            rows, title=f"{names[1]} less {names[0]}", ends=(-ends, ends), level=(0.0, "no difference"), signed=True
+            rows, title=f"{names[1]} minus {names[0]}", ends=(-ends, ends), level=(0.0, "no difference"), signed=True
         ),
         "Differences with 95 % intervals; to the left of 0 less is given away. Diamonds: the interval leaves out 0.",
     )

@@ -29,11 +29,11 @@ def export(results: Path, out: Path) -> None:
     """Write the folder ``out`` from the results folder of an audit. Raises BadInput for a folder that holds no audit, for an audit that
     is declared as identifying, and for an ``out`` that is there already."""
     if out.exists():
-        raise BadInput(f"{str(out)!r} is there already. Name another folder.")
+        raise BadInput(f"{str(out)!r} already exists. Name another folder.")
     audit = AuditResults(results)
     if audit.identifying:
         raise BadInput(
-            "The plan of this audit declares it as identifying: its report names patients and must not travel."
+            "The plan of this audit declares it as identifying: its report names patients and must not leave the hospital."
         )
     page = audit_page(results)
     tables = [

@@ -1,4 +1,4 @@
-"""The index of many patients' reports: who, the gravest verdict, the gravest leak, and what failed."""
+"""The index of many patients' reports: who, the most severe verdict, the most severe leak, and what failed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ GRAVEST_FIRST = (Verdict.MEMORIZED, Verdict.CANNOT_CONCLUDE, Verdict.POPULATION)
 def row_of(report: Mapping[str, Any]) -> dict[str, Any]:
     """What the index says of one report (what its JSON file holds).
 
-    The patient's verdict is the gravest that any attribute got: memorized, then cannot conclude, then population knowledge. The
-    gravest leak is the memorized attribute of the highest declared severity, among equals that of the largest excess.
+    The patient's verdict is the most severe that any attribute got: memorized, then cannot conclude, then population knowledge. The
+    most severe leak is the memorized attribute of the highest declared severity, among equals that of the largest excess.
     """
     attributes = report["attributes"]
     verdicts = {attribute["verdict"] for attribute in attributes}

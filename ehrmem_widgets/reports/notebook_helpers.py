@@ -35,7 +35,7 @@ def plain_errors() -> Iterator[None]:
     except Exception as error:
         if not person_is_watching():
             raise
-        _show(error_strip(f"Something went wrong on our side ({type(error).__name__}).", traceback.format_exc()))
+        _show(error_strip(f"Internal error ({type(error).__name__}).", traceback.format_exc()))
 
 
 def error_strip(sentence: str, details: str = "") -> str:

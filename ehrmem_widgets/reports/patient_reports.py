@@ -1,4 +1,4 @@
-"""Many patients' reports: data and models opened once a worker, one notebook a patient, and an index of them all."""
+"""Many patients' reports: data and models opened once per worker, one notebook a patient, and an index of them all."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def make_reports(
     ``patients``: pseudonyms or ids, or a text file of them. ``workers``: how many processes ask at a time (two, where there are two
     cores); each opens data and models once. Their number changes no figure. ``parameters``: those of ``make_report``, but for the
     patient. A patient whose report fails fails alone: the reason stands in the index, the partial notebook in the folder
-    ``failed``. The same call goes on where an earlier one was broken off and tries again what failed. Returns what
+    ``failed``. The same call resumes where an earlier one was interrupted and tries again what failed. Returns what
     ``summary.json`` holds.
 
     Raises
@@ -409,7 +409,7 @@ def _reason(error: Exception) -> str:
     if str(error) == DIED:
         return f"{DIED[0].upper()}{DIED[1:]}."
     name = getattr(error.__cause__, "ename", type(error).__name__)
-    return f"Something went wrong on our side ({name}). The partial notebook shows where."
+    return f"Internal error ({name}). The partial notebook shows where."
 
 
 def _folder(out: Path) -> Path:

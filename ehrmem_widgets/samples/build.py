@@ -24,7 +24,7 @@ def build_samples(out: Path = SAMPLES, *, report: Callable[[str], None] = print)
     """Build the sample cohort and models (about 16 minutes on two cores).
 
     The cohort comes out byte for byte the same everywhere. Weights come out the same bit for bit on the same machine with
-    the same number of threads; on another, floating-point order differs and final losses agree to about 0.05 nats a code.
+    the same number of threads; on another, floating-point order differs and final losses agree to about 0.05 nats per code.
     """
     from ehrmem_widgets.blackbox.folder import FolderModel
     from ehrmem_widgets.blackbox.private_training import train_private_model

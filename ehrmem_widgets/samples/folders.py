@@ -41,7 +41,7 @@ def sample_private() -> Path:
 
 def example_patient(dataset: MedsDataset, members: str) -> int:
     """A patient worth looking at first: in the sample cohort a canary planted 16 times, elsewhere the member (of the training split,
-    if there is such a split) with the gravest attribute."""
+    if there is such a split) with the most severe attribute."""
     truth = dataset.root / GROUND_TRUTH
     if truth.exists():
         rows = pd.read_parquet(truth)

@@ -49,7 +49,7 @@ def plan(model: Path, reference: Path, cohort: Path, patients: int = 300) -> str
 
 
 def picture(audits: Sequence[Path]) -> Figure:
-    """Values with 95 % intervals and n, a panel a figure, a line a results folder; the dashed line is what chance gives.
+    """Values with 95 % intervals and n, one panel per figure, one line per results folder; the dashed line is what chance gives.
 
     Raises BadInput for a folder without the findings of T2 and T4.
     """

@@ -18,7 +18,7 @@ BANDS: Sequence[tuple[float, str]] = (
 )
 """The bands of likelihood: where each ends (not included), and its name."""
 
-SEVERITIES = {5: "5, gravest", 4: "4", 3: "3", 2: "2", 1: "1, least"}
+SEVERITIES = {5: "5, most severe", 4: "4", 3: "3", 2: "2", 1: "1, least"}
 NOT_MEASURED = "could not be measured"
 NO_MEMORY, DAGGER = "not shown to be memory", "†"
 NOT_ONE_SCORE = (
@@ -66,7 +66,7 @@ class Likelihood:
 
 
 def risk_matrix(likelihoods: Sequence[Likelihood], severities: Mapping[str, int], *, knows: str) -> str:
-    """An HTML table of one rung: severities down, gravest first, bands of likelihood across. ``severities``: attribute to 1 to 5;
+    """An HTML table of one rung: severities down, most severe first, bands of likelihood across. ``severities``: attribute to 1 to 5;
     ``knows``: what the attacker knows, in words."""
     heads = ("Severity", *(words for _, words in BANDS), NOT_MEASURED)
 

@@ -73,14 +73,14 @@ class AuditCohort:
             self._runner.submit(0)
 
     def run(self) -> None:
-        """Run the plan, or go on with it."""
+        """Run the plan, or resume it."""
         self._stop.clear()
         if self._live:
             self._error.value = ""
         self._runner.submit(0)
 
     def stop(self) -> None:
-        """Break off after the portion in flight; what is done is kept."""
+        """Stop after the batch in progress; what is done is kept."""
         self._stop.set()
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -131,15 +131,13 @@ class AuditCohort:
     def _make_screen(self) -> None:
         self._error, self._status, self._view, self._matrix = (widgets.HTML(layout=_wide()) for _ in range(4))
         self._bar = widgets.IntProgress(0, 0, 1000, layout=widgets.Layout(width="360px", visibility="hidden"))
-        start = widgets.Button(description="Run", button_style="primary", tooltip="Run the plan, or go on with it")
-        stop = widgets.Button(
-            description="Pause", tooltip="Break off after the portion in flight; what is done is kept"
-        )
+        start = widgets.Button(description="Run", button_style="primary", tooltip="Run the plan, or resume it")
+        stop = widgets.Button(description="Pause", tooltip="Stop after the batch in progress; what is done is kept")
         start.on_click(lambda _: self.run())
         stop.on_click(lambda _: self.stop())
         self._rows: dict[str, tuple[widgets.IntSlider, widgets.Text]] = {}
         self._by = widgets.Text(
-            placeholder="name or board", description="Declared by", style={"description_width": "90px"}
+            placeholder="name or board", description="Declared by", style={"description_width": "100px"}
         )
         save = widgets.Button(description="Save severities", tooltip="Both versions are kept")
         save.on_click(lambda _: self._guarded(lambda: self.save_severities(self._by.value)))

@@ -124,7 +124,7 @@ def _field(name: str, words: str, value: str | tuple[str, ...] | None) -> widget
         tooltip=words,
         continuous_update=False,
         layout=widgets.Layout(width="360px"),
-        style={"description_width": "90px"},
+        style={"description_width": "100px"},
     )
 
 

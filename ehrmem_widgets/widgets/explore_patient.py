@@ -306,7 +306,7 @@ class ExplorePatient:
         return State(patient_id, known, rung, names, focus, horizon, samples, seed)
 
     def natural_focus(self, patient_id: int, names: Sequence[str]) -> str:
-        """The attribute to look at first: the gravest that the patient holds."""
+        """The attribute to look at first: the most severe that the patient holds."""
         severity = {name: a.severity for name, a in self.exploration.attributes.attributes.items()}
         return choose_focus(self.exploration.held(patient_id), names, severity)
 
@@ -334,11 +334,11 @@ class _Screen:
             None  # the state in which a control failed: its own answers leave the error standing
         )
         exploration, state = view.exploration, view.state
-        named = {"description_width": "90px"}
+        named = {"description_width": "100px"}
         self.picker = PatientPicker(exploration.dataset, state.patient_id, self._pick, members=view.members)
         self.rung = widgets.Dropdown(
             options=[(title, name) for name, title in RUNGS.items()] + [("Set by hand, below", "")],
-            description="Knows", layout=_full(), style=named,
+            description="Attacker knows", layout=_full(), style=named,
         )  # fmt: skip
         self.first = widgets.IntSlider(min=1, max=1, description="First codes", layout=_full(), style=named)
         self.first_box = NumberField(
@@ -348,7 +348,7 @@ class _Screen:
         self.dial = KnownFactsDial(focus_note="Tick what the attacker knows about this patient, and how precisely.")
         attributes = exploration.attributes
         self.focus = widgets.Dropdown(
-            options=[(attributes.attributes[name].title, name) for name in state.attributes], description="In focus",
+            options=[(attributes.attributes[name].title, name) for name in state.attributes], description="Attribute",
             layout=_full(), style=named,
         )  # fmt: skip
         self.horizon = NumberField(

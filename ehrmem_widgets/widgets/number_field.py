@@ -44,7 +44,7 @@ class NumberField(traitlets.HasTraits):
         unit: str = "",
         unset: str = "",
         width: str = "200px",
-        description_width: str = "90px",
+        description_width: str = "100px",
     ) -> None:
         self.name, self.bounds, self.unit, self.unset = name, bounds, f" {unit}" if unit else "", unset
         self._called = f"{name} (in {unit})" if unit else name

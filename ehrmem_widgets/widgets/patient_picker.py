@@ -25,7 +25,7 @@ class PatientPicker:
         self._lines = describe_patients(dataset, self._ids, members)
         self.search = widgets.Text(
             description="Find patients", placeholder="pseudonym, attribute, F, 60-69 ...", layout=widgets.Layout(width="calc(100% - 6px)"),
-            style={"description_width": "90px"},
+            style={"description_width": "100px"},
         )  # fmt: skip
         self.list = widgets.Select(
             description="Patient: pseudonym, sex, age, attributes held, split, events",

@@ -31,7 +31,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
     """One probe as a screen; shows itself as a cell's last expression.
 
     A subclass sets ``title`` and implements ``first_state`` (a frozen dataclass from the keyword arguments), ``answers`` (ever
-    better answers to a state; None where it may be broken off), ``view`` (an answer as HTML, the same live and static),
+    better answers to a state; None where it may be interrupted), ``view`` (an answer as HTML, the same live and static),
     ``controls`` (widgets that call ``set``) and ``numbers`` (an answer as plain data for JSON).
 
     Parameters

@@ -31,7 +31,7 @@ def in_words(error: Exception, *, answered: bool) -> str:
     if isinstance(error, EhrmemError):
         return str(error)
     log.error("a screen failed", exc_info=error)  # for who turns logging on: the screen says it in words
-    return f"Something went wrong on our side ({type(error).__name__}).{stands}"
+    return f"Internal error ({type(error).__name__}).{stands}"
 
 
 class Runner(Protocol[State_contra]):
@@ -53,7 +53,7 @@ class Runner(Protocol[State_contra]):
 class LatestWins(Generic[State, Answer]):
     """Answers the latest state on one worker thread.
 
-    ``answers`` yields ever better answers, and None where it may be broken off; ``show`` paints one; ``fail`` shows an
+    ``answers`` yields ever better answers, and None where it may be interrupted; ``show`` paints one; ``fail`` shows an
     error. A state is given up for a newer one only once something of it has been shown: giving up earlier starves the view
     under a held key, and a thread for each state ends on the wrong one (both measured).
     """

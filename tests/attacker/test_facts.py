@@ -245,7 +245,7 @@ def test_times_with_a_zone_are_read_as_utc(tmp_path: Path) -> None:
         ({"code": "GENDER//F", "date": "2020-01-01"}, "GENDER//F is there on no date"),
         ({"code": FLU, "value": 1}, "The facts contradict the record"),
         ({"code": SODIUM, "value": "high"}, "The value of a fact is a number; got 'high'"),
-        ({"code": SODIUM, "date": "last week"}, "'last week' is no date from 1800 to 2300. Write YYYY-MM-DD"),
+        ({"code": SODIUM, "date": "last week"}, "'last week' is not a date from 1800 to 2300. Write YYYY-MM-DD"),
         ({"code": SODIUM, "value_precision": "rough"}, "one of exact, coarse, unknown; got 'rough'"),
         ({"code": SODIUM, "date_precision": ["day"]}, "one of exact, day, week, month, unknown; got"),
         ({"code": SODIUM, "when": "2020-01-06"}, "A fact has either an age or a code, and may have value, date"),

@@ -240,7 +240,7 @@ def spikes(
 
 
 def neighbours(lines: Lines, dataset: MedsDataset, model: BlackBox, reference: BlackBox, people: People) -> None:
-    """Embedding neighbours: hit@10 of members less non-members, and of canaries."""
+    """Embedding neighbours: hit@10 of members minus non-members, and of canaries."""
     made = ask_alone(
         "neighbours", model, dataset, reference=reference, people=people, rungs=("demographics", "lab_values")
     )

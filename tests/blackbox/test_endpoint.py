@@ -297,9 +297,9 @@ def test_what_a_server_does_not_answer_is_noted(answers: set[Query], notes: list
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"address": "localhost:8000"}, r"'localhost:8000' is no address of a model server. Give one such as http"),
+        ({"address": "localhost:8000"}, r"'localhost:8000' is not an address of a model server. Give one such as http"),
         ({"address": "http://user:secret@host"}, "its token apart from it"),
-        ({"address": ""}, "is no address"),
+        ({"address": ""}, "is not an address"),
         ({"token": "nötig"}, "The token holds characters that no token can have"),
         ({"token": "wrong"}, r"refuses the token, or asks for one \(401\)"),
         ({"token": None}, r"refuses the token, or asks for one \(401\)"),
@@ -310,7 +310,7 @@ def test_what_a_server_does_not_answer_is_noted(answers: set[Query], notes: list
         ),
         ({"concurrency": 0}, "a concurrency of 1 or more"),
         ({"timeout": float("nan")}, "a timeout above 0"),
-        ({"embeddings": "nowhere"}, "'nowhere' is no address"),
+        ({"embeddings": "nowhere"}, "'nowhere' is not an address"),
     ],
 )
 def test_what_does_not_fit_is_refused_at_opening(
@@ -564,12 +564,12 @@ LASTING: dict[str, tuple[Callable[..., Any], str, int]] = {
     "429 for an hour": (status(429, Retry_After="3600"), "asks to be left alone for 3,600 seconds. Try later", 1),
     "cut short": (cut(0.6), r"breaks? off in the middle.*It was asked 3 times\.", 3),
     "broken off": (answering(broken_off), r"broke off.*It was asked 3 times\.", 3),
-    "HTML": (HTML, "is no model server: it sent .<html><body>Please log in.* where JSON was expected", 1),
+    "HTML": (HTML, "is not a model server: it sent .<html><body>Please log in.* where JSON was expected", 1),
     "401": (status(401), r"refuses the token, or asks for one \(401\)", 1),
     "400": (status(400, '{"error": {"message": "too long"}}'), r"refused what it was asked \(400\): too long\.", 1),
     "404": (status(404), r"has no /v1/(completions|embeddings) \(404\)", 1),
     "elsewhere": (status(307, Location="http://example.org"), r"points elsewhere \(307\)", 1),
-    "no JSON object": (status(200, "[]", Content_Type="application/json"), r"is no model server: it sent '\[\]'", 1),
+    "no JSON object": (status(200, "[]", Content_Type="application/json"), r"is not a model server: it sent '\[\]'", 1),
     "an error in the answer": (
         status(200, '{"error": {"message": "engine died"}}', Content_Type="application/json"),
         "failed in the middle of an answer: engine died",

@@ -149,7 +149,7 @@ def test_records_are_read_in_batches_that_fit(llama: FolderModel, monkeypatch: p
 
 def test_weights_that_make_no_numbers_are_refused(folder: Path) -> None:
     edit_weights(lambda t: t[NORM].fill_(float("nan")))(folder)
-    with pytest.raises(BadInput, match=r"The model's answer is no number \(NaN\): its weights are broken"):
+    with pytest.raises(BadInput, match=r"The model's answer is not a number \(NaN\): its weights are broken"):
         next(FolderModel(folder).continue_([single(1, 5)], 3, 2))
 
 
@@ -195,10 +195,10 @@ def truncated(keep: float) -> Callable[[Path], None]:
 NORM, EXTRA = "model.layers.1.input_layernorm.weight", "model.layers.1.self_attn.extra.weight"
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "not there": (shutil.rmtree, "There is no model folder"),
-    "no config": (lambda f: (f / "config.json").unlink(), "is no Hugging Face model folder: it has no config.json"),
-    "broken config": (lambda f: (f / "config.json").write_text("{"), r"config.json of .* is no JSON"),
-    "config of a list": (lambda f: (f / "config.json").write_text("[]"), r"config.json of .* is no JSON object"),
-    "binary config": (lambda f: (f / "config.json").write_bytes(b"\xff\xfe"), r"config.json of .* is no JSON"),
+    "no config": (lambda f: (f / "config.json").unlink(), "is not a Hugging Face model folder: it has no config.json"),
+    "broken config": (lambda f: (f / "config.json").write_text("{"), r"config.json of .* is not JSON"),
+    "config of a list": (lambda f: (f / "config.json").write_text("[]"), r"config.json of .* is not a JSON object"),
+    "binary config": (lambda f: (f / "config.json").write_bytes(b"\xff\xfe"), r"config.json of .* is not JSON"),
     "unknown architecture": (edit_config(model_type="no-such"), "cannot be opened: .*no-such"),
     "impossible config": (edit_config(hidden_size="wide"), "cannot be opened"),
     "code of its own": (edit_config(auto_map={"AutoModel": "x.Y"}), "wants to run code of its own"),
@@ -216,7 +216,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: (f / "vocabulary.json").unlink(),
         "has no list of the codes that its numbers stand for",
     ),
-    "broken vocabulary": (lambda f: (f / "vocabulary.json").write_text("{"), "vocabulary.json is no vocabulary"),
+    "broken vocabulary": (lambda f: (f / "vocabulary.json").write_text("{"), "vocabulary.json is not a vocabulary"),
     "vocabulary too large": (
         lambda f: Vocabulary((*CODES, "ONE//more")).save(f / "vocabulary.json"),
         "The vocabulary does not fit the model: it lists 21 codes and the model knows 20",

@@ -129,7 +129,7 @@ def test_a_split_that_is_not_there_or_that_the_folder_denies_is_refused(data: Pa
     for name in ("training_split", "reference_training_split"):
         given = {"data": data, "model": models["mute"], "reference": models["other"], name: "trian"}
         with pytest.raises(
-            BadInput, match=rf"--{name.replace('_', '-')} names 'trian', which is no split of .*: it has development"
+            BadInput, match=rf"--{name.replace('_', '-')} names 'trian', which is not a split of .*: it has development"
         ):
             open_sources(given_sources(**given))
     with pytest.raises(

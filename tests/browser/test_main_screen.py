@@ -68,7 +68,7 @@ def test_picking_a_patient_by_keyboard(visitor: Visitor) -> None:
 
 def test_adding_lab_dates_and_values_changes_bar_continuation_and_map(visitor: Visitor) -> None:
     page = visitor.page
-    page.get_by_label("Knows", exact=True).select_option(label="Demographics: age, sex and other static facts")
+    page.get_by_label("Attacker knows", exact=True).select_option(label="Demographics: age, sex and other static facts")
     page.wait_for_function("document.querySelector('.ehrmem-status').dataset.rung === 'demographics'")
     visitor.settled()
     labs = page.locator(".ehrmem-dial li:has(select[aria-label^='How well the value'])")
@@ -93,7 +93,7 @@ def test_adding_lab_dates_and_values_changes_bar_continuation_and_map(visitor: V
         visitor.changed(".ehrmem-neighbours", place)
         assert _map(visitor) != drawn
         assert visitor.status()["rung"] == ""
-    chosen_rung = page.get_by_label("Knows", exact=True).evaluate("s => s.selectedOptions[0].textContent")
+    chosen_rung = page.get_by_label("Attacker knows", exact=True).evaluate("s => s.selectedOptions[0].textContent")
     assert chosen_rung.replace("\xa0", " ") == "Set by hand, below"
 
 
@@ -132,7 +132,9 @@ def test_a_typo_in_the_horizon_leaves_the_verdict_and_is_said(visitor: Visitor) 
     page, size = visitor.page, visitor.page.viewport_size
     page.set_viewport_size({"width": 1280, "height": 800})
     try:
-        page.get_by_label("Knows", exact=True).select_option(label="Demographics + those labs with their values")
+        page.get_by_label("Attacker knows", exact=True).select_option(
+            label="Demographics + those labs with their values"
+        )
         page.wait_for_function("document.querySelector('.ehrmem-status').dataset.rung === 'lab_values'")
         visitor.settled()
         field, verdict = page.get_by_label("Horizon (codes)"), visitor.html(".ehrmem-verdict")
@@ -171,7 +173,7 @@ def test_keys_pressed_on_the_screen_do_not_reach_the_notebook(visitor: Visitor) 
     page = visitor.page
     cells = page.locator(".jp-Cell").count()
     for control in (
-        page.get_by_label("Knows", exact=True),
+        page.get_by_label("Attacker knows", exact=True),
         page.locator(".ehrmem-dial input").first,
         page.locator(".ehrmem-screen .noUi-handle").first,
         page.get_by_role("button", name="Pin this state"),
@@ -187,7 +189,7 @@ def test_keys_pressed_on_the_screen_do_not_reach_the_notebook(visitor: Visitor) 
 
 def test_an_error_stands_in_place_in_plain_words(visitor: Visitor, home: Path) -> None:
     page, strip = visitor.page, visitor.page.locator(".ehrmem-error")
-    knows = page.get_by_label("Knows", exact=True)
+    knows = page.get_by_label("Attacker knows", exact=True)
     with in_kernel(home) as run:
         run("whole = exploration.exploration.model.context_length; exploration.exploration.model.context_length = 4")
         knows.select_option(label="The first 20 codes")
@@ -202,7 +204,7 @@ def test_an_error_stands_in_place_in_plain_words(visitor: Visitor, home: Path) -
         )
         knows.select_option(label="The first 10 codes")  # fails while "Nothing" is still being answered
         strip.wait_for(timeout=30_000)
-        assert strip.inner_text() == "Something went wrong on our side (OSError). The last answer still stands."
+        assert strip.inner_text() == "Internal error (OSError). The last answer still stands."
         visitor.settled()
         page.wait_for_timeout(500)
         assert strip.count() == 1  # that answer did not wipe it out
@@ -216,7 +218,7 @@ def test_an_error_stands_in_place_in_plain_words(visitor: Visitor, home: Path) -
 
 def test_the_report_made_by_the_shown_command_says_the_same(visitor: Visitor, home: Path, tmp_path: Path) -> None:
     page = visitor.page
-    page.get_by_label("Knows", exact=True).select_option(label="Demographics + those labs with their values")
+    page.get_by_label("Attacker knows", exact=True).select_option(label="Demographics + those labs with their values")
     page.wait_for_function("document.querySelector('.ehrmem-status').dataset.rung === 'lab_values'")
     visitor.settled()
     page.get_by_role("button", name="Copy as report").click()
@@ -290,7 +292,7 @@ def test_dark_theme_and_comms_without_subshells(tmp_path: Path, chromium: Any) -
     ):
         dark.settled()
         bars = dark.html(BARS)
-        dark.page.get_by_label("Knows", exact=True).select_option(label="Nothing")
+        dark.page.get_by_label("Attacker knows", exact=True).select_option(label="Nothing")
         dark.changed(BARS, bars)
         dark.settled()
         assert dark.page.evaluate("document.body.dataset.jpThemeLight") == "false"

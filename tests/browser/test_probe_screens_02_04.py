@@ -40,12 +40,12 @@ def test_the_rung_by_keyboard_moves_map_list_and_ladder(neighbours: Visitor) -> 
     page = neighbours.page
     drawn = page.locator(".ehrmem-screen canvas[role=img]").evaluate("c => c.toDataURL()")
     listed = neighbours.html(".ehrmem-neighbours")
-    knows = page.get_by_label("Knows", exact=True)
+    knows = page.get_by_label("Attacker knows", exact=True)
     knows.focus()
     for _ in range(3):
         page.keyboard.press("ArrowUp")
     _until(neighbours, ".ehrmem-neighbours-screen", rung="demographics")
-    assert _chosen(neighbours, "Knows") == "Demographics: age, sex and other static facts"
+    assert _chosen(neighbours, "Attacker knows") == "Demographics: age, sex and other static facts"
     assert neighbours.html(".ehrmem-neighbours") != listed
     page.wait_for_function(
         "b => document.querySelector('.ehrmem-screen canvas[role=img]').toDataURL() !== b", arg=drawn, timeout=10_000
@@ -53,7 +53,7 @@ def test_the_rung_by_keyboard_moves_map_list_and_ladder(neighbours: Visitor) -> 
     for _ in range(4):  # quicker than answers come: the last one wins
         page.keyboard.press("ArrowDown")
     _until(neighbours, ".ehrmem-neighbours-screen", rung="first_10")
-    assert _chosen(neighbours, "Knows") == "The first 10 codes"
+    assert _chosen(neighbours, "Attacker knows") == "The first 10 codes"
 
 
 def test_others_are_asked_about_when_the_button_is_pressed(neighbours: Visitor) -> None:
@@ -85,7 +85,7 @@ def test_the_identifier_by_keyboard_changes_the_curve(perturbation: Visitor) -> 
 
 def test_what_is_not_known_is_said_in_place_and_the_view_comes_back(perturbation: Visitor) -> None:
     page = perturbation.page
-    page.get_by_label("Knows", exact=True).focus()
+    page.get_by_label("Attacker knows", exact=True).focus()
     page.keyboard.press("ArrowUp")
     strip = page.locator(".ehrmem-error")
     strip.wait_for(timeout=60_000)

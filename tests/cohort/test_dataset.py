@@ -1,4 +1,4 @@
-"""MEDS data sets as found in the wild open and mean the same; what is no MEDS data set is refused in one sentence."""
+"""MEDS data sets as found in the wild open and mean the same; what is not a MEDS data set is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -257,7 +257,7 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_a_folder_without_parquet_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "0.csv").write_text("subject_id,time,code\n")
-    assert "is no MEDS data set: no Parquet file under its folder 'data'" in refused(tmp_path)
+    assert "is not a MEDS data set: no Parquet file under its folder 'data'" in refused(tmp_path)
 
 
 @pytest.mark.parametrize("column", ["subject_id", "time", "code"])

@@ -245,17 +245,17 @@ def test_a_vocabulary_that_is_missing_or_of_another_form_is_refused(tmp_path: Pa
     small_vocabulary().save(path)
     good = json.loads(path.read_text())
     bad = {
-        "{": "vocabulary.json is no vocabulary: it is no JSON",
-        "[1]": "the entry 1: 0 is no code with an id",
+        "{": "vocabulary.json is not a vocabulary: it is not JSON",
+        "[1]": "the entry 1: 0 is not a code with an id",
         json.dumps({"model": {"vocab": {}}}): "it lists no codes",
         json.dumps({**good, "format": "ehrmem-vocabulary/9"}): "format is 'ehrmem-vocabulary/9', expected",
         json.dumps({**good, "codes": ["A", "A"]}): "a code is listed twice",
-        json.dumps({**good, "codes": "GENDER//F"}): "codes is no list of texts",
-        json.dumps({**good, "codes": [1, 2]}): "codes is no list of texts",
+        json.dumps({**good, "codes": "GENDER//F"}): "codes is not a list of texts",
+        json.dumps({**good, "codes": [1, 2]}): "codes is not a list of texts",
         json.dumps({**good, "start": "[CLS]"}): "'\\[CLS\\]' is not among its codes",
         json.dumps({**good, "stops": ["[END]"]}): "'\\[END\\]' is not among its codes",
         json.dumps({**good, "bins": {LAB: [2.0, 1.0]}}): "the edges of .* do not rise",
-        json.dumps({**good, "bins": {LAB: ["low", "high"]}}): "vocabulary.json is no vocabulary of this kit",
+        json.dumps({**good, "bins": {LAB: ["low", "high"]}}): "vocabulary.json is not a vocabulary of this kit",
         json.dumps({key: value for key, value in good.items() if key != "bins"}): "'bins'",
     }
     for text, told in bad.items():
@@ -263,5 +263,5 @@ def test_a_vocabulary_that_is_missing_or_of_another_form_is_refused(tmp_path: Pa
         with pytest.raises(BadInput, match=told):
             Vocabulary.load(path)
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(BadInput, match="is no JSON"):
+    with pytest.raises(BadInput, match="is not JSON"):
         Vocabulary.load(path)

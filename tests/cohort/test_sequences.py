@@ -161,7 +161,7 @@ def test_a_file_of_another_form_or_model_is_refused_and_leaves_nothing(
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     vocabulary = foreign.vocabulary(foreign.MEICAR)
-    with pytest.raises(BadInput, match=r"is no file of sequences. Give a .parquet or .jsonl file"):
+    with pytest.raises(BadInput, match=r"is not a file of sequences. Give a .parquet or .jsonl file"):
         SequenceDataset(tmp_path / "s.csv", vocabulary)
     (tmp_path / "s.jsonl").write_text('{"subject_id": 1, "codes"')
     with pytest.raises(BadInput, match=r"s\.jsonl cannot be read"):

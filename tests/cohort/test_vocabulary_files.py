@@ -98,8 +98,8 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
         "the code 'A' stands for two ids, 0 and 1",
     ),
     "no ids": ("v.json", lambda p: p.write_text(json.dumps({"A": "x"})), "invalid literal"),
-    "half an id": ("v.json", lambda p: p.write_text(json.dumps({"A": 0.5})), "0.5 is no id"),
-    "a negative id": ("v.json", lambda p: p.write_text(json.dumps({"A": -1})), "is no code with an id of 0 or more"),
+    "half an id": ("v.json", lambda p: p.write_text(json.dumps({"A": 0.5})), "0.5 is not an id"),
+    "a negative id": ("v.json", lambda p: p.write_text(json.dumps({"A": -1})), "is not a code with an id of 0 or more"),
     "nothing": ("v.json", lambda p: p.write_text("{}"), "it lists no codes"),
     "several columns": ("v.csv", lambda p: p.write_text("a,b\nc,d\n"), "several columns and no heading names 'code'"),
     "the data's own codes": (
@@ -107,7 +107,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
         lambda p: parquet(p, code=["A"], description=["x"]),
         "'code/vocab_index' are needed",
     ),
-    "no parquet": ("codes.parquet", lambda p: p.write_bytes(b"no"), "is no list of codes that this kit can read"),
+    "no parquet": ("codes.parquet", lambda p: p.write_bytes(b"no"), "is not a list of codes that this kit can read"),
     "a pickle": ("vocab.pkl", lambda p: p.write_bytes(b"\x80\x04"), "expected .json, .csv, .txt or .parquet"),
 }
 

@@ -1,4 +1,4 @@
-"""Work over patients: a run broken off is taken up again to the same numbers; findings are written whole and read back."""
+"""Work over patients: an interrupted run is resumed to the same numbers; findings are written whole and read back."""
 
 import json
 import os

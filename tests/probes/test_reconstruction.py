@@ -144,7 +144,7 @@ def test_the_samples_give_the_same_figures_whoever_else_is_asked(tmp_path: Path)
         return found.about("patients").reset_index(drop=True)
 
     everyone, first = asked(ids, keep=tmp_path / "kept"), asked(ids[:1])
-    assert asked(ids, keep=tmp_path / "kept").equals(everyone)  # taken up again
+    assert asked(ids, keep=tmp_path / "kept").equals(everyone)  # resumed
     mine = everyone[everyone["patient"] == first["patient"][0]].reset_index(drop=True)
     keys = ["rung", "model", "figure"]
     together = mine.set_index(keys)["value"].sort_index(), first.set_index(keys)["value"].sort_index()

@@ -1,4 +1,4 @@
-"""Works that run at the same time: to the end, broken off, and when one fails."""
+"""Works that run at the same time: to the end, interrupted, and when one fails."""
 
 from __future__ import annotations
 

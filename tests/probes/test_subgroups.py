@@ -154,7 +154,7 @@ def test_each_measure_is_split_by_itself_and_strangers_are_counted(dataset: Meds
     assert {key: means[key] > 0 for key in means.index} == {
         ("mean:score", "Loss"): True,
         ("mean:score", "Ratio"): True,
-        ("mean:spike:age", ""): True,  # one value a patient, of whatever attribute: one measure
+        ("mean:spike:age", ""): True,  # one value per patient, of whatever attribute: one measure
     }
     assert found.exclusions == {"a planted canary, no ordinary patient": 10, "the patient is not in this data set": 1}
     with pytest.raises(BadInput, match="no patient figure leak"):

@@ -166,7 +166,7 @@ def test_the_first_page_says_what_a_board_asks(page: str) -> None:
         "Risk matrix",
         "Which attacks",
         "Vulnerable groups",
-        "It is no clearance",
+        "It is not a clearance",
     ):
         assert words in read
     assert "T2 Sensitive attributes" in read and "Planted canaries" in read
@@ -174,7 +174,7 @@ def test_the_first_page_says_what_a_board_asks(page: str) -> None:
 
 def test_what_the_model_has_no_code_of_is_not_passed_over(tmp_path: Path) -> None:
     audit = AuditResults(SyntheticAudit(60).write(tmp_path / "a"))
-    gravest = str(Text(matrix_of(audit))).partition("5, gravest")[2].partition("4 ")[0]
+    gravest = str(Text(matrix_of(audit))).partition("5, most severe")[2].partition("4 ")[0]
     assert "Self-harm and suicidality" in gravest and "the model has no code of it" in gravest
     assert "did not ask about these, as the model has no code of them: Self-harm and suicidality." in audit_page(
         audit.folder

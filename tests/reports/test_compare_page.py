@@ -125,7 +125,7 @@ def test_the_page(folders: dict[str, Path], figures: list[Shared]) -> None:
     for words in (
         "two vendors",
         "before and after retraining",
-        "It is no clearance",
+        "It is not a clearance",
         "The model differs.",
         "The data are the same in both.",
         PAIRED,

@@ -1,4 +1,4 @@
-"""Many reports by warm kernels: the numbers of single ones, one failure alone, taken up where they were broken off."""
+"""Many reports by warm kernels: the numbers of single ones, one failure alone, resumable."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOBODY = 987654321
 
 @dataclass
 class Made:
-    """The folder of three reports, made in two calls: the first lost its kernel under the first patient and was broken off after
+    """The folder of three reports, made in two calls: the first lost its kernel under the first patient and was interrupted after
     the second; the second, by two workers, made what was missing."""
 
     out: Path

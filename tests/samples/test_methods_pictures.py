@@ -1,4 +1,4 @@
-"""The methods page: a picture a test, drawn from findings, and every probe on the page."""
+"""The methods page: one picture per test, drawn from findings, and every probe on the page."""
 
 from __future__ import annotations
 

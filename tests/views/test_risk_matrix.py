@@ -42,7 +42,7 @@ def likely(value: float, name: str = "hiv", high: float | None = None) -> Likeli
 def test_an_attribute_stands_in_the_band_of_its_value(value: float, band: int) -> None:
     found = cells(risk_matrix([likely(value)], {"hiv": 5}, knows="one lab"))
     there = {key for key, content in found.items() if content}
-    assert there == {("5, gravest", BANDS[band][1])} and "n = 40" in found[there.pop()]
+    assert there == {("5, most severe", BANDS[band][1])} and "n = 40" in found[there.pop()]
 
 
 @pytest.mark.parametrize(("others", "said"), [(0.3, True), (0.29, True), (0.1, False), (None, True)])
@@ -58,12 +58,12 @@ def test_what_was_not_measured_has_a_place_with_its_reason() -> None:
         Likelihood(name, name.upper(), "one_lab", None, why="fewer than 11 members hold it") for name in ("hiv", "std")
     ]
     found = cells(risk_matrix(unknown, {"hiv": 5, "std": 5}, knows="x"))
-    assert " ".join(found["5, gravest", NOT_MEASURED].split()) == "HIV; STD fewer than 11 members hold it"
+    assert " ".join(found["5, most severe", NOT_MEASURED].split()) == "HIV; STD fewer than 11 members hold it"
 
 
 def test_severity_moves_a_row_and_nothing_else() -> None:
     one, other = (cells(risk_matrix([likely(0.3)], {"hiv": severity}, knows="x")) for severity in (5, 2))
-    assert one["5, gravest", BANDS[2][1]] == other["2", BANDS[2][1]] and not other["5, gravest", BANDS[2][1]]
+    assert one["5, most severe", BANDS[2][1]] == other["2", BANDS[2][1]] and not other["5, most severe", BANDS[2][1]]
     assert cells(risk_matrix([likely(0.3)], {}, knows="x"))["not declared", BANDS[2][1]]
 
 

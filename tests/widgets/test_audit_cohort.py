@@ -1,4 +1,4 @@
-"""The audit's screen: run, paused, taken up; severities that people declare, both versions kept; the matrix follows."""
+"""The audit's screen: run, paused, resumed; severities that people declare, both versions kept; the matrix follows."""
 
 from __future__ import annotations
 

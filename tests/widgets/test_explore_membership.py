@@ -141,7 +141,7 @@ def test_what_goes_wrong_is_said_in_words_and_the_view_stands(live: Heard, monke
         broken.setattr(live, "_slices", object())
         live.set(fpr=0.02)
         live.wait(60)
-    assert live.error == "Something went wrong on our side (AttributeError). The last answer still stands."
+    assert live.error == "Internal error (AttributeError). The last answer still stands."
     assert live._view.value == shown and "Traceback" not in live._error.value
     live.set(fpr=0.01)
     live.wait(60)

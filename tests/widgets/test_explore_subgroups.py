@@ -118,7 +118,7 @@ def test_what_goes_wrong_is_said_in_words(live: ExploreSubgroups) -> None:
     shown = live._view.value
     live.set(correction="none")
     live.wait(60)
-    assert live.error == "Something went wrong on our side (KeyError). The last answer still stands."
+    assert live.error == "Internal error (KeyError). The last answer still stands."
     assert live._view.value == shown
     live.set(correction="claims")
     live.wait(60)

@@ -29,7 +29,7 @@ def gone(*_: object, **__: object) -> Iterator[Any]:
         (Unavailable("Gone."), True, "Gone. The last answer still stands."),
         (Damaged("Broken."), True, "Broken. The last answer still stands."),
         (Unavailable("Gone."), False, "Gone."),
-        (KeyError("952646"), True, "Something went wrong on our side (KeyError). The last answer still stands."),
+        (KeyError("952646"), True, "Internal error (KeyError). The last answer still stands."),
     ],
 )
 def test_each_kind_in_words(error: Exception, answered: bool, said: str) -> None:

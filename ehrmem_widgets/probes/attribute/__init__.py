@@ -1,4 +1,4 @@
-"""T2: does it name sensitive attributes, and of members only?"""
+"""T2: does it name sensitive attributes, and only for members?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PROBE = Probe(
     name="attribute",
     test="T2",
     title="Sensitive attributes",
-    question="does it name sensitive attributes, and of members only?",
+    question="does it name sensitive attributes, and only for members?",
     run="ehrmem_widgets.probes.attribute.ask:Attributes",
     view="ehrmem_widgets.probes.attribute.show:AttributeView",
     order=20,

@@ -275,13 +275,13 @@ def _summarised(
     for (rung, effect, p, members, others), p_adjusted in zip(gaps, adjusted, strict=True):
         judgement = judge_cohort(
             effect, p_adjusted, margin=LEAK_MARGIN, kind=ProbeKind.MEASURE, members=members, non_members=others,
-            what="excess risk, members less non-members, among those who hold an attribute:",
+            what="excess risk, members minus non-members, among those who hold an attribute:",
         )  # fmt: skip
         rows.append(row("excess_gap", effect, group="all", rung=rung, p=p, p_adjusted=p_adjusted, judgement=judgement))
         sentences.append(f"{judgement.verdict} at {rung.replace('_', ' ')}: {judgement.sentence}")
     if controls:
         sentences.append(
-            "Positive control, excess risk of planted canaries less that of canaries never trained on: "
+            "Positive control, excess risk of planted canaries minus that of canaries never trained on: "
             + "; ".join(controls)
             + "."
         )
@@ -319,7 +319,7 @@ class _Rung:
 
     @property
     def excess(self) -> np.ndarray:
-        """(patients, attributes) audited less reference, by the same estimator, samples and random numbers for everybody."""
+        """(patients, attributes) audited minus reference, by the same estimator, samples and random numbers for everybody."""
         return np.asarray(self.leaks["audited"][..., 0] - self.leaks["reference"][..., 0])
 
     @property

@@ -79,7 +79,7 @@ class ConfoundingView(ProbeView):
         return self.found.figures.iloc[:0]
 
     def shared(self, comparison: Comparison) -> Iterable[Shared]:
-        """Nothing: it is no figure of the model."""
+        """Nothing: it is not a figure of the model."""
         return ()
 
     def pictures(self) -> list[str]:
@@ -124,7 +124,7 @@ class ConfoundingView(ProbeView):
                 picture(
                     interval_rows(
                         rows,
-                        title="Members less people never seen, in standard deviations",
+                        title="Members minus people never seen, in standard deviations",
                         ends=ends,
                         level=(0.0, "alike"),
                         signed=True,

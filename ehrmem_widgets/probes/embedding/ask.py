@@ -54,7 +54,7 @@ class Embedding(ProbeRun):
     """Train classifiers to read each attribute from the embedding of what the attacker knows, and compare with the same
     classifiers on the bag of the known codes and on shuffled labels.
 
-    One probe is trained across everybody asked (one row a patient, folds stratified by the attribute), so it cannot itself
+    One probe is trained across everybody asked (one row per patient, folds stratified by the attribute), so it cannot itself
     learn a patient's secret. That an embedding tells more than a bag of codes is no memorization either: order, time
     and general medicine are in it. Memorization shows only where the model's representation of a *member* holds the attribute
     though the codes do not, more than it does for a non-member: the figure is ``excess_gain``, the gain in AUROC over the

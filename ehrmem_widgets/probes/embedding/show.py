@@ -87,8 +87,8 @@ class EmbeddingView(ProbeView):
         audit, found = self.audit, self.found
         rows = []
         for group, heading in (
-            ("all", "Members less people never seen"),
-            ("canaries", "Planted canaries, trained on less never trained on"),
+            ("all", "Members minus people never seen"),
+            ("canaries", "Planted canaries, trained on minus never trained on"),
         ):
             for one in found.about("figures", figure="excess_gain_logistic", group=group, model="audited").to_dict(
                 "records"
@@ -112,7 +112,7 @@ class EmbeddingView(ProbeView):
         return [
             picture(
                 drawn,
-                "Logistic classifiers on the embedding, cross-validated over people, less the same on the known codes.",
+                "Logistic classifiers on the embedding, cross-validated over people, minus the same on the known codes.",
             )
         ]
 
@@ -142,8 +142,8 @@ class EmbeddingView(ProbeView):
                 True,
             )
             for group, words, heading in (
-                ("all", "members less non-members", "What is tested (audited model)"),
-                ("canaries", "canaries trained on less those never trained on", "What is tested (audited model)"),
+                ("all", "members minus non-members", "What is tested (audited model)"),
+                ("canaries", "canaries trained on minus those never trained on", "What is tested (audited model)"),
             )
         ]
         return interval_rows(

@@ -1,4 +1,4 @@
-"""How far does it prefer a planted canary to what could have been planted?"""
+"""How strongly does it prefer a planted canary to what could have been planted instead?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ehrmem_widgets.settings import ALTERNATIVES
 PROBE = Probe(
     name="exposure",
     title="Exposure of canaries",
-    question="how far does it prefer a planted canary to what could have been planted?",
+    question="how strongly does it prefer a planted canary to what could have been planted instead?",
     run="ehrmem_widgets.probes.exposure.ask:Exposure",
     view="ehrmem_widgets.probes.exposure.show:ExposureView",
     order=15,

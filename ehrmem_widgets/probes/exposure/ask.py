@@ -37,7 +37,7 @@ EXTRACTION = (0.5, 0.9)
 
 def exposure(own_score: float, alternative_scores: Sequence[float] | np.ndarray, *, seed: int = 0) -> float:
     """log2|R| - log2(rank) in bits; the own score's rank among those that tie with it is drawn with ``seed``. nan when any score
-    is no number.
+    is not a number.
 
     >>> exposure(1.0, np.zeros(65_535))
     16.0

@@ -1,4 +1,4 @@
-"""T4: can one tell who was in the training data?"""
+"""T4: can an attacker tell who was in the training data?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PROBE = Probe(
     name="membership",
     test="T4",
     title="Membership",
-    question="can one tell who was in the training data?",
+    question="can an attacker tell who was in the training data?",
     run="ehrmem_widgets.probes.membership.ask:Membership",
     view="ehrmem_widgets.probes.membership.show:MembershipView",
     order=10,

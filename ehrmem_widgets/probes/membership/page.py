@@ -21,7 +21,7 @@ _PERCENT, _N = "\N{NO-BREAK SPACE}%", "n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"  
 HOW_TO_READ = (
     "An attacker who holds whole records asks the model how likely each one is, and calls those members that score high. "
     "AUROC is how often a member scores above somebody never seen: 0.5 is chance, 1 is always. Ranges in brackets are 95 % "
-    "intervals; n is the number of people behind them. A result speaks of this attack only and is no clearance."
+    "intervals; n is the number of people behind them. A result speaks of this attack only and is not a clearance."
 )
 
 

@@ -1,4 +1,4 @@
-"""Is the own record among the nearest to what is known?"""
+"""Is the patient's own record among those nearest to the known facts?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ehrmem_widgets.probes.base import Probe
 PROBE = Probe(
     name="neighbours",
     title="Nearest records",
-    question="is the own record among the nearest to what is known?",
+    question="is the patient's own record among those nearest to the known facts?",
     run="ehrmem_widgets.probes.neighbours.ask:Neighbours",
     view="ehrmem_widgets.probes.neighbours.show:NeighboursView",
     order=50,

@@ -61,7 +61,7 @@ class Neighbours(ProbeRun):
     the search for codes: ``hit@k`` (Wilson) and ``median_rank`` (patient bootstrap); ``hit@k_over_codes``, the audited model's less the
     code search's for the same people (Newcombe's paired interval, exact McNemar p); by group "all" (members less
     non-members) and "canaries" (trained on less never trained on) ``hit@k_difference`` (MOVER, one-sided Fisher p) and
-    ``hit@k_beyond_reference``, that difference less the reference model's. P-values by Holm over the rungs. The verdict rests on
+    ``hit@k_beyond_reference``, that difference minus the reference model's. P-values by Holm over the rungs. The verdict rests on
     hit@10: *memorized* when members are found more often than non-members, and more so than by the reference model.
     """
 
@@ -262,7 +262,7 @@ def _over_codes(found: pd.DataFrame, rungs: Sequence[str]) -> list[dict[str, Any
 
 
 def _compared(found: pd.DataFrame, rungs: Sequence[str], models: Mapping[str, BlackBox]) -> list[dict[str, Any]]:
-    """Members less non-members, and canaries trained on less those never trained on; with the verdicts."""
+    """Members minus non-members, and canaries trained on minus those never trained on; with the verdicts."""
     from scipy import stats
 
     rows: list[dict[str, Any]] = []

@@ -67,7 +67,7 @@ class RecordSearch:
         return REFERENCE in self._models
 
     def prepare(self, by: str) -> Iterator[float]:
-        """Read all records for one search; yields the share done. Goes on where an earlier call was broken off."""
+        """Read all records for one search; yields the share done. Resumes where an earlier call was interrupted."""
         if by != CODES:
             yield from self.stores[by].build()
             return

@@ -184,7 +184,7 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
     def controls(self) -> Sequence[widgets.Widget]:
         """The patient, the rung, the seed, the button for the cohort; and the map, which stands on the right."""
         wide = widgets.Layout(width="calc(100% - 6px)")
-        named = {"description_width": "90px"}
+        named = {"description_width": "100px"}
         self._map, self._nearest = EmbeddingMap(height=400), widgets.HTML()
         self._fit = widgets.Button(
             description="Place exactly (UMAP)" if self._chart.coordinates is not None else "Draw the map (UMAP)",
@@ -201,7 +201,7 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
         if self.state.rung not in dict(map(reversed, options)):  # type: ignore[arg-type]
             options.append((rung_words(self.state.rung), self.state.rung))
         self._rung = widgets.Dropdown(
-            options=options, value=self.state.rung, description="Knows", layout=wide, style=named
+            options=options, value=self.state.rung, description="Attacker knows", layout=wide, style=named
         )
         self._seed = NumberField("seed", self.state.seed, SEED, description="Seed")
         self.mark_last_valid(self._seed)

@@ -1,4 +1,4 @@
-"""T5: does the leak collapse off the true age, sex, value or date?"""
+"""T5: does the leak disappear when the age, the sex, a value or a date is changed?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PROBE = Probe(
     name="perturbation",
     test="T5",
     title="Moved identifiers",
-    question="does the leak collapse off the true age, sex, value or date?",
+    question="does the leak disappear when the age, the sex, a value or a date is changed?",
     run="ehrmem_widgets.probes.perturbation.ask:Perturbation",
     view="ehrmem_widgets.probes.perturbation.show:PerturbationView",
     order=60,

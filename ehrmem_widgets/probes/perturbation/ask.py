@@ -154,7 +154,7 @@ def judge_spike(
 
 
 class Perturbation(ProbeRun):
-    """Move each identifier of each person around its true value and ask for the gravest attribute that the record holds.
+    """Move each identifier of each person around its true value and ask for the most severe attribute that the record holds.
 
     ``rung`` is what else is known. The default is the smallest that has all four identifiers: the less is known beside the
     moved one, the more it identifies (with a whole lab panel the rest gives the patient away whatever is moved). All facts
@@ -215,7 +215,7 @@ class Perturbation(ProbeRun):
 
 def sweep(exploration: Exploration, state: State, identifier: str, *, portion: int = 8) -> Iterator[SweepCurve | None]:
     """One patient's curve, live: ever better curves until ``state.samples`` trajectories a shift are spent. None between them
-    marks a point at which the work can be broken off.
+    marks a point at which the work can be interrupted.
 
     Each portion has its own random numbers, shared by all shifts and by both models. Raises BadInput when the facts of the
     state do not hold the identifier.
@@ -345,7 +345,7 @@ class _Asking:
         self.samples, self.horizon, self.seed = samples, horizon, seed
 
     def focus(self, record: Record) -> str | None:
-        """The gravest attribute that the record holds, of those asked about."""
+        """The most severe attribute that the record holds, of those asked about."""
         codes = self.codes[0]
         held = [name for name in self.names if codes.held(name, record)]
         severity = {name: codes.attributes[name].severity for name in self.names}

@@ -23,7 +23,7 @@ LEFT, TOP, BOTTOM, GAP = 46, 86, 250, 22
 
 def moved_identifiers(curves: pd.DataFrame) -> str:
     """An SVG, one panel an identifier: the mean leak at each step off the truth, less each person's own median off it, with 95 %
-    intervals. ``curves`` has a row a point: ``identifier``, ``who`` (``AUDITED`` or ``NEVER_SEEN``), ``step`` (0: the truth),
+    intervals. ``curves`` has one row per point: ``identifier``, ``who`` (``AUDITED`` or ``NEVER_SEEN``), ``step`` (0: the truth),
     ``value``, ``low``, ``high``, ``n`` (people).
     """
     if curves.empty:
@@ -61,4 +61,4 @@ def _sentence(curves: pd.DataFrame, identifiers: list[str]) -> str:
                 f"{IDENTIFIERS[identifier]}, {one['who']}: {one['value']:.2f} ({one['low']:.2f} to {one['high']:.2f}, "
                 f"n = {one['n']:,})"
             )
-    return f"Mean leak at the true value, less that at other values. {'; '.join(said)}."
+    return f"Mean leak at the true value, minus that at other values. {'; '.join(said)}."

@@ -39,7 +39,7 @@ _AT_ONCE = 5
 class Null:
     """The sweeps of people whom no model saw: ``spikes`` (people,), and each one's ``curves`` as {steps off the truth: leak
     less its own median off the truth}. ``same_attribute``: how many were asked about the very attribute in focus (the others
-    about the gravest that their own record holds); ``wanted``: how many are there to be asked."""
+    about the most severe that their own record holds); ``wanted``: how many are there to be asked."""
 
     spikes: np.ndarray
     curves: tuple[dict[int, float], ...] = ()
@@ -71,7 +71,7 @@ def tests_of(exploration: Exploration, state: State) -> int:
 def null_of(
     exploration: Exploration, state: State, identifier: str, people: int, own_spike: float
 ) -> Iterator[Null | None]:
-    """Ask the same of ``people`` whom no model saw: ever larger nulls, None where the work can be broken off.
+    """Ask the same of ``people`` whom no model saw: ever larger nulls, None where the work can be interrupted.
 
     Chosen are those most like the patient in the known facts, holders of the attribute in focus first, then holders of any
     other attribute. Each is asked with the facts of the same rung, the same random numbers and ``SAMPLES`` trajectories a shift.

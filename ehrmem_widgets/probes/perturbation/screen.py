@@ -90,7 +90,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
     patient, rung
         The patient (a pseudonym or id; None: an example) and what else the attacker knows, each fact exactly.
     identifier, focus
-        What is moved (age, sex, lab or date) and the attribute asked about (None: the gravest that the patient holds).
+        What is moved (age, sex, lab or date) and the attribute asked about (None: the most severe that the patient holds).
     people, samples, horizon, seed
         How many whom no model saw are asked the same, trajectories at each value, codes generated, and the seed.
 
@@ -190,7 +190,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
     def controls(self) -> Sequence[widgets.Widget]:
         """The patient, what is known, what is moved, and the attribute in focus."""
         wide = widgets.Layout(width="calc(100% - 6px)")
-        named = {"description_width": "90px"}
+        named = {"description_width": "100px"}
         state, attributes = self.state, self._exploration.attributes.attributes
         self._quiet = False
         self._picker = PatientPicker(
@@ -199,13 +199,15 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
         rungs = [(title, name) for name, title in RUNGS.items() if name != "nothing"]
         if state.rung not in [name for _, name in rungs]:
             rungs.append((rung_words(state.rung), state.rung))
-        self._rung = widgets.Dropdown(options=rungs, value=state.rung, description="Knows", layout=wide, style=named)
+        self._rung = widgets.Dropdown(
+            options=rungs, value=state.rung, description="Attacker knows", layout=wide, style=named
+        )
         self._identifier = widgets.Dropdown(
             options=[(words, name) for name, words in CHOICES.items()], value=state.identifier, description="Moved",
             layout=wide, style=named,
         )  # fmt: skip
         self._focus = widgets.Dropdown(
-            options=[(attributes[name].title, name) for name in self._names], value=state.focus, description="In focus",
+            options=[(attributes[name].title, name) for name in self._names], value=state.focus, description="Attribute",
             layout=wide, style=named,
         )  # fmt: skip
         self._seed = NumberField("seed", state.seed, SEED, description="Seed")
@@ -286,7 +288,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
         return choose_focus(self._exploration.held(patient_id), self._names, severity)
 
     def _pick(self, patient_id: int) -> None:
-        """Another patient, and the gravest attribute of that record."""
+        """Another patient, and the most severe attribute of that record."""
         focus = self._gravest(patient_id)
         self._quiet = True
         try:

@@ -52,7 +52,7 @@ class PerturbationView(ProbeView):
     )
     held_against = "The same sweep on people whom no model saw. Their spikes are the null."
     how_to_read = (
-        "Each curve is the mean over people of the leak at so many steps from the truth, less each person's own level off it. A peak at "
+        "Each curve is the mean over people of the leak at so many steps from the truth, minus each person's own level off it. A peak at "
         "the truth for members, flat for people never seen, is memory of individuals."
     )
     memorized = "It answers about individuals: the leak falls when {what} is moved off the truth, by {figure} more for people it was trained on."
@@ -94,7 +94,7 @@ class PerturbationView(ProbeView):
         if rows:
             drawn = interval_rows(
                 rows,
-                title="Mean spike: leak at the truth less the median off it",
+                title="Mean spike: leak at the truth minus the median off it",
                 ends=(-1.0, 1.0),
                 level=(0.0, "no spike"),
                 signed=True,

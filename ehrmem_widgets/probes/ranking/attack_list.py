@@ -1,4 +1,4 @@
-"""The attack ranking: one row a leak, those first that take the attacker the least knowledge, and what the same search finds by chance."""
+"""The attack ranking: one row per leak, those first that take the attacker the least knowledge, and what the same search finds by chance."""
 
 from __future__ import annotations
 

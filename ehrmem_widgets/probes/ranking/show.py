@@ -64,7 +64,7 @@ class RankingView(ProbeView):
     )
     held_against = (
         "The very same search over people whom neither model saw: whatever it finds there, it finds by chance. And only leaks that go "
-        "beyond the reference model's answer count, each asked anew with other random numbers."
+        "beyond the reference model's answer count, each asked again with other random numbers."
     )
     how_to_read = READ_ATTACKS
 

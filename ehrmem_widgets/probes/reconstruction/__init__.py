@@ -1,4 +1,4 @@
-"""T1: does it continue a record as it really went on?"""
+"""T1: does it reproduce how a record really continued?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PROBE = Probe(
     name="reconstruction",
     test="T1",
     title="Reconstruction",
-    question="does it continue a record as it really went on?",
+    question="does it reproduce how a record really continued?",
     run="ehrmem_widgets.probes.reconstruction.ask:Reconstruction",
     view="ehrmem_widgets.probes.reconstruction.show:ReconstructionView",
     order=30,

@@ -69,7 +69,7 @@ class Reconstruction(ProbeRun):
     back code for code; no row where the truth has none), ``routine_share`` (of all that is found alike, the share at codes
     that at least a quarter of the training patients holds, and gaps). Cohort rows: their means by group, with an
     interval over patients; with a reference also ``NAME_excess``, how much nearer the audited model comes than the reference,
-    and ``NAME_gap``, the members' mean excess less the non-members' (Welch), one-sided p, adjusted by Holm over all rungs and
+    and ``NAME_gap``, the members' mean excess minus the non-members' (Welch), one-sided p, adjusted by Holm over all rungs and
     the figures in ``TESTED``, and the verdict; the same for canaries against those never trained on, not adjusted.
     ``NAME_fall``: by how much a distance falls from the first rung to this one in the same patients, of each model and, with
     ``model`` empty, the audited model's beyond the reference's. What follows the facts differs from rung to rung (its ease,

@@ -1,7 +1,7 @@
 """T6 Subgroups: is more remembered of some kinds of people than of others? Any probe's patient figures, split by subgroup.
 
 A difference between subgroups is not memorization by itself: old people's records may be easier to predict. So where there
-are non-members, what is tested is the difference in differences: members less non-members inside the subgroup, less the
+are non-members, what is tested is the difference in differences: members minus non-members inside the subgroup, less the
 same outside it.
 """
 
@@ -60,7 +60,7 @@ _BY = ["figure", "attribute", "model", "rung"]
 
 
 def subgroups_of(dataset: MedsDataset, ids: Sequence[int] | None = None) -> pd.DataFrame:
-    """Who belongs where: one row a patient (by id), one bool column a subgroup, named ``KIND: VALUE``. None: everybody.
+    """Who belongs where: one row per patient (by id), one bool column per subgroup, named ``KIND: VALUE``. None: everybody.
 
     Age (years at the last event) in bands, sex, race and ethnicity as recorded among the static codes (``RACE//...``,
     ``ETHNICITY//...``), holders of a code that occurs in one record of the data set, those whose set of tests on their first
@@ -326,7 +326,7 @@ def _values(
             )
     rows = rows[rows["patient"].isin(ids) & rows["group"].isin([MEMBER, NON_MEMBER])]
     rows = rows.assign(id=rows["patient"].map(ids))
-    # An attribute names the measure, unless each patient has but one, of varying name (the gravest that the record holds).
+    # An attribute names the measure, unless each patient has but one, of varying name (the most severe that the record holds).
     own = [rows[name] for name in ("figure", "model", "rung")]
     several = rows.groupby(["figure", "model", "rung", "id"])["attribute"].transform("nunique") > 1
     one = rows["attribute"].groupby(own).transform("nunique") == 1

@@ -125,7 +125,9 @@ def _row_sentence(one: SubgroupRow, words: str) -> str:
     if one.hidden:
         return f"{name}: {HIDDEN}"
     tested = (
-        f"; less the same gap among people never seen {interval(one.difference, signed=True)}" if one.difference else ""
+        f"; minus the same gap among people never seen {interval(one.difference, signed=True)}"
+        if one.difference
+        else ""
     )
     because = f" ({one.judgement.sentence.rstrip('.')})" if one.judgement.verdict is Verdict.CANNOT_CONCLUDE else ""
     return f"{name}, {plural(one.members, 'member')}: gap {interval(one.gap, signed=True)}{tested}; {words}{because}"

@@ -29,7 +29,7 @@ HOW_TO_READ = (
     "because their records are easier to predict, so the same gap is measured among people whom the model never saw and taken "
     "away (diamond): what is left comes with having been trained on these very people. Ranges in brackets are 95 % intervals; n is the "
     f"number of people behind them. A subgroup of fewer than {FEWEST} people, or with so few outside it, is not shown, so that "
-    "nobody can be recognised in it; neither is one that could be had from the others by subtraction. No row standing out is no "
+    "nobody can be recognised in it; neither is one that could be had from the others by subtraction. No row standing out is not a "
     "clearance: with few people even a large gap may go unseen."
 )
 CORRECTIONS: Mapping[str, str] = {

@@ -17,7 +17,7 @@ class RecordLength(ProbeRun):
     doing = "Measuring records"
 
     def ask(self, records):
-        """Plain data, one row a record: it is kept as JSON, so that a run that was broken off goes on."""
+        """Plain data, one row per record: it is kept as JSON, so that a run that was interrupted goes on."""
         return [{"patient": record.pseudonym, "length": len(record.events)} for record in records]
 
     def judge(self, answers) -> Finding:
