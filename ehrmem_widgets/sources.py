@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SOURCES: Mapping[str, str] = {
     "data": "folder of a MEDS data set (the sample cohort, if neither data nor model is given)",
     "model": "the model to audit: a folder (config.json, *.safetensors, its list of codes), or the address of a served model",
-    "reference": "a model that never saw these patients, folder or address; without one nothing can be called memorized; if given more than "
+    "reference": "a model that never saw these patients, folder or address; without one no leak can be called memorized; if given more than "
     "once, their mean is used",
     "vocabulary": "file of the model's codes and ids, if it is not in the model's folder",
     "grammar": "how the model writes time, ages and values: a file, or ehrmamba2, meicar, context_clues or ethos (guessed)",

@@ -233,7 +233,7 @@ name: sample cohort
 # What is audited. Folders are relative to this file; without any, the sample patients and models.
 # data: my_meds              # a MEDS data set
 # model: their_model         # a model folder, or the address of a served one
-# reference: other_model     # a model that never saw these patients; without one nothing can be called memorized; [one, two]: their mean
+# reference: other_model     # a model that never saw these patients; without one no leak can be called memorized; [one, two]: their mean
 # training_split: train      # the split that the model was trained on, and reference_training_split: where no training.json says it
 # vocabulary: codes.parquet  # and grammar, sequences, endpoint: as 'ehrmem check --help' says
 # attribute_file: own.yaml   # further sensitive attributes

@@ -60,7 +60,7 @@ def preflight(sources: Sources) -> Iterator[Check]:
     yield from check_model(model, dataset)
     if not sources.reference:
         yield Check(
-            "Reference model", "warn", "There is no reference model, so nothing can be called memorized.",
+            "Reference model", "warn", "There is no reference model, so no leak can be called memorized.",
             "Name one with --reference: a model of the same kind, trained on other patients. 'ehrmem train --split tuning "
             "--vocabulary MODEL' makes a small one.",
         )  # fmt: skip

@@ -486,7 +486,7 @@ class Question:
             titles = ", ".join(codes.attributes[name].title for name in silent)
             warnings.append(f"The record holds {titles}, of which the model knows no code: that is not asked about.")
         if self.exploration.reference is None:
-            warnings.append("There is no reference model, so nothing can be called memorized.")
+            warnings.append("There is no reference model, so no leak can be called memorized.")
         return tuple(warnings)
 
 

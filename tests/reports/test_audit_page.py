@@ -220,7 +220,7 @@ def test_any_test_may_be_missing(missing: str, tmp_path: Path) -> None:
 def test_without_a_reference_nothing_is_called_memorized_by_the_ranking(tmp_path: Path) -> None:
     page = audit_page(SyntheticAudit(60).write(tmp_path / "a", names=("ranking", "confounding"), reference=None))
     assert (
-        "nothing can be called memorized" in page and "Without a reference model nothing can be called a leak" in page
+        "no leak can be called memorized" in page and "Without a reference model nothing can be called a leak" in page
     )
 
 
