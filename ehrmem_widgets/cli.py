@@ -132,7 +132,7 @@ def report(arguments: argparse.Namespace) -> None:
 def _reports(arguments: argparse.Namespace, given: dict[str, Any]) -> None:
     from ehrmem_widgets.reports.patient_reports import INDEX, make_reports
 
-    summary = make_reports(arguments.patients, arguments.out, workers=arguments.workers, heard=_Bar(), **given)
+    summary = make_reports(arguments.patients, arguments.out, workers=arguments.workers, progress=_Bar(), **given)
     made, failed = len(summary["reports"]), len(summary["failed"])
     print(f"{arguments.out / INDEX} lists {made:,} reports (identifying: internal use).")
     if failed:
@@ -158,7 +158,7 @@ def probe(arguments: argparse.Namespace) -> None:
     """Run one probe over a cohort."""
     from ehrmem_widgets.blackbox.opening import open_sources
     from ehrmem_widgets.findings.finding import check_free
-    from ehrmem_widgets.probes.over_patients import Checkpoint
+    from ehrmem_widgets.probes.batching import Checkpoint
     from ehrmem_widgets.probes.run import run
     from ehrmem_widgets.registry import alternatives_for
     from ehrmem_widgets.reports.patient_reports import patients_in
@@ -177,14 +177,14 @@ def probe(arguments: argparse.Namespace) -> None:
     elif arguments.population:
         raise BadInput(f"The probe {asked.name!r} does not count who fits the facts. Leave out --population.")
     dataset, model, reference = open_sources(_sources(arguments))
-    keep = Checkpoint(out.with_name(out.name + ".unfinished"))
+    checkpoint = Checkpoint(out.with_name(out.name + ".unfinished"))
     with resumable():
         found = run(
             asked.name, dataset, model, reference, rungs=arguments.rung, patients=patients, seed=arguments.seed,
-            keep=keep, heard=_Bar(), alternatives_of=alternatives_for(dataset), **more,
+            checkpoint=checkpoint, progress=_Bar(), alternatives_of=alternatives_for(dataset), **more,
         )  # fmt: skip
         found.save(out)
-    keep.remove()
+    checkpoint.remove()
     print(found.summary())
     print(f"Wrote {out} ({found.rows:,} rows; patients by pseudonym: internal use).")
 
@@ -221,7 +221,7 @@ def audit(arguments: argparse.Namespace) -> None:
 
     command = command_of(arguments.plan, arguments.out, arguments.workers, arguments.cluster)
     found = run_audit(
-        plan, arguments.out, workers=arguments.workers, cluster=arguments.cluster, command=command, heard=_Bar()
+        plan, arguments.out, workers=arguments.workers, cluster=arguments.cluster, command=command, progress=_Bar()
     )
     for run in found["runs"]:
         print(f"\n{run['probe']}: {probes()[run['probe']].full_question}")

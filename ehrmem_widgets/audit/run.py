@@ -29,7 +29,7 @@ from ehrmem_widgets.errors import GOES_ON, BadInput, CannotAnswer, Damaged, Unav
 from ehrmem_widgets.files import write_whole
 from ehrmem_widgets.findings.finding import Finding, as_json
 from ehrmem_widgets.probes.base import ProbeRun, Task, loaded
-from ehrmem_widgets.probes.over_patients import Checkpoint, Heard, PortionsMissingError, Progress
+from ehrmem_widgets.probes.batching import BatchesMissingError, Checkpoint, OnProgress, Progress
 from ehrmem_widgets.probes.people import about_model
 from ehrmem_widgets.registry import alternatives_for, probes
 from ehrmem_widgets.settings import WORKERS
@@ -49,10 +49,10 @@ class Opened:
     people: Any
     alternatives_of: Any
 
-    def task(self, plan: Plan, name: str, heard: Heard | None = None) -> Task:
+    def task(self, plan: Plan, name: str, progress: OnProgress | None = None) -> Task:
         """What a probe of a plan is given."""
         whole = Task(
-            self.dataset, self.model, self.reference, self.people, seed=plan.seed, alternatives_of=self.alternatives_of, heard=heard
+            self.dataset, self.model, self.reference, self.people, seed=plan.seed, alternatives_of=self.alternatives_of, progress=progress
         )  # fmt: skip
         return replace(whole, **plan.task(probes()[name]))
 
@@ -64,12 +64,12 @@ def run_audit(
     workers: int = 1,
     cluster: str | None = None,
     command: str = "",
-    heard: Heard | None = None,
+    progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """Run a plan into a folder and return what its ``results.json`` holds.
 
     The folder is sealed with the plan's hash and the fingerprints of data and models before the first question. The same call goes
-    on where an earlier one was interrupted (killed, Ctrl-C, a full disk): at most the portion in flight is lost, and the
+    on where an earlier one was interrupted (killed, Ctrl-C, a full disk): at most the batch in flight is lost, and the
     findings come out byte for byte the same. ``workers``: processes on this computer. ``cluster``: address of a Dask scheduler,
     whose workers see the same folders. One, many and a cluster's workers give the same numbers.
 
@@ -98,7 +98,7 @@ def run_audit(
     one_thread_each()
     try:
         with filelock.FileLock(out / ".lock", timeout=0, mode=0o600), resumable():
-            return _Audit(plan, out, command, heard).run(workers, cluster)
+            return _Audit(plan, out, command, progress).run(workers, cluster)
     except WorkerError as error:
         raise BadInput(f"{error} {GOES_ON}") from None
     except filelock.Timeout:
@@ -126,8 +126,8 @@ def keep_freed_memory() -> None:
 
 
 class _Audit:
-    def __init__(self, plan: Plan, out: Path, command: str, heard: Heard | None) -> None:
-        self.plan, self.out, self.command, self.heard = plan, out, command, heard
+    def __init__(self, plan: Plan, out: Path, command: str, progress: OnProgress | None) -> None:
+        self.plan, self.out, self.command, self.progress = plan, out, command, progress
         with read_anew():
             self.opened = open_plan(plan)
         self.begun = datetime.now(UTC).isoformat(timespec="seconds")
@@ -158,10 +158,10 @@ class _Audit:
         }
         found = self._found(name)
         if found is None:
-            keep = Checkpoint(self.out / SHARDS)
+            checkpoint = Checkpoint(self.out / SHARDS)
             try:
                 state["rungs"] = list(self.plan.task(probes()[name])["rungs"])
-                found = ask(self.plan, self.opened, name, keep, self.out, heard=self.heard)
+                found = ask(self.plan, self.opened, name, checkpoint, self.out, progress=self.progress)
                 found.save(path)
             except (BadInput, CannotAnswer) as error:
                 state |= {"state": "not run", "reason": str(error), "of_the_model": isinstance(error, CannotAnswer)}
@@ -179,10 +179,10 @@ class _Audit:
         """What is done once for all workers."""
         for name in names:
             with suppress(BadInput, CannotAnswer):  # said again when the finding is made
-                _run_of(name).prepare(self.opened.task(self.plan, name, self.heard))
+                _run_of(name).prepare(self.opened.task(self.plan, name, self.progress))
 
     def _ask_by_many(self, probes: Sequence[str], workers: int, cluster: str | None) -> None:
-        """Let workers ask. Where one dies, its portion in flight is lost; half as many go on with what is left."""
+        """Let workers ask. Where one dies, its batch in flight is lost; half as many go on with what is left."""
         began = time.monotonic()
         left: deque[tuple[str, int, int]] | None = None
         while left is None or left:
@@ -204,11 +204,11 @@ class _Audit:
                             ):  # said again, with its probe's name, when the finding is made
                                 future.result()
                             asked.pop(future)
-                        if self.heard:
+                        if self.progress:
                             missing = len(left) + len(asked)
                             pace = (time.monotonic() - began) / (n - missing) if n > missing else None
                             words = f"Asking, {plural(size, 'worker')}"
-                            self.heard(Progress(words, n - missing, n, None if pace is None else pace * missing))
+                            self.progress(Progress(words, n - missing, n, None if pace is None else pace * missing))
                 except pool.lost as error:
                     self.workers_lost += 1
                     if workers == 1 or cluster:
@@ -277,7 +277,7 @@ class WorkerError(Exception):
 
 
 def ask_stripe(plan: Plan, out: str, name: str, stripe: int, stripes: int) -> None:
-    """What a worker does: ask for every so-many-th portion of one probe.
+    """What a worker does: ask for every so-many-th batch of one probe.
 
     Raises WorkerError where the worker does not see the same results folder, data and models.
     """
@@ -295,9 +295,9 @@ def ask_stripe(plan: Plan, out: str, name: str, stripe: int, stripes: int) -> No
         raise WorkerError(f"A worker cannot open what the plan names: {error}") from None
     if changed := _changed(sealed, plan, about):
         raise WorkerError(f"A worker sees another {' and another '.join(changed)} under the same name.")
-    keep = Checkpoint(Path(out) / SHARDS, stripe, stripes, asks_only=True)
-    with suppress(PortionsMissingError):
-        ask(plan, about, name, keep, Path(out))
+    checkpoint = Checkpoint(Path(out) / SHARDS, stripe, stripes, asks_only=True)
+    with suppress(BatchesMissingError):
+        ask(plan, about, name, checkpoint, Path(out))
 
 
 def _read_seal(path: Path) -> dict[str, Any]:
@@ -351,16 +351,18 @@ def _changed(sealed: Mapping[str, Any], plan: Plan, about: Opened) -> list[str]:
     return [words[name] for name, now in _sealed(plan, about).items() if sealed.get(name) != now]
 
 
-def ask(plan: Plan, about: Opened, name: str, keep: Checkpoint, out: Path, *, heard: Heard | None = None) -> Finding:
+def ask(
+    plan: Plan, about: Opened, name: str, checkpoint: Checkpoint, out: Path, *, progress: OnProgress | None = None
+) -> Finding:
     """One probe of a plan; what it builds on is taken from the findings that are there."""
     from ehrmem_widgets.probes.run import needed, run_task
 
-    probe, task = probes()[name], about.task(plan, name, heard)
+    probe, task = probes()[name], about.task(plan, name, progress)
     earlier = {other: _kept_finding(path) for other in needed(probe, task) if (path := out / FINDINGS / other).exists()}
     missing = [other for other in needed(probe, task) if probes()[other].confounding and other not in earlier]
     if missing:
         raise BadInput(f"{probes()[missing[0]].title}, on which this rests, could not be run.")
-    return run_task(probe, task, keep=keep, earlier=earlier)
+    return run_task(probe, task, checkpoint=checkpoint, earlier=earlier)
 
 
 def _run_of(name: str) -> type[ProbeRun]:

@@ -93,10 +93,10 @@ def numbers(found: Any) -> np.ndarray:
     return array
 
 
-def mask(field: str, avoid: np.ndarray, size: int) -> dict[str, Any]:
+def mask(field: str, banned: np.ndarray, size: int) -> dict[str, Any]:
     """The request's field that leaves codes out."""
     out = np.zeros(size, dtype=bool)
-    out[: len(avoid)] = avoid
+    out[: len(banned)] = banned
     if field == "allowed_token_ids":
         return {field: np.flatnonzero(~out).tolist()}
     return {field: {str(code): -100 for code in np.flatnonzero(out).tolist()}}

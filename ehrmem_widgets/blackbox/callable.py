@@ -39,7 +39,7 @@ class CallableModel:
     >>> model = CallableModel(ask, vocabulary, context_length=512, name="my model")
     >>> [scores.round(2).tolist() for scores in model.score([[1, 3, 4, 2]])]
     [[-1.39, -0.69, -1.39]]
-    >>> [step.codes.shape for step in model.continue_([[[1], [3]]], horizon=2, samples=100, seed=1)]
+    >>> [step.codes.shape for step in model.generate([[[1], [3]]], horizon=2, samples=100, seed=1)]
     [(1, 100), (1, 100)]
 
     Raises
@@ -71,17 +71,17 @@ class CallableModel:
     def __repr__(self) -> str:
         return f"CallableModel({self.name!r}: {len(self.vocabulary):,} codes, context {self.context_length:,})"
 
-    def continue_(
+    def generate(
         self,
         prompts: Sequence[SlotIds],
         horizon: int,
         samples: int,
         *,
-        watch: np.ndarray | None = None,
-        avoid: np.ndarray | None = None,
+        track: np.ndarray | None = None,
+        banned: np.ndarray | None = None,
         seed: int = 0,
     ) -> Iterator[Step]:
-        """As ``BlackBox.continue_``; stops early when the context is full or every continuation has ended."""
+        """As ``BlackBox.generate``; stops early when the context is full or every continuation has ended."""
         return sample(
             lambda: _CallableDecoder(self._distributions, len(self.vocabulary)),
             prompts,
@@ -90,8 +90,8 @@ class CallableModel:
             size=len(self.vocabulary),
             context_length=self.context_length,
             stops=_stops(self.vocabulary),
-            watch=watch,
-            avoid=avoid,
+            track=track,
+            banned=banned,
             seed=seed,
         )
 
@@ -181,7 +181,7 @@ class SamplingModel:
     >>> def generate(prompt, samples, longest, seed):  # here, whatever it takes to ask your model
     ...     return [random.Random(seed + i).choices([2, 3, 4], k=longest) for i in range(samples)]
     >>> model = SamplingModel(generate, vocabulary, context_length=512)
-    >>> next(model.continue_([[[1], [3]]], horizon=8, samples=100)).codes.shape
+    >>> next(model.generate([[[1], [3]]], horizon=8, samples=100)).codes.shape
     (1, 100)
 
     Raises
@@ -212,22 +212,22 @@ class SamplingModel:
     def __repr__(self) -> str:
         return f"SamplingModel({self.name!r}: {len(self.vocabulary):,} codes, context {self.context_length:,})"
 
-    def continue_(
+    def generate(
         self,
         prompts: Sequence[SlotIds],
         horizon: int,
         samples: int,
         *,
-        watch: np.ndarray | None = None,
-        avoid: np.ndarray | None = None,
+        track: np.ndarray | None = None,
+        banned: np.ndarray | None = None,
         seed: int = 0,
     ) -> Iterator[Step]:
-        """As ``BlackBox.continue_``, with no mass of what is watched; the first step waits for all continuations."""
+        """As ``BlackBox.generate``, with no mass of what is watched; the first step waits for all continuations."""
         for prompt in prompts:
             split_prompts([prompt])  # refuses an empty prompt or slot
         if any(len(slot) > 1 for prompt in prompts for slot in prompt):
             raise self._no_probabilities("a fact that leaves several codes open cannot be filled in. Give exact facts")
-        if avoid is not None and np.any(avoid):
+        if banned is not None and np.any(banned):
             raise self._no_probabilities("codes cannot be left out of its continuations")
         horizon = within_context(prompts, horizon, self.context_length)
         codes = np.full((horizon, len(prompts), samples), -1)

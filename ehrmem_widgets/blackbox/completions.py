@@ -57,8 +57,8 @@ class CompletionRequest:
     seed: int
     stream: bool
     interval: int  # steps in one chunk of a stream
-    watch: np.ndarray | None
-    avoid: np.ndarray | None
+    track: np.ndarray | None
+    banned: np.ndarray | None
     stops: frozenset[int]
     shown: int | None  # how many of the likeliest codes are shown at each step, -1 for all
     shown_ids: list[int] | None
@@ -83,10 +83,10 @@ def read_request(body: bytes, model: BlackBox) -> CompletionRequest:
             f"A prompt of {longest:,} codes and max_tokens = {fields.max_tokens:,} are more than the model's context of "
             f"{model.context_length:,} codes."
         )
-    watch = fields.watch_token_ids if fields.logprobs is None else np.eye(size, dtype=np.float32)
+    track = fields.watch_token_ids if fields.logprobs is None else np.eye(size, dtype=np.float32)
     if fields.about_prompt == "scores" and Query.SCORES not in model.answers:
         raise BadInput(f"The model {model.name!r} gives no log-probabilities.")
-    whole = watch is not None or fields.about_prompt in ("whole", "moments")
+    whole = track is not None or fields.about_prompt in ("whole", "moments")
     if whole and Query.PROBABILITIES not in model.answers:
         raise BadInput(f"The model {model.name!r} gives no probabilities.")
     masks = json.dumps([given.get(name) for name in ("watch_token_ids", "allowed_token_ids", "logit_bias")])
@@ -98,8 +98,8 @@ def read_request(body: bytes, model: BlackBox) -> CompletionRequest:
         seed=fields.seed,
         stream=fields.stream,
         interval=fields.stream_interval,
-        watch=watch,
-        avoid=_avoid(fields.allowed_token_ids, fields.logit_bias, size),
+        track=track,
+        banned=_avoid(fields.allowed_token_ids, fields.logit_bias, size),
         stops=frozenset(fields.stop_token_ids),
         shown=fields.logprobs,
         shown_ids=fields.logprob_token_ids,
@@ -158,10 +158,10 @@ def _ids(given: object, size: int) -> object:
 def _watch(given: object, size: int) -> np.ndarray:
     if not isinstance(given, list) or not all(_are_ids(ids, size) for ids in given):
         raise expected(f"lists of code ids, each from 0 to {size - 1:,}")
-    watch = np.zeros((size, len(given)), dtype=bool)
+    track = np.zeros((size, len(given)), dtype=bool)
     for group, ids in enumerate(given):
-        watch[ids, group] = True
-    return watch
+        track[ids, group] = True
+    return track
 
 
 def _forbidden(given: object, size: int) -> list[int]:
@@ -263,14 +263,14 @@ class _Fields(Declared):
 
 
 def _avoid(allowed: list[int] | None, forbidden: list[int], size: int) -> np.ndarray | None:
-    avoid = np.zeros(size, dtype=bool)
+    banned = np.zeros(size, dtype=bool)
     if allowed is not None:
-        avoid[:] = True
-        avoid[allowed] = False
-    avoid[forbidden] = True
-    if avoid.all():
+        banned[:] = True
+        banned[allowed] = False
+    banned[forbidden] = True
+    if banned.all():
         raise BadInput("Every code is forbidden, so nothing can be sampled.")
-    return avoid if avoid.any() else None
+    return banned if banned.any() else None
 
 
 class Continuations:
@@ -364,7 +364,7 @@ def _whole_distributions(model: BlackBox, sequence: list[int]) -> list[dict[int,
     if len(sequence) < 2:
         return []
     prefixes = [[[code] for code in sequence[:end]] for end in range(1, len(sequence))]
-    [step] = model.continue_(prefixes, 1, 1, watch=np.eye(len(model.vocabulary), dtype=np.float32))
+    [step] = model.generate(prefixes, 1, 1, track=np.eye(len(model.vocabulary), dtype=np.float32))
     assert step.mass is not None
     with np.errstate(divide="ignore"):
         return [dict(enumerate(row.tolist())) for row in np.log(step.mass[:, 0])]

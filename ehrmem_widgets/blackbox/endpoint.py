@@ -127,17 +127,17 @@ class EndpointModel:
             if server is not None:
                 server.close()
 
-    def continue_(
+    def generate(
         self,
         prompts: Sequence[SlotIds],
         horizon: int,
         samples: int,
         *,
-        watch: np.ndarray | None = None,
-        avoid: np.ndarray | None = None,
+        track: np.ndarray | None = None,
+        banned: np.ndarray | None = None,
         seed: int = 0,
     ) -> Iterator[Step]:
-        """As ``BlackBox.continue_``; stops early when the context is full or every continuation has ended.
+        """As ``BlackBox.generate``; stops early when the context is full or every continuation has ended.
 
         The same seed gives the same continuations as far as the server keeps to seeds; those of ``ehrmem serve`` are the very
         ones that its model gives in its own process.
@@ -148,13 +148,13 @@ class EndpointModel:
         horizon, seed = int(within_context(prompts, horizon, self.context_length)), int(seed)
         fields: dict[str, Any] = {"stop_token_ids": sorted(self._stops)}
         groups = None
-        if watch is not None and Query.PROBABILITIES in self.answers:
-            groups = [np.flatnonzero(column).tolist() for column in np.asarray(watch).T]
+        if track is not None and Query.PROBABILITIES in self.answers:
+            groups = [np.flatnonzero(column).tolist() for column in np.asarray(track).T]
             fields |= {"watch_token_ids": groups} if self._ours else self._shown(sorted(set().union(*groups)))
-        if avoid is not None and np.any(avoid):
+        if banned is not None and np.any(banned):
             if self._mask_field is None:
                 raise CannotAnswer(f"The server at {self._server.address} does not let codes be left out of sampling.")
-            fields |= mask(self._mask_field, avoid, len(self.vocabulary))
+            fields |= mask(self._mask_field, banned, len(self.vocabulary))
         arriving = _Arriving((len(prompts), samples), horizon, groups, self._stops, len(self.vocabulary))
         asking = self._server.start(self._sample(arriving, prompts, fields, seed))
         asking.add_done_callback(lambda _: arriving.ready.put(None))
@@ -440,7 +440,7 @@ class _Taking:
 
     def __init__(self, arriving: _Arriving, row: int, who: list[int], length: int) -> None:
         self._all, self._row, self._who = arriving, row, who
-        self._heard = [length] * len(who)  # codes of each that this answer has been heard to
+        self._told = [length] * len(who)  # codes of each that this answer has been heard to
 
     def take(self, chunk: dict[str, Any]) -> None:
         """Add what is new."""
@@ -462,8 +462,8 @@ class _Taking:
         if "log_weight" in choice:
             arriving.log_weight[row, sample] = choice["log_weight"]
         length = int(arriving.length[row, sample])
-        known = length - self._heard[place]
-        self._heard[place] += len(codes)
+        known = length - self._told[place]
+        self._told[place] += len(codes)
         stop = next((i for i, code in enumerate(codes) if code in arriving.stops), None)
         if not arriving.ended[row, sample] and known < len(codes):
             end = len(codes) if stop is None else stop + 1

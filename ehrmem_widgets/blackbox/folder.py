@@ -94,17 +94,17 @@ class FolderModel:
     def __repr__(self) -> str:
         return f"FolderModel({self.name!r}: {len(self.vocabulary):,} codes, context {self.context_length:,})"
 
-    def continue_(
+    def generate(
         self,
         prompts: Sequence[SlotIds],
         horizon: int,
         samples: int,
         *,
-        watch: np.ndarray | None = None,
-        avoid: np.ndarray | None = None,
+        track: np.ndarray | None = None,
+        banned: np.ndarray | None = None,
         seed: int = 0,
     ) -> Iterator[Step]:
-        """As ``BlackBox.continue_``; stops early when the context is full or every continuation has ended."""
+        """As ``BlackBox.generate``; stops early when the context is full or every continuation has ended."""
         return sample(
             self._new_decoder,
             prompts,
@@ -113,8 +113,8 @@ class FolderModel:
             size=self.codes_in_head,
             context_length=self.context_length,
             stops=self._stops,
-            watch=watch,
-            avoid=avoid,
+            track=track,
+            banned=banned,
             seed=seed,
             device=self._model.device,
         )

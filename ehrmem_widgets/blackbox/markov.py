@@ -30,17 +30,17 @@ class MarkovChain:
             tuple(f"STATE//{i}" for i in range(size)), start=None, stops=frozenset(), pad=None
         )
 
-    def continue_(
+    def generate(
         self,
         prompts: Sequence[SlotIds],
         horizon: int,
         samples: int,
         *,
-        watch: np.ndarray | None = None,
-        avoid: np.ndarray | None = None,
+        track: np.ndarray | None = None,
+        banned: np.ndarray | None = None,
         seed: int = 0,
     ) -> Iterator[Step]:
-        """As ``BlackBox.continue_``."""
+        """As ``BlackBox.generate``."""
         shared, slots = split_prompts(prompts)
         rng, to_fill = np.random.default_rng(seed), slot_uniforms(len(slots[0]), samples, seed)
         shape = (len(prompts), samples)
@@ -53,14 +53,14 @@ class MarkovChain:
             now, kept = _draw(self.transitions[now] * allowed, to_fill[place])
             with np.errstate(divide="ignore"):
                 log_weight = log_weight + np.log(kept)
-        watch = np.zeros((len(self.transitions), 0)) if watch is None else watch
+        track = np.zeros((len(self.transitions), 0)) if track is None else track
         stops = [self.vocabulary.id(code) for code in self.vocabulary.stops]
         alive = np.ones(shape, dtype=bool)
         for _ in range(horizon):
             following = self.transitions[now]
-            mass = (following @ watch) * alive[..., None]
+            mass = (following @ track) * alive[..., None]
             now, _kept = _draw(
-                following if avoid is None else following * ~avoid, rng.random(samples, dtype=np.float32)
+                following if banned is None else following * ~banned, rng.random(samples, dtype=np.float32)
             )
             yield Step(np.where(alive, now, -1), mass, log_weight)
             alive &= ~np.isin(now, stops)

@@ -14,7 +14,7 @@ from ehrmem_widgets.errors import BadInput
 class MeanReference:
     """The mean of several reference models.
 
-    - ``continue_``: each model gives its share of the samples, stacked along the samples: the mean of a leak over the
+    - ``generate``: each model gives its share of the samples, stacked along the samples: the mean of a leak over the
       trajectories is then the mean of the models' leaks. A number that cannot be shared equally is shared as evenly as it can
       be, and the seed decides who gives one more. Each model draws with a seed of its own: with the same numbers, models that are
       alike would give the same trajectories, and an interval over the trajectories would be too narrow. Shares of a fixed size
@@ -46,28 +46,28 @@ class MeanReference:
     def __repr__(self) -> str:
         return f"MeanReference({', '.join(map(repr, self.references))})"
 
-    def continue_(
+    def generate(
         self,
         prompts: Sequence[SlotIds],
         horizon: int,
         samples: int,
         *,
-        watch: np.ndarray | None = None,
-        avoid: np.ndarray | None = None,
+        track: np.ndarray | None = None,
+        banned: np.ndarray | None = None,
         seed: int = 0,
     ) -> Iterator[Step]:
-        """As ``BlackBox.continue_``; stops early when the smallest context is full or every continuation has ended."""
+        """As ``BlackBox.generate``; stops early when the smallest context is full or every continuation has ended."""
         horizon = within_context(prompts, horizon, self.context_length)
-        watch = watch if Query.PROBABILITIES in self.answers else None
+        track = track if Query.PROBABILITIES in self.answers else None
         k = len(self.references)
         shares = [samples // k + ((place - seed) % k < samples % k) for place in range(k)]
         running = [
-            one.continue_(prompts, horizon, share, watch=watch, avoid=avoid, seed=_seed(seed, place))
+            one.generate(prompts, horizon, share, track=track, banned=banned, seed=_seed(seed, place))
             for place, (one, share) in enumerate(zip(self.references, shares, strict=True))
             if share
         ]
         try:
-            yield from _stacked(running, with_mass=watch is not None)
+            yield from _stacked(running, with_mass=track is not None)
         finally:
             for one in running:
                 if isinstance(one, Generator):

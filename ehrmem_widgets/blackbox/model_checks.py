@@ -334,7 +334,7 @@ def _time_lines(model: BlackBox, dataset: MedsDataset) -> Iterator[Check]:
     prompt = prompt[-(model.context_length - _STEPS - 1) :]
     for _ in range(2):  # the first time also builds what is kept
         begun = time.perf_counter()
-        done = sum(int((step.codes >= 0).sum()) for step in model.continue_([prompt], _STEPS, _SAMPLES, seed=0))
+        done = sum(int((step.codes >= 0).sum()) for step in model.generate([prompt], _STEPS, _SAMPLES, seed=0))
         rate = done / max(time.perf_counter() - begun, 1e-9)
     words = f"About {rate:,.0f} codes a second: at most {_in_words(_ANSWER / rate)} for one settled answer of the main screen"
     if Query.SCORES in model.answers and some:

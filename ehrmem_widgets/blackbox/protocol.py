@@ -58,20 +58,20 @@ class BlackBox(Protocol):
     answers: frozenset[Query]
     training_split: str | None
 
-    def continue_(
+    def generate(
         self,
         prompts: Sequence[SlotIds],
         horizon: int,
         samples: int,
         *,
-        watch: np.ndarray | None = None,
-        avoid: np.ndarray | None = None,
+        track: np.ndarray | None = None,
+        banned: np.ndarray | None = None,
         seed: int = 0,
     ) -> Iterator[Step]:
         """Sample ``samples`` continuations of each prompt, one step at a time, for at most ``horizon`` steps.
 
-        Slots with several ids are filled from the model restricted to the slot. ``watch`` is (codes, groups), 0 or 1;
-        ``avoid`` is (codes,) bool: codes that are masked, the rest renormalised. The same seed uses the same uniform
+        Slots with several ids are filled from the model restricted to the slot. ``track`` is (codes, groups), 0 or 1;
+        ``banned`` is (codes,) bool: codes that are masked, the rest renormalised. The same seed uses the same uniform
         numbers in every black box and for every prompt (common random numbers), so that an answer about one prompt does
         not depend on which others were asked with it. Stopping the iteration cancels.
         """

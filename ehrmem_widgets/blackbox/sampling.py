@@ -26,14 +26,14 @@ def sample(
     size: int,
     context_length: int,
     stops: Sequence[int],
-    watch: np.ndarray | None = None,
-    avoid: np.ndarray | None = None,
+    track: np.ndarray | None = None,
+    banned: np.ndarray | None = None,
     seed: int = 0,
     device: torch.device | None = None,
 ) -> Iterator[Step]:
-    """As ``BlackBox.continue_``; stops early when the context is full or every continuation has ended.
+    """As ``BlackBox.generate``; stops early when the context is full or every continuation has ended.
 
-    ``size``: codes that a decoder gives logits of; ``watch`` and ``avoid`` may be shorter. What does not fit half of the free
+    ``size``: codes that a decoder gives logits of; ``track`` and ``banned`` may be shorter. What does not fit half of the free
     memory is sampled in parts, one after the other: the same answer, whose first step then waits for all parts but the last.
     """
     device = device or torch.device("cpu")
@@ -44,8 +44,8 @@ def sample(
     parts = _parts(len(prompts), samples, int(_share * free_memory(device)) // bytes_a_sample)
     goes_on = torch.ones(size, dtype=torch.bool, device=device)
     goes_on[list(stops)] = False
-    groups = None if watch is None else torch.from_numpy(_padded(watch, size).astype(np.float32)).to(device)
-    keep = None if avoid is None else torch.from_numpy(~_padded(avoid, size)).to(device)
+    groups = None if track is None else torch.from_numpy(_padded(track, size).astype(np.float32)).to(device)
+    keep = None if banned is None else torch.from_numpy(~_padded(banned, size)).to(device)
 
     def run(rows: slice, columns: slice) -> Iterator[Step]:
         uniforms = _Uniforms(len(slots[0]), samples, seed, columns, device)
@@ -56,7 +56,7 @@ def sample(
         return
     shape = (len(prompts), samples)
     codes, log_weight = np.full((horizon, *shape), -1), np.zeros(shape)
-    mass = None if watch is None else np.zeros((horizon, *shape, watch.shape[1]), dtype=np.float32)
+    mass = None if track is None else np.zeros((horizon, *shape, track.shape[1]), dtype=np.float32)
     for number, (rows, columns) in enumerate(parts):
         last, place = number == len(parts) - 1, -1
         for place, step in enumerate(run(rows, columns)):

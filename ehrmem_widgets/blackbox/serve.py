@@ -166,8 +166,8 @@ class _Worker:
         """An answer about a prompt does not depend on the others, nor on whether its request came with theirs."""
         prompts, request = [prompt for job in jobs for prompt in job.request.prompts], jobs[0].request
         try:
-            for step in self._model.continue_(
-                prompts, request.horizon, request.samples, watch=request.watch, avoid=request.avoid, seed=request.seed
+            for step in self._model.generate(
+                prompts, request.horizon, request.samples, track=request.track, banned=request.banned, seed=request.seed
             ):
                 if self._closed or all(job.given_up for job in jobs):
                     break
@@ -225,10 +225,10 @@ class _Handler(RequestHandler):
 
     async def ask(self, question: Callable[[], Any]) -> Any:
         """Have the model's thread answer."""
-        loop, heard = asyncio.get_running_loop(), asyncio.Queue[Any]()
-        self._job = _Question(question, lambda answer: loop.call_soon_threadsafe(heard.put_nowait, answer))
+        loop, progress = asyncio.get_running_loop(), asyncio.Queue[Any]()
+        self._job = _Question(question, lambda answer: loop.call_soon_threadsafe(progress.put_nowait, answer))
         self.worker.submit(self._job)
-        answer = await heard.get()
+        answer = await progress.get()
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -304,11 +304,11 @@ class _Completions(_Handler):
 
     async def _steps(self, request: CompletionRequest, writer: Continuations) -> AsyncIterator[list[Any]]:
         """The steps of the continuations as they come, as many at a time as were asked for."""
-        loop, heard = asyncio.get_running_loop(), asyncio.Queue[Any]()
-        self._job = _Sampling(request, lambda step: loop.call_soon_threadsafe(heard.put_nowait, step))
+        loop, progress = asyncio.get_running_loop(), asyncio.Queue[Any]()
+        self._job = _Sampling(request, lambda step: loop.call_soon_threadsafe(progress.put_nowait, step))
         self.worker.submit(self._job)
         steps: list[Any] = []
-        while (step := await heard.get()) is not None:
+        while (step := await progress.get()) is not None:
             if isinstance(step, Exception):
                 raise step
             steps.append(step)

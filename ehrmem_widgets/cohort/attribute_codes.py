@@ -66,7 +66,7 @@ class AttributeCodes:
             if attribute.asked_by_default and not self._codes[name] & set(self._bases)
         )
 
-    def watch(self, names: Sequence[str], record: Record) -> np.ndarray:
+    def track(self, names: Sequence[str], record: Record) -> np.ndarray:
         """(codes of the vocabulary, names) bool: which codes give the attribute away."""
         columns = [np.isin(self._bases, list(self._of(name, record)[0])) for name in names]
         return np.stack(columns, axis=1) if columns else np.zeros((len(self._bases), 0), dtype=bool)

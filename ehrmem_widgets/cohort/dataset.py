@@ -242,7 +242,7 @@ class MedsDataset:
         asked = frozenset(attributes)
         if (
             asked not in self._holders
-        ):  # every portion of an audit asks again, and each answer is a look through all events
+        ):  # every batch of an audit asks again, and each answer is a look through all events
             codes = self.attribute_codes.query("role == 'code'")
             found = self.query(
                 "SELECT DISTINCT patient_id FROM events WHERE code IN (SELECT unnest(?::VARCHAR[])) ORDER BY patient_id",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ehrmem_widgets.cohort.dataset import MedsDataset
     from ehrmem_widgets.cohort.record import Record
     from ehrmem_widgets.findings.finding import Finding
-    from ehrmem_widgets.probes.over_patients import Heard, Rows
+    from ehrmem_widgets.probes.batching import OnProgress, Rows
     from ehrmem_widgets.probes.people import People
     from ehrmem_widgets.probes.view import ProbeView
     from ehrmem_widgets.statistics.verdicts import Judgement
@@ -127,7 +127,7 @@ class Task:
     seed: int = 0
     earlier: Mapping[str, Finding] = field(default_factory=dict)
     alternatives_of: AlternativesOf | None = None
-    heard: Heard | None = None
+    progress: OnProgress | None = None
 
     @property
     def models(self) -> dict[str, BlackBox]:

@@ -28,9 +28,9 @@ from ehrmem_widgets.probes.continuations_compared import comparer_of, mean_over_
 from ehrmem_widgets.probes.controls import CONTROLS, ControlPool, same_facts_of
 from ehrmem_widgets.probes.embedding_store import EmbeddingStore, NeighbourMap, embed_slots
 from ehrmem_widgets.probes.findings import Answer, AttributeFinding, ReadableEvent, ReconstructionFinding
+from ehrmem_widgets.probes.interleave import interleave
 from ehrmem_widgets.probes.leak import Leaks, ProductForm, SumForm, leaks_of_many, slot_ids
 from ehrmem_widgets.probes.sequence_distance import Comparer
-from ehrmem_widgets.probes.side_by_side import side_by_side
 from ehrmem_widgets.probes.truth import true_continuation
 from ehrmem_widgets.statistics.intervals import STOPPED, Estimate, difference, rounded
 from ehrmem_widgets.statistics.verdicts import LEAK_MARGIN, Judgement, Peers, ProbeKind, Verdict, judge_person
@@ -207,7 +207,7 @@ class Question:
         yield self.answer
         if self.products:
             least = min(LEAST, self.state.samples)
-            yield from side_by_side(*(product.add(least, self._seed(1)) for product in self.products))
+            yield from interleave(*(product.add(least, self._seed(1)) for product in self.products))
             self._update()
             yield self.answer
         for total in self.sums[1:]:
@@ -235,10 +235,10 @@ class Question:
             shared = min(_SHARED_SAMPLES, self.state.samples) - self.sums[0].n
             if not missing and shared <= 0:
                 return
-            yield from side_by_side(*(form.add(size, self._seed(2 * chunk + 1)) for form, size in missing))
+            yield from interleave(*(form.add(size, self._seed(2 * chunk + 1)) for form, size in missing))
             if shared > 0 and (self.products or not missing):
                 size = min(shared, _SHARED_CHUNK)
-                yield from side_by_side(*(total.add(size, self._seed(2 * chunk)) for total in self.sums))
+                yield from interleave(*(total.add(size, self._seed(2 * chunk)) for total in self.sums))
             self._update()
             yield self.answer
             chunk += 1
@@ -284,7 +284,7 @@ class Question:
             return
         others = self.controls() if others is None else others
         leaks: list[Leaks | None] = [None] * len(self.models)
-        yield from side_by_side(*(self._ask(place, others, leaks) for place in range(len(self.models))))
+        yield from interleave(*(self._ask(place, others, leaks) for place in range(len(self.models))))
         means = [found.means for found in leaks if found is not None]
         self.own_leaks, self.control_leaks = [one[0] for one in means], [one[1:] for one in means]
 
@@ -358,11 +358,11 @@ class Question:
         """Why even a model that recites the record would not name the attribute; empty when it would. Only for what is held."""
         if not self.held[column]:
             return ""
-        vocabulary, watch = self.models[0].vocabulary, self.watches[0][:, column]
+        vocabulary, track = self.models[0].vocabulary, self.watches[0][:, column]
         following = vocabulary.ids(
             true_continuation(self.record, self.prompts[0], vocabulary, len(self.record.events) * 8)
         )
-        at = np.flatnonzero(watch[np.array(following, dtype=np.int64)]) if following else np.empty(0)
+        at = np.flatnonzero(track[np.array(following, dtype=np.int64)]) if following else np.empty(0)
         if not len(at):
             return "the record does not hold it after the known facts, so there is nothing left to give away"
         if at[0] >= self.horizon:
@@ -439,7 +439,7 @@ class Question:
         codes = self.exploration.attributes
         if vocabulary is not codes.vocabulary and vocabulary.codes != codes.vocabulary.codes:
             codes = AttributeCodes(vocabulary, codes.attributes)
-        return codes.watch(self.state.attributes, self.record)
+        return codes.track(self.state.attributes, self.record)
 
     def _seed(self, chunk: int) -> int:
         """The seed of a chunk, the same for the audited and the reference model (common random numbers)."""

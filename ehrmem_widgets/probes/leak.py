@@ -113,13 +113,13 @@ class Leaks:
 class SumForm:
     """The sum form (SCOPE) for several attributes over one set of unmasked trajectories, which can be shown as they are.
 
-    ``watch``: (codes, attributes) bool. Without probabilities it counts hits.
+    ``track``: (codes, attributes) bool. Without probabilities it counts hits.
     """
 
-    def __init__(self, model: BlackBox, prompt: SlotIds, watch: np.ndarray, horizon: int) -> None:
-        self._model, self._prompt, self._watch, self._horizon = model, prompt, watch, horizon
+    def __init__(self, model: BlackBox, prompt: SlotIds, track: np.ndarray, horizon: int) -> None:
+        self._model, self._prompt, self._watch, self._horizon = model, prompt, track, horizon
         self.counting = Query.PROBABILITIES not in model.answers
-        nothing = np.empty((1, 0, watch.shape[1]))
+        nothing = np.empty((1, 0, track.shape[1]))
         self.leaks = Leaks(nothing, nothing, np.empty((1, 0)))
         self.trajectories: list[np.ndarray] = []
 
@@ -150,7 +150,7 @@ class SumForm:
             self.trajectories.extend(codes[0])
 
     def estimates(self, *, level: float = CONFIDENCE) -> list[Estimate]:
-        """The leak probability of each attribute (the columns of ``watch``)."""
+        """The leak probability of each attribute (the columns of ``track``)."""
         return _estimates(self.leaks.intervals(level=level)[0], self.n)
 
     def estimate(self, attribute: int, *, level: float = CONFIDENCE) -> Estimate:
@@ -184,9 +184,9 @@ class ProductForm:
         surviving = np.ones(samples)
         log_weights = np.zeros(samples)
         done = 0
-        watch = self._codes[:, None]
-        for step in self._model.continue_(
-            [self._prompt], self._horizon, samples, watch=watch, avoid=self._codes, seed=seed
+        track = self._codes[:, None]
+        for step in self._model.generate(
+            [self._prompt], self._horizon, samples, track=track, banned=self._codes, seed=seed
         ):
             assert step.mass is not None
             surviving = surviving * (1 - np.broadcast_to(step.mass, (1, samples, 1))[0, :, 0].clip(0, 1))
@@ -217,7 +217,7 @@ class ProductForm:
 def leaks_of_many(
     model: BlackBox,
     prompts: Sequence[SlotIds],
-    watch: np.ndarray,
+    track: np.ndarray,
     horizon: int,
     samples: int,
     seed: int,
@@ -230,11 +230,11 @@ def leaks_of_many(
     keys = [tuple(map(tuple, prompt)) for prompt in prompts]
     unique = {key: place for place, key in reversed(list(enumerate(keys)))}
     asked = sorted(unique.values())
-    shape = (len(prompts), samples, watch.shape[1])
+    shape = (len(prompts), samples, track.shape[1])
     whole = Leaks(np.zeros(shape), np.zeros(shape), np.zeros(shape[:2]))
     for rows in in_like_forms([prompts[place] for place in asked], samples):
         places = [asked[row] for row in rows]
-        for found in _sum_forms(model, [prompts[p] for p in places], watch, horizon, samples, seed):
+        for found in _sum_forms(model, [prompts[p] for p in places], track, horizon, samples, seed):
             if found is None:
                 yield None
                 continue
@@ -243,26 +243,26 @@ def leaks_of_many(
 
 
 def _sum_forms(
-    model: BlackBox, prompts: Sequence[SlotIds], watch: np.ndarray, horizon: int, samples: int, seed: int
+    model: BlackBox, prompts: Sequence[SlotIds], track: np.ndarray, horizon: int, samples: int, seed: int
 ) -> Iterator[tuple[Leaks, np.ndarray] | None]:
     """None after each step, and then the leaks and the codes (P, S, T)."""
-    shape = (len(prompts), samples, watch.shape[1])
+    shape = (len(prompts), samples, track.shape[1])
     raw, credit = np.zeros(shape), np.zeros(shape)
     hits, spent, late = (
         np.zeros(shape, dtype=bool) for _ in range(3)
     )  # spent: no credit any more; late: hit since then
     codes: list[np.ndarray] = []
     log_weights = np.zeros(shape[:2])
-    member = np.concatenate([watch, np.zeros((1, watch.shape[1]), dtype=bool)])  # the last row: no code (-1)
+    member = np.concatenate([track, np.zeros((1, track.shape[1]), dtype=bool)])  # the last row: no code (-1)
     counting = Query.PROBABILITIES not in model.answers
     spent[:] = counting
-    for step in model.continue_(prompts, horizon, samples, watch=watch, seed=seed):
+    for step in model.generate(prompts, horizon, samples, track=track, seed=seed):
         if step.mass is not None and not counting:
             mass = np.where(hits, 0.0, step.mass)
             raw += mass
             spent |= credit + mass > CREDIT
             credit += np.where(spent, 0.0, mass)
-        emitted = np.where((step.codes >= 0) & (step.codes < len(watch)), step.codes, -1)
+        emitted = np.where((step.codes >= 0) & (step.codes < len(track)), step.codes, -1)
         first = member[emitted] & ~hits
         late |= first & spent
         hits |= first

@@ -13,9 +13,9 @@ from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.findings.finding import Finding, Sentence, judgement_of, told
 from ehrmem_widgets.probes.base import AlternativesOf, Probe, ProbeRun, Task, loaded
+from ehrmem_widgets.probes.batching import Checkpoint, OnProgress, in_batches
 from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
 from ehrmem_widgets.probes.options import given
-from ehrmem_widgets.probes.over_patients import Checkpoint, Heard, over_patients
 from ehrmem_widgets.probes.people import CANARIES, CANARY, MOST, People, choose_people
 from ehrmem_widgets.registry import probe_named, probes
 from ehrmem_widgets.settings import check_probe
@@ -33,8 +33,8 @@ def run(
     people: People | None = None,
     most: int = MOST,
     seed: int = 0,
-    keep: str | Path | Checkpoint | None = None,
-    heard: Heard | None = None,
+    checkpoint: str | Path | Checkpoint | None = None,
+    progress: OnProgress | None = None,
     earlier: Mapping[str, Finding] | None = None,
     alternatives_of: AlternativesOf | None = None,
     **options: Any,
@@ -43,8 +43,8 @@ def run(
 
     Who is asked about is chosen first (``people``, or by ``patients``, or ``most`` at random, without near-duplicates across the split).
     What the probe builds on is run before it, unless ``earlier`` holds it; a probe that compares members with non-members is preceded by
-    the check for confounding, which may take its verdicts back. ``keep``: a folder where answers are kept, so that a run that was
-    interrupted goes on; ``heard`` is told of progress. ``alternatives_of``: other values that a planted canary could have held.
+    the check for confounding, which may take its verdicts back. ``checkpoint``: a folder where answers are kept, so that a run that was
+    interrupted goes on; ``progress`` is told of progress. ``alternatives_of``: other values that a planted canary could have held.
 
     Raises BadInput for a name, level or option that there is not, and CannotAnswer for a question that this model cannot be asked.
     """
@@ -55,31 +55,31 @@ def run(
         people = choose_people(dataset, model, reference, patients=patients, most=most, seed=seed)
         people = without_near_duplicates(people, dataset, model, reference, seed=seed)
     task = Task(
-        dataset, model, reference, people, seed=seed, alternatives_of=alternatives_of, heard=heard, **more
+        dataset, model, reference, people, seed=seed, alternatives_of=alternatives_of, progress=progress, **more
     )  # fmt: skip
-    kept = Checkpoint(Path(keep)) if isinstance(keep, str | Path) else keep
-    return run_task(probe, task, keep=kept, earlier=earlier or {})
+    kept = Checkpoint(Path(checkpoint)) if isinstance(checkpoint, str | Path) else checkpoint
+    return run_task(probe, task, checkpoint=kept, earlier=earlier or {})
 
 
 def run_task(
-    probe: Probe, task: Task, *, keep: Checkpoint | None = None, earlier: Mapping[str, Finding] = {}
+    probe: Probe, task: Task, *, checkpoint: Checkpoint | None = None, earlier: Mapping[str, Finding] = {}
 ) -> Finding:
     """Run a probe that was set up; ``earlier``: findings about the same people that need not be made again."""
     found: dict[str, Finding] = {}
     for name in needed(probe, task):
-        found[name] = _earlier(name, task, {**earlier, **found}, keep)
-    result = asked(probe, replace(task, earlier=found), keep=keep)
+        found[name] = _earlier(name, task, {**earlier, **found}, checkpoint)
+    result = asked(probe, replace(task, earlier=found), checkpoint=checkpoint)
     return downgraded(result, found) if probe.guarded else result
 
 
-def asked(probe: Probe, task: Task, *, keep: Checkpoint | None = None) -> Finding:
+def asked(probe: Probe, task: Task, *, checkpoint: Checkpoint | None = None) -> Finding:
     """Ask in batches and judge; what the probe builds on is in the task."""
     asking = probe.start(task)
     if not asking.records:
         return asking.judge([])
-    answers = over_patients(
-        asking.ask, asking.records, what=asking.doing, settings={**asking.settings, "probe": probe.name}, keep=keep,
-        heard=task.heard, at_once=asking.batch,
+    answers = in_batches(
+        asking.ask, asking.records, what=asking.doing, settings={**asking.settings, "probe": probe.name}, checkpoint=checkpoint,
+        progress=task.progress, at_once=asking.batch,
     )  # fmt: skip
     return asking.judge(answers)
 
@@ -91,7 +91,7 @@ def needed(probe: Probe, task: Task) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*guards, *kind.builds_on(probe, task)]))
 
 
-def _earlier(name: str, task: Task, earlier: Mapping[str, Finding], keep: Checkpoint | None) -> Finding:
+def _earlier(name: str, task: Task, earlier: Mapping[str, Finding], checkpoint: Checkpoint | None) -> Finding:
     """A finding to build on, about the same people and what they are known by; made where it is not there."""
     probe, found = probe_named(name), earlier.get(name)
     if found is not None:
@@ -99,7 +99,7 @@ def _earlier(name: str, task: Task, earlier: Mapping[str, Finding], keep: Checkp
         if not probe.rungs or set(task.rungs) <= set(rungs):
             return found
     fitted = replace(task, **given(probe, task.rungs if probe.rungs else None, {}))
-    return run_task(probe, fitted, keep=keep, earlier=earlier)
+    return run_task(probe, fitted, checkpoint=checkpoint, earlier=earlier)
 
 
 def confounding(found: Mapping[str, Finding]) -> Judgement | None:

@@ -21,7 +21,7 @@ from ehrmem_widgets import __version__
 from ehrmem_widgets.cohort.fingerprints import read_anew
 from ehrmem_widgets.errors import BadInput, Damaged, EhrmemError, Unavailable, not_made, resumable
 from ehrmem_widgets.files import write_whole
-from ehrmem_widgets.probes.over_patients import Heard, Progress
+from ehrmem_widgets.probes.batching import OnProgress, Progress
 from ehrmem_widgets.reports.index_page import index_page, row_of
 from ehrmem_widgets.reports.parameters import Parameter
 from ehrmem_widgets.reports.patient_report import (
@@ -59,7 +59,7 @@ def make_reports(
     out: str | Path,
     *,
     workers: int | None = None,
-    heard: Heard | None = None,
+    progress: OnProgress | None = None,
     **parameters: Any,
 ) -> dict[str, Any]:
     """Make the report of each patient, as ``make_report`` does, into a folder, with an index page and ``summary.json``.
@@ -96,7 +96,7 @@ def make_reports(
     listed = Path(patients) if isinstance(patients, str | Path) else None
     try:
         with filelock.FileLock(out / LOCK, timeout=0, mode=0o600), private_folder() as folder, resumable():
-            batch = _Batch(list(dict.fromkeys(given)), listed, out, folder, parameters, declared, heard)
+            batch = _Batch(list(dict.fromkeys(given)), listed, out, folder, parameters, declared, progress)
             return batch.run(workers or min(2, os.cpu_count() or 1))
     except filelock.Timeout:
         raise BadInput(f"Other reports are being written into {str(out)!r}. Wait, or name another folder.") from None
@@ -126,10 +126,10 @@ class _Batch:
         folder: Path,
         parameters: Mapping[str, Any],
         declared: Mapping[str, Parameter],
-        heard: Heard | None,
+        progress: OnProgress | None,
     ) -> None:
         self.given, self.listed, self.out, self.folder = given, listed, out, folder
-        self.parameters, self.declared, self.heard = parameters, declared, heard
+        self.parameters, self.declared, self.progress = parameters, declared, progress
         self.settings = {name: parameters.get(name, one.default) for name, one in declared.items()}
         self.seal = self._seal()
         self.about: dict[str, Any] = {}
@@ -184,8 +184,8 @@ class _Batch:
                     self.made[outcome["patient"]] = outcome
 
     def _say(self, what: str, done: int, total: int, left: float | None = None) -> None:
-        if self.heard:
-            self.heard(Progress(what, done, total, 0.0 if done == total else left))
+        if self.progress:
+            self.progress(Progress(what, done, total, 0.0 if done == total else left))
 
     def _hear(self) -> Any:
         told = self.told.get()

@@ -16,7 +16,7 @@ from ehrmem_widgets.audit.plan import Severity, check_severities, read_plan
 from ehrmem_widgets.audit.run import RESULTS, SEVERITY, command_of, run_audit, write_severities
 from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.errors import BadInput, Damaged, EhrmemError, Unavailable
-from ehrmem_widgets.probes.over_patients import Progress
+from ehrmem_widgets.probes.batching import Progress
 from ehrmem_widgets.registry import probes
 from ehrmem_widgets.settings import WORKERS
 from ehrmem_widgets.views.styles import style_tag
@@ -168,7 +168,7 @@ class AuditCohort:
         from ehrmem_widgets.audit.results import AuditResults
 
         command = command_of(self.plan_file, self.out, self.workers, None)
-        run_audit(self.plan, self.out, workers=self.workers, command=command, heard=self._heard)
+        run_audit(self.plan, self.out, workers=self.workers, command=command, progress=self._show_progress)
         self.audit = AuditResults(self.out)
         yield None
         if self._live:
@@ -177,7 +177,7 @@ class AuditCohort:
     def _show(self, _: int, __: Any) -> None:
         """The screen is painted by ``_load``."""
 
-    def _heard(self, progress: Progress) -> None:
+    def _show_progress(self, progress: Progress) -> None:
         if not self._live:
             return
         left = "" if progress.seconds_left is None else f", about {_in_words(progress.seconds_left)} left for this test"

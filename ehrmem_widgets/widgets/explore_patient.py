@@ -378,7 +378,7 @@ class _Screen:
         )
         self.error.layout.display = "none"
         self.last_valid = LastValid((self.verdict, self.bars, self.curve, self.text))
-        self.last_valid.watch(self.first_box, self.horizon, self.seed)
+        self.last_valid.track(self.first_box, self.horizon, self.seed)
         self.pinned, self.command = widgets.HTML(layout=_full()), widgets.HTML(layout=_full())
         self.map = EmbeddingMap(height=330)
         self._arrange()
@@ -475,20 +475,20 @@ class _Screen:
         self.box.add_class("ehrmem-screen")
 
     def _wire(self) -> None:
-        self.rung.observe(self._heard(self._set_rung), "value")
-        self.first.observe(self._heard(self._set_first), "value")
-        self.first_box.observe(self._heard(self._set_first), "value")
-        self.dial.observe(self._heard(self._set_facts), "facts")
-        self.focus.observe(self._heard(lambda value: self._submit(focus=value)), "value")
-        self.horizon.observe(self._heard(lambda value: self._submit(horizon=value)), "value")
-        self.seed.observe(self._heard(lambda value: self._submit(seed=value)), "value")
+        self.rung.observe(self._show_progress(self._set_rung), "value")
+        self.first.observe(self._show_progress(self._set_first), "value")
+        self.first_box.observe(self._show_progress(self._set_first), "value")
+        self.dial.observe(self._show_progress(self._set_facts), "facts")
+        self.focus.observe(self._show_progress(lambda value: self._submit(focus=value)), "value")
+        self.horizon.observe(self._show_progress(lambda value: self._submit(horizon=value)), "value")
+        self.seed.observe(self._show_progress(lambda value: self._submit(seed=value)), "value")
         self.pin.on_click(lambda button: self._guard(self._pin))
         self.copy.on_click(lambda button: self._guard(self._copy))
-        self.seal.observe(self._heard(self._set_sealing), "value")
+        self.seal.observe(self._show_progress(self._set_sealing), "value")
         self.ask.on_click(lambda button: self._guard(self._ask_sealed))
         self.exact_map.on_click(lambda button: self._guard(self._fit_map))
 
-    def _heard(self, act: Any) -> Any:
+    def _show_progress(self, act: Any) -> Any:
         """A callback that passes on a change made by the user, and shows what goes wrong in place."""
 
         def callback(change: dict[str, Any]) -> None:

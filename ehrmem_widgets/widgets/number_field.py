@@ -108,7 +108,7 @@ class LastValid:
         self.note = widgets.HTML(layout=widgets.Layout(display="none", width="calc(100% - 6px)"))
         self._answers, self._fields = tuple(answers), list[NumberField]()
 
-    def watch(self, *fields: NumberField) -> None:
+    def track(self, *fields: NumberField) -> None:
         """Watch these fields too."""
         self._fields += fields
         for field in fields:

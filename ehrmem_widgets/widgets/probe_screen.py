@@ -15,7 +15,7 @@ from ehrmem_widgets.blackbox.training_splits import members_in_words, trained_on
 from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput, Damaged, Unavailable
-from ehrmem_widgets.probes.over_patients import Progress
+from ehrmem_widgets.probes.batching import Progress
 from ehrmem_widgets.probes.people import about_model
 from ehrmem_widgets.sources import Sources, sources_of
 from ehrmem_widgets.views.styles import style_tag
@@ -142,7 +142,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
 
     def mark_last_valid(self, *fields: NumberField) -> None:
         """While one of these fields holds text that it refuses, say for which setting the view is, and grey it."""
-        self._last_valid.watch(*fields)
+        self._last_valid.track(*fields)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the shown answer is complete; False when the time ran out."""
@@ -152,8 +152,8 @@ class ProbeScreen(ABC, Generic[State, Shown]):
         """Stop the live answers."""
         self._runner.close()
 
-    def heard(self, progress: Progress) -> None:
-        """Show how far a probe over many patients is. Pass it to the probe as ``heard``."""
+    def progress(self, progress: Progress) -> None:
+        """Show how far a probe over many patients is. Pass it to the probe as ``progress``."""
         if not self._live:
             return
         left = "" if progress.seconds_left is None else f", about {max(1, round(progress.seconds_left))} s left"

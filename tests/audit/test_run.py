@@ -21,7 +21,7 @@ from ehrmem_widgets.audit.run import run_audit
 from ehrmem_widgets.cli import main
 from ehrmem_widgets.errors import BadInput, CannotAnswer, Unavailable
 from ehrmem_widgets.findings.finding import Finding
-from ehrmem_widgets.probes.over_patients import Checkpoint, Progress
+from ehrmem_widgets.probes.batching import Checkpoint, Progress
 from tests.audit.small import findings, write_plan
 
 
@@ -60,7 +60,7 @@ def test_where_a_worker_dies_the_others_go_on(undisturbed: tuple[Path, Path], tm
             killed.append(next(c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())))
             killed[0].kill()
 
-    found = run_audit(read_plan(plan), tmp_path / "out", workers=2, heard=kill_one)
+    found = run_audit(read_plan(plan), tmp_path / "out", workers=2, progress=kill_one)
     assert killed and "Asking, 1 worker" in told and found["workers_lost"] == 1
     assert findings(tmp_path / "out") == findings(out)
 
@@ -79,7 +79,7 @@ def test_where_all_workers_die_the_audit_stops_in_words_and_is_taken_up_again(
     with pytest.raises(
         Unavailable, match=r"The last worker died, perhaps because the memory was full.*What was done is kept"
     ):
-        run_audit(read_plan(plan), tmp_path / "out", workers=2, heard=kill_all)
+        run_audit(read_plan(plan), tmp_path / "out", workers=2, progress=kill_all)
     assert not json.loads((tmp_path / "out" / "results.json").read_text())["finished"]
     run_audit(read_plan(plan), tmp_path / "out")
     assert findings(tmp_path / "out") == findings(out)
@@ -99,7 +99,7 @@ def test_a_dask_worker_that_dies_is_started_again_by_dask(undisturbed: tuple[Pat
     with LocalCluster(
         n_workers=1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1", local_directory=str(tmp_path)
     ) as cluster:
-        found = run_audit(read_plan(plan), tmp_path / "out", cluster=cluster.scheduler_address, heard=kill_one)
+        found = run_audit(read_plan(plan), tmp_path / "out", cluster=cluster.scheduler_address, progress=kill_one)
     assert killed and not killed[0].is_running() and found["finished"]
     assert findings(tmp_path / "out") == findings(out)
 

@@ -25,7 +25,7 @@ from ehrmem_widgets.audit.plan import read_plan
 from ehrmem_widgets.audit.run import run_audit
 from ehrmem_widgets.cli import main
 from ehrmem_widgets.errors import BadInput, Damaged, Unavailable
-from ehrmem_widgets.probes.over_patients import Checkpoint, Progress
+from ehrmem_widgets.probes.batching import Checkpoint, Progress
 from ehrmem_widgets.samples.folders import sample_model
 from tests.audit.small import findings, write_plan
 
@@ -136,7 +136,7 @@ def test_workers_whose_server_is_gone_say_so_and_are_not_taken_for_dead(
         served.kill()  # while confounding is checked here, before the workers are started
 
     with pytest.raises(Unavailable, match="the same command goes on from there"):
-        run_audit(read_plan(plan), tmp_path / "out", workers=2, heard=kill)
+        run_audit(read_plan(plan), tmp_path / "out", workers=2, progress=kill)
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert not results["finished"] and results["workers_lost"] == 0
     assert not [c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())]
@@ -209,7 +209,7 @@ def test_a_probe_alone_stops_at_a_full_disk_and_goes_on(
     from ehrmem_widgets.cohort.dataset import MedsDataset
 
     dataset = MedsDataset(tmp_path / "data")
-    ids = dataset.ids("train") + dataset.ids("held_out")  # two portions
+    ids = dataset.ids("train") + dataset.ids("held_out")  # two batches
     patients.write_text("\n".join(map(dataset.pseudonym, ids)))
 
     def probe(name: str) -> int:
@@ -226,7 +226,7 @@ def test_a_probe_alone_stops_at_a_full_disk_and_goes_on(
         real(table, file, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr("ehrmem_widgets.probes.over_patients.pq.write_table", full_at_the_second)
+        patch.setattr("ehrmem_widgets.probes.batching.pq.write_table", full_at_the_second)
         assert probe("found") == 3
     said = capsys.readouterr().err
     assert "No space left on device" in said and "the same command goes on from there" in said

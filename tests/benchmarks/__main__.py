@@ -77,8 +77,8 @@ def settled_answer(lines: Lines, exploration: Exploration, patients: int = 6) ->
                 break
         ours = time.perf_counter() - began
         began = time.perf_counter()
-        for model, slots, watch in zip(question.models, question.slots, question.watches, strict=True):
-            count_with_hf(model, slots, watch[:, question.focus_column], question.horizon)
+        for model, slots, track in zip(question.models, question.slots, question.watches, strict=True):
+            count_with_hf(model, slots, track[:, question.focus_column], question.horizon)
         ratios.append((time.perf_counter() - began) / ours)
     lines.add(
         "settled_answer_vs_hf_generate_and_counting", statistics.median(ratios), span(ratios), len(ratios), ">= 20"

@@ -33,7 +33,7 @@ def main(lines: Lines) -> None:
             model.vocabulary, dataset.attributes, dataset.codes["code"].tolist(), dataset.descriptions
         )
         names = codes.default_names()
-        watch = codes.watch(names, records[0])
+        track = codes.track(names, records[0])
         ours = plain = 0.0
         widths, leaks = [], []
         for rung in RUNGS:
@@ -43,7 +43,7 @@ def main(lines: Lines) -> None:
                 facts = facts_of_rung(rung, record, model.vocabulary)
                 prompt = build_prompt(record, facts, model.vocabulary, strip=codes.strip(names, record))
                 prompts.append(slot_ids(prompt, model.vocabulary))
-            *_, asked = leaks_of_many(model, prompts, watch, HORIZON, SAMPLES, 1)
+            *_, asked = leaks_of_many(model, prompts, track, HORIZON, SAMPLES, 1)
             assert asked is not None
             found = asked.intervals()
             ours += time.perf_counter() - began
@@ -53,7 +53,7 @@ def main(lines: Lines) -> None:
             began = time.perf_counter()
             for place in chosen:
                 generated = hf_generate(model, [[slot[0]] for slot in prompts[place]], HORIZON, PLAIN_SAMPLES)
-                np.array([watch[row[row < len(watch)]].any(axis=0) for row in generated])
+                np.array([track[row[row < len(track)]].any(axis=0) for row in generated])
             plain += (time.perf_counter() - began) / PLAIN_PROMPTS / PLAIN_SAMPLES * len(prompts)  # a sample of each
         needed = samples_of_counting(np.array(leaks).ravel(), float(np.mean(widths)))
         lines.add(

@@ -38,7 +38,7 @@ def main(lines: Lines) -> None:
         model = EndpointModel(address, vocabulary, token=token, concurrency=CONCURRENCY)
 
         def ours() -> int:
-            steps = model.continue_([[[code] for code in prompt] for prompt in prompts], HORIZON, SAMPLES, seed=1)
+            steps = model.generate([[[code] for code in prompt] for prompt in prompts], HORIZON, SAMPLES, seed=1)
             return sum(int((step.codes >= 0).sum()) for step in steps)
 
         def bare() -> int:

@@ -64,7 +64,7 @@ def untrained(kind: str) -> FolderModel:
 
 def our_stream(model: Any, prompt: list[list[int]], horizon: int, samples: int) -> None:
     """All steps."""
-    for _ in model.continue_([prompt], horizon, samples, seed=1):
+    for _ in model.generate([prompt], horizon, samples, seed=1):
         pass
 
 

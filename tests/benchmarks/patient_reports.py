@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.probes.over_patients import Progress
+from ehrmem_widgets.probes.batching import Progress
 from ehrmem_widgets.reports.patient_reports import make_reports
 from ehrmem_widgets.samples.folders import sample_data
 from tests.benchmarks.lines import Lines
@@ -49,12 +49,12 @@ def by_warm_workers(patients: list[str]) -> float:
     times: list[float] = []
     began = time.perf_counter()
 
-    def heard(progress: Progress) -> None:
+    def progress(progress: Progress) -> None:
         if progress.what == "Patient reports" and progress.done:
             times.append(time.perf_counter() - began)
 
     with tempfile.TemporaryDirectory() as folder:
-        summary = make_reports(patients, folder, workers=CORES, heard=heard)
+        summary = make_reports(patients, folder, workers=CORES, progress=progress)
     assert len(summary["reports"]) == len(patients), summary["failed"]
     pace = (times[-1] - times[STEADY - 1]) / (len(times) - STEADY)
     return (times[STEADY - 1] + (ASKED - STEADY) * pace) / ASKED

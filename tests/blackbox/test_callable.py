@@ -33,9 +33,9 @@ def test_a_chain_as_a_function_answers_as_the_chain() -> None:
     """The Markov chain is the oracle: the same random numbers, so the very same codes."""
     wrapped, oracle = model(at_once=7), MarkovChain(TRANSITIONS, VOCABULARY)
     prompts = [[*single(1, 3), [3, 4, 5]], [*single(1, 4, 5), [3]]]
-    watch = np.eye(SIZE)[:, 3:]
+    track = np.eye(SIZE)[:, 3:]
     for one, other in zip(
-        *(list(m.continue_(prompts, 8, 60, watch=watch, seed=3)) for m in (wrapped, oracle)), strict=True
+        *(list(m.generate(prompts, 8, 60, track=track, seed=3)) for m in (wrapped, oracle)), strict=True
     ):
         assert one.mass is not None and other.mass is not None
         np.testing.assert_array_equal(one.codes, other.codes)
@@ -50,7 +50,7 @@ def test_an_impossible_code_has_no_log_probability() -> None:
     certain = model(lambda sequences: np.eye(SIZE)[[3] * len(sequences)])
     np.testing.assert_array_equal(certain.score([[1, 3, 4]])[0], [0, -np.inf])
     np.testing.assert_array_equal(certain.score_moments([[1, 3]])[0], [[0, 0, 0]])
-    [step] = certain.continue_([single(1)], 1, 50)
+    [step] = certain.generate([single(1)], 1, 50)
     assert (step.codes == 3).all()
 
 
@@ -62,7 +62,7 @@ def test_each_question_is_asked_once_and_none_about_what_has_ended() -> None:
         asked.extend(sequences)
         return chain(sequences)
 
-    list(model(counted, at_once=4).continue_([single(1, 3), single(1, 4)], 6, 40, seed=1))
+    list(model(counted, at_once=4).generate([single(1, 3), single(1, 4)], 6, 40, seed=1))
     assert len(set(map(tuple, asked))) == len(asked)
     assert not any(2 in sequence for sequence in asked)
 
@@ -108,7 +108,7 @@ def test_what_is_no_distribution_is_refused(ask: Callable[[list[list[int]]], Any
     asked = model(ask, name="theirs")
     for question in (
         lambda: asked.score([[1, 3], [4, 3]]),
-        lambda: list(asked.continue_([single(1), single(4)], 3, 2)),
+        lambda: list(asked.generate([single(1), single(4)], 3, 2)),
     ):
         with pytest.raises(BadInput, match=told) as caught:
             question()
@@ -178,7 +178,7 @@ def sampling(function: Callable[..., Any] = generate) -> SamplingModel:
 
 
 def test_what_is_generated_arrives_step_by_step() -> None:
-    steps = list(sampling().continue_([single(1, 3), single(1, 4)], 8, 3000, watch=np.eye(SIZE), seed=1))
+    steps = list(sampling().generate([single(1, 3), single(1, 4)], 8, 3000, track=np.eye(SIZE), seed=1))
     assert not too_far(np.bincount(steps[0].codes[0], minlength=SIZE), TRANSITIONS[3])
     assert not too_far(np.bincount(steps[0].codes[1], minlength=SIZE), TRANSITIONS[4])
     lists = generate([1, 4], 3000, 8, 1)
@@ -194,11 +194,11 @@ def test_a_continuation_ends_at_the_stop_code_and_at_the_context() -> None:
         asked.append((len(prompt), samples, longest, seed))
         return [[3, 2, 4, 4], [5], []][:samples]
 
-    steps = list(sampling(fixed).continue_([single(1, 3, 3)], 100, 3, seed=7))
+    steps = list(sampling(fixed).generate([single(1, 3, 3)], 100, 3, seed=7))
     assert asked == [(3, 3, 17, 7)]
     assert [step.codes.tolist() for step in steps] == [[[3, 5, -1]], [[2, -1, -1]]]
     with pytest.raises(CannotAnswer, match="The prompt fills the model's context of 20 codes"):
-        next(sampling().continue_([single(*[1] * 20)], 5, 2))
+        next(sampling().generate([single(*[1] * 20)], 5, 2))
 
 
 def test_what_needs_probabilities_is_refused() -> None:
@@ -206,17 +206,17 @@ def test_what_needs_probabilities_is_refused() -> None:
     assert asked.answers == {Query.SAMPLE}
     for question, told in (
         (
-            lambda: next(asked.continue_([[[1], [3, 4]]], 5, 2)),
+            lambda: next(asked.generate([[[1], [3, 4]]], 5, 2)),
             "a fact that leaves several codes open cannot be filled in",
         ),
-        (lambda: next(asked.continue_([single(1)], 5, 2, avoid=np.arange(SIZE) == 3)), "codes cannot be left out"),
+        (lambda: next(asked.generate([single(1)], 5, 2, banned=np.arange(SIZE) == 3)), "codes cannot be left out"),
         (lambda: asked.score([[1, 3]]), "it cannot score a record"),
         (lambda: asked.score_moments([[1, 3]]), "it cannot score a record"),
         (lambda: asked.embed([[1, 3]]), "it gives no embeddings either"),
     ):
         with pytest.raises(CannotAnswer, match=f"'theirs' only generates and gives no probabilities, so {told}"):
             question()
-    next(asked.continue_([single(1)], 5, 2, avoid=np.zeros(SIZE, dtype=bool)))  # nothing to leave out
+    next(asked.generate([single(1)], 5, 2, banned=np.zeros(SIZE, dtype=bool)))  # nothing to leave out
 
 
 @pytest.mark.parametrize(
@@ -234,4 +234,4 @@ def test_what_needs_probabilities_is_refused() -> None:
 )
 def test_what_is_no_list_of_codes_is_refused(returned: Any, told: str) -> None:
     with pytest.raises(BadInput, match=f"The function behind 'theirs' returned {told}"):
-        next(sampling(lambda *_: returned).continue_([single(1)], 5, 2))
+        next(sampling(lambda *_: returned).generate([single(1)], 5, 2))

@@ -64,7 +64,7 @@ def test_every_question_is_answered(asked: Asked) -> None:
 
 def test_samples_follow_the_exact_distribution_of_the_next_code(asked: Asked) -> None:
     exact = asked.next_code(1, 5, 9)
-    [step] = asked.model.continue_([single(1, 5, 9)], 1, asked.samples, seed=3)
+    [step] = asked.model.generate([single(1, 5, 9)], 1, asked.samples, seed=3)
     counts = np.bincount(step.codes[0], minlength=SIZE)
     assert counts.sum() == asked.samples
     assert not too_far(counts, exact)
@@ -72,7 +72,7 @@ def test_samples_follow_the_exact_distribution_of_the_next_code(asked: Asked) ->
 
 
 def test_the_second_step_follows_what_was_drawn_at_the_first(asked: Asked) -> None:
-    first, second = asked.model.continue_([single(1, 5)], 2, asked.samples, seed=4)
+    first, second = asked.model.generate([single(1, 5)], 2, asked.samples, seed=4)
     drawn = int(np.bincount(first.codes[0][first.codes[0] != 2]).argmax())
     counts = np.bincount(second.codes[0][first.codes[0] == drawn], minlength=SIZE)
     assert counts.sum() > asked.samples / 20
@@ -80,10 +80,10 @@ def test_the_second_step_follows_what_was_drawn_at_the_first(asked: Asked) -> No
 
 
 def test_watched_mass_is_the_exact_probability_of_the_group_after_each_code(asked: Asked) -> None:
-    watch = np.zeros((SIZE, 2), dtype=bool)
-    watch[[4, 9], 0] = watch[3:, 1] = True
-    avoid = np.isin(np.arange(SIZE), (2, 4))  # nothing ends, and what is avoided still has its mass
-    steps = list(asked.model.continue_([single(1, 7)], 3, 8, watch=watch, avoid=avoid, seed=0))
+    track = np.zeros((SIZE, 2), dtype=bool)
+    track[[4, 9], 0] = track[3:, 1] = True
+    banned = np.isin(np.arange(SIZE), (2, 4))  # nothing ends, and what is avoided still has its mass
+    steps = list(asked.model.generate([single(1, 7)], 3, 8, track=track, banned=banned, seed=0))
     codes = np.stack([step.codes[0] for step in steps], axis=-1)
     for place, step in enumerate(steps):
         assert step.mass is not None and step.mass.shape == (1, 8, 2)
@@ -94,21 +94,21 @@ def test_watched_mass_is_the_exact_probability_of_the_group_after_each_code(aske
 
 def test_avoided_codes_never_come_and_the_rest_keeps_its_proportions(asked: Asked) -> None:
     exact = asked.next_code(1, 5, 9)
-    avoid = np.zeros(SIZE, dtype=bool)
-    avoid[[int(exact.argmax()), SIZE - 1, 2]] = True
-    [step] = asked.model.continue_([single(1, 5, 9)], 1, asked.samples, avoid=avoid, seed=5)
+    banned = np.zeros(SIZE, dtype=bool)
+    banned[[int(exact.argmax()), SIZE - 1, 2]] = True
+    [step] = asked.model.generate([single(1, 5, 9)], 1, asked.samples, banned=banned, seed=5)
     counts = np.bincount(step.codes[0], minlength=SIZE)
-    assert not counts[avoid].any()
-    assert not too_far(counts, np.where(avoid, 0, exact) / exact[~avoid].sum())
+    assert not counts[banned].any()
+    assert not too_far(counts, np.where(banned, 0, exact) / exact[~banned].sum())
 
 
 def test_an_open_slot_is_filled_by_the_models_own_proportions_and_weighs_its_mass(asked: Asked) -> None:
     slot = [3, 8, 12]
     exact = asked.next_code(1, 5)
-    [step] = asked.model.continue_([[[1], [5], slot]], 1, 50, seed=6)
+    [step] = asked.model.generate([[[1], [5], slot]], 1, 50, seed=6)
     np.testing.assert_allclose(step.log_weight, np.full((1, 50), np.log(exact[slot].sum())), atol=1e-4)
     # A single code behind the open slot weighs each filling by how likely it makes that code.
-    [step] = asked.model.continue_([[[1], [5], slot, [10]]], 1, 4000, seed=6)
+    [step] = asked.model.generate([[[1], [5], slot, [10]]], 1, 4000, seed=6)
     possible = {code: np.log(exact[slot].sum() * asked.next_code(1, 5, code)[10]) for code in slot}
     weights = step.log_weight[0]
     nearest = np.array([min(possible, key=lambda code: abs(possible[code] - w)) for w in weights])
@@ -119,7 +119,7 @@ def test_an_open_slot_is_filled_by_the_models_own_proportions_and_weighs_its_mas
 
 def test_the_same_seed_repeats_and_another_does_not(asked: Asked) -> None:
     def run(seed: int) -> np.ndarray:
-        return stacked(asked.model.continue_([single(1, 5), single(1, 6)], 10, 30, seed=seed))
+        return stacked(asked.model.generate([single(1, 5), single(1, 6)], 10, 30, seed=seed))
 
     np.testing.assert_array_equal(run(1), run(1))
     assert (run(1) != run(2)).any()
@@ -127,7 +127,7 @@ def test_the_same_seed_repeats_and_another_does_not(asked: Asked) -> None:
 
 def test_a_stream_that_is_left_says_no_more_and_the_next_one_is_whole(asked: Asked) -> None:
     def ask() -> Iterator[Step]:
-        return asked.model.continue_([single(1, 5)], 12, 20, avoid=np.arange(SIZE) == 2, seed=1)
+        return asked.model.generate([single(1, 5)], 12, 20, banned=np.arange(SIZE) == 2, seed=1)
 
     whole = stacked(ask())
     left = ask()
@@ -139,7 +139,7 @@ def test_a_stream_that_is_left_says_no_more_and_the_next_one_is_whole(asked: Ask
 
 def test_two_streams_at_once_do_not_disturb_each_other(asked: Asked) -> None:
     def ask(code: int) -> Iterator[Step]:
-        return asked.model.continue_([single(1, code)], 8, 20, avoid=np.arange(SIZE) == 2, seed=1)
+        return asked.model.generate([single(1, code)], 8, 20, banned=np.arange(SIZE) == 2, seed=1)
 
     alone = stacked(ask(5)), stacked(ask(6))
     pairs = list(zip(ask(5), ask(6), strict=True))
@@ -148,8 +148,8 @@ def test_two_streams_at_once_do_not_disturb_each_other(asked: Asked) -> None:
 
 
 def test_a_continuation_ends_at_the_stop_code_and_stays_ended(asked: Asked) -> None:
-    watch = np.ones((SIZE, 1), dtype=bool)
-    steps = list(asked.model.continue_([single(1, 5)], 20, 200, watch=watch, seed=1))
+    track = np.ones((SIZE, 1), dtype=bool)
+    steps = list(asked.model.generate([single(1, 5)], 20, 200, track=track, seed=1))
     codes = np.stack([step.codes[0] for step in steps])  # (steps, samples)
     ended = (codes == 2).any(axis=0)
     assert ended.any() and not ended.all()
@@ -163,13 +163,13 @@ def test_a_continuation_ends_at_the_stop_code_and_stays_ended(asked: Asked) -> N
 
 def test_sampling_stops_when_all_have_ended(asked: Asked) -> None:
     only_the_end = np.arange(SIZE) != 2
-    steps = list(asked.model.continue_([single(1, 5)], 10, 20, avoid=only_the_end))
+    steps = list(asked.model.generate([single(1, 5)], 10, 20, banned=only_the_end))
     assert [step.codes.tolist() for step in steps] == [[[2] * 20]]
 
 
 def test_the_horizon_ends_where_the_context_does(asked: Asked) -> None:
     no_end = np.arange(SIZE) == 2
-    steps = list(asked.model.continue_([single(*[1] * (CONTEXT - 3))], 100, 4, avoid=no_end))
+    steps = list(asked.model.generate([single(*[1] * (CONTEXT - 3))], 100, 4, banned=no_end))
     assert len(steps) == 3
 
 
@@ -178,13 +178,13 @@ def test_a_prompt_that_fills_the_context_is_refused(asked: Asked, length: int) -
     with pytest.raises(
         CannotAnswer, match=r"The prompt fills the model's context of 24 codes. Give the attacker fewer"
     ):
-        next(asked.model.continue_([single(*[1] * length)], 5, 2))
+        next(asked.model.generate([single(*[1] * length)], 5, 2))
 
 
 @pytest.mark.parametrize("prompt", [[], [[1], []], [[1, 3], [5]]])
 def test_a_prompt_without_a_start_or_with_an_empty_place_is_refused(asked: Asked, prompt: list[list[int]]) -> None:
     with pytest.raises(BadInput, match=r"at least one code|must be one code \(the start code\)"):
-        next(asked.model.continue_([prompt], 5, 2))
+        next(asked.model.generate([prompt], 5, 2))
 
 
 def test_an_answer_about_a_prompt_does_not_depend_on_the_others(asked: Asked) -> None:
@@ -193,11 +193,11 @@ def test_an_answer_about_a_prompt_does_not_depend_on_the_others(asked: Asked) ->
         [*single(1, 6, 9, 11, 4, 4, 3), [3, 9], [8, 12]],
         [*single(1, 10, 3), [4, 5], [6]],
     ]
-    avoid = np.arange(SIZE) == 13
+    banned = np.arange(SIZE) == 13
 
     def ask(chosen: list[int]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        watch = np.eye(SIZE)[:, [4, 9]]
-        steps = list(asked.model.continue_([prompts[i] for i in chosen], 8, 40, watch=watch, avoid=avoid, seed=2))
+        track = np.eye(SIZE)[:, [4, 9]]
+        steps = list(asked.model.generate([prompts[i] for i in chosen], 8, 40, track=track, banned=banned, seed=2))
         answers = []
         for row in range(len(chosen)):
             codes = [np.full(40, -1)] * 8

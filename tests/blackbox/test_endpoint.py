@@ -64,7 +64,7 @@ def scores_only(folder: FolderModel, address: tuple[str, str]) -> Iterator[Endpo
 
 def codes_of(model: Any, *asked: Any, **options: Any) -> np.ndarray:
     """(prompts, samples, steps)"""
-    return np.stack([step.codes for step in model.continue_(*asked, **options)], axis=-1)
+    return np.stack([step.codes for step in model.generate(*asked, **options)], axis=-1)
 
 
 # What a good server answers -------------------------------------------------------------------------------------------
@@ -115,12 +115,12 @@ def test_the_second_step_follows_what_was_drawn_at_the_first(model: EndpointMode
 def test_watched_mass_is_that_of_the_group_before_anything_is_avoided(
     model: EndpointModel, folder: FolderModel
 ) -> None:
-    watch = np.zeros((SIZE, 3), dtype=bool)
-    watch[[4, 9], 0] = watch[3:, 1] = True  # the third group is empty
-    avoid = np.isin(np.arange(SIZE), [4, 7])
-    steps = list(model.continue_([single(1, 7), single(1, 5, 6)], 3, 4, watch=watch, avoid=avoid, seed=0))
+    track = np.zeros((SIZE, 3), dtype=bool)
+    track[[4, 9], 0] = track[3:, 1] = True  # the third group is empty
+    banned = np.isin(np.arange(SIZE), [4, 7])
+    steps = list(model.generate([single(1, 7), single(1, 5, 6)], 3, 4, track=track, banned=banned, seed=0))
     codes = np.stack([step.codes for step in steps], axis=-1)
-    assert not avoid[codes[codes >= 0]].any()
+    assert not banned[codes[codes >= 0]].any()
     for row, prompt in enumerate([[1, 7], [1, 5, 6]]):
         for sample, place in itertools.product(range(4), range(len(steps))):
             mass = steps[place].mass
@@ -132,11 +132,11 @@ def test_watched_mass_is_that_of_the_group_before_anything_is_avoided(
 
 def test_avoided_codes_never_come_and_the_rest_keeps_its_proportions(model: EndpointModel, folder: FolderModel) -> None:
     exact = next_code(folder, 1, 5, 9)
-    avoid = np.zeros(SIZE, dtype=bool)
-    avoid[[int(exact.argmax()), SIZE - 1, 2]] = True
-    counts = np.bincount(codes_of(model, [single(1, 5, 9)], 1, 4000, avoid=avoid, seed=5)[0, :, 0], minlength=SIZE)
-    assert not counts[avoid].any()
-    assert not too_far(counts, np.where(avoid, 0, exact) / exact[~avoid].sum())
+    banned = np.zeros(SIZE, dtype=bool)
+    banned[[int(exact.argmax()), SIZE - 1, 2]] = True
+    counts = np.bincount(codes_of(model, [single(1, 5, 9)], 1, 4000, banned=banned, seed=5)[0, :, 0], minlength=SIZE)
+    assert not counts[banned].any()
+    assert not too_far(counts, np.where(banned, 0, exact) / exact[~banned].sum())
 
 
 def check_filling(model: EndpointModel, folder: FolderModel) -> None:
@@ -144,7 +144,7 @@ def check_filling(model: EndpointModel, folder: FolderModel) -> None:
     slot = [12, 3, 8]
     exact = next_code(folder, 1, 5)
     prompt = [np.array(ids) for ids in ([1], [5], slot, [10], [4])]
-    [step] = model.continue_([prompt], np.int64(1), 800, seed=np.int64(6))
+    [step] = model.generate([prompt], np.int64(1), 800, seed=np.int64(6))
     possible = {
         code: np.log(exact[slot].sum() * next_code(folder, 1, 5, code)[10] * next_code(folder, 1, 5, code, 10)[4])
         for code in slot
@@ -165,7 +165,7 @@ def test_an_open_slot_is_filled_by_the_models_own_proportions(model: EndpointMod
 
 def test_an_open_slot_is_filled_from_scores_alone(scores_only: EndpointModel, folder: FolderModel) -> None:
     check_filling(scores_only, folder)
-    [step] = scores_only.continue_([single(1)], 1, 2, watch=np.ones((SIZE, 1)))
+    [step] = scores_only.generate([single(1)], 1, 2, track=np.ones((SIZE, 1)))
     assert step.mass is None
     with pytest.raises(CannotAnswer, match="gives no whole next-code distributions"):
         scores_only.score_moments([[1, 2]])
@@ -174,7 +174,7 @@ def test_an_open_slot_is_filled_from_scores_alone(scores_only: EndpointModel, fo
 def test_without_probabilities_exact_facts_are_asked_for(scores_only: EndpointModel) -> None:
     scores_only.answers = frozenset({Query.SAMPLE})
     with pytest.raises(CannotAnswer, match=r"leaves several codes open cannot be filled in.*Give exact facts\."):
-        next(scores_only.continue_([[[1], [3, 4]]], 1, 2))
+        next(scores_only.generate([[[1], [3, 4]]], 1, 2))
     assert codes_of(scores_only, [single(1, 3)], 1, 2).shape == (1, 2, 1)
     with pytest.raises(CannotAnswer, match="gives no log-probabilities of given codes"):
         scores_only.score([[1, 2]])
@@ -191,9 +191,9 @@ PROMPTS: list[SlotIds] = [
 
 def test_ehrmem_serve_gives_the_very_continuations_of_the_folder(folder: FolderModel, address: tuple[str, str]) -> None:
     model = EndpointModel(address[0], folder.vocabulary, token=address[1])
-    options = {"watch": np.eye(SIZE)[:, [4, 9]], "avoid": np.arange(SIZE) == 13, "seed": 2}
+    options = {"track": np.eye(SIZE)[:, [4, 9]], "banned": np.arange(SIZE) == 13, "seed": 2}
     for ours, theirs in itertools.zip_longest(
-        model.continue_(PROMPTS, 8, 40, **options), folder.continue_(PROMPTS, 8, 40, **options)
+        model.generate(PROMPTS, 8, 40, **options), folder.generate(PROMPTS, 8, 40, **options)
     ):
         np.testing.assert_array_equal(ours.codes, theirs.codes)
         np.testing.assert_allclose(ours.mass, np.broadcast_to(theirs.mass, ours.mass.shape), atol=1e-5)
@@ -219,17 +219,17 @@ def test_a_continuation_ends_at_the_stop_code_and_stays_ended(model: EndpointMod
         assert (sample[:stop] >= 0).all() and (sample[stop + 1 :] == -1).all()
     assert (codes[~ended] >= 0).all()
     only_the_end = np.arange(SIZE) != 2
-    assert codes_of(model, [single(1, 5)], 10, 20, avoid=only_the_end).tolist() == [[[2]] * 20]
+    assert codes_of(model, [single(1, 5)], 10, 20, banned=only_the_end).tolist() == [[[2]] * 20]
 
 
 def test_the_horizon_ends_where_the_context_does(model: EndpointModel) -> None:
     no_end = np.arange(SIZE) == 2
-    assert codes_of(model, [single(*[1] * (CONTEXT - 3))], 100, 4, avoid=no_end).shape == (1, 4, 3)
+    assert codes_of(model, [single(*[1] * (CONTEXT - 3))], 100, 4, banned=no_end).shape == (1, 4, 3)
     for length in (CONTEXT, CONTEXT + 5):
         with pytest.raises(
             CannotAnswer, match=r"The prompt fills the model's context of 24 codes. Give the attacker fewer"
         ):
-            next(model.continue_([single(*[1] * length)], 5, 2))
+            next(model.generate([single(*[1] * length)], 5, 2))
 
 
 def test_scores_and_moments_are_the_folders(model: EndpointModel, folder: FolderModel) -> None:
@@ -259,16 +259,16 @@ def test_a_stream_is_cancelled_on_both_sides() -> None:
     ended = threading.Event()
 
     class Watched(MarkovChain):
-        def continue_(self, prompts: Any, horizon: int, *args: Any, **options: Any) -> Any:
+        def generate(self, prompts: Any, horizon: int, *args: Any, **options: Any) -> Any:
             try:
-                yield from super().continue_(prompts, horizon, *args, **options)
+                yield from super().generate(prompts, horizon, *args, **options)
             finally:
                 if horizon > 1:
                     ended.set()
 
     with serve_model(Watched(np.full((3, 3), 1 / 3))) as (where, token):
         model = EndpointModel(where, Vocabulary(("A", "B", "C"), start=None, stops=frozenset(), pad=None), token=token)
-        steps = model.continue_([single(0)], 500_000, 2)
+        steps = model.generate([single(0)], 500_000, 2)
         assert next(steps).codes.shape == (1, 2)
         assert not ended.is_set()
         steps.close()
@@ -498,7 +498,7 @@ def test_ids_are_checked_before_anything_is_sent(bad: Misbehaving, through: Open
     model, _ = through
     for wrong in (-1, SIZE):
         for ask in (
-            lambda wrong=wrong: next(model.continue_([[[1], [wrong]]], 1, 1)),
+            lambda wrong=wrong: next(model.generate([[[1], [wrong]]], 1, 1)),
             lambda wrong=wrong: model.score([[1, wrong]]),
             lambda wrong=wrong: model.score_moments([[wrong]]),
             lambda wrong=wrong: model.embed([[wrong]]),
@@ -513,10 +513,10 @@ def test_ids_are_checked_before_anything_is_sent(bad: Misbehaving, through: Open
 
 def check_it_answers(model: EndpointModel, folder: FolderModel) -> None:
     no_end = np.arange(SIZE) == 2
-    codes = codes_of(model, [single(1, 5)], 15, 6, avoid=no_end, seed=3)
+    codes = codes_of(model, [single(1, 5)], 15, 6, banned=no_end, seed=3)
     assert codes.shape == (1, 6, 15) and (codes >= 0).all()
     if model._ours:
-        np.testing.assert_array_equal(codes, codes_of(folder, [single(1, 5)], 15, 6, avoid=no_end, seed=3))
+        np.testing.assert_array_equal(codes, codes_of(folder, [single(1, 5)], 15, 6, banned=no_end, seed=3))
     np.testing.assert_allclose(model.score([[1, 5, 9]])[0], folder.score([[1, 5, 9]])[0], atol=1e-5)
     np.testing.assert_allclose(model.embed([[1, 5, 9]]), folder.embed([[1, 5, 9]]), atol=1e-5)
 
@@ -617,7 +617,7 @@ def test_what_a_broken_stream_has_brought_is_kept(bad: Misbehaving, through: Ope
     model, _ = through
     no_end = np.arange(SIZE) == 2
     bad.faults = [cut(0.8)]
-    codes = codes_of(model, [single(1, 5)], 20, 3, avoid=no_end, seed=3)
+    codes = codes_of(model, [single(1, 5)], 20, 3, banned=no_end, seed=3)
     first, *rest = bad.asked
     if model._ours:  # it repeats itself
         assert rest == [first]
@@ -755,7 +755,7 @@ def test_whether_codes_are_indeed_left_out_is_tried(
     if found is None:
         assert model.notes == ("The server does not let codes be left out of sampling: leaks are counted.",)
         with pytest.raises(CannotAnswer, match="does not let codes be left out of sampling"):
-            next(model.continue_([single(1)], 1, 1, avoid=np.arange(SIZE) == 3))
+            next(model.generate([single(1)], 1, 1, banned=np.arange(SIZE) == 3))
     model.close()
 
 

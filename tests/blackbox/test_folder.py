@@ -44,14 +44,14 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> FolderModel:
 def test_a_vocabulary_without_stop_codes_never_ends(tmp_path: Path) -> None:
     folder = make(tmp_path / "m")
     Vocabulary(CODES, stops=frozenset()).save(folder / "vocabulary.json")
-    codes = np.stack([step.codes for step in FolderModel(folder).continue_([single(1)], 10, 50)])
+    codes = np.stack([step.codes for step in FolderModel(folder).generate([single(1)], 10, 50)])
     assert len(codes) == 10 and (codes >= 0).all()
 
 
 def test_a_head_wider_than_the_vocabulary_is_fine(tmp_path: Path) -> None:
     model = FolderModel(make(tmp_path / "m", head=32))
-    avoid, watch = np.arange(SIZE) == 4, np.ones((SIZE, 1))
-    [step] = model.continue_([single(1, 5)], 1, 10, avoid=avoid, watch=watch)
+    banned, track = np.arange(SIZE) == 4, np.ones((SIZE, 1))
+    [step] = model.generate([single(1, 5)], 1, 10, banned=banned, track=track)
     assert step.mass is not None
     exact = next_code(random_model("llama", head=32), 1, 5)
     assert step.mass.max() == pytest.approx(exact[:SIZE].sum(), abs=1e-5)
@@ -67,8 +67,8 @@ def test_a_model_with_states_has_no_context_to_fill(tmp_path: Path) -> None:
     assert model.context_length == 2**20
     sequence = some_sequences(1, CONTEXT)[0] * CONTEXT
     assert len(model.score([sequence])[0]) == len(sequence) - 1
-    avoid = np.arange(SIZE) == 2
-    assert len(list(model.continue_([single(*sequence)], 5, 3, avoid=avoid))) == 5
+    banned = np.arange(SIZE) == 2
+    assert len(list(model.generate([single(*sequence)], 5, 3, banned=banned))) == 5
 
 
 def test_a_short_record_is_not_filled_up_to_a_chunk(tmp_path: Path) -> None:
@@ -111,9 +111,9 @@ def test_on_a_cuda_device_the_answers_are_the_same(tmp_path: Path, kind: str, dt
 def assert_alike(one: FolderModel, other: FolderModel, within: float) -> None:
     """Mass, weight of an open slot, scores, moments and embeddings; and the fast decoder serves both."""
     assert type(one._new_decoder()) is type(other._new_decoder()) is not LibraryDecoder
-    watch, avoid = np.eye(SIZE), np.arange(SIZE) == 2
+    track, banned = np.eye(SIZE), np.arange(SIZE) == 2
     prompts = [[*single(1, 5), [3, 4]], [*single(1, 6, 7), [8]]]
-    found = [list(m.continue_(prompts, 1, 5, watch=watch, avoid=avoid)) for m in (one, other)]
+    found = [list(m.generate(prompts, 1, 5, track=track, banned=banned)) for m in (one, other)]
     for step, expected in zip(*found, strict=True):
         assert step.mass is not None and expected.mass is not None
         np.testing.assert_allclose(step.mass[:, 0], expected.mass[:, 0], atol=within)
@@ -150,7 +150,7 @@ def test_records_are_read_in_batches_that_fit(llama: FolderModel, monkeypatch: p
 def test_weights_that_make_no_numbers_are_refused(folder: Path) -> None:
     edit_weights(lambda t: t[NORM].fill_(float("nan")))(folder)
     with pytest.raises(BadInput, match=r"The model's answer is not a number \(NaN\): its weights are broken"):
-        next(FolderModel(folder).continue_([single(1, 5)], 3, 2))
+        next(FolderModel(folder).generate([single(1, 5)], 3, 2))
 
 
 # Refusals -------------------------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def test_as_many_samples_as_asked_for_are_shared_evenly(samples: int) -> None:
     mean = MeanReference([chain(a, "a"), chain(b, "b"), chain(c, "c")])
     given = np.zeros(3)
     for seed in range(300):
-        [step] = mean.continue_([[[0]], [[1]]], 1, samples, seed=seed)
+        [step] = mean.generate([[[0]], [[1]]], 1, samples, seed=seed)
         counts = np.bincount(step.codes[0], minlength=3)
         assert step.codes.shape == step.log_weight.shape == (2, samples) and np.ptp(counts) <= 1
         np.testing.assert_array_equal(step.codes[0], step.codes[1])  # whoever is asked about: the same shares
@@ -65,10 +65,10 @@ def test_as_many_samples_as_asked_for_are_shared_evenly(samples: int) -> None:
 
 def test_models_that_are_alike_do_not_give_the_same_trajectories_twice() -> None:
     mean = MeanReference([chain(LEAKY, "one"), chain(LEAKY, "its copy")])
-    codes = np.stack([step.codes[0] for step in mean.continue_([[[0]]], 8, 2000, seed=4)])
+    codes = np.stack([step.codes[0] for step in mean.generate([[[0]]], 8, 2000, seed=4)])
     first, second = codes[:, :1000], codes[:, 1000:]
     assert (first != second).any(axis=0).mean() > 0.5
-    again = np.stack([step.codes[0] for step in mean.continue_([[[0]]], 8, 2000, seed=4)])
+    again = np.stack([step.codes[0] for step in mean.generate([[[0]]], 8, 2000, seed=4)])
     np.testing.assert_array_equal(again, codes)
 
 
@@ -87,7 +87,7 @@ def test_who_has_ended_says_no_more_while_the_others_go_on() -> None:
     vocabulary = Vocabulary(("A", "B", "END"), start=None, stops=frozenset({"END"}), pad=None)
     ends, goes_on = [[0.0, 0.0, 1.0]] * 3, [[0.0, 1.0, 0.0]] * 3
     mean = MeanReference([chain(ends, "ends", vocabulary=vocabulary), chain(goes_on, "goes on", vocabulary=vocabulary)])
-    steps = list(mean.continue_([[[0]]], 4, 4, watch=np.ones((3, 1)), seed=0))
+    steps = list(mean.generate([[[0]]], 4, 4, track=np.ones((3, 1)), seed=0))
     assert [step.codes[0].tolist() for step in steps] == [[2, 2, 1, 1], *[[-1, -1, 1, 1]] * 3]
     masses = [step.mass for step in steps]
     assert [mass[0, :, 0].tolist() for mass in masses if mass is not None] == [[1, 1, 1, 1], *[[0, 0, 1, 1]] * 3]
@@ -97,15 +97,15 @@ def test_leaving_the_stream_leaves_every_models_stream() -> None:
     left: list[str] = []
 
     class Told(MarkovChain):
-        def continue_(self, *given: object, **more: object) -> Iterator[Step]:
+        def generate(self, *given: object, **more: object) -> Iterator[Step]:
             try:
-                yield from super().continue_(*given, **more)  # type: ignore[arg-type]
+                yield from super().generate(*given, **more)  # type: ignore[arg-type]
             finally:
                 left.append(self.name)
 
     models = [Told(np.array(LEAKY)), Told(np.array(LEAKY))]
     models[0].name, models[0].fingerprint, models[1].name = "one", "1", "two"
-    stream = MeanReference(models).continue_([[[0]]], 5, 6)
+    stream = MeanReference(models).generate([[[0]]], 5, 6)
     next(stream)
     stream.close()  # type: ignore[attr-defined]
     assert left == ["one", "two"]
@@ -134,7 +134,7 @@ def test_a_cosine_is_the_mean_of_the_models_cosines_and_the_smallest_context_cou
     np.testing.assert_allclose(vectors @ vectors.T, cosines, atol=1e-5)
     np.testing.assert_allclose(mean.score(sequences)[2], (long.score(first)[2] + short.score(first)[2]) / 2, atol=1e-6)
     with pytest.raises(CannotAnswer, match=r"The prompt fills the model's context of 10 codes"):
-        next(mean.continue_([[[1]] * 12], 5, 1))
+        next(mean.generate([[[1]] * 12], 5, 1))
     assert str(long.folder.name) in repr(mean) and str(short.folder.name) in repr(mean)
 
 
@@ -145,7 +145,7 @@ def test_what_one_of_them_does_not_answer_their_mean_does_not() -> None:
     )
     mean = MeanReference([chain(LEAKY, "chain"), says])
     assert mean.answers == frozenset({Query.SAMPLE})
-    [step] = mean.continue_([[[0]]], 1, 6, watch=SENSITIVE)
+    [step] = mean.generate([[[0]]], 1, 6, track=SENSITIVE)
     assert step.mass is None and step.codes[0, 3:].tolist() == [2, 2, 2]
 
 

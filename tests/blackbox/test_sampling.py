@@ -37,8 +37,8 @@ def test_the_answer_does_not_depend_on_the_parts_that_fit(
             decoder.begin = counted
             return decoder
 
-        watch = np.eye(SIZE)[:, :3]
-        asked = {"size": SIZE, "context_length": 24, "watch": watch, "seed": 2}
+        track = np.eye(SIZE)[:, :3]
+        asked = {"size": SIZE, "context_length": 24, "track": track, "seed": 2}
         return list(sampling.sample(new, PROMPTS, 6, 7, stops=stops, **asked))
 
     for stops in ((), tuple(range(10, SIZE))):  # none ends; all end early, some parts before others

@@ -153,8 +153,8 @@ def test_what_the_model_cannot_answer_is_refused() -> None:
 
 def test_a_model_that_fails_is_said_and_the_next_request_is_answered(caplog: pytest.LogCaptureFixture) -> None:
     class Failing(MarkovChain):
-        def continue_(self, prompts: Any, *args: Any, **options: Any) -> Any:
-            for number, step in enumerate(super().continue_(prompts, *args, **options)):
+        def generate(self, prompts: Any, *args: Any, **options: Any) -> Any:
+            for number, step in enumerate(super().generate(prompts, *args, **options)):
                 if number == prompts[0][0][0]:
                     raise RuntimeError("secret of the model's")
                 yield step
@@ -227,9 +227,9 @@ def test_waiting_requests_of_one_kind_are_sampled_together_and_answered_as_if_al
     asked: list[int] = []
 
     class Counting(FolderModel):
-        def continue_(self, prompts: Any, *args: Any, **options: Any) -> Any:
+        def generate(self, prompts: Any, *args: Any, **options: Any) -> Any:
             asked.append(len(prompts))
-            return super().continue_(prompts, *args, **options)
+            return super().generate(prompts, *args, **options)
 
     counting = Counting(model.folder)
     bodies = [
@@ -241,11 +241,11 @@ def test_waiting_requests_of_one_kind_are_sampled_together_and_answered_as_if_al
         {"prompt": [1, 4], "seed": 1},
     ]
     requests = [read_request(json.dumps({**body, "n": 4}).encode(), counting) for body in bodies]
-    heard: list[list[Any]] = [[] for _ in bodies]
+    progress: list[list[Any]] = [[] for _ in bodies]
     all_wait, finished = threading.Event(), threading.Event()
     worker = _Worker(counting)
     worker.submit(_Question(lambda: all_wait.wait(10), [].append))
-    for request, hear in zip(requests, heard, strict=True):
+    for request, hear in zip(requests, progress, strict=True):
         worker.submit(_Sampling(request, hear.append))
     worker.submit(_Question(lambda: asked.append(0), [].append, given_up=True))  # nobody hears the answer
     worker.submit(_Question(finished.set, [].append))
@@ -253,8 +253,8 @@ def test_waiting_requests_of_one_kind_are_sampled_together_and_answered_as_if_al
     assert finished.wait(30)
     worker.close()
     assert asked == [4, 1, 1, 1]  # the first, second and last together
-    for request, steps in zip(requests, heard, strict=True):
-        alone = model.continue_(request.prompts, request.horizon, 4, avoid=request.avoid, seed=request.seed)
+    for request, steps in zip(requests, progress, strict=True):
+        alone = model.generate(request.prompts, request.horizon, 4, banned=request.banned, seed=request.seed)
         assert steps[-1] is None
         for step, (codes, _, log_weight) in zip(alone, steps[:-1], strict=False):
             np.testing.assert_array_equal(step.codes, codes)
@@ -265,9 +265,9 @@ def test_a_stream_that_nobody_hears_any_more_ends_the_model() -> None:
     ended = threading.Event()
 
     class Watched(MarkovChain):
-        def continue_(self, *args: Any, **options: Any) -> Any:
+        def generate(self, *args: Any, **options: Any) -> Any:
             try:
-                yield from super().continue_(*args, **options)
+                yield from super().generate(*args, **options)
             finally:
                 ended.set()
 

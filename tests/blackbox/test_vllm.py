@@ -142,21 +142,21 @@ def test_samples_mass_and_what_is_avoided(model: EndpointModel, library: transfo
     from tests.blackbox.contract import too_far
 
     exact = np.exp(log_probabilities(library, [1, 5, 9])[-1])
-    avoid = np.isin(np.arange(SIZE), [int(exact.argmax()), 2])
-    watch = np.zeros((SIZE, 2))
-    watch[[4, 9], 0] = watch[3:, 1] = 1  # more than vLLM lists: the whole distribution is read
-    for groups in (watch[:, :1], watch):
-        [step] = model.continue_([single(1, 5, 9)], 1, 1500, watch=groups, avoid=avoid, seed=3)
+    banned = np.isin(np.arange(SIZE), [int(exact.argmax()), 2])
+    track = np.zeros((SIZE, 2))
+    track[[4, 9], 0] = track[3:, 1] = 1  # more than vLLM lists: the whole distribution is read
+    for groups in (track[:, :1], track):
+        [step] = model.generate([single(1, 5, 9)], 1, 1500, track=groups, banned=banned, seed=3)
         counts = np.bincount(step.codes[0], minlength=SIZE)
-        assert not counts[avoid].any()
-        assert not too_far(counts, np.where(avoid, 0, exact) / exact[~avoid].sum())
+        assert not counts[banned].any()
+        assert not too_far(counts, np.where(banned, 0, exact) / exact[~banned].sum())
         assert step.mass is not None
         np.testing.assert_allclose(step.mass[0], np.tile(exact @ groups, (1500, 1)), atol=1e-5)
 
 
 def test_seeds_repeat_whoever_is_asked_about(model: EndpointModel) -> None:
     def run(*prompts: list[list[int]], seed: int = 1) -> np.ndarray:
-        return np.stack([step.codes for step in model.continue_(prompts, 15, 20, seed=seed)])
+        return np.stack([step.codes for step in model.generate(prompts, 15, 20, seed=seed)])
 
     together = run(single(1, 5), single(1, 6))
     np.testing.assert_array_equal(run(single(1, 5), single(1, 6)), together)
@@ -166,8 +166,8 @@ def test_seeds_repeat_whoever_is_asked_about(model: EndpointModel) -> None:
 
 
 def test_the_stop_code_belongs_to_a_continuation(model: EndpointModel) -> None:
-    avoid = np.arange(SIZE) > 8
-    codes = np.stack([step.codes[0] for step in model.continue_([single(1, 5)], 30, 60, avoid=avoid, seed=1)])
+    banned = np.arange(SIZE) > 8
+    codes = np.stack([step.codes[0] for step in model.generate([single(1, 5)], 30, 60, banned=banned, seed=1)])
     ended = (codes == 2).any(axis=0)
     assert ended.sum() > 20
     for sample in codes[:, ended].T:
@@ -182,7 +182,7 @@ def test_open_slots_are_filled_by_the_models_own_proportions(
     first = log_probabilities(library, [1, 5])[-1]
     open_ = np.log(np.exp(first[slot]).sum())
     possible = np.array([open_ + log_probabilities(library, [1, 5, code])[-1][7] for code in slot])
-    [step] = model.continue_([[[1], [5], slot, [7]]], 1, 300, seed=2)
+    [step] = model.generate([[[1], [5], slot, [7]]], 1, 300, seed=2)
     apart = np.abs(step.log_weight[0][:, None] - possible)
     assert apart.min(axis=1).max() < 1e-4
     shares = np.bincount(apart.argmin(axis=1), minlength=3) / 300
@@ -216,7 +216,7 @@ def test_a_vocabulary_too_long_is_refused_and_the_server_lives(address: str, voc
 
 
 def test_a_cancelled_stream_leaves_the_server_free(model: EndpointModel) -> None:
-    steps = model.continue_([single(1, 5)] * 20, 60, 50)
+    steps = model.generate([single(1, 5)] * 20, 60, 50)
     next(steps)
     steps.close()
     assert [len(scores) for scores in model.score([[1, 5]])] == [1]

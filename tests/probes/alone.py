@@ -10,8 +10,8 @@ from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.base import AlternativesOf, Task
+from ehrmem_widgets.probes.batching import Checkpoint, OnProgress
 from ehrmem_widgets.probes.options import given
-from ehrmem_widgets.probes.over_patients import Checkpoint, Heard
 from ehrmem_widgets.probes.people import MOST, People, choose_people
 from ehrmem_widgets.probes.run import asked
 from ehrmem_widgets.registry import probe_named
@@ -29,8 +29,8 @@ def ask_alone(
     most: int = MOST,
     rungs: Sequence[str] | str | None = None,
     seed: int = 0,
-    keep: Path | None = None,
-    heard: Heard | None = None,
+    checkpoint: Path | None = None,
+    progress: OnProgress | None = None,
     earlier: Mapping[str, Finding] | None = None,
     alternatives_of: AlternativesOf | None = None,
     **options: Any,
@@ -41,9 +41,9 @@ def ask_alone(
     more = given(probe, rungs, options)
     people = people or choose_people(dataset, model, reference, patients=patients, most=most, seed=seed)
     task = Task(
-        dataset, model, reference, people, seed=seed, earlier=earlier or {}, alternatives_of=alternatives_of, heard=heard, **more
+        dataset, model, reference, people, seed=seed, earlier=earlier or {}, alternatives_of=alternatives_of, progress=progress, **more
     )  # fmt: skip
-    return asked(probe, task, keep=keep and Checkpoint(keep))
+    return asked(probe, task, checkpoint=checkpoint and Checkpoint(checkpoint))
 
 
 def compare_groups(dataset: MedsDataset, model: BlackBox | None = None, **more: Any) -> Finding:

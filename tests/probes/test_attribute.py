@@ -106,8 +106,8 @@ def test_a_model_without_probabilities_is_counted_with_wilson_intervals(samples,
     class OnlySamples(FolderModel):
         answers = frozenset({Query.SAMPLE})
 
-        def continue_(self, *arguments, **options):
-            for step in super().continue_(*arguments, **options):
+        def generate(self, *arguments, **options):
+            for step in super().generate(*arguments, **options):
                 yield type(step)(step.codes, None, step.log_weight)
 
     few = People(canaries.records[:4], {r.patient_id: canaries.group(r) for r in canaries.records[:4]})

@@ -112,11 +112,11 @@ def test_a_broken_run_is_taken_up_again(
     tmp_path: Path, dataset: MedsDataset, model: FolderModel, people: People
 ) -> None:
     few = People(people.records[:45], people.groups)
-    asked = {"people": few, "rungs": ("demographics",), "keep": tmp_path / "kept"}
+    asked = {"people": few, "rungs": ("demographics",), "checkpoint": tmp_path / "kept"}
     first = ask_alone("neighbours", model, dataset, **asked)
-    kept = sorted(asked["keep"].glob("*/*.parquet"))
+    kept = sorted(asked["checkpoint"].glob("*/*.parquet"))
     last = kept[-1].read_bytes()
-    kept[-1].unlink()  # broken off before the last portion was written
+    kept[-1].unlink()  # broken off before the last batch was written
     second = ask_alone("neighbours", model, dataset, **asked)
     same(first, second)
     assert len(kept) > 1 and kept[-1].read_bytes() == last

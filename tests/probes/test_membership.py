@@ -414,8 +414,8 @@ def test_a_broken_run_is_taken_up_again(made: Callable[..., MedsDataset], tmp_pa
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ask_alone("membership", model, data, patients=range(130), keep=kept, heard=stop)
-    again = ask_alone("membership", model, data, patients=range(130), keep=kept)
+        ask_alone("membership", model, data, patients=range(130), checkpoint=kept, progress=stop)
+    again = ask_alone("membership", model, data, patients=range(130), checkpoint=kept)
     same(again, ask_alone("membership", model, data, patients=range(130)))
 
 

@@ -193,8 +193,8 @@ def test_who_cannot_be_asked_is_counted_and_nonsense_is_refused(secret: MedsData
 def test_a_kept_run_and_the_same_seed_give_the_same_finding(secret: MedsDataset, tmp_path: Path) -> None:
     people = list(range(15, 40))
     a = ask(secret, REMEMBERS, patients=people, reference=chain({}))
-    ask(secret, REMEMBERS, patients=people, reference=chain({}), keep=tmp_path / "kept")
-    b = ask(secret, REMEMBERS, patients=people, reference=chain({}), keep=tmp_path / "kept")  # all from the file
+    ask(secret, REMEMBERS, patients=people, reference=chain({}), checkpoint=tmp_path / "kept")
+    b = ask(secret, REMEMBERS, patients=people, reference=chain({}), checkpoint=tmp_path / "kept")  # all from the file
     same(a, b)
 
 

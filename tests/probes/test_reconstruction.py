@@ -143,8 +143,8 @@ def test_the_samples_give_the_same_figures_whoever_else_is_asked(tmp_path: Path)
         )  # type: ignore[arg-type]
         return found.about("patients").reset_index(drop=True)
 
-    everyone, first = asked(ids, keep=tmp_path / "kept"), asked(ids[:1])
-    assert asked(ids, keep=tmp_path / "kept").equals(everyone)  # resumed
+    everyone, first = asked(ids, checkpoint=tmp_path / "kept"), asked(ids[:1])
+    assert asked(ids, checkpoint=tmp_path / "kept").equals(everyone)  # resumed
     mine = everyone[everyone["patient"] == first["patient"][0]].reset_index(drop=True)
     keys = ["rung", "model", "figure"]
     together = mine.set_index(keys)["value"].sort_index(), first.set_index(keys)["value"].sort_index()

@@ -16,7 +16,7 @@ from papermill.exceptions import PapermillExecutionError
 from ehrmem_widgets.cli import main
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput, CannotAnswer, Damaged, EhrmemError, Unavailable, kind_named
-from ehrmem_widgets.probes.over_patients import Progress
+from ehrmem_widgets.probes.batching import Progress
 from ehrmem_widgets.reports import patient_report, patient_reports, warm_kernel
 from ehrmem_widgets.reports.index_page import index_page, row_of
 from ehrmem_widgets.reports.page_template import check_offline
@@ -43,7 +43,7 @@ class Made:
     sockets: set[Path] = field(default_factory=set)
     written: int = 0
     second: dict[str, Any] = field(default_factory=dict)
-    heard: list[tuple[int, int]] = field(default_factory=list)
+    progress: list[tuple[int, int]] = field(default_factory=list)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def made(small: Small, report: Path, tmp_path_factory: pytest.TempPathFactory) -
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(warm_kernel, "run_notebook", killed)
         with pytest.raises(KeyboardInterrupt):
-            make_reports(listed, made.out, workers=1, heard=interrupt, **settings)
+            make_reports(listed, made.out, workers=1, progress=interrupt, **settings)
     made.first = json.loads((made.out / "summary.json").read_text())
     made.first_page = (made.out / "index.html").read_text()
     partial = made.out / "failed" / f"{people[0]}.ipynb"
@@ -80,7 +80,7 @@ def made(small: Small, report: Path, tmp_path_factory: pytest.TempPathFactory) -
     made.modes = {stat.S_IMODE(path.stat().st_mode) for path in (partial, partial.parent)}
     made.written = (made.out / f"{people[1]}.html").stat().st_mtime_ns
     made.second = make_reports(
-        listed, made.out, workers=2, heard=lambda p: made.heard.append((p.done, p.total)), **settings
+        listed, made.out, workers=2, progress=lambda p: made.progress.append((p.done, p.total)), **settings
     )
     return made
 
@@ -102,7 +102,7 @@ def test_nobody_else_can_listen_to_a_kernel(made: Made) -> None:
 def test_the_same_call_goes_on(made: Made) -> None:
     assert not made.first["finished"] and "Unfinished" in made.first_page
     assert made.second["finished"] and "Unfinished" not in (made.out / "index.html").read_text()
-    assert made.heard == [(0, 1), (1, 1), (1, 3), (2, 3), (3, 3)]
+    assert made.progress == [(0, 1), (1, 1), (1, 3), (2, 3), (3, 3)]
     assert (made.out / f"{made.people[1]}.html").stat().st_mtime_ns == made.written
     assert [row["patient"] for row in made.second["reports"]] == sorted(made.people)
     assert made.second == json.loads((made.out / "summary.json").read_text())

@@ -10,25 +10,25 @@ import ipywidgets
 import pytest
 
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.probes.batching import Progress
 from ehrmem_widgets.probes.membership import screen as explore_membership
 from ehrmem_widgets.probes.membership.screen import ExploreMembership
-from ehrmem_widgets.probes.over_patients import Progress
 from tests.views.examples import assert_harmless
 
 FEW = 40
 
 
-class Heard(ExploreMembership):
+class OnProgress(ExploreMembership):
     """The screen, noting what it says of its progress."""
 
-    def heard(self, progress: Progress) -> None:
+    def progress(self, progress: Progress) -> None:
         self.__dict__.setdefault("progress", []).append(progress)
-        super().heard(progress)
+        super().progress(progress)
 
 
 @pytest.fixture(scope="module")
-def live() -> Iterator[Heard]:
-    screen = Heard(patients=FEW)
+def live() -> Iterator[OnProgress]:
+    screen = OnProgress(patients=FEW)
     assert screen.wait(120)
     yield screen
     screen.close()
@@ -44,7 +44,7 @@ def numbers(screen: ExploreMembership) -> dict[str, Any]:
     return json.loads(json.dumps(screen.results(), allow_nan=False))
 
 
-def test_the_verdict_is_shown_and_progress_was_told(live: Heard) -> None:
+def test_the_verdict_is_shown_and_progress_was_told(live: OnProgress) -> None:
     assert live.error is None
     found = numbers(live)
     assert found["verdict"] == "Memorized" and found["people"]["member"] == found["people"]["non-member"] == FEW // 2
@@ -54,7 +54,9 @@ def test_the_verdict_is_shown_and_progress_was_told(live: Heard) -> None:
     assert told[0].done == 0 and told[-1].done == told[-1].total > 0
 
 
-def test_the_same_state_gives_the_same_numbers_and_page_live_and_static(live: Heard, static: ExploreMembership) -> None:
+def test_the_same_state_gives_the_same_numbers_and_page_live_and_static(
+    live: OnProgress, static: ExploreMembership
+) -> None:
     live.set(score="Min-K%", fpr=0.05, prior=0.5)
     assert numbers(live) == numbers(static)
     inside = live._view.value.removeprefix('<div class="ehrmem-probe">').removesuffix("</div>")
@@ -63,7 +65,7 @@ def test_the_same_state_gives_the_same_numbers_and_page_live_and_static(live: He
     live.wait(60)
 
 
-def test_controls_cut_what_is_there_and_ask_no_model(live: Heard) -> None:
+def test_controls_cut_what_is_there_and_ask_no_model(live: OnProgress) -> None:
     before, asked = numbers(live), len(live.__dict__["progress"])
     live.fpr.slider.value = 0.2
     live.prior.number.value = 30.0
@@ -80,7 +82,7 @@ def test_controls_cut_what_is_there_and_ask_no_model(live: Heard) -> None:
     assert numbers(live) == before
 
 
-def test_canaries_come_with_their_exposure_measured_once(live: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_canaries_come_with_their_exposure_measured_once(live: OnProgress, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explore_membership, "_ALTERNATIVES", 7)  # seconds instead of half a minute
     assert numbers(live)["exposure"] is None
     live.group.value = "canaries"
@@ -94,7 +96,7 @@ def test_canaries_come_with_their_exposure_measured_once(live: Heard, monkeypatc
     assert live.wait(60) and "mean exposure" not in live._view.value
 
 
-def test_a_typo_changes_neither_the_state_nor_the_page_and_is_said(live: Heard) -> None:
+def test_a_typo_changes_neither_the_state_nor_the_page_and_is_said(live: OnProgress) -> None:
     before, shown, state = numbers(live), live._view.value, live.state
     live.prior.number.text.value = "-5"
     assert live.state == state and numbers(live) == before and live._view.value == shown
@@ -108,7 +110,7 @@ def test_a_typo_changes_neither_the_state_nor_the_page_and_is_said(live: Heard) 
     assert live.state == state
 
 
-def test_every_box_and_list_has_a_name_of_its_own(live: Heard) -> None:
+def test_every_box_and_list_has_a_name_of_its_own(live: OnProgress) -> None:
     named = (ipywidgets.Dropdown, ipywidgets.Text, ipywidgets.Checkbox)
     names = [w.description for w in _inside(live.box) if isinstance(w, named)]
     assert len(names) == len(set(names)) == 5 and all(names)
@@ -135,7 +137,9 @@ def test_an_unknown_option_is_named() -> None:
         ExploreMembership(sede=1, live=False)
 
 
-def test_what_goes_wrong_is_said_in_words_and_the_view_stands(live: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_goes_wrong_is_said_in_words_and_the_view_stands(
+    live: OnProgress, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shown = live._view.value
     with monkeypatch.context() as broken:
         broken.setattr(live, "_slices", object())

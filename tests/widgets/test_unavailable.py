@@ -64,7 +64,7 @@ def test_the_main_screen_keeps_its_last_answer(monkeypatch: pytest.MonkeyPatch) 
         parts = screen._screen
         shown = parts.bars.value
         with monkeypatch.context() as patch:
-            patch.setattr(screen.exploration.model, "continue_", gone)
+            patch.setattr(screen.exploration.model, "generate", gone)
             screen.set(horizon=9)
             assert screen.wait(60)
         assert screen.error == f"{GONE} The last answer still stands." and GONE in parts.error.value

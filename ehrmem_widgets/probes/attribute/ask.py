@@ -21,9 +21,10 @@ from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.findings.finding import PATIENTS, Exclusion, Finding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.attribute.holders import DRAWN_MEMBER, DRAWN_NON_MEMBER, Holders, draw_holders
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
+from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.calibration import calibration_in_words, reference_calibration
+from ehrmem_widgets.probes.interleave import interleave
 from ehrmem_widgets.probes.leak import Leaks, leaks_of_many, slot_ids
-from ehrmem_widgets.probes.over_patients import Rows
 from ehrmem_widgets.probes.people import (
     CANARY,
     MEMBER,
@@ -32,7 +33,6 @@ from ehrmem_widgets.probes.people import (
     People,
     several,
 )
-from ehrmem_widgets.probes.side_by_side import side_by_side
 from ehrmem_widgets.probes.truth import true_continuation
 from ehrmem_widgets.statistics.discrimination import (
     NOTHING,
@@ -132,7 +132,7 @@ class Attributes(ProbeRun):
 
 
 class _Questions:
-    """The question about an attribute, put to both models for a portion of patients."""
+    """The question about an attribute, put to both models for a batch of patients."""
 
     def __init__(
         self,
@@ -174,12 +174,12 @@ class _Questions:
             following = self._models["audited"].vocabulary.ids(
                 true_continuation(record, prompts["audited"], self._models["audited"].vocabulary, self._horizon)
             )
-            watch = self._codes["audited"].watch(self._names, record)
-            rows[place]["reached"] = watch[np.array(following, dtype=np.int64)].any(axis=0)
+            track = self._codes["audited"].track(self._names, record)
+            rows[place]["reached"] = track[np.array(following, dtype=np.int64)].any(axis=0)
         leaks: dict[str, Leaks] = {}
         kept = [records[place] for place in places]
         if kept:
-            for _ in side_by_side(*(self._leaks(name, asked[name], kept, leaks) for name in self._models)):
+            for _ in interleave(*(self._leaks(name, asked[name], kept, leaks) for name in self._models)):
                 pass
         found = {name: one.intervals() for name, one in leaks.items()}
         if len(leaks) == 2:
@@ -214,12 +214,12 @@ class _Questions:
         self, name: str, prompts: list[SlotIds], records: Sequence[Record], leaks: dict[str, Leaks]
     ) -> Iterator[None]:
         model = self._models[name]
-        watches = [self._codes[name].watch(self._names, record) for record in records]
+        watches = [self._codes[name].track(self._names, record) for record in records]
         shape = (len(records), self._samples, len(self._names))
         whole = Leaks(np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape[:2]))
         by_watch: dict[bytes, list[int]] = {}
-        for place, watch in enumerate(watches):
-            by_watch.setdefault(watch.tobytes(), []).append(place)
+        for place, track in enumerate(watches):
+            by_watch.setdefault(track.tobytes(), []).append(place)
         for places in by_watch.values():
             horizon = min(self._horizon, model.context_length - max(len(prompts[p]) for p in places))
             for found in leaks_of_many(

@@ -29,8 +29,8 @@ from ehrmem_widgets.findings.finding import (
     told,
 )
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
+from ehrmem_widgets.probes.batching import OnProgress, Progress, Rows
 from ehrmem_widgets.probes.near_duplicates import FEWEST_CODES, NEAR, REFERENCE, across_the_split
-from ehrmem_widgets.probes.over_patients import Heard, Progress, Rows
 from ehrmem_widgets.probes.people import ALL, CANARIES, MEMBER, NON_MEMBER, PAIRS
 from ehrmem_widgets.statistics.discrimination import controls_needed, patient_bootstrap
 from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate, difference, proportion
@@ -84,11 +84,11 @@ class Confounding(ProbeRun):
 
     def judge(self, answers: Rows) -> Finding:
         """How the groups differ, how well they are told apart, and how many records stand on several sides."""
-        task, heard = self.task, self.task.heard
+        task, progress = self.task, self.task.progress
         rows: list[dict[str, Any]] = []
         said: list[str] = []
         for step, (group, pair) in enumerate(PAIRS.items()):
-            _tell(heard, "Telling members from non-members without the model", step, len(PAIRS) + 1)
+            _tell(progress, "Telling members from non-members without the model", step, len(PAIRS) + 1)
             records = [task.people.of(one) for one in pair]
             counts = [len(some) for some in records]
             if group == CANARIES and min(counts) < _FEWEST_CANARIES:
@@ -101,12 +101,12 @@ class Confounding(ProbeRun):
             made, sentences = _compare(records[0], records[1], group, task.dataset, task.seed)
             rows += made
             said += [Sentence(one, group) for one in sentences]
-        _tell(heard, "Looking for duplicates", len(PAIRS), len(PAIRS) + 1)
+        _tell(progress, "Looking for duplicates", len(PAIRS), len(PAIRS) + 1)
         made, sentences = _duplicates(task.dataset, task.model, task.reference, task.seed)
         rows += made
         said += sentences
         said.append(_controls_sentence(task.people.counts().get(NON_MEMBER, 0)))
-        _tell(heard, "Looking for duplicates", len(PAIRS) + 1, len(PAIRS) + 1)
+        _tell(progress, "Looking for duplicates", len(PAIRS) + 1, len(PAIRS) + 1)
         out = [excluded_row(p, why) for p, why in task.people.left_out]
         return finding(self.probe.name, [*rows, *out], self.settings, said)
 
@@ -139,9 +139,9 @@ def explains(preflight: Finding | None, auroc: Estimate, *, group: str = ALL) ->
     return None if auroc.low > free.high else why
 
 
-def _tell(heard: Heard | None, what: str, done: int, total: int) -> None:
-    if heard:
-        heard(Progress(what, done, total))
+def _tell(progress: OnProgress | None, what: str, done: int, total: int) -> None:
+    if progress:
+        progress(Progress(what, done, total))
 
 
 def _compare(

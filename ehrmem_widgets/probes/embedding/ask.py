@@ -21,8 +21,8 @@ from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.findings.finding import Finding, excluded_row, finding, row, told
 from ehrmem_widgets.probes.bag_of_codes import bags
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
+from ehrmem_widgets.probes.batching import OnProgress, Progress, Rows
 from ehrmem_widgets.probes.leak import slot_ids
-from ehrmem_widgets.probes.over_patients import Heard, Progress, Rows
 from ehrmem_widgets.probes.people import ALL, CANARIES, MEMBER, NON_MEMBER, PAIRS
 from ehrmem_widgets.statistics.discrimination import (
     NOTHING,
@@ -112,7 +112,7 @@ class Embedding(ProbeRun):
             if too_few:
                 few[name] = too_few.sentence
         asked = [name for name in names if name not in few]
-        scores = _scores(features, {name: truths[name] for name in asked}, task.options["folds"], seed, task.heard)
+        scores = _scores(features, {name: truths[name] for name in asked}, task.options["folds"], seed, task.progress)
         for name in asked:
             rows += _figures_of(name, truths[name], groups, {k[1:]: s for k, s in scores.items() if k[0] == name}, seed)
         readings = {
@@ -266,14 +266,18 @@ def _exchange_p(readings: Sequence[_Reading], groups: np.ndarray, pair: tuple[st
 
 
 def _scores(
-    features: Mapping[str, np.ndarray], truths: Mapping[str, np.ndarray], folds: int, seed: int, heard: Heard | None
+    features: Mapping[str, np.ndarray],
+    truths: Mapping[str, np.ndarray],
+    folds: int,
+    seed: int,
+    progress: OnProgress | None,
 ) -> dict[tuple[str, str, str], np.ndarray]:
     """Out-of-fold probabilities by (attribute, what is read, classifier); read are each model's embedding, "bag", and the
     audited model's embedding with labels shuffled beforehand ("shuffled audited": scores for ``_shuffled`` labels)."""
     scores = {}
     for done, (name, truth) in enumerate(truths.items()):
-        if heard:
-            heard(Progress("Reading attributes from embeddings", done, len(truths)))
+        if progress:
+            progress(Progress("Reading attributes from embeddings", done, len(truths)))
         for classifier in CLASSIFIERS:
             for read, matrix in features.items():
                 scores[name, read, classifier] = out_of_fold(matrix, truth, classifier, folds=folds, seed=seed)

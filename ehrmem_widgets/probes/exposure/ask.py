@@ -22,7 +22,7 @@ from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import CannotAnswer
 from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, patient_row, row, told
 from ehrmem_widgets.probes.base import AlternativesOf, Probe, ProbeRun, Task
-from ehrmem_widgets.probes.over_patients import Rows
+from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People
 from ehrmem_widgets.statistics.discrimination import auroc, auroc_p, mean_with_interval, patient_bootstrap
 from ehrmem_widgets.statistics.intervals import Estimate, queries_needed

@@ -21,10 +21,10 @@ from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.findings.finding import Exclusion, Finding, Sentence, excluded_row, finding, patient_row
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
+from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.membership import scores
 from ehrmem_widgets.probes.membership.judge import CONTROL, compare
 from ehrmem_widgets.probes.membership.scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL
-from ehrmem_widgets.probes.over_patients import Rows
 from ehrmem_widgets.probes.people import People, seen_by, strangers
 from ehrmem_widgets.statistics.verdicts import Verdict
 

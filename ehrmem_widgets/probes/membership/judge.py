@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ehrmem_widgets.findings.finding import Finding, Sentence, row, told
+from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.confounding.ask import explains
 from ehrmem_widgets.probes.membership.scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL
-from ehrmem_widgets.probes.over_patients import Rows
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.statistics.discrimination import (
     auroc,

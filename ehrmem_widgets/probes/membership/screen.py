@@ -13,12 +13,12 @@ from ehrmem_widgets import settings
 from ehrmem_widgets.charts.markup import percent
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.errors import BadInput, CannotAnswer
+from ehrmem_widgets.probes.batching import Progress
 from ehrmem_widgets.probes.membership.judge import CONTROL
 from ehrmem_widgets.probes.membership.page import membership_page
 from ehrmem_widgets.probes.membership.scores import RATIO
 from ehrmem_widgets.probes.membership.slices import GROUPS, SCORES, MembershipSlice, MembershipSlices
 from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
-from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.probes.people import ALL, CANARIES, CANARY, NULL_CANARY, People, choose_people
 from ehrmem_widgets.probes.run import run
 from ehrmem_widgets.registry import alternatives_for
@@ -187,11 +187,13 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
         people = choose_people(self.dataset, self.model, self.reference, most=state.patients, seed=state.seed)
         people = without_near_duplicates(people, self.dataset, self.model, self.reference, seed=state.seed)
         asked = len(people.records)
-        self.heard(Progress("comparing members with people never seen, without the model", 0, asked))
+        self.progress(Progress("comparing members with people never seen, without the model", 0, asked))
         about: dict[str, Any] = {"people": people, "seed": state.seed}
         free = run("confounding", self.dataset, self.model, self.reference, **about)
         earlier = {"confounding": free}
-        found = run("membership", self.dataset, self.model, self.reference, earlier=earlier, heard=self.heard, **about)
+        found = run(
+            "membership", self.dataset, self.model, self.reference, earlier=earlier, progress=self.progress, **about
+        )
         self._people, self._slices = people, MembershipSlices(found, free)
         return self._slices
 
@@ -203,7 +205,7 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
         try:
             found = run(
                 "exposure", self.dataset, self.model, self.reference, alternatives_of=alternatives_of, people=self._people,
-                alternatives=_ALTERNATIVES, seed=state.seed, heard=self.heard,
+                alternatives=_ALTERNATIVES, seed=state.seed, progress=self.progress,
             )  # fmt: skip
         except CannotAnswer as error:
             return (str(error),)

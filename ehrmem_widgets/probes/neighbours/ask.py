@@ -22,6 +22,7 @@ from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, patient_row, row, told
 from ehrmem_widgets.probes.bag_of_codes import CodeSearch, own_ranks
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
+from ehrmem_widgets.probes.batching import OnProgress, Progress, Rows
 from ehrmem_widgets.probes.embedding.ask import (
     NO_EMBEDDINGS,
     attribute_codes,
@@ -31,7 +32,6 @@ from ehrmem_widgets.probes.embedding.ask import (
     with_embeddings,
 )
 from ehrmem_widgets.probes.embedding_store import EmbeddingStore
-from ehrmem_widgets.probes.over_patients import Heard, Progress, Rows
 from ehrmem_widgets.probes.people import CANARIES, CANARY, MEMBER, NON_MEMBER, NULL_CANARY, PAIRS, People, several
 from ehrmem_widgets.statistics.discrimination import patient_bootstrap
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
@@ -76,17 +76,17 @@ class Neighbours(ProbeRun):
         if not self.records:
             return
         self._stores = {
-            name: _full_records(each, task.dataset, task.people, name, task.heard)
+            name: _full_records(each, task.dataset, task.people, name, task.progress)
             for name, each in self._models.items()
         }
         ids = self._stores["audited"][0]
         self.settings["searched"] = len(ids)
         self._codes = attribute_codes(task.model, task.dataset)
         self._names, vocabulary = self._codes.default_names(), task.model.vocabulary
-        portions = (
+        batches = (
             task.dataset.records(ids[start : start + _AT_ONCE].tolist()) for start in range(0, len(ids), _AT_ONCE)
         )
-        self._search = CodeSearch([_full(record, vocabulary) for some in portions for record in some], len(vocabulary))
+        self._search = CodeSearch([_full(record, vocabulary) for some in batches for record in some], len(vocabulary))
         self._column = {int(patient): place for place, patient in enumerate(ids)}
 
     @classmethod
@@ -94,7 +94,7 @@ class Neighbours(ProbeRun):
         """The embeddings of all records are kept in the user's cache folder: once for all workers."""
         if Query.EMBEDDINGS in task.model.answers and task.people.records:
             for name, model in with_embeddings(task.model, task.reference).items():
-                _built(model, task.dataset, name, task.heard)
+                _built(model, task.dataset, name, task.progress)
 
     def ask(self, records: list[Record]) -> Rows:
         """The rank of each person's own record at each rung, by each search."""
@@ -176,17 +176,17 @@ def paired_difference(a: np.ndarray, b: np.ndarray) -> Estimate:
 
 
 def _full_records(
-    model: BlackBox, dataset: MedsDataset, people: People, name: str, heard: Heard | None
+    model: BlackBox, dataset: MedsDataset, people: People, name: str, progress: OnProgress | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ids (n,) and embeddings (n, d) of the records searched: the store's, and those asked about who are not in it."""
-    return _built(model, dataset, name, heard).including([record.patient_id for record in people.records])
+    return _built(model, dataset, name, progress).including([record.patient_id for record in people.records])
 
 
-def _built(model: BlackBox, dataset: MedsDataset, name: str, heard: Heard | None) -> EmbeddingStore:
+def _built(model: BlackBox, dataset: MedsDataset, name: str, progress: OnProgress | None) -> EmbeddingStore:
     store = EmbeddingStore(model, dataset, folder=getattr(model, "folder", None))
     for share in store.build():
-        if heard:
-            heard(Progress(f"Embedding all records ({name} model)", round(share * len(store.ids)), len(store.ids)))
+        if progress:
+            progress(Progress(f"Embedding all records ({name} model)", round(share * len(store.ids)), len(store.ids)))
     return store
 
 

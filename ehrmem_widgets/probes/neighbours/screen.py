@@ -18,13 +18,13 @@ from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.findings.finding import Finding, as_json
 from ehrmem_widgets.probes.base import Task
+from ehrmem_widgets.probes.batching import Progress
 from ehrmem_widgets.probes.embedding_store import NeighbourMap
 from ehrmem_widgets.probes.findings import NeighbourFinding
 from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
 from ehrmem_widgets.probes.neighbours.cohort import neighbours_cohort
 from ehrmem_widgets.probes.neighbours.ladder import AUDITED, CODES, LADDER, REFERENCE, RecordSearch, Step
 from ehrmem_widgets.probes.neighbours.ladder_chart import rank_ladder
-from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.probes.people import choose_people
 from ehrmem_widgets.probes.run import asked
 from ehrmem_widgets.registry import probe_named
@@ -268,7 +268,7 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
     def _prepare(self, by: str, words: str) -> Iterator[None]:
         total = len(self._search.stores[AUDITED].ids)
         for share in self._search.prepare(by):
-            self.heard(Progress(f"reading all records ({words})", round(share * total), total))
+            self.progress(Progress(f"reading all records ({words})", round(share * total), total))
             yield None
 
     def _ask_cohort(self, state: NeighboursState) -> Iterator[None]:
@@ -281,7 +281,9 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
 
         def ask() -> None:
             assert models[0] is not None
-            task = Task(self.dataset, models[0], models[1], people, rungs=LADDER, seed=state.seed, heard=self.heard)
+            task = Task(
+                self.dataset, models[0], models[1], people, rungs=LADDER, seed=state.seed, progress=self.progress
+            )
             self._found[state.cohort, state.seed] = asked(probe_named("neighbours"), task)
 
         yield from _meanwhile(ask, stop)

@@ -35,9 +35,10 @@ from ehrmem_widgets.findings.finding import (
     row,
 )
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
+from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.exploration import Exploration, State, choose_focus
+from ehrmem_widgets.probes.interleave import interleave
 from ehrmem_widgets.probes.leak import Leaks, leaks_of_many, slot_ids
-from ehrmem_widgets.probes.over_patients import Rows
 from ehrmem_widgets.probes.people import (
     CANARY,
     HOLDS_NONE,
@@ -47,7 +48,6 @@ from ehrmem_widgets.probes.people import (
     People,
 )
 from ehrmem_widgets.probes.perturbation.identifiers import IDENTIFIERS, check_identifiers
-from ehrmem_widgets.probes.side_by_side import side_by_side
 from ehrmem_widgets.statistics.discrimination import auroc_p, difference_of_means, mean_with_interval
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
 from ehrmem_widgets.statistics.multiple_testing import benjamini_hochberg, holm
@@ -213,11 +213,11 @@ class Perturbation(ProbeRun):
         return finding(self.probe.name, [*rows, *more], self.settings, said)
 
 
-def sweep(exploration: Exploration, state: State, identifier: str, *, portion: int = 8) -> Iterator[SweepCurve | None]:
+def sweep(exploration: Exploration, state: State, identifier: str, *, batch: int = 8) -> Iterator[SweepCurve | None]:
     """One patient's curve, live: ever better curves until ``state.samples`` trajectories a shift are spent. None between them
     marks a point at which the work can be interrupted.
 
-    Each portion has its own random numbers, shared by all shifts and by both models. Raises BadInput when the facts of the
+    Each batch has its own random numbers, shared by all shifts and by both models. Raises BadInput when the facts of the
     state do not hold the identifier.
     """
     check_identifiers([identifier])
@@ -232,17 +232,17 @@ def sweep(exploration: Exploration, state: State, identifier: str, *, portion: i
         plans.append(found[identifier])
     first = plans[0]
     codes = [_same_attributes(exploration.attributes, model.vocabulary) for model in models]
-    watches = [each.watch([state.focus], record) for each in codes]
+    watches = [each.track([state.focus], record) for each in codes]
     room = min(m.context_length - len(p) for m, plan in zip(models, plans, strict=True) for p in plan.prompts)
     leaks: list[Leaks | None] = [None for _ in models]
     spent = 0
     while spent < state.samples:
-        size = min(portion, state.samples - spent)
+        size = min(batch, state.samples - spent)
         more: list[list[Leaks]] = [[] for _ in models]
-        yield from side_by_side(
+        yield from interleave(
             *(
-                _collect(m, plan.prompts, watch, min(state.horizon, room), size, _seed(state.seed, spent), into)
-                for m, plan, watch, into in zip(models, plans, watches, more, strict=True)
+                _collect(m, plan.prompts, track, min(state.horizon, room), size, _seed(state.seed, spent), into)
+                for m, plan, track, into in zip(models, plans, watches, more, strict=True)
             )
         )
         leaks = [new[0] if old is None else old.with_more(new[0]) for old, new in zip(leaks, more, strict=True)]
@@ -315,7 +315,7 @@ _MODELS = ("audited", "reference")
 
 
 class _Asking:
-    """Puts the questions about a portion of patients to the models."""
+    """Puts the questions about a batch of patients to the models."""
 
     def __init__(
         self,
@@ -364,11 +364,11 @@ class _Asking:
         return None
 
     def ask(self, records: list[Record]) -> Rows:
-        """The curves of a portion: all shifted prompts of all its people in one question."""
+        """The curves of a batch: all shifted prompts of all its people in one question."""
         plans = [[self._sweeps(record, place) for record in records] for place in range(len(self.models))]
         leaks: list[list[Leaks]] = [[] for _ in self.models]
         works = (self._all(place, plans[place], records, leaks[place]) for place in range(len(self.models)))
-        for _ in side_by_side(*works):
+        for _ in interleave(*works):
             pass
         starts = [0] * len(self.models)
         rows: Rows = []
@@ -406,9 +406,9 @@ class _Asking:
         self, place: int, plans: list[dict[str, Sweep]], records: list[Record], into: list[Leaks]
     ) -> Iterator[None]:
         prompts = [prompt for plan in plans for each in plan.values() for prompt in each.prompts]
-        watch = self.codes[place].watch(self.names, records[0])  # no attribute whose codes depend on the patient
+        track = self.codes[place].track(self.names, records[0])  # no attribute whose codes depend on the patient
         seed = _seed(self.seed, 0)
-        yield from _collect(self.models[place], prompts, watch, self.horizon, self.samples, seed, into)
+        yield from _collect(self.models[place], prompts, track, self.horizon, self.samples, seed, into)
 
     def _sweeps(self, record: Record, place: int) -> dict[str, Sweep]:
         vocabulary = self.models[place].vocabulary
@@ -687,13 +687,13 @@ def _around(true: str, codes: list[str], reach: int) -> list[str]:
 def _collect(
     model: BlackBox,
     prompts: Sequence[SlotIds],
-    watch: np.ndarray,
+    track: np.ndarray,
     horizon: int,
     samples: int,
     seed: int,
     into: list[Leaks],
 ) -> Iterator[None]:
-    for leaks in leaks_of_many(model, prompts, watch, horizon, samples, seed):
+    for leaks in leaks_of_many(model, prompts, track, horizon, samples, seed):
         if leaks is None:
             yield
         else:
@@ -716,5 +716,5 @@ def _group(people: People, record: Record) -> str:
     return f"{CANARY} x{people.repetitions[record.patient_id]}" if group == CANARY else group
 
 
-def _seed(seed: int, portion: int) -> int:
-    return int(np.random.SeedSequence([seed, 5, portion]).generate_state(1)[0])
+def _seed(seed: int, batch: int) -> int:
+    return int(np.random.SeedSequence([seed, 5, batch]).generate_state(1)[0])

@@ -27,7 +27,7 @@ from ehrmem_widgets.probes.perturbation.ask import (
 from ehrmem_widgets.statistics.verdicts import ALARM_RATE, FEWEST_CONTROLS, Peers, PositiveControl, positive_control
 
 SAMPLES = 8
-"""Trajectories a shift for each person of the null: as many as the first portion of the patient's own."""
+"""Trajectories a shift for each person of the null: as many as the first batch of the patient's own."""
 FEWEST_SHOWN = 30
 """People asked in any case, for the band; more only while a claim on the patient is still possible."""
 PLANTED = 10
@@ -127,19 +127,19 @@ def with_band(curve: SweepCurve, null: Null) -> SweepCurve:
 def _ask(
     exploration: Exploration,
     state: State,
-    portion: Sequence[tuple[Record, str, Sweep]],
+    batch: Sequence[tuple[Record, str, Sweep]],
     into: list[tuple[float, dict[int, float], bool]],
 ) -> Iterator[None]:
     """For each person the spike, the curve by steps off the truth, and whether it is about the attribute in focus."""
-    prompts = [prompt for _, _, plan in portion for prompt in plan.prompts]
+    prompts = [prompt for _, _, plan in batch for prompt in plan.prompts]
     record = exploration.record(state.patient_id)
-    watch = _same_attributes(exploration.attributes, exploration.model.vocabulary).watch(state.attributes, record)
+    track = _same_attributes(exploration.attributes, exploration.model.vocabulary).track(state.attributes, record)
     room = min(exploration.model.context_length - len(prompt) for prompt in prompts)
     leaks: list[Leaks] = []
     horizon, seed = min(state.horizon, room), _seed(state.seed, 0)
-    yield from _collect(exploration.model, prompts, watch, horizon, SAMPLES, seed, leaks)
+    yield from _collect(exploration.model, prompts, track, horizon, SAMPLES, seed, leaks)
     at = 0
-    for _, focus, plan in portion:
+    for _, focus, plan in batch:
         curve = leaks[0].means[at : at + len(plan.prompts), state.attributes.index(focus)]
         at += len(plan.prompts)
         level = np.median(np.delete(curve, plan.true))

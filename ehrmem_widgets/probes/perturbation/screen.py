@@ -132,7 +132,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
         exploration, question = self._exploration, self._question(state)
         held = exploration.attributes.held(state.focus, exploration.record(state.patient_id))
         answer: PerturbationAnswer | None = None
-        for curve in sweep(exploration, question, state.identifier, portion=SAMPLES):
+        for curve in sweep(exploration, question, state.identifier, batch=SAMPLES):
             if curve is None:
                 yield None
                 continue

@@ -42,8 +42,9 @@ from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import Finding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
+from ehrmem_widgets.probes.batching import Rows
+from ehrmem_widgets.probes.interleave import interleave
 from ehrmem_widgets.probes.leak import Leaks, leaks_of_many, slot_ids
-from ehrmem_widgets.probes.over_patients import Rows
 from ehrmem_widgets.probes.people import (
     CANARY,
     HOLDS_NONE,
@@ -53,7 +54,6 @@ from ehrmem_widgets.probes.people import (
     People,
     several,
 )
-from ehrmem_widgets.probes.side_by_side import side_by_side
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
 from ehrmem_widgets.statistics.multiple_testing import benjamini_hochberg
 from ehrmem_widgets.statistics.verdicts import (
@@ -144,7 +144,7 @@ class Ranking(ProbeRun):
 
     def ask(self, records: list[Record]) -> Rows:
         """The cheapest attack on each person and attribute that some level of knowledge gives away."""
-        return self._search.portion(records, self.task.rungs, self.task.options["threshold"])
+        return self._search.batch(records, self.task.rungs, self.task.options["threshold"])
 
     def judge(self, answers: Rows) -> Finding:
         """The leaks, ranked against those found about people never seen."""
@@ -231,7 +231,7 @@ class AttackSearch:
         self._index = FactIndex(dataset, model.vocabulary)
         self._dataset = dataset
 
-    def portion(self, records: Sequence[Record], ladder: Sequence[str], threshold: float) -> Rows:
+    def batch(self, records: Sequence[Record], ladder: Sequence[str], threshold: float) -> Rows:
         """One row a leak: the cheapest attack on an attribute of a patient."""
         rows: Rows = []
         for record, by_name in zip(records, self._on_the_ladder(records, ladder), strict=True):
@@ -334,7 +334,7 @@ class AttackSearch:
                 answers[place] = found
                 yield
 
-        for _ in side_by_side(ask(0), ask(1)):
+        for _ in interleave(ask(0), ask(1)):
             pass
         intervals = [found.intervals() for found in answers if found is not None]
         attacks = []
@@ -356,10 +356,10 @@ class AttackSearch:
     ) -> Iterator[Leaks | None]:
         """At last the leaks."""
         model = self._models[place]
-        watch = self._codes[place].watch(names, record)
+        track = self._codes[place].track(names, record)
         seed = int(np.random.SeedSequence([self._seed, 5, stream]).generate_state(1)[0])
         horizon = min(self._horizon, model.context_length - max(map(len, prompts)))
-        return leaks_of_many(model, prompts, watch, horizon, samples, seed)
+        return leaks_of_many(model, prompts, track, horizon, samples, seed)
 
     def _prompt(self, record: Record, facts: KnownFacts, place: int) -> SlotIds:
         vocabulary = self._models[place].vocabulary

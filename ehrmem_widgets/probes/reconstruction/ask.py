@@ -23,10 +23,10 @@ from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import CannotAnswer
 from ehrmem_widgets.findings.finding import PATIENTS, Exclusion, Finding, excluded_row, finding, patient_row, row, told
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
+from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.code_embeddings import TextEmbedder, sentence_transformer
 from ehrmem_widgets.probes.continuations_compared import RARE_SHARE, ROUTINE_SHARE, comparer_of, mean_over_trajectories
 from ehrmem_widgets.probes.leak import in_like_forms, slot_ids
-from ehrmem_widgets.probes.over_patients import Rows
 from ehrmem_widgets.probes.people import (
     CANARY,
     MEMBER,
@@ -206,7 +206,7 @@ def _continuations(
     unique = list(dict.fromkeys(keys))
     found: dict[Any, tuple[np.ndarray, np.ndarray]] = {}
     for places in in_like_forms(unique, samples):
-        steps = list(model.continue_([unique[place] for place in places], horizon, samples, seed=seed))
+        steps = list(model.generate([unique[place] for place in places], horizon, samples, seed=seed))
         codes = np.stack([step.codes for step in steps], axis=-1)
         found |= {unique[p]: (codes[i], steps[-1].log_weight[i]) for i, p in enumerate(places)}
     return [found[key] for key in keys]

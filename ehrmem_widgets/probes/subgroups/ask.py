@@ -22,8 +22,8 @@ from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, row
 from ehrmem_widgets.probes.attribute.ask import LARGEST_EXCESS
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
+from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.membership.scores import LOSS, RATIO
-from ehrmem_widgets.probes.over_patients import Rows
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.statistics.discrimination import NOTHING, difference_of_means, mean_with_interval
 from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate

@@ -11,9 +11,9 @@ import ipywidgets as widgets
 from ehrmem_widgets.attacker.facts import RUNGS, check_rung
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import Finding
+from ehrmem_widgets.probes.batching import Progress
 from ehrmem_widgets.probes.membership.screen import finite, plain
 from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
-from ehrmem_widgets.probes.over_patients import Progress
 from ehrmem_widgets.probes.people import ALL, choose_people
 from ehrmem_widgets.probes.run import downgraded, run
 from ehrmem_widgets.probes.subgroups.ask import KINDS, one_score, subgroups
@@ -161,10 +161,10 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
             people = choose_people(dataset, model, reference, most=state.patients, canaries=False, seed=state.seed)
         people = without_near_duplicates(people, dataset, model, reference, seed=state.seed)
         asked = len(people.records)
-        self.heard(Progress("comparing members with people never seen, without the model", 0, asked))
+        self.progress(Progress("comparing members with people never seen, without the model", 0, asked))
         about: dict[str, Any] = {"people": people, "seed": state.seed}
         free = run("confounding", dataset, model, reference, **about)
-        about["heard"] = self.heard
+        about["progress"] = self.progress
         earlier = {"confounding": free}
         if state.finding == "excess":
             found = run("attribute", dataset, model, reference, rungs=(state.rung,), earlier=earlier, **about)

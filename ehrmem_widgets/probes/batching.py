@@ -1,4 +1,4 @@
-"""Work over many patients: in fixed portions, with the time left, kept as it goes so that an interrupted run is resumed."""
+"""Work over many patients: in fixed batches, with the time left, kept as it goes so that an interrupted run is resumed."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Progress:
 
 
 class Checkpoint:
-    """Where answers are kept, in a folder for this user only: a Parquet file a portion of patients, each whole or not there at all.
+    """Where answers are kept, in a folder for this user only: one Parquet file a batch of patients, each whole or not there at all.
     A run that was interrupted goes on from it, and several workers can share it.
 
-    ``stripe`` of ``stripes``: which portions this worker asks for (every ``stripes``-th). ``asks_only``: it stops when it has
+    ``stripe`` of ``stripes``: which batches this worker asks for (every ``stripes``-th). ``asks_only``: it stops when it has
     asked, and leaves the findings to whoever has all answers.
     """
 
@@ -50,12 +50,12 @@ class Checkpoint:
         self._used: set[str] = set()
 
     def has(self, key: str, place: int) -> bool:
-        """Whether a portion of the work called ``key`` is there."""
+        """Whether a batch of the work called ``key`` is there."""
         self._used.add(key)
         return self._path(key, place).exists()
 
     def get(self, key: str, place: int) -> Rows:
-        """A portion. Raises Damaged for a file that something else has spoiled: it is named, so that it can be removed."""
+        """A batch. Raises Damaged for a file that something else has spoiled: it is named, so that it can be removed."""
         path = self._path(key, place)
         try:
             table = pq.read_table(path, page_checksum_verification=True)
@@ -66,7 +66,7 @@ class Checkpoint:
             ) from None
 
     def put(self, key: str, place: int, rows: Rows) -> None:
-        """Keep a portion: written beside its place, then moved there. Raises Unavailable when it cannot be written."""
+        """Keep a batch: written beside its place, then moved there. Raises Unavailable when it cannot be written."""
         path = self._path(key, place)
         patients, answers = (
             [str(row.get("patient", "")) for row in rows],
@@ -86,7 +86,7 @@ class Checkpoint:
             raise Unavailable(f"{path} could not be written: {error.strerror or error}. {GOES_ON}") from None
 
     def mine(self, place: int) -> bool:
-        """Whether this worker is to ask for a portion that nobody has."""
+        """Whether this worker is to ask for a batch that nobody has."""
         return place % self._stripes == self._stripe
 
     def remove(self) -> None:
@@ -100,56 +100,56 @@ class Checkpoint:
         return self.folder / key / f"{place:05d}.parquet"
 
 
-class PortionsMissingError(Exception):
-    """This worker has asked for all that it was to ask for; ``missing`` of the portions are left to others."""
+class BatchesMissingError(Exception):
+    """This worker has asked for all that it was to ask for; ``missing`` of the batches are left to others."""
 
     def __init__(self, what: str, missing: int) -> None:
-        super().__init__(f"{missing} portions of {what} are left to others")
+        super().__init__(f"{missing} batches of {what} are left to others")
         self.missing = missing
 
 
-Heard = Callable[[Progress], None]
-"""Is told of progress between portions; what it raises ends the work (what is done is kept)."""
+OnProgress = Callable[[Progress], None]
+"""Is told of progress between batches; what it raises ends the work (what is done is kept)."""
 
 
-def over_patients(
+def in_batches(
     ask: Callable[[list[Record]], Rows],
     records: Sequence[Record],
     *,
     what: str,
     settings: Mapping[str, Any],
-    keep: Checkpoint | None = None,
-    heard: Heard | None = None,
+    checkpoint: Checkpoint | None = None,
+    progress: OnProgress | None = None,
     at_once: int = 20,
 ) -> Rows:
     """The rows of all records, in their order.
 
-    ``ask`` answers a portion of at most ``at_once`` records. The portions depend on the records and ``at_once`` alone, so a run that is
-    resumed gives the same numbers as one that was never interrupted. What ``keep`` has of the same ``settings`` and records is not asked
-    again. PortionsMissingError is raised where only this worker's share was to be asked for.
+    ``ask`` answers a batch of at most ``at_once`` records. The batches depend on the records and ``at_once`` alone, so a run that is
+    resumed gives the same numbers as one that was never interrupted. What ``checkpoint`` has of the same ``settings`` and records is not asked
+    again. BatchesMissingError is raised where only this worker's share was to be asked for.
     """
-    portions = [list(records[start : start + at_once]) for start in range(0, len(records), at_once)]
+    batches = [list(records[start : start + at_once]) for start in range(0, len(records), at_once)]
     key = _key(what, settings, records, at_once)
-    missing = [place for place in range(len(portions)) if not (keep and keep.has(key, place))]
-    mine = [place for place in missing if not keep or keep.mine(place)]
+    missing = [place for place in range(len(batches)) if not (checkpoint and checkpoint.has(key, place))]
+    mine = [place for place in missing if not checkpoint or checkpoint.mine(place)]
     total, began = len(records), time.monotonic()
-    others = total - sum(len(portions[place]) for place in mine)
+    others = total - sum(len(batches[place]) for place in mine)
     made: dict[int, Rows] = {}
     for number, place in enumerate(mine):
-        if heard:
-            asked = sum(len(portions[p]) for p in mine[:number])
+        if progress:
+            asked = sum(len(batches[p]) for p in mine[:number])
             pace = (time.monotonic() - began) / asked if asked else None
-            heard(Progress(what, others + asked, total, None if pace is None else pace * (total - others - asked)))
-        rows = as_json(ask(portions[place]))
-        if keep:
-            keep.put(key, place, rows)
+            progress(Progress(what, others + asked, total, None if pace is None else pace * (total - others - asked)))
+        rows = as_json(ask(batches[place]))
+        if checkpoint:
+            checkpoint.put(key, place, rows)
         else:
             made[place] = rows
-    if keep and (keep.asks_only or len(mine) < len(missing)):
-        raise PortionsMissingError(what, len(missing) - len(mine))
-    if heard:
-        heard(Progress(what, total, total, 0.0))
-    return [row for place in range(len(portions)) for row in (keep.get(key, place) if keep else made[place])]
+    if checkpoint and (checkpoint.asks_only or len(mine) < len(missing)):
+        raise BatchesMissingError(what, len(missing) - len(mine))
+    if progress:
+        progress(Progress(what, total, total, 0.0))
+    return [row for place in range(len(batches)) for row in (checkpoint.get(key, place) if checkpoint else made[place])]
 
 
 def _key(what: str, settings: Mapping[str, Any], records: Sequence[Record], at_once: int) -> str:

@@ -9,7 +9,7 @@ import pytest
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import BadInput, Unavailable
 from ehrmem_widgets.findings.finding import Finding, excluded_row, finding, patient_row, row
-from ehrmem_widgets.probes.over_patients import Checkpoint, over_patients
+from ehrmem_widgets.probes.batching import Checkpoint, in_batches
 from ehrmem_widgets.probes.people import NO_DATE
 from ehrmem_widgets.statistics.intervals import Estimate
 from tests.probes.same import same
@@ -21,8 +21,10 @@ def ask(records):
     return [{"patient": r.pseudonym, "value": np.float64(1 / (r.patient_id + 3))} for r in records]
 
 
-def work(keep=None, heard=None, settings=None, what=ask):
-    return over_patients(what, RECORDS, what="a test", settings=settings or {"a": 1}, keep=keep, heard=heard, at_once=5)
+def work(checkpoint=None, progress=None, settings=None, what=ask):
+    return in_batches(
+        what, RECORDS, what="a test", settings=settings or {"a": 1}, checkpoint=checkpoint, progress=progress, at_once=5
+    )
 
 
 class Stopped(Exception):
@@ -31,20 +33,20 @@ class Stopped(Exception):
 
 @pytest.mark.parametrize("after", [0, 5, 15, 20])
 def test_a_broken_run_goes_on_where_it_was_and_ends_the_same(tmp_path, after):
-    keep, asked = Checkpoint(tmp_path / "kept"), []
+    checkpoint, asked = Checkpoint(tmp_path / "kept"), []
 
     def stop(progress):
         if progress.done >= after:
             raise Stopped
 
     with pytest.raises(Stopped):
-        work(keep, stop)
+        work(checkpoint, stop)
 
     def remember(records):
         asked.extend(r.patient_id for r in records)
         return ask(records)
 
-    assert work(keep, what=remember) == work()
+    assert work(checkpoint, what=remember) == work()
     assert asked == list(range(after, 23))  # nobody is asked twice
 
 
@@ -66,11 +68,11 @@ def test_what_is_kept_is_for_this_users_eyes_only(tmp_path):
 
 
 def test_progress_tells_how_much_and_how_long(tmp_path):
-    heard = []
-    work(heard=heard.append)
-    assert [p.done for p in heard] == [0, 5, 10, 15, 20, 23]
-    assert heard[0].seconds_left is None and heard[-1].seconds_left == 0
-    assert all(p.seconds_left > 0 for p in heard[1:-1])
+    progress = []
+    work(progress=progress.append)
+    assert [p.done for p in progress] == [0, 5, 10, 15, 20, 23]
+    assert progress[0].seconds_left is None and progress[-1].seconds_left == 0
+    assert all(p.seconds_left > 0 for p in progress[1:-1])
 
 
 def test_a_finding_is_written_whole_and_read_back(tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ehrmem_widgets.probes.side_by_side import side_by_side
+from ehrmem_widgets.probes.interleave import interleave
 
 
 def test_all_works_run_to_their_ends_at_the_same_time() -> None:
@@ -20,7 +20,7 @@ def test_all_works_run_to_their_ends_at_the_same_time() -> None:
             yield
         done.append(name)
 
-    assert all(step is None for step in side_by_side(work("a"), work("b")))
+    assert all(step is None for step in interleave(work("a"), work("b")))
     assert sorted(done) == ["a", "b"]
 
 
@@ -35,7 +35,7 @@ def test_closing_stops_the_works() -> None:
         finally:
             closed.set()
 
-    works = side_by_side(endless())
+    works = interleave(endless())
     next(works)
     assert started.wait(10)
     works.close()  # type: ignore[attr-defined]
@@ -52,8 +52,8 @@ def test_an_error_in_one_stops_the_other_and_is_raised() -> None:
             yield
 
     with pytest.raises(ValueError, match="out of memory"):
-        list(side_by_side(broken(), endless()))
+        list(interleave(broken(), endless()))
 
 
 def test_nothing_to_do() -> None:
-    assert list(side_by_side()) == [None]
+    assert list(interleave()) == [None]

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 _PAUSE = 0.005  # seconds between two points at which the work can be interrupted
 
 
-def side_by_side(*works: Iterable[None]) -> Iterator[None]:
+def interleave(*works: Iterable[None]) -> Iterator[None]:
     """Run works to their ends at the same time; yields now and then, and once at least.
 
     Closing this iterator stops each work after its current step. An error in one stops all and is raised here.
