@@ -132,7 +132,7 @@ def test_a_command_ends_with_2_and_one_sentence(
                 cli.main([command, *NEEDED[command], *words])
             assert ended.value.code == 2
             said = one_sentence(capsys.readouterr().err)
-            assert f"argument {option}: " in said and ("; got " in said or "rung" in said.lower()), said
+            assert f"argument {option}: " in said and ("; got " in said or "knowledge level" in said.lower()), said
     assert list(tmp_path.iterdir()) == []
 
 

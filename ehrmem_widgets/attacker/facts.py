@@ -130,11 +130,11 @@ def check_rung(name: object) -> str:
         if match := _BEFORE.fullmatch(name):
             if read_day(match[1]) is None:
                 raise BadInput(
-                    f"The rung {shown(name)} needs a day of the calendar from {YEARS[0]} to {YEARS[1]}; write before_YYYY-MM-DD."
+                    f"The knowledge level {shown(name)} needs a day of the calendar from {YEARS[0]} to {YEARS[1]}; write before_YYYY-MM-DD."
                 )
             return name
     raise BadInput(
-        f"There is no rung {shown(name)}. The rungs are {', '.join(RUNGS)}, first_N (N from {FIRST_CODES.least} to "
+        f"There is no knowledge level {shown(name)}. The levels are {', '.join(RUNGS)}, first_N (N from {FIRST_CODES.least} to "
         f"{FIRST_CODES.most}), and before_YYYY-MM-DD."
     )
 
@@ -147,7 +147,7 @@ def check_rungs(names: object) -> tuple[str, ...]:
         )
     for place, name in enumerate(map(check_rung, names)):
         if name in names[:place]:
-            raise BadInput(f"The rung {shown(name)} is given twice. Is another one meant?")
+            raise BadInput(f"The knowledge level {shown(name)} is given twice. Is another one meant?")
     return tuple(names)
 
 

@@ -102,7 +102,7 @@ def _probes(given: tuple[str, ...]) -> tuple[str, ...]:
 def _rung_of(given: Mapping[str, object]) -> dict[str, str]:
     default = {name: probe.rungs[0] for name, probe in probes().items() if probe.one_rung}
     if not isinstance(given, Mapping) or set(given) - set(default):
-        raise BadInput(f"rung_of gives a rung to {', '.join(default)}; got {shown(given)}.")
+        raise BadInput(f"rung_of gives a knowledge level to {', '.join(default)}; got {shown(given)}.")
     return {**default, **{name: check_rung(rung) for name, rung in given.items()}}
 
 

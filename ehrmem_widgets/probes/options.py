@@ -13,10 +13,10 @@ from ehrmem_widgets.probes.base import Probe
 def given(probe: Probe, rungs: Sequence[str] | str | None, options: Mapping[str, Any]) -> dict[str, Any]:
     """The checked rungs and options of a probe, for its ``Task``. Raises BadInput for those that it does not have."""
     if rungs is not None and not probe.rungs:
-        raise BadInput(f"The probe {probe.name!r} asks about whole records and takes no rung.")
+        raise BadInput(f"The probe {probe.name!r} asks about whole records and takes no knowledge level (rung).")
     chosen = probe.rungs if rungs is None else (check_rung(rungs),) if isinstance(rungs, str) else check_rungs(rungs)
     if probe.one_rung and len(chosen) != 1:
-        raise BadInput(f"The probe {probe.name!r} asks at one rung; got {', '.join(chosen)}.")
+        raise BadInput(f"The probe {probe.name!r} asks at one knowledge level (rung); got {', '.join(chosen)}.")
     for name in options:
         if name not in probe.options:
             has = f"Its options are {', '.join(probe.options)}." if probe.options else "It has none."

@@ -73,7 +73,7 @@ def checked_parameters(parameters: Mapping[str, Any]) -> dict[str, Parameter]:
     if parameters.get("rung"):
         check_rung(parameters["rung"])
     if parameters.get("rung") and parameters.get("facts"):
-        raise BadInput("Give what the attacker knows as a rung or as facts, not both.")
+        raise BadInput("Give what the attacker knows as a knowledge level (rung) or as facts, not both.")
     return declared
 
 

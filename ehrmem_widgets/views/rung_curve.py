@@ -58,7 +58,7 @@ def rung_curve(
     }
     shown = {name: line for name, line in shown.items() if any(map(known, line))}
     if not shown:
-        words = "Nothing to show: no figure at any of these rungs."
+        words = "Nothing to show: no figure at any of these knowledge levels."
         return nothing(words, width=WIDTH, label=f"{title}. {words}")
     keys = [replace(style, words=shorten(name, 56)) for name, style in zip(shown, _STYLES, strict=False)]
     head, y = legend(keys, 12, 38, WIDTH - 12)

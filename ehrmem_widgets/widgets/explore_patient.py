@@ -294,7 +294,7 @@ class ExplorePatient:
     ) -> State:
         exploration = self.exploration
         if rung and facts:
-            raise BadInput("Give what the attacker knows as a rung or as facts, not both.")
+            raise BadInput("Give what the attacker knows as a knowledge level (rung) or as facts, not both.")
         names = names_asked(exploration, attributes, self._chosen_focus)
         record = exploration.record(patient_id)
         if facts:

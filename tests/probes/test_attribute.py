@@ -159,9 +159,9 @@ def test_people_are_the_same_for_the_same_seed_and_half_of_them_members(samples)
 def test_an_unknown_probe_or_rung_is_refused_in_words(samples):
     with pytest.raises(BadInput, match=r"no probe 'memory'.*reconstruction"):
         run("memory", *samples)
-    with pytest.raises(BadInput, match="no rung 'labs'"):
+    with pytest.raises(BadInput, match="no knowledge level 'labs'"):
         run("attribute", *samples, rungs="labs")
-    with pytest.raises(BadInput, match="takes no rung"):
+    with pytest.raises(BadInput, match="takes no knowledge level"):
         run("membership", *samples, rungs="one_lab")
 
 

@@ -441,7 +441,11 @@ def _called(rows: Sequence[dict[str, Any]]) -> list[str]:
             if one["verdict"] == Verdict.MEMORIZED:
                 called.setdefault(one["group"], set()).add(one["patient"])
     words = [f"{len(called.get(group, ()))} of {len(patients)} {several(group)}" for group, patients in asked.items()]
-    return [f"Called memorized at one rung or another: {', '.join(words)} who hold an attribute."] if words else []
+    return (
+        [f"Called memorized at one knowledge level or another: {', '.join(words)} who hold an attribute."]
+        if words
+        else []
+    )
 
 
 def _silent(rows: Sequence[dict[str, Any]], names: Sequence[str], codes: AttributeCodes) -> list[str]:

@@ -51,7 +51,7 @@ def _verdict(rows: pd.DataFrame, rung: str) -> str:
     made = rows[(rows["figure"] == "hit@10_difference") & (rows["rung"] == rung) & (rows["model"] == "audited")]
     made = made[made["group"] == "all"]
     if made.empty:
-        return f"<li><b>{escape(rung_words(rung))}</b>: nobody could be asked at this rung.</li>"
+        return f"<li><b>{escape(rung_words(rung))}</b>: nobody could be asked at this knowledge level.</li>"
     one = made.iloc[0]
     return (
         f"<li>{icon(Verdict(one['verdict']) if one['verdict'] else None, 16)} <b>{escape(rung_words(rung))}: {escape(one['verdict'])}</b>. "

@@ -182,7 +182,7 @@ def _task(record: Record, rung: str, asked: Sequence[_Asked], horizon: int) -> _
     slots = [slot_ids(prompt, one.model.vocabulary) for prompt, one in zip(prompts, asked, strict=True)]
     if not all(slots):
         raise CannotAnswer(
-            f"The rung {rung!r} gives an empty prompt, and the model has no start code. Leave out the rung, or name the "
+            f"The knowledge level {rung!r} gives an empty prompt, and the model has no start code. Leave it out, or name the "
             "vocabulary's start code."
         )
     room = min(one.model.context_length - len(prompt) for one, prompt in zip(asked, slots, strict=True))
@@ -348,7 +348,7 @@ def _sentences(cohort: Rows, rungs: Sequence[str], with_reference: bool) -> list
             why = "" if verdict_ is Verdict.POPULATION else f"; at {largest['rung']}, {largest['note'].rstrip('.')}"
             said.append(
                 f"{verdict_} in {len(judged)} of {sum(bool(r.get('verdict')) for r in cohort)} comparisons of members with "
-                f"non-members (rungs by figures){why}."
+                f"non-members (knowledge levels by figures){why}."
             )
     for group in (MEMBER, CANARY, NON_MEMBER):
         falls = of("timed_distance_fall", group=group, model=BEYOND if with_reference else AUDITED)
