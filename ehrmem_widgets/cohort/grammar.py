@@ -177,6 +177,9 @@ class Grammar(Declared):
     def to_yaml(self) -> str:
         """The grammar as a file that ``read_grammar`` reads."""
         content = self.model_dump()
+        for rule in ("time", "values"):  # as it has always been written: a model's fingerprint rests on it
+            if isinstance(content[rule], dict):
+                content[rule] = {name: value for name, value in content[rule].items() if value}
         return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 

@@ -69,8 +69,7 @@ _COPY = """
 class Index:
     """An index that is kept: where, of how many events, whether it holds a sorted copy, and how long it took to make.
 
-    The connection that opened it finds in ``kept`` the tables ``patients``, ``codes``, ``splits``, ``ranges`` (of patient ids:
-    ``low``, ``high``, of about ``AT_ONCE`` events each) and, with a copy, ``events``.
+    The connection that opened it finds in ``kept`` the tables ``patients``, ``codes``, ``splits`` and, with a copy, ``events``.
     """
 
     folder: Path
@@ -205,7 +204,6 @@ def _fill(connection: duckdb.DuckDBPyConnection, copied: bool) -> int:
     total = int(events.sum())
     source = "making.events" if copied else "events"
     connection.execute("CREATE TABLE making.splits AS SELECT * FROM splits ORDER BY patient_id")
-    connection.execute("CREATE TABLE making.ranges (low BIGINT, high BIGINT)")
     if copied:
         connection.execute("CREATE TABLE making.events (patient_id BIGINT, time TIMESTAMP, code VARCHAR, value FLOAT)")
     tables = {"making.patients": PATIENTS, "making.parts": CODES}
@@ -224,7 +222,6 @@ def _fill(connection: duckdb.DuckDBPyConnection, copied: bool) -> int:
             some = f"(FROM {source} WHERE patient_id BETWEEN {low} AND {high})"
             for table, query in tables.items():
                 connection.execute(f"INSERT INTO {table} {query.format(events=some)}")
-            connection.execute("INSERT INTO making.ranges VALUES (?, ?)", [low, high])
             bar.update(rows)
     connection.execute(
         "CREATE TABLE making.codes AS SELECT code, sum(events)::BIGINT AS events, sum(patients)::BIGINT AS patients, "

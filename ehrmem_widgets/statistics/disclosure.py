@@ -136,6 +136,7 @@ def shown_judgement(judgement: Judgement, own: Estimate, shown: Estimate) -> Jud
     """A verdict with its reason as it may be shown: its own figure as ``shown``, every count of people coarse. Where the figure is
     withheld, it is not named, and neither is any number that would tell of it.
 
+    >>> from ehrmem_widgets.statistics.verdicts import Verdict
     >>> few = Judgement(Verdict.CANNOT_CONCLUDE, "too_few", "there are {n} members", {"n": 7})
     >>> shown_judgement(few, own=NOTHING, shown=NOTHING).sentence
     'there are fewer than 11 members'

@@ -91,7 +91,9 @@ def test_before_a_date_is_everything_up_to_the_day_before() -> None:
      "first_1000000000000", "first_٣", "first_10 ", "before_2020-01-01 "],
 )  # fmt: skip
 def test_a_rung_that_is_not_there_is_refused_with_those_that_are(name: str) -> None:
-    with pytest.raises(BadInput, match=f"There is no knowledge level '{name}'. The levels are nothing, demographics, .*first_N"):
+    with pytest.raises(
+        BadInput, match=f"There is no knowledge level '{name}'. The levels are nothing, demographics, .*first_N"
+    ):
         rung(name)
 
 

@@ -212,7 +212,6 @@ def test_holders_of_an_attribute_are_found(tmp_path: Path) -> None:
     dataset = MedsDataset(write(tmp_path / "d", {"0.parquet": ROWS}))
     assert dataset.holders(["hiv"]) == [11]
     assert dataset.holders(["substance_use"]) == []
-    assert dataset.ranges() == [(11, 12)]
 
 
 def test_an_unknown_split_is_refused_with_the_splits_there_are(tmp_path: Path) -> None:

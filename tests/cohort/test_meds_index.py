@@ -89,10 +89,6 @@ def test_with_an_index_all_is_as_without(tmp_path: Path, way: str, monkeypatch: 
         plain = MedsDataset(folder)
     assert plain.index is None
     assert everything(indexed) == everything(plain)
-    ranges = indexed.ranges()
-    assert len(ranges) > 3 and len(plain.ranges()) == 1
-    inside = [p for low, high in ranges for p in indexed.ids() if low <= p <= high]
-    assert inside == indexed.ids()
 
 
 def test_a_small_data_set_writes_nothing(tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +250,7 @@ print(len(dataset.MedsDataset({str(tmp_path / "d")!r}).record(5).events))
 @pytest.mark.parametrize("rows", [[], [(1, at("2020-01-01"), None, 1.0)]])
 def test_a_data_set_of_nobody_has_an_empty_index(tmp_path: Path, way: str, rows: list[Row]) -> None:
     dataset = MedsDataset(write(tmp_path / "d", {"0.parquet": shard(rows)}))
-    assert (len(dataset), dataset.ids(), dataset.ranges(), len(dataset.codes)) == (0, [], [], 0)
+    assert (len(dataset), dataset.ids(), len(dataset.codes)) == (0, [], 0)
     with pytest.raises(BadInput, match="has no patients at all"):
         dataset.find(1)
 

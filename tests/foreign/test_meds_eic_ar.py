@@ -103,7 +103,7 @@ def test_the_commands_find_their_way(given: Sources, tmp_path: Path, capsys: pyt
     said = capsys.readouterr().out
     assert "pass  Has learned" in said and "warn  Grammar: MEICAR, guessed" in said
     (tmp_path / "patients.txt").write_text("\n".join(map(str, _ids(given))))
-    out = tmp_path / "m.parquet"
+    out = tmp_path / "m"
     more = [
         "--grammar",
         str(tmp_path / "grammar.yaml"),

@@ -99,7 +99,7 @@ def test_a_finding_is_written_whole_and_read_back(tmp_path):
 
 def test_what_is_no_finding_is_refused(tmp_path):
     (tmp_path / "x.parquet").write_text(json.dumps({}))
-    with pytest.raises(BadInput, match="no finding"):
+    with pytest.raises(BadInput, match="not a finding"):
         Finding.load(tmp_path / "x.parquet")
     with pytest.raises(Unavailable, match="could not be written"):
         finding("p", [], {}, []).save(tmp_path / "nowhere" / "f")

@@ -157,7 +157,7 @@ def test_many_near_duplicates_leave_nothing_to_conclude(doubled: MedsDataset) ->
     gap = row("excess_gap", Estimate(0.3, 0.2, 0.4, 29), group="all", judgement=much)
     canaries = row("excess_gap", Estimate(0.3, 0.2, 0.4, 29), group="canaries", judgement=more)
     made = finding("attribute", [gap, canaries], {}, ["Memorized: much.", "Memorized: more.", "3 called memorized."])
-    spoilt = downgraded(made, found)
+    spoilt = downgraded(made, {"confounding": found})
     assert spoilt.figures["verdict"].tolist() == [Verdict.CANNOT_CONCLUDE, Verdict.MEMORIZED]
     assert spoilt.sentences[1:] == ("Cannot conclude: much.", "Memorized: more.", "3 called memorized.")
 

@@ -184,7 +184,7 @@ def test_who_cannot_be_asked_is_counted_and_nonsense_is_refused(secret: MedsData
         ({"identifiers": ("name",)}, "age, sex, lab, date; got name"),
         ({"samples": 0}, "samples must be"),
         ({"attributes": ["sex"]}, "itself an identifier"),
-        ({"rung": "all of it"}, "no rung"),
+        ({"rungs": "all of it"}, "no knowledge level"),
     ):
         with pytest.raises(BadInput, match=words):
             ask(secret, REMEMBERS, **more)

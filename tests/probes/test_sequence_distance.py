@@ -150,7 +150,7 @@ def test_value_bins_are_near_gaps_in_order_and_rows_of_unit_length():
 
 
 def test_an_embedding_that_cannot_be_used_is_refused_in_words(tmp_path):  # type: ignore[no-untyped-def]
-    with pytest.raises(BadInput, match="no folder of a sentence-transformers model"):
+    with pytest.raises(BadInput, match="not a folder of a sentence-transformers model"):
         sentence_transformer(tmp_path / "nothing")
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(BadInput, match=r"not installed|cannot be opened"):

@@ -18,17 +18,17 @@ from tests.views.examples import assert_harmless
 FEW = 40
 
 
-class OnProgress(ExploreMembership):
+class Noting(ExploreMembership):
     """The screen, noting what it says of its progress."""
 
     def progress(self, progress: Progress) -> None:
-        self.__dict__.setdefault("progress", []).append(progress)
+        self.__dict__.setdefault("told", []).append(progress)
         super().progress(progress)
 
 
 @pytest.fixture(scope="module")
-def live() -> Iterator[OnProgress]:
-    screen = OnProgress(patients=FEW)
+def live() -> Iterator[Noting]:
+    screen = Noting(patients=FEW)
     assert screen.wait(120)
     yield screen
     screen.close()
@@ -44,18 +44,18 @@ def numbers(screen: ExploreMembership) -> dict[str, Any]:
     return json.loads(json.dumps(screen.results(), allow_nan=False))
 
 
-def test_the_verdict_is_shown_and_progress_was_told(live: OnProgress) -> None:
+def test_the_verdict_is_shown_and_progress_was_told(live: Noting) -> None:
     assert live.error is None
     found = numbers(live)
     assert found["verdict"] == "Memorized" and found["people"]["member"] == found["people"]["non-member"] == FEW // 2
     assert "Memorized" in live._view.value and 'data-state="settled"' in live._status.value
     assert_harmless(live._view.value)
-    told = [p for p in live.__dict__["progress"] if p.what == "membership"]
+    told = [p for p in live.__dict__["told"] if p.what == "membership"]
     assert told[0].done == 0 and told[-1].done == told[-1].total > 0
 
 
 def test_the_same_state_gives_the_same_numbers_and_page_live_and_static(
-    live: OnProgress, static: ExploreMembership
+    live: Noting, static: ExploreMembership
 ) -> None:
     live.set(score="Min-K%", fpr=0.05, prior=0.5)
     assert numbers(live) == numbers(static)
@@ -65,14 +65,14 @@ def test_the_same_state_gives_the_same_numbers_and_page_live_and_static(
     live.wait(60)
 
 
-def test_controls_cut_what_is_there_and_ask_no_model(live: OnProgress) -> None:
-    before, asked = numbers(live), len(live.__dict__["progress"])
+def test_controls_cut_what_is_there_and_ask_no_model(live: Noting) -> None:
+    before, asked = numbers(live), len(live.__dict__["told"])
     live.fpr.slider.value = 0.2
     live.prior.number.value = 30.0
     live.score.value = "Loss"
     live.log_scale.value = False
     after = numbers(live)
-    assert len(live.__dict__["progress"]) == asked
+    assert len(live.__dict__["told"]) == asked
     assert after["settings"] == {**before["settings"], "fpr": 0.2, "prior": 0.3, "score": "Loss", "log_scale": False}
     assert live.fpr.number.value == 20 and live.prior.slider.value == 0.2  # each follows the other
     assert "of 1,000 people never in the training data, 200 are" in live.fpr.said.value
@@ -82,21 +82,21 @@ def test_controls_cut_what_is_there_and_ask_no_model(live: OnProgress) -> None:
     assert numbers(live) == before
 
 
-def test_canaries_come_with_their_exposure_measured_once(live: OnProgress, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_canaries_come_with_their_exposure_measured_once(live: Noting, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explore_membership, "_ALTERNATIVES", 7)  # seconds instead of half a minute
     assert numbers(live)["exposure"] is None
     live.group.value = "canaries"
     found = numbers(live)
     assert any("mean exposure" in sentence for sentence in found["exposure"])
     assert "bits of 3" in live._view.value and "Planted canaries" in live._view.value
-    asked = len(live.__dict__["progress"])
+    asked = len(live.__dict__["told"])
     live.fpr.slider.value = 0.1
-    assert numbers(live)["exposure"] == found["exposure"] and len(live.__dict__["progress"]) == asked
+    assert numbers(live)["exposure"] == found["exposure"] and len(live.__dict__["told"]) == asked
     live.group.value, live.fpr.slider.value = "ordinary", 0.01
     assert live.wait(60) and "mean exposure" not in live._view.value
 
 
-def test_a_typo_changes_neither_the_state_nor_the_page_and_is_said(live: OnProgress) -> None:
+def test_a_typo_changes_neither_the_state_nor_the_page_and_is_said(live: Noting) -> None:
     before, shown, state = numbers(live), live._view.value, live.state
     live.prior.number.text.value = "-5"
     assert live.state == state and numbers(live) == before and live._view.value == shown
@@ -110,7 +110,7 @@ def test_a_typo_changes_neither_the_state_nor_the_page_and_is_said(live: OnProgr
     assert live.state == state
 
 
-def test_every_box_and_list_has_a_name_of_its_own(live: OnProgress) -> None:
+def test_every_box_and_list_has_a_name_of_its_own(live: Noting) -> None:
     named = (ipywidgets.Dropdown, ipywidgets.Text, ipywidgets.Checkbox)
     names = [w.description for w in _inside(live.box) if isinstance(w, named)]
     assert len(names) == len(set(names)) == 5 and all(names)
@@ -137,9 +137,7 @@ def test_an_unknown_option_is_named() -> None:
         ExploreMembership(sede=1, live=False)
 
 
-def test_what_goes_wrong_is_said_in_words_and_the_view_stands(
-    live: OnProgress, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_goes_wrong_is_said_in_words_and_the_view_stands(live: Noting, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = live._view.value
     with monkeypatch.context() as broken:
         broken.setattr(live, "_slices", object())
