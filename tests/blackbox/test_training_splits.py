@@ -263,7 +263,7 @@ def test_a_plan_names_a_list_of_references_or_one(tmp_path: Path) -> None:
     assert read_plan(plan).sources.reference == (str(tmp_path / "mine"),)
     for wrong in ("[]", "[1]", "{a: b}", "3"):
         plan.write_text(f"data: d\nmodel: m\nreference: {wrong}\n")
-        with pytest.raises(BadInput, match=r"reference must be a model, or a list of at least one; got"):
+        with pytest.raises(BadInput, match=r"reference must be (a model, or a list of at least one|a text)"):
             read_plan(plan)
 
 
