@@ -133,7 +133,7 @@ def _place(error: ErrorDetails, content: object) -> str:
         if isinstance(inside, Mapping) and step in inside:
             names.insert(0, _name(step, content))
             content = inside[step]
-        elif error["type"] == "missing":
+        elif error["type"] == "missing" and step is error["loc"][-1]:
             names.insert(0, _name(step, content))
         # else the member of a union, which pydantic names as well
     return ("the " if len(names) > 1 and names[0].isidentifier() else "") + (" of ".join(names) or "It")

@@ -178,13 +178,16 @@ def probe(arguments: argparse.Namespace) -> None:
         raise BadInput(f"The probe {asked.name!r} does not count who fits the facts. Leave out --population.")
     dataset, model, reference = open_sources(_sources(arguments))
     checkpoint = Checkpoint(out.with_name(out.name + ".unfinished"))
-    with resumable():
+    with resumable(), checkpoint.alone():
         found = run(
             asked.name, dataset, model, reference, rungs=arguments.rung, patients=patients, seed=arguments.seed,
             checkpoint=checkpoint, progress=_Bar(), alternatives_of=alternatives_for(dataset), **more,
         )  # fmt: skip
         found.save(out)
-    checkpoint.remove()
+    if checkpoint.remove():
+        print(
+            f"{checkpoint.folder} still holds answers of an earlier run with other settings. Remove it if they are not needed."
+        )
     print(found.summary())
     print(f"Wrote {out} ({found.rows:,} rows; patients by pseudonym: internal use).")
 

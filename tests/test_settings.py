@@ -318,10 +318,10 @@ def test_a_field_keeps_bad_text_and_its_last_valid_number(text: str) -> None:
     answer = NumberField("other", 1, OF_NOTEBOOKS["seed"], description="Other").text
     mark = LastValid((answer,))
     mark.track(field)
-    progress: list[object] = []
-    field.observe(lambda change: progress.append(change["new"]), "value")
+    seen: list[object] = []
+    field.observe(lambda change: seen.append(change["new"]), "value")
     field.text.value = text if text else " "
-    assert field.value == 64 and progress == [] and field.text.value == (text or " ")
+    assert field.value == 64 and seen == [] and field.text.value == (text or " ")
     one_sentence(field.refused)
     assert (
         'role="alert" aria-live="assertive"' in field.message.value
@@ -329,32 +329,32 @@ def test_a_field_keeps_bad_text_and_its_last_valid_number(text: str) -> None:
     )
     assert "Shown for horizon 64, the last valid setting." in mark.note.value and "ehrmem-kept" in answer._dom_classes
     field.text.value = "32"
-    assert progress == [32] and field.refused == field.message.value == mark.note.value == ""
+    assert seen == [32] and field.refused == field.message.value == mark.note.value == ""
     assert "ehrmem-kept" not in answer._dom_classes
     field.text.value = text if text else " "
     field.text.value = "32"  # the last valid one again: nothing to be asked anew
-    assert progress == [32] and not field.refused
+    assert seen == [32] and not field.refused
     field.text.value = text if text else " "
     field.show(32)  # chosen elsewhere
-    assert field.text.value == "32" and not field.refused and progress == [32]
+    assert field.text.value == "32" and not field.refused and seen == [32]
     refused(lambda: setattr(field, "value", -5))
     assert field.value == 32 and field.text.value == "32"
 
 
 @pytest.mark.parametrize("text", ["", "-1", "abc", "nan", "0", "51", "1e1", "0,5", "5 %"])
 def test_a_share_dial_keeps_its_last_valid_share(text: str) -> None:
-    progress: list[float] = []
+    seen: list[float] = []
     bounds = OF_NOTEBOOKS["fpr"]
     assert isinstance(bounds, Number)
     dial = ShareDial(
-        "False alarms", "False alarms", 0.01, bounds, steps=(0.001, 0.01, 0.5), words=str, changed=progress.append
+        "False alarms", "False alarms", 0.01, bounds, steps=(0.001, 0.01, 0.5), words=str, changed=seen.append
     )
     dial.number.text.value = text
-    assert progress == [] and dial.slider.value == 0.01
+    assert seen == [] and dial.slider.value == 0.01
     assert "False alarms (in %) must be a number from 0.1 to 50, such as 1; got " in one_sentence(
         dial.number.refused[:1].upper() + dial.number.refused[1:]
     )
     dial.slider.value = 0.5
-    assert progress == [0.5] and dial.number.text.value == "50" and not dial.number.refused
+    assert seen == [0.5] and dial.number.text.value == "50" and not dial.number.refused
     dial.number.text.value = "12.5"
-    assert progress == [0.5, 0.125]
+    assert seen == [0.5, 0.125]

@@ -143,7 +143,7 @@ def check_rungs(names: object) -> tuple[str, ...]:
     """Names of rungs, at least one and each once. Raises BadInput for anything else."""
     if not isinstance(names, list | tuple) or not names:
         raise BadInput(
-            f"Rungs are given as a list of at least one, such as [demographics, first_10]; got {shown(names)}."
+            f"Knowledge levels are given as a list of at least one, such as [demographics, first_10]; got {shown(names)}."
         )
     for place, name in enumerate(map(check_rung, names)):
         if name in names[:place]:

@@ -32,7 +32,7 @@ Values = Callable[["AuditResults", Mapping[str, str]], pd.Series]
 
 @dataclass(frozen=True)
 class Shared:
-    """A figure that both audits have, of which more means that more is given away: ``a``, ``b`` and ``gap`` (b less a), and how the
+    """A figure that both audits have, of which more means that more is given away: ``a``, ``b`` and ``gap`` (b minus a), and how the
     interval was made (``PAIRED`` or ``INDEPENDENT``). ``heading`` says what it is, ``words`` in which setting."""
 
     heading: str

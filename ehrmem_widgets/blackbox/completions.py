@@ -99,7 +99,7 @@ def read_request(body: bytes, model: BlackBox) -> CompletionRequest:
         stream=fields.stream,
         interval=fields.stream_interval,
         track=track,
-        banned=_avoid(fields.allowed_token_ids, fields.logit_bias, size),
+        banned=_banned(fields.allowed_token_ids, fields.logit_bias, size),
         stops=frozenset(fields.stop_token_ids),
         shown=fields.logprobs,
         shown_ids=fields.logprob_token_ids,
@@ -113,13 +113,22 @@ def read_object(body: bytes, model: BlackBox) -> dict[str, object]:
     """The JSON object in a request's body, which names this model or none. Raises BadInput, and ``RefusedError`` for another model."""
     try:
         given = from_json(body, allow_inf_nan=False)
-    except ValueError:
-        given = None
+    except ValueError as error:
+        raise BadInput(f"The request must be a JSON object: {error}.") from None
     if not isinstance(given, dict):
         raise BadInput("The request must be a JSON object.")
     if given.get("model") not in (None, model.name):
         raise RefusedError(f"There is no model {given['model']!r} here, only {model.name!r}.", 404)
     return given
+
+
+def read_embedding_request(body: bytes, model: BlackBox) -> list[list[int]]:
+    """The ids of each prompt that is to be embedded. Raises BadInput, and ``RefusedError`` for another model."""
+    given = {name: value for name, value in read_object(body, model).items() if value is not None}
+    prompts = checked(_EmbeddingFields, given, context=len(model.vocabulary)).input
+    if any(len(place) > 1 for prompt in prompts for place in prompt):
+        raise BadInput("An embedding is of exact codes: no place may be open.")
+    return [[code for [code] in prompt] for prompt in prompts]
 
 
 def read_prompts(given: object, size: int) -> list[SlotIds]:
@@ -194,6 +203,14 @@ def _only(*neutral: object) -> AfterValidator:
 _Ids = Annotated[list[int], _read_by(_ids)]
 
 
+class _EmbeddingFields(Declared):
+    what = "request"
+    input: Annotated[list[SlotIds], _read_by(read_prompts), Field(validate_default=True)] = []
+    model: object = None
+    user: object = None
+    encoding_format: Annotated[str, _only("float")] = "float"
+
+
 class _Fields(Declared):
     """What a request may say; the context of its check is how many codes the model has."""
 
@@ -226,6 +243,9 @@ class _Fields(Declared):
     stop: Annotated[object, _only([], "")] = ""
     suffix: Annotated[str, _only("")] = ""
     use_beam_search: Annotated[bool, _only(False)] = False
+    include_stop_str_in_output: Annotated[bool, _only(False)] = False
+    length_penalty: Annotated[float, _only(1)] = 1
+    bad_words: Annotated[list[object], _only([])] = []
 
     # These change no number.
     model: object = None
@@ -234,6 +254,13 @@ class _Fields(Declared):
     return_token_ids: object = None
     return_tokens_as_token_ids: object = None
     stream_options: object = None
+    skip_special_tokens: object = None
+    spaces_between_special_tokens: object = None
+    add_special_tokens: object = None
+    detokenize: object = None
+    priority: object = None
+    request_id: object = None
+    metadata: object = None
 
     @property
     def about_prompt(self) -> str | None:
@@ -262,7 +289,7 @@ class _Fields(Declared):
         return self
 
 
-def _avoid(allowed: list[int] | None, forbidden: list[int], size: int) -> np.ndarray | None:
+def _banned(allowed: list[int] | None, forbidden: list[int], size: int) -> np.ndarray | None:
     banned = np.zeros(size, dtype=bool)
     if allowed is not None:
         banned[:] = True

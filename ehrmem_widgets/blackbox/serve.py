@@ -26,8 +26,7 @@ from ehrmem_widgets.blackbox.completions import (
     RefusedError,
     about_prompts,
     append,
-    read_object,
-    read_prompts,
+    read_embedding_request,
     read_request,
 )
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
@@ -225,10 +224,10 @@ class _Handler(RequestHandler):
 
     async def ask(self, question: Callable[[], Any]) -> Any:
         """Have the model's thread answer."""
-        loop, progress = asyncio.get_running_loop(), asyncio.Queue[Any]()
-        self._job = _Question(question, lambda answer: loop.call_soon_threadsafe(progress.put_nowait, answer))
+        loop, told = asyncio.get_running_loop(), asyncio.Queue[Any]()
+        self._job = _Question(question, lambda answer: loop.call_soon_threadsafe(told.put_nowait, answer))
         self.worker.submit(self._job)
-        answer = await progress.get()
+        answer = await told.get()
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -256,10 +255,8 @@ class _Embeddings(_Handler):
         model = self.model
         if Query.EMBEDDINGS not in model.answers:
             raise RefusedError(f"The model {model.name!r} gives no embeddings.", 404)
-        prompts = read_prompts(read_object(self.request.body, model).get("input"), len(model.vocabulary))
-        if any(len(place) > 1 for prompt in prompts for place in prompt):
-            raise BadInput("An embedding is of exact codes: no place may be open.")
-        found = await self.ask(lambda: model.embed([[code for [code] in prompt] for prompt in prompts]))
+        prompts = read_embedding_request(self.request.body, model)
+        found = await self.ask(lambda: model.embed(prompts))
         data = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(found.tolist())]
         self.finish({"object": "list", "model": model.name, "data": data})
 
@@ -304,11 +301,11 @@ class _Completions(_Handler):
 
     async def _steps(self, request: CompletionRequest, writer: Continuations) -> AsyncIterator[list[Any]]:
         """The steps of the continuations as they come, as many at a time as were asked for."""
-        loop, progress = asyncio.get_running_loop(), asyncio.Queue[Any]()
-        self._job = _Sampling(request, lambda step: loop.call_soon_threadsafe(progress.put_nowait, step))
+        loop, told = asyncio.get_running_loop(), asyncio.Queue[Any]()
+        self._job = _Sampling(request, lambda step: loop.call_soon_threadsafe(told.put_nowait, step))
         self.worker.submit(self._job)
         steps: list[Any] = []
-        while (step := await progress.get()) is not None:
+        while (step := await told.get()) is not None:
             if isinstance(step, Exception):
                 raise step
             steps.append(step)

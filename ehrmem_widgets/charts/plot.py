@@ -19,8 +19,9 @@ class Plot:
     x: Axis
     y: Axis
 
-    def axes(self, name: str, *, bold: float | None = None) -> str:
-        """The grid, the axes, and the words of the ticks, with ``name`` below them; the words of the tick ``bold`` stand out."""
+    def axes(self, name: str, *, upwards: str = "", upright: bool = False, bold: float | None = None) -> str:
+        """The grid (``upright``: also at the ticks of x), the axes, and the words of the ticks, with ``name`` below them and the name of
+        the other axis, ``upwards``, at the left edge of the picture; the words of the tick ``bold`` stand out."""
         left, right, bottom, top = self.x.start, self.x.end, self.y.start, self.y.end
         levels = [(self.y(value), words) for value, words in self.y.ticks]
         grid = "".join(f"M{left:g} {y:g}H{right:g}" for y, _ in levels if y != bottom)
@@ -30,12 +31,16 @@ class Plot:
         for value, words in self.x.ticks:
             x = self.x(value)
             small += f"M{x:g} {bottom:g}v4"
+            grid += f"M{x:g} {top:g}V{bottom:g}" if upright and x != left else ""
             weight = ' font-weight="700"' if value == bold else ""
             lines = [words] if len(words) <= room else textwrap.wrap(words, room, max_lines=3, placeholder="…")
             below = max(below, len(lines))
             for row, line in enumerate(lines):
                 marks += text(x, bottom + 16 + 12 * row, line, more=f'text-anchor="middle"{weight}')
         marks += text((left + right) / 2, bottom + 22 + 12 * below, name, more='text-anchor="middle"')
+        if upwards:
+            middle = (top + bottom) / 2
+            marks += text(12, middle, upwards, more=f'text-anchor="middle" transform="rotate(-90 12 {middle:g})"')
         return (
             f'<path d="{grid}" style="stroke:{RULE}"/><g font-size="11">{marks}</g>'
             f'<path d="M{left:g} {top:g}V{bottom:g}H{right:g}{small}" stroke="currentColor" fill="none"/>'

@@ -68,17 +68,26 @@ _Codes = Annotated[
     BeforeValidator(lambda given: (given,) if isinstance(given, str) else given),
     expecting("a list of codes"),
 ]
-_Days = Annotated[float, AllowInfNan()]
+
+
+def _number(given: object) -> object:
+    """A number that YAML reads as text (1e-3, inf) is one all the same."""
+    try:
+        return float(given) if isinstance(given, str) else given
+    except ValueError:
+        return given
+
+
+_Days = Annotated[float, AllowInfNan(), BeforeValidator(_number)]
 _Gap = Annotated[
     tuple[_Days, _Days],
     AfterValidator(_ordered),
     LIST,
     BeforeValidator(lambda given: given if isinstance(given, list | tuple) else (given, given)),
-    expecting("the shortest and the longest gap in days, such as [7, 14]"),
+    expecting("the shortest and the longest gap in days, in this order, such as [7, 14]"),
 ]
-_Pairs = Annotated[
-    tuple[Annotated[tuple[str, str], LIST], ...], LIST, expecting("a list of pairs [pattern, replacement]")
-]
+_Pair = Annotated[tuple[str, str], LIST, expecting("a pair [pattern, replacement]")]
+_Pairs = Annotated[tuple[_Pair, ...], LIST, expecting("a list of pairs [pattern, replacement]")]
 
 
 class ValueRule(Declared):
@@ -111,7 +120,11 @@ class TimeRule(Declared):
     what = "time"
     pattern: _Low | None = None
     unit: str | None = None
-    lengths: Annotated[dict[str, _Gap], expecting("codes with their gaps in days, such as 'TIME//1W: [7, 14]'")] = {}
+    lengths: Annotated[
+        dict[str, _Gap],
+        BeforeValidator(lambda given: {} if given is None else given),
+        expecting("codes with their gaps in days, such as 'TIME//1W: [7, 14]'"),
+    ] = {}
     repeat: str | None = None
 
     @model_validator(mode="after")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.errors import GOES_ON, Damaged, Unavailable
+from ehrmem_widgets.errors import GOES_ON, BadInput, Damaged, Unavailable
 from ehrmem_widgets.files import whole_file
 from ehrmem_widgets.findings.finding import as_json
 
@@ -73,8 +74,7 @@ class Checkpoint:
             [json.dumps(row, sort_keys=True) for row in rows],
         )
         try:
-            for folder in (self.folder, path.parent):  # a parent made by the way would get the usual mode
-                folder.mkdir(mode=0o700, exist_ok=True)
+            path.parent.mkdir(mode=0o700, exist_ok=True)
             with whole_file(path) as file:
                 pq.write_table(
                     pa.table({"patient": patients, "answer": answers}, schema=_SCHEMA),
@@ -89,12 +89,39 @@ class Checkpoint:
         """Whether this worker is to ask for a batch that nobody has."""
         return place % self._stripes == self._stripe
 
-    def remove(self) -> None:
-        """Remove what this run kept; what another run kept in the same folder stays."""
+    def open(self) -> None:
+        """Make the folder, before anything is asked. Raises Unavailable when it cannot be made, Damaged when there is a file instead."""
+        if self.folder.is_file():
+            raise Damaged(
+                f"{str(self.folder)!r} is a file, not a folder of answers. Remove it and give the same command again."
+            )
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise Unavailable(f"{str(self.folder)!r} could not be made: {error.strerror or error}.") from None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else may use the folder meanwhile. Raises BadInput when another run does."""
+        import filelock
+
+        self.open()
+        try:
+            with filelock.FileLock(self.folder / ".lock", timeout=0, mode=0o600):
+                yield
+        except filelock.Timeout:
+            raise BadInput(
+                f"Another run keeps its answers in {str(self.folder)!r}. Wait for it, or name another folder."
+            ) from None
+
+    def remove(self) -> bool:
+        """Remove what this run kept; whether another run's answers are left in the folder."""
         for key in self._used:
             shutil.rmtree(self.folder / key, ignore_errors=True)
-        with suppress(OSError):  # another run's, or nothing was kept
-            self.folder.rmdir()
+        if any(path.is_dir() for path in self.folder.iterdir()):
+            return True
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return False
 
     def _path(self, key: str, place: int) -> Path:
         return self.folder / key / f"{place:05d}.parquet"
@@ -130,6 +157,8 @@ def in_batches(
     """
     batches = [list(records[start : start + at_once]) for start in range(0, len(records), at_once)]
     key = _key(what, settings, records, at_once)
+    if checkpoint:
+        checkpoint.open()
     missing = [place for place in range(len(batches)) if not (checkpoint and checkpoint.has(key, place))]
     mine = [place for place in missing if not checkpoint or checkpoint.mine(place)]
     total, began = len(records), time.monotonic()
@@ -155,4 +184,4 @@ def in_batches(
 def _key(what: str, settings: Mapping[str, Any], records: Sequence[Record], at_once: int) -> str:
     """The name of a folder: what is done, and a hash of all that the answers depend on."""
     about = json.dumps([what, as_json(settings), [r.pseudonym for r in records], at_once], sort_keys=True)
-    return f"{what} {hashlib.sha256(about.encode()).hexdigest()[:24]}".replace(" ", "-")
+    return re.sub(r"[^\w-]", "-", f"{what} {hashlib.sha256(about.encode()).hexdigest()[:24]}")

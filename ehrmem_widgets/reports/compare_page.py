@@ -68,9 +68,10 @@ def _drawn(shared: Sequence[Shared], names: tuple[str, str]) -> str:
     )
 
 
-def _same(what: str, a: AuditResults, b: AuditResults) -> bool:
+def _same(what: str, a: AuditResults, b: AuditResults) -> bool | None:
+    """Whether both have the same; None where neither has one."""
     one, other = ((audit.results.get(what) or {}).get("fingerprint") for audit in (a, b))
-    return bool(one == other)
+    return None if one is None and other is None else bool(one == other)
 
 
 def _plans_differ_in(a: AuditResults, b: AuditResults) -> list[str]:

@@ -29,7 +29,7 @@ def horizon_curve(curve: Curve | None, reference: Curve | None, *, title: str, h
         return svg(body, width=WIDTH, height=HEIGHT, label=f"{title}: no curve yet.")
     shown = [(curve, "audited", Key(f"audited model (n = {curve.n:,})", BLUE, dashes="", band=True))]
     if reference is not None:
-        words = f"reference that never saw the patient (n = {reference.n:,})"
+        words = f"reference: never saw the patient (n = {reference.n:,})"
         shown.append((reference, "reference", Key(words, ORANGE, dashes="6 3.5", band=True)))
     for one, _, key in reversed(shown):
         xs = np.arange(1, len(one.value) + 1)

@@ -15,7 +15,7 @@ WIDTH, ROW = 796, 42
 _AXIS = Axis(0, 1, 304, 454, ((0, "0"), (0.25, ""), (0.5, "0.5"), (0.75, ""), (1, "1")))
 _COLUMNS = (
     Column("Sensitive attribute", 12, 48),
-    Column("with 95 % interval and n", 466, 36),
+    Column("with 95 % interval and n", 466, 40),
     Column("Verdict", 688, 15),
 )
 _KEYS = (

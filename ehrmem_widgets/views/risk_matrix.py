@@ -26,7 +26,7 @@ NOT_ONE_SCORE = (
     "Severity: declared by people. The two are not made into one score. What could not be measured is not thereby unlikely."
 )
 HOW_TO_READ = (
-    "Likelihood is measured: how much oftener the model names the attribute, for people it was trained on who have "
+    "Likelihood is measured: how much more often the model names the attribute, for people it was trained on who have "
     "it, than a model "
     f"that never saw them (mean, 95 % interval, n). {DAGGER} {NO_MEMORY}: the same for people whom neither model saw is as high, or not clearly "
     "lower (95 % interval of the difference, each attribute by itself), or was not measured. Severity is declared by people. They are "

@@ -475,20 +475,20 @@ class _Screen:
         self.box.add_class("ehrmem-screen")
 
     def _wire(self) -> None:
-        self.rung.observe(self._show_progress(self._set_rung), "value")
-        self.first.observe(self._show_progress(self._set_first), "value")
-        self.first_box.observe(self._show_progress(self._set_first), "value")
-        self.dial.observe(self._show_progress(self._set_facts), "facts")
-        self.focus.observe(self._show_progress(lambda value: self._submit(focus=value)), "value")
-        self.horizon.observe(self._show_progress(lambda value: self._submit(horizon=value)), "value")
-        self.seed.observe(self._show_progress(lambda value: self._submit(seed=value)), "value")
+        self.rung.observe(self._on_change(self._set_rung), "value")
+        self.first.observe(self._on_change(self._set_first), "value")
+        self.first_box.observe(self._on_change(self._set_first), "value")
+        self.dial.observe(self._on_change(self._set_facts), "facts")
+        self.focus.observe(self._on_change(lambda value: self._submit(focus=value)), "value")
+        self.horizon.observe(self._on_change(lambda value: self._submit(horizon=value)), "value")
+        self.seed.observe(self._on_change(lambda value: self._submit(seed=value)), "value")
         self.pin.on_click(lambda button: self._guard(self._pin))
         self.copy.on_click(lambda button: self._guard(self._copy))
-        self.seal.observe(self._show_progress(self._set_sealing), "value")
+        self.seal.observe(self._on_change(self._set_sealing), "value")
         self.ask.on_click(lambda button: self._guard(self._ask_sealed))
         self.exact_map.on_click(lambda button: self._guard(self._fit_map))
 
-    def _show_progress(self, act: Any) -> Any:
+    def _on_change(self, act: Any) -> Any:
         """A callback that passes on a change made by the user, and shows what goes wrong in place."""
 
         def callback(change: dict[str, Any]) -> None:

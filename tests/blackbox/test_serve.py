@@ -241,11 +241,11 @@ def test_waiting_requests_of_one_kind_are_sampled_together_and_answered_as_if_al
         {"prompt": [1, 4], "seed": 1},
     ]
     requests = [read_request(json.dumps({**body, "n": 4}).encode(), counting) for body in bodies]
-    progress: list[list[Any]] = [[] for _ in bodies]
+    answers: list[list[Any]] = [[] for _ in bodies]
     all_wait, finished = threading.Event(), threading.Event()
     worker = _Worker(counting)
     worker.submit(_Question(lambda: all_wait.wait(10), [].append))
-    for request, hear in zip(requests, progress, strict=True):
+    for request, hear in zip(requests, answers, strict=True):
         worker.submit(_Sampling(request, hear.append))
     worker.submit(_Question(lambda: asked.append(0), [].append, given_up=True))  # nobody hears the answer
     worker.submit(_Question(finished.set, [].append))
@@ -253,7 +253,7 @@ def test_waiting_requests_of_one_kind_are_sampled_together_and_answered_as_if_al
     assert finished.wait(30)
     worker.close()
     assert asked == [4, 1, 1, 1]  # the first, second and last together
-    for request, steps in zip(requests, progress, strict=True):
+    for request, steps in zip(requests, answers, strict=True):
         alone = model.generate(request.prompts, request.horizon, 4, banned=request.banned, seed=request.seed)
         assert steps[-1] is None
         for step, (codes, _, log_weight) in zip(alone, steps[:-1], strict=False):

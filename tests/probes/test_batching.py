@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.errors import BadInput, Unavailable
+from ehrmem_widgets.errors import BadInput, Damaged, Unavailable
 from ehrmem_widgets.findings.finding import Finding, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.batching import Checkpoint, in_batches
 from ehrmem_widgets.probes.people import NO_DATE
@@ -55,10 +55,25 @@ def test_what_another_run_kept_in_the_same_folder_is_not_taken_and_stays(tmp_pat
     expected = work(first)
     assert work(second, settings={"a": 2}) == expected  # asked anew, to the same answers
     assert len(list((tmp_path / "kept").glob("*/*.parquet"))) == 10
-    second.remove()
+    assert second.remove()  # something is left
     assert len(list((tmp_path / "kept").glob("*/*.parquet"))) == 5 and work(first, what=None) == expected
-    first.remove()
-    assert not (tmp_path / "kept").exists()
+    assert not first.remove() and not (tmp_path / "kept").exists()
+
+
+def test_a_folder_that_cannot_be_used_is_refused_before_anything_is_asked(tmp_path):
+    (tmp_path / "kept").write_text("of an earlier version")
+    with pytest.raises(Damaged, match=r"is a file, not a folder of answers\. Remove it"):
+        work(Checkpoint(tmp_path / "kept"), what=None)
+    with pytest.raises(Unavailable, match="could not be made"):
+        work(Checkpoint(tmp_path / "kept" / "below"), what=None)
+    inside = Checkpoint(tmp_path / "a" / "b")
+    with (
+        inside.alone(),
+        pytest.raises(BadInput, match="Another run keeps its answers"),
+        Checkpoint(inside.folder).alone(),
+    ):
+        pass
+    assert work(inside) == work() and not inside.remove()
 
 
 def test_what_is_kept_is_for_this_users_eyes_only(tmp_path):

@@ -217,10 +217,10 @@ class _Questions:
         watches = [self._codes[name].track(self._names, record) for record in records]
         shape = (len(records), self._samples, len(self._names))
         whole = Leaks(np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape[:2]))
-        by_watch: dict[bytes, list[int]] = {}
+        by_track: dict[bytes, list[int]] = {}
         for place, track in enumerate(watches):
-            by_watch.setdefault(track.tobytes(), []).append(place)
-        for places in by_watch.values():
+            by_track.setdefault(track.tobytes(), []).append(place)
+        for places in by_track.values():
             horizon = min(self._horizon, model.context_length - max(len(prompts[p]) for p in places))
             for found in leaks_of_many(
                 model, [prompts[p] for p in places], watches[places[0]], horizon, self._samples, self._seed

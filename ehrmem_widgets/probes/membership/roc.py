@@ -27,7 +27,9 @@ def roc_curve(roc: Roc | None, figures: ScoreFigures | None, fpr: float, *, log_
     x = Axis(SMALLEST_FPR, 1, LEFT, RIGHT, _TENFOLD, log=True) if log_scale else Axis(0, 1, LEFT, RIGHT, _SHARES)
     plot = Plot(x, Axis(0, 1, BOTTOM, TOP, _SHARES))
     steps = " (each step tenfold)" if log_scale else ""
-    body = plot.axes(f"false alarms: share of people never seen who are called members{steps}")
+    body = plot.axes(
+        f"false alarms: share of people never seen who are called members{steps}", upwards="members found", upright=True
+    )
     if roc is None or figures is None:
         words = "No curve: nobody could be scored on both sides."
         body += text((LEFT + RIGHT) / 2, 174, words, more='text-anchor="middle" opacity=".75"')

@@ -43,7 +43,7 @@ def perturbation_curve(curve: SweepCurve | None, *, title: str, people: int = 0)
 
     The audited model is a solid line with discs and its 95 % interval as whiskers, the reference model a dashed line with open
     squares, the truth a marked column, and the band (95 % of ``people`` whom no model saw, moved to this patient's own
-    level) is hatched behind them. The vertical axis ends where the figures do, at 0.1, 0.2, 0.5 or 1.
+    level) is grey behind them. The vertical axis ends where the figures do, at 0.1, 0.2, 0.5 or 1.
     """
     body = text(LEFT, 16, shorten(f"{title}: probability of a leak", 80), more='font-weight="600"')
     if curve is None or not len(curve.audited) or not np.isfinite(curve.audited).all():

@@ -22,7 +22,7 @@ LEFT, TOP, BOTTOM, GAP = 46, 86, 250, 22
 
 
 def moved_identifiers(curves: pd.DataFrame) -> str:
-    """An SVG, one panel an identifier: the mean leak at each step off the truth, less each person's own median off it, with 95 %
+    """An SVG, one panel an identifier: the mean leak at each step off the truth, minus each person's own median off it, with 95 %
     intervals. ``curves`` has one row per point: ``identifier``, ``who`` (``AUDITED`` or ``NEVER_SEEN``), ``step`` (0: the truth),
     ``value``, ``low``, ``high``, ``n`` (people).
     """
@@ -31,7 +31,7 @@ def moved_identifiers(curves: pd.DataFrame) -> str:
     identifiers = [name for name in IDENTIFIERS if name in set(curves["identifier"])]
     low, high = min(float(curves["low"].min()), 0.0), max(float(curves["high"].max()), 0.01)
     levels = round_values(low, high)
-    body = text(LEFT, 16, "Mean leak, less its own level off the truth", more='font-weight="600"')
+    body = text(LEFT, 16, "Mean leak, minus each person's own level off the truth", more='font-weight="600"')
     body += legend(list(_KEYS.values()), LEFT, 34, WIDTH)[0]
     width = (WIDTH - LEFT) / len(identifiers)
     for place, identifier in enumerate(identifiers):

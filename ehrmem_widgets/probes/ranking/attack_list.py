@@ -47,7 +47,7 @@ def attack_list(found: Finding, *, titles: Mapping[str, str] | None = None, most
         [_row(one, titles, population) for one in rows],
         (
             Column("What leaks, and of whom", 12, 44),
-            Column(f"Who fits here; of {population:,}" if population else "Who fits in this data set", 490, 38),
+            Column(f"Who fits here; of {population:,}" if population else "Who fits in this data set", 490, 41),
             Column("Leak (95 % interval), n; p", 712, 30),
         ),
         Axis(0, reach, 310, 470, quarters(0, reach)),

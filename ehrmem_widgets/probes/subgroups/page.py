@@ -29,13 +29,13 @@ HOW_TO_READ = (
     "because their records are easier to predict, so the same gap is measured among people whom the model never saw and taken "
     "away (diamond): what is left comes with having been trained on these very people. Ranges in brackets are 95 % intervals; n is the "
     f"number of people behind them. A subgroup of fewer than {FEWEST} people, or with so few outside it, is not shown, so that "
-    "nobody can be recognised in it; neither is one that could be had from the others by subtraction. No row standing out is not a "
+    "nobody can be recognised in it; neither is one that could be had from the others by subtraction. That no row stands out is not a "
     "clearance: with few people even a large gap may go unseen."
 )
 CORRECTIONS: Mapping[str, str] = {
     "claims": "claims are corrected by Holm's method: all of them hold together, but for a chance of 5 %",
     "screening": "screening is corrected by the method of Benjamini and Hochberg: of what stands out, some 5 % may be chance, "
-    "so it is a hint where to look and no claim",
+    "so it is a hint where to look, not a claim",
 }
 
 
@@ -67,7 +67,7 @@ def overall(rows: Sequence[SubgroupRow]) -> Judgement:
         return Judgement(Verdict.MEMORIZED, "some_stand_out", "some subgroups are memorized more than others.")
     tested = [row for row in rows if math.isfinite(row.p_adjusted)]
     if not tested:
-        return Judgement(Verdict.CANNOT_CONCLUDE, "too_few", "no subgroup has people enough to be tested.")
+        return Judgement(Verdict.CANNOT_CONCLUDE, "too_few", "no subgroup has enough people to be tested.")
     if all(row.difference is None for row in rows):
         why = "there are no people whom the model never saw, so a gap may be one between populations."
         return Judgement(Verdict.CANNOT_CONCLUDE, "no_non_members", why)

@@ -34,7 +34,7 @@ def _paragraph(name: str, rows: Sequence[SubgroupRow]) -> str:
         f"of {plural(len(tested), 'subgroup')} tested {len(out) or 'none'} {stands} out{f' ({listed})' if out else ''}"
     )
     words = [
-        told if tested else "no subgroup has people enough to be tested",
+        told if tested else "no subgroup has enough people to be tested",
         f"{hidden} not shown (fewer than {FEWEST} people in or outside)" if hidden else "",
     ]
     said = "; ".join(word for word in words if word)
