@@ -121,7 +121,7 @@ def check_rung(name: object) -> str:
 
     >>> check_rung("before_9999-99-99")
     Traceback (most recent call last):
-    ehrmem_widgets.errors.BadInput: The rung 'before_9999-99-99' needs a day of the calendar from 1800 to 2300; write before_YYYY-MM-DD.
+    ehrmem_widgets.errors.BadInput: The knowledge level 'before_9999-99-99' needs a day of the calendar from 1800 to 2300; write before_YYYY-MM-DD.
     """
     if isinstance(name, str):
         match = _FIRST.fullmatch(name)

@@ -81,7 +81,7 @@ def test_controls_change_the_state_and_a_wrong_one_is_said_in_words(live: Explor
     assert live.wait(60) and live.state.rung == "first_10" and live.error is None
     live.guarded(lambda: live.set(rung="labs"))
     assert live.error is not None and live.error.startswith(
-        "There is no knowledge level 'labs'. The rungs are nothing, demographics"
+        "There is no knowledge level 'labs'. The levels are nothing, demographics"
     )
     assert "There is no knowledge level" in live._error.value and live._error.layout.display is None
     state, shown = live.state, live._view.value

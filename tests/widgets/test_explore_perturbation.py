@@ -140,7 +140,7 @@ def test_picking_another_patient_looks_at_the_gravest_that_this_one_holds(live: 
         ({"identifer": "age"}, TypeError, "identifer"),
         ({"identifier": "name"}, BadInput, "age, sex, lab, date"),
         ({"focus": "baldness"}, BadInput, "is one of hiv, viral_hepatitis"),
-        ({"rung": "labs"}, BadInput, "The rungs are nothing, demographics"),
+        ({"rung": "labs"}, BadInput, "The levels are nothing, demographics"),
         ({"people": 5}, BadInput, "people must be a whole number from 19 to 400"),
         ({"samples": 1}, BadInput, "samples must be a whole number from 16"),
         ({"rung": "demographics", "identifier": "date"}, BadInput, "no time between two events"),
