@@ -157,7 +157,7 @@ def shown_judgement(judgement: Judgement, own: Estimate, shown: Estimate) -> Jud
     return replace(judgement, facts={name: fact(name, given) for name, given in judgement.facts.items()})
 
 
-NOT_SHOWN = "(not shown, for it would tell of few people)"
+NOT_SHOWN = "(withheld: few people)"
 
 
 def in_tens(count: int) -> str:

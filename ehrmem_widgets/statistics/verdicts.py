@@ -266,7 +266,7 @@ def judge_cohort(
         words = "less for members than for people whom the model never saw: the two groups may not be alike"
         return say(Verdict.CANNOT_CONCLUDE, "less", f": {words}.")
     more = _more(needed_to_decide(effect, margin, no_effect=no_effect, claim_above=no_effect), effect.n, "people")
-    words = " may be nothing, and may be large enough to matter: {more}."
+    words = " may be nothing, or large enough to matter: {more}."
     return say(Verdict.CANNOT_CONCLUDE, "undecided", words, more=more)
 
 

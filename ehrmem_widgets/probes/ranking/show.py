@@ -76,7 +76,7 @@ class RankingView(ProbeView):
         rows = self.judged()
         verdict, control = Verdict(rows.iloc[0]["verdict"]) if len(rows) else None, self.control()
         same = (
-            f" Of people never seen, the same search gives away {figure(attacks.never_seen, n=False)}."
+            f" Share of people never seen whom the same search gives away: {figure(attacks.never_seen, n=False)}."
             if len(rows)
             else ""
         )
