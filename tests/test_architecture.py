@@ -132,6 +132,22 @@ def test_no_file_but_its_own_names_a_probe() -> None:
         assert rooms == set(), path
 
 
+def test_every_verdict_on_members_hears_of_confounding() -> None:
+    """Only what was planted is compared like with like whatever the groups are."""
+    calls = [
+        (path.name, call.lineno, {word.arg: word.value for word in call.keywords})
+        for path in (PACKAGE / "probes").rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "judge_cohort"
+    ]
+    deaf = [
+        (name, line)
+        for name, line, given in calls
+        if "confounded" not in given and ast.dump(given["planted"]) != ast.dump(ast.Constant(True))
+    ]
+    assert len(calls) > 8 and not deaf
+
+
 def test_no_template_names_a_probe() -> None:
     templates = list(PACKAGE.rglob("*.j2"))
     assert templates

@@ -116,7 +116,8 @@ class Probe:
 @dataclass(frozen=True)
 class Task:
     """What a run is given: the data, the models (``reference`` never saw the patients), about whom to ask, what the attacker knows, the
-    options, the findings that the probe builds on, and where the data set's planted canaries could have held other values."""
+    options, the findings that the probe builds on, where the data set's planted canaries could have held other values, and, for a guarded
+    probe, why no comparison of members with non-members is evidence (``judge_cohort`` takes it; None: nothing was found)."""
 
     dataset: MedsDataset
     model: BlackBox
@@ -128,6 +129,7 @@ class Task:
     earlier: Mapping[str, Finding] = field(default_factory=dict)
     alternatives_of: AlternativesOf | None = None
     progress: OnProgress | None = None
+    confounded: Judgement | None = None
 
     @property
     def models(self) -> dict[str, BlackBox]:

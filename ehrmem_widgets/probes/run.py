@@ -68,7 +68,8 @@ def run_task(
     found: dict[str, Finding] = {}
     for name in needed(probe, task):
         found[name] = _earlier(name, task, {**earlier, **found}, checkpoint)
-    result = asked(probe, replace(task, earlier=found), checkpoint=checkpoint)
+    why = confounding(found) if probe.guarded else None
+    result = asked(probe, replace(task, earlier=found, confounded=why), checkpoint=checkpoint)
     return downgraded(result, found) if probe.guarded else result
 
 
@@ -115,7 +116,7 @@ def confounding(found: Mapping[str, Finding]) -> Judgement | None:
 
 def downgraded(found: Finding, earlier: Mapping[str, Finding]) -> Finding:
     """A finding whose cohort verdicts *memorized* become *cannot conclude* where ``confounding`` names a reason: then a difference between
-    members and non-members need not come from the model. Patients' own verdicts stand: they are measured against a reference model as
+    members and non-members need not come from the model. For a probe that did not look at ``Task.confounded``, as a package's may not. Patients' own verdicts stand: they are measured against a reference model as
     well."""
     why = confounding(earlier)
     table = found.figures

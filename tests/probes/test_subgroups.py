@@ -21,7 +21,7 @@ from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_ref
 from ehrmem_widgets.statistics.discrimination import difference_of_means
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.multiple_testing import benjamini_hochberg, holm
-from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
 from tests.cohort.meds import at, write
 
 FLU, HIV, OLD = "DIAGNOSIS//ICD//10//J111", "DIAGNOSIS//ICD//10//B20", "age: 85 and over"
@@ -51,6 +51,13 @@ def test_a_planted_effect_is_found_and_nothing_else(dataset: MedsDataset) -> Non
     assert row["low"] < 1.5 < row["high"] and row["low"] > 0.5
     verdicts = found.about("figures", figure="difference:score").set_index("group")["verdict"]
     assert verdicts[verdicts == Verdict.MEMORIZED].index.tolist() == [OLD]
+    assert found.sentences[0].startswith("Memorized")
+    why = Judgement(Verdict.CANNOT_CONCLUDE, "confounded", "the groups differ without the model")
+    doubted = subgroups(made(dataset, 1.5), dataset, confounded=why)
+    assert set(doubted.figures["verdict"]) <= {Verdict.CANNOT_CONCLUDE, ""}
+    assert not any(sentence.startswith(("Memorized", "Population")) for sentence in doubted.sentences)
+    old = doubted.about("figures", figure="difference:score", group=OLD).iloc[0]
+    assert "stands out, but the groups differ without the model" in old["note"]
     assert OLD in found.sentences[0] and "1 subgroup of" in found.summary()
 
 

@@ -126,7 +126,7 @@ class Attributes(ProbeRun):
         calibration = reference_calibration(model, reference, task.people.of(NON_MEMBER)) if reference else None
         rows, said = _summarised(
             answers, task.people, self._drawn, self._names, self._codes, task.rungs, self.settings, calibration,
-            reference is not None, task.seed,
+            reference is not None, task.seed, task.confounded,
         )  # fmt: skip
         return finding(self.probe.name, rows, self.settings, (*said, *counted))
 
@@ -243,6 +243,7 @@ def _summarised(
     calibration: Estimate | None,
     has_reference: bool,
     seed: int,
+    confounded: Judgement | None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     rows: list[dict[str, Any]] = [excluded_row(patient, reason) for patient, reason in people.left_out]
     rows += [
@@ -275,7 +276,7 @@ def _summarised(
     for (rung, effect, p, members, others), p_adjusted in zip(gaps, adjusted, strict=True):
         judgement = judge_cohort(
             effect, p_adjusted, margin=LEAK_MARGIN, kind=ProbeKind.MEASURE, members=members, non_members=others,
-            what="excess risk, members minus non-members, among those who hold an attribute:",
+            what="excess risk, members minus non-members, among those who hold an attribute:", confounded=confounded,
         )  # fmt: skip
         rows.append(row("excess_gap", effect, group="all", rung=rung, p=p, p_adjusted=p_adjusted, judgement=judgement))
         sentences.append(f"{judgement.verdict} at {rung.replace('_', ' ')}: {judgement.sentence}")

@@ -120,7 +120,7 @@ class Embedding(ProbeRun):
             for m in self._models
             for c in CLASSIFIERS
         }
-        compared, sentences = _verdicts(asked, readings, groups, self._models, seed)
+        compared, sentences = _verdicts(asked, readings, groups, self._models, seed, task.confounded)
         titles = {name: task.dataset.attributes[name].title for name in names}
         said = [f"{titles.get(who, who)}: {text}" for who, text in [*sentences, *few.items()]]
         rung = task.rungs[0]
@@ -326,6 +326,7 @@ def _verdicts(
     groups: np.ndarray,
     models: Mapping[str, BlackBox],
     seed: int,
+    confounded: Judgement | None,
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
     """Rows on what members give away beyond non-members, and what to say of it as (attribute or title, sentence)."""
     rows: list[dict[str, Any]] = []
@@ -350,7 +351,7 @@ def _verdicts(
     said = []
     control = PositiveControl.NONE
     for made, beyond, pair, chosen_readings in sorted(judged, key=lambda one: one[2] != PAIRS[CANARIES]):
-        judgement = _judge(made, beyond, pair, chosen_readings, groups, control)
+        judgement = _judge(made, beyond, pair, chosen_readings, groups, control, confounded)
         made |= told(judgement)
         planted = pair == PAIRS[CANARIES]
         together = "Planted canaries, all attributes together" if planted else "All attributes together"
@@ -406,6 +407,7 @@ def _judge(
     readings: Sequence[_Reading],
     groups: np.ndarray,
     control: PositiveControl,
+    confounded: Judgement | None,
 ) -> Judgement:
     counts = [int((groups == group).sum()) for group in pair]
     if made["attribute"] != TOGETHER and min(counts) > 0:
@@ -430,7 +432,7 @@ def _judge(
         members=counts[0],
         non_members=counts[1],
         what=f"the AUROC gained by the embedding over the codes, of {whose},",
-        confounded=not_in_reference(beyond, "the difference"),
+        confounded=(None if planted else confounded) or not_in_reference(beyond, "the difference"),
     )
 
 

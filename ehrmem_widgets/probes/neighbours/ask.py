@@ -36,7 +36,7 @@ from ehrmem_widgets.probes.people import CANARIES, CANARY, MEMBER, NON_MEMBER, N
 from ehrmem_widgets.statistics.discrimination import patient_bootstrap
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
 from ehrmem_widgets.statistics.multiple_testing import holm
-from ehrmem_widgets.statistics.verdicts import HIT_MARGIN, PositiveControl, ProbeKind, Verdict, judge_cohort
+from ehrmem_widgets.statistics.verdicts import HIT_MARGIN, Judgement, PositiveControl, ProbeKind, Verdict, judge_cohort
 
 NEAREST = (1, 5, 10)
 DECLARED = 10  # verdicts rest on being among the ten nearest; the other figures stand beside it
@@ -141,7 +141,7 @@ class Neighbours(ProbeRun):
         rows = [
             *_rates(found, rungs, (*models, CODES), n, self.task.seed),
             *(over := _over_codes(found, rungs)),
-            *(compared := _compared(found, rungs, models)),
+            *(compared := _compared(found, rungs, models, self.task.confounded)),
         ]
         said = _sentences(rows, over, compared, rungs)
         about = (
@@ -261,7 +261,9 @@ def _over_codes(found: pd.DataFrame, rungs: Sequence[str]) -> list[dict[str, Any
     return rows
 
 
-def _compared(found: pd.DataFrame, rungs: Sequence[str], models: Mapping[str, BlackBox]) -> list[dict[str, Any]]:
+def _compared(
+    found: pd.DataFrame, rungs: Sequence[str], models: Mapping[str, BlackBox], confounded: Judgement | None
+) -> list[dict[str, Any]]:
     """Members minus non-members, and canaries trained on minus those never trained on; with the verdicts."""
     from scipy import stats
 
@@ -297,7 +299,7 @@ def _compared(found: pd.DataFrame, rungs: Sequence[str], models: Mapping[str, Bl
                 _corrected(family)
                 if k == DECLARED and name == "audited":
                     for made, more in zip(family, beyond, strict=True):
-                        _judge(made, more, found, pair, controls.get(made["rung"], PositiveControl.NONE))
+                        _judge(made, more, found, pair, controls.get(made["rung"], PositiveControl.NONE), confounded)
                         if pair_name == CANARIES:
                             memorized = made["verdict"] == Verdict.MEMORIZED
                             controls[made["rung"]] = PositiveControl.FOUND if memorized else PositiveControl.MISSED
@@ -311,6 +313,7 @@ def _judge(
     found: pd.DataFrame,
     pair: tuple[str, str],
     control: PositiveControl,
+    confounded: Judgement | None,
 ) -> None:
     here = found.loc[found["rung"] == made["rung"], "group"]
     planted = made["group"] == CANARIES
@@ -325,7 +328,7 @@ def _judge(
         members=int((here == pair[0]).sum()),
         non_members=int((here == pair[1]).sum()),
         what=f"the share found among the {DECLARED} nearest, of {whose},",
-        confounded=not_in_reference(beyond, "the difference"),
+        confounded=(None if planted else confounded) or not_in_reference(beyond, "the difference"),
     )
     made |= told(judgement)
 

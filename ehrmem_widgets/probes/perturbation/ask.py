@@ -208,6 +208,7 @@ class Perturbation(ProbeRun):
             self.task.rungs[0],
             options["samples"],
             self.task.reference is not None,
+            self.task.confounded,
         )
         more, said = compiled.rows_and_sentences()
         return finding(self.probe.name, [*rows, *more], self.settings, said)
@@ -430,7 +431,9 @@ class _Compiled:
         rung: str,
         samples: int,
         with_reference: bool,
+        confounded: Judgement | None,
     ) -> None:
+        self.confounded = confounded
         self.found, self.groups, self.identifiers = found, groups, identifiers
         self.rung, self.samples, self.with_reference = rung, samples, with_reference
         shape = (len(found), len(identifiers))
@@ -560,11 +563,11 @@ class _Compiled:
             seen, unseen = (self._values("audited", j, group) for group in pair)
             others = [self._values("reference", j, group) for group in pair]
             effect = difference_of_means(seen, unseen)
-            confounded = None
+            confounded = self.confounded if pair[0] == MEMBER else None
             if all(map(len, others)):
                 other = difference_of_means(*others)
                 rows.append(self._row(f"gap:{identifier}", other, group=contrast, model="reference"))
-                if other.low > 0:
+                if other.low > 0 and not confounded:
                     words = "a model that saw neither shows a gap too"
                     confounded = Judgement(Verdict.CANNOT_CONCLUDE, "reference_too", words)
             judgement = judge_cohort(

@@ -59,6 +59,7 @@ from ehrmem_widgets.statistics.multiple_testing import benjamini_hochberg
 from ehrmem_widgets.statistics.verdicts import (
     HIT_MARGIN,
     LEAK_MARGIN,
+    Judgement,
     Peers,
     PositiveControl,
     ProbeKind,
@@ -161,7 +162,7 @@ class Ranking(ProbeRun):
         null = [one for one in answers if group[one["patient"]] in NEVER_SEEN]
         p = _rank_p(about, null, sum(asked[name] for name in NEVER_SEEN))
         adjusted = benjamini_hochberg(np.concatenate([p, np.ones(self._held - len(p))]))[: len(p)]
-        shares = _shares(answers, asked, group)
+        shares = _shares(answers, asked, group, self.task.confounded)
         rows = [*self._left_out, *shares, *_rows(about, people, p, adjusted), *_rows(null, people)]
         rows.append(row("leaks", value=len(about), n=len({one["patient"] for one in about})))
         said = _sentences(about, null, shares, asked, options["threshold"], options["population"])
@@ -430,7 +431,9 @@ def _rank_p(about: Rows, null: Rows, null_people: int) -> np.ndarray:
     return np.array([Peers.of(-one["bits"], controls).p if len(controls) else math.nan for one in about])
 
 
-def _shares(found: Rows, asked: Mapping[str, int], group: Mapping[str, str]) -> list[dict[str, Any]]:
+def _shares(
+    found: Rows, asked: Mapping[str, int], group: Mapping[str, str], confounded: Judgement | None
+) -> list[dict[str, Any]]:
     """The share of each group with a leak, and members and canaries against people never seen."""
     hits = {name: len({one["patient"] for one in found if group[one["patient"]] == name}) for name in asked}
     shares = {name: proportion(hits[name], n) for name, n in asked.items() if n}
@@ -446,7 +449,7 @@ def _shares(found: Rows, asked: Mapping[str, int], group: Mapping[str, str]) -> 
             p = float(fisher_exact(table, alternative="greater").pvalue)
             judgement = judge_cohort(
                 gap, p, margin=HIT_MARGIN, kind=ProbeKind.DETECTOR, control=control, planted=seen == CANARY, members=n[0],
-                non_members=n[1], what="the difference in the share given away",
+                non_members=n[1], what="the difference in the share given away", confounded=None if seen == CANARY else confounded,
             )  # fmt: skip
             if seen == CANARY:
                 found_them = judgement.verdict is Verdict.MEMORIZED

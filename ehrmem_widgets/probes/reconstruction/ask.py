@@ -39,7 +39,7 @@ from ehrmem_widgets.probes.truth import true_continuation
 from ehrmem_widgets.statistics.discrimination import difference_of_means, mean_with_interval
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.multiple_testing import holm
-from ehrmem_widgets.statistics.verdicts import DISTANCE_MARGIN, ProbeKind, Verdict, judge_cohort
+from ehrmem_widgets.statistics.verdicts import DISTANCE_MARGIN, Judgement, ProbeKind, Verdict, judge_cohort
 
 # Whether less of a figure is more of a reconstruction (a distance) or more of it is.
 FIGURES = {
@@ -109,7 +109,11 @@ class Reconstruction(ProbeRun):
         for one in rows:
             one["group"] = people.group_of_pseudonym.get(one["patient"], "")
         measured = _measured(rows)
-        cohort = _means(measured, people) + _excesses(measured, people, rungs) + _falls(measured, people, rungs)
+        cohort = (
+            _means(measured, people)
+            + _excesses(measured, people, rungs, self.task.confounded)
+            + _falls(measured, people, rungs)
+        )
         said = _sentences(cohort, rungs, self.task.reference is not None)
         return finding(self.probe.name, cohort + rows, self.settings, said)
 
@@ -240,7 +244,7 @@ def _means(measured: Measured, people: People) -> Rows:
     return rows
 
 
-def _excesses(measured: Measured, people: People, rungs: Sequence[str]) -> Rows:
+def _excesses(measured: Measured, people: People, rungs: Sequence[str], confounded: Judgement | None) -> Rows:
     """How much nearer the audited model comes than the reference, by group, and the gaps with p and verdict."""
     rows: Rows = []
     family: Rows = []
@@ -274,6 +278,7 @@ def _excesses(measured: Measured, people: People, rungs: Sequence[str]) -> Rows:
             members=members,
             non_members=non_members,
             what=f"the gap in {_WORDS[one['figure'].removesuffix('_gap')]}",
+            confounded=confounded,
         )
         one |= {"p_adjusted": float(p), **told(judgement)}
     for one in rows:

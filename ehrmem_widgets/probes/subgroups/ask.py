@@ -90,8 +90,9 @@ def subgroups(
     *,
     figure: str | Sequence[str] | None = None,
     group_by: Sequence[str] | None = None,
+    confounded: Judgement | None = None,
 ) -> Finding:
-    """Split the patient figures of any probe's finding by subgroup.
+    """Split the patient figures of any probe's finding by subgroup. ``confounded``: why members and non-members cannot be compared.
 
     ``figure`` names those to split (None: all), ``group_by`` some of ``KINDS`` (None: all). Where a patient has
     several values of a figure, by attribute, each attribute is split by itself. Planted canaries are left out, counted.
@@ -117,7 +118,7 @@ def subgroups(
     with_non_members = bool((values["group"] == NON_MEMBER).any())
     cells: list[_Cell] = []
     for key, its in values.groupby(_BY, sort=False):
-        cells += _cells(dict(zip(_BY, key, strict=True)), its, belongs, with_non_members)
+        cells += _cells(dict(zip(_BY, key, strict=True)), its, belongs, with_non_members, confounded)
     tested = np.array([cell.p for cell in cells])
     for cell, adjusted, q in zip(cells, holm(tested), benjamini_hochberg(tested), strict=True):
         rows += cell.rows(float(adjusted), float(q))
@@ -154,7 +155,7 @@ class Subgroups(ProbeRun):
         if task.reference is not None:
             tables.append(task.earlier["attribute"].about("patients", figure=LARGEST_EXCESS, rung=rung))
         both = replace(scored, patients=pd.concat(tables, ignore_index=True))
-        return subgroups(both, task.dataset, group_by=task.options["group_by"])
+        return subgroups(both, task.dataset, group_by=task.options["group_by"], confounded=task.confounded)
 
 
 def one_score(found: Finding) -> Finding:
@@ -166,8 +167,15 @@ def one_score(found: Finding) -> Finding:
 class _Cell:
     """One figure in one subgroup."""
 
-    def __init__(self, about: dict[str, Any], name: str, four: dict[str, np.ndarray], shown: dict[str, bool]) -> None:
-        self.about, self.name = about, name
+    def __init__(
+        self,
+        about: dict[str, Any],
+        name: str,
+        four: dict[str, np.ndarray],
+        shown: dict[str, bool],
+        confounded: Judgement | None,
+    ) -> None:
+        self.about, self.name, self.confounded = about, name, confounded
         inside, outside = four["member in"], four["member out"]
         self.others = len(four.get("non-member in", ()))
         self.kind, self.margin = _margin(about["figure"], four)
@@ -227,6 +235,7 @@ class _Cell:
             non_members=self.others,
             fewest=FEWEST,
             what="by how much members stand out from non-members, more than elsewhere:",
+            confounded=self.confounded,
         )
 
     def rows(self, adjusted: float, q: float) -> Iterator[dict[str, Any]]:
@@ -252,7 +261,13 @@ def _margin(figure: str, four: dict[str, np.ndarray]) -> tuple[ProbeKind, float]
     return ProbeKind.DETECTOR, 0.2 * float(np.std(never, ddof=1)) if len(never) > 1 else 0.0
 
 
-def _cells(about: dict[str, str], its: pd.DataFrame, belongs: pd.DataFrame, with_non_members: bool) -> Iterator[_Cell]:
+def _cells(
+    about: dict[str, str],
+    its: pd.DataFrame,
+    belongs: pd.DataFrame,
+    with_non_members: bool,
+    confounded: Judgement | None,
+) -> Iterator[_Cell]:
     inside = belongs.loc[its["id"]].to_numpy()
     value, group = its["value"].to_numpy(), its["group"].to_numpy()
     groups = [MEMBER, NON_MEMBER] if with_non_members else [MEMBER]
@@ -263,7 +278,7 @@ def _cells(about: dict[str, str], its: pd.DataFrame, belongs: pd.DataFrame, with
             for g in (MEMBER, NON_MEMBER)
             for where in ("in", "out")
         }
-        yield _Cell(about, name, four, {g: name not in hidden[g] for g in groups})
+        yield _Cell(about, name, four, {g: name not in hidden[g] for g in groups}, confounded)
 
 
 def _hidden(names: list[str], inside: np.ndarray) -> set[str]:

@@ -15,7 +15,7 @@ from ehrmem_widgets.probes.batching import Progress
 from ehrmem_widgets.probes.membership.screen import finite, plain
 from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
 from ehrmem_widgets.probes.people import ALL, choose_people
-from ehrmem_widgets.probes.run import downgraded, run
+from ehrmem_widgets.probes.run import confounding, run
 from ehrmem_widgets.probes.subgroups.ask import KINDS, one_score, subgroups
 from ehrmem_widgets.probes.subgroups.gaps import KIND_TITLES, subgroup_name
 from ehrmem_widgets.probes.subgroups.page import CORRECTIONS, FIGURES, overall, subgroup_page, summary_sentences
@@ -166,15 +166,15 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
         free = run("confounding", dataset, model, reference, **about)
         about["progress"] = self.progress
         earlier = {"confounding": free}
+        why = confounding(earlier)
         if state.finding == "excess":
             found = run("attribute", dataset, model, reference, rungs=(state.rung,), earlier=earlier, **about)
             rows = found.about("patients", figure="excess").sort_values("value", ascending=False, kind="stable")
             largest = replace(found, patients=rows.drop_duplicates("patient").sort_index())
-            split = subgroups(largest, dataset, figure="excess")
+            split = subgroups(largest, dataset, figure="excess", confounded=why)
         else:
             found = run("membership", dataset, model, reference, earlier=earlier, **about)
-            split = subgroups(one_score(found), dataset, figure="score")
-        split = downgraded(split, earlier)
+            split = subgroups(one_score(found), dataset, figure="score", confounded=why)
         return SubgroupsShown(split, subgroup_rows(split), free)
 
     def _chosen_families(self) -> dict[str, Any]:

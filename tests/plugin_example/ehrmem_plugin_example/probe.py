@@ -30,7 +30,8 @@ class RecordLength(ProbeRun):
         rows += [row("length", mean_with_interval(values), group=group) for group, values in sides.items()]
         gap, p = difference_of_means(*sides.values()), auroc_p(*sides.values())
         sizes = {"members": len(sides[MEMBER]), "non_members": len(sides[NON_MEMBER])}
-        judged = judge_cohort(gap, p, margin=5.0, kind=ProbeKind.DETECTOR, what="the difference in length,", **sizes)
+        about = {"what": "the difference in length,", "confounded": self.task.confounded, **sizes}
+        judged = judge_cohort(gap, p, margin=5.0, kind=ProbeKind.DETECTOR, **about)
         rows.append(row("length_gap", gap, group=ALL, p=p, p_adjusted=p, judgement=judged))
         return finding(self.probe.name, rows, self.settings, [f"{judged.verdict}: {judged.sentence}"])
 
