@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,26 +102,34 @@ class Checkpoint:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Nobody else may use the folder meanwhile. Raises BadInput when another run does."""
+        """Nobody else may use the folder meanwhile; it goes where nothing was kept. Raises BadInput when another run uses it."""
         import filelock
 
         self.open()
+        lock = self.folder / ".lock"
         try:
-            with filelock.FileLock(self.folder / ".lock", timeout=0, mode=0o600):
-                yield
+            with filelock.FileLock(lock, timeout=0, mode=0o600):
+                try:
+                    yield
+                finally:
+                    with suppress(OSError):  # Windows removes no open file
+                        lock.unlink(missing_ok=True)
         except filelock.Timeout:
             raise BadInput(
                 f"Another run keeps its answers in {str(self.folder)!r}. Wait for it, or name another folder."
             ) from None
+        finally:
+            with suppress(OSError):  # answers are kept
+                self.folder.rmdir()
 
     def remove(self) -> bool:
         """Remove what this run kept; whether another run's answers are left in the folder."""
         for key in self._used:
             shutil.rmtree(self.folder / key, ignore_errors=True)
-        if any(path.is_dir() for path in self.folder.iterdir()):
-            return True
-        shutil.rmtree(self.folder, ignore_errors=True)
-        return False
+        left = self.folder.exists() and any(path.is_dir() for path in self.folder.iterdir())
+        if not left:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        return left
 
     def _path(self, key: str, place: int) -> Path:
         return self.folder / key / f"{place:05d}.parquet"
