@@ -62,7 +62,7 @@ sbom: $(STAMP) ## Write the list of parts, sbom.json (CycloneDX)
 # The stamp is written last, so an interrupted set-up is simply taken up again by the next call.
 $(STAMP): requirements.lock requirements-torch.lock pyproject.toml | check-python
 	@echo "Setting up $(VENV) from requirements.lock (3 to 5 minutes, once) ..."
-	@rm -f $@
+	@rm -rf $@ *.egg-info
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(call PIP,$(BIN)/python) install --require-hashes --no-deps -r requirements.lock
 	@$(call PIP,$(BIN)/python) install -r requirements-torch.lock

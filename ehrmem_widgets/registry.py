@@ -25,7 +25,7 @@ ATTRIBUTES, CANARIES = "ehrmem.attributes", "ehrmem.canaries"
 
 @cache
 def probes() -> Mapping[str, Probe]:
-    """All probes by name, in the order of reports."""
+    """All probes by name, in the order of reports. Raises BadInput where not even ours are registered."""
     from ehrmem_widgets.probes.base import Probe
 
     def wrong(found: object, name: str) -> str:
@@ -33,6 +33,11 @@ def probes() -> Mapping[str, Probe]:
         return "" if fits else f"its entry point must name a Probe called {name!r}"
 
     found: dict[str, Probe] = plugins(PROBES, "probe", wrong)
+    if not found:  # an old egg-info in a clone hides what is installed
+        raise BadInput(
+            "ehrmem does not find its own probes: it is not installed, or from an older version. Remove a folder ehrmem_widgets.egg-info "
+            "where there is one, and install it again: 'pip install -e .' in its folder."
+        )
     return {probe.name: probe for probe in sorted(found.values(), key=lambda probe: (probe.order, probe.name))}
 
 

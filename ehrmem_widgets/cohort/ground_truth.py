@@ -3,6 +3,7 @@ data); a hospital that planted its own names a file."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,20 @@ class CanaryFile:
                 f"The canaries {path.name} cannot be read ({str(error).splitlines()[0]}). Expected a Parquet file with the columns "
                 f"{', '.join(COLUMNS)}, one row per event of an alternative."
             ) from None
+        if table.empty:
+            raise BadInput(f"The canaries {path.name} name nobody. Leave the file out where nothing was planted.")
+        for column, least in (("subject_id", -math.inf), ("repetitions", 0), ("alternative", 0)):
+            if not _whole(table[column], least):
+                raise BadInput(
+                    f"The canaries {path.name}: {column} must be a whole number in every row{', 0 or more' if least == 0 else ''}."
+                )
+        values = table["numeric_value"]
+        if not values.isna().all() and not (
+            pd.api.types.is_numeric_dtype(values) and np.isfinite(values.dropna()).all()
+        ):
+            raise BadInput(
+                f"The canaries {path.name}: numeric_value must be a number, or missing where the event has none."
+            )
         there = set(dataset.ids())
         if strangers := sorted(set(table["subject_id"]) - there):
             raise BadInput(
@@ -68,14 +83,22 @@ class CanaryFile:
                 f"{dataset.pseudonym(int(strangers[0]))}."
             )
         planted = table.groupby("subject_id")["repetitions"]
-        if (planted.nunique() > 1).any() or (table["repetitions"] < 0).any():
-            raise BadInput(f"The canaries {path.name} must give each canary one number of repetitions, 0 or more.")
+        if (planted.nunique() > 1).any():
+            raise BadInput(
+                f"The canaries {path.name} must give each canary one number of repetitions, the same in all of its rows."
+            )
         repetitions = {int(one): int(n) for one, n in planted.first().items()}
         found: dict[int, tuple[tuple[Event, ...], ...]] = {}
         of = {record.patient_id: record for record in dataset.records(repetitions)}
         for patient, rows in table[table["alternative"] > 0].groupby("subject_id"):
             record = of[int(patient)]
-            found[record.patient_id] = tuple(_events(one, record, path) for _, one in rows.groupby("alternative"))
+            every = tuple(_events(one, record, path) for _, one in rows.groupby("alternative"))
+            if all(one == record.events for one in every):
+                raise BadInput(
+                    f"The canaries {path.name}: every alternative of {record.pseudonym} is its own record. Give values that it could "
+                    "have had instead."
+                )
+            found[record.patient_id] = every
         return cls(repetitions, found)
 
     def alternatives_of(self, record: Record, n: int, seed: int) -> list[Record]:
@@ -86,6 +109,13 @@ class CanaryFile:
 
 
 _READ: dict[object, CanaryFile] = {}
+
+
+def _whole(column: pd.Series, least: float) -> bool:
+    """Whether a column holds whole numbers, at least ``least``, and nothing else."""
+    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column) or column.isna().any():
+        return False
+    return bool(((column >= least) & (column % 1 == 0)).all())
 
 
 def _events(rows: pd.DataFrame, record: Record, path: Path) -> tuple[Event, ...]:

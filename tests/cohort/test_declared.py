@@ -120,6 +120,14 @@ def test_a_hospitals_own_canaries_are_found_as_the_samples_are(declared: Callabl
     assert set(found.about("patients", figure="exposure")["n"]) == {ALTERNATIVES + 1}
 
 
+def own_values(table: pd.DataFrame) -> pd.Series:
+    """The record's own value in every row of an alternative."""
+    records = {record.patient_id: record for record in MedsDataset(sample_data()).records(set(table["subject_id"]))}
+    place = table.groupby(["subject_id", "alternative"]).cumcount()
+    values = [records[patient].events[i].value for patient, i in zip(table["subject_id"], place, strict=True)]
+    return pd.Series(values, index=table.index, dtype=float)
+
+
 def test_what_is_wrong_with_the_canaries_is_said(
     declared: Callable[..., MedsDataset], table: pd.DataFrame, tmp_path: Path
 ) -> None:
@@ -127,9 +135,19 @@ def test_what_is_wrong_with_the_canaries_is_said(
         ({"code": "X"}, "other codes than its record"),
         ({"subject_id": 10**9}, "name 1 patients that .* does not have"),
         ({"repetitions": range(len(table))}, "one number of repetitions"),
+        ({"repetitions": "often"}, "repetitions must be a whole number in every row, 0 or more"),
+        ({"repetitions": 1.5}, "repetitions must be a whole number"),
+        ({"subject_id": "x"}, "subject_id must be a whole number"),
+        ({"alternative": float("nan")}, "alternative must be a whole number"),
+        ({"numeric_value": float("inf")}, "numeric_value must be a number, or missing"),
+        ({"numeric_value": "high"}, "numeric_value must be a number, or missing"),
+        ({"numeric_value": own_values(table)}, "every alternative of P-.* is its own record"),
     ):
         with pytest.raises(BadInput, match=words):
             canary_repetitions(declared(**changes))
+    table.iloc[:0].to_parquet(tmp_path / "nobody.parquet")
+    with pytest.raises(BadInput, match=r"nobody\.parquet name nobody"):
+        CanaryFile.read(tmp_path / "nobody.parquet", MedsDataset(sample_data()))
     table.drop(columns="alternative").to_parquet(tmp_path / "short.parquet")
     with pytest.raises(
         BadInput, match=r"short\.parquet cannot be read .*Expected a Parquet file with the columns subject_id"
