@@ -143,7 +143,7 @@ class AuditCohort:
         save.on_click(lambda _: self._guarded(lambda: self.save_severities(self._by.value)))
         self._editor = widgets.VBox([], layout=_wide())
         self._editor_box = widgets.VBox(
-            [widgets.HTML("<h3>How grave would each leak be?</h3>"), self._editor, widgets.HBox([self._by, save])],
+            [widgets.HTML("<h3>How severe would each leak be?</h3>"), self._editor, widgets.HBox([self._by, save])],
             layout=widgets.Layout(display="none"),
         )
         title = f'{style_tag()}<h2 class="ehrmem-head">Audit of a cohort: {escape(self.plan.name)}</h2>{self._plan_in_words()}'

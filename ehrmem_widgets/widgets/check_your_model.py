@@ -55,8 +55,8 @@ class CheckYourModel:
             self._view, self._next = widgets.HTML(layout=_wide()), widgets.HTML(layout=_wide())
             head = widgets.HTML(f'{style_tag()}<h2 class="ehrmem-head">Can this model be audited on these data?</h2>')
             left = widgets.VBox([*self._fields.values(), check], layout=widgets.Layout(flex="0 0 380px"))
-            right = widgets.VBox([self._view, self._next], layout=widgets.Layout(flex="1 1 0", min_width="0"))
-            self.box = widgets.VBox([head, widgets.HBox([left, right], layout=_wide()), KeepKeys()])
+            right = widgets.VBox([self._view, self._next], layout=widgets.Layout(flex="1 1 480px", min_width="320px"))
+            self.box = widgets.VBox([head, widgets.HBox([left, right], layout=widgets.Layout(width="100%", flex_flow="row wrap")), KeepKeys()])
             self.box.add_class("ehrmem-screen")
             self._runner = LatestWins(self._answers, self._show, self._fail)
         else:

@@ -90,9 +90,9 @@ class ProbeScreen(ABC, Generic[State, Shown]):
             left = widgets.VBox(list(self.controls()), layout=widgets.Layout(width="360px", flex="0 0 360px"))
             right = widgets.VBox(
                 [self._error, self._status, self._last_valid.note, self._view],
-                layout=widgets.Layout(flex="1 1 0", min_width="0"),
+                layout=widgets.Layout(flex="1 1 480px", min_width="320px"),
             )
-            below = widgets.HBox([left, right], layout=widgets.Layout(width="100%"))
+            below = widgets.HBox([left, right], layout=widgets.Layout(width="100%", flex_flow="row wrap"))
             self.box = widgets.VBox([head, below, KeepKeys()])
             self.box.add_class("ehrmem-screen")
             self._runner = LatestWins(self._answers, self._show, self._fail)
