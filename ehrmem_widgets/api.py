@@ -42,14 +42,14 @@ def open_model(
     named: str | Path,
     *,
     vocabulary: str | Path | None = None,
-    grammar: str | Path | None = None,
+    token_scheme: str | Path | None = None,
     endpoint: str | None = None,
     training_split: str | None = None,
 ) -> BlackBox:
     """A model from its folder, its address, or through an installed black box ("NAME:..."); "memorizing", "moderate",
     "private" and "reference" are the sample models, unless a folder has that name.
 
-    ``vocabulary``, ``grammar``, ``endpoint``: how it is read, as on the command line. ``training_split``: the split of the data that it was
+    ``vocabulary``, ``token_scheme``, ``endpoint``: how it is read, as on the command line. ``training_split``: the split of the data that it was
     trained on, if its training.json does not say. Raises BadInput for a model that cannot be opened safely.
 
     >>> open_model("memorizing").training_split
@@ -58,7 +58,7 @@ def open_model(
     sample = SAMPLES / "models" / str(named)
     model = open_named(
         sample if not Path(named).exists() and sample.is_dir() else named,
-        vocabulary=vocabulary, grammar=grammar, endpoint=endpoint,
+        vocabulary=vocabulary, token_scheme=token_scheme, endpoint=endpoint,
     )  # fmt: skip
     model.training_split = model.training_split or training_split
     return model

@@ -1,4 +1,4 @@
-"""What people and programs hand in (plans, grammars, requests), checked against a declared form and refused in one sentence."""
+"""What people and programs hand in (plans, token schemes, requests), checked against a declared form and refused in one sentence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.settings import Number, Whole, shown
+from ehrmem_widgets.settings import NAMES_BEFORE, Number, Whole, shown
 
 
 class Declared(BaseModel):
@@ -97,7 +97,14 @@ def within(bounds: Whole | Number) -> PlainValidator:
 
 
 def meant(given: object, known: Collection[str]) -> str:
-    """A hint at the name that may be meant; the known ones where there is no such, as many as fit into a sentence."""
+    """A hint at the name that may be meant; the known ones where there is no such, as many as fit into a sentence.
+
+    >>> meant("rungs", ["seed", "knowledge_levels"]), meant("sed", ["seed", "knowledge_levels"])
+    (" It is called 'knowledge_levels' now.", " Is 'seed' meant?")
+    """
+    now = NAMES_BEFORE.get(given) if isinstance(given, str) else None
+    if now in known:
+        return f" It is called {now!r} now."
     near = difflib.get_close_matches(given, known, n=1) if isinstance(given, str) else []
     return f" Is {near[0]!r} meant?" if near else f" Known are {shorten(', '.join(known), 180, placeholder=' ...')}."
 

@@ -107,7 +107,7 @@ def report(arguments: argparse.Namespace) -> None:
 
     names = (
         "patient",
-        "rung",
+        "knowledge",
         "facts",
         "attributes",
         "focus",
@@ -180,7 +180,7 @@ def probe(arguments: argparse.Namespace) -> None:
     checkpoint = Checkpoint(out.with_name(out.name + ".unfinished"))
     with resumable(), checkpoint.alone():
         found = run(
-            asked.name, dataset, model, reference, rungs=arguments.rung, patients=patients, seed=arguments.seed,
+            asked.name, dataset, model, reference, knowledge_levels=arguments.knowledge, patients=patients, seed=arguments.seed,
             checkpoint=checkpoint, progress=_Bar(), alternatives_of=alternatives_for(dataset), **more,
         )  # fmt: skip
         found.save(out)
@@ -292,13 +292,13 @@ def check(arguments: argparse.Namespace) -> None:
     """Say whether a model can be audited on a data set, one line per check."""
     from dataclasses import asdict
 
-    from ehrmem_widgets.blackbox.model_checks import preflight
+    from ehrmem_widgets.blackbox.model_checks import every_check
 
     sources = _sources(arguments)
-    if arguments.write_grammar:
-        _write_grammar(sources, arguments.write_grammar)
+    if arguments.write_token_scheme:
+        _write_token_scheme(sources, arguments.write_token_scheme)
     found = []
-    for one in preflight(sources):
+    for one in every_check(sources):
         found.append(one)
         if not arguments.json:
             print(f"{one.level:<5} {one.name}: {one.words}", flush=True)
@@ -314,13 +314,13 @@ def check(arguments: argparse.Namespace) -> None:
         print(f"{len(found)} checks, none failed, {warned} with a warning.")
 
 
-def _write_grammar(sources: Sources, out: Path) -> None:
+def _write_token_scheme(sources: Sources, out: Path) -> None:
     from ehrmem_widgets.blackbox.folder import folder_vocabulary
 
     if out.exists():
         raise BadInput(f"{str(out)!r} already exists and was not overwritten. Name another file.")
-    vocabulary = folder_vocabulary(sources.model_folder or Path(), sources.vocabulary, sources.grammar)
-    out.write_text(vocabulary.grammar.to_yaml(), encoding="utf-8")
+    vocabulary = folder_vocabulary(sources.model_folder or Path(), sources.vocabulary, sources.token_scheme)
+    out.write_text(vocabulary.token_scheme.to_yaml(), encoding="utf-8")
 
 
 def serve(arguments: argparse.Namespace) -> None:
@@ -328,7 +328,7 @@ def serve(arguments: argparse.Namespace) -> None:
     from ehrmem_widgets.blackbox.opening import open_model
     from ehrmem_widgets.blackbox.serve import serve as serve_until_stopped
 
-    model = open_model(arguments.model, vocabulary=arguments.vocabulary, grammar=arguments.grammar)
+    model = open_model(arguments.model, vocabulary=arguments.vocabulary, token_scheme=arguments.token_scheme)
     serve_until_stopped(model, arguments.port)
 
 
@@ -341,17 +341,17 @@ def train(arguments: argparse.Namespace) -> None:
     dataset = MedsDataset(arguments.data)
     _refuse_to_overwrite(arguments.out)
     from ehrmem_widgets.blackbox.folder import VOCABULARY_FILE
-    from ehrmem_widgets.cohort.vocabulary import Vocabulary
+    from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
     vocabulary = Vocabulary.load(arguments.vocabulary / VOCABULARY_FILE) if arguments.vocabulary else None
     common = {"split": arguments.split, "seed": arguments.seed, "vocabulary": vocabulary}
     with _model_folder(arguments.out) as unfinished:
         if arguments.epsilon is not None:
-            from ehrmem_widgets.blackbox.private_training import train_private_model
+            from ehrmem_widgets.training.private_models import train_private_model
 
             train_private_model(dataset, unfinished, epsilon=arguments.epsilon, **common)
         else:
-            from ehrmem_widgets.blackbox.training import train_model
+            from ehrmem_widgets.training.models import train_model
 
             train_model(dataset, unfinished, epochs=arguments.epochs or 30, minutes=arguments.minutes, **common)
     print(f"Wrote the model to {arguments.out}.")
@@ -386,6 +386,10 @@ class _Parser(argparse.ArgumentParser):
         self._negative_number_matcher = re.compile(r"-\.?[0-9]")  # -1e9 is a bad number, and not an unknown option
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments: "):
+            given = (word.partition("=")[0] for word in message.split())
+            now = {option(before): option(name) for before, name in settings.NAMES_BEFORE.items()}
+            message = next((f"{word} is called {now[word]} now" for word in given if word in now), message)
         self.exit(2, f"{self.prog}: {message}. '{self.prog} --help' explains.\n")
 
 
@@ -428,7 +432,7 @@ def _parser() -> argparse.ArgumentParser:
             "Runs the notebook of the main screen without a screen; the same settings and seed give the same numbers.\n"
             "The report is about one patient: treat it like a patient record. With --patients it writes a folder of reports\n"
             "(resumable: run the same command again).",
-            "ehrmem report --patient P-OXSX-EB32 --rung lab_values --out report.html\n"
+            "ehrmem report --patient P-OXSX-EB32 --knowledge lab_values --out report.html\n"
             "  ehrmem report --patients list.txt --out my_reports",
         )
     )
@@ -500,7 +504,7 @@ def _parser() -> argparse.ArgumentParser:
     _source_options(checks)
     checks.add_argument("--json", action="store_true", help="as JSON, for scripts")
     checks.add_argument(
-        "--write-grammar",
+        "--write-token-scheme",
         type=Path,
         metavar="FILE.yaml",
         help="write how the model's codes were read to a file that you can edit",
@@ -513,7 +517,7 @@ def _parser() -> argparse.ArgumentParser:
         "ehrmem serve --model my_model --port 8000",
     )
     served.add_argument("--model", metavar="DIR", required=True, help="folder of the model to serve")
-    _source_options(served, ("vocabulary", "grammar"))
+    _source_options(served, ("vocabulary", "token_scheme"))
     served.add_argument("--port", type=_typed(settings.PORT), metavar="N", help="port to use (a free one)")
     table = add(
         "patients",
@@ -522,7 +526,7 @@ def _parser() -> argparse.ArgumentParser:
         "Ids are never shown. The pseudonyms are what --patient takes.",
         "ehrmem patients --data my_meds | less",
     )
-    _source_options(table, ("data", "sequences", "model", "vocabulary", "grammar"))
+    _source_options(table, ("data", "sequences", "model", "vocabulary", "token_scheme"))
     table.add_argument("--json", action="store_true", help="as JSON, for scripts")
     _train_options(
         add(
@@ -562,8 +566,8 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
     _source_options(parser)
     known = parser.add_mutually_exclusive_group()
     known.add_argument(
-        "--rung",
-        type=_rung,
+        "--knowledge",
+        type=_knowledge,
         metavar="NAME",
         help="what the attacker knows: nothing, demographics, one_lab, lab_dates, lab_values, first_N or "
         "before_YYYY-MM-DD (lab_values)",
@@ -617,7 +621,7 @@ def _probe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", type=_probe, help="one of " + ", ".join(probes()))
     _source_options(parser)
     parser.add_argument(
-        "--rung", type=_rung, metavar="NAME", help="what the attacker knows (each probe has its own levels)"
+        "--knowledge", type=_knowledge, metavar="NAME", help="what the attacker knows (each probe has its own levels)"
     )
     parser.add_argument(
         "--patients",
@@ -684,10 +688,10 @@ def _typed(bounds: Whole | Number) -> Callable[[str], float]:
     return lambda text: _told(lambda: bounds.read(text, "it"))
 
 
-def _rung(text: str) -> str:
-    from ehrmem_widgets.attacker.facts import check_rung
+def _knowledge(text: str) -> str:
+    from ehrmem_widgets.attacker.facts import check_knowledge
 
-    return _told(lambda: check_rung(text))
+    return _told(lambda: check_knowledge(text))
 
 
 def _probe(text: str) -> str:

@@ -18,6 +18,14 @@ from ehrmem_widgets.errors import BadInput
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _DECIMAL = re.compile(r"-?(?:[0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+NAMES_BEFORE = {
+    "rung": "knowledge",
+    "rungs": "knowledge_levels",
+    "rung_of": "knowledge_of",
+    "grammar": "token_scheme",
+    "write_grammar": "write_token_scheme",
+}
+"""What settings were called before version 0.2: refused everywhere with the name that they have now."""
 YEARS = (1800, 2300)  # MIMIC moves its dates to 2110 to 2214, and births of the very old to about 1800
 
 

@@ -22,7 +22,7 @@ SOURCES: Mapping[str, str] = {
     "reference": "a model that never saw these patients, folder or address; without one no leak can be called memorized; if given more than "
     "once, their mean is used",
     "vocabulary": "file of the model's codes and ids, if it is not in the model's folder",
-    "grammar": "how the model writes time, ages and values: a file, or ehrmamba2, meicar, context_clues or ethos (guessed)",
+    "token_scheme": "how the model writes time, ages and values: a file, or ehrmamba2, meicar, context_clues or ethos (guessed)",
     "sequences": "the patients in the model's own codes or ids: .parquet or .jsonl with subject_id, codes or ids, and split",
     "endpoint": "address of the server that answers for the model (http://...), if model is a folder with only its codes",
     "training_split": "the split of the data that the model was trained on (default: as its training.json says, else train)",
@@ -44,7 +44,7 @@ class Sources:
     model: str | None = None
     reference: tuple[str, ...] = ()
     vocabulary: str | None = None
-    grammar: str | None = None
+    token_scheme: str | None = None
     sequences: str | None = None
     endpoint: str | None = None
     training_split: str | None = None
@@ -109,7 +109,7 @@ def sources_of(
     **more: str | Path | None,
 ) -> Sources | None:
     """As ``given_sources``; None where the data set or a model is a Python object. Such a model brings its codes and its training split along, so
-    that BadInput is raised for ``more`` (vocabulary, grammar, training_split, ...), which says how others are read."""
+    that BadInput is raised for ``more`` (vocabulary, token_scheme, training_split, ...), which says how others are read."""
     references = named_references(reference)
     paths = [one for one in references if isinstance(one, str | Path)]
     if isinstance(data, str | Path | None) and isinstance(model, str | Path | None) and len(paths) == len(references):

@@ -28,13 +28,15 @@ ROOMS_BELOW = {
     "statistics": "",
     "charts": "statistics",
     "cohort": "statistics findings",
-    "attacker": "statistics cohort findings",
-    "blackbox": "statistics cohort attacker samples",
+    "tokens": "cohort",
+    "attacker": "statistics cohort tokens findings",
+    "blackbox": "statistics cohort tokens attacker samples",
+    "training": "cohort tokens blackbox",
     "findings": "statistics cohort attacker",
-    "probes": "statistics cohort attacker blackbox findings charts views",
-    "views": "statistics cohort attacker blackbox findings charts probes",
-    "audit": "statistics cohort attacker blackbox findings charts probes views",
-    "reports": "statistics cohort attacker blackbox findings charts probes views audit",
+    "probes": "statistics cohort tokens attacker blackbox findings charts views",
+    "views": "statistics cohort tokens attacker blackbox findings charts probes",
+    "audit": "statistics cohort tokens attacker blackbox findings charts probes views",
+    "reports": "statistics cohort tokens attacker blackbox findings charts probes views audit",
 }
 """By room: the rooms that it may use."""
 EVERY_ROOM = {*ROOMS_BELOW, "widgets", "samples"}

@@ -40,7 +40,7 @@ def test_papermill_reads_the_same_parameters_as_we(path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({"pateint": 3}, "There is no parameter 'pateint'; did you mean 'patient'?"),
+        ({"pateint": 3}, "There is no parameter 'pateint'. Is 'patient' meant?"),
         ({"seed": "zero"}, "The parameter seed must be a whole number from 0 to 4294967295, such as 0; got 'zero'."),
     ],
 )

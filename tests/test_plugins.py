@@ -96,8 +96,8 @@ def test_its_black_box_its_token_scheme_and_its_attributes_are_used(site: Path, 
     code = (
         "from ehrmem_widgets.blackbox.opening import open_model\n"
         "from ehrmem_widgets.cohort.attributes import load_attributes\n"
-        "from ehrmem_widgets.cohort.grammar import read_grammar\n"
-        "print(open_model('uniform:48').context_length, load_attributes()['travel'].title, read_grammar('example').start)\n"
+        "from ehrmem_widgets.tokens.token_scheme import read_token_scheme\n"
+        "print(open_model('uniform:48').context_length, load_attributes()['travel'].title, read_token_scheme('example').start)\n"
     )
     path = os.pathsep.join([str(Path(__file__).parents[1]), str(site)])
     found = subprocess.run(

@@ -12,12 +12,10 @@ import numpy as np
 import pytest
 
 from ehrmem_widgets import cli
-from ehrmem_widgets.attacker.facts import check_rung, facts_from_text, load_facts
+from ehrmem_widgets.attacker.facts import check_knowledge, facts_from_text, load_facts
 from ehrmem_widgets.audit.plan import declared_severities, read_plan
 from ehrmem_widgets.audit.results import _read_severities
 from ehrmem_widgets.audit.run import run_audit
-from ehrmem_widgets.blackbox.private_training import train_private_model
-from ehrmem_widgets.blackbox.training import train_model
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.exploration import State
 from ehrmem_widgets.probes.membership.screen import MembershipState
@@ -30,6 +28,8 @@ from ehrmem_widgets.reports.parameters import check_given, notebook_parameters
 from ehrmem_widgets.reports.patient_report import make_report
 from ehrmem_widgets.reports.patient_reports import make_reports
 from ehrmem_widgets.settings import OF_NOTEBOOKS, OF_PROBES, Number, Whole, shown
+from ehrmem_widgets.training.models import train_model
+from ehrmem_widgets.training.private_models import train_private_model
 from ehrmem_widgets.widgets.audit_cohort import AuditCohort
 from ehrmem_widgets.widgets.number_field import LastValid, NumberField
 from ehrmem_widgets.widgets.share_dial import ShareDial
@@ -37,7 +37,7 @@ from tests.attacker.records import RECORD, VOCABULARY
 from tests.probes.alone import ask_alone
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-RUNGS = ["first_1000000000000", "first_0", "first_010", "first_-1", "before_9999-99-99", "before_0000-01-01", "before_2023-02-29", "", "labs"]  # fmt: skip
+KNOWLEDGE_LEVELS = ["first_1000000000000", "first_0", "first_010", "first_-1", "before_9999-99-99", "before_0000-01-01", "before_2023-02-29", "", "labs"]  # fmt: skip
 TYPED = [
     "-5",
     "1e9",
@@ -111,7 +111,7 @@ def test_a_value_of_any_size_is_shown_short(value: object) -> None:
 
 OPTIONS = {
     ("report", "--horizon"): TYPED, ("report", "--samples"): [*TYPED, "1000000", "15"], ("report", "--workers"): [*TYPED, "1000"],
-    ("report", "--seed"): [*TYPED, "4294967296"], ("report", "--rung"): RUNGS, ("probe", "--seed"): TYPED, ("probe", "--rung"): RUNGS,
+    ("report", "--seed"): [*TYPED, "4294967296"], ("report", "--knowledge"): KNOWLEDGE_LEVELS, ("probe", "--seed"): TYPED, ("probe", "--knowledge"): KNOWLEDGE_LEVELS,
     ("audit", "--workers"): TYPED, ("train", "--seed"): TYPED, ("train", "--epochs"): TYPED, ("explore", "--port"): [*TYPED, "0"],
     ("train", "--minutes"): ["-5", "1e9", "", "abc", "nan", "inf", "0", "9" * 5000], ("train", "--epsilon"): ["-5", "nan", "0", "51"],
 }  # fmt: skip
@@ -151,12 +151,12 @@ PLANS = [
         "{[hiv]: {severity: 4, reason: x}}", "{1: {severity: 4, reason: x}}", "2020-01-01",
     )),
     *(f"priors: {value}" for value in ("[true]", "[]", "0.1", "[[0.1]]", "[.nan]", "[0]", "['0.1']", "[1e9]", "{a: 0.1}", "[-0.1]", "")),
-    *(f"rungs: {value}" for value in ("first_10", "[[first_10]]", "[1]", "[true]", "[first_10, first_10]", "[2020-01-01]", "{a: b}", "")),
-    *(f"rungs: ['{rung}']" for rung in RUNGS), *(f"rung_of: {{embedding: '{rung}'}}" for rung in RUNGS),
-    "rung_of: {embedding: [one_lab]}", "rung_of: [one_lab]", "rung_of: {embedding: one_lab, embedding: first_10}", "rung_of: 3",
+    *(f"knowledge_levels: {value}" for value in ("first_10", "[[first_10]]", "[1]", "[true]", "[first_10, first_10]", "[2020-01-01]", "{a: b}", "")),
+    *(f"knowledge_levels: ['{knowledge}']" for knowledge in KNOWLEDGE_LEVELS), *(f"knowledge_of: {{embedding: '{knowledge}'}}" for knowledge in KNOWLEDGE_LEVELS),
+    "knowledge_of: {embedding: [one_lab]}", "knowledge_of: [one_lab]", "knowledge_of: {embedding: one_lab, embedding: first_10}", "knowledge_of: 3",
     "probes: [[membership]]", "probes: membership", "probes: [membership, membership]", "probes: [true]", "attributes: [[hiv]]",
     "attributes: [2020-01-01]", "attributes: {hiv: 1}", "attributes: ''", "identifying: 1", "identifying: 'yes'", "identifying: [true]",
-    "name: [a]", "name: 3", "name: 2020-01-01", "name: true", "name: ''", "data: [a]", "model: 2020-01-01", "grammar: true", "data:",
+    "name: [a]", "name: 3", "name: 2020-01-01", "name: true", "name: ''", "data: [a]", "model: 2020-01-01", "token_scheme: true", "data:",
     "seed: 1\nseed: 2", "seed: 1\nname: a\n\"seed\": 2", "seed: 9999-99-99", "2020-01-01: 3", "[seed]: 3", "true: 1", "x" * 5000 + ": 1",
     "probes: ['" + "x" * 5000 + "']", "patients: '" + "x" * 5000 + "'", "patients: \"a\\0b\"", "[" * 5000, "&a [*a]", "a: *b", "\x00", "seed: !!python/name:os.system",
     "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nprobes: [*c, *c]", "seed: !!int x", "just words", "3", "",
@@ -289,24 +289,28 @@ def test_shares_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "rung", [*RUNGS, None, True, 3, ["first_1"], math.nan, "x" * 5000], ids=lambda rung: shown(rung)
+    "knowledge",
+    [*KNOWLEDGE_LEVELS, None, True, 3, ["first_1"], math.nan, "x" * 5000],
+    ids=lambda knowledge: shown(knowledge),
 )
-def test_a_rung_is_refused(rung: Any) -> None:
-    refused(lambda: check_rung(rung))
+def test_a_knowledge_is_refused(knowledge: Any) -> None:
+    refused(lambda: check_knowledge(knowledge))
     for name, probe in probes().items():
-        refused(lambda name=name: ask_alone(name, NOTHING, NOTHING, rungs=["first_1", rung]))
-        refused(lambda name=name: ask_alone(name, NOTHING, NOTHING, rungs=[rung]))
-        if probe.rungs and rung is not None:
+        refused(lambda name=name: ask_alone(name, NOTHING, NOTHING, knowledge_levels=["first_1", knowledge]))
+        refused(lambda name=name: ask_alone(name, NOTHING, NOTHING, knowledge_levels=[knowledge]))
+        if probe.knowledge_levels and knowledge is not None:
             refused(
-                lambda name=name: ask_alone(name, NOTHING, NOTHING, rungs=[rung] if isinstance(rung, list) else rung)
+                lambda name=name: ask_alone(
+                    name, NOTHING, NOTHING, knowledge_levels=[knowledge] if isinstance(knowledge, list) else knowledge
+                )
             )
-    refused(lambda: PerturbationState(1, rung, "age", "hiv"))
-    refused(lambda: NeighboursState(1, rung))
-    refused(lambda: SubgroupState("membership", (), "claims", rung, 40, 0))
-    if rung is not None:  # facts set by hand
-        refused(lambda: State(1, (), rung, ("hiv",), "hiv"))
-        if rung:  # empty: the default
-            refused(lambda: make_report("x.html", rung=rung))
+    refused(lambda: PerturbationState(1, knowledge, "age", "hiv"))
+    refused(lambda: NeighboursState(1, knowledge))
+    refused(lambda: SubgroupState("membership", (), "claims", knowledge, 40, 0))
+    if knowledge is not None:  # facts set by hand
+        refused(lambda: State(1, (), knowledge, ("hiv",), "hiv"))
+        if knowledge:  # empty: the default
+            refused(lambda: make_report("x.html", knowledge=knowledge))
 
 
 # Screens ----------------------------------------------------------------------------------------------------------------

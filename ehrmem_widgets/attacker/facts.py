@@ -1,4 +1,4 @@
-"""Known facts: which events of a record the attacker holds, and how precisely; and the rungs, ready-made sets of them."""
+"""Known facts: which events of a record the attacker holds, and how precisely; and the knowledge levels, ready-made sets of them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from typing import Any
 
 from ehrmem_widgets.cohort.codes import Kind, parse_code
 from ehrmem_widgets.cohort.record import Event, Record
-from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.settings import FIRST_CODES, YEARS, read_day, shown
+from ehrmem_widgets.tokens.sequence import encode
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from ehrmem_widgets.yaml_text import read_yaml_file
 
 AGE = -1  # the place of the age among the facts: it is derived, not an event
@@ -54,7 +54,7 @@ class KnownFact:
 
 KnownFacts = tuple[KnownFact, ...]
 
-RUNGS: Mapping[str, str] = {
+KNOWLEDGE_LEVELS: Mapping[str, str] = {
     "nothing": "Nothing",
     "demographics": "Demographics: age, sex and other static facts",
     "one_lab": "Demographics + one lab test with its value",
@@ -69,35 +69,35 @@ _FIRST = re.compile(r"first_([1-9][0-9]{0,5})")
 _BEFORE = re.compile(r"before_([0-9]{4}-[0-9]{2}-[0-9]{2})")
 
 
-def rung_words(rung: str) -> str:
-    """A rung in words, without what is the same in all of them."""
-    words = RUNGS.get(rung)
+def knowledge_words(knowledge: str) -> str:
+    """A knowledge level in words, without what is the same in all of them."""
+    words = KNOWLEDGE_LEVELS.get(knowledge)
     if words is None:
-        start, _, rest = rung.partition("_")
-        words = {"first": f"The first {rest} codes", "before": f"Everything before {rest}"}.get(start, rung)
+        start, _, rest = knowledge.partition("_")
+        words = {"first": f"The first {rest} codes", "before": f"Everything before {rest}"}.get(start, knowledge)
     return words.removesuffix(": age, sex and other static facts")
 
 
-def knows(rung: str) -> str:
-    """What the attacker knows at a rung, within a sentence.
+def knows(knowledge: str) -> str:
+    """What the attacker knows at a knowledge level, within a sentence.
 
     >>> knows("demographics"), knows("first_10")
     ('demographics', 'the first 10 codes')
     """
-    words = rung_words(rung)
+    words = knowledge_words(knowledge)
     return words if words[:2].isupper() else words[:1].lower() + words[1:]
 
 
-def facts_of_rung(name: str, record: Record, vocabulary: Vocabulary) -> KnownFacts:
-    """The known facts of a rung: a name of ``RUNGS``, ``first_N`` (N from 1 to 100000), or ``before_YYYY-MM-DD``.
+def facts_of_level(name: str, record: Record, vocabulary: Vocabulary) -> KnownFacts:
+    """The known facts of a knowledge level: a name of ``KNOWLEDGE_LEVELS``, ``first_N`` (N from 1 to 100000), or ``before_YYYY-MM-DD``.
 
-    The lab rungs hold the labs of the first day on which any was drawn, and the visit that they belong to, so that what
+    The levels with labs hold the labs of the first day on which any was drawn, and the visit that they belong to, so that what
     comes later is left to be leaked.
     """
     static = tuple(KnownFact(place) for place, event in enumerate(record.events) if event.time is None)
     age = (KnownFact(AGE),) if record.age_at_start() is not None else ()
     labs, visit = _first_labs(record)
-    check_rung(name)
+    check_knowledge(name)
     if name == "nothing":
         return ()
     if name == "demographics":
@@ -116,16 +116,16 @@ def facts_of_rung(name: str, record: Record, vocabulary: Vocabulary) -> KnownFac
     return (*age, *static, *map(KnownFact, before))
 
 
-def check_rung(name: object) -> str:
-    """A rung's name. Raises BadInput, saying what there is, for a value that is none, an N or a date out of bounds included.
+def check_knowledge(name: object) -> str:
+    """A knowledge level's name. Raises BadInput, saying what there is, for a value that is none, an N or a date out of bounds included.
 
-    >>> check_rung("before_9999-99-99")
+    >>> check_knowledge("before_9999-99-99")
     Traceback (most recent call last):
     ehrmem_widgets.errors.BadInput: The knowledge level 'before_9999-99-99' needs a day of the calendar from 1800 to 2300; write before_YYYY-MM-DD.
     """
     if isinstance(name, str):
         match = _FIRST.fullmatch(name)
-        if name in RUNGS or (match and FIRST_CODES.least <= int(match[1]) <= FIRST_CODES.most):
+        if name in KNOWLEDGE_LEVELS or (match and FIRST_CODES.least <= int(match[1]) <= FIRST_CODES.most):
             return name
         if match := _BEFORE.fullmatch(name):
             if read_day(match[1]) is None:
@@ -134,18 +134,18 @@ def check_rung(name: object) -> str:
                 )
             return name
     raise BadInput(
-        f"There is no knowledge level {shown(name)}. The levels are {', '.join(RUNGS)}, first_N (N from {FIRST_CODES.least} to "
+        f"There is no knowledge level {shown(name)}. The levels are {', '.join(KNOWLEDGE_LEVELS)}, first_N (N from {FIRST_CODES.least} to "
         f"{FIRST_CODES.most}), and before_YYYY-MM-DD."
     )
 
 
-def check_rungs(names: object) -> tuple[str, ...]:
-    """Names of rungs, at least one and each once. Raises BadInput for anything else."""
+def check_knowledge_levels(names: object) -> tuple[str, ...]:
+    """Names of knowledge levels, at least one and each once. Raises BadInput for anything else."""
     if not isinstance(names, list | tuple) or not names:
         raise BadInput(
             f"Knowledge levels are given as a list of at least one, such as [demographics, first_10]; got {shown(names)}."
         )
-    for place, name in enumerate(map(check_rung, names)):
+    for place, name in enumerate(map(check_knowledge, names)):
         if name in names[:place]:
             raise BadInput(f"The knowledge level {shown(name)} is given twice. Is another one meant?")
     return tuple(names)

@@ -19,10 +19,10 @@ from ehrmem_widgets.attacker.facts import AGE, DatePrecision, KnownFact, ValuePr
 from ehrmem_widgets.attacker.prompt import days_allowed, value_slot
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.population import others_in_population
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 ALREADY_IDENTIFIED = "already identified"
 _LESS_THAN_ONE = 0.5  # other people

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from ehrmem_widgets.attacker.facts import AGE, DatePrecision, KnownFact, ValuePrecision
 from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.cohort.time_codes import AGE_CODES, OLDEST, days_of_unit
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 Slot = tuple[str, ...]
 BETWEEN = -2
@@ -73,7 +73,7 @@ def build_prompt(
             stripped += 1
             continue
         written = value_slots(event, fact.value, vocabulary)
-        if not written or (event.time is None and not vocabulary.grammar.statics):
+        if not written or (event.time is None and not vocabulary.token_scheme.statics):
             left_out += 1
             continue
         if event.time is not None:
@@ -140,7 +140,7 @@ def _age_slots(record: Record, fact: KnownFact, vocabulary: Vocabulary) -> list[
     if age is None or fact.value is ValuePrecision.UNKNOWN or not true:
         return []
     first, last = (age, age) if fact.value is ValuePrecision.EXACT else (age // 10 * 10, age // 10 * 10 + 9)
-    if true[0] != vocabulary.grammar.birth:
+    if true[0] != vocabulary.token_scheme.birth:
         return [tuple(code for code, years in vocabulary.ages.items() if first <= min(years, OLDEST) <= last)]
     if vocabulary.gap_rule is None or len(true) == 1:
         return [(code,) for code in true]

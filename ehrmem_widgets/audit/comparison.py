@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ehrmem_widgets.attacker.facts import rung_words
+from ehrmem_widgets.attacker.facts import knowledge_words
 from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.findings.finding import estimate_of
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
@@ -74,9 +74,12 @@ class Comparison:
         both = [name for name in self.a.views if name in self.b.views]
         return [one for name in both for one in self.a.views[name].shared(self)]
 
-    def attributes(self, rung: str) -> list[SharedAttribute]:
-        """The sensitive attributes that both asked about at a rung."""
-        sides = [{one.attribute: one for one in audit.likelihoods if one.rung == rung} for audit in (self.a, self.b)]
+    def attributes(self, knowledge: str) -> list[SharedAttribute]:
+        """The sensitive attributes that both asked about at one knowledge level."""
+        sides = [
+            {one.attribute: one for one in audit.likelihoods if one.knowledge == knowledge}
+            for audit in (self.a, self.b)
+        ]
         rows = []
         for name in [name for name in sides[0] if name in sides[1]]:
             one, other = (side[name].excess for side in sides)
@@ -86,7 +89,7 @@ class Comparison:
                     (
                         gap
                         for view in self.a.views.values()
-                        if (gap := view.attribute_gap(self, name, rung)) is not None
+                        if (gap := view.attribute_gap(self, name, knowledge)) is not None
                     ),
                     None,
                 )
@@ -122,25 +125,27 @@ class Comparison:
             gap = as_shown(difference(other, one))
             yield Shared(f"{probe.full_title}: {heading}", words, one, other, gap, INDEPENDENT)
 
-    def by_rung(
+    def by_level(
         self,
         name: str,
         heading: str,
         where: Mapping[str, str],
-        paired: Callable[[str], Estimate | None] = lambda rung: None,
+        paired: Callable[[str], Estimate | None] = lambda knowledge: None,
     ) -> Iterator[Shared]:
-        """A figure at every rung that both have; ``paired``: its difference person by person at a rung."""
-        for rung in self.both(name, "rung", **where):
-            yield from self.shared(name, heading, rung_words(rung), {**where, "rung": rung}, paired(rung))
+        """A figure at every knowledge level that both have; ``paired``: its difference person by person at one knowledge level."""
+        for knowledge in self.both(name, "knowledge", **where):
+            yield from self.shared(
+                name, heading, knowledge_words(knowledge), {**where, "knowledge": knowledge}, paired(knowledge)
+            )
 
     def both(self, name: str, column: str, **where: str) -> list[str]:
-        """What both findings have in a column, rungs in the order of the first plan."""
+        """What both findings have in a column, knowledge levels in the order of the first plan."""
         if name not in self.a.findings or name not in self.b.findings:
             return []
         one, other = (audit.findings[name].about("figures", **where)[column] for audit in (self.a, self.b))
-        rungs = list(self.a.findings[name].settings.get("rungs", ()))
+        knowledge_levels = list(self.a.findings[name].settings.get("knowledge_levels", ()))
         values = [str(value) for value in dict.fromkeys(one) if value in set(other)]
-        return sorted(values, key=lambda value: rungs.index(value) if value in rungs else -1)
+        return sorted(values, key=lambda value: knowledge_levels.index(value) if value in knowledge_levels else -1)
 
     def mean_gap(self, values: Values, where: Mapping[str, str]) -> Estimate | None:
         """The mean difference over the people whom both asked about; None where these are not the same people."""

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, create_model
 
 from ehrmem_widgets import settings
-from ehrmem_widgets.attacker.facts import check_rung, check_rungs
+from ehrmem_widgets.attacker.facts import check_knowledge, check_knowledge_levels
 from ehrmem_widgets.checked import Declared, Texts, checked, expecting, meant, within
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, attributes_with, load_attributes
 from ehrmem_widgets.cohort.pseudonym import user_key
@@ -26,11 +26,11 @@ from ehrmem_widgets.settings import shown
 from ehrmem_widgets.sources import Sources, given_sources, is_address
 from ehrmem_widgets.yaml_text import read_yaml_file
 
-RUNGS = ("demographics", "one_lab", "lab_values", "first_10", "first_20")
+KNOWLEDGE_LEVELS = ("demographics", "one_lab", "lab_values", "first_10", "first_20")
 HOLDERS = 25  # of each attribute, unless told otherwise
 _SOURCES = tuple(one.name for one in fields(Sources))
 _SEVERITY = 'hiv: {severity: 5, reason: "..."}'
-_PATHS = ("data", "model", "reference", "vocabulary", "grammar", "sequences", "attribute_file", "canaries")
+_PATHS = ("data", "model", "reference", "vocabulary", "token_scheme", "sequences", "attribute_file", "canaries")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Severity:
 class Plan:
     """A checked plan. ``patients``: how many ordinary people, half of them members, or their pseudonyms or ids; ``holders``: how many
     members and how many non-members who hold each attribute test T2 asks about, drawn on top where these are fewer; ``attributes``:
-    names, empty for all that the model has codes of; ``rung_of``: the rung of the probes that ask at one rung only; ``priors``:
+    names, empty for all that the model has codes of; ``knowledge_of``: the knowledge level of the probes that ask at one only; ``priors``:
     shares of members among those an attacker would ask about; ``population``: how many people the data set's patients come from, None
     where that is not declared; ``identifying``: results name patients by pseudonym and every page
     of the report says so."""
@@ -55,8 +55,8 @@ class Plan:
     patients: int | tuple[str, ...]
     holders: int
     probes: tuple[str, ...]
-    rungs: tuple[str, ...]
-    rung_of: Mapping[str, str]
+    knowledge_levels: tuple[str, ...]
+    knowledge_of: Mapping[str, str]
     attributes: tuple[str, ...]
     severities: Mapping[str, Severity]
     priors: tuple[float, ...]
@@ -66,16 +66,24 @@ class Plan:
     named: str = ""
 
     def task(self, probe: Probe) -> dict[str, Any]:
-        """The rungs and options of one probe, for its ``Task``: of the plan's settings those that the probe has."""
-        rungs = (self.rung_of[probe.name],) if probe.one_rung else self.rungs if probe.rungs else None
+        """The knowledge levels and options of one probe, for its ``Task``: of the plan's settings those that the probe has."""
+        knowledge_levels = (
+            (self.knowledge_of[probe.name],)
+            if probe.one_level
+            else self.knowledge_levels
+            if probe.knowledge_levels
+            else None
+        )
         settings = {
             "attributes": self.attributes or None, "holders": self.holders, "priors": self.priors, "population": self.population,
         }  # fmt: skip
-        return given_to(probe, rungs, {name: value for name, value in settings.items() if name in probe.options})
+        return given_to(
+            probe, knowledge_levels, {name: value for name, value in settings.items() if name in probe.options}
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The plan as plain data. Named patients are counted and hashed with this user's key: they may have been named by their ids."""
-        content = {**asdict(self), "rung_of": dict(self.rung_of)}
+        content = {**asdict(self), "knowledge_of": dict(self.knowledge_of)}
         del content["named"]
         if not isinstance(self.patients, int):
             content["patients"] = {"named": len(self.patients), "hash": self.named}
@@ -99,11 +107,11 @@ def _probes(given: tuple[str, ...]) -> tuple[str, ...]:
     return _once(given, "probes", probes())
 
 
-def _rung_of(given: Mapping[str, object]) -> dict[str, str]:
-    default = {name: probe.rungs[0] for name, probe in probes().items() if probe.one_rung}
+def _knowledge_of(given: Mapping[str, object]) -> dict[str, str]:
+    default = {name: probe.knowledge_levels[0] for name, probe in probes().items() if probe.one_level}
     if not isinstance(given, Mapping) or set(given) - set(default):
-        raise BadInput(f"rung_of gives a knowledge level to {', '.join(default)}; got {shown(given)}.")
-    return {**default, **{name: check_rung(rung) for name, rung in given.items()}}
+        raise BadInput(f"knowledge_of gives a knowledge level to {', '.join(default)}; got {shown(given)}.")
+    return {**default, **{name: check_knowledge(knowledge) for name, knowledge in given.items()}}
 
 
 _Text = Annotated[str, Field(pattern=r"\S"), expecting("a text (put quotes around it)")]
@@ -127,8 +135,8 @@ class _Settings(Declared):
     patients: Annotated[int, within(settings.PATIENTS)] | _Text = 400
     holders: Annotated[int, within(settings.HOLDERS)] | None = None
     probes: Annotated[_Names, AfterValidator(_probes)] | None = None
-    rungs: Annotated[tuple[str, ...], PlainValidator(check_rungs)] = RUNGS
-    rung_of: Annotated[dict[str, str], PlainValidator(_rung_of), Field(validate_default=True)] = {}
+    knowledge_levels: Annotated[tuple[str, ...], PlainValidator(check_knowledge_levels)] = KNOWLEDGE_LEVELS
+    knowledge_of: Annotated[dict[str, str], PlainValidator(_knowledge_of), Field(validate_default=True)] = {}
     attributes: _Names = ()
     severity: object = None
     priors: Annotated[tuple[float, ...], PlainValidator(partial(settings.check_shares, name="priors"))] = (0.01, 0.1)
@@ -176,8 +184,8 @@ def read_plan(path: str | Path) -> Plan:
         patients=patients,
         holders=holders,
         probes=tuple(name for name in every if name in (*chosen, *guards)),
-        rungs=file.rungs,
-        rung_of=file.rung_of,
+        knowledge_levels=file.knowledge_levels,
+        knowledge_of=file.knowledge_of,
         attributes=_once(file.attributes, "attributes", tuple(attributes), f"{path.name}: "),
         severities=_severities(file.severity, path, attributes),
         priors=file.priors,
@@ -235,15 +243,15 @@ name: sample cohort
 # model: their_model         # a model folder, or the address of a served one
 # reference: other_model     # a model that never saw these patients; without one no leak can be called memorized; [one, two]: their mean
 # training_split: train      # the split that the model was trained on, and reference_training_split: where no training.json says it
-# vocabulary: codes.parquet  # and grammar, sequences, endpoint: as 'ehrmem check --help' says
+# vocabulary: codes.parquet  # and token_scheme, sequences, endpoint: as 'ehrmem check --help' says
 # attribute_file: own.yaml   # further sensitive attributes
 # canaries: planted.parquet  # the canaries that you planted, with the values that they could have held
 
 patients: 400                # ordinary people, half of them members, or a file of pseudonyms; planted canaries come on top
 holders: 25                  # T2 asks about so many members and non-members who hold each attribute, drawn on top (0: nobody is drawn)
 {probes}
-rungs: [demographics, one_lab, lab_values, first_10, first_20]      # what the attacker knows, step by step
-{rung_of}   # where a test asks at one step only
+knowledge_levels: [demographics, one_lab, lab_values, first_10, first_20]      # what the attacker knows, step by step
+{knowledge_of}   # where a test asks at one step only
 attributes: []               # sensitive attributes asked about; empty: all that the model has codes of
 # severity: severities.yaml  # {hiv: {severity: 5, reason: "..."}}: declared by people, never computed
 priors: [0.01, 0.1]          # share of members among those an attacker would ask about
@@ -256,9 +264,9 @@ identifying: false           # true: for internal use, every page says that it n
 def example() -> str:
     """A commented plan for the sample patients, with all probes that are installed."""
     every = probes()
-    rung_of = ", ".join(f"{name}: {probe.rungs[0]}" for name, probe in every.items() if probe.one_rung)
+    knowledge_of = ", ".join(f"{name}: {probe.knowledge_levels[0]}" for name, probe in every.items() if probe.one_level)
     found = _EXAMPLE.replace("{probes}", f"probes: [{', '.join(every)}]")
-    return found.replace("{rung_of}", f"rung_of: {{{rung_of}}}")
+    return found.replace("{knowledge_of}", f"knowledge_of: {{{knowledge_of}}}")
 
 
 def _beside(given: str | list[str] | None, name: str, path: Path) -> str | list[str] | None:

@@ -127,7 +127,7 @@ class AuditResults:
 
     @cached_property
     def likelihoods(self) -> tuple[Likelihood, ...]:
-        """Every attribute asked about at every rung: its mean excess over the members who hold it, and over people never seen."""
+        """Every attribute asked about at every knowledge level: its mean excess over the members who hold it, and over people never seen."""
         return tuple(one for view in self.views.values() for one in view.likelihoods())
 
     @property
@@ -136,9 +136,9 @@ class AuditResults:
         return list(dict.fromkeys(one.attribute for one in self.likelihoods))
 
     @cached_property
-    def worst_rung(self) -> str:
-        """The rung at which members' mean excess is largest; empty where it was not measured."""
-        return next((view.worst_rung for view in self.views.values() if view.likelihoods()), "")
+    def worst_level(self) -> str:
+        """The knowledge level at which members' mean excess is largest; empty where it was not measured."""
+        return next((view.worst_level for view in self.views.values() if view.likelihoods()), "")
 
     @cached_property
     def attacks(self) -> AttackTable | None:

@@ -154,19 +154,19 @@ class _Audit:
             "probe": name,
             "state": "done",
             "reason": "",
-            "rungs": [],
+            "knowledge_levels": [],
         }
         found = self._found(name)
         if found is None:
             checkpoint = Checkpoint(self.out / SHARDS)
             try:
-                state["rungs"] = list(self.plan.task(probes()[name])["rungs"])
+                state["knowledge_levels"] = list(self.plan.task(probes()[name])["knowledge_levels"])
                 found = ask(self.plan, self.opened, name, checkpoint, self.out, progress=self.progress)
                 found.save(path)
             except (BadInput, CannotAnswer) as error:
                 state |= {"state": "not run", "reason": str(error), "of_the_model": isinstance(error, CannotAnswer)}
         if found is not None:
-            state["rungs"] = list(self.plan.task(probes()[name])["rungs"])
+            state["knowledge_levels"] = list(self.plan.task(probes()[name])["knowledge_levels"])
             state |= {"sentences": list(found.sentences), "exclusions": found.exclusions}
         self.runs[name] = state | {"seconds": round(time.monotonic() - began, 1)}
         self._write(finished=False)

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step, split_prompts, within_context
 from ehrmem_widgets.blackbox.sampling import sample
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput, CannotAnswer
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 _TOLERANCE = 1e-3  # of the sum of a distribution: models that run in 16 bit
 
@@ -32,7 +32,7 @@ class CallableModel:
     is behind the function changes. ``training_split``: the split of the data set whose patients the model was trained on.
 
     >>> import numpy as np
-    >>> from ehrmem_widgets.cohort.vocabulary import Vocabulary
+    >>> from ehrmem_widgets.tokens.vocabulary import Vocabulary
     >>> vocabulary = Vocabulary(("[PAD]", "[BOS]", "[EOS]", "LAB//SODIUM", "DIAGNOSIS//I10"))
     >>> def ask(sequences):  # here, whatever it takes to ask your model
     ...     return np.tile([0.0, 0.0, 0.25, 0.25, 0.5], (len(sequences), 1))
@@ -176,7 +176,7 @@ class SamplingModel:
     ``name`` and ``training_split``: as of ``CallableModel``.
 
     >>> import random
-    >>> from ehrmem_widgets.cohort.vocabulary import Vocabulary
+    >>> from ehrmem_widgets.tokens.vocabulary import Vocabulary
     >>> vocabulary = Vocabulary(("[PAD]", "[BOS]", "[EOS]", "LAB//SODIUM", "DIAGNOSIS//I10"))
     >>> def generate(prompt, samples, longest, seed):  # here, whatever it takes to ask your model
     ...     return [random.Random(seed + i).choices([2, 3, 4], k=longest) for i in range(samples)]

@@ -8,9 +8,9 @@ import numpy as np
 
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.tokens.sequence import encode
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 LEAST_KNOWN = 0.5
 _COMPARED, _SAME = 4, 1e-3  # sequences, and the difference in nats per code up to which two models are one
@@ -28,7 +28,7 @@ def known_share(vocabulary: Vocabulary, dataset: MedsDataset) -> tuple[float, li
     """The share of the data set's events (birth left out, and facts without a date where the model is told none) whose code the
     model knows, and the three commonest codes that it does not know."""
     codes = dataset.codes[~dataset.codes["code"].str.startswith("MEDS_BIRTH")]
-    names = [vocabulary.grammar.renamed(code) for code in codes["code"]]
+    names = [vocabulary.token_scheme.renamed(code) for code in codes["code"]]
     known = np.array([bool(vocabulary.bins_of(name)) or name in vocabulary for name in names], dtype=bool)
     share = float(codes["events"][known].sum() / max(codes["events"].sum(), 1))
     return share, codes[~known].nlargest(3, "events")["code"].tolist()
@@ -40,7 +40,7 @@ def check_vocabulary_fits(vocabulary: Vocabulary, dataset: MedsDataset) -> float
     if share < LEAST_KNOWN:
         raise BadInput(
             f"The model does not speak this data set's codes: it knows {share:.0%} of the events of {dataset.name} "
-            f"(unknown are {', '.join(missing)}). Open it with the data set that it was trained on, or say with a grammar's "
+            f"(unknown are {', '.join(missing)}). Open it with the data set that it was trained on, or say with a token scheme's "
             "'rename' how the model writes these codes."
         )
     return share

@@ -36,8 +36,8 @@ from ehrmem_widgets.blackbox.answers import (
 )
 from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step, slot_uniforms, split_prompts, within_context
 from ehrmem_widgets.blackbox.transport import PassingError, Server
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput, CannotAnswer, EhrmemError
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 _MOST_LISTED = 128  # vLLM's bound on logprob_token_ids
 _SAMPLES_A_REQUEST = 1024
@@ -473,7 +473,7 @@ class _Taking:
         if choice.get("finish_reason") == "stop" and not arriving.ended[row, sample]:
             raise BadInput(
                 "The server ended a continuation at a code that is no stop code of the vocabulary"
-                f"{f' (number {codes[-1]})' if codes else ''}. Name the model's stop codes in its grammar file, or have the server "
+                f"{f' (number {codes[-1]})' if codes else ''}. Name the model's stop codes in its token scheme file, or have the server "
                 "started without stop codes of its own (vLLM: --generation-config vllm)."
             )
 

@@ -19,10 +19,10 @@ from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step
 from ehrmem_widgets.blackbox.sampling import sample
 from ehrmem_widgets.blackbox.state_space_decoding import read_without_filling
 from ehrmem_widgets.cohort.fingerprints import fingerprint
-from ehrmem_widgets.cohort.grammar import FILE_NAMES, Grammar
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.cohort.vocabulary_files import find_vocabulary
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.tokens.token_scheme import TokenScheme, token_scheme_in
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
+from ehrmem_widgets.tokens.vocabulary_files import find_vocabulary
 
 VOCABULARY_FILE = "vocabulary.json"
 _ROWS_OF_LOGITS = 64
@@ -48,8 +48,8 @@ def use_threads(n: int) -> None:
 class FolderModel:
     """A causal language model of transformers, read from a folder. Weights are never shown, only its answers.
 
-    ``vocabulary``: the file of its codes (any form of ``read_codes``), or the one found in the folder. ``grammar``: how it writes
-    records (``cohort/grammar.py``); the file in the folder, else guessed. ``device``: "cpu", "cuda" or "cuda:1"; if not given,
+    ``vocabulary``: the file of its codes (any form of ``read_codes``), or the one found in the folder. ``token_scheme``: how it writes
+    records (``tokens/token_scheme.py``); the file in the folder, else guessed. ``device``: "cpu", "cuda" or "cuda:1"; if not given,
     what EHRMEM_DEVICE names, else a CUDA device where there is one. ``dtype``: "float32", or "bfloat16" for twice the speed on
     a CUDA device at some loss of exactness; whatever the weights were saved as.
 
@@ -69,14 +69,14 @@ class FolderModel:
         folder: str | Path,
         *,
         vocabulary: str | Path | Vocabulary | None = None,
-        grammar: str | Path | Grammar | None = None,
+        token_scheme: str | Path | TokenScheme | None = None,
         device: str | None = None,
         dtype: str = "float32",
     ) -> None:
         self.folder = Path(folder)
         self.name = self.folder.name
         _check_folder(self.folder)
-        listed = folder_vocabulary(self.folder, vocabulary, grammar)
+        listed = folder_vocabulary(self.folder, vocabulary, token_scheme)
         self._model = _load(self.folder, _device(device), dtype)
         head = int(self._model.get_output_embeddings().weight.shape[0])
         if head < len(listed):
@@ -235,14 +235,16 @@ def _moments(logits: Tensor, following: Tensor) -> Tensor:
 
 
 def folder_vocabulary(
-    folder: Path, vocabulary: str | Path | Vocabulary | None = None, grammar: str | Path | Grammar | None = None
+    folder: Path,
+    vocabulary: str | Path | Vocabulary | None = None,
+    token_scheme: str | Path | TokenScheme | None = None,
 ) -> Vocabulary:
-    """A model folder's vocabulary: as given, else the file found in it; the grammar as given, else the file in it."""
+    """A model folder's vocabulary: as given, else the file found in it; the token scheme as given, else the file in it."""
     if isinstance(vocabulary, Vocabulary):
         return vocabulary
-    if grammar is None:
-        grammar = next((folder / name for name in FILE_NAMES if (folder / name).is_file()), None)
-    return Vocabulary.load(Path(vocabulary) if vocabulary else find_vocabulary(folder), grammar)
+    if token_scheme is None:
+        token_scheme = token_scheme_in(folder)
+    return Vocabulary.load(Path(vocabulary) if vocabulary else find_vocabulary(folder), token_scheme)
 
 
 def _fingerprint(folder: Path, vocabulary: Vocabulary) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step, slot_uniforms, split_prompts
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 
 class MarkovChain:

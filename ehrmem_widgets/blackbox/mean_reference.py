@@ -150,7 +150,7 @@ def _check_same_codes(references: Sequence[BlackBox]) -> None:
                 f"The reference models {first.name!r} and {other.name!r} have different codes ({len(mine):,} and {len(theirs):,}; {how}), "
                 "so there is no mean of them. Name models that share their list of codes ('ehrmem train --vocabulary')."
             )
-        for what in ("grammar", "bins", "start", "stops"):
+        for what in ("token_scheme", "bins", "start", "stops"):
             if getattr(mine, what) != getattr(theirs, what):
                 raise BadInput(
                     f"The reference models {first.name!r} and {other.name!r} have the same codes but read records differently (their {what} "

@@ -1,4 +1,4 @@
-"""The preflight of a model on a data set, one line per check, each with what to do: what ``ehrmem check`` prints."""
+"""The checks of a model on a data set, one line per check, each with what to do: what ``ehrmem check`` prints."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from ehrmem_widgets.blackbox.opening import (
 )
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.blackbox.training_splits import NOBODY, REFERENCE_SPLIT, seen_by, trained_on
-from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.check import Check, Level
 from ehrmem_widgets.cohort.data_checks import check_data
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import EhrmemError
 from ehrmem_widgets.sources import Sources, option
+from ehrmem_widgets.tokens.attribute_codes import AttributeCodes
+from ehrmem_widgets.tokens.sequence import encode
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 Opened = TypeVar("Opened")
 WELL_KNOWN = 0.9  # the share of events that a model should know
@@ -43,7 +43,7 @@ _ANSWER = 2 * (128 + 1024 + 40 * 8) * 64  # codes generated for a settled answer
 _COHORT = 400
 
 
-def preflight(sources: Sources) -> Iterator[Check]:
+def every_check(sources: Sources) -> Iterator[Check]:
     """Every check, in the order in which a failure explains the next: the model opens, its codes, the data, how they fit, what the
     model says. Nothing raises BadInput: it becomes a line that fails."""
     model = yield from _opened("Model opens", lambda: open_audited(sources))
@@ -101,24 +101,24 @@ def _members_line(model: BlackBox, dataset: MedsDataset, sources: Sources) -> Ch
 
 def check_vocabulary(model: BlackBox) -> Iterator[Check]:
     """What is known of the model's codes and of how it writes records."""
-    vocabulary, grammar = model.vocabulary, model.vocabulary.grammar
+    vocabulary, token_scheme = model.vocabulary, model.vocabulary.token_scheme
     yield Check(
         "Vocabulary", "pass",
         f"{len(vocabulary):,} ids, {vocabulary.without_a_code:,} of them without a code; at most {model.context_length:,} codes are "
         "read at once.",
     )  # fmt: skip
-    declared = "guessed from the codes" if vocabulary.grammar_guessed else "declared"
+    declared = "guessed from the codes" if vocabulary.token_scheme_guessed else "declared"
     yield Check(
-        "Grammar", "warn" if vocabulary.grammar_guessed else "pass", f"{grammar.name}, {declared}.",
-        "Read the next lines. If they are right, nothing needs to be done; 'ehrmem check --write-grammar grammar.yaml' writes it "
-        "down for you to change, and --grammar names it." if vocabulary.grammar_guessed else "",
+        "TokenScheme", "warn" if vocabulary.token_scheme_guessed else "pass", f"{token_scheme.name}, {declared}.",
+        "Read the next lines. If they are right, nothing needs to be done; 'ehrmem check --write-token-scheme token_scheme.yaml' writes it "
+        "down for you to change, and --token_scheme names it." if vocabulary.token_scheme_guessed else "",
     )  # fmt: skip
     start = ", ".join(vocabulary.opening) or "none"
     yield Check(
         "Start and end", "pass" if vocabulary.opening and vocabulary.end else "warn",
         f"A sequence starts with {start} and ends with {vocabulary.end or 'nothing'}; stops are "
         f"{', '.join(sorted(vocabulary.stops)) or 'none'}; padding is {vocabulary.pad or 'no code'}.",
-        "" if vocabulary.opening else "Without a start code the attacker must know at least one fact. Name it in the grammar if there is "
+        "" if vocabulary.opening else "Without a start code the attacker must know at least one fact. Name it in the token scheme if there is "
         "one.",
     )  # fmt: skip
     yield from _check_bos(model)
@@ -148,17 +148,17 @@ def _time_line(vocabulary: Vocabulary) -> Check:
         words = "No code says that time passes, so dates known to an attacker change nothing."
     if vocabulary.ages:
         words += f" {len(vocabulary.ages)} codes of ages, {next(iter(vocabulary.ages))} first."
-    elif vocabulary.grammar.birth:
-        words += f" The age is the gap after {vocabulary.grammar.birth}."
+    elif vocabulary.token_scheme.birth:
+        words += f" The age is the gap after {vocabulary.token_scheme.birth}."
     else:
         words += " No code tells the age."
-    if not vocabulary.grammar.statics:
+    if not vocabulary.token_scheme.statics:
         words += " Facts without a date (sex, race) are never told to the model."
     return Check(
         "Time and age",
         "pass" if gaps else "warn",
         words,
-        "" if gaps else "If there are gap codes, name them in a grammar.",
+        "" if gaps else "If there are gap codes, name them in a token_scheme.",
     )
 
 
@@ -169,7 +169,7 @@ def _value_line(vocabulary: Vocabulary) -> Check:
             "Values",
             "warn",
             "No code carries a value.",
-            "If values are part of the codes, say so in a grammar (values).",
+            "If values are part of the codes, say so in a token scheme (values).",
         )
     if vocabulary.next_codes:
         words = f"Values are codes of their own: {vocabulary.next_codes[0]} to {vocabulary.next_codes[-1]}."
@@ -192,7 +192,7 @@ def check_model(model: BlackBox, dataset: MedsDataset) -> Iterator[Check]:
     yield Check(
         "Vocabulary fits", level,
         f"The model knows the codes of {share:.1%} of the events" + (f"; unknown are {', '.join(missing)}." if missing else "."),
-        "" if level == "pass" else "Give the data set that it was trained on, or say with a grammar's 'rename' how it writes these codes.",
+        "" if level == "pass" else "Give the data set that it was trained on, or say with a token scheme's 'rename' how it writes these codes.",
     )  # fmt: skip
     yield _length_line(model, dataset)
     yield _attribute_line(model, dataset)

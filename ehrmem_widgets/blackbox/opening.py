@@ -1,4 +1,4 @@
-"""What a person names (data, model, reference, vocabulary, grammar, sequences, endpoint) opened, and refused where it cannot be
+"""What a person names (data, model, reference, vocabulary, token scheme, sequences, endpoint) opened, and refused where it cannot be
 audited."""
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ehrmem_widgets.blackbox.mean_reference import MeanReference, models_of
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.blackbox.training_splits import NOBODY, trained_on
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.registry import black_boxes
 from ehrmem_widgets.sources import Sources, is_address, named_references, option
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from ehrmem_widgets.cohort.sequences import SequenceDataset
+    from ehrmem_widgets.tokens.sequences import SequenceDataset
 
 _CODES_LOOKED_AT = 64  # of each record: a served model or a Python function answers code by code
 
@@ -35,12 +35,12 @@ def open_model(
     where: str | Path,
     *,
     vocabulary: str | Path | Vocabulary | None = None,
-    grammar: str | Path | None = None,
+    token_scheme: str | Path | None = None,
     endpoint: str | None = None,
 ) -> BlackBox:
     """A model from a folder, an address, or by the black box of an installed package ("NAME:whatever it takes").
 
-    With ``endpoint``, ``where`` is a folder that holds the codes (and perhaps a grammar) of the model that the server answers for.
+    With ``endpoint``, ``where`` is a folder that holds the codes (and perhaps a token scheme) of the model that the server answers for.
     EHRMEM_ENDPOINT_TOKEN holds the server's token, EHRMEM_EMBEDDINGS the address of its embeddings and EHRMEM_SERVED_NAME the
     model's name on a server of several, where they are needed.
     """
@@ -50,20 +50,20 @@ def open_model(
     if colon and scheme in black_boxes():
         return black_boxes()[scheme](rest)
     if not endpoint and not is_address(where):
-        return FolderModel(where, vocabulary=vocabulary, grammar=grammar)
+        return FolderModel(where, vocabulary=vocabulary, token_scheme=token_scheme)
     from ehrmem_widgets.blackbox.endpoint import EndpointModel
 
     address = endpoint or str(where)
     if not isinstance(vocabulary, Vocabulary):
         if endpoint and not is_address(where) and Path(where).is_dir():
-            vocabulary = folder_vocabulary(Path(where), vocabulary, grammar)
+            vocabulary = folder_vocabulary(Path(where), vocabulary, token_scheme)
         elif vocabulary is None:
             raise BadInput(
                 f"A served model ({address}) does not say what its numbers stand for: name the file of its codes with "
                 "--vocabulary, or a folder that holds it with --model and the address with --endpoint."
             )
         else:
-            vocabulary = Vocabulary.load(vocabulary, grammar)
+            vocabulary = Vocabulary.load(vocabulary, token_scheme)
     return EndpointModel(
         address,
         vocabulary,
@@ -152,7 +152,7 @@ def open_audited(sources: Sources) -> BlackBox:
     model = open_model(
         sources.model or str(sources.endpoint),
         vocabulary=sources.vocabulary,
-        grammar=sources.grammar,
+        token_scheme=sources.token_scheme,
         endpoint=sources.endpoint,
     )
     if sources.training_split and model.training_split not in (None, sources.training_split):
@@ -177,7 +177,7 @@ def with_labels_and_edges(vocabulary: Vocabulary, dataset: MedsDataset, split: s
     """The vocabulary with what it lacks itself and the data set has: readable labels, and edges of value bins, from the patients of a
     split (everybody's, where there is no such split)."""
     if not vocabulary.labels:
-        labels = {vocabulary.grammar.renamed(code): words for code, words in dataset.descriptions.items()}
+        labels = {vocabulary.token_scheme.renamed(code): words for code, words in dataset.descriptions.items()}
         vocabulary = replace(vocabulary, labels=labels)
     if not vocabulary.lacks_edges:
         return vocabulary
@@ -187,14 +187,16 @@ def with_labels_and_edges(vocabulary: Vocabulary, dataset: MedsDataset, split: s
 def open_sequences(sources: Sources, vocabulary: Vocabulary | None = None) -> SequenceDataset:
     """The patients in the model's own codes, by the model's vocabulary (read anew where it is not given)."""
     from ehrmem_widgets.blackbox.folder import folder_vocabulary
-    from ehrmem_widgets.cohort.sequences import SequenceDataset
+    from ehrmem_widgets.tokens.sequences import SequenceDataset
 
     assert sources.sequences is not None
     if vocabulary is None and sources.vocabulary is None and sources.model_folder is None:
         raise BadInput(
             "Sequences are read with the model's codes: name its folder with --model or its codes with --vocabulary."
         )
-    vocabulary = vocabulary or folder_vocabulary(sources.model_folder or Path(), sources.vocabulary, sources.grammar)
+    vocabulary = vocabulary or folder_vocabulary(
+        sources.model_folder or Path(), sources.vocabulary, sources.token_scheme
+    )
     return SequenceDataset(sources.sequences, vocabulary, beside=sources.data)
 
 
@@ -207,7 +209,7 @@ def open_reference(sources: Sources, model: BlackBox) -> BlackBox | None:
 
 
 def _open_reference(where: str, sources: Sources, model: BlackBox) -> BlackBox:
-    from ehrmem_widgets.cohort.vocabulary_files import find_vocabulary
+    from ehrmem_widgets.tokens.vocabulary_files import find_vocabulary
 
     if is_address(where):
         return open_model(where, vocabulary=model.vocabulary)
@@ -215,4 +217,4 @@ def _open_reference(where: str, sources: Sources, model: BlackBox) -> BlackBox:
         find_vocabulary(Path(where))
     except BadInput:
         return open_model(where, vocabulary=model.vocabulary)
-    return open_model(where, grammar=sources.grammar)
+    return open_model(where, token_scheme=sources.token_scheme)

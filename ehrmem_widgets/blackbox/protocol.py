@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput, CannotAnswer
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 SlotIds = Sequence[Sequence[int]]
 """A prompt in ids: for each place, the ids that are allowed there."""

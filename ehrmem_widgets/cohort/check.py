@@ -1,4 +1,4 @@
-"""One line of a preflight: what was looked at, whether it is fit for an audit, what was found and what to do."""
+"""One line of the checks of a model or data set: what was looked at, whether it is fit for an audit, what was found and what to do."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def code_label(code: str, descriptions: Mapping[str, str] | None = None) -> str:
     return label.strip(" :,") or text or "(no code)"
 
 
-# The grammar --------------------------------------------------------------------------------
+# The grammar of codes --------------------------------------------------------------------------------
 
 _DRUG_HEADS = {"MEDICATION", "DRUG", "PRESCRIPTION", "IMMUNIZATION", "VACCINE"}
 _ITEM_KINDS = {

@@ -17,7 +17,17 @@ from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown, coarse_share,
 from ehrmem_widgets.statistics.discrimination import NOTHING
 from ehrmem_widgets.statistics.intervals import Estimate
 
-SETTINGS = ("rungs", "rung", "attributes", "without_code", "samples", "horizon", "temperature", "top_p", "seed")
+SETTINGS = (
+    "knowledge_levels",
+    "knowledge",
+    "attributes",
+    "without_code",
+    "samples",
+    "horizon",
+    "temperature",
+    "top_p",
+    "seed",
+)
 """The settings of every probe that may be shown."""
 
 Row = Mapping[str, Any]
@@ -49,7 +59,7 @@ def disclosed(
         numbers = {"value": shown.value, "low": shown.low, "high": shown.high, "n": shown.n}
         judgement = judgement_of(one)
         said = told(judgement and shown_judgement(judgement, estimate_of(one), shown))
-        where = {name: one[name] for name in ("figure", "group", "model", "attribute", "rung")}
+        where = {name: one[name] for name in ("figure", "group", "model", "attribute", "knowledge")}
         rows.append({"table": FIGURES, **where, **numbers, **_tested(one, shown), **said})
     kept = {name: found.settings[name] for name in (*SETTINGS, *settings) if name in found.settings}
     return finding(found.probe, rows, kept, ())
@@ -69,18 +79,18 @@ class Figures:
     def __init__(self, found: Finding, people: Mapping[str, int], pairs: Mapping[str, tuple[str, str]]) -> None:
         self.people, self._pairs = people, pairs
         self._n = {
-            (r["figure"], r["group"], r["attribute"], r["rung"], r["model"]): (int(r["n"]), float(r["value"]))
+            (r["figure"], r["group"], r["attribute"], r["knowledge"], r["model"]): (int(r["n"]), float(r["value"]))
             for r in found.figures.to_dict("records")
         }
 
     def at(self, one: Row, figure: str, **other: str) -> tuple[int, float]:
-        """n and value of another figure of the same group, attribute, rung and model, or of those given."""
-        where = {name: str(one[name]) for name in ("group", "attribute", "rung", "model")} | other
-        key = (figure, where["group"], where["attribute"], where["rung"], where["model"])
+        """n and value of another figure of the same group, attribute, knowledge level and model, or of those given."""
+        where = {name: str(one[name]) for name in ("group", "attribute", "knowledge", "model")} | other
+        key = (figure, where["group"], where["attribute"], where["knowledge"], where["model"])
         return self._n.get(key, (0, math.nan))
 
     def holders(self, one: Row, attribute: str) -> tuple[int, int]:
-        """Who holds an attribute in the row's group at its rung, and who does not."""
+        """Who holds an attribute in the row's group at its knowledge level, and who does not."""
         n, share = self.at(one, "prevalence", attribute=attribute, model="")
         held = round(n * share) if n else 0
         return held, n - held

@@ -21,7 +21,7 @@ from ehrmem_widgets.statistics.verdicts import Fact, Judgement, Verdict
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA = 2
+SCHEMA = 3
 """The version of the tables; a finding of another one is refused."""
 ABOUT_FILE = "finding.json"
 
@@ -30,7 +30,7 @@ _WHERE = {
     "group": "str",  # such as member, non-member, canary x16, or a subgroup
     "model": "str",  # "audited", "reference", or empty where both or neither are meant
     "attribute": "str",
-    "rung": "str",  # what the attacker knows
+    "knowledge": "str",  # what the attacker knows
 }
 _NUMBERS = {
     "value": "float64",

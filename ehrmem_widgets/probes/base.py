@@ -50,11 +50,11 @@ class Probe:
         Its ``ProbeRun`` and its ``ProbeView``, or where they stand ("module:name", imported when needed: listing probes must be quick).
     order
         Its place among the others in a report.
-    rungs, one_rung
-        What the attacker is supposed to know unless told otherwise; empty for a probe about whole records. ``one_rung``: it asks at one
+    knowledge_levels, one_level
+        What the attacker is supposed to know unless told otherwise; empty for a probe about whole records. ``one_level``: it asks at one
         level only.
     options
-        Its settings beyond those that all have (rungs, seed).
+        Its settings beyond those that all have (knowledge_levels, seed).
     builds_on
         Probes whose findings it takes; they are run before it.
     compares
@@ -80,8 +80,8 @@ class Probe:
     view: type[ProbeView] | str
     order: int
     test: str = ""
-    rungs: tuple[str, ...] = ()
-    one_rung: bool = False
+    knowledge_levels: tuple[str, ...] = ()
+    one_level: bool = False
     options: Mapping[str, Option] = field(default_factory=dict)
     builds_on: tuple[str, ...] = ()
     compares: bool = True
@@ -123,7 +123,7 @@ class Task:
     model: BlackBox
     reference: BlackBox | None
     people: People
-    rungs: tuple[str, ...] = ()
+    knowledge_levels: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     earlier: Mapping[str, Finding] = field(default_factory=dict)
@@ -154,7 +154,13 @@ class ProbeRun(ABC):
 
         self.probe, self.task = probe, task
         self.records: Sequence[Record] = task.people.records
-        level = {"rung": task.rungs[0]} if probe.one_rung else {"rungs": list(task.rungs)} if task.rungs else {}
+        level = (
+            {"knowledge": task.knowledge_levels[0]}
+            if probe.one_level
+            else {"knowledge_levels": list(task.knowledge_levels)}
+            if task.knowledge_levels
+            else {}
+        )
         about = about_people(task.people, task.model, task.reference, task.dataset)
         self.settings: dict[str, Any] = {**about, **level, **task.options, "seed": task.seed}
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.statistics.discrimination import mean_with_interval
 from ehrmem_widgets.statistics.intervals import Estimate, rounded
+from ehrmem_widgets.tokens.sequence import encode
 
 MOST = 30
 """People whom no model saw that are asked about."""

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from ehrmem_widgets.cohort.time_codes import TIME_CODES, gap_days
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 TextEmbedder = Callable[[Sequence[str]], np.ndarray]
 """Texts to vectors, (texts, d). The same text always gets the same vector."""

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 _MOST_COUNTED = 20_000  # patients
 
@@ -38,7 +38,7 @@ def code_holders(dataset: MedsDataset, vocabulary: Vocabulary, split: str) -> Co
     if not ids:
         raise BadInput(f"The split {split!r} has no patients, so no code can be called rare or routine.")
     occurring = dataset.codes["code"].tolist()
-    names = [vocabulary.grammar.renamed(code) for code in occurring]
+    names = [vocabulary.token_scheme.renamed(code) for code in occurring]
     bins = [() if vocabulary.next_codes else vocabulary.value_bins.get(name, ()) for name in names]
     bins = [() if found and math.isnan(found[0].low) else found for found in bins]
     rows = dataset.query(

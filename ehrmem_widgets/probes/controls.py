@@ -8,10 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
-from ehrmem_widgets.attacker.facts import AGE, KnownFact, KnownFacts, facts_of_rung
+from ehrmem_widgets.attacker.facts import AGE, KnownFact, KnownFacts, facts_of_level
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 CONTROLS = 40
 _MOST_CANDIDATES = 2000
@@ -65,12 +65,12 @@ class ControlPool:
 
 
 def same_facts_of(
-    other: Record, record: Record, facts: Sequence[KnownFact], rung: str | None, vocabulary: Vocabulary
+    other: Record, record: Record, facts: Sequence[KnownFact], knowledge: str | None, vocabulary: Vocabulary
 ) -> KnownFacts:
-    """As much of another record as is known of a patient: the same rung, or else the events at the same places (the
+    """As much of another record as is known of a patient: the same knowledge level, or else the events at the same places (the
     i-th static fact, the i-th dated event), each as precisely known."""
-    if rung is not None:
-        return facts_of_rung(rung, other, vocabulary)
+    if knowledge is not None:
+        return facts_of_level(knowledge, other, vocabulary)
     places, others = _places_by_kind(record), _places_by_kind(other)
     found = []
     for fact in facts:

@@ -15,10 +15,10 @@ import platformdirs
 
 from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.files import whole_file
 from ehrmem_widgets.probes.bag_of_codes import own_ranks
 from ehrmem_widgets.probes.findings import Neighbour, NeighbourFinding
+from ehrmem_widgets.tokens.sequence import encode
 
 NEIGHBOURS_FILE = "neighbours.npz"
 _AT_ONCE = 256

@@ -12,16 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from ehrmem_widgets import settings
-from ehrmem_widgets.attacker.facts import KnownFacts, check_rung
+from ehrmem_widgets.attacker.facts import KnownFacts, check_knowledge
 from ehrmem_widgets.attacker.identifiability import FactIndex, Identifiability
 from ehrmem_widgets.attacker.prompt import Prompt, build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
 from ehrmem_widgets.blackbox.training_splits import seen_by, trained_on
-from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.probes.calibration import calibration_in_words, reference_calibration
 from ehrmem_widgets.probes.continuations_compared import comparer_of, mean_over_trajectories
@@ -34,6 +32,8 @@ from ehrmem_widgets.probes.sequence_distance import Comparer
 from ehrmem_widgets.probes.truth import true_continuation
 from ehrmem_widgets.statistics.intervals import STOPPED, Estimate, difference, rounded
 from ehrmem_widgets.statistics.verdicts import LEAK_MARGIN, Judgement, Peers, ProbeKind, Verdict, judge_person
+from ehrmem_widgets.tokens.attribute_codes import AttributeCodes
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 HORIZON = 64
 MOST_SAMPLES = 1024
@@ -55,13 +55,13 @@ _SHOWN_CODES = 40
 class State:
     """All that an answer depends on. Two equal states give the same numbers, live or headless.
 
-    ``rung`` is the name of the rung that ``facts`` are, or None when they were dialled by hand; ``samples`` is the most
+    ``knowledge`` is the name of the knowledge level that ``facts`` are, or None when they were dialled by hand; ``samples`` is the most
     trajectories spent on the attribute in focus; ``population`` the declared number of people from whom the data set's patients come.
     """
 
     patient_id: int
     facts: KnownFacts
-    rung: str | None
+    knowledge: str | None
     attributes: tuple[str, ...]
     focus: str
     horizon: int = HORIZON
@@ -72,8 +72,8 @@ class State:
     def __post_init__(self) -> None:
         for name, bounds in (("horizon", settings.HORIZON), ("samples", settings.SAMPLES), ("seed", settings.SEED)):
             object.__setattr__(self, name, bounds.check(getattr(self, name), name))  # a NumPy number as a plain one
-        if self.rung is not None:
-            check_rung(self.rung)
+        if self.knowledge is not None:
+            check_knowledge(self.knowledge)
         if self.focus not in self.attributes:
             raise BadInput(f"The attribute in focus, {self.focus!r}, is not among those asked about.")
 
@@ -293,7 +293,7 @@ class Question:
         model, state = self.models[place], self.state
         prompts: list[SlotIds] = [self.slots[place]]
         for other in others:
-            facts = same_facts_of(other, self.record, state.facts, state.rung, model.vocabulary)
+            facts = same_facts_of(other, self.record, state.facts, state.knowledge, model.vocabulary)
             prompt = build_prompt(other, facts, model.vocabulary, strip=self.strip)
             prompts.append(slot_ids(prompt, model.vocabulary)[: model.context_length - 1])
         for found in leaks_of_many(model, prompts, self.watches[place], self.horizon, CONTROL_SAMPLES, self._seed(0)):

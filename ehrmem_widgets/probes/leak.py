@@ -18,7 +18,6 @@ import numpy as np
 
 from ehrmem_widgets.attacker.prompt import Prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.probes.findings import Curve
 from ehrmem_widgets.statistics.intervals import (
     CONFIDENCE,
@@ -28,6 +27,7 @@ from ehrmem_widgets.statistics.intervals import (
     weighted_mean,
     weighted_means,
 )
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 CREDIT = 0.1
 TOP = 1 + CREDIT

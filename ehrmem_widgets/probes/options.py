@@ -1,22 +1,28 @@
-"""The rungs and options that a probe is given, checked. Light to import: plans are read with it."""
+"""The knowledge levels and options that a probe is given, checked. Light to import: plans are read with it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ehrmem_widgets.attacker.facts import check_rung, check_rungs
+from ehrmem_widgets.attacker.facts import check_knowledge, check_knowledge_levels
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.base import Probe
 
 
-def given(probe: Probe, rungs: Sequence[str] | str | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The checked rungs and options of a probe, for its ``Task``. Raises BadInput for those that it does not have."""
-    if rungs is not None and not probe.rungs:
-        raise BadInput(f"The probe {probe.name!r} asks about whole records and takes no knowledge level (rung).")
-    chosen = probe.rungs if rungs is None else (check_rung(rungs),) if isinstance(rungs, str) else check_rungs(rungs)
-    if probe.one_rung and len(chosen) != 1:
-        raise BadInput(f"The probe {probe.name!r} asks at one knowledge level (rung); got {', '.join(chosen)}.")
+def given(probe: Probe, knowledge_levels: Sequence[str] | str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The checked knowledge levels and options of a probe, for its ``Task``. Raises BadInput for those that it does not have."""
+    if knowledge_levels is not None and not probe.knowledge_levels:
+        raise BadInput(f"The probe {probe.name!r} asks about whole records and takes no knowledge level.")
+    chosen = (
+        probe.knowledge_levels
+        if knowledge_levels is None
+        else (check_knowledge(knowledge_levels),)
+        if isinstance(knowledge_levels, str)
+        else check_knowledge_levels(knowledge_levels)
+    )
+    if probe.one_level and len(chosen) != 1:
+        raise BadInput(f"The probe {probe.name!r} asks at one knowledge level; got {', '.join(chosen)}.")
     for name in options:
         if name not in probe.options:
             has = f"Its options are {', '.join(probe.options)}." if probe.options else "It has none."
@@ -28,4 +34,4 @@ def given(probe: Probe, rungs: Sequence[str] | str | None, options: Mapping[str,
         else option.check(whole[name], name)
         for name, option in probe.options.items()
     }
-    return {"rungs": tuple(chosen), "options": checked}
+    return {"knowledge_levels": tuple(chosen), "options": checked}

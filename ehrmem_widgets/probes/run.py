@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.findings.finding import Finding, Sentence, judgement_of, told
+from ehrmem_widgets.errors import CannotAnswer
+from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.base import AlternativesOf, Probe, ProbeRun, Task, loaded
 from ehrmem_widgets.probes.batching import Checkpoint, OnProgress, in_batches
 from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
@@ -28,7 +27,7 @@ def run(
     model: BlackBox,
     reference: BlackBox | None = None,
     *,
-    rungs: Sequence[str] | str | None = None,
+    knowledge_levels: Sequence[str] | str | None = None,
     patients: Sequence[int | str] | None = None,
     people: People | None = None,
     most: int = MOST,
@@ -50,7 +49,7 @@ def run(
     """
     probe = probe_named(name)
     check_probe(seed=seed)
-    more = given(probe, rungs, options)
+    more = given(probe, knowledge_levels, options)
     if people is None:
         people = choose_people(dataset, model, reference, patients=patients, most=most, seed=seed)
         people = without_near_duplicates(people, dataset, model, reference, seed=seed)
@@ -70,7 +69,8 @@ def run_task(
         found[name] = _earlier(name, task, {**earlier, **found}, checkpoint)
     why = confounding(found) if probe.guarded else None
     result = asked(probe, replace(task, earlier=found, confounded=why), checkpoint=checkpoint)
-    return downgraded(result, found) if probe.guarded else result
+    check_heeds(result, why)
+    return result
 
 
 def asked(probe: Probe, task: Task, *, checkpoint: Checkpoint | None = None) -> Finding:
@@ -96,10 +96,10 @@ def _earlier(name: str, task: Task, earlier: Mapping[str, Finding], checkpoint: 
     """A finding to build on, about the same people and what they are known by; made where it is not there."""
     probe, found = probe_named(name), earlier.get(name)
     if found is not None:
-        rungs = found.settings.get("rungs") or [found.settings.get("rung")]
-        if not probe.rungs or set(task.rungs) <= set(rungs):
+        knowledge_levels = found.settings.get("knowledge_levels") or [found.settings.get("knowledge")]
+        if not probe.knowledge_levels or set(task.knowledge_levels) <= set(knowledge_levels):
             return found
-    fitted = replace(task, **given(probe, task.rungs if probe.rungs else None, {}))
+    fitted = replace(task, **given(probe, task.knowledge_levels if probe.knowledge_levels else None, {}))
     return run_task(probe, fitted, checkpoint=checkpoint, earlier=earlier)
 
 
@@ -114,35 +114,14 @@ def confounding(found: Mapping[str, Finding]) -> Judgement | None:
     return next((reason for reason in reasons if reason is not None), None)
 
 
-def downgraded(found: Finding, earlier: Mapping[str, Finding]) -> Finding:
-    """A finding whose cohort verdicts *memorized* become *cannot conclude* where ``confounding`` names a reason: then a difference between
-    members and non-members need not come from the model. For a probe that did not look at ``Task.confounded``, as a package's may not. Patients' own verdicts stand: they are measured against a reference model as
-    well."""
-    why = confounding(earlier)
+def check_heeds(found: Finding, why: Judgement | None) -> None:
+    """Raise CannotAnswer where a finding calls members memorized although ``why`` says that the groups differ without any model: a
+    package's probe that did not look at ``Task.confounded``. Planted canaries are compared like with like whatever the groups are, and
+    patients' own verdicts are measured against a reference model."""
     table = found.figures
-    touched = (
-        (table["verdict"] == Verdict.MEMORIZED) & (table["group"] != CANARIES) & ~table["group"].str.startswith(CANARY)
-    )
-    if why is None or not touched.any():
-        return found
-    table = table.copy()
-    was = [
-        judgement_of(row)
-        or Judgement(Verdict.MEMORIZED, "more_for_members", "more for members than for people whom the model never saw")
-        for row in table[touched].to_dict("records")
-    ]
-    now = [
-        Judgement(Verdict.CANNOT_CONCLUDE, "confounded", "{was}. But {because}.", {"was": one, "because": why})
-        for one in was
-    ]
-    for name, values in pd.DataFrame([told(one) for one in now], index=table.index[touched]).items():
-        table.loc[touched, name] = values
-    notes = [one.sentence for one in was]
-    said = [
-        Sentence(sentence.replace(Verdict.MEMORIZED, Verdict.CANNOT_CONCLUDE, 1), sentence.topic)
-        if any(note in sentence for note in notes)
-        else sentence
-        for sentence in found.sentences
-    ]
-    first = f"{Verdict.CANNOT_CONCLUDE} from members against non-members: {why}."
-    return replace(found, figures=table, sentences=(Sentence(first), *said))
+    planted = (table["group"] == CANARIES) | table["group"].str.startswith(CANARY)
+    if why is not None and ((table["verdict"] == Verdict.MEMORIZED) & ~planted).any():
+        raise CannotAnswer(
+            f"The probe {found.probe!r} calls members memorized without regard to Task.confounded ({why}). Nothing of it is shown; "
+            "whoever wrote it must pass Task.confounded to the verdict."
+        )

@@ -14,7 +14,7 @@ import numpy as np
 
 from ehrmem_widgets.cohort.codes import Kind
 from ehrmem_widgets.cohort.time_codes import gap_days
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 TIME_PREFIX = "TIME//"
 A_YEAR = 365.0  # days: further apart than this is as far as it gets
@@ -192,7 +192,7 @@ def _says_nothing(code: str, vocabulary: Vocabulary) -> bool:
     """Whether a code tells nothing of what followed: special codes, demographics and birth, but not death."""
     kind = vocabulary.kind(code)
     demographic = kind is Kind.demographic and not code.startswith("MEDS_DEATH")
-    return demographic or code in vocabulary.special or code == vocabulary.grammar.birth
+    return demographic or code in vocabulary.special or code == vocabulary.token_scheme.birth
 
 
 def _is_gap(code: str) -> bool:

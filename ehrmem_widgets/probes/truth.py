@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ehrmem_widgets.attacker.prompt import Prompt
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.tokens.sequence import encode
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 
 def true_continuation(record: Record, prompt: Prompt, vocabulary: Vocabulary, horizon: int) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 
-from ehrmem_widgets.attacker.facts import knows, rung_words
+from ehrmem_widgets.attacker.facts import knowledge_words, knows
 from ehrmem_widgets.charts.markup import escape, icon, known
 from ehrmem_widgets.charts.table import Markup, figure, inline, table
 from ehrmem_widgets.cohort.attributes import load_attributes
@@ -78,10 +78,10 @@ class ProbeView:
         return self.audit.findings[self.probe.name]
 
     @property
-    def rungs(self) -> list[str]:
+    def knowledge_levels(self) -> list[str]:
         """What the attacker was supposed to know."""
         settings = self.found.settings
-        return list(settings.get("rungs") or ([settings["rung"]] if settings.get("rung") else []))
+        return list(settings.get("knowledge_levels") or ([settings["knowledge"]] if settings.get("knowledge") else []))
 
     # For somebody who decides ------------------------------------------------------------------------------------------
 
@@ -117,7 +117,7 @@ class ProbeView:
 
     def compared(self, one: Mapping[Any, Any] | pd.Series) -> str:
         """What a judged figure compares, in words."""
-        return rung_words(str(one["rung"])) or str(one["figure"]).replace("_", " ").capitalize()
+        return knowledge_words(str(one["knowledge"])) or str(one["figure"]).replace("_", " ").capitalize()
 
     def what(self, one: Mapping[Any, Any] | pd.Series) -> str:
         """What {what} stands for in the headline."""
@@ -143,9 +143,11 @@ class ProbeView:
             return f"{said[:1].upper()}{said[1:]}"
         first = verdict is Verdict.MEMORIZED or not of["value"].notna().any()
         one = of.iloc[0] if first else of.loc[of["value"].idxmax()]
-        rung = str(one["rung"])
+        knowledge = str(one["knowledge"])
         words = (self.memorized if verdict is Verdict.MEMORIZED else self.population).format(
-            figure=inline(estimate_of(one)), where=f", knowing {knows(rung)}" if rung else "", what=self.what(one)
+            figure=inline(estimate_of(one)),
+            where=f", knowing {knows(knowledge)}" if knowledge else "",
+            what=self.what(one),
         )
         missed = f" {NOT_SEEN}" if verdict is Verdict.POPULATION and control == MISSED else ""
         return f"{words.rstrip('.')}{others}.{missed}"
@@ -193,12 +195,12 @@ class ProbeView:
         return ()
 
     @property
-    def worst_rung(self) -> str:
-        """The rung at which that is likeliest."""
+    def worst_level(self) -> str:
+        """The knowledge level at which that is likeliest."""
         return ""
 
-    def over_all_attributes(self, rung: str) -> Estimate | None:
-        """The likelihood over all attributes together, at a rung: it can be measured where few hold each of them."""
+    def over_all_attributes(self, knowledge: str) -> Estimate | None:
+        """The likelihood over all attributes together, at a knowledge level: it can be measured where few hold each of them."""
         return None
 
     def attacks(self) -> AttackTable | None:
@@ -233,11 +235,11 @@ class ProbeView:
     def shared(self, comparison: Comparison) -> Iterable[Shared]:
         """The figures on which two audits are compared, of which more means that more is given away; here that with the verdict."""
         if self.judged_figure:
-            yield from comparison.by_rung(
+            yield from comparison.by_level(
                 self.probe.name, self.probe.title, {"figure": self.judged_figure, "group": ALL}
             )
 
-    def attribute_gap(self, comparison: Comparison, attribute: str, rung: str) -> Estimate | None:
+    def attribute_gap(self, comparison: Comparison, attribute: str, knowledge: str) -> Estimate | None:
         """The difference of two audits in one attribute's likelihood, person by person."""
         return None
 

@@ -73,7 +73,9 @@ def summary(audit: AuditResults, *, with_matrix: bool = True) -> str:
     return fragment(
         "audit_summary.html.j2",
         audit=audit,
-        rungs=list(dict.fromkeys(rung for run in audit.runs.values() for rung in run.get("rungs") or ())),
+        knowledge_levels=list(
+            dict.fromkeys(knowledge for run in audit.runs.values() for knowledge in run.get("knowledge_levels") or ())
+        ),
         reference=audit.name_of("reference"),
         besides=[view.asked_besides() for view in audit.views.values()],
         compared=told.total(),
@@ -88,18 +90,20 @@ def summary(audit: AuditResults, *, with_matrix: bool = True) -> str:
     )
 
 
-def matrix_of(audit: AuditResults, *, rung: str | None = None, severities: Mapping[str, int] | None = None) -> str:
-    """The risk matrix at a rung (None: where members' mean excess is largest), with the severities as last declared or as given."""
-    rung = rung or audit.worst_rung
-    at = [one for one in audit.likelihoods if one.rung == rung]
+def matrix_of(audit: AuditResults, *, knowledge: str | None = None, severities: Mapping[str, int] | None = None) -> str:
+    """The risk matrix at a knowledge level (None: where members' mean excess is largest), with the severities as last declared or as given."""
+    knowledge = knowledge or audit.worst_level
+    at = [one for one in audit.likelihoods if one.knowledge == knowledge]
     given = severities if severities is not None else audit.severities[-1].severity
     # Over all attributes it can be measured where few hold each of them.
-    together = next((one for view in audit.views.values() if known(one := view.over_all_attributes(rung))), None)
-    asked = len({one.rung for one in audit.likelihoods})
-    chosen = f" (the setting with the largest mean excess of {asked})" if together and rung == audit.worst_rung else ""
+    together = next((one for view in audit.views.values() if known(one := view.over_all_attributes(knowledge))), None)
+    asked = len({one.knowledge for one in audit.likelihoods})
+    chosen = (
+        f" (the setting with the largest mean excess of {asked})" if together and knowledge == audit.worst_level else ""
+    )
     return fragment(
         "risk_matrix.html.j2",
-        drawn=risk_matrix(at, given, knows=f"{knows(rung)}{chosen}") if at else "",
+        drawn=risk_matrix(at, given, knows=f"{knows(knowledge)}{chosen}") if at else "",
         together=together,
         not_one_score=NOT_ONE_SCORE,
     )

@@ -16,7 +16,7 @@ from ehrmem_widgets.reports.page_template import whole_page
 from ehrmem_widgets.statistics.disclosure import FEWEST, is_small, rounded_n
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
 
-_PLANNED = ("rungs", "rung_of", "attributes", "priors", "seed", "probes")
+_PLANNED = ("knowledge_levels", "knowledge_of", "attributes", "priors", "seed", "probes")
 """What of two plans is compared."""
 
 
@@ -30,7 +30,7 @@ def compare_page(a: Path, b: Path, *, names: tuple[str, str] = ("A", "B")) -> st
     audits = AuditResults(a), AuditResults(b)
     comparison = Comparison(*audits)
     shared = comparison.figures()
-    rung = comparison.a.worst_rung
+    knowledge = comparison.a.worst_level
     return whole_page(
         "compare.html.j2",
         names=names,
@@ -50,8 +50,8 @@ def compare_page(a: Path, b: Path, *, names: tuple[str, str] = ("A", "B")) -> st
         same={what: _same(what, *audits) for what in ("data", "model", "reference")},
         plans_differ_in=_plans_differ_in(*audits),
         changed_sides=_changed_sides(comparison),
-        rung=rung,
-        attributes=comparison.attributes(rung),
+        knowledge=knowledge,
+        attributes=comparison.attributes(knowledge),
         made=[Reproducibility(audit) for audit in audits],
     )
 

@@ -57,7 +57,10 @@ def _about(audit: AuditResults) -> dict[str, Any]:
     """Nothing that names or counts few people: of the plan only what was asked."""
     results = audit.results
     plan = results.get("plan") or {}
-    asked = {name: plan.get(name) for name in ("probes", "rungs", "rung_of", "attributes", "priors", "population")}
+    asked = {
+        name: plan.get(name)
+        for name in ("probes", "knowledge_levels", "knowledge_of", "attributes", "priors", "population")
+    }
     models = {name: _named(results.get(name)) for name in ("data", "model", "reference")}
     return {**{name: results.get(name) for name in _ABOUT}, "plan": asked, **models, "people": dict(audit.people_shown)}
 

@@ -8,7 +8,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ehrmem_widgets.attacker.facts import RUNGS, knows, rung_words
+from ehrmem_widgets.attacker.facts import KNOWLEDGE_LEVELS, knowledge_words, knows
 from ehrmem_widgets.charts.markup import escape, icon, interval, percent, plural
 from ehrmem_widgets.charts.table import Markup, figure, inline
 from ehrmem_widgets.probes.people import several
@@ -52,7 +52,7 @@ def _environment() -> Environment:
         "people": _people,
         "percent": percent,
         "plural": plural,
-        "rung_in_full": lambda rung: RUNGS.get(rung, rung_words(rung)),
+        "knowledge_in_full": lambda knowledge: KNOWLEDGE_LEVELS.get(knowledge, knowledge_words(knowledge)),
         "thousands": "{:,}".format,
     }
     return environment

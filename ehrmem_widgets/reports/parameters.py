@@ -9,7 +9,6 @@ twice.
 from __future__ import annotations
 
 import ast
-import difflib
 import io
 import json
 import linecache
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ehrmem_widgets.checked import meant
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.settings import OF_NOTEBOOKS, shown
 
@@ -96,13 +96,11 @@ def check_given(given: Mapping[str, object], declared: Mapping[str, Parameter]) 
 
     >>> check_given({"sed": 1}, {"seed": Parameter("seed", "int", 0)})
     Traceback (most recent call last):
-    ehrmem_widgets.errors.BadInput: There is no parameter 'sed'; did you mean 'seed'? The parameters are seed (int).
+    ehrmem_widgets.errors.BadInput: There is no parameter 'sed'. Is 'seed' meant? The parameters are seed (int).
     """
     for name, value in given.items():
         if name not in declared:
-            near = difflib.get_close_matches(name, declared, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise BadInput(f"There is no parameter {shown(name)}{hint} {_in_words(declared)}")
+            raise BadInput(f"There is no parameter {shown(name)}.{meant(name, declared)} {_in_words(declared)}")
         if name in OF_NOTEBOOKS:
             OF_NOTEBOOKS[name].check(value, f"The parameter {name}")
         elif not declared[name].accepts(value):

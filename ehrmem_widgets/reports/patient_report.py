@@ -19,7 +19,7 @@ from platform import python_version
 from typing import Any
 
 import ehrmem_widgets
-from ehrmem_widgets.attacker.facts import check_rung
+from ehrmem_widgets.attacker.facts import check_knowledge
 from ehrmem_widgets.bundled import bundled
 from ehrmem_widgets.errors import BadInput, EhrmemError, Unavailable, kind_named
 from ehrmem_widgets.files import write_whole
@@ -45,7 +45,7 @@ def explore_notebook() -> Path:
 def make_report(out: str | Path, **parameters: Any) -> dict[str, Any]:
     """Run the main notebook headless and write ``out`` (HTML) and, beside it, the same name with ``.json``.
 
-    ``parameters`` are the notebook's own (patient, rung or facts, attributes, focus, horizon, samples, seed, data,
+    ``parameters`` are the notebook's own (patient, knowledge or facts, attributes, focus, horizon, samples, seed, data,
     model, reference). Returns what the JSON file holds. Both files appear at the end or not at all; older ones stand
     till then.
 
@@ -70,10 +70,10 @@ def checked_parameters(parameters: Mapping[str, Any]) -> dict[str, Parameter]:
     """What may be given for a report, once what was given is seen to fit; BadInput if not."""
     declared = {k: p for k, p in notebook_parameters(explore_notebook()).items() if k not in _NOT_THE_USERS}
     check_given(parameters, declared)
-    if parameters.get("rung"):
-        check_rung(parameters["rung"])
-    if parameters.get("rung") and parameters.get("facts"):
-        raise BadInput("Give what the attacker knows as a knowledge level (rung) or as facts, not both.")
+    if parameters.get("knowledge"):
+        check_knowledge(parameters["knowledge"])
+    if parameters.get("knowledge") and parameters.get("facts"):
+        raise BadInput("Give what the attacker knows as a knowledge level or as facts, not both.")
     return declared
 
 

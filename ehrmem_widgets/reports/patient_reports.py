@@ -291,7 +291,7 @@ class _Batch:
         if isinstance(common["attributes"], list | tuple):
             common["attributes"] = ",".join(common["attributes"])
         if common["facts"]:
-            common["rung"] = ""
+            common["knowledge"] = ""
             with suppress(OSError):  # a line of facts, no file
                 common["facts"] = "file " + hashlib.sha256(Path(common["facts"]).read_bytes()).hexdigest()
         notebook = hashlib.sha256(explore_notebook().read_bytes()).hexdigest()
@@ -365,7 +365,7 @@ class _Batch:
 def open_here(settings: Mapping[str, Any], patients: Sequence[str], answer: str) -> None:
     """Run in a worker's kernel: open data and models for all its reports, refuse settings that fit no patient, and write down what
     was opened and who the patients are."""
-    from ehrmem_widgets.attacker.facts import check_rung
+    from ehrmem_widgets.attacker.facts import check_knowledge
     from ehrmem_widgets.attacker.identifiability import checked_population
     from ehrmem_widgets.blackbox.training_splits import training_splits
     from ehrmem_widgets.probes.exploration import State
@@ -374,7 +374,7 @@ def open_here(settings: Mapping[str, Any], patients: Sequence[str], answer: str)
     with read_anew() if patients else nullcontext():  # the first worker seals, or checks the seal
         opened = keep_open(**{name: settings[name] or None for name in SOURCES})
     names = names_asked(opened, settings["attributes"], settings["focus"])
-    check_rung(settings["rung"])
+    check_knowledge(settings["knowledge"])
     State(0, (), None, names, names[0], settings["horizon"], settings["samples"], settings["seed"])
     checked_population(settings["population"] or None, len(opened.dataset))
     dataset, model, reference = opened.dataset, opened.model, opened.reference

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.cohort.vocabulary import learn_vocabulary
 from ehrmem_widgets.samples.folders import GROUND_TRUTH, SAMPLES
 from ehrmem_widgets.samples.synthetic_cohort import generate_cohort
+from ehrmem_widgets.tokens.vocabulary import learn_vocabulary
 
 COHORT_SEED = 2025
 MEMORIZING_EPOCHS = 40
@@ -27,9 +27,9 @@ def build_samples(out: Path = SAMPLES, *, report: Callable[[str], None] = print)
     the same number of threads; on another, floating-point order differs and final losses agree to about 0.05 nats per code.
     """
     from ehrmem_widgets.blackbox.folder import FolderModel
-    from ehrmem_widgets.blackbox.private_training import train_private_model
-    from ehrmem_widgets.blackbox.training import train_model
     from ehrmem_widgets.probes.embedding_store import NEIGHBOURS_FILE, EmbeddingStore, NeighbourMap, save_arrays
+    from ehrmem_widgets.training.models import train_model
+    from ehrmem_widgets.training.private_models import train_private_model
 
     cohort = out / "cohort"
     report("Making the synthetic cohort ...")

@@ -35,10 +35,10 @@ PANELS: Sequence[tuple[str, str, Mapping[str, str], float]] = (
     (
         "T2: canaries, from one lab,\nexcess beyond canaries never seen",
         "attribute",
-        {"figure": "excess_gap", "group": "canaries", "rung": "one_lab"},
+        {"figure": "excess_gap", "group": "canaries", "knowledge": "one_lab"},
         0.0,
     ),
-    ("T2: members, from the first 20 codes,\nexcess beyond the reference", "attribute", {"figure": "excess_risk", "group": "member", "rung": "first_20"}, 0.0),
+    ("T2: members, from the first 20 codes,\nexcess beyond the reference", "attribute", {"figure": "excess_risk", "group": "member", "knowledge": "first_20"}, 0.0),
 )  # fmt: skip
 """Each panel: its title, the finding and the row that it shows, and what nothing remembered would give."""
 

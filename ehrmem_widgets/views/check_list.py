@@ -1,4 +1,4 @@
-"""The preflight as a list: a line a check, what was found and what to do, the level in a word and a shape, never colour alone."""
+"""Checks as a list: a line a check, what was found and what to do, the level in a word and a shape, never colour alone."""
 
 from __future__ import annotations
 

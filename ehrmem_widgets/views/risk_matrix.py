@@ -42,7 +42,7 @@ NO_CODE = "the model has no code of it"
 
 @dataclass(frozen=True)
 class Likelihood:
-    """How likely one sensitive attribute leaks when the attacker knows what ``rung`` says.
+    """How likely one sensitive attribute leaks when the attacker knows what ``knowledge`` says.
 
     ``excess``: the mean, over the members who hold it, of the leak probability beyond the reference model's (None: not measured,
     ``why`` says why); ``never_seen``: the same of people whom no model saw; ``memorized``: the share of these members whose
@@ -51,7 +51,7 @@ class Likelihood:
 
     attribute: str
     title: str
-    rung: str
+    knowledge: str
     excess: Estimate | None
     never_seen: Estimate | None = None
     memorized: Estimate | None = None
@@ -66,7 +66,7 @@ class Likelihood:
 
 
 def risk_matrix(likelihoods: Sequence[Likelihood], severities: Mapping[str, int], *, knows: str) -> str:
-    """An HTML table of one rung: severities down, most severe first, bands of likelihood across. ``severities``: attribute to 1 to 5;
+    """An HTML table of one knowledge level: severities down, most severe first, bands of likelihood across. ``severities``: attribute to 1 to 5;
     ``knows``: what the attacker knows, in words."""
     heads = ("Severity", *(words for _, words in BANDS), NOT_MEASURED)
 

@@ -31,7 +31,7 @@ name: a small audit of the sample patients
 patients: 200
 holders: 20
 probes: [{probes}]
-rungs: [demographics, one_lab]
+knowledge_levels: [demographics, one_lab]
 """
 """What is run when no plan is named: a taste of it, with the first two tests, in a minute or two."""
 

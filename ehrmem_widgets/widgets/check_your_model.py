@@ -24,7 +24,7 @@ _EXAMPLES = {
     "model": "folder, or http://127.0.0.1:8000",
     "reference": "folder or address (none)",
     "vocabulary": "file (looked for in the folder)",
-    "grammar": "file or name (guessed)",
+    "token_scheme": "file or name (guessed)",
     "sequences": "file (data are read as MEDS)",
     "endpoint": "http://... (the folder answers)",
     "training_split": "name (training.json, else train)",
@@ -36,7 +36,7 @@ _SHORT = {"training_split": "Trained on", "reference_training_split": "Ref. trai
 
 
 class CheckYourModel:
-    """The preflight as a screen; shows itself as a cell's last expression.
+    """The checks of a model as a screen; shows itself as a cell's last expression.
 
     Parameters are those of ``given_sources``: None takes the environment's, else the samples. ``live``: True shows fields and a
     button, False checks at once and shows a static page.
@@ -56,7 +56,13 @@ class CheckYourModel:
             head = widgets.HTML(f'{style_tag()}<h2 class="ehrmem-head">Can this model be audited on these data?</h2>')
             left = widgets.VBox([*self._fields.values(), check], layout=widgets.Layout(flex="0 0 380px"))
             right = widgets.VBox([self._view, self._next], layout=widgets.Layout(flex="1 1 480px", min_width="320px"))
-            self.box = widgets.VBox([head, widgets.HBox([left, right], layout=widgets.Layout(width="100%", flex_flow="row wrap")), KeepKeys()])
+            self.box = widgets.VBox(
+                [
+                    head,
+                    widgets.HBox([left, right], layout=widgets.Layout(width="100%", flex_flow="row wrap")),
+                    KeepKeys(),
+                ]
+            )
             self.box.add_class("ehrmem-screen")
             self._runner = LatestWins(self._answers, self._show, self._fail)
         else:
@@ -89,11 +95,11 @@ class CheckYourModel:
         return check_list(self.checks, running=not self._settled)
 
     def _answers(self, sources: Sources) -> Iterator[tuple[list[Check], bool]]:
-        from ehrmem_widgets.blackbox.model_checks import preflight
+        from ehrmem_widgets.blackbox.model_checks import every_check
 
         found: list[Check] = []
         yield [], False
-        for check in preflight(sources):
+        for check in every_check(sources):
             found.append(check)
             yield list(found), False
         yield found, True

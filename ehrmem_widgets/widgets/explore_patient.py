@@ -16,14 +16,14 @@ import numpy as np
 from ehrmem_widgets import settings
 from ehrmem_widgets.attacker.facts import (
     AGE,
-    RUNGS,
+    KNOWLEDGE_LEVELS,
     DatePrecision,
     KnownFact,
     KnownFacts,
     ValuePrecision,
     check_facts,
     facts_from_text,
-    facts_of_rung,
+    facts_of_level,
     facts_to_text,
     load_facts,
 )
@@ -33,7 +33,6 @@ from ehrmem_widgets.blackbox.training_splits import members_in_words, trained_on
 from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.errors import BadInput, Damaged, Unavailable
 from ehrmem_widgets.probes.exploration import HORIZON, MOST_SAMPLES, Exploration, State, choose_focus
 from ehrmem_widgets.probes.findings import Answer
@@ -43,6 +42,7 @@ from ehrmem_widgets.probes.sealing import Asked, seal
 from ehrmem_widgets.samples.folders import example_patient
 from ehrmem_widgets.sources import Sources, given_population, sources_of
 from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.tokens.sequence import encode
 from ehrmem_widgets.views.continuations import continuations
 from ehrmem_widgets.views.horizon_curve import horizon_curve
 from ehrmem_widgets.views.known_facts import known_facts_sentence
@@ -58,7 +58,7 @@ from ehrmem_widgets.widgets.number_field import LastValid, NumberField
 from ehrmem_widgets.widgets.patient_picker import PatientPicker, split_in_words
 from ehrmem_widgets.widgets.runner import OLD, LatestWins, Runner, Synchronous, in_words
 
-DEFAULT_RUNG = "lab_values"
+DEFAULT_KNOWLEDGE = "lab_values"
 log = logging.getLogger(__name__)
 
 
@@ -71,12 +71,12 @@ class ExplorePatient:
         Folders or what ``open_cohort`` and ``open_model`` made of them: a MEDS data set, the audited model, and a model that never saw the patients, or a list of these (then their mean
         is the reference); a served model is named by its address, and any ``BlackBox`` (such as ``blackbox.callable.CallableModel``) can be given as it is. None: what the environment names (EHRMEM_DATA, EHRMEM_MODEL, EHRMEM_REFERENCE), else the samples; a data set
         or model of your own without a reference is explored without one.
-    vocabulary, grammar, sequences, endpoint, training_split, reference_training_split, attribute_file, canaries
+    vocabulary, token_scheme, sequences, endpoint, training_split, reference_training_split, attribute_file, canaries
         For models of others: see ``sources.SOURCES``.
     patient
         A pseudonym or id; None: an example.
-    rung, facts
-        What the attacker knows: the name of a rung, or a facts file or line (see ``attacker.facts``); not both.
+    knowledge, facts
+        What the attacker knows: the name of a knowledge level, or a facts file or line (see ``attacker.facts``); not both.
     attributes, focus
         Names of the sensitive attributes asked about (a list or comma-separated), and the one to look at closely.
     horizon, samples, seed
@@ -104,7 +104,7 @@ class ExplorePatient:
         model: str | Path | BlackBox | None = None,
         reference: str | Path | BlackBox | Sequence[str | Path | BlackBox] | None = None,
         vocabulary: str | Path | None = None,
-        grammar: str | Path | None = None,
+        token_scheme: str | Path | None = None,
         sequences: str | Path | None = None,
         endpoint: str | None = None,
         training_split: str | None = None,
@@ -112,7 +112,7 @@ class ExplorePatient:
         attribute_file: str | Path | None = None,
         canaries: str | Path | None = None,
         patient: str | int | None = None,
-        rung: str | None = None,
+        knowledge: str | None = None,
         facts: str | None = None,
         attributes: str | Sequence[str] | None = None,
         focus: str | None = None,
@@ -125,7 +125,7 @@ class ExplorePatient:
         live: bool = True,
     ) -> None:
         named = sources_of(
-            data, model, reference, vocabulary=vocabulary, grammar=grammar, sequences=sequences, endpoint=endpoint,
+            data, model, reference, vocabulary=vocabulary, token_scheme=token_scheme, sequences=sequences, endpoint=endpoint,
             training_split=training_split, reference_training_split=reference_training_split,
             attribute_file=attribute_file, canaries=canaries,
         )  # fmt: skip
@@ -143,7 +143,7 @@ class ExplorePatient:
         self._chosen_focus = focus or None
         declared = checked_population(given_population(population), len(dataset))
         self.state = replace(
-            self._first_state(patient_id, rung, facts, attributes, horizon, samples, seed), population=declared
+            self._first_state(patient_id, knowledge, facts, attributes, horizon, samples, seed), population=declared
         )
         self.answer: Answer | None = None
         self.error: str | None = None
@@ -203,7 +203,9 @@ class ExplorePatient:
         words = ["ehrmem", "report", "--patient", self.exploration.dataset.pseudonym(self.state.patient_id)]
         words += self.sources.options()
         state = self.state
-        words += ["--rung", state.rung] if state.rung else ["--facts", facts_to_text(state.facts) or "none"]
+        words += (
+            ["--knowledge", state.knowledge] if state.knowledge else ["--facts", facts_to_text(state.facts) or "none"]
+        )
         if state.attributes != self.exploration.attributes.default_names():
             words += ["--attributes", ",".join(state.attributes)]
         words += ["--focus", state.focus, "--horizon", str(state.horizon), "--samples", str(state.samples)]
@@ -274,7 +276,7 @@ class ExplorePatient:
             "Reference model": reference.name if reference else "none",
             "Members": members_in_words(exploration.model.training_split),
             "This patient": split_in_words(split, self.members),
-            "Known facts": RUNGS.get(state.rung or "", state.rung or "set by hand"),
+            "Known facts": KNOWLEDGE_LEVELS.get(state.knowledge or "", state.knowledge or "set by hand"),
             "Horizon": _horizon(state, self.answer),
             "Most samples": f"{state.samples:,}",
             "Seed": str(state.seed),
@@ -285,7 +287,7 @@ class ExplorePatient:
     def _first_state(
         self,
         patient_id: int,
-        rung: str | None,
+        knowledge: str | None,
         facts: str | None,
         attributes: str | Sequence[str] | None,
         horizon: int,
@@ -293,17 +295,17 @@ class ExplorePatient:
         seed: int,
     ) -> State:
         exploration = self.exploration
-        if rung and facts:
-            raise BadInput("Give what the attacker knows as a knowledge level (rung) or as facts, not both.")
+        if knowledge and facts:
+            raise BadInput("Give what the attacker knows as a knowledge level or as facts, not both.")
         names = names_asked(exploration, attributes, self._chosen_focus)
         record = exploration.record(patient_id)
         if facts:
-            rung, known = None, _facts(facts, record, exploration)
+            knowledge, known = None, _facts(facts, record, exploration)
         else:
-            rung = rung or DEFAULT_RUNG
-            known = facts_of_rung(rung, record, exploration.model.vocabulary)
+            knowledge = knowledge or DEFAULT_KNOWLEDGE
+            known = facts_of_level(knowledge, record, exploration.model.vocabulary)
         focus = self._chosen_focus or self.natural_focus(patient_id, names)
-        return State(patient_id, known, rung, names, focus, horizon, samples, seed)
+        return State(patient_id, known, knowledge, names, focus, horizon, samples, seed)
 
     def natural_focus(self, patient_id: int, names: Sequence[str]) -> str:
         """The attribute to look at first: the most severe that the patient holds."""
@@ -336,8 +338,8 @@ class _Screen:
         exploration, state = view.exploration, view.state
         named = {"description_width": "100px"}
         self.picker = PatientPicker(exploration.dataset, state.patient_id, self._pick, members=view.members)
-        self.rung = widgets.Dropdown(
-            options=[(title, name) for name, title in RUNGS.items()] + [("Set by hand, below", "")],
+        self.knowledge = widgets.Dropdown(
+            options=[(title, name) for name, title in KNOWLEDGE_LEVELS.items()] + [("Set by hand, below", "")],
             description="Attacker knows", layout=_full(), style=named,
         )  # fmt: skip
         self.first = widgets.IntSlider(min=1, max=1, description="First codes", layout=_full(), style=named)
@@ -444,7 +446,7 @@ class _Screen:
         left = widgets.VBox(
             [
                 heading("1. Pick a patient"), self.picker.box,
-                heading("2. Say what the attacker knows"), self.rung, self.first, self.first_box.text,
+                heading("2. Say what the attacker knows"), self.knowledge, self.first, self.first_box.text,
                 self.first_box.message, self.dial,
                 self.known,
             ],
@@ -475,7 +477,7 @@ class _Screen:
         self.box.add_class("ehrmem-screen")
 
     def _wire(self) -> None:
-        self.rung.observe(self._on_change(self._set_rung), "value")
+        self.knowledge.observe(self._on_change(self._set_knowledge), "value")
         self.first.observe(self._on_change(self._set_first), "value")
         self.first_box.observe(self._on_change(self._set_first), "value")
         self.dial.observe(self._on_change(self._set_facts), "facts")
@@ -546,40 +548,44 @@ class _Screen:
     def _change_patient(self, patient_id: int) -> None:
         view, state = self._view, self._view.state
         record = view.exploration.record(patient_id)
-        rung = state.rung or DEFAULT_RUNG
-        facts = facts_of_rung(rung, record, view.exploration.model.vocabulary)
+        knowledge = state.knowledge or DEFAULT_KNOWLEDGE
+        facts = facts_of_level(knowledge, record, view.exploration.model.vocabulary)
         focus = view.natural_focus(patient_id, state.attributes)
-        new = replace(state, patient_id=patient_id, facts=facts, rung=rung, focus=focus)
+        new = replace(state, patient_id=patient_id, facts=facts, knowledge=knowledge, focus=focus)
         self._load_patient(new)
-        self._submit(patient_id=patient_id, facts=facts, rung=rung, focus=focus)
+        self._submit(patient_id=patient_id, facts=facts, knowledge=knowledge, focus=focus)
 
-    def _set_rung(self, name: str) -> None:
+    def _set_knowledge(self, name: str) -> None:
         if name:
-            self._take_rung(name)
+            self._take_knowledge(name)
 
     def _set_first(self, n: int) -> None:
-        self._take_rung(f"first_{n}")
+        self._take_knowledge(f"first_{n}")
 
-    def _take_rung(self, name: str) -> None:
+    def _take_knowledge(self, name: str) -> None:
         exploration = self._view.exploration
-        facts = facts_of_rung(name, exploration.record(self._view.state.patient_id), exploration.model.vocabulary)
-        self._follow(replace(self._view.state, facts=facts, rung=name))
-        self._submit(facts=facts, rung=name)
+        facts = facts_of_level(name, exploration.record(self._view.state.patient_id), exploration.model.vocabulary)
+        self._follow(replace(self._view.state, facts=facts, knowledge=name))
+        self._submit(facts=facts, knowledge=name)
 
     def _set_facts(self, given: list[list[Any]]) -> None:
         record = self._view.exploration.record(self._view.state.patient_id)
         facts = check_facts([KnownFact(p, ValuePrecision(v), DatePrecision(d)) for p, v, d in given], record)
         if facts == self._view.state.facts:
             return
-        self._follow(replace(self._view.state, facts=facts, rung=None), dial=False)
-        self._submit(facts=facts, rung=None)
+        self._follow(replace(self._view.state, facts=facts, knowledge=None), dial=False)
+        self._submit(facts=facts, knowledge=None)
 
     def _follow(self, state: State, *, dial: bool = True) -> None:
         """Make the controls show a state without hearing themselves."""
         self._quiet = True
         try:
-            self.rung.value = state.rung if state.rung in RUNGS else ""
-            first = int(state.rung.removeprefix("first_")) if state.rung and state.rung.startswith("first_") else None
+            self.knowledge.value = state.knowledge if state.knowledge in KNOWLEDGE_LEVELS else ""
+            first = (
+                int(state.knowledge.removeprefix("first_"))
+                if state.knowledge and state.knowledge.startswith("first_")
+                else None
+            )
             self.first_box.show(first)
             if first is not None:
                 self.first.value = min(first, self.first.max)
@@ -609,7 +615,7 @@ class _Screen:
         if view.answer is None:
             return
         name = escape(view.exploration.dataset.pseudonym(view.state.patient_id))
-        knows = escape(RUNGS.get(view.state.rung or "", view.state.rung or "facts set by hand"))
+        knows = escape(KNOWLEDGE_LEVELS.get(view.state.knowledge or "", view.state.knowledge or "facts set by hand"))
         self.pinned.value = (
             f'<div class="ehrmem-pinned"><h3 class="ehrmem-head">Pinned: {name}, {knows}</h3>'
             f"{self.verdict.value}{self.bars.value}{self.known.value}</div>"
@@ -697,7 +703,7 @@ def results_of(answer: Answer, state: State, exploration: Exploration) -> dict[s
         "reference": exploration.reference
         and {"name": exploration.reference.name, "fingerprint": exploration.reference.fingerprint},
         "settings": {
-            "rung": state.rung,
+            "knowledge": state.knowledge,
             "facts": facts_to_text(state.facts),
             "attributes": list(state.attributes),
             "focus": state.focus,
@@ -794,13 +800,15 @@ def _status(state: State, answer: Answer, view: ExplorePatient) -> str:
     finding = answer.attribute(answer.focus)
     n = finding.audited.n if finding else 0
     name = escape(view.exploration.dataset.pseudonym(state.patient_id))
-    knows = escape(RUNGS.get(state.rung or "", (state.rung or "facts set by hand").replace("_", " ")))
+    knows = escape(
+        KNOWLEDGE_LEVELS.get(state.knowledge or "", (state.knowledge or "facts set by hand").replace("_", " "))
+    )
     doing = "settled" if answer.settled else "working"
     words = "Settled." if answer.settled else "Asking the model ..."
     cut = "" if answer.horizon == state.horizon else f"Horizon: {escape(_horizon(state, answer))}. "
     split = escape(split_in_words(view.exploration.dataset.split_of(state.patient_id), view.members))
     return (
-        f'<div class="ehrmem-status" role="status" data-state="{doing}" data-rung="{escape(state.rung or "")}" '
+        f'<div class="ehrmem-status" role="status" data-state="{doing}" data-knowledge="{escape(state.knowledge or "")}" '
         f'data-patient="{name}">Patient <b>{name}</b> ({split}); the attacker knows: <b>{knows}</b>; '
         f"{n:,} samples. {cut}{words}</div>"
     )

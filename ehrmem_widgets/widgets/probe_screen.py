@@ -36,7 +36,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
 
     Parameters
     ----------
-    data, model, reference, vocabulary, grammar, sequences, endpoint, training_split, reference_training_split, attribute_file, canaries
+    data, model, reference, vocabulary, token_scheme, sequences, endpoint, training_split, reference_training_split, attribute_file, canaries
         As for ``ExplorePatient``; None: the environment's, else the samples.
     live
         True shows widgets; False answers in full at once and shows a static page.
@@ -54,7 +54,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
         model: str | Path | BlackBox | None = None,
         reference: str | Path | BlackBox | Sequence[str | Path | BlackBox] | None = None,
         vocabulary: str | Path | None = None,
-        grammar: str | Path | None = None,
+        token_scheme: str | Path | None = None,
         sequences: str | Path | None = None,
         endpoint: str | None = None,
         training_split: str | None = None,
@@ -67,7 +67,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
         from ehrmem_widgets.blackbox.opening import open_sources, open_with
 
         named = sources_of(
-            data, model, reference, vocabulary=vocabulary, grammar=grammar, sequences=sequences, endpoint=endpoint,
+            data, model, reference, vocabulary=vocabulary, token_scheme=token_scheme, sequences=sequences, endpoint=endpoint,
             training_split=training_split, reference_training_split=reference_training_split,
             attribute_file=attribute_file, canaries=canaries,
         )  # fmt: skip

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.cohort.time_codes import AGE_CODES, TIME_CODES
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 SODIUM, IRON = "LAB//50983//mEq/L", "LAB//50952//ug/dL"
 VISIT, FLU, DRUG = "ENCOUNTER//OUTPATIENT", "DIAGNOSIS//ICD//10//J111", "MEDICATION//ATC//J05AR03"

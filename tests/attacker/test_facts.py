@@ -1,4 +1,4 @@
-"""The rungs hold exactly what they say, and facts survive being written down; what contradicts the record is refused."""
+"""The knowledge levels hold exactly what they say, and facts survive being written down; what contradicts the record is refused."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import pytest
 
 from ehrmem_widgets.attacker.facts import (
     AGE,
-    RUNGS,
+    KNOWLEDGE_LEVELS,
     DatePrecision,
     KnownFact,
     ValuePrecision,
     check_facts,
     facts_from_text,
-    facts_of_rung,
+    facts_of_level,
     facts_to_json,
     facts_to_text,
     load_facts,
 )
 from ehrmem_widgets.cohort.record import Event, Record
-from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.tokens.sequence import encode
 from tests.attacker.records import DRUG, FLU, IRON, RECORD, SODIUM, VOCABULARY, at
 
 EXACT, COARSE, UNKNOWN = ValuePrecision.EXACT, ValuePrecision.COARSE, ValuePrecision.UNKNOWN
@@ -31,41 +31,41 @@ DAY = DatePrecision.DAY
 STATIC = (KnownFact(AGE), KnownFact(0), KnownFact(1))
 
 
-def rung(name: str, record: Record = RECORD) -> tuple[KnownFact, ...]:
-    return facts_of_rung(name, record, VOCABULARY)
+def knowledge(name: str, record: Record = RECORD) -> tuple[KnownFact, ...]:
+    return facts_of_level(name, record, VOCABULARY)
 
 
 def places(name: str) -> list[int]:
-    return [fact.place for fact in rung(name)]
+    return [fact.place for fact in knowledge(name)]
 
 
-def test_the_rungs_hold_what_they_say() -> None:
-    assert rung("nothing") == ()
-    assert rung("demographics") == STATIC
-    assert rung("one_lab") == (*STATIC, KnownFact(3, EXACT, DAY), KnownFact(4, EXACT, DAY))
+def test_the_knowledge_levels_hold_what_they_say() -> None:
+    assert knowledge("nothing") == ()
+    assert knowledge("demographics") == STATIC
+    assert knowledge("one_lab") == (*STATIC, KnownFact(3, EXACT, DAY), KnownFact(4, EXACT, DAY))
     drawn = tuple(KnownFact(place, UNKNOWN, DAY) for place in (4, 7))  # the iron has no value
-    assert rung("lab_dates") == (*STATIC, KnownFact(3, EXACT, DAY), *drawn)
-    assert rung("lab_values") == (*STATIC, *(KnownFact(place, EXACT, DAY) for place in (3, 4, 7)))
+    assert knowledge("lab_dates") == (*STATIC, KnownFact(3, EXACT, DAY), *drawn)
+    assert knowledge("lab_values") == (*STATIC, *(KnownFact(place, EXACT, DAY) for place in (3, 4, 7)))
 
 
-def test_every_rung_that_is_offered_can_be_taken() -> None:
-    for name in RUNGS:
-        assert check_facts(rung(name), RECORD) == rung(name)
+def test_every_knowledge_that_is_offered_can_be_taken() -> None:
+    for name in KNOWLEDGE_LEVELS:
+        assert check_facts(knowledge(name), RECORD) == knowledge(name)
 
 
-def test_the_lab_rungs_start_on_the_first_day_with_a_value() -> None:
+def test_the_lab_knowledge_levels_start_on_the_first_day_with_a_value() -> None:
     early = replace(RECORD, events=(*RECORD.events[:2], Event(at("2020-01-01"), IRON), *RECORD.events[3:]))
-    assert [fact.place for fact in rung("lab_values", early)][3:] == [3, 4, 7]
+    assert [fact.place for fact in knowledge("lab_values", early)][3:] == [3, 4, 7]
     without = replace(RECORD, events=tuple(e for e in RECORD.events if e.value is None))
-    assert [fact.place for fact in rung("lab_values", without)][3:] == [3, 4]  # the iron, and the visit before it
+    assert [fact.place for fact in knowledge("lab_values", without)][3:] == [3, 4]  # the iron, and the visit before it
 
 
-def test_without_labs_the_lab_rungs_are_the_demographics() -> None:
+def test_without_labs_the_lab_knowledge_levels_are_the_demographics() -> None:
     bare = replace(RECORD, events=RECORD.events[:3])
     for name in ("one_lab", "lab_dates", "lab_values"):
-        assert rung(name, bare) == STATIC
+        assert knowledge(name, bare) == STATIC
     unborn = replace(bare, birth=None)
-    assert rung("demographics", unborn) == STATIC[1:]
+    assert knowledge("demographics", unborn) == STATIC[1:]
 
 
 def test_first_n_are_the_events_among_the_first_n_codes_of_the_sequence() -> None:
@@ -76,7 +76,7 @@ def test_first_n_are_the_events_among_the_first_n_codes_of_the_sequence() -> Non
     assert places("first_5") == [AGE, 0, 1, 2]  # the fifth is the gap
     assert places("first_6") == [AGE, 0, 1, 2, 3]
     assert places("first_1000") == [AGE, *range(10)]
-    assert set(rung("first_6")) == {KnownFact(place) for place in (AGE, 0, 1, 2, 3)}
+    assert set(knowledge("first_6")) == {KnownFact(place) for place in (AGE, 0, 1, 2, 3)}
 
 
 def test_before_a_date_is_everything_up_to_the_day_before() -> None:
@@ -90,20 +90,20 @@ def test_before_a_date_is_everything_up_to_the_day_before() -> None:
     ["labs", "", "first_", "first_-1", "first_1.5", "before_2020", "Nothing", "first_0", "first_010", "first_100001", "first_1e3",
      "first_1000000000000", "first_٣", "first_10 ", "before_2020-01-01 "],
 )  # fmt: skip
-def test_a_rung_that_is_not_there_is_refused_with_those_that_are(name: str) -> None:
+def test_a_knowledge_that_is_not_there_is_refused_with_those_that_are(name: str) -> None:
     with pytest.raises(
         BadInput, match=f"There is no knowledge level '{name}'. The levels are nothing, demographics, .*first_N"
     ):
-        rung(name)
+        knowledge(name)
 
 
 @pytest.mark.parametrize("day", ["2020-02-30", "9999-99-99", "0000-01-01", "1799-12-31", "2301-01-01"])
 def test_a_date_that_is_none_is_refused(day: str) -> None:
     with pytest.raises(BadInput, match=f"'before_{day}' needs a day of the calendar from 1800 to 2300; write before_"):
-        rung(f"before_{day}")
+        knowledge(f"before_{day}")
 
 
-def test_the_ends_of_what_a_rung_may_say() -> None:
+def test_the_ends_of_what_a_knowledge_may_say() -> None:
     assert places("first_100000") == places("first_1000") and places("before_2300-12-31") == [AGE, *range(10)]
     assert places("before_1800-01-01") == [AGE, 0, 1]
 
@@ -116,8 +116,8 @@ def test_facts_survive_a_line_of_text() -> None:
     assert facts_from_text(facts_to_text(every)) == every
     for fact in every:
         assert facts_from_text(facts_to_text((fact,))) == (fact,)
-    for name in RUNGS:
-        assert facts_from_text(facts_to_text(rung(name))) == rung(name)
+    for name in KNOWLEDGE_LEVELS:
+        assert facts_from_text(facts_to_text(knowledge(name))) == knowledge(name)
     assert facts_from_text("") == facts_from_text("  \n") == ()
     assert facts_from_text("5:coarse") == (KnownFact(5, COARSE),)
     assert facts_from_text("5::week") == (KnownFact(5, EXACT, DatePrecision.WEEK),)

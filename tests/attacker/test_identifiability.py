@@ -15,8 +15,8 @@ from ehrmem_widgets.attacker.identifiability import FactIndex, Identifiability, 
 from ehrmem_widgets.attacker.prompt import days_allowed, value_slot
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Event, Record
-from ehrmem_widgets.cohort.vocabulary import Vocabulary, learn_vocabulary
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.tokens.vocabulary import Vocabulary, learn_vocabulary
 from tests.cohort.meds import Row, at, write
 
 LAB, FLU, WEIGHT = "LAB//50912//mg/dL", "DIAGNOSIS//ICD//10//J111", "WEIGHT//never binned"

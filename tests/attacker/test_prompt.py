@@ -8,11 +8,11 @@ from datetime import date, timedelta
 
 import pytest
 
-from ehrmem_widgets.attacker.facts import AGE, DatePrecision, KnownFact, ValuePrecision, facts_of_rung
+from ehrmem_widgets.attacker.facts import AGE, DatePrecision, KnownFact, ValuePrecision, facts_of_level
 from ehrmem_widgets.attacker.prompt import build_prompt, days_allowed, value_slot
 from ehrmem_widgets.cohort.record import Event, Record
-from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.time_codes import AGE_CODES, TIME_CODES, gap_code
+from ehrmem_widgets.tokens.sequence import encode
 from tests.attacker.records import DRUG, FLU, IRON, RECORD, SODIUM, VOCABULARY, at
 
 EXACT, COARSE, UNKNOWN = ValuePrecision.EXACT, ValuePrecision.COARSE, ValuePrecision.UNKNOWN
@@ -44,7 +44,7 @@ def test_a_code_without_bins_is_itself_whatever_the_precision(precision: ValuePr
 
 
 def test_a_prompt_of_everything_exact_is_the_records_own_sequence() -> None:
-    prompt = prompt_of(*facts_of_rung("first_1000", RECORD, VOCABULARY))
+    prompt = prompt_of(*facts_of_level("first_1000", RECORD, VOCABULARY))
     assert prompt.slots == tuple((code,) for code in encode(RECORD, VOCABULARY).codes[:-1])
     assert prompt.exact
     assert (prompt.stripped, prompt.left_out, prompt.last) == (0, 0, 9)
@@ -90,7 +90,7 @@ def test_events_that_the_model_does_not_know_are_left_out_and_counted() -> None:
 
 
 def test_the_attribute_and_its_proxies_never_enter_and_are_counted() -> None:
-    every = facts_of_rung("first_1000", RECORD, VOCABULARY)
+    every = facts_of_level("first_1000", RECORD, VOCABULARY)
     prompt = prompt_of(*every, strip=frozenset({DRUG, SODIUM, AGE_CODES[0]}))
     assert prompt.stripped == 5  # the age, three sodium values in two bins, the drug
     said = {code for slot in prompt.slots for code in slot}

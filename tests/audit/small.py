@@ -17,7 +17,7 @@ def write_plan(folder: Path, *, probes: str = PROBES, patients: int = 14, more: 
     path = folder / "plan.yaml"
     path.write_text(
         f"name: small\ndata: data\nmodel: {sample_model()}\nreference: {sample_reference()}\npatients: {patients}\n"
-        f"holders: 0\nprobes: {probes}\nrungs: [one_lab]\n{more}"
+        f"holders: 0\nprobes: {probes}\nknowledge_levels: [one_lab]\n{more}"
     )
     return path
 

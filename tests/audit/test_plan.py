@@ -26,7 +26,7 @@ def test_the_example_is_a_plan_and_names_every_probe(tmp_path: Path, capsys: pyt
     assert found.probes == tuple(probes()) and found.patients == 400 and not found.identifying
     assert found.sources.model == str(sample_model())
     assert set(yaml.safe_load(example())) <= {
-        "name", "patients", "holders", "probes", "rungs", "rung_of", "attributes", "priors", "seed", "identifying",
+        "name", "patients", "holders", "probes", "knowledge_levels", "knowledge_of", "attributes", "priors", "seed", "identifying",
     }  # fmt: skip
 
 
@@ -44,12 +44,12 @@ def test_a_population_smaller_than_the_data_set_is_refused_before_anything_is_as
 def test_folders_are_relative_to_the_plan(tmp_path: Path) -> None:
     for name in ("meds", "model"):
         (tmp_path / name).mkdir()
-    found = read_plan(plan(tmp_path, "data: meds\nmodel: model\nreference: http://127.0.0.1:9\ngrammar: meicar\n"))
+    found = read_plan(plan(tmp_path, "data: meds\nmodel: model\nreference: http://127.0.0.1:9\ntoken_scheme: meicar\n"))
     assert found.sources.data == str(tmp_path / "meds") and found.sources.model == str(tmp_path / "model")
-    assert found.sources.reference == ("http://127.0.0.1:9",) and found.sources.grammar == "meicar"
+    assert found.sources.reference == ("http://127.0.0.1:9",) and found.sources.token_scheme == "meicar"
 
 
-def test_the_preflight_is_always_run_and_patients_may_come_from_a_file(tmp_path: Path) -> None:
+def test_the_confounding_check_is_always_run_and_patients_may_come_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "who.txt").write_text("P-AAAA-AAAA\nP-BBBB-BBBB\nP-AAAA-AAAA\n")
     found = read_plan(plan(tmp_path, "probes: [membership]\npatients: who.txt\n"))
     assert found.probes == ("membership", "confounding") and found.patients == ("P-AAAA-AAAA", "P-BBBB-BBBB")
@@ -62,8 +62,8 @@ def test_the_hash_changes_with_what_the_results_depend_on_and_with_nothing_else(
 
     same = hash_of("seed: 0\n")
     assert hash_of("name: other\n") == same and hash_of("# words\nprobes: " + str(list(probes())) + "\n") == same
-    others = ["seed: 1", "patients: 40", "holders: 3", "rungs: [nothing]", "priors: [0.5]", "identifying: true", "attributes: [hiv]", "probes: [membership]", "population: 300000",
-              "rung_of: {embedding: first_10}", "severity: {hiv: {severity: 1, reason: curable}}"]  # fmt: skip
+    others = ["seed: 1", "patients: 40", "holders: 3", "knowledge_levels: [nothing]", "priors: [0.5]", "identifying: true", "attributes: [hiv]", "probes: [membership]", "population: 300000",
+              "knowledge_of: {embedding: first_10}", "severity: {hiv: {severity: 1, reason: curable}}"]  # fmt: skip
     assert len({hash_of(text + "\n") for text in others} | {same}) == len(others) + 1
 
 
@@ -73,9 +73,9 @@ BAD = {
     "a: [": "cannot be read as YAML",
     "probes: [membreship]": "there is nothing called 'membreship' among probes. Is 'membership' meant?",
     "attributes: [hivv]": "there is nothing called 'hivv' among attributes. Is 'hiv' meant?",
-    "rungs: [everything]": "There is no knowledge level 'everything'",
-    "rungs: []": "Knowledge levels are given as a list of at least one",
-    "rung_of: {membership: one_lab}": "rung_of gives a knowledge level to embedding, perturbation, subgroups",
+    "knowledge_levels: [everything]": "There is no knowledge level 'everything'",
+    "knowledge_levels: []": "Knowledge levels are given as a list of at least one",
+    "knowledge_of: {membership: one_lab}": "knowledge_of gives a knowledge level to embedding, perturbation, subgroups",
     "holders: some": "holders must be a whole number from 0 to 100000",
     "patients: 1": "patients must be a whole number from 2 to 10000000",
     "patients: nowhere.txt": "the file of patients 'nowhere.txt' cannot be read",

@@ -227,7 +227,7 @@ def test_a_probe_that_the_model_cannot_answer_is_reported_as_not_run(
     assert not (tmp_path / "out" / "findings" / "membership").exists()
 
 
-def test_without_the_preflight_no_comparison_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_confounding_check_no_comparison_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise CannotAnswer("there is nothing to compare")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ehrmem_widgets.attacker.facts import facts_of_rung
+from ehrmem_widgets.attacker.facts import facts_of_level
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.probes.exploration import HALF_WIDTH, Exploration, Question, State, choose_focus
@@ -61,12 +61,12 @@ def main_screen(lines: Lines) -> None:
 
 def settled_answer(lines: Lines, exploration: Exploration, patients: int = 6) -> None:
     """A dial change until the focus is known to +-0.02 on the audited and the reference model, against HF ``generate`` and
-    counting hits until the Wilson interval is as narrow: patients drawn at random, at two rungs each."""
+    counting hits until the Wilson interval is as narrow: patients drawn at random, at two knowledge levels each."""
     names = exploration.attributes.default_names()
     chosen = np.random.default_rng(0).choice(exploration.dataset.ids(), patients, replace=False)
     ratios, first = [], []
-    for patient, rung in itertools.product(map(int, chosen), ("one_lab", "lab_values")):
-        state = state_of(exploration, patient, rung, names)
+    for patient, knowledge in itertools.product(map(int, chosen), ("one_lab", "lab_values")):
+        state = state_of(exploration, patient, knowledge, names)
         began = time.perf_counter()
         question = Question(exploration, state)
         painted = (a for a in itertools.chain(question.first_answers(), question.refine()) if a is not None)
@@ -126,12 +126,12 @@ def variance_ratio(lines: Lines, exploration: Exploration, patients: int = 40, s
         lines.add(f"variance_counting_over_{name}_worst", min(found), span(found), len(found), ">= 1")
 
 
-def state_of(exploration: Exploration, patient: int, rung: str, names: tuple[str, ...]) -> State:
-    """The main screen's state for a patient at a rung."""
+def state_of(exploration: Exploration, patient: int, knowledge: str, names: tuple[str, ...]) -> State:
+    """The main screen's state for a patient at one knowledge level."""
     severity = {name: attribute.severity for name, attribute in exploration.attributes.attributes.items()}
     record = exploration.record(patient)
-    facts = facts_of_rung(rung, record, exploration.model.vocabulary)
-    return State(patient, facts, rung, names, choose_focus(exploration.held(patient), names, severity))
+    facts = facts_of_level(knowledge, record, exploration.model.vocabulary)
+    return State(patient, facts, knowledge, names, choose_focus(exploration.held(patient), names, severity))
 
 
 def import_time(lines: Lines) -> None:

@@ -1,4 +1,4 @@
-"""T2 over 200 patients, 5 rungs and all attributes, against Hugging Face ``generate`` and counting to the same interval width."""
+"""T2 over 200 patients, 5 knowledge levels and all attributes, against Hugging Face ``generate`` and counting to the same interval width."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from statistics import NormalDist
 
 import numpy as np
 
-from ehrmem_widgets.attacker.facts import facts_of_rung
+from ehrmem_widgets.attacker.facts import facts_of_level
 from ehrmem_widgets.attacker.prompt import build_prompt
 from ehrmem_widgets.blackbox.folder import FolderModel
-from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.probes.leak import leaks_of_many, slot_ids
 from ehrmem_widgets.probes.people import choose_people
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
+from ehrmem_widgets.tokens.attribute_codes import AttributeCodes
 from tests.benchmarks.hf import hf_generate
 from tests.benchmarks.lines import Lines
 
-RUNGS = ("demographics", "one_lab", "first_10", "first_20", "first_50")
+KNOWLEDGE_LEVELS = ("demographics", "one_lab", "first_10", "first_20", "first_50")
 PATIENTS, SAMPLES, HORIZON = 200, 16, 64
-PLAIN_PROMPTS, PLAIN_SAMPLES = 5, 128  # the plain way is timed on so many prompts a rung, and scaled
+PLAIN_PROMPTS, PLAIN_SAMPLES = 5, 128  # the plain way is timed on so many prompts a knowledge level, and scaled
 
 
 def main(lines: Lines) -> None:
@@ -36,11 +36,11 @@ def main(lines: Lines) -> None:
         track = codes.track(names, records[0])
         ours = plain = 0.0
         widths, leaks = [], []
-        for rung in RUNGS:
+        for knowledge in KNOWLEDGE_LEVELS:
             began = time.perf_counter()
             prompts = []
             for record in records:
-                facts = facts_of_rung(rung, record, model.vocabulary)
+                facts = facts_of_level(knowledge, record, model.vocabulary)
                 prompt = build_prompt(record, facts, model.vocabulary, strip=codes.strip(names, record))
                 prompts.append(slot_ids(prompt, model.vocabulary))
             *_, asked = leaks_of_many(model, prompts, track, HORIZON, SAMPLES, 1)

@@ -1,4 +1,4 @@
-"""An audit (all tests, 120 people and the planted canaries, 5 rungs): two workers against one, a core each, and a Dask cluster against plain workers."""
+"""An audit (all tests, 120 people and the planted canaries, 5 knowledge levels): two workers against one, a core each, and a Dask cluster against plain workers."""
 
 from __future__ import annotations
 

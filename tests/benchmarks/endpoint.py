@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ehrmem_widgets.blackbox.endpoint import EndpointModel
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from tests.benchmarks.lines import Lines
 
 CODES, PROMPTS, LENGTH, SAMPLES, HORIZON = 2000, 128, 32, 8, 32

@@ -1,4 +1,4 @@
-"""The data preflight's own evidence: members and non-members told apart without a model only where something was planted.
+"""The confounding check's own evidence: members and non-members told apart without a model only where something was planted.
 
 ``python -m tests.benchmarks.evidence_confounding`` runs it alone.
 """

@@ -11,18 +11,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ehrmem_widgets.attacker.facts import AGE, DatePrecision, KnownFact, KnownFacts, ValuePrecision, facts_of_rung
+from ehrmem_widgets.attacker.facts import AGE, DatePrecision, KnownFact, KnownFacts, ValuePrecision, facts_of_level
 from ehrmem_widgets.attacker.identifiability import FactIndex, PopulationFit
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.probes.people import CANARY, NON_MEMBER, NULL_CANARY, People, choose_people
 from ehrmem_widgets.probes.ranking.ask import NEVER_SEEN, ranked
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import proportion
 from ehrmem_widgets.statistics.population import others_in_population
 from ehrmem_widgets.statistics.verdicts import Peers
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from tests.benchmarks.lines import Lines
 from tests.probes.alone import ask_alone
 
@@ -92,9 +92,9 @@ def population(lines: Lines, dataset: MedsDataset, vocabulary: Vocabulary) -> No
 
 
 def sets_of_facts(record: Record, vocabulary: Vocabulary, rng: np.random.Generator) -> Iterator[KnownFacts]:
-    """What attackers may know: rungs, and facts at random, roughly or exactly, with and without dates."""
-    for rung in ("demographics", "one_lab", "lab_values", "first_10"):
-        yield facts_of_rung(rung, record, vocabulary)
+    """What attackers may know: knowledge levels, and facts at random, roughly or exactly, with and without dates."""
+    for knowledge in ("demographics", "one_lab", "lab_values", "first_10"):
+        yield facts_of_level(knowledge, record, vocabulary)
     dated = [place for place, event in enumerate(record.events) if event.time is not None]
     static = [KnownFact(place) for place, event in enumerate(record.events) if event.time is None]
     age = [KnownFact(AGE, ValuePrecision.COARSE)] if record.age_at_start() is not None else []
@@ -110,7 +110,7 @@ def ranking_null(lines: Lines, dataset: MedsDataset, model: FolderModel) -> None
     chosen = choose_people(dataset, model, reference, most=160)
     records = (*chosen.of(NON_MEMBER, NULL_CANARY), *chosen.of(CANARY)[:12])
     people = People(records, {record.patient_id: chosen.group(record) for record in records})
-    found = ask_alone("ranking", model, dataset, reference=reference, people=people, rungs=LADDER)
+    found = ask_alone("ranking", model, dataset, reference=reference, people=people, knowledge_levels=LADDER)
     asked = found.about("figures", figure="given_away").set_index("group")["n"]
     never = int(asked[[group for group in NEVER_SEEN if group in asked]].sum())
     bits = found.about("patients", figure="bits")

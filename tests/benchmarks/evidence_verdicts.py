@@ -152,14 +152,14 @@ def cohorts(lines: Lines, runs: int = 500) -> None:
 def power_memorizing(lines: Lines) -> None:
     """The memorizing model: canaries by repetitions, and people never seen, at three levels of knowledge."""
     exploration, truth = _opened("memorizing")
-    for rung, non_members in ((FEW_FACTS, 150), ("demographics", 40), ("lab_values", 40)):
-        pool = Pool(exploration, rung)
-        for times in REPETITIONS if rung == FEW_FACTS else (16,):
+    for knowledge, non_members in ((FEW_FACTS, 150), ("demographics", 40), ("lab_values", 40)):
+        pool = Pool(exploration, knowledge)
+        for times in REPETITIONS if knowledge == FEW_FACTS else (16,):
             goal = (
-                ">= 0.9" if times == 16 and rung != "demographics" else ">= 0"
+                ">= 0.9" if times == 16 and knowledge != "demographics" else ">= 0"
             )  # demographics alone often fit several
-            _canaries(lines, exploration, truth, pool, rung, times, "memorizing", goal)
-        _never_seen(lines, exploration, truth, pool, rung, non_members, "memorizing")
+            _canaries(lines, exploration, truth, pool, knowledge, times, "memorizing", goal)
+        _never_seen(lines, exploration, truth, pool, knowledge, non_members, "memorizing")
 
 
 def power_moderate(lines: Lines) -> None:
@@ -179,10 +179,10 @@ def live_session(lines: Lines, people: int = 20) -> None:
     chosen = at_random(chosen, people, seed=5)
     exploration.controls.records = exploration.controls.records[:160]  # whom the similar people are chosen from
     confirmed, explored = set[int](), set[int]()
-    for place, rung in enumerate(SESSION):
-        pool = Pool(exploration, rung)
+    for place, knowledge in enumerate(SESSION):
+        pool = Pool(exploration, knowledge)
         for patient in chosen:
-            question = Question(exploration, state_of(exploration, patient, rung))
+            question = Question(exploration, state_of(exploration, patient, knowledge))
             for total in question.sums:
                 for _ in total.add(48, question._seed(0)):
                     pass
@@ -216,9 +216,9 @@ def _held(exploration: Exploration, patients: pd.Index) -> list[int]:
     return [int(p) for p in patients if set(exploration.held(int(p))) & names]
 
 
-def _judged(exploration: Exploration, pool: Pool, patient: int, rung: str) -> Judgement:
+def _judged(exploration: Exploration, pool: Pool, patient: int, knowledge: str) -> Judgement:
     """The verdict of the main screen on the attribute in focus, each model known to +-0.02 or by 128 samples."""
-    question = Question(exploration, state_of(exploration, patient, rung))
+    question = Question(exploration, state_of(exploration, patient, knowledge))
     for _ in question.first_answers():
         pass
     look = 1
@@ -239,27 +239,27 @@ def _canaries(
     exploration: Exploration,
     truth: pd.DataFrame,
     pool: Pool,
-    rung: str,
+    knowledge: str,
     times: int,
     model: str,
     goal: str,
 ) -> None:
     canaries = _held(exploration, truth.index[truth["canary"] & (truth["repetitions"] == times)])
-    verdicts = [_judged(exploration, pool, patient, rung).verdict for patient in canaries]
+    verdicts = [_judged(exploration, pool, patient, knowledge).verdict for patient in canaries]
     found = proportion(verdicts.count(Verdict.MEMORIZED), len(verdicts))
-    name = f"memorized_canaries_x{times}_{rung}_{model}"
+    name = f"memorized_canaries_x{times}_{knowledge}_{model}"
     lines.add(name, found.value, f"{found.low:.3f} to {found.high:.3f}", found.n, goal)
-    lines.add(f"population_knowledge_canaries_x{times}_{rung}_{model}", verdicts.count(Verdict.POPULATION), "a count",
+    lines.add(f"population_knowledge_canaries_x{times}_{knowledge}_{model}", verdicts.count(Verdict.POPULATION), "a count",
               found.n, "<= 0")  # fmt: skip
 
 
 def _never_seen(
-    lines: Lines, exploration: Exploration, truth: pd.DataFrame, pool: Pool, rung: str, most: int, model: str
+    lines: Lines, exploration: Exploration, truth: pd.DataFrame, pool: Pool, knowledge: str, most: int, model: str
 ) -> None:
     strangers = at_random(_held(exploration, truth.index[truth["split"] == "held_out"]), most)
-    verdicts = [_judged(exploration, pool, patient, rung).verdict for patient in strangers]
+    verdicts = [_judged(exploration, pool, patient, knowledge).verdict for patient in strangers]
     for verdict in Verdict:
         rate = proportion(verdicts.count(verdict), len(verdicts))
         goal = "<= 0.05" if verdict is Verdict.MEMORIZED else ">= 0"
-        name = f"{verdict.name.lower()}_never_seen_{rung}_{model}"
+        name = f"{verdict.name.lower()}_never_seen_{knowledge}_{model}"
         lines.add(name, rate.value, f"{rate.low:.3f} to {rate.high:.3f}", rate.n, goal)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ehrmem_widgets.blackbox.folder import FolderModel
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from tests.benchmarks.lines import Lines
 
 CODES, CONTEXT, ROUNDS = 5000, 512, 3

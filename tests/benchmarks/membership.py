@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from ehrmem_widgets.blackbox.folder import FolderModel
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.probes.membership import scores
 from ehrmem_widgets.probes.membership.ask import Scorer
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from tests.benchmarks.lines import Lines
 
 CODES, CONTEXT, LENGTH, RECORDS, PREFIX = 1000, 640, 512, 32, 64

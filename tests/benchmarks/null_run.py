@@ -37,10 +37,10 @@ def main(lines: Lines) -> None:
     for name in (LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO):
         rows = scored[scored["attribute"] == name]
         values[f"t4_{name}"] = rows[rows["model"] != "reference"].drop_duplicates("patient")["value"].to_numpy()
-    excess = ask_alone("attribute", model, dataset, reference=reference, people=people, rungs=("one_lab",))
+    excess = ask_alone("attribute", model, dataset, reference=reference, people=people, knowledge_levels=("one_lab",))
     values["t2_largest_excess"] = excess.about("patients", figure=LARGEST_EXCESS)["value"].to_numpy()
     rebuilt = ask_alone(
-        "reconstruction", model, dataset, reference=reference, people=people, rungs=("first_10",), samples=4
+        "reconstruction", model, dataset, reference=reference, people=people, knowledge_levels=("first_10",), samples=4
     )
     distances = rebuilt.about("patients", figure="timed_distance").pivot_table(
         index="patient", columns="model", values="value"

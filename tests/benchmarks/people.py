@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from ehrmem_widgets.attacker.facts import facts_of_rung
+from ehrmem_widgets.attacker.facts import facts_of_level
 from ehrmem_widgets.probes.exploration import Exploration, Question, State, choose_focus
 
 SAMPLES = 128  # of each model; enough to know a rare leak to +-0.02
 
 
-def state_of(exploration: Exploration, patient: int, rung: str) -> State:
-    """The state of the main screen for a patient at a rung, the focus on the most severe attribute held."""
+def state_of(exploration: Exploration, patient: int, knowledge: str) -> State:
+    """The state of the main screen for a patient at a knowledge level, the focus on the most severe attribute held."""
     record = exploration.record(patient)
     names = exploration.attributes.default_names()
     severity = {name: attribute.severity for name, attribute in exploration.attributes.attributes.items()}
     focus = choose_focus(exploration.held(patient), names, severity)
-    facts = facts_of_rung(rung, record, exploration.model.vocabulary)
-    return State(patient, facts, rung, names, focus, samples=SAMPLES)
+    facts = facts_of_level(knowledge, record, exploration.model.vocabulary)
+    return State(patient, facts, knowledge, names, focus, samples=SAMPLES)
 
 
 class Pool:
-    """The leaks of all possible controls at one rung, asked once: the answers do not depend on who else is asked."""
+    """The leaks of all possible controls at one knowledge level, asked once: the answers do not depend on who else is asked."""
 
-    def __init__(self, exploration: Exploration, rung: str) -> None:
+    def __init__(self, exploration: Exploration, knowledge: str) -> None:
         self.records = exploration.controls.records
-        question = Question(exploration, state_of(exploration, self.records[0].patient_id, rung))
+        question = Question(exploration, state_of(exploration, self.records[0].patient_id, knowledge))
         for _ in question.ask_controls(self.records):
             pass
         self.leaks = question.control_leaks

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.probes.code_embeddings import TextEmbedder, embed_codes, label_embedder
 from ehrmem_widgets.probes.sequence_distance import Comparer
 from ehrmem_widgets.samples.folders import sample_data, sample_model
+from ehrmem_widgets.tokens.sequence import encode
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from tests.benchmarks.lines import Lines
 
 PATIENTS, TRAJECTORIES, CODES = 100, 20, 100

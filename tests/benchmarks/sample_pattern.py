@@ -27,8 +27,8 @@ from ehrmem_widgets.statistics.verdicts import ALARM_RATE, Verdict
 from tests.benchmarks.lines import Lines
 from tests.probes.alone import ask_alone
 
-RUNGS = ("demographics", "one_lab", "first_20")
-ALARM_RUNGS = ("one_lab", "first_20")
+KNOWLEDGE_LEVELS = ("demographics", "one_lab", "first_20")
+ALARM_LEVELS = ("one_lab", "first_20")
 ASKED = 200  # ordinary people, half of them members, of the models between and without
 
 
@@ -166,22 +166,24 @@ def leaks(
     found: bool | None,
 ) -> None:
     """T2 (``found`` None: no goal): excess risk of canaries beyond those never trained on; AUROC with more known facts."""
-    made = ask_alone("attribute", model, dataset, reference=reference, people=people, rungs=("nothing", *RUNGS))
-    for rung in RUNGS:
-        one = made.estimate("excess_gap", group="canaries", rung=rung)
+    made = ask_alone(
+        "attribute", model, dataset, reference=reference, people=people, knowledge_levels=("nothing", *KNOWLEDGE_LEVELS)
+    )
+    for knowledge in KNOWLEDGE_LEVELS:
+        one = made.estimate("excess_gap", group="canaries", knowledge=knowledge)
         least = {True: 0.3, False: None, None: -1.0}[found]
-        above(lines, f"t2_excess_risk_canaries_{rung}_{name}", one, least, 0.0)
+        above(lines, f"t2_excess_risk_canaries_{knowledge}_{name}", one, least, 0.0)
     if name == "reference":
         return
     for group in (MEMBER, CANARY):
         aurocs = [
-            made.estimate("auroc", group=group, rung=rung, model="audited", attribute=ALL)
-            for rung in ("nothing", *RUNGS)
+            made.estimate("auroc", group=group, knowledge=knowledge, model="audited", attribute=ALL)
+            for knowledge in ("nothing", *KNOWLEDGE_LEVELS)
         ]
         words = ", ".join(f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f})" for one in aurocs)
         rise = aurocs[-1].low - aurocs[0].high
         lines.add(f"t2_auroc_rise_{group}_{name}", rise, words, aurocs[-1].n, ">= 0" if found else ">= -1")
-    rows = made.about("patients", figure="excess", rung="one_lab", group=CANARY)
+    rows = made.about("patients", figure="excess", knowledge="one_lab", group=CANARY)
     called = proportion(rows.loc[rows["verdict"] == Verdict.MEMORIZED, "patient"].nunique(), rows["patient"].nunique())
     lines.add(
         f"t2_canaries_x16_called_memorized_one_lab_{name}", called.value, words_of(called), called.n,
@@ -201,12 +203,17 @@ def rebuilt(
 ) -> None:
     """T1: the distance falls with more known facts, for canaries and for members."""
     made = ask_alone(
-        "reconstruction", model, dataset, reference=reference, people=people, rungs=("nothing", "first_10", "first_50")
+        "reconstruction",
+        model,
+        dataset,
+        reference=reference,
+        people=people,
+        knowledge_levels=("nothing", "first_10", "first_50"),
     )
     for group in (CANARY, MEMBER, NON_MEMBER):
         distances = [
-            made.estimate("timed_distance", group=group, model="audited", rung=rung)
-            for rung in ("nothing", "first_10", "first_50")
+            made.estimate("timed_distance", group=group, model="audited", knowledge=knowledge)
+            for knowledge in ("nothing", "first_10", "first_50")
         ]
         words = ", ".join(f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f}, n = {one.n})" for one in distances)
         fall = distances[0].low - distances[-1].high  # the intervals lie apart
@@ -242,12 +249,17 @@ def spikes(
 def neighbours(lines: Lines, dataset: MedsDataset, model: BlackBox, reference: BlackBox, people: People) -> None:
     """Embedding neighbours: hit@10 of members minus non-members, and of canaries."""
     made = ask_alone(
-        "neighbours", model, dataset, reference=reference, people=people, rungs=("demographics", "lab_values")
+        "neighbours",
+        model,
+        dataset,
+        reference=reference,
+        people=people,
+        knowledge_levels=("demographics", "lab_values"),
     )
     rows = made.about("figures")
     for one in rows[rows["figure"].str.contains("difference") & (rows["model"] == "audited")].itertuples():
         if "10" in one.figure:
-            name = f"neighbours_{one.figure}_{one.group}_{one.rung}".replace(" ", "_")
+            name = f"neighbours_{one.figure}_{one.group}_{one.knowledge}".replace(" ", "_")
             lines.add(name, one.value, f"{one.low:.3f} to {one.high:.3f}, verdict: {one.verdict}", one.n, ">= -1")
 
 
@@ -255,14 +267,14 @@ def false_alarms(lines: Lines, dataset: MedsDataset, model: BlackBox, reference:
     """People never trained on, called memorized of any attribute that they hold."""
     never = tuple(everybody.of(NON_MEMBER, NULL_CANARY))
     people = People(never, {r.patient_id: everybody.group(r) for r in never})
-    made = ask_alone("attribute", model, dataset, reference=reference, people=people, rungs=ALARM_RUNGS)
+    made = ask_alone("attribute", model, dataset, reference=reference, people=people, knowledge_levels=ALARM_LEVELS)
     rows = made.about("patients", figure="excess")
-    for rung in ALARM_RUNGS:
-        its = rows[rows["rung"] == rung]
+    for knowledge in ALARM_LEVELS:
+        its = rows[rows["knowledge"] == knowledge]
         called = its[its["verdict"] == Verdict.MEMORIZED]["patient"].nunique()
         one = proportion(called, its["patient"].nunique())
-        lines.add(f"t2_false_alarms_all_attributes_{rung}", one.value, words_of(one), one.n, f"<= {ALARM_RATE}")
-    for name, its in rows[rows["rung"] == "one_lab"].groupby("attribute"):
+        lines.add(f"t2_false_alarms_all_attributes_{knowledge}", one.value, words_of(one), one.n, f"<= {ALARM_RATE}")
+    for name, its in rows[rows["knowledge"] == "one_lab"].groupby("attribute"):
         one = proportion(int((its["verdict"] == Verdict.MEMORIZED).sum()), len(its))
         lines.add(f"t2_false_alarms_{name}_one_lab", one.value, words_of(one), one.n, "<= 1")
 

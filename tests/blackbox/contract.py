@@ -15,7 +15,7 @@ from scipy import stats
 from ehrmem_widgets.blackbox.callable import CallableModel
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.protocol import BlackBox
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 CODES = ("[PAD]", "[BOS]", "[EOS]", *(f"CODE//{i}" for i in range(17)))
 SIZE, CONTEXT, WIDTH = len(CODES), 24, 16

@@ -12,8 +12,8 @@ import torch
 from ehrmem_widgets.blackbox.callable import CallableModel, SamplingModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.protocol import Query
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput, CannotAnswer
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from tests.blackbox.contract import single, too_far
 
 VOCABULARY = Vocabulary(("[PAD]", "[BOS]", "[EOS]", "A", "B", "C"))

@@ -12,8 +12,8 @@ from ehrmem_widgets.blackbox.endpoint import EndpointModel
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.mean_reference import MeanReference
 from ehrmem_widgets.blackbox.protocol import Query, Step
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput, CannotAnswer
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from tests.blackbox.contract import (
     ARCHITECTURES,
     CODES,

@@ -19,8 +19,8 @@ from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.protocol import Query, SlotIds
 from ehrmem_widgets.blackbox.serve import serve_model
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput, CannotAnswer, Unavailable
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from tests.blackbox.contract import CODES, CONTEXT, SIZE, make, next_code, single, some_sequences, too_far
 from tests.blackbox.served import running_server
 

@@ -19,8 +19,8 @@ from ehrmem_widgets.blackbox.decoding import LibraryDecoder
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from tests.blackbox.contract import (
     ARCHITECTURES,
     CODES,

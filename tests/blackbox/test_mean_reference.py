@@ -14,9 +14,9 @@ from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.mean_reference import MeanReference, models_of
 from ehrmem_widgets.blackbox.protocol import Query, Step
 from ehrmem_widgets.blackbox.training_splits import seen_by, seen_by_reference
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.probes.leak import ProductForm, SumForm
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from tests.blackbox.contract import make
 
 LEAKY = [[0.90, 0.08, 0.02], [0.30, 0.65, 0.05], [0, 0, 1]]  # methods, section 3: P(leak within 10) = .2197090

@@ -15,10 +15,10 @@ from ehrmem_widgets.blackbox.callable import CallableModel
 from ehrmem_widgets.blackbox.checks import check_has_learned
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.opening import open_model, open_sequences, open_sources, open_with
-from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.sources import SOURCES, Sources, given_sources, sample_sources
+from ehrmem_widgets.tokens.sequence import encode
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +89,7 @@ def test_a_python_function_is_explored_in_three_lines() -> None:
         sample_data(),
         model=model,
         reference=sample_reference(),
-        rung="demographics",
+        knowledge="demographics",
         attributes="hiv",
         horizon=2,
         samples=16,

@@ -18,7 +18,7 @@ from ehrmem_widgets.audit.plan import read_plan
 from ehrmem_widgets.audit.run import run_audit
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.mean_reference import MeanReference
-from ehrmem_widgets.blackbox.model_checks import preflight
+from ehrmem_widgets.blackbox.model_checks import every_check
 from ehrmem_widgets.blackbox.opening import open_sources, open_with
 from ehrmem_widgets.blackbox.training_splits import members_in_words, trained_on
 from ehrmem_widgets.cli import main
@@ -192,7 +192,7 @@ def test_the_ratio_is_to_the_mean_of_the_references(data: Path, models: dict[str
 
 
 def test_the_main_screen_takes_several_references_as_they_come(data: Path, models: dict[str, str]) -> None:
-    named = {"rung": "demographics", "attributes": "hiv", "horizon": 2, "samples": 16, "live": False}
+    named = {"knowledge": "demographics", "attributes": "hiv", "horizon": 2, "samples": 16, "live": False}
     by_name = ExplorePatient(
         data,
         model=models["model"],
@@ -271,7 +271,7 @@ def test_a_plan_names_a_list_of_references_or_one(tmp_path: Path) -> None:
 
 
 def lines(**given: Any) -> dict[str, Check]:
-    return {one.name: one for one in preflight(given_sources(**given))}
+    return {one.name: one for one in every_check(given_sources(**given))}
 
 
 def test_the_check_says_who_counts_as_a_member_and_from_where_that_is_known(data: Path, models: dict[str, str]) -> None:

@@ -38,8 +38,8 @@ import transformers
 
 from ehrmem_widgets.blackbox.endpoint import EndpointModel
 from ehrmem_widgets.blackbox.protocol import Query
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 SIZE, CONTEXT, TOKEN = 200, 64, "a token"
 STARTS_WITHIN = 180  # seconds

@@ -131,12 +131,12 @@ class Visitor:
         route.abort()
 
     def settled(self, timeout: float = 120) -> dict[str, str]:
-        """Wait for a settled answer; the status line's patient and rung."""
+        """Wait for a settled answer; the status line's patient and knowledge."""
         self.page.locator('.ehrmem-status[data-state="settled"]').wait_for(timeout=timeout * 1000)
         return self.status()
 
     def status(self) -> dict[str, str]:
-        """The patient, the rung and the state that the status line shows."""
+        """The patient, the knowledge level and the state that the status line shows."""
         return dict(self.page.evaluate("({...document.querySelector('.ehrmem-status').dataset})"))
 
     def html(self, selector: str) -> str:

@@ -39,7 +39,7 @@ def visitor(home: Path, chromium: Any) -> Iterator[Visitor]:
 
 def test_the_screen_appears_without_a_click(visitor: Visitor) -> None:
     status = visitor.settled()
-    assert status["rung"] == "lab_values"
+    assert status["knowledge"] == "lab_values"
     assert visitor.page.locator(".ehrmem-verdict").inner_text().startswith(("Abuse", "HIV", "Self-harm", "Abortion"))
     assert "Memorized" in visitor.page.locator(".ehrmem-verdict").inner_text()
     SHOTS.mkdir(exist_ok=True)
@@ -69,7 +69,7 @@ def test_picking_a_patient_by_keyboard(visitor: Visitor) -> None:
 def test_adding_lab_dates_and_values_changes_bar_continuation_and_map(visitor: Visitor) -> None:
     page = visitor.page
     page.get_by_label("Attacker knows", exact=True).select_option(label="Demographics: age, sex and other static facts")
-    page.wait_for_function("document.querySelector('.ehrmem-status').dataset.rung === 'demographics'")
+    page.wait_for_function("document.querySelector('.ehrmem-status').dataset.knowledge === 'demographics'")
     visitor.settled()
     labs = page.locator(".ehrmem-dial li:has(select[aria-label^='How well the value'])")
     count = labs.count()
@@ -92,9 +92,9 @@ def test_adding_lab_dates_and_values_changes_bar_continuation_and_map(visitor: V
         visitor.settled()
         visitor.changed(".ehrmem-neighbours", place)
         assert _map(visitor) != drawn
-        assert visitor.status()["rung"] == ""
-    chosen_rung = page.get_by_label("Attacker knows", exact=True).evaluate("s => s.selectedOptions[0].textContent")
-    assert chosen_rung.replace("\xa0", " ") == "Set by hand, below"
+        assert visitor.status()["knowledge"] == ""
+    chosen_knowledge = page.get_by_label("Attacker knows", exact=True).evaluate("s => s.selectedOptions[0].textContent")
+    assert chosen_knowledge.replace("\xa0", " ") == "Set by hand, below"
 
 
 def test_a_held_key_keeps_painting_and_ends_on_the_last_value(visitor: Visitor) -> None:
@@ -117,12 +117,12 @@ def test_a_held_key_keeps_painting_and_ends_on_the_last_value(visitor: Visitor) 
     page.wait_for_function(
         "() => { const s = document.querySelector('.ehrmem-status').dataset; const n = document.querySelector("
         "'.ehrmem-screen .widget-slider .widget-readout').textContent.trim();"
-        "return s.state === 'settled' && s.rung === 'first_' + n; }",
+        "return s.state === 'settled' && s.knowledge === 'first_' + n; }",
         timeout=120_000,
     )
     page.wait_for_timeout(1000)  # nothing comes after
     shown = page.locator(".ehrmem-screen .widget-slider .widget-readout").first.inner_text().strip()
-    assert visitor.status()["rung"] == f"first_{shown}" and int(shown) >= 10
+    assert visitor.status()["knowledge"] == f"first_{shown}" and int(shown) >= 10
     assert visitor.status()["state"] == "settled"
     assert page.get_by_label("or type").input_value() == shown
 
@@ -135,7 +135,7 @@ def test_a_typo_in_the_horizon_leaves_the_verdict_and_is_said(visitor: Visitor) 
         page.get_by_label("Attacker knows", exact=True).select_option(
             label="Demographics + those labs with their values"
         )
-        page.wait_for_function("document.querySelector('.ehrmem-status').dataset.rung === 'lab_values'")
+        page.wait_for_function("document.querySelector('.ehrmem-status').dataset.knowledge === 'lab_values'")
         visitor.settled()
         field, verdict = page.get_by_label("Horizon (codes)"), visitor.html(".ehrmem-verdict")
         width = page.evaluate("document.querySelector('.ehrmem-screen').scrollWidth")
@@ -219,7 +219,7 @@ def test_an_error_stands_in_place_in_plain_words(visitor: Visitor, home: Path) -
 def test_the_report_made_by_the_shown_command_says_the_same(visitor: Visitor, home: Path, tmp_path: Path) -> None:
     page = visitor.page
     page.get_by_label("Attacker knows", exact=True).select_option(label="Demographics + those labs with their values")
-    page.wait_for_function("document.querySelector('.ehrmem-status').dataset.rung === 'lab_values'")
+    page.wait_for_function("document.querySelector('.ehrmem-status').dataset.knowledge === 'lab_values'")
     visitor.settled()
     page.get_by_role("button", name="Copy as report").click()
     command = page.locator(".ehrmem-command pre").inner_text()

@@ -36,7 +36,7 @@ def test_neighbours_appear_by_themselves(neighbours: Visitor) -> None:
     assert neighbours.page.locator(".ehrmem-screen canvas[role=img]").count() == 1
 
 
-def test_the_rung_by_keyboard_moves_map_list_and_ladder(neighbours: Visitor) -> None:
+def test_the_knowledge_by_keyboard_moves_map_list_and_ladder(neighbours: Visitor) -> None:
     page = neighbours.page
     drawn = page.locator(".ehrmem-screen canvas[role=img]").evaluate("c => c.toDataURL()")
     listed = neighbours.html(".ehrmem-neighbours")
@@ -44,7 +44,7 @@ def test_the_rung_by_keyboard_moves_map_list_and_ladder(neighbours: Visitor) -> 
     knows.focus()
     for _ in range(3):
         page.keyboard.press("ArrowUp")
-    _until(neighbours, ".ehrmem-neighbours-screen", rung="demographics")
+    _until(neighbours, ".ehrmem-neighbours-screen", knowledge="demographics")
     assert _chosen(neighbours, "Attacker knows") == "Demographics: age, sex and other static facts"
     assert neighbours.html(".ehrmem-neighbours") != listed
     page.wait_for_function(
@@ -52,7 +52,7 @@ def test_the_rung_by_keyboard_moves_map_list_and_ladder(neighbours: Visitor) -> 
     )
     for _ in range(4):  # quicker than answers come: the last one wins
         page.keyboard.press("ArrowDown")
-    _until(neighbours, ".ehrmem-neighbours-screen", rung="first_10")
+    _until(neighbours, ".ehrmem-neighbours-screen", knowledge="first_10")
     assert _chosen(neighbours, "Attacker knows") == "The first 10 codes"
 
 
@@ -61,7 +61,7 @@ def test_others_are_asked_about_when_the_button_is_pressed(neighbours: Visitor) 
     page.get_by_role("button", name="Ask about 20 patients").focus()
     page.keyboard.press("Enter")
     page.locator(".ehrmem-neighbours-screen table").wait_for(timeout=120_000)
-    _until(neighbours, ".ehrmem-neighbours-screen", rung="first_10")
+    _until(neighbours, ".ehrmem-neighbours-screen", knowledge="first_10")
     said = page.locator(".ehrmem-neighbours-screen").inner_text()
     assert "Trained on, by the audited model" in said and "Cannot conclude" in said
     _nothing_wrong(neighbours)
@@ -91,7 +91,7 @@ def test_what_is_not_known_is_said_in_place_and_the_view_comes_back(perturbation
     strip.wait_for(timeout=60_000)
     assert strip.inner_text().startswith("There is no lab value among the known facts")
     page.keyboard.press("ArrowDown")
-    _until(perturbation, ".ehrmem-perturbation", rung="one_lab", identifier="lab")
+    _until(perturbation, ".ehrmem-perturbation", knowledge="one_lab", identifier="lab")
     assert strip.count() == 0
     assert "Traceback" not in page.locator("body").inner_text()
     _nothing_wrong(perturbation)

@@ -54,7 +54,7 @@ def test_a_hospitals_own_attribute_is_asked_about_like_any_other(own: Path) -> N
         FolderModel(sample_model()),
         attributes=["high_blood_pressure"],
         patients=dataset.holders(["high_blood_pressure"])[:8],
-        rungs="one_lab",
+        knowledge_levels="one_lab",
         samples=4,
     )
     assert set(found.about("figures", figure="auroc")["attribute"]) >= {"high_blood_pressure"}

@@ -19,8 +19,8 @@ from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort import fingerprints
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.fingerprints import digests, fingerprint, read_anew
-from ehrmem_widgets.cohort.sequences import SequenceDataset
 from ehrmem_widgets.samples.folders import sample_model
+from ehrmem_widgets.tokens.sequences import SequenceDataset
 
 
 @pytest.fixture(autouse=True)

@@ -9,16 +9,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ehrmem_widgets.blackbox.model_checks import preflight
+from ehrmem_widgets.blackbox.model_checks import every_check
 from ehrmem_widgets.blackbox.opening import open_sources, open_unchecked
 from ehrmem_widgets.cli import main
-from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.run import run
 from ehrmem_widgets.reports.patient_report import make_report
 from ehrmem_widgets.samples.folders import sample_data
 from ehrmem_widgets.sources import Sources
+from ehrmem_widgets.tokens.sequence import encode
 from tests.blackbox.served import running_server
 
 MODEL = Path(__file__).parent / "model"
@@ -37,7 +37,7 @@ def given() -> Sources:
 
 def test_every_patient_is_written_exactly_as_meds_eic_ar_wrote_them(given: Sources) -> None:
     dataset, model, _ = open_unchecked(given)
-    assert model.vocabulary.grammar.name == "MEICAR" and model.vocabulary.grammar_guessed
+    assert model.vocabulary.token_scheme.name == "MEICAR" and model.vocabulary.token_scheme_guessed
     own = {row["subject_id"]: row["ids"] for row in pq.read_table(SEQUENCES).to_pylist()}
     records = dataset.records(list(own))
     assert len(records) == 3000
@@ -47,10 +47,10 @@ def test_every_patient_is_written_exactly_as_meds_eic_ar_wrote_them(given: Sourc
     assert wrong == []
 
 
-def test_the_preflight_passes_and_says_what_was_guessed(given: Sources) -> None:
-    checks = {check.name: check for check in preflight(given)}
+def test_the_checks_pass_and_says_what_was_guessed(given: Sources) -> None:
+    checks = {check.name: check for check in every_check(given)}
     assert [check for check in checks.values() if check.level == "fail"] == []
-    assert checks["Grammar"].words == "MEICAR, guessed from the codes."
+    assert checks["TokenScheme"].words == "MEICAR, guessed from the codes."
     assert "which is the code" in checks["Configured start"].words  # its bos_token_id is a default
     assert "The age is the gap after MEDS_BIRTH" in checks["Time and age"].words
     assert checks["Reference model"].level == "warn"
@@ -72,8 +72,8 @@ def test_membership_and_leaks_of_the_foreign_model(given: Sources) -> None:
     patients = [*dataset.ids("train")[:40], *dataset.ids("held_out")[:40]]
     found = run("membership", dataset, model, patients=patients)
     assert found.estimate("auroc", attribute="Loss", group="all", model="audited").low > 0.8
-    leaks = run("attribute", dataset, model, patients=patients[30:50], rungs=("one_lab",))
-    assert len(leaks.about("figures", rung="one_lab")) and leaks.sentences
+    leaks = run("attribute", dataset, model, patients=patients[30:50], knowledge_levels=("one_lab",))
+    assert len(leaks.about("figures", knowledge="one_lab")) and leaks.sentences
 
 
 def test_its_own_sequences_do_as_well_as_the_records(given: Sources) -> None:
@@ -87,7 +87,7 @@ def test_its_own_sequences_do_as_well_as_the_records(given: Sources) -> None:
 def test_the_report_of_the_folder_and_of_the_served_model_are_the_same(
     given: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {"rung": "first_20", "samples": 64, "horizon": 8, "data": given.data}
+    settings = {"knowledge": "first_20", "samples": 64, "horizon": 8, "data": given.data}
     by_folder = make_report(tmp_path / "a.html", model=given.model, **settings)
     with running_server(MODEL) as (address, token):
         monkeypatch.setenv("EHRMEM_ENDPOINT_TOKEN", token)
@@ -99,14 +99,14 @@ def test_the_report_of_the_folder_and_of_the_served_model_are_the_same(
 
 def test_the_commands_find_their_way(given: Sources, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--data", str(given.data), "--model", str(MODEL)]
-    assert main(["check", *options, "--write-grammar", str(tmp_path / "grammar.yaml")]) == 0
+    assert main(["check", *options, "--write-token-scheme", str(tmp_path / "token_scheme.yaml")]) == 0
     said = capsys.readouterr().out
-    assert "pass  Has learned" in said and "warn  Grammar: MEICAR, guessed" in said
+    assert "pass  Has learned" in said and "warn  Token scheme: MEICAR, guessed" in said
     (tmp_path / "patients.txt").write_text("\n".join(map(str, _ids(given))))
     out = tmp_path / "m"
     more = [
-        "--grammar",
-        str(tmp_path / "grammar.yaml"),
+        "--token_scheme",
+        str(tmp_path / "token_scheme.yaml"),
         "--patients",
         str(tmp_path / "patients.txt"),
         "--out",

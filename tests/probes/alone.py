@@ -27,7 +27,7 @@ def ask_alone(
     patients: Sequence[int | str] | None = None,
     people: People | None = None,
     most: int = MOST,
-    rungs: Sequence[str] | str | None = None,
+    knowledge_levels: Sequence[str] | str | None = None,
     seed: int = 0,
     checkpoint: Path | None = None,
     progress: OnProgress | None = None,
@@ -38,7 +38,7 @@ def ask_alone(
     """The finding of one probe."""
     probe = probe_named(name)
     check_probe(seed=seed)
-    more = given(probe, rungs, options)
+    more = given(probe, knowledge_levels, options)
     people = people or choose_people(dataset, model, reference, patients=patients, most=most, seed=seed)
     task = Task(
         dataset, model, reference, people, seed=seed, earlier=earlier or {}, alternatives_of=alternatives_of, progress=progress, **more

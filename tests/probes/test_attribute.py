@@ -5,16 +5,13 @@ import pytest
 
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.protocol import Query
-from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.findings.finding import finding, row
-from ehrmem_widgets.probes.confounding.ask import TOLD_APART
 from ehrmem_widgets.probes.people import CANARY, IN_REFERENCE, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
-from ehrmem_widgets.probes.run import downgraded, run
+from ehrmem_widgets.probes.run import run
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
-from ehrmem_widgets.statistics.intervals import Estimate
-from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
+from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.tokens.attribute_codes import AttributeCodes
 from tests.probes.alone import ask_alone
 
 
@@ -45,18 +42,18 @@ def found(samples, canaries):
         dataset,
         reference=reference,
         people=canaries,
-        rungs=("nothing", "one_lab"),
+        knowledge_levels=("nothing", "one_lab"),
         samples=8,
         horizon=48,
     )
 
 
 def test_the_audited_model_knows_its_canaries_and_the_reference_does_not(found):
-    gap = found.estimate("excess_gap", group="canaries", rung="one_lab")
+    gap = found.estimate("excess_gap", group="canaries", knowledge="one_lab")
     assert gap.low > 0.3
-    nothing = found.estimate("excess_gap", group="canaries", rung="nothing")
+    nothing = found.estimate("excess_gap", group="canaries", knowledge="nothing")
     assert abs(nothing.value) < 0.2
-    patients = found.about("patients", figure="excess", rung="one_lab")
+    patients = found.about("patients", figure="excess", knowledge="one_lab")
     named = patients[patients["verdict"] == Verdict.MEMORIZED].groupby("group")["patient"].nunique()
     assert named[CANARY] >= 10
     assert named.get(NULL_CANARY, 0) <= 2
@@ -69,13 +66,13 @@ def test_every_figure_has_its_interval_and_n(found):
 
 
 def test_with_nothing_known_everybody_gets_the_same_answer(found):
-    leaks = found.about("patients", figure="leak", rung="nothing", model="audited")
+    leaks = found.about("patients", figure="leak", knowledge="nothing", model="audited")
     assert (leaks.groupby("attribute")["value"].nunique() == 1).all()
 
 
 def test_the_ranks_are_those_of_a_test_over_all_that_a_patient_holds(found):
     """p of an excess counts the never-trained whose largest excess is as high, the patient never among them."""
-    rows = found.about("patients", figure="excess", rung="one_lab")
+    rows = found.about("patients", figure="excess", knowledge="one_lab")
     never = rows[rows["group"] == NULL_CANARY]
     largest = never.groupby("patient")["value"].max()
     for one in rows.sample(10, random_state=0).itertuples():
@@ -89,7 +86,14 @@ def test_who_holds_an_attribute_only_before_the_last_known_event_is_not_counted(
     one = people.of(CANARY)[0]
     alone = People((one,), {one.patient_id: CANARY})
     found = ask_alone(
-        "attribute", model, dataset, reference=reference, people=alone, rungs=("first_180",), samples=8, horizon=8
+        "attribute",
+        model,
+        dataset,
+        reference=reference,
+        people=alone,
+        knowledge_levels=("first_180",),
+        samples=8,
+        horizon=8,
     )
     assert len(one.events) < 180
     assert not len(found.about("patients"))
@@ -117,7 +121,7 @@ def test_a_model_without_probabilities_is_counted_with_wilson_intervals(samples,
         dataset,
         reference=reference,
         people=few,
-        rungs=("one_lab",),
+        knowledge_levels=("one_lab",),
         samples=8,
         horizon=48,
     )
@@ -130,7 +134,7 @@ def test_a_model_without_probabilities_is_counted_with_wilson_intervals(samples,
 def test_without_a_reference_nothing_is_called_memorized(samples, canaries):
     dataset, model, _ = samples
     few = People(canaries.records[:3], {r.patient_id: canaries.group(r) for r in canaries.records[:3]})
-    found = ask_alone("attribute", model, dataset, people=few, rungs=("nothing",), samples=8, horizon=8)
+    found = ask_alone("attribute", model, dataset, people=few, knowledge_levels=("nothing",), samples=8, horizon=8)
     assert Verdict.MEMORIZED not in {*found.figures["verdict"], *found.patients["verdict"]}
     assert any(s.startswith("Cannot conclude") and "reference" in s for s in found.sentences)
 
@@ -156,30 +160,10 @@ def test_people_are_the_same_for_the_same_seed_and_half_of_them_members(samples)
     assert set(one.repetitions.values()) == {0, 16}
 
 
-def test_an_unknown_probe_or_rung_is_refused_in_words(samples):
+def test_an_unknown_probe_or_knowledge_is_refused_in_words(samples):
     with pytest.raises(BadInput, match=r"no probe 'memory'.*reconstruction"):
         run("memory", *samples)
     with pytest.raises(BadInput, match="no knowledge level 'labs'"):
-        run("attribute", *samples, rungs="labs")
+        run("attribute", *samples, knowledge_levels="labs")
     with pytest.raises(BadInput, match="takes no knowledge level"):
-        run("membership", *samples, rungs="one_lab")
-
-
-def test_a_preflight_that_tells_them_apart_downgrades_the_verdict():
-    was = Judgement(Verdict.MEMORIZED, "stands_out", "it stands out.")
-    gap = row("excess_gap", Estimate(0.3, 0.2, 0.4, 80), group="all", judgement=was)
-    made = finding("attribute", [gap], {}, ["Memorized: it stands out."])
-
-    def preflight(p, verdict):
-        free = Estimate(0.7, 0.6, 0.8, 80)
-        apart = Judgement(Verdict.CANNOT_CONCLUDE, TOLD_APART, "told apart (AUROC {free})", {"free": free})
-        told = row("model_free_auroc", free, group="all", p=p, judgement=apart if verdict else None)
-        return {"confounding": finding("confounding", [told], {}, [])}
-
-    spoilt = downgraded(made, preflight(0.01, True))
-    assert (
-        spoilt.figures.loc[0, "verdict"] == Verdict.CANNOT_CONCLUDE and spoilt.figures.loc[0, "reason"] == "confounded"
-    )
-    assert "told apart (AUROC 0.70 (0.60 to 0.80" in spoilt.figures.loc[0, "note"]
-    assert not any(s.startswith("Memorized") for s in spoilt.sentences)
-    assert downgraded(made, preflight(0.4, False)) is made
+        run("membership", *samples, knowledge_levels="one_lab")

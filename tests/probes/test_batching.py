@@ -99,7 +99,7 @@ def test_a_finding_is_written_whole_and_read_back(tmp_path):
             excluded_row("P-2", NO_DATE),
             excluded_row("P-3", NO_DATE),
         ],
-        {"seed": 3, "rungs": ["nothing"]},
+        {"seed": 3, "knowledge_levels": ["nothing"]},
         ["Memorized: yes."],
     )
     made.save(tmp_path / "f")

@@ -13,11 +13,12 @@ import pytest
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Event, Record
+from ehrmem_widgets.errors import CannotAnswer
 from ehrmem_widgets.findings.finding import Finding, finding, row
 from ehrmem_widgets.probes.confounding.ask import confounding, explains, standardised_difference
 from ehrmem_widgets.probes.near_duplicates import LEFT_OUT, across_the_split, without_near_duplicates
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
-from ehrmem_widgets.probes.run import downgraded, run
+from ehrmem_widgets.probes.run import check_heeds, run
 from ehrmem_widgets.samples.folders import sample_data, sample_model
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
@@ -153,13 +154,19 @@ def test_many_near_duplicates_leave_nothing_to_conclude(doubled: MedsDataset) ->
         "more than 5% of the non-members have a near-duplicate" in f"{explains(found, Estimate(0.99, 0.98, 1.0, 29))}"
         and not explains(found, Estimate(0.99, 0.98, 1.0, 29), group="canaries")
     )
-    much, more = (Judgement(Verdict.MEMORIZED, "more_for_members", words) for words in ("much.", "more."))
-    gap = row("excess_gap", Estimate(0.3, 0.2, 0.4, 29), group="all", judgement=much)
-    canaries = row("excess_gap", Estimate(0.3, 0.2, 0.4, 29), group="canaries", judgement=more)
-    made = finding("attribute", [gap, canaries], {}, ["Memorized: much.", "Memorized: more.", "3 called memorized."])
-    spoilt = downgraded(made, {"confounding": found})
-    assert spoilt.figures["verdict"].tolist() == [Verdict.CANNOT_CONCLUDE, Verdict.MEMORIZED]
-    assert spoilt.sentences[1:] == ("Cannot conclude: much.", "Memorized: more.", "3 called memorized.")
+    much = Judgement(Verdict.MEMORIZED, "more_for_members", "much.")
+
+    def made(group: str) -> Finding:
+        return finding(
+            "attribute", [row("excess_gap", Estimate(0.3, 0.2, 0.4, 29), group=group, judgement=much)], {}, ()
+        )
+
+    with pytest.raises(
+        CannotAnswer, match=r"'attribute' calls members memorized without regard to Task.confounded \(more than 5%"
+    ):
+        check_heeds(made("all"), confounding(found))
+    check_heeds(made("canaries"), confounding(found))
+    check_heeds(made("all"), None)
 
 
 def test_planted_canaries_stay_even_where_they_are_alike(dataset: MedsDataset) -> None:

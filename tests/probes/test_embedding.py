@@ -78,7 +78,7 @@ def test_a_model_that_knows_the_secret_of_members_alone_has_memorized_it(
     dataset: MedsDataset, model: FolderModel, people: People
 ) -> None:
     audited, reference = remembering(model, dataset, people, MEMBER), remembering(model, dataset, people)
-    asked = {"people": people, "rungs": "first_20", "attributes": ["mental_health", "self_harm"]}
+    asked = {"people": people, "knowledge_levels": "first_20", "attributes": ["mental_health", "self_harm"]}
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         found = ask_alone("embedding", audited, dataset, reference=reference, **asked)
@@ -95,7 +95,9 @@ def test_a_model_that_knows_the_secret_of_members_alone_has_memorized_it(
     assert few["verdict"] == "Cannot conclude" and few["value"] < 10 and few["n"] == 120
     assert any("at least 10 needed" in s or "nobody among the 120" in s for s in found.sentences)
 
-    alone = ask_alone("embedding", audited, dataset, people=people, rungs="first_20", attributes=["mental_health"])
+    alone = ask_alone(
+        "embedding", audited, dataset, people=people, knowledge_levels="first_20", attributes=["mental_health"]
+    )
     assert any("there is no reference model" in s for s in alone.sentences)
     assert "Memorized" not in set(alone.figures["verdict"])
 
@@ -105,7 +107,13 @@ def test_a_model_that_reads_everybody_alike_has_not_memorized(
 ) -> None:
     audited = remembering(model, dataset, people, MEMBER, NON_MEMBER)
     found = ask_alone(
-        "embedding", audited, dataset, reference=audited, people=people, rungs="first_20", attributes=["mental_health"]
+        "embedding",
+        audited,
+        dataset,
+        reference=audited,
+        people=people,
+        knowledge_levels="first_20",
+        attributes=["mental_health"],
     )
     of = {"attribute": "mental_health", "model": "audited"}
     assert found.estimate("gain_logistic", group=NON_MEMBER, **of).low > 0.1
@@ -125,7 +133,7 @@ def test_what_cannot_be_asked_is_said(dataset: MedsDataset, model: FolderModel, 
         remembering(model, dataset, people),
         dataset,
         people=members,
-        rungs="first_20",
+        knowledge_levels="first_20",
         attributes=["mental_health"],
     )
     assert any("60 members and 0 non-members" in s for s in alone.sentences)

@@ -21,7 +21,7 @@ from ehrmem_widgets.statistics.intervals import difference, proportion
 from tests.probes.alone import ask_alone
 from tests.probes.same import same
 
-RUNGS = ("demographics", "lab_dates", "first_9999")
+KNOWLEDGE_LEVELS = ("demographics", "lab_dates", "first_9999")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def people(dataset: MedsDataset, model: FolderModel) -> People:
 
 @pytest.fixture(scope="module")
 def found(dataset: MedsDataset, model: FolderModel, people: People) -> Finding:
-    return ask_alone("neighbours", model, dataset, reference=model, people=people, rungs=RUNGS)
+    return ask_alone("neighbours", model, dataset, reference=model, people=people, knowledge_levels=KNOWLEDGE_LEVELS)
 
 
 def test_ranks_are_those_of_the_main_screen(
@@ -66,39 +66,41 @@ def test_ranks_are_those_of_the_main_screen(
     store = EmbeddingStore(model, dataset, folder=model.folder)
     codes = attribute_codes(model, dataset)
     for record in people.records[:6]:
-        for rung in RUNGS[:2]:
-            query = embed_slots(model, stripped_prompt(record, rung, model, codes, codes.default_names()))
+        for knowledge in KNOWLEDGE_LEVELS[:2]:
+            query = embed_slots(model, stripped_prompt(record, knowledge, model, codes, codes.default_names()))
             rank = store.find(query, record.patient_id)[0].rank
             (row,) = found.about(
-                "patients", patient=record.pseudonym, figure="rank", rung=rung, model="audited"
+                "patients", patient=record.pseudonym, figure="rank", knowledge=knowledge, model="audited"
             ).to_dict("records")
             assert row["value"] == pytest.approx(rank, abs=1) and row["n"] == len(dataset)  # float32 near-ties
 
 
 def test_rates_follow_from_the_ranks_and_a_plain_code_search_does_better(found: Finding) -> None:
-    for rung in RUNGS[:2]:
+    for knowledge in KNOWLEDGE_LEVELS[:2]:
         for figure, model in (("rank", "audited"), ("code_rank", "")):
-            ranks = found.about("patients", figure=figure, rung=rung, model=model, group=MEMBER)["value"]
+            ranks = found.about("patients", figure=figure, knowledge=knowledge, model=model, group=MEMBER)["value"]
             name = figure.replace("rank", "hit@10")
-            share = found.estimate(name, rung=rung, model=model, group=MEMBER)
+            share = found.estimate(name, knowledge=knowledge, model=model, group=MEMBER)
             assert share.n == len(ranks) == 25 and share.value == pytest.approx((ranks <= 10).mean())
             assert share.low <= share.value <= share.high and share.high - share.low > 0.1
-    over = found.estimate("hit@10_over_codes", rung="lab_dates", group=MEMBER)
+    over = found.estimate("hit@10_over_codes", knowledge="lab_dates", group=MEMBER)
     assert over.value < 0.1  # the sample model's embedding is a worse index of records than their codes
     member, other = (
-        found.estimate("hit@10", rung="lab_dates", model="audited", group=g).value for g in (MEMBER, NON_MEMBER)
+        found.estimate("hit@10", knowledge="lab_dates", model="audited", group=g).value for g in (MEMBER, NON_MEMBER)
     )
-    both = found.estimate("hit@10_difference", rung="lab_dates", model="audited", group="all")
+    both = found.estimate("hit@10_difference", knowledge="lab_dates", model="audited", group="all")
     assert both.value == pytest.approx(member - other) and both.n == 50
     assert (
-        found.estimate("hit@10_beyond_reference", rung="lab_dates", group="all").value == 0
+        found.estimate("hit@10_beyond_reference", knowledge="lab_dates", group="all").value == 0
     )  # the model against itself
     assert "Memorized" not in set(found.figures["verdict"])
 
 
-def test_a_rung_that_leaves_nothing_to_find_is_left_out_and_counted(found: Finding) -> None:
+def test_a_knowledge_that_leaves_nothing_to_find_is_left_out_and_counted(found: Finding) -> None:
     assert found.exclusions["what is known is the whole record"] == 50
-    (row,) = found.about("figures", figure="hit@10_difference", rung="first_9999", model="audited").to_dict("records")
+    (row,) = found.about("figures", figure="hit@10_difference", knowledge="first_9999", model="audited").to_dict(
+        "records"
+    )
     assert row["verdict"] == "Cannot conclude" and "0 members and 0 non-members" in row["note"]
 
 
@@ -112,7 +114,7 @@ def test_a_broken_run_is_taken_up_again(
     tmp_path: Path, dataset: MedsDataset, model: FolderModel, people: People
 ) -> None:
     few = People(people.records[:45], people.groups)
-    asked = {"people": few, "rungs": ("demographics",), "checkpoint": tmp_path / "kept"}
+    asked = {"people": few, "knowledge_levels": ("demographics",), "checkpoint": tmp_path / "kept"}
     first = ask_alone("neighbours", model, dataset, **asked)
     kept = sorted(asked["checkpoint"].glob("*/*.parquet"))
     last = kept[-1].read_bytes()

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from ehrmem_widgets.attacker.facts import facts_of_rung
+from ehrmem_widgets.attacker.facts import facts_of_level
 from ehrmem_widgets.blackbox.folder import FolderModel
-from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.exploration import Exploration, Question, State
 from ehrmem_widgets.samples.folders import example_patient, sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.verdicts import Peers, Verdict
+from ehrmem_widgets.tokens.attribute_codes import AttributeCodes
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +22,11 @@ def exploration() -> Exploration:
     return Exploration(MedsDataset(sample_data()), model, FolderModel(sample_reference()), folder=sample_model())
 
 
-def state(exploration: Exploration, rung: str, **changes: object) -> State:
+def state(exploration: Exploration, knowledge: str, **changes: object) -> State:
     patient = example_patient(exploration.dataset, "train")
-    facts = facts_of_rung(rung, exploration.record(patient), exploration.model.vocabulary)
+    facts = facts_of_level(knowledge, exploration.record(patient), exploration.model.vocabulary)
     names = exploration.attributes.default_names()
-    made = State(patient, facts, rung, names, exploration.held(patient)[0], horizon=48, samples=64)
+    made = State(patient, facts, knowledge, names, exploration.held(patient)[0], horizon=48, samples=64)
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
@@ -81,7 +81,7 @@ def test_a_horizon_that_the_attribute_lies_beyond_concludes_nothing(exploration:
         for patient in exploration.dataset.ids("held_out")
         if exploration.held(int(patient)) and int(patient) not in exploration.canaries
     )
-    facts = facts_of_rung("demographics", exploration.record(never), exploration.model.vocabulary)
+    facts = facts_of_level("demographics", exploration.record(never), exploration.model.vocabulary)
     focus = exploration.held(never)[0]
     asked = state(exploration, "demographics", patient_id=never, facts=facts, focus=focus, horizon=1)
     short = last(exploration, asked)

@@ -53,7 +53,7 @@ def test_they_have_rows_on_what_they_were_drawn_for_and_change_no_other_figure(o
     dataset, model, reference = opened
     asked = {
         least: ask_alone("attribute", 
-            model, dataset, reference=reference, people=people, rungs=("demographics",), attributes=NAMES, samples=2,
+            model, dataset, reference=reference, people=people, knowledge_levels=("demographics",), attributes=NAMES, samples=2,
             horizon=8, holders=least, seed=3,
         )
         for least in (0, 3)

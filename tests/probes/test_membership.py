@@ -17,7 +17,6 @@ from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import Finding, finding, row
 from ehrmem_widgets.probes.confounding.ask import TOLD_APART
@@ -28,6 +27,7 @@ from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from tests.cohort.meds import at, write
 from tests.probes.alone import ask_alone
 from tests.probes.same import same
@@ -191,22 +191,22 @@ def test_scores_depend_neither_on_order_nor_on_who_else_is_asked(
         np.testing.assert_allclose(before.xs(name, level="attribute")[one.index], one, atol=1e-4)
 
 
-def test_a_preflight_that_tells_members_apart_as_well_forbids_a_conclusion() -> None:
+def test_a_confounding_that_tells_members_apart_as_well_forbids_a_conclusion() -> None:
     answers = scored(np.random.default_rng(0), {MEMBER: 3.0, NON_MEMBER: 0.0}, 40)
 
-    def with_preflight(free: Estimate, p: float = 0.01) -> str:
+    def with_confounding(free: Estimate, p: float = 0.01) -> str:
         apart = Judgement(Verdict.CANNOT_CONCLUDE, TOLD_APART, "they can be told apart (AUROC {free})", {"free": free})
         free_row = row("model_free_auroc", free, group="all", p=p, judgement=apart if p <= 0.05 else None)
-        preflight = finding("confounding", [free_row], {}, ())
-        return compare(answers, (0.1,), preflight)[1][0]
+        confounding = finding("confounding", [free_row], {}, ())
+        return compare(answers, (0.1,), confounding)[1][0]
 
-    said = with_preflight(Estimate(0.99, 0.97, 1.0, 80))
+    said = with_confounding(Estimate(0.99, 0.97, 1.0, 80))
     assert said.startswith("Cannot conclude: AUROC of Loss 0.98")
     assert "stands out, but they can be told apart (AUROC 0.99" in said
-    assert with_preflight(Estimate(0.6, 0.52, 0.7, 80)).startswith("Memorized")
-    assert with_preflight(Estimate(0.6, 0.4, 1.0, 80), p=0.2).startswith("Memorized")  # it may tell nobody apart
+    assert with_confounding(Estimate(0.6, 0.52, 0.7, 80)).startswith("Memorized")
+    assert with_confounding(Estimate(0.6, 0.4, 1.0, 80), p=0.2).startswith("Memorized")  # it may tell nobody apart
     other = compare(answers, (0.1,), finding("confounding", [], {}, ()))[1]
-    assert other[0].startswith("Memorized") and "No data preflight" not in " ".join(other)
+    assert other[0].startswith("Memorized") and "No confounding check" not in " ".join(other)
 
 
 # Chains ---------------------------------------------------------------------------------------------------------------

@@ -11,11 +11,11 @@ import pytest
 from ehrmem_widgets import ExplorePatient
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.probes import embedding_store
 from ehrmem_widgets.probes.embedding_store import EmbeddingStore, NeighbourMap, embed_slots, save_arrays
 from ehrmem_widgets.probes.exploration import Question
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
+from ehrmem_widgets.tokens.sequence import encode
 from tests.widgets.opened import few_patients
 
 PATIENTS = 150
@@ -171,7 +171,7 @@ def test_the_main_screen_ranks_a_patient_who_is_not_of_the_sample(
     whole, sample = MedsDataset(data).ids(), MedsDataset(data).some_ids(40)
     patient = next(one for one in whole if one not in sample)
     screen = ExplorePatient(
-        data, model=sample_model(), reference=sample_reference(), patient=patient, rung="first_20", attributes="hiv", horizon=2,
+        data, model=sample_model(), reference=sample_reference(), patient=patient, knowledge="first_20", attributes="hiv", horizon=2,
         samples=16, live=False,
     )  # fmt: skip
     found = screen.results()["neighbours"]

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ehrmem_widgets.attacker.facts import facts_of_rung
+from ehrmem_widgets.attacker.facts import facts_of_level
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.cohort.time_codes import AGE_CODES, TIME_CODES
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.exploration import Exploration, State
 from ehrmem_widgets.probes.people import CANARY, NON_MEMBER, NULL_CANARY
@@ -22,6 +21,7 @@ from ehrmem_widgets.probes.perturbation.ask import curve_of, judge_spike, spikes
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Peers, PositiveControl, Verdict
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from tests.cohort.meds import at, write
 from tests.probes.alone import ask_alone
 from tests.probes.same import same
@@ -75,7 +75,10 @@ def cohort(folder: Path, ages: dict[str, list[int]], *, sexes: bool = False, lab
 
 def ask(dataset: MedsDataset, model: MarkovChain, **more):  # type: ignore[no-untyped-def]
     return ask_alone(
-        "perturbation", model, dataset, **{"identifiers": ("age",), "rungs": "demographics", "horizon": 2, **more}
+        "perturbation",
+        model,
+        dataset,
+        **{"identifiers": ("age",), "knowledge_levels": "demographics", "horizon": 2, **more},
     )
 
 
@@ -158,7 +161,7 @@ def test_sex_lab_and_date_move_over_their_own_codes(tmp_path: Path) -> None:
 
     by_value = chain({code: 0.1 * b for b, code in enumerate(BINS)})
     labs = cohort(tmp_path / "b", ages, labs=True)
-    found = ask(labs, by_value, identifiers=("sex", "lab", "date"), rungs="one_lab")
+    found = ask(labs, by_value, identifiers=("sex", "lab", "date"), knowledge_levels="one_lab")
     patient = found.about("patients").iloc[0]["patient"]
     lab, date = curve_of(found, patient, "lab"), curve_of(found, patient, "date")
     assert lab.codes == tuple(BINS) and lab.true == 3 and lab.audited == pytest.approx(np.arange(10) / 10)
@@ -178,13 +181,13 @@ def test_who_cannot_be_asked_is_counted_and_nonsense_is_refused(secret: MedsData
     }  # a single person is no null
     found = ask(secret, REMEMBERS, attributes=["genetic_disease"], patients=[1, 2, 30])
     assert found.exclusions == {"the record holds none of the attributes asked about": 3}
-    found = ask(secret, REMEMBERS, rungs="nothing", patients=[1])
+    found = ask(secret, REMEMBERS, knowledge_levels="nothing", patients=[1])
     assert found.exclusions == {"none of the identifiers is among the known facts": 1}
     for more, words in (
         ({"identifiers": ("name",)}, "age, sex, lab, date; got name"),
         ({"samples": 0}, "samples must be"),
         ({"attributes": ["sex"]}, "itself an identifier"),
-        ({"rungs": "all of it"}, "no knowledge level"),
+        ({"knowledge_levels": "all of it"}, "no knowledge level"),
     ):
         with pytest.raises(BadInput, match=words):
             ask(secret, REMEMBERS, **more)
@@ -200,7 +203,7 @@ def test_a_kept_run_and_the_same_seed_give_the_same_finding(secret: MedsDataset,
 
 def test_one_person_live_gives_ever_better_curves(secret: MedsDataset) -> None:
     exploration = Exploration(secret, REMEMBERS, chain({}))
-    facts = facts_of_rung("demographics", exploration.record(1), VOCABULARY)
+    facts = facts_of_level("demographics", exploration.record(1), VOCABULARY)
     state = State(1, facts, "demographics", ("hiv",), "hiv", horizon=2, samples=32)
     answers = list(sweep(exploration, state, "age"))
     curves = [answer for answer in answers if answer is not None]

@@ -2,10 +2,9 @@
 
 import pytest
 
-from ehrmem_widgets.attacker.facts import facts_of_rung
+from ehrmem_widgets.attacker.facts import facts_of_level
 from ehrmem_widgets.attacker.identifiability import FactIndex
 from ehrmem_widgets.blackbox.folder import FolderModel
-from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, choose_people
@@ -19,6 +18,7 @@ from ehrmem_widgets.probes.ranking.ask import (
     ranked,
 )
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
+from ehrmem_widgets.tokens.attribute_codes import AttributeCodes
 from tests.probes.alone import ask_alone
 
 
@@ -34,7 +34,7 @@ def found(samples):
     records = (*chosen.of(CANARY)[:2], *chosen.of(NULL_CANARY)[:3])
     people = People(records, {r.patient_id: chosen.group(r) for r in records})
     return ask_alone("ranking", 
-        model, dataset, reference=reference, people=people, rungs=("demographics", "one_lab"), horizon=48,
+        model, dataset, reference=reference, people=people, knowledge_levels=("demographics", "one_lab"), horizon=48,
         population=len(dataset),
     )  # fmt: skip
 
@@ -50,7 +50,7 @@ def test_leaks_are_found_and_listed_cheapest_first(found):
     assert any("bits" in sentence for sentence in found.sentences)
 
 
-def test_the_attack_is_never_dearer_than_the_cheapest_rung_that_works(samples):
+def test_the_attack_is_never_dearer_than_the_cheapest_knowledge_that_works(samples):
     dataset, model, reference = samples
     record = choose_people(*samples, most=0).of(CANARY)[0]
     codes = AttributeCodes(model.vocabulary, dataset.attributes, dataset.codes["code"].tolist(), dataset.descriptions)
@@ -59,8 +59,8 @@ def test_the_attack_is_never_dearer_than_the_cheapest_rung_that_works(samples):
     search = AttackSearch(model, reference, dataset, codes, names, horizon=48)
     attack = search.cheapest(record, held, ("one_lab",), THRESHOLD)
     assert attack is not None and attack.succeeds(THRESHOLD)
-    rung = FactIndex(dataset, model.vocabulary).count(record, facts_of_rung("one_lab", record, model.vocabulary))
-    assert attack.known.bits <= rung.bits
+    knowledge = FactIndex(dataset, model.vocabulary).count(record, facts_of_level("one_lab", record, model.vocabulary))
+    assert attack.known.bits <= knowledge.bits
     again = search.cheapest(record, held, ("one_lab",), THRESHOLD)
     assert again == attack  # same seed, same attack
 
@@ -69,7 +69,9 @@ def test_no_attack_works_on_a_canary_that_was_never_trained_on(samples):
     dataset, model, reference = samples
     records = tuple(choose_people(*samples, most=0).of(NULL_CANARY)[:4])
     people = People(records, {r.patient_id: CANARY for r in records})  # asked about as if they had been
-    found = ask_alone("ranking", model, dataset, reference=reference, people=people, rungs=("one_lab",), horizon=48)
+    found = ask_alone(
+        "ranking", model, dataset, reference=reference, people=people, knowledge_levels=("one_lab",), horizon=48
+    )
     assert len(ranked(found)) <= 1
     assert found_among_never_seen(found) is None and "nothing can be said of chance" in found.sentences[0]
     assert not ranked(found)["already_identified"].any()  # no population was declared

@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ehrmem_widgets.attacker.facts import facts_of_rung
+from ehrmem_widgets.attacker.facts import facts_of_level
 from ehrmem_widgets.attacker.prompt import build_prompt
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.code_holders import code_holders
 from ehrmem_widgets.probes.people import choose_people
@@ -22,6 +21,7 @@ from ehrmem_widgets.probes.reconstruction.ask import NO_ROOM, NOTHING_LEFT, ONE_
 from ehrmem_widgets.probes.truth import true_continuation
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from tests.probes.alone import ask_alone
 
 EACH = 20
@@ -61,18 +61,18 @@ def ignorant() -> MarkovChain:
 
 def test_what_is_known_by_heart_comes_back_and_is_called_memorized(dataset: MedsDataset) -> None:
     found = ask_alone(
-        "reconstruction", by_heart(), dataset, reference=ignorant(), rungs=("nothing", "first_2"), samples=4
+        "reconstruction", by_heart(), dataset, reference=ignorant(), knowledge_levels=("nothing", "first_2"), samples=4
     )
-    for rung in ("nothing", "first_2"):
+    for knowledge in ("nothing", "first_2"):
         for figure in ("demd", "timed_distance"):
-            assert found.estimate(figure, rung=rung, group="member", model="audited").value == 0
+            assert found.estimate(figure, knowledge=knowledge, group="member", model="audited").value == 0
         # backwards: what the published distance cannot see, the timed one does
-        assert found.estimate("timed_distance", rung=rung, group="non-member", model="audited").low > 0.1
-        gap = found.about("figures", figure="timed_distance_gap", rung=rung).iloc[0]
+        assert found.estimate("timed_distance", knowledge=knowledge, group="non-member", model="audited").low > 0.1
+        gap = found.about("figures", figure="timed_distance_gap", knowledge=knowledge).iloc[0]
         assert gap["verdict"] == Verdict.MEMORIZED and gap["low"] > 0 and gap["p"] <= gap["p_adjusted"] < 0.001
         assert gap["n"] == 2 * EACH
-    assert found.estimate("demd", rung="nothing", group="non-member", model="audited").value == 0
-    patient = found.about("patients", figure="timed_distance", rung="nothing", model="reference").iloc[0]
+    assert found.estimate("demd", knowledge="nothing", group="non-member", model="audited").value == 0
+    patient = found.about("patients", figure="timed_distance", knowledge="nothing", model="reference").iloc[0]
     assert patient["n"] == 4 and patient["low"] <= patient["value"] <= patient["high"] and patient["value"] > 0
     assert found.exclusions == {ONE_CODE.words: 1}
     assert found.sentences[0].startswith("Memorized") and "cannot see a shift" in found.sentences[-1]
@@ -80,7 +80,7 @@ def test_what_is_known_by_heart_comes_back_and_is_called_memorized(dataset: Meds
 
 def test_a_model_that_knows_nothing_is_never_called_memorized(dataset: MedsDataset) -> None:
     found = ask_alone(
-        "reconstruction", ignorant(), dataset, reference=ignorant(), rungs=("nothing", "first_1"), samples=3
+        "reconstruction", ignorant(), dataset, reference=ignorant(), knowledge_levels=("nothing", "first_1"), samples=3
     )
     verdicts = set(found.about("figures")["verdict"])
     assert (
@@ -88,7 +88,7 @@ def test_a_model_that_knows_nothing_is_never_called_memorized(dataset: MedsDatas
     )
     excess = found.about("figures", figure="timed_distance_excess")
     assert (excess["value"] == 0).all()  # the same model twice, with common random numbers
-    alone = ask_alone("reconstruction", by_heart(), dataset, rungs=("nothing",), samples=2)
+    alone = ask_alone("reconstruction", by_heart(), dataset, knowledge_levels=("nothing",), samples=2)
     assert alone.sentences[0].startswith("Cannot conclude") and "no reference" in alone.sentences[0]
 
 
@@ -97,11 +97,16 @@ def test_whoever_cannot_be_asked_is_counted_with_the_reason(dataset: MedsDataset
     model.context_length = 4
     patients = [0, 1, 99]
     found = ask_alone(
-        "reconstruction", model, dataset, patients=patients, rungs=("first_2", "first_3", "first_4"), samples=2
+        "reconstruction",
+        model,
+        dataset,
+        patients=patients,
+        knowledge_levels=("first_2", "first_3", "first_4"),
+        samples=2,
     )
     excluded = found.about("excluded")
     # a prompt is [BOS] and the facts; where it fills the context, nothing can be asked, whatever is left
-    assert dict(excluded.groupby(["rung", "reason"])["patient"].nunique()) == {
+    assert dict(excluded.groupby(["knowledge", "reason"])["patient"].nunique()) == {
         ("first_2", ONE_CODE.code): 1,
         ("first_3", ONE_CODE.code): 1,
         ("first_4", ONE_CODE.code): 1,
@@ -109,16 +114,16 @@ def test_whoever_cannot_be_asked_is_counted_with_the_reason(dataset: MedsDataset
         ("first_4", NO_ROOM.code): 2,
     }
     model.context_length = 100
-    assert ask_alone("reconstruction", model, dataset, patients=[0], rungs=("first_4",), samples=2).exclusions == {
-        f"{NOTHING_LEFT.words}, at first_4": 1
-    }
+    assert ask_alone(
+        "reconstruction", model, dataset, patients=[0], knowledge_levels=("first_4",), samples=2
+    ).exclusions == {f"{NOTHING_LEFT.words}, at first_4": 1}
 
 
 def test_settings_that_make_no_sense_are_refused(dataset: MedsDataset) -> None:
     for wrong, said in (
         ({"samples": 1}, "a whole number from 2"),
         ({"horizon": 0}, "a whole number from 1"),
-        ({"rungs": ()}, "a list of at least one"),
+        ({"knowledge_levels": ()}, "a list of at least one"),
     ):
         with pytest.raises(BadInput, match=said):
             ask_alone("reconstruction", by_heart(), dataset, patients=[0], **wrong)  # type: ignore[arg-type]
@@ -136,7 +141,7 @@ def test_the_samples_give_the_same_figures_whoever_else_is_asked(tmp_path: Path)
             data,
             reference=reference,
             patients=patients,
-            rungs=("lab_dates", "first_20"),
+            knowledge_levels=("lab_dates", "first_20"),
             samples=2,
             horizon=16,
             **more,
@@ -146,7 +151,7 @@ def test_the_samples_give_the_same_figures_whoever_else_is_asked(tmp_path: Path)
     everyone, first = asked(ids, checkpoint=tmp_path / "kept"), asked(ids[:1])
     assert asked(ids, checkpoint=tmp_path / "kept").equals(everyone)  # resumed
     mine = everyone[everyone["patient"] == first["patient"][0]].reset_index(drop=True)
-    keys = ["rung", "model", "figure"]
+    keys = ["knowledge", "model", "figure"]
     together = mine.set_index(keys)["value"].sort_index(), first.set_index(keys)["value"].sort_index()
     assert together[0].to_numpy() == pytest.approx(together[1].to_numpy(), abs=1e-6)
     assert set(everyone["model"]) == {"audited", "reference"} and (everyone["value"] >= 0).all()
@@ -168,8 +173,12 @@ def test_rare_and_routine_codes_are_counted_with_their_value_bins() -> None:
 def test_the_truth_is_what_follows_the_last_known_event() -> None:
     data, model = MedsDataset(sample_data()), FolderModel(sample_model())
     record, vocabulary = data.record(data.ids("train")[0]), model.vocabulary
-    for rung, first in (("nothing", "AGE//86"), ("demographics", "ENCOUNTER//OUTPATIENT"), ("first_5", "TIME//20-40")):
-        prompt = build_prompt(record, facts_of_rung(rung, record, vocabulary), vocabulary)
+    for knowledge, first in (
+        ("nothing", "AGE//86"),
+        ("demographics", "ENCOUNTER//OUTPATIENT"),
+        ("first_5", "TIME//20-40"),
+    ):
+        prompt = build_prompt(record, facts_of_level(knowledge, record, vocabulary), vocabulary)
         truth = true_continuation(record, prompt, vocabulary, 100)
         assert truth[0] == first and truth[-1] == "[EOS]"
         assert len(true_continuation(record, prompt, vocabulary, 7)) == 7

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.code_embeddings import embed_codes, label_embedder, sentence_transformer
 from ehrmem_widgets.probes.sequence_distance import Comparer, demd, published_clock, rare_overlap, timed_distance
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 SEQUENCE = ("A", "TIME//0", "B", "TIME//2", "C", "D")
 LAB = "LAB//2160-0//mg/dL"

@@ -31,10 +31,10 @@ def make_small(out: Path) -> Small:
     """Make the cohort and train two models just long enough that real sequences are likelier than shuffled ones."""
     import torch
 
-    from ehrmem_widgets.blackbox.training import train_model
     from ehrmem_widgets.cohort.dataset import MedsDataset
-    from ehrmem_widgets.cohort.vocabulary import learn_vocabulary
     from ehrmem_widgets.samples.synthetic_cohort import generate_cohort
+    from ehrmem_widgets.tokens.vocabulary import learn_vocabulary
+    from ehrmem_widgets.training.models import train_model
 
     small = Small(out / "cohort", out / "model", out / "reference")
     generate_cohort(small.data, seed=3, **SIZES)

@@ -25,7 +25,7 @@ from ehrmem_widgets.statistics.discrimination import auroc, difference_of_means,
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
 from ehrmem_widgets.statistics.verdicts import Judgement, ProbeKind, Verdict, judge_cohort
 
-RUNGS = ("demographics", "one_lab", "lab_values", "first_10", "first_20")
+KNOWLEDGE_LEVELS = ("demographics", "one_lab", "lab_values", "first_10", "first_20")
 HELD = {"hiv": 0.05, "substance_use": 0.4, "mental_health": 0.6, "genetic_disease": 0.02}
 """The share of people who hold each attribute."""
 _CANARIES = {CANARY: 30, NULL_CANARY: 40}
@@ -41,13 +41,13 @@ class SyntheticAudit:
         *,
         effect: float = 0.3,
         seed: int = 0,
-        rungs: Sequence[str] = RUNGS,
+        knowledge_levels: Sequence[str] = KNOWLEDGE_LEVELS,
         canaries: bool = True,
         shares: Mapping[str, float] = HELD,
     ) -> None:
         self.shares = shares
         self.rng = np.random.default_rng(seed)
-        self.effect, self.rungs = effect, tuple(rungs)
+        self.effect, self.knowledge_levels = effect, tuple(knowledge_levels)
         sizes = {MEMBER: people // 2, NON_MEMBER: people - people // 2} | (_CANARIES if canaries else {})
         self.group = np.repeat(list(sizes), list(sizes.values())).astype(object)
         self.patient = np.array(
@@ -62,7 +62,7 @@ class SyntheticAudit:
     def write(self, folder: Path, *, names: Sequence[str] = tuple(probes()), **changes: Any) -> Path:
         """Write the folder as an audit does; ``changes`` go into results.json."""
         (folder / "findings").mkdir(parents=True, exist_ok=True)
-        settings = {"rungs": list(self.rungs), "samples": 16, "horizon": 64, "seed": 0}
+        settings = {"knowledge_levels": list(self.knowledge_levels), "samples": 16, "horizon": 64, "seed": 0}
         runs = []
         for name in names:
             patients, cohort, more = getattr(self, f"_{name}")()
@@ -70,7 +70,7 @@ class SyntheticAudit:
             runs.append(
                 {
                     "probe": name,
-                    "rungs": list(self.rungs),
+                    "knowledge_levels": list(self.knowledge_levels),
                     "state": "done",
                     "reason": "",
                     "sentences": [],
@@ -91,7 +91,7 @@ class SyntheticAudit:
             "reference": {"name": "made-up reference", "fingerprint": "r0"},
         }
         results = {
-            "finished": True, "name": "made up", "plan": {"probes": list(names), "rungs": list(self.rungs), "seed": 0, "priors": [0.01]},
+            "finished": True, "name": "made up", "plan": {"probes": list(names), "knowledge_levels": list(self.knowledge_levels), "seed": 0, "priors": [0.01]},
             "plan_hash": "0123456789abcdef", "command": "ehrmem audit plan.yaml --out results", "started_at": "2026-01-01T00:00:00+00:00",
             "finished_at": "2026-01-01T01:00:00+00:00", "versions": {"ehrmem": "0.1.0"}, **named, "people": self.people, "seed": 0,
             "identifying": False, "runs": runs,
@@ -106,8 +106,8 @@ class SyntheticAudit:
 
     def _attribute(self) -> Any:
         patients, cohort = [], []
-        for step, rung in enumerate(self.rungs):
-            excess = self._values(0.02, self.effect * (step + 1) / len(self.rungs), self.held.shape[1])
+        for step, knowledge in enumerate(self.knowledge_levels):
+            excess = self._values(0.02, self.effect * (step + 1) / len(self.knowledge_levels), self.held.shape[1])
             shown = np.where(self.held, excess, -np.inf)
             holds = self.held.any(axis=1)
             for column, name in enumerate(self.shares):
@@ -117,7 +117,13 @@ class SyntheticAudit:
                     said = verdict[who] if figure == "excess" else ""
                     patients.append(
                         self._rows(
-                            who, figure, excess[who, column], attribute=name, rung=rung, model=model, verdict=said
+                            who,
+                            figure,
+                            excess[who, column],
+                            attribute=name,
+                            knowledge=knowledge,
+                            model=model,
+                            verdict=said,
                         )
                     )
                 for group in self.people:
@@ -128,23 +134,32 @@ class SyntheticAudit:
                             proportion(int(who[inside].sum()), int(inside.sum())),
                             attribute=name,
                             group=group,
-                            rung=rung,
+                            knowledge=knowledge,
                         )
                     )
             largest = shown.max(axis=1)
-            patients.append(self._rows(holds, "largest_excess", largest[holds], attribute=ALL, rung=rung))
+            patients.append(self._rows(holds, "largest_excess", largest[holds], attribute=ALL, knowledge=knowledge))
             for group in self.people:
                 inside = holds & (self.group == group)
                 cohort.append(
-                    row("excess_risk", mean_with_interval(largest[inside], bounds=(-1, 1)), group=group, rung=rung)
+                    row(
+                        "excess_risk",
+                        mean_with_interval(largest[inside], bounds=(-1, 1)),
+                        group=group,
+                        knowledge=knowledge,
+                    )
                 )
-                cohort.append(row("auroc", self._auroc(), group=group, rung=rung, attribute=ALL, model="audited"))
+                cohort.append(
+                    row("auroc", self._auroc(), group=group, knowledge=knowledge, attribute=ALL, model="audited")
+                )
             for group, pair in self._pairs():
                 sides = [largest[holds & (self.group == one)] for one in pair]
                 gap = difference_of_means(*sides)
                 judged = self._judge(gap, *map(len, sides), "excess risk") if group == "all" else None
                 cohort.append(
-                    row("excess_gap", gap, group=group, rung=rung, p=0.001, p_adjusted=0.001, judgement=judged)
+                    row(
+                        "excess_gap", gap, group=group, knowledge=knowledge, p=0.001, p_adjusted=0.001, judgement=judged
+                    )
                 )
         return patients, cohort, {"attributes": list(self.shares), "without_code": ["self_harm"]}
 
@@ -193,7 +208,7 @@ class SyntheticAudit:
 
     def _reconstruction(self) -> Any:
         patients, cohort = [], []
-        for rung in self.rungs:
+        for knowledge in self.knowledge_levels:
             everybody = np.ones(len(self.group), dtype=bool)
             values = {
                 model: self._values(0.1, -self.effect if model == "audited" else 0.0, 1)[:, 0] + 0.8
@@ -208,13 +223,13 @@ class SyntheticAudit:
                 "routine_share",
             ):
                 for model, value in values.items():
-                    patients.append(self._rows(everybody, figure, value, rung=rung, model=model, n=10))
+                    patients.append(self._rows(everybody, figure, value, knowledge=knowledge, model=model, n=10))
                     for group in self.people:
                         cohort.append(
                             row(
                                 figure,
                                 mean_with_interval(value[self.group == group]),
-                                rung=rung,
+                                knowledge=knowledge,
                                 model=model,
                                 group=group,
                             )
@@ -223,7 +238,10 @@ class SyntheticAudit:
             for group in self.people:
                 cohort.append(
                     row(
-                        "timed_distance_excess", mean_with_interval(excess[self.group == group]), rung=rung, group=group
+                        "timed_distance_excess",
+                        mean_with_interval(excess[self.group == group]),
+                        knowledge=knowledge,
+                        group=group,
                     )
                 )
             for group, pair in self._pairs():
@@ -235,7 +253,7 @@ class SyntheticAudit:
                     row(
                         "timed_distance_gap",
                         difference_of_means(*sides),
-                        rung=rung,
+                        knowledge=knowledge,
                         group=" - ".join(pair),
                         p=0.001,
                         p_adjusted=0.001,
@@ -260,14 +278,14 @@ class SyntheticAudit:
     def _neighbours(self) -> Any:
         patients, cohort = [], []
         everybody = np.ones(len(self.group), dtype=bool)
-        for rung in self.rungs:
+        for knowledge in self.knowledge_levels:
             ranks = {}
             for model, figure in (("audited", "rank"), ("reference", "rank"), ("", "code_rank")):
                 rank = np.ceil(
                     np.exp(self.rng.normal(3.0, 1.5, len(self.group)) - self.seen * self.effect * (model == "audited"))
                 ).clip(1, 3000)
                 ranks[model] = rank
-                patients.append(self._rows(everybody, figure, rank, rung=rung, model=model, n=3000))
+                patients.append(self._rows(everybody, figure, rank, knowledge=knowledge, model=model, n=3000))
                 prefix = figure.removesuffix("rank")
                 for group in self.people:
                     hits = rank[self.group == group] <= 10
@@ -275,7 +293,7 @@ class SyntheticAudit:
                         row(
                             f"{prefix}hit@10",
                             proportion(int(hits.sum()), len(hits)),
-                            rung=rung,
+                            knowledge=knowledge,
                             group=group,
                             model=model,
                         )
@@ -288,7 +306,7 @@ class SyntheticAudit:
                     row(
                         "hit@10_difference",
                         gap,
-                        rung=rung,
+                        knowledge=knowledge,
                         group=group,
                         model="audited",
                         p=0.01,
@@ -313,7 +331,7 @@ class SyntheticAudit:
                         f"spike:{identifier}",
                         spike if model == "audited" else spike * 0,
                         model=model,
-                        rung="one_lab",
+                        knowledge="one_lab",
                     )
                 )
                 who, n = np.repeat(np.flatnonzero(asked), len(steps)), int(asked.sum())
@@ -321,7 +339,7 @@ class SyntheticAudit:
                     name: np.tile(np.array([f"{words}{step}" for step in steps], dtype=object), n)
                     for name, words in (("code", "CODE//"), ("label", "years "))
                 }
-                about = {"table": "curves", "model": model, "rung": "one_lab", "step": np.tile(steps, n), **point}
+                about = {"table": "curves", "model": model, "knowledge": "one_lab", "step": np.tile(steps, n), **point}
                 patients.append(self._rows(who, identifier, curve.ravel(), **about))
             group = self.group[asked]
             for one in self.people:
@@ -331,7 +349,7 @@ class SyntheticAudit:
                         mean_with_interval(spike[group == one]),
                         group=one,
                         model="audited",
-                        rung="one_lab",
+                        knowledge="one_lab",
                     )
                 )
             sides = [spike[group == one] for one in (MEMBER, NON_MEMBER)]
@@ -342,14 +360,14 @@ class SyntheticAudit:
                     difference_of_means(*sides),
                     group=f"{MEMBER} - {NON_MEMBER}",
                     model="audited",
-                    rung="one_lab",
+                    knowledge="one_lab",
                     p=0.001,
                     p_adjusted=0.001,
                     judgement=judged,
                 )
             )
         cohort += [
-            row("stands_out", proportion(int(0.1 * n), n), group=one, model="audited", rung="one_lab")
+            row("stands_out", proportion(int(0.1 * n), n), group=one, model="audited", knowledge="one_lab")
             for one, n in self.people.items()
         ]
         return patients, cohort, {"identifiers": list(IDENTIFIERS)}
@@ -402,7 +420,12 @@ class SyntheticAudit:
         ways = self.rng.choice(["demographics", SEARCH, "first_10"], len(self.group))
         patients.append(
             self._rows(
-                leaks, "bits", np.log2(3000 / k[leaks]), attribute="substance_use", n=1, rung=ways[leaks].astype(object)
+                leaks,
+                "bits",
+                np.log2(3000 / k[leaks]),
+                attribute="substance_use",
+                n=1,
+                knowledge=ways[leaks].astype(object),
             )
         )
         for figure, value in (
@@ -438,7 +461,7 @@ class SyntheticAudit:
             judged = self._judge(gap, shares[seen].n, shares[never].n, "the difference in the share given away")
             cohort.append(row(GIVEN_AWAY_GAP, gap, group=f"{seen} - {never}", p=0.001, judgement=judged))
         cohort.append(row("leaks", value=float(leaks.sum()), n=int(leaks.sum())))
-        return patients, cohort, {"threshold": 0.25, "ladder": list(self.rungs), "population": None}
+        return patients, cohort, {"threshold": 0.25, "ladder": list(self.knowledge_levels), "population": None}
 
     def _confounding(self) -> Any:
         n = self.people[MEMBER] + self.people[NON_MEMBER]

@@ -15,7 +15,6 @@ import pytest
 from ehrmem_widgets.audit.results import AuditResults
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import Finding, as_json
 from ehrmem_widgets.probes.people import choose_people
@@ -25,16 +24,17 @@ from ehrmem_widgets.registry import probes
 from ehrmem_widgets.reports.audit_page import audit_page, matrix_of, summary
 from ehrmem_widgets.reports.page_template import check_offline
 from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.tokens.sequence import encode
 from tests.reports.small import Small
 from tests.reports.synthetic_audit import SyntheticAudit
 
 ASKED: Mapping[str, Mapping[str, Any]] = {
     "confounding": {},
-    "reconstruction": {"rungs": ("demographics", "first_10"), "samples": 2, "horizon": 16},
-    "attribute": {"rungs": ("demographics", "first_10"), "samples": 4, "horizon": 16},
+    "reconstruction": {"knowledge_levels": ("demographics", "first_10"), "samples": 2, "horizon": 16},
+    "attribute": {"knowledge_levels": ("demographics", "first_10"), "samples": 4, "horizon": 16},
     "membership": {},
     "perturbation": {"samples": 4, "horizon": 16},
-    "ranking": {"rungs": ("demographics", "first_10"), "samples": 4, "horizon": 16},
+    "ranking": {"knowledge_levels": ("demographics", "first_10"), "samples": 4, "horizon": 16},
 }
 
 
@@ -77,7 +77,7 @@ def audited(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
         runs.append(
             {
                 "probe": name,
-                "rungs": list(options.get("rungs", ())),
+                "knowledge_levels": list(options.get("knowledge_levels", ())),
                 "state": "done",
                 "reason": "",
                 "sentences": list(found.sentences),
@@ -88,7 +88,7 @@ def audited(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs.append(
         {
             "probe": "embedding",
-            "rungs": [],
+            "knowledge_levels": [],
             "state": "not run",
             "reason": "the model gives no embeddings",
             "of_the_model": True,
@@ -211,7 +211,7 @@ def test_the_page_is_whole_and_reaches_nowhere(page: str, audited: Path) -> None
 @pytest.mark.parametrize("missing", [*probes(), "all"])
 def test_any_test_may_be_missing(missing: str, tmp_path: Path) -> None:
     there = [name for name in probes() if missing not in (name, "all")]
-    page = audit_page(SyntheticAudit(60, rungs=("demographics",)).write(tmp_path / "a", names=there))
+    page = audit_page(SyntheticAudit(60, knowledge_levels=("demographics",)).write(tmp_path / "a", names=there))
     check_offline(page)
     for name in probes():
         assert (f'<section id="{name}"' in page) == (name in there)
@@ -279,7 +279,7 @@ def test_the_matrix_follows_the_severities_given(tmp_path: Path) -> None:
     before, after = matrix_of(audit), matrix_of(audit, severities={"substance_use": 1, "mental_health": 2})
     row = {name: part for part in after.split("<tr>") for name in ("1, least", ">2<", "not declared") if name in part}
     assert "Alcohol and drug use" in row["1, least"] and "Mental health" in row[">2<"] and "HIV" in row["not declared"]
-    assert before != after and "demographics" in matrix_of(audit, rung="demographics")
+    assert before != after and "demographics" in matrix_of(audit, knowledge="demographics")
 
 
 def test_what_is_no_audit_is_refused(tmp_path: Path) -> None:

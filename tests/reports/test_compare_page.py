@@ -18,7 +18,7 @@ from ehrmem_widgets.statistics.disclosure import as_shown
 from ehrmem_widgets.statistics.intervals import difference
 from tests.reports.synthetic_audit import SyntheticAudit, loaded
 
-RUNGS = ("demographics", "first_10")
+KNOWLEDGE_LEVELS = ("demographics", "first_10")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     names = ("attribute", "membership", "reconstruction", "neighbours", "embedding", "perturbation", "ranking")
     made = {"before": (240, 0.4, 0), "after": (240, 0.0, 0), "others": (238, 0.4, 9)}
     return {
-        name: SyntheticAudit(people, effect=effect, seed=seed, rungs=RUNGS).write(out / name, names=names)
+        name: SyntheticAudit(people, effect=effect, seed=seed, knowledge_levels=KNOWLEDGE_LEVELS).write(
+            out / name, names=names
+        )
         for name, (people, effect, seed) in made.items()
     }
 
@@ -52,7 +54,9 @@ def test_the_same_people_are_compared_with_themselves(folders: dict[str, Path], 
     sides = []
     for name in ("before", "after"):
         rows = loaded(folders[name], "attribute")
-        rows = rows[(rows["figure"] == "largest_excess") & (rows["group"] == MEMBER) & (rows["rung"] == "first_10")]
+        rows = rows[
+            (rows["figure"] == "largest_excess") & (rows["group"] == MEMBER) & (rows["knowledge"] == "first_10")
+        ]
         sides.append(rows.set_index("patient")["value"])
     change = (sides[1] - sides[0]).dropna()
     assert found.how == PAIRED and found.gap.value == pytest.approx(change.mean(), abs=1e-4)
@@ -70,7 +74,7 @@ def test_the_gap_to_people_never_seen_changes_by_what_both_groups_do(
     means = {}
     for name in ("before", "after"):
         rows = loaded(folders[name], "reconstruction")
-        rows = rows[(rows["figure"] == "timed_distance") & (rows["rung"] == "demographics")]
+        rows = rows[(rows["figure"] == "timed_distance") & (rows["knowledge"] == "demographics")]
         near = rows.pivot(index="patient", columns="model", values="value")
         excess = near["reference"] - near["audited"]
         group = rows.drop_duplicates("patient").set_index("patient")["group"]
@@ -144,7 +148,7 @@ def test_marks_of_either_stand_on_every_page(folders: dict[str, Path], tmp_path:
 
 
 def test_people_who_changed_sides_are_told(folders: dict[str, Path], tmp_path: Path) -> None:
-    made = SyntheticAudit(240, effect=0.0, rungs=RUNGS)
+    made = SyntheticAudit(240, effect=0.0, knowledge_levels=KNOWLEDGE_LEVELS)
     swapped = np.flatnonzero(made.group == MEMBER)[:30]
     made.group[swapped] = NON_MEMBER
     folder = made.write(tmp_path / "b", names=("membership",))

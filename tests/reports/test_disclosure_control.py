@@ -50,13 +50,13 @@ def test_every_probe_has_a_rule_for_what_it_shows() -> None:
 
 def test_shares_and_the_differences_that_would_tell_them() -> None:
     shares = {MEMBER: proportion(30, 100), NON_MEMBER: proportion(4, 100)}
-    rows = [row("hit@10", share, group=group, rung="one_lab", model="audited") for group, share in shares.items()]
+    rows = [row("hit@10", share, group=group, knowledge="one_lab", model="audited") for group, share in shares.items()]
     gap = difference(*shares.values())
     judged = Judgement(Verdict.MEMORIZED, "more", "{what} {effect}: more.", {"what": "the share", "effect": gap})
     found = gate(
         "neighbours",
         *rows,
-        row("hit@10_difference", gap, group="all", rung="one_lab", model="audited", p=0.0001, judgement=judged),
+        row("hit@10_difference", gap, group="all", knowledge="one_lab", model="audited", p=0.0001, judgement=judged),
     )
     assert value(found, "hit@10", group=MEMBER) == 0.3
     assert math.isnan(value(found, "hit@10", group=NON_MEMBER)) and math.isnan(value(found, "hit@10_difference"))
@@ -68,7 +68,7 @@ def test_shares_and_the_differences_that_would_tell_them() -> None:
 @pytest.mark.parametrize("small", [3, 97])
 def test_a_share_over_a_code_search_needs_both(small: int) -> None:
     one, other = proportion(40, 100), proportion(small, 100)
-    where = {"group": MEMBER, "rung": "one_lab"}
+    where = {"group": MEMBER, "knowledge": "one_lab"}
     rows = [row("hit@5", one, model="audited", **where), row("code_hit@5", other, model="", **where)]
     found = gate("neighbours", *rows, row("hit@5_over_codes", difference(one, other), model="audited", **where))
     assert math.isnan(value(found, "hit@5_over_codes"))
@@ -77,13 +77,13 @@ def test_a_share_over_a_code_search_needs_both(small: int) -> None:
 def attributes(*held: int) -> list[dict[str, Any]]:
     rows = []
     for number, hits in enumerate(held):
-        where = {"attribute": f"a{number}", "group": MEMBER, "rung": "one_lab"}
+        where = {"attribute": f"a{number}", "group": MEMBER, "knowledge": "one_lab"}
         rows.append(row("prevalence", proportion(hits, 100), **where))
         rows.append(row("auroc", Estimate(0.7, 0.6, 0.8, 100), model="audited", **where))
         rows.append(row("recall", proportion(hits // 2, hits), model="audited", **where))
     return [
         *rows,
-        row("auroc", Estimate(0.7, 0.6, 0.8, 100), model="audited", attribute=ALL, group=MEMBER, rung="one_lab"),
+        row("auroc", Estimate(0.7, 0.6, 0.8, 100), model="audited", attribute=ALL, group=MEMBER, knowledge="one_lab"),
     ]
 
 
@@ -102,10 +102,10 @@ def test_a_mean_over_attributes_is_shown_where_no_single_one_follows(held: tuple
 def test_a_gap_needs_both_sides() -> None:
     def at(n: int) -> float:
         sides = [
-            row("excess_risk", Estimate(0.2, 0.1, 0.3, size), group=group, rung="one_lab")
+            row("excess_risk", Estimate(0.2, 0.1, 0.3, size), group=group, knowledge="one_lab")
             for group, size in ((MEMBER, 40), (NON_MEMBER, n))
         ]
-        gap = row("excess_gap", Estimate(0.1, 0.0, 0.2, 40 + n), group="all", rung="one_lab")
+        gap = row("excess_gap", Estimate(0.1, 0.0, 0.2, 40 + n), group="all", knowledge="one_lab")
         return value(gate("attribute", *sides, gap), "excess_gap")
 
     assert at(11) == 0.1 and math.isnan(at(10))

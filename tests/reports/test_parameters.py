@@ -48,7 +48,7 @@ def run_cells(*cells: str) -> dict[str, Any]:
 def test_what_is_injected_is_checked() -> None:
     run_cells(CELL, "seed = 3", "check_parameters()")
     run_cells(CELL, "import json\n_hidden = 1\ndef helper(): pass", "check_parameters()")
-    with pytest.raises(BadInput, match="no parameter 'sede'; did you mean 'seed'"):
+    with pytest.raises(BadInput, match=r"no parameter 'sede'\. Is 'seed' meant"):
         run_cells(CELL, "sede = 3", "check_parameters()")
     with pytest.raises(BadInput, match=r"seed must be a whole number from 0 to .*; got '3'"):
         run_cells(CELL, "seed = '3'", "check_parameters()")

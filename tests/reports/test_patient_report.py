@@ -67,7 +67,7 @@ def test_wrong_input_in_the_notebook_is_one_sentence_and_older_files_stay(small:
 def test_wrong_parameters_are_refused_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patient_report, "run_notebook", lambda *_, **__: pytest.fail("ran"))
     for given, words in (
-        ({"pateint": 3}, "did you mean 'patient'"),
+        ({"pateint": 3}, "Is 'patient' meant"),
         ({"seed": "1"}, "must be a whole number"),
         ({"live": True}, "no"),
     ):

@@ -165,7 +165,7 @@ def refuse(*_: object, **__: object) -> NoReturn:
     [
         ({"seed": 8}, "seed was 7 and is 8"),
         ({"attributes": ["hiv"], "horizon": 9}, "made otherwise: horizon was 8 and is 9. "),
-        ({"rung": "nothing", "seed": "7"}, "must be a whole number"),
+        ({"knowledge": "nothing", "seed": "7"}, "must be a whole number"),
         ({"patient": "P-AAAA-AAAA"}, "one patient or many"),
         ({"workers": 0}, "workers must be a whole number from 1"),
     ],
@@ -204,7 +204,7 @@ def test_settings_that_fit_nobody_are_refused_once(small: Small, tmp_path: Path)
     for changes, words in (
         ({"attributes": "hvi"}, "no sensitive attribute 'hvi'"),
         ({"focus": "hvi"}, "focus 'hvi' is not among"),
-        ({"rung": "everything"}, "everything"),
+        ({"knowledge": "everything"}, "everything"),
         ({"samples": 3}, "samples must be a whole number from 16"),
     ):
         with pytest.raises(BadInput, match=words):

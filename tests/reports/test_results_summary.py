@@ -19,7 +19,7 @@ from ehrmem_widgets.probes.subgroups.show import SubgroupsView
 from ehrmem_widgets.statistics.disclosure import rounded_n
 from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.views.risk_matrix import NO_CODE
-from tests.reports.synthetic_audit import RUNGS, SyntheticAudit, loaded
+from tests.reports.synthetic_audit import KNOWLEDGE_LEVELS, SyntheticAudit, loaded
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +34,14 @@ def audit(folder: Path) -> AuditResults:
 
 def test_likelihoods_are_means_over_members_who_hold_the_attribute(folder: Path, audit: AuditResults) -> None:
     rows = loaded(folder, "attribute")
-    assert len(audit.likelihoods) == len(RUNGS) * 5
+    assert len(audit.likelihoods) == len(KNOWLEDGE_LEVELS) * 5
     for one in audit.likelihoods:
         if one.attribute in audit.findings["attribute"].settings["without_code"]:
             assert one.excess is None and one.why == NO_CODE
             continue
-        of = rows[(rows["figure"] == "excess") & (rows["rung"] == one.rung) & (rows["attribute"] == one.attribute)]
+        of = rows[
+            (rows["figure"] == "excess") & (rows["knowledge"] == one.knowledge) & (rows["attribute"] == one.attribute)
+        ]
         member, other = (of[of["group"] == group]["value"] for group in (MEMBER, NON_MEMBER))
         if len(member) < 11:
             assert one.excess is None and one.why == "fewer than 11 members hold it"
@@ -50,9 +52,11 @@ def test_likelihoods_are_means_over_members_who_hold_the_attribute(folder: Path,
         assert one.never_seen.value == pytest.approx(other.mean(), abs=1e-4)
 
 
-def test_the_worst_rung_has_the_largest_mean_excess(audit: AuditResults) -> None:
-    rows = audit.findings["attribute"].about("figures", figure="excess_risk", group=MEMBER).set_index("rung")["value"]
-    assert audit.worst_rung == rows.idxmax() == "first_20"
+def test_the_worst_level_has_the_largest_mean_excess(audit: AuditResults) -> None:
+    rows = (
+        audit.findings["attribute"].about("figures", figure="excess_risk", group=MEMBER).set_index("knowledge")["value"]
+    )
+    assert audit.worst_level == rows.idxmax() == "first_20"
 
 
 def test_the_attack_table_counts_each_member_once_at_the_cheapest_attack(folder: Path, audit: AuditResults) -> None:

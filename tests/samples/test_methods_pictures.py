@@ -18,13 +18,17 @@ from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
 PAGE = PICTURES.parent / "methods.md"
 ONE = Estimate(0.6, 0.5, 0.7, 23)
 GROUPS = (MEMBER, NON_MEMBER, CANARY, NULL_CANARY)
-RUNGS = {"rungs": ["nothing", "first_10"], "searched": 50}
+KNOWLEDGE_LEVELS = {"knowledge_levels": ["nothing", "first_10"], "searched": 50}
 
 
 @pytest.fixture(scope="module")
 def findings() -> dict[str, Finding]:
     """One finding a probe, as small as can be."""
-    by_rung = [{"rung": rung, "group": group} for rung in RUNGS["rungs"] for group in GROUPS]  # type: ignore[attr-defined]
+    by_level = [
+        {"knowledge": knowledge, "group": group}
+        for knowledge in KNOWLEDGE_LEVELS["knowledge_levels"]
+        for group in GROUPS
+    ]  # type: ignore[attr-defined]
     one_model = {"group": "all", "model": "", "attribute": "Ratio"}
     scores = [
         patient_row(f"P-{group}-{i}", "score", value=i + 9.0 * (group == MEMBER), attribute="Ratio", group=group)
@@ -39,10 +43,10 @@ def findings() -> dict[str, Finding]:
     judged = Judgement(Verdict.POPULATION, "within_margin", "no more.")
     split = {"group": "sex: F", "attribute": "Ratio"}
     rows = {
-        "reconstruction": [row("timed_distance", ONE, model="audited", **of) for of in by_rung],
-        "attribute": [row("auroc", ONE, model="audited", attribute="all attributes", **of) for of in by_rung],
+        "reconstruction": [row("timed_distance", ONE, model="audited", **of) for of in by_level],
+        "attribute": [row("auroc", ONE, model="audited", attribute="all attributes", **of) for of in by_level],
         "embedding": [row("gain_logistic", ONE, model="audited", group=group) for group in GROUPS],
-        "neighbours": [row("hit@10", ONE, model="audited", **of) for of in by_rung],
+        "neighbours": [row("hit@10", ONE, model="audited", **of) for of in by_level],
         "membership": [
             row("auroc", ONE, judgement=Judgement(Verdict.MEMORIZED, "more_for_members", "more."), **one_model),
             *scores,
@@ -61,7 +65,7 @@ def findings() -> dict[str, Finding]:
         ],
         "confounding": [row("model_free_auroc", ONE, group="all")],
     }  # fmt: skip
-    return {name: finding(name, some, {**RUNGS, "samples": 4}, []) for name, some in rows.items()}
+    return {name: finding(name, some, {**KNOWLEDGE_LEVELS, "samples": 4}, []) for name, some in rows.items()}
 
 
 def test_every_finding_gives_a_picture_that_stands_alone(findings: dict[str, Finding], tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from ehrmem_widgets.attacker.facts import rung_words
+from ehrmem_widgets.attacker.facts import knowledge_words
 from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, row
 from ehrmem_widgets.probes.neighbours.cohort import neighbours_cohort
 from ehrmem_widgets.probes.neighbours.ladder import Step
@@ -24,23 +24,25 @@ STEPS = (
 
 
 def cohort(
-    rung: str = "lab_values", verdict: Verdict = Verdict.POPULATION, note: str = "no more for members."
+    knowledge: str = "lab_values", verdict: Verdict = Verdict.POPULATION, note: str = "no more for members."
 ) -> Finding:
     """Two groups of thirty, and one who was left out."""
     rows = []
     for group, hits in ((MEMBER, 7), (NON_MEMBER, 8)):
-        of = {"rung": rung, "group": group}
+        of = {"knowledge": knowledge, "group": group}
         rows += [row(f"hit@{k}", proportion(hits, 30), model="audited", **of) for k in (1, 5, 10)]
         rows += [row(f"code_hit@{k}", proportion(30, 30), model="", **of) for k in (1, 5, 10)]
         rows += [row("median_rank", Estimate(1234.0, 900.0, 2000.0, 30), model="audited", **of)]
     judgement = Judgement(verdict, "x", note)
     difference = Estimate(-0.03, -0.2, 0.2, 60)
-    rows.append(row("hit@10_difference", difference, rung=rung, group="all", model="audited", judgement=judgement))
-    rows.append(excluded_row("P-1", Exclusion("evil", EVIL), rung=rung))
+    rows.append(
+        row("hit@10_difference", difference, knowledge=knowledge, group="all", model="audited", judgement=judgement)
+    )
+    rows.append(excluded_row("P-1", Exclusion("evil", EVIL), knowledge=knowledge))
     return finding("embedding_neighbours", rows, {"searched": 3000}, ["said"])
 
 
-def test_the_ladder_says_every_rank_with_n_and_why_a_rung_is_not_asked() -> None:
+def test_the_ladder_says_every_rank_with_n_and_why_a_knowledge_is_not_asked() -> None:
     ladder = rank_ladder(STEPS, "lab_values", n=3000)
     said = words(ladder)
     for expected in ("among 3,000", "812", "2,790", "13", "not asked: the record has no laboratory test", "—"):
@@ -69,7 +71,7 @@ def test_a_better_rank_stands_further_to_the_left_on_a_logarithmic_axis() -> Non
     assert x(10) - x(1) == pytest.approx(x(1000) - x(100), abs=0.2)
 
 
-def test_only_the_chosen_rung_is_marked() -> None:
+def test_only_the_chosen_knowledge_is_marked() -> None:
     plain, chosen = rank_ladder(STEPS, "", n=3000), rank_ladder(STEPS, "demographics", n=3000)
     assert chosen.count('font-weight="700"') == plain.count('font-weight="700"') + 4
 
@@ -84,7 +86,7 @@ def test_the_ladder_holds_any_n(n: int) -> None:
 def test_strings_from_data_stay_text() -> None:
     for markup in (
         rank_ladder([Step(EVIL, 1), Step("one_lab", why_not=EVIL)], EVIL, n=9),
-        neighbours_cohort(cohort(rung=EVIL, note=EVIL)),
+        neighbours_cohort(cohort(knowledge=EVIL, note=EVIL)),
     ):
         assert_harmless(markup)
         assert "&lt;script&gt;" in markup
@@ -116,5 +118,7 @@ def test_a_finding_without_rates_says_its_sentences() -> None:
     assert "Cannot conclude: no embeddings." in words(neighbours_cohort(made))
 
 
-def test_rungs_in_words() -> None:
-    assert rung_words("first_37") == "The first 37 codes" and rung_words("before_2020-01-01").endswith("2020-01-01")
+def test_knowledge_levels_in_words() -> None:
+    assert knowledge_words("first_37") == "The first 37 codes" and knowledge_words("before_2020-01-01").endswith(
+        "2020-01-01"
+    )

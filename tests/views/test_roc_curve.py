@@ -74,7 +74,7 @@ def page(**changes: object) -> str:
     }  # fmt: skip
     cut = MembershipSlice(**{**fields, **changes})  # type: ignore[arg-type]
     return membership_page(
-        cut, log_scale=True, preflight=[EVIL], exposure=[EVIL], controls=[EVIL], exclusions={EVIL: 2}
+        cut, log_scale=True, confounding=[EVIL], exposure=[EVIL], controls=[EVIL], exclusions={EVIL: 2}
     )
 
 

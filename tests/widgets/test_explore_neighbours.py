@@ -33,14 +33,14 @@ def live(given: dict[str, Any]) -> Iterator[ExploreNeighbours]:
     screen.close()
 
 
-def test_a_patient_is_placed_by_three_searches_on_every_rung(live: ExploreNeighbours) -> None:
+def test_a_patient_is_placed_by_three_searches_on_every_knowledge(live: ExploreNeighbours) -> None:
     answer = live.answer
     assert answer is not None and answer.settled and answer.cohort is None
-    assert [step.rung for step in answer.steps] == list(LADDER)
+    assert [step.knowledge for step in answer.steps] == list(LADDER)
     for step in answer.steps:
         ranks = (step.audited, step.reference, step.codes)
         assert step.why_not or all(rank is not None and 1 <= rank <= 150 for rank in ranks)
-    chosen = next(step for step in answer.steps if step.rung == live.state.rung)
+    chosen = next(step for step in answer.steps if step.knowledge == live.state.knowledge)
     assert chosen.audited == answer.nearest.rank and answer.nearest.n == 150
     said = words(live._view.value)
     assert "among 150" in said and "Nobody else has been asked about yet." in said and "Cannot conclude" in said
@@ -50,12 +50,12 @@ def test_a_patient_is_placed_by_three_searches_on_every_rung(live: ExploreNeighb
 def test_the_same_state_gives_the_same_numbers_live_and_headless(
     live: ExploreNeighbours, given: dict[str, Any]
 ) -> None:
-    headless = ExploreNeighbours(**given, live=False, rung="first_7", cohort=20, seed=1)
-    live.set(rung="first_7", cohort=20, seed=1)
+    headless = ExploreNeighbours(**given, live=False, knowledge="first_7", cohort=20, seed=1)
+    live.set(knowledge="first_7", cohort=20, seed=1)
     assert live.wait(120)
     assert live.state == headless.state
     assert json.dumps(live.results()) == json.dumps(headless.results(), allow_nan=False)
-    assert live.results()["ladder"][-1]["rung"] == "first_7"
+    assert live.results()["ladder"][-1]["knowledge"] == "first_7"
     figures = live.results()["cohort"]["figures"]
     hits = [f for f in figures if f["figure"] == "hit@10" and f["group"] == "member" and f["model"] == "audited"]
     assert len(hits) == len(LADDER) and all(f["low"] <= f["value"] <= f["high"] and f["n"] <= 10 for f in hits)
@@ -67,19 +67,19 @@ def test_the_same_state_gives_the_same_numbers_live_and_headless(
 def test_the_last_state_wins_while_others_are_asked_about(live: ExploreNeighbours) -> None:
     other = int(live.dataset.ids("held_out")[3])
     live.set(cohort=20, seed=2)
-    live.set(patient_id=other, rung="demographics")
+    live.set(patient_id=other, knowledge="demographics")
     assert live.wait(120)
     assert live.answer is not None and live.answer.cohort is not None
     assert live.results()["patient"] == live.dataset.pseudonym(other)
-    assert f'data-rung="demographics" data-patient="{live.dataset.pseudonym(other)}"' in live._view.value
+    assert f'data-knowledge="demographics" data-patient="{live.dataset.pseudonym(other)}"' in live._view.value
     live.set(cohort=0)
     assert live.wait(60) and live.answer.cohort is None
 
 
 def test_controls_change_the_state_and_a_wrong_one_is_said_in_words(live: ExploreNeighbours) -> None:
-    live._rung.value = "first_10"
-    assert live.wait(60) and live.state.rung == "first_10" and live.error is None
-    live.guarded(lambda: live.set(rung="labs"))
+    live._knowledge.value = "first_10"
+    assert live.wait(60) and live.state.knowledge == "first_10" and live.error is None
+    live.guarded(lambda: live.set(knowledge="labs"))
     assert live.error is not None and live.error.startswith(
         "There is no knowledge level 'labs'. The levels are nothing, demographics"
     )
@@ -102,8 +102,8 @@ def test_a_model_without_a_map_says_how_to_get_one(live: ExploreNeighbours) -> N
     ("wrong", "error", "says"),
     [
         ({"pateint": 3}, TypeError, "pateint"),
-        ({"rung": "labs"}, BadInput, "first_N .N from 1 to 100000."),
-        ({"rung": "before_2020-13-01"}, BadInput, "a day of the calendar"),
+        ({"knowledge": "labs"}, BadInput, "first_N .N from 1 to 100000."),
+        ({"knowledge": "before_2020-13-01"}, BadInput, "a day of the calendar"),
         ({"cohort": 5}, BadInput, "0 .nobody. or a whole number from 20 to 2000"),
         ({"seed": -1}, BadInput, "a whole number from 0 to"),
         ({"patient": "P-NOBODY"}, BadInput, "P-NOBODY"),
@@ -123,7 +123,7 @@ def test_a_patient_outside_the_sample_that_is_searched_is_put_into_it(
     monkeypatch.setattr(EmbeddingStore.__init__, "__kwdefaults__", {"folder": None, "most_patients": 100})
     first = ExploreNeighbours(**given, live=False, cohort=0)
     outside = next(i for i in first.dataset.ids("train") if i not in first._search.stores["audited"].ids)
-    shown = ExploreNeighbours(**given, live=False, cohort=0, patient=int(outside), rung="first_20")
+    shown = ExploreNeighbours(**given, live=False, cohort=0, patient=int(outside), knowledge="first_20")
     assert shown.results()["records"] == 101
     assert all(step["why_not"] or 1 <= step["codes"] <= 101 for step in shown.results()["ladder"])
     assert shown.results()["ladder"][-1]["codes"] == 1

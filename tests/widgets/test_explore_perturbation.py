@@ -113,7 +113,7 @@ def test_a_seed_that_is_none_leaves_state_and_curve_as_they_are(live: ExplorePer
 
 def test_what_is_not_known_cannot_be_moved_and_that_is_said(live: ExplorePerturbation) -> None:
     live._identifier.value = "lab"
-    live._rung.value = "demographics"
+    live._knowledge.value = "demographics"
     assert live.wait(120)
     assert live.error == (
         "There is no lab value among the known facts, so it was not moved. Add it to the facts, or move another identifier."
@@ -121,7 +121,7 @@ def test_what_is_not_known_cannot_be_moved_and_that_is_said(live: ExplorePerturb
     assert live._view.value == "" and "no lab value" in live._error.value
     live._identifier.value = "age"
     assert live.wait(120)
-    assert live.error is None and 'data-rung="demographics"' in live._view.value
+    assert live.error is None and 'data-knowledge="demographics"' in live._view.value
 
 
 def test_picking_another_patient_looks_at_the_gravest_that_this_one_holds(live: ExplorePerturbation) -> None:
@@ -140,10 +140,10 @@ def test_picking_another_patient_looks_at_the_gravest_that_this_one_holds(live: 
         ({"identifer": "age"}, TypeError, "identifer"),
         ({"identifier": "name"}, BadInput, "age, sex, lab, date"),
         ({"focus": "baldness"}, BadInput, "is one of hiv, viral_hepatitis"),
-        ({"rung": "labs"}, BadInput, "The levels are nothing, demographics"),
+        ({"knowledge": "labs"}, BadInput, "The levels are nothing, demographics"),
         ({"people": 5}, BadInput, "people must be a whole number from 19 to 400"),
         ({"samples": 1}, BadInput, "samples must be a whole number from 16"),
-        ({"rung": "demographics", "identifier": "date"}, BadInput, "no time between two events"),
+        ({"knowledge": "demographics", "identifier": "date"}, BadInput, "no time between two events"),
     ],
 )
 def test_what_does_not_fit_is_refused(wrong: dict[str, Any], error: type[Exception], says: str) -> None:

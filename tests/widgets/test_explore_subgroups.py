@@ -20,7 +20,7 @@ FEW = 80
 
 @pytest.fixture(scope="module")
 def live() -> Iterator[ExploreSubgroups]:
-    screen = ExploreSubgroups(patients=FEW, rung="nothing")
+    screen = ExploreSubgroups(patients=FEW, knowledge="nothing")
     assert screen.wait(120)
     yield screen
     screen.close()
@@ -48,7 +48,7 @@ def test_every_kind_is_listed_with_n_or_hidden(live: ExploreSubgroups) -> None:
 
 
 def test_live_and_static_say_the_same(live: ExploreSubgroups) -> None:
-    static = ExploreSubgroups(patients=FEW, rung="nothing", live=False)
+    static = ExploreSubgroups(patients=FEW, knowledge="nothing", live=False)
     assert numbers(static) == numbers(live)
     assert live._view.value.removeprefix('<div class="ehrmem-probe">').removesuffix("</div>") in static.page()
 
@@ -99,7 +99,7 @@ def test_holders_are_ordinary_and_hold_something(live: ExploreSubgroups) -> None
         ({"finding": "leak"}, r"The finding must be one of membership, excess; got 'leak'\."),
         ({"families": "age, hair"}, r"The families of subgroups are age, sex, race, code, labs, holds; got 'hair'\."),
         ({"correction": "none"}, r"The correction must be one of claims, screening; got 'none'\."),
-        ({"rung": "everything"}, "everything"),
+        ({"knowledge": "everything"}, "everything"),
         ({"patients": 3}, r"patients must be a whole number from 40 .*; got 3"),
         ({"seed": -2}, r"seed must be a whole number from 0 .*; got -2"),
     ],

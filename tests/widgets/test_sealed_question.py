@@ -13,7 +13,7 @@ from ehrmem_widgets.widgets.explore_patient import ExplorePatient
 from tests.views.examples import words
 from tests.widgets.opened import opened_once
 
-FEW = {"rung": "demographics", "horizon": 8, "samples": 16}
+FEW = {"knowledge": "demographics", "horizon": 8, "samples": 16}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -56,7 +56,7 @@ def test_a_probes_screen_keeps_its_last_answer(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_main_screen_keeps_its_last_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = ExplorePatient(
-        sample_data(), model=sample_model(), reference=sample_reference(), rung="demographics", attributes="hiv",
+        sample_data(), model=sample_model(), reference=sample_reference(), knowledge="demographics", attributes="hiv",
         horizon=8, samples=16,
     )  # fmt: skip
     try:

@@ -13,7 +13,7 @@ PROBE = Probe(
     run="ehrmem_widgets.probes.attribute.ask:Attributes",
     view="ehrmem_widgets.probes.attribute.show:AttributeView",
     order=20,
-    rungs=("nothing", "demographics", "first_10", "first_20", "first_50"),
+    knowledge_levels=("nothing", "demographics", "first_10", "first_20", "first_50"),
     options={
         "attributes": Option(None),
         "samples": Option(16, SAMPLES_EACH.check),

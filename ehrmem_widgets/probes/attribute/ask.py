@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ehrmem_widgets.attacker.facts import facts_of_rung
+from ehrmem_widgets.attacker.facts import facts_of_level
 from ehrmem_widgets.attacker.prompt import Prompt, build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
-from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.findings.finding import PATIENTS, Exclusion, Finding, excluded_row, finding, patient_row, row
@@ -55,6 +54,7 @@ from ehrmem_widgets.statistics.verdicts import (
     judge_cohort,
     judge_person,
 )
+from ehrmem_widgets.tokens.attribute_codes import AttributeCodes
 
 ALL = "all attributes"
 LARGEST_EXCESS = "largest_excess"
@@ -69,16 +69,16 @@ _DRAWN = (DRAWN_MEMBER, DRAWN_NON_MEMBER)
 
 
 class Attributes(ProbeRun):
-    """Patient rows: ``leak`` (model audited or reference) and ``excess`` of each attribute that the record holds, at each rung,
+    """Patient rows: ``leak`` (model audited or reference) and ``excess`` of each attribute that the record holds, at each knowledge level,
     with interval, n (trajectories), and on ``excess`` the verdict; ``largest_excess`` of all that a patient holds. Who holds an attribute only before the last known event counts neither as
-    a holder nor as one without it (it is withheld from the prompt). Cohort rows, by group and rung: ``auroc``,
+    a holder nor as one without it (it is withheld from the prompt). Cohort rows, by group and knowledge level: ``auroc``,
     ``average_precision``, ``precision``, ``recall`` (of leak probabilities above 0.5) of each attribute and of the mean
     over ``"all attributes"``; ``excess_risk`` (the mean over patients of their largest excess), and the gap between
     members and non-members with the verdict.
 
     ``p`` of an excess is its rank among the non-members' **largest** excess over all that they hold, so it is already
     corrected for a patient's several attributes (max-statistic; Westfall & Young 1993); ``p_adjusted`` is
-    Benjamini-Hochberg over all patients at that rung.
+    Benjamini-Hochberg over all patients at that knowledge.
     Non-members are ranked against the other non-members.
 
     ``holders``: so many members and non-members are asked about who hold each attribute, where there are so many: those whom
@@ -113,11 +113,11 @@ class Attributes(ProbeRun):
         )
 
     def ask(self, records: list[Record]) -> Rows:
-        """One row a record and rung: what it holds, and the leaks by model."""
-        return [row for rung in self.task.rungs for row in self._questions.ask(records, rung)]
+        """One row a record and knowledge level: what it holds, and the leaks by model."""
+        return [row for knowledge in self.task.knowledge_levels for row in self._questions.ask(records, knowledge)]
 
     def judge(self, answers: Rows) -> Finding:
-        """Figures of every attribute at every rung, the verdicts on patients, and members against people never seen."""
+        """Figures of every attribute at every knowledge level, the verdicts on patients, and members against people never seen."""
         task, model = self.task, self.task.model
         counted = (
             () if Query.PROBABILITIES in model.answers else ("The model returns no probabilities: leaks were counted.",)
@@ -125,7 +125,7 @@ class Attributes(ProbeRun):
         reference = task.reference
         calibration = reference_calibration(model, reference, task.people.of(NON_MEMBER)) if reference else None
         rows, said = _summarised(
-            answers, task.people, self._drawn, self._names, self._codes, task.rungs, self.settings, calibration,
+            answers, task.people, self._drawn, self._names, self._codes, task.knowledge_levels, self.settings, calibration,
             reference is not None, task.seed, task.confounded,
         )  # fmt: skip
         return finding(self.probe.name, rows, self.settings, (*said, *counted))
@@ -155,14 +155,14 @@ class _Questions:
         # The same uniform numbers for every patient and both models (common random numbers).
         self._seed = int(np.random.SeedSequence([seed, 2]).generate_state(1)[0])
 
-    def ask(self, records: Sequence[Record], rung: str) -> Rows:
+    def ask(self, records: Sequence[Record], knowledge: str) -> Rows:
         """One row a record: what it holds, the leaks by model (attributes, 3), or why it was left out."""
-        rows: Rows = [{"patient": r.pseudonym, "id": r.patient_id, "rung": rung} for r in records]
+        rows: Rows = [{"patient": r.pseudonym, "id": r.patient_id, "knowledge": knowledge} for r in records]
         asked: dict[str, list[SlotIds]] = {name: [] for name in self._models}
         places: list[int] = []
         for place, record in enumerate(records):
             try:
-                prompts = {name: self._prompt(record, rung, name) for name in self._models}
+                prompts = {name: self._prompt(record, knowledge, name) for name in self._models}
                 last = prompts["audited"].last
             except (BadInput, CannotAnswer) as error:
                 rows[place] |= {"left_out": NO_PROMPT, "note": str(error)}
@@ -192,9 +192,9 @@ class _Questions:
             rows[place] |= {name: each[row_] for name, each in found.items()}
         return rows
 
-    def _prompt(self, record: Record, rung: str, name: str) -> Prompt:
+    def _prompt(self, record: Record, knowledge: str, name: str) -> Prompt:
         model = self._models[name]
-        facts = facts_of_rung(rung, record, model.vocabulary)
+        facts = facts_of_level(knowledge, record, model.vocabulary)
         prompt = build_prompt(record, facts, model.vocabulary, strip=self._codes["audited"].strip(self._names, record))
         if len(prompt.slots) + 1 > model.context_length:
             raise CannotAnswer("the known facts fill the model's context")
@@ -238,7 +238,7 @@ def _summarised(
     drawn: Holders,
     names: tuple[str, ...],
     codes: AttributeCodes,
-    rungs: Sequence[str],
+    knowledge_levels: Sequence[str],
     settings: dict[str, Any],
     calibration: Estimate | None,
     has_reference: bool,
@@ -247,7 +247,7 @@ def _summarised(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     rows: list[dict[str, Any]] = [excluded_row(patient, reason) for patient, reason in people.left_out]
     rows += [
-        excluded_row(one["patient"], Exclusion(*one["left_out"]), note=one.get("note", ""), rung=one["rung"])
+        excluded_row(one["patient"], Exclusion(*one["left_out"]), note=one.get("note", ""), knowledge=one["knowledge"])
         for one in found
         if "left_out" in one
     ]
@@ -255,9 +255,12 @@ def _summarised(
     gaps: list[tuple[str, Estimate, float, int, int]] = []
     sentences: list[str] = []
     controls: list[str] = []
-    for rung in rungs:
-        asked = _Rung(
-            rung, [one for one in found if one["rung"] == rung and "left_out" not in one], groups, settings["samples"]
+    for knowledge in knowledge_levels:
+        asked = _KnowledgeLevel(
+            knowledge,
+            [one for one in found if one["knowledge"] == knowledge and "left_out" not in one],
+            groups,
+            settings["samples"],
         )
         if not asked.patients:
             continue
@@ -266,20 +269,22 @@ def _summarised(
         if has_reference:
             rows += asked.excess_rows(names, codes, drawn)
             effect, p, members, others = asked.gap(MEMBER, NON_MEMBER)
-            gaps.append((rung, effect, p, members, others))
+            gaps.append((knowledge, effect, p, members, others))
             planted, p_planted, n_planted, n_null = asked.gap(CANARY, NULL_CANARY)
             if n_planted and n_null:
-                rows.append(row("excess_gap", planted, group="canaries", rung=rung, p=p_planted))
+                rows.append(row("excess_gap", planted, group="canaries", knowledge=knowledge, p=p_planted))
                 found_words = "found" if planted.low > 0 else "not found"
-                controls.append(f"at {rung.replace('_', ' ')} {found_words} ({planted})")
+                controls.append(f"at {knowledge.replace('_', ' ')} {found_words} ({planted})")
     adjusted = holm([p for _, _, p, _, _ in gaps])
-    for (rung, effect, p, members, others), p_adjusted in zip(gaps, adjusted, strict=True):
+    for (knowledge, effect, p, members, others), p_adjusted in zip(gaps, adjusted, strict=True):
         judgement = judge_cohort(
             effect, p_adjusted, margin=LEAK_MARGIN, kind=ProbeKind.MEASURE, members=members, non_members=others,
             what="excess risk, members minus non-members, among those who hold an attribute:", confounded=confounded,
         )  # fmt: skip
-        rows.append(row("excess_gap", effect, group="all", rung=rung, p=p, p_adjusted=p_adjusted, judgement=judgement))
-        sentences.append(f"{judgement.verdict} at {rung.replace('_', ' ')}: {judgement.sentence}")
+        rows.append(
+            row("excess_gap", effect, group="all", knowledge=knowledge, p=p, p_adjusted=p_adjusted, judgement=judgement)
+        )
+        sentences.append(f"{judgement.verdict} at {knowledge.replace('_', ' ')}: {judgement.sentence}")
     if controls:
         sentences.append(
             "Positive control, excess risk of planted canaries minus that of canaries never trained on: "
@@ -298,11 +303,11 @@ def _summarised(
     return rows, sentences
 
 
-class _Rung:
-    """What was found at one rung, as arrays over patients."""
+class _KnowledgeLevel:
+    """What was found at one knowledge level, as arrays over patients."""
 
-    def __init__(self, rung: str, found: Rows, groups: dict[str, str], samples: int) -> None:
-        self.rung, self.samples = rung, samples
+    def __init__(self, knowledge: str, found: Rows, groups: dict[str, str], samples: int) -> None:
+        self.knowledge, self.samples = knowledge, samples
         self.patients = [one["patient"] for one in found]
         self.groups = np.array([groups[patient] for patient in self.patients], dtype=object)
         truth = np.array([one["held"] for one in found], dtype=float)
@@ -333,7 +338,7 @@ class _Rung:
         """AUROC, average precision, precision, recall of each attribute in a group, by each model."""
         rows: list[dict[str, Any]] = []
         in_group = self.groups == group
-        where: dict[str, Any] = {"group": group, "rung": self.rung}
+        where: dict[str, Any] = {"group": group, "knowledge": self.knowledge}
         for column, name in enumerate(names):
             inside = in_group & self.open[:, column]
             held = self.held[inside, column]
@@ -395,7 +400,7 @@ class _Rung:
                     continue
                 of = {m: Estimate(*leaks[place, column].tolist(), n=self.samples) for m, leaks in self.leaks.items()}  # type: ignore[misc]
                 where: dict[str, Any] = {
-                    "group": self.groups[place], "rung": self.rung, "attribute": names[column],
+                    "group": self.groups[place], "knowledge": self.knowledge, "attribute": names[column],
                 }  # fmt: skip
                 rows += [patient_row(patient, "leak", estimate, model=model, **where) for model, estimate in of.items()]
                 gap = Estimate(*gaps[place, column].tolist(), n=self.samples)  # type: ignore[misc]
@@ -416,7 +421,7 @@ class _Rung:
                 most = max(mine, key=lambda column: excess[place, column])
                 value = float(excess[place, most])
                 peers = Peers.of(value, controls)
-                where = {"group": self.groups[place], "rung": self.rung, "attribute": ALL}
+                where = {"group": self.groups[place], "knowledge": self.knowledge, "attribute": ALL}
                 p = peers.p if peers.n else math.nan
                 gap = Estimate(*gaps[place, most].tolist(), n=self.samples)  # type: ignore[misc]
                 rows.append(patient_row(patient, LARGEST_EXCESS, gap, p=p, **where))
@@ -433,7 +438,7 @@ class _Rung:
 
 
 def _called(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """How many patients are called memorized at any rung, by group."""
+    """How many patients are called memorized at any knowledge level, by group."""
     asked: dict[str, set[str]] = {}
     called: dict[str, set[str]] = {}
     for one in rows:

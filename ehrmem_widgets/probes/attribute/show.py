@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ehrmem_widgets.attacker.facts import knows, rung_words
+from ehrmem_widgets.attacker.facts import knowledge_words, knows
 from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.findings.disclosure_control import (
@@ -33,8 +33,8 @@ from ehrmem_widgets.statistics.discrimination import NOTHING, mean_with_interval
 from ehrmem_widgets.statistics.intervals import Estimate, proportion
 from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
+from ehrmem_widgets.views.knowledge_curve import by_level, knowledge_curve
 from ehrmem_widgets.views.risk_matrix import NO_CODE, Likelihood
-from ehrmem_widgets.views.rung_curve import by_rung, rung_curve
 
 if TYPE_CHECKING:
     from ehrmem_widgets.audit.comparison import Comparison, Shared
@@ -88,17 +88,17 @@ class AttributeView(ProbeView):
     def pictures(self) -> list[str]:
         """Excess risk, the attributes one by one, and whether the model says them of those who have them."""
         audit, found = self.audit, self.found
-        rungs = list(found.settings.get("rungs", ()))
+        knowledge_levels = list(found.settings.get("knowledge_levels", ()))
         groups = [
             group
             for group in (MEMBER, NON_MEMBER, CANARY, NULL_CANARY)
             if len(found.about("figures", figure="excess_risk", group=group))
         ]
         rows = [
-            IntervalRow(GROUP_NAMES[group], one, heading=rung_words(rung), marked=group == MEMBER)
-            for rung in rungs
+            IntervalRow(GROUP_NAMES[group], one, heading=knowledge_words(knowledge), marked=group == MEMBER)
+            for knowledge in knowledge_levels
             for group in groups
-            if (one := by_rung(found, "excess_risk", group=group).get(rung)) is not None
+            if (one := by_level(found, "excess_risk", group=group).get(knowledge)) is not None
         ]
         parts = []
         if rows:
@@ -117,7 +117,7 @@ class AttributeView(ProbeView):
         if self.likelihoods():
             cells = []
             for likely in self.likelihoods():
-                if likely.rung == self.worst_rung:
+                if likely.knowledge == self.worst_level:
                     cells.append(
                         [
                             likely.title,
@@ -133,7 +133,7 @@ class AttributeView(ProbeView):
                 "Share of these members called memorized",
             )
             parts.append(
-                table(heads, cells, caption=f"By attribute, where the attacker knows {knows(self.worst_rung)}")
+                table(heads, cells, caption=f"By attribute, where the attacker knows {knows(self.worst_level)}")
             )
             if audit.holders:
                 parts.append(
@@ -142,29 +142,32 @@ class AttributeView(ProbeView):
                 )
             several = [one for one in self.likelihoods() if one.excess is not None]
             names = list(dict.fromkeys(one.title for one in several))
-            if len(rungs) > 1 and names:
-                at = {(one.title, one.rung): one.excess for one in several}
-                cells = [[name, *(figure(at.get((name, rung)), n=False) for rung in rungs)] for name in names]
+            if len(knowledge_levels) > 1 and names:
+                at = {(one.title, one.knowledge): one.excess for one in several}
+                cells = [
+                    [name, *(figure(at.get((name, knowledge)), n=False) for knowledge in knowledge_levels)]
+                    for name in names
+                ]
                 parts.append(
                     table(
-                        ["Mean excess, members", *map(rung_words, rungs)],
+                        ["Mean excess, members", *map(knowledge_words, knowledge_levels)],
                         cells,
                         caption="By attribute and what the attacker knows",
                     )
                 )
         lines = {
-            "Members, audited model": by_rung(found, "auroc", group=MEMBER, attribute=ALL_ATTRIBUTES, model="audited"),
-            "People never seen, audited model": by_rung(
+            "Members, audited model": by_level(found, "auroc", group=MEMBER, attribute=ALL_ATTRIBUTES, model="audited"),
+            "People never seen, audited model": by_level(
                 found, "auroc", group=NON_MEMBER, attribute=ALL_ATTRIBUTES, model="audited"
             ),
-            "Members, reference model": by_rung(
+            "Members, reference model": by_level(
                 found, "auroc", group=MEMBER, attribute=ALL_ATTRIBUTES, model="reference"
             ),
         }
         if any(known(e) for line in lines.values() for e in line.values()):
-            curve = rung_curve(
+            curve = knowledge_curve(
                 lines,
-                rungs,
+                knowledge_levels,
                 title="Does it say an attribute of those who have it, rather than of others?",
                 axis="mean AUROC over the attributes",
                 level=(0.5, "guessing"),
@@ -184,22 +187,25 @@ class AttributeView(ProbeView):
         rows = self.audit.query(
             self.probe.name,
             PATIENTS,
-            """SELECT rung, attribute, "group", value, verdict = ? AS memorized
+            """SELECT knowledge, attribute, "group", value, verdict = ? AS memorized
             FROM rows WHERE figure = 'excess' AND "group" IN (?, ?)""",
             [str(Verdict.MEMORIZED), MEMBER, NON_MEMBER],
         )
-        by = dict(list(rows.groupby(["rung", "attribute", "group"])))
+        by = dict(list(rows.groupby(["knowledge", "attribute", "group"])))
         return tuple(
             one
-            for rung in self.rungs
+            for knowledge in self.knowledge_levels
             for one in (
-                *(self._likelihood(by, name, rung) for name in settings.get("attributes") or ()),
-                *(Likelihood(name, self.audit.title(name), rung, None, why=NO_CODE) for name in self._without_code),
+                *(self._likelihood(by, name, knowledge) for name in settings.get("attributes") or ()),
+                *(
+                    Likelihood(name, self.audit.title(name), knowledge, None, why=NO_CODE)
+                    for name in self._without_code
+                ),
             )
         )
 
     def likelihoods(self) -> tuple[Likelihood, ...]:
-        """Every attribute at every rung: its mean excess over the members who hold it, and over people never seen."""
+        """Every attribute at every knowledge level: its mean excess over the members who hold it, and over people never seen."""
         return self._likelihoods
 
     @property
@@ -207,26 +213,28 @@ class AttributeView(ProbeView):
         """Attributes that could not be asked about: the model has no code of them."""
         return tuple(self.found.settings.get("without_code") or ())
 
-    def _likelihood(self, by: Mapping[Any, pd.DataFrame], name: str, rung: str) -> Likelihood:
-        member, other = by.get((rung, name, MEMBER)), by.get((rung, name, NON_MEMBER))
+    def _likelihood(self, by: Mapping[Any, pd.DataFrame], name: str, knowledge: str) -> Likelihood:
+        member, other = by.get((knowledge, name, MEMBER)), by.get((knowledge, name, NON_MEMBER))
         excess = _mean(member)
         why = ""
         if excess is None:
             why = "there is no reference model" if not by else "no member asked about holds it"
             why = why if member is None else f"fewer than {FEWEST} members hold it"
         shares = None if member is None else coarse_share(proportion(int(member["memorized"].sum()), len(member)))
-        return Likelihood(name, self.audit.title(name), rung, excess, _mean(other), shares, why)
+        return Likelihood(name, self.audit.title(name), knowledge, excess, _mean(other), shares, why)
 
     @cached_property
-    def worst_rung(self) -> str:
-        """The rung at which members' mean excess is largest; the first where it was not measured."""
+    def worst_level(self) -> str:
+        """The knowledge level at which members' mean excess is largest; the first where it was not measured."""
         rows = self.found.about("figures", figure="excess_risk", group=MEMBER)
         rows = rows[rows["value"].notna()]
-        return str(rows.loc[rows["value"].idxmax(), "rung"]) if len(rows) else next(iter(self.rungs), "")
+        return (
+            str(rows.loc[rows["value"].idxmax(), "knowledge"]) if len(rows) else next(iter(self.knowledge_levels), "")
+        )
 
-    def over_all_attributes(self, rung: str) -> Estimate | None:
+    def over_all_attributes(self, knowledge: str) -> Estimate | None:
         """Of each member the largest excess."""
-        rows = self.found.about("figures", figure="excess_risk", group=MEMBER, rung=rung)
+        rows = self.found.about("figures", figure="excess_risk", group=MEMBER, knowledge=knowledge)
         return estimate_of(rows.iloc[0]) if len(rows) else None
 
     def asked_besides(self) -> str:
@@ -248,20 +256,24 @@ class AttributeView(ProbeView):
         ):
             where = {"figure": "excess_risk", "group": group}
 
-            def paired(rung: str, group: str = group) -> Estimate | None:
-                return comparison.mean_gap(self.values(), {"figure": "largest_excess", "rung": rung, "group": group})
+            def paired(knowledge: str, group: str = group) -> Estimate | None:
+                return comparison.mean_gap(
+                    self.values(), {"figure": "largest_excess", "knowledge": knowledge, "group": group}
+                )
 
-            yield from comparison.by_rung(self.probe.name, heading, where, paired)
-        yield from comparison.by_rung(
+            yield from comparison.by_level(self.probe.name, heading, where, paired)
+        yield from comparison.by_level(
             self.probe.name,
             "excess risk, members minus non-members",
             {"figure": "excess_gap", "group": ALL},
-            lambda rung: comparison.gap_of_gaps(self.values(), {"figure": "largest_excess", "rung": rung}),
+            lambda knowledge: comparison.gap_of_gaps(
+                self.values(), {"figure": "largest_excess", "knowledge": knowledge}
+            ),
         )
 
-    def attribute_gap(self, comparison: Comparison, attribute: str, rung: str) -> Estimate | None:
+    def attribute_gap(self, comparison: Comparison, attribute: str, knowledge: str) -> Estimate | None:
         """The members who hold it, each compared with themselves."""
-        where = {"figure": "excess", "rung": rung, "group": MEMBER, "attribute": attribute}
+        where = {"figure": "excess", "knowledge": knowledge, "group": MEMBER, "attribute": attribute}
         return comparison.mean_gap(self.values(), where)
 
     @classmethod
@@ -269,11 +281,11 @@ class AttributeView(ProbeView):
         """Whether it says an attribute of those who have it."""
         found = findings["attribute"]
         of = {"attribute": ALL_ATTRIBUTES, "figure": "auroc"}
-        lines = {words: by_rung(found, group=group, model="audited", **of) for group, words in METHOD_GROUPS.items()}
-        lines["members, by the reference model"] = by_rung(found, group=MEMBER, model="reference", **of)
-        return rung_curve(
+        lines = {words: by_level(found, group=group, model="audited", **of) for group, words in METHOD_GROUPS.items()}
+        lines["members, by the reference model"] = by_level(found, group=MEMBER, model="reference", **of)
+        return knowledge_curve(
             lines,
-            found.settings["rungs"],
+            found.settings["knowledge_levels"],
             title="T2: do the model's answers tell those who hold a sensitive attribute from those who do not?",
             axis="AUROC: 1 always right, 0.5 no better than a coin",
             level=(0.5, "coin toss"),

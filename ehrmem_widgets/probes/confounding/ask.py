@@ -1,4 +1,4 @@
-"""The data preflight: can members be told from non-members without asking the model at all (methods, section 5)?
+"""The confounding check: can members be told from non-members without asking the model at all (methods, section 5)?
 
 If they can, by their era, their length or their codes, a membership score may read just that, and no verdict can rest on it
 (as with data sets whose non-members were collected after the model: Das et al., arXiv 2406.16201; Meeus et al., 2406.17975).
@@ -111,10 +111,10 @@ class Confounding(ProbeRun):
         return finding(self.probe.name, [*rows, *out], self.settings, said)
 
 
-def confounding(preflight: Finding, *, group: str = ALL) -> Judgement | None:
+def confounding(check: Finding, *, group: str = ALL) -> Judgement | None:
     """Why no comparison of the two groups is evidence; None where nothing was found: they can be told apart without a model, or too
     many of a side have a near-duplicate on the other."""
-    rows = preflight.about("figures", verdict=str(Verdict.CANNOT_CONCLUDE))
+    rows = check.about("figures", verdict=str(Verdict.CANNOT_CONCLUDE))
     apart = rows[(rows["reason"] == TOLD_APART) & (rows["group"] == group)]
     alike = rows[rows["reason"] == NEAR_DUPLICATES] if group == ALL else rows.iloc[:0]
     reasons = [judgement_of(one) for one in [*apart.to_dict("records"), *alike.to_dict("records")]]
@@ -126,16 +126,16 @@ def confounding(preflight: Finding, *, group: str = ALL) -> Judgement | None:
     return Judgement(Verdict.CANNOT_CONCLUDE, "confounded", "; ".join(f"{{{name}}}" for name in facts), facts)
 
 
-def explains(preflight: Finding | None, auroc: Estimate, *, group: str = ALL) -> Judgement | None:
+def explains(check: Finding | None, auroc: Estimate, *, group: str = ALL) -> Judgement | None:
     """Why a membership AUROC may be no memorization, for ``judge_cohort``; None when the data do not explain it.
 
     They do where ``confounding`` says so; where members can merely be told apart without the model, only as long as the score's interval
     reaches down to what that achieves.
     """
-    why = None if preflight is None else confounding(preflight, group=group)
-    if preflight is None or why is None or why.reason != TOLD_APART:
+    why = None if check is None else confounding(check, group=group)
+    if check is None or why is None or why.reason != TOLD_APART:
         return why
-    free = preflight.estimate(FIGURE, group=group)
+    free = check.estimate(FIGURE, group=group)
     return None if auroc.low > free.high else why
 
 

@@ -13,8 +13,8 @@ PROBE = Probe(
     run="ehrmem_widgets.probes.embedding.ask:Embedding",
     view="ehrmem_widgets.probes.embedding.show:EmbeddingView",
     order=40,
-    rungs=("lab_values",),
-    one_rung=True,
+    knowledge_levels=("lab_values",),
+    one_level=True,
     options={"attributes": Option(None), "folds": Option(5, FOLDS.check)},
     bears_on=("inference",),
 )

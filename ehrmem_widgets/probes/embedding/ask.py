@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ehrmem_widgets.attacker.facts import RUNGS, facts_of_rung
+from ehrmem_widgets.attacker.facts import KNOWLEDGE_LEVELS, facts_of_level
 from ehrmem_widgets.attacker.prompt import build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
-from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.findings.finding import Finding, excluded_row, finding, row, told
@@ -41,6 +40,7 @@ from ehrmem_widgets.statistics.verdicts import (
     Verdict,
     judge_cohort,
 )
+from ehrmem_widgets.tokens.attribute_codes import AttributeCodes
 
 FEWEST_HOLDERS = 11
 CLASSIFIERS = ("logistic", "mlp")
@@ -123,9 +123,9 @@ class Embedding(ProbeRun):
         compared, sentences = _verdicts(asked, readings, groups, self._models, seed, task.confounded)
         titles = {name: task.dataset.attributes[name].title for name in names}
         said = [f"{titles.get(who, who)}: {text}" for who, text in [*sentences, *few.items()]]
-        rung = task.rungs[0]
+        knowledge = task.knowledge_levels[0]
         about = (
-            f"Asked: can the attribute be read from the embedding of what is known ({RUNGS.get(rung, rung)}), {len(groups)} people? "
+            f"Asked: can the attribute be read from the embedding of what is known ({KNOWLEDGE_LEVELS.get(knowledge, knowledge)}), {len(groups)} people? "
             "Codes of the attributes and their proxies were taken out of the prompts."
         )
         if not asked:
@@ -133,7 +133,7 @@ class Embedding(ProbeRun):
         return finding(self.probe.name, [*rows, *compared, *out], self.settings, [*said, about])
 
     def _prompt(self, record: Record, model: BlackBox) -> SlotIds:
-        return stripped_prompt(record, self.task.rungs[0], model, self._codes, self._names)
+        return stripped_prompt(record, self.task.knowledge_levels[0], model, self._codes, self._names)
 
 
 def with_embeddings(model: BlackBox, reference: BlackBox | None) -> dict[str, BlackBox]:
@@ -147,10 +147,12 @@ def attribute_codes(model: BlackBox, dataset: MedsDataset) -> AttributeCodes:
     return AttributeCodes(model.vocabulary, dataset.attributes, dataset.codes["code"].tolist(), dataset.descriptions)
 
 
-def stripped_prompt(record: Record, rung: str, model: BlackBox, codes: AttributeCodes, names: Sequence[str]) -> SlotIds:
-    """What a rung's facts make a model read, the codes of the named attributes and their proxies taken out."""
+def stripped_prompt(
+    record: Record, knowledge: str, model: BlackBox, codes: AttributeCodes, names: Sequence[str]
+) -> SlotIds:
+    """What a knowledge level's facts make a model read, the codes of the named attributes and their proxies taken out."""
     vocabulary = model.vocabulary
-    facts = facts_of_rung(rung, record, vocabulary)
+    facts = facts_of_level(knowledge, record, vocabulary)
     return slot_ids(build_prompt(record, facts, vocabulary, strip=codes.strip(names, record)), vocabulary)
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def of_readers(one: Row, figures: Figures) -> Estimate:
     """A figure about one attribute, or about all together."""
     if one["attribute"]:
-        n, held = figures.at(one, "holders", group="", rung="", model="")
+        n, held = figures.at(one, "holders", group="", knowledge="", model="")
         tested = not str(one["figure"]).startswith("excess") or math.isfinite(one["p"]) or one["model"] != "audited"
         if min(held, n - held) < FEWEST or not tested or one["group"] in (MEMBER, NON_MEMBER):
             return NOTHING

@@ -17,8 +17,6 @@ import numpy as np
 
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import CannotAnswer
 from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, patient_row, row, told
 from ehrmem_widgets.probes.base import AlternativesOf, Probe, ProbeRun, Task
@@ -28,6 +26,8 @@ from ehrmem_widgets.statistics.discrimination import auroc, auroc_p, mean_with_i
 from ehrmem_widgets.statistics.intervals import Estimate, queries_needed
 from ehrmem_widgets.statistics.multiple_testing import holm
 from ehrmem_widgets.statistics.verdicts import AUROC_MARGIN, ProbeKind, Verdict, judge_cohort
+from ehrmem_widgets.tokens.sequence import encode
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 NO_VALUE = Exclusion("no_value", "no value that the model knows on the first day")
 NO_NUMBER = Exclusion("no_number", "no exposure: what the model answers makes no number")

@@ -18,7 +18,6 @@ from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.findings.finding import Exclusion, Finding, Sentence, excluded_row, finding, patient_row
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.batching import Rows
@@ -27,6 +26,7 @@ from ehrmem_widgets.probes.membership.judge import CONTROL, compare
 from ehrmem_widgets.probes.membership.scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL
 from ehrmem_widgets.probes.people import People, seen_by, strangers
 from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.tokens.sequence import encode
 
 _PREFIX_RECORDS, _PREFIX_CODES = 2, 32
 SHORT = Exclusion("short", "no score: the record has fewer than two codes that the model knows")

@@ -41,7 +41,7 @@ CONTROL = "control"  # the topic of what says whether the scores can be trusted
 _GROUPS = {"all": (MEMBER, NON_MEMBER), "canaries": (CANARY, NULL_CANARY)}
 
 
-def compare(answers: Rows, priors: tuple[float, ...], preflight: Finding | None) -> tuple[Rows, list[str]]:
+def compare(answers: Rows, priors: tuple[float, ...], confounding: Finding | None) -> tuple[Rows, list[str]]:
     """Cohort rows and sentences, the verdict first, from ``membership``'s answers (one a patient, with its ``group``)."""
     names = [n for n in (LOSS, MIN_K, MIN_K_PLUS_PLUS, RECALL, RATIO) if any(n in a["scores"] for a in answers)]
     headline = RATIO if RATIO in names else LOSS
@@ -59,7 +59,7 @@ def compare(answers: Rows, priors: tuple[float, ...], preflight: Finding | None)
             by_score.get(headline),
             here,
             headline,
-            preflight if group == "all" else None,
+            confounding if group == "all" else None,
             planted_found,
             planted=group == "canaries",
         )
@@ -80,9 +80,9 @@ def compare(answers: Rows, priors: tuple[float, ...], preflight: Finding | None)
             rows += (parts := _parts(answers, headline))
             said[group] += _of_rates(rows, headline, priors, len(by_score.get(headline, ((), ()))[1]))
             said[group] += _of_parts(parts)
-            if preflight is None:
+            if confounding is None:
                 said[group].append(
-                    "No data preflight was given: whether members and non-members differ by themselves is not known."
+                    "No confounding check was given: whether members and non-members differ by themselves is not known."
                 )
     return rows, [sentence for group in said for sentence in said[group]]
 
@@ -121,7 +121,7 @@ def _verdict(
     sides: tuple[np.ndarray, np.ndarray] | None,
     rows: Rows,
     headline: str,
-    preflight: Finding | None,
+    confounding: Finding | None,
     control: PositiveControl,
     *,
     planted: bool,
@@ -143,7 +143,7 @@ def _verdict(
         members=len(sides[0]),
         non_members=len(sides[1]),
         what=f"AUROC of {headline}",
-        confounded=explains(preflight, effect),
+        confounded=explains(confounding, effect),
     )
 
 

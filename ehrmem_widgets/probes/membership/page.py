@@ -29,12 +29,12 @@ def membership_page(
     found: MembershipSlice,
     *,
     log_scale: bool,
-    preflight: Sequence[str] = (),
+    confounding: Sequence[str] = (),
     exposure: Sequence[str] = (),
     controls: Sequence[str] = (),
     exclusions: Mapping[str, int] | None = None,
 ) -> str:
-    """HTML. ``preflight``, ``exposure`` and ``controls`` (what the finding says of its own controls) are sentences."""
+    """HTML. ``confounding``, ``exposure`` and ``controls`` (what the finding says of its own controls) are sentences."""
     parts = [_verdict(found)]
     parts.append(roc_curve(found.roc, found.chosen, found.fpr, log_scale=log_scale))
     parts += [_heading("All scores, at the same settings"), _table(found)]
@@ -42,7 +42,7 @@ def membership_page(
     if exposure:
         parts += [_heading("Do the planted canaries stand out?"), _items(exposure)]
     left_out = [f"Left out: {n:,} ({reason})." for reason, n in (exclusions or {}).items()]
-    parts += [_heading("Can these figures be trusted?"), _items([*_enough(found), *preflight, *controls, *left_out])]
+    parts += [_heading("Can these figures be trusted?"), _items([*_enough(found), *confounding, *controls, *left_out])]
     parts += [_heading("How to read this"), f"<p>{escape(HOW_TO_READ)}</p>"]
     return "".join(parts)
 

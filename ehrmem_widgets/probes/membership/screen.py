@@ -114,13 +114,13 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
     def view(self, state: MembershipState, answer: MembershipShown) -> str:
         """The verdict, the curve, all scores, the parts, and what speaks for or against them."""
         assert self._slices is not None
-        found, free = self._slices.found, self._slices.preflight
+        found, free = self._slices.found, self._slices.confounding
         canaries = state.group == "canaries"
         exposure = answer.exposure or ()
         if canaries and not answer.complete:
             exposure = ("Their exposure is being measured ...",)
         return membership_page(
-            answer.slice, log_scale=state.log_scale, preflight=free.said("", CANARIES if canaries else ALL) if free else (), exposure=exposure,
+            answer.slice, log_scale=state.log_scale, confounding=free.said("", CANARIES if canaries else ALL) if free else (), exposure=exposure,
             controls=found.said(CONTROL), exclusions=found.exclusions,
         )  # fmt: skip
 
@@ -158,7 +158,7 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
     def numbers(self, state: MembershipState, answer: MembershipShown) -> dict[str, Any]:
         """The slice and the canaries' exposure as plain data."""
         assert self._slices is not None
-        cut, free = answer.slice, self._slices.preflight
+        cut, free = answer.slice, self._slices.confounding
         return {
             "settings": asdict(state),
             "people": self._people.counts() if self._people else {},
@@ -177,7 +177,7 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
                 for part in cut.parts
             ],
             "non_members_needed": cut.needed,
-            "preflight": list(free.sentences) if free else [],
+            "confounding": list(free.sentences) if free else [],
             "sentences": list(self._slices.found.sentences),
             "exposure": list(answer.exposure) if answer.exposure else None,
             "exclusions": self._slices.found.exclusions,

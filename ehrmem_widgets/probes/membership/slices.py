@@ -95,11 +95,11 @@ class MembershipSlice:
 class MembershipSlices:
     """Cuts one finding again and again; what does not change with the settings is computed once.
 
-    ``found`` is a finding of ``membership``, ``preflight`` that of the data preflight.
+    ``found`` is a finding of ``membership``, ``confounding`` that of the confounding check.
     """
 
-    def __init__(self, found: Finding, preflight: Finding | None) -> None:
-        self.found, self.preflight = found, preflight
+    def __init__(self, found: Finding, confounding: Finding | None) -> None:
+        self.found, self.confounding = found, confounding
         self._by_score = {
             (score, group): of.to_numpy(float)
             for (score, group), of in found.about("patients", figure="score").groupby(["attribute", "group"])["value"]
@@ -144,7 +144,7 @@ class MembershipSlices:
         return judge_cohort(
             effect, p, margin=AUROC_MARGIN, kind=ProbeKind.DETECTOR, no_effect=0.5, planted=group == "canaries",
             control=positive_control(*self._sides(score, "canaries")), members=len(members), non_members=len(others), what=f"AUROC of {score}",
-            confounded=explains(self.preflight, effect) if group == "ordinary" else None,
+            confounded=explains(self.confounding, effect) if group == "ordinary" else None,
         )  # fmt: skip
 
     def _roc(self, score: str, group: str) -> Roc | None:

@@ -11,7 +11,7 @@ PROBE = Probe(
     run="ehrmem_widgets.probes.neighbours.ask:Neighbours",
     view="ehrmem_widgets.probes.neighbours.show:NeighboursView",
     order=50,
-    rungs=("demographics", "one_lab", "lab_dates", "lab_values", "first_20"),
+    knowledge_levels=("demographics", "one_lab", "lab_dates", "lab_values", "first_20"),
     bears_on=("singling_out", "linkability", "identification"),
     screen="ehrmem_widgets.probes.neighbours.screen:ExploreNeighbours",
 )

@@ -13,12 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ehrmem_widgets.attacker.facts import RUNGS, facts_of_rung
+from ehrmem_widgets.attacker.facts import KNOWLEDGE_LEVELS, facts_of_level
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, patient_row, row, told
 from ehrmem_widgets.probes.bag_of_codes import CodeSearch, own_ranks
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
@@ -37,11 +35,13 @@ from ehrmem_widgets.statistics.discrimination import patient_bootstrap
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
 from ehrmem_widgets.statistics.multiple_testing import holm
 from ehrmem_widgets.statistics.verdicts import HIT_MARGIN, Judgement, PositiveControl, ProbeKind, Verdict, judge_cohort
+from ehrmem_widgets.tokens.sequence import encode
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 NEAREST = (1, 5, 10)
 DECLARED = 10  # verdicts rest on being among the ten nearest; the other figures stand beside it
 CODES = "code search"
-_LAB_RUNGS = ("one_lab", "lab_dates", "lab_values")
+_LAB_LEVELS = ("one_lab", "lab_dates", "lab_values")
 _AT_ONCE = 256
 NO_LAB = Exclusion("no_lab", "the record has no laboratory test")
 ALL_KNOWN = Exclusion("all_known", "what is known is the whole record")
@@ -54,14 +54,14 @@ class Neighbours(ProbeRun):
 
     The records searched are those of the embedding store (all of the data set, or a fixed 20,000 of them and all who are asked).
     Codes of the sensitive attributes and their proxies are taken out of what is known, as on the main screen. A tie is no
-    help to the attacker. At each rung, people without labs (for the lab rungs) or without anything beyond what is known are
+    help to the attacker. At each knowledge level, people without labs (for the levels with labs) or without anything beyond what is known are
     left out and counted.
 
-    Figures, by rung and group, where a search is a model ("audited", "reference") or, with ``code_`` before the figure's name,
+    Figures, by knowledge level and group, where a search is a model ("audited", "reference") or, with ``code_`` before the figure's name,
     the search for codes: ``hit@k`` (Wilson) and ``median_rank`` (patient bootstrap); ``hit@k_over_codes``, the audited model's less the
     code search's for the same people (Newcombe's paired interval, exact McNemar p); by group "all" (members less
     non-members) and "canaries" (trained on less never trained on) ``hit@k_difference`` (MOVER, one-sided Fisher p) and
-    ``hit@k_beyond_reference``, that difference minus the reference model's. P-values by Holm over the rungs. The verdict rests on
+    ``hit@k_beyond_reference``, that difference minus the reference model's. P-values by Holm over the knowledge_levels. The verdict rests on
     hit@10: *memorized* when members are found more often than non-members, and more so than by the reference model.
     """
 
@@ -97,31 +97,35 @@ class Neighbours(ProbeRun):
                 _built(model, task.dataset, name, task.progress)
 
     def ask(self, records: list[Record]) -> Rows:
-        """The rank of each person's own record at each rung, by each search."""
+        """The rank of each person's own record at each knowledge level, by each search."""
         rows: Rows = []
         vocabulary = self.task.model.vocabulary
-        for rung in self.task.rungs:
-            why = [why_not(record, rung, vocabulary) for record in records]
-            rows += [{"patient": r.pseudonym, "rung": rung, "why": w} for r, w in zip(records, why, strict=True) if w]
+        for knowledge in self.task.knowledge_levels:
+            why = [why_not(record, knowledge, vocabulary) for record in records]
+            rows += [
+                {"patient": r.pseudonym, "knowledge": knowledge, "why": w}
+                for r, w in zip(records, why, strict=True)
+                if w
+            ]
             asked = [record for record, w in zip(records, why, strict=True) if not w]
             if not asked:
                 continue
             own = np.array([self._column[record.patient_id] for record in asked])
             ranks = {}
             for name, each in self._models.items():
-                prompts = [stripped_prompt(r, rung, each, self._codes, self._names) for r in asked]
+                prompts = [stripped_prompt(r, knowledge, each, self._codes, self._names) for r in asked]
                 near = embed_prompts(each, prompts).astype(np.float32) @ self._stores[name][1].T
                 ranks[name] = own_ranks(near, own)
                 if name == "audited":
                     ranks[CODES] = own_ranks(self._search.similarities(prompts), own)
             for place, record in enumerate(asked):
                 found = {name: int(rank[place]) for name, rank in ranks.items()}
-                rows.append({"patient": record.pseudonym, "rung": rung, "why": None, **found})
+                rows.append({"patient": record.pseudonym, "knowledge": knowledge, "why": None, **found})
         return rows
 
     def judge(self, answers: Rows) -> Finding:
         """How often the own record is found, and of members more often than of others."""
-        people, rungs, models = self.task.people, self.task.rungs, self._models
+        people, knowledge_levels, models = self.task.people, self.task.knowledge_levels, self._models
         out = [excluded_row(patient, why) for patient, why in people.left_out]
         if Query.EMBEDDINGS not in self.task.model.answers:
             nothing = [row("embeddings", judgement=NO_EMBEDDINGS), *out]
@@ -129,21 +133,25 @@ class Neighbours(ProbeRun):
         if not self.records:
             return finding(self.probe.name, out, self.settings, ["Cannot conclude: there is nobody to ask about."])
         n = self.settings["searched"]
-        found = pd.DataFrame(answers, columns=["patient", "rung", "why", *models, CODES])
+        found = pd.DataFrame(answers, columns=["patient", "knowledge", "why", *models, CODES])
         found["group"] = found["patient"].map(people.group_of_pseudonym)
-        out += [excluded_row(one["patient"], Exclusion(*one["why"]), rung=one["rung"]) for one in answers if one["why"]]
+        out += [
+            excluded_row(one["patient"], Exclusion(*one["why"]), knowledge=one["knowledge"])
+            for one in answers
+            if one["why"]
+        ]
         found = found[found["why"].isna()]
         single = [
-            patient_row(one["patient"], f"{_prefix(by)}rank", value=float(one[by]), n=n, rung=one["rung"], group=one["group"],
+            patient_row(one["patient"], f"{_prefix(by)}rank", value=float(one[by]), n=n, knowledge=one["knowledge"], group=one["group"],
                         model=_model(by))
             for one in found.to_dict("records") for by in (*models, CODES)
         ]  # fmt: skip
         rows = [
-            *_rates(found, rungs, (*models, CODES), n, self.task.seed),
-            *(over := _over_codes(found, rungs)),
-            *(compared := _compared(found, rungs, models, self.task.confounded)),
+            *_rates(found, knowledge_levels, (*models, CODES), n, self.task.seed),
+            *(over := _over_codes(found, knowledge_levels)),
+            *(compared := _compared(found, knowledge_levels, models, self.task.confounded)),
         ]
-        said = _sentences(rows, over, compared, rungs)
+        said = _sentences(rows, over, compared, knowledge_levels)
         about = (
             f"Asked: is a person's own full record among the nearest of {n:,}, by the embedding of what is known? "
             f"{len(people.records)} people. A hit@10 is a person whose record is one of the ten nearest."
@@ -194,10 +202,10 @@ def _full(record: Record, vocabulary: Vocabulary) -> list[int]:
     return vocabulary.ids(encode(record, vocabulary).codes)
 
 
-def why_not(record: Record, rung: str, vocabulary: Vocabulary) -> Exclusion | None:
-    """Why a person is not asked about at a rung; None when asked."""
-    facts = facts_of_rung(rung, record, vocabulary)
-    if rung in _LAB_RUNGS and facts == facts_of_rung("demographics", record, vocabulary):
+def why_not(record: Record, knowledge: str, vocabulary: Vocabulary) -> Exclusion | None:
+    """Why a person is not asked about at a knowledge level; None when asked."""
+    facts = facts_of_level(knowledge, record, vocabulary)
+    if knowledge in _LAB_LEVELS and facts == facts_of_level("demographics", record, vocabulary):
         return NO_LAB
     known = {fact.place for fact in facts}
     if all(place in known or vocabulary.code_of(event) not in vocabulary for place, event in enumerate(record.events)):
@@ -214,18 +222,18 @@ def _model(search: str) -> str:
 
 
 def _rates(
-    found: pd.DataFrame, rungs: Sequence[str], searches: Sequence[str], searched: int, seed: int
+    found: pd.DataFrame, knowledge_levels: Sequence[str], searches: Sequence[str], searched: int, seed: int
 ) -> list[dict[str, Any]]:
-    """Hit rates and median ranks by rung, group and search."""
+    """Hit rates and median ranks by knowledge level, group and search."""
     rows = []
-    for rung in rungs:
+    for knowledge in knowledge_levels:
         for group in _GROUPS:
-            some = found[(found["rung"] == rung) & (found["group"] == group)]
+            some = found[(found["knowledge"] == knowledge) & (found["group"] == group)]
             if not len(some):
                 continue
             for by in searches:
                 ranks = some[by].to_numpy(float)
-                of: dict[str, Any] = {"rung": rung, "group": group, "model": _model(by)}
+                of: dict[str, Any] = {"knowledge": knowledge, "group": group, "model": _model(by)}
                 rows += [
                     row(f"{_prefix(by)}hit@{k}", proportion(int((ranks <= k).sum()), len(ranks)), **of) for k in NEAREST
                 ]
@@ -239,7 +247,7 @@ def _rates(
     return rows
 
 
-def _over_codes(found: pd.DataFrame, rungs: Sequence[str]) -> list[dict[str, Any]]:
+def _over_codes(found: pd.DataFrame, knowledge_levels: Sequence[str]) -> list[dict[str, Any]]:
     """The audited model's hit rate less the code search's, for the same people."""
     from scipy import stats
 
@@ -247,22 +255,29 @@ def _over_codes(found: pd.DataFrame, rungs: Sequence[str]) -> list[dict[str, Any
     for group in _GROUPS:
         for k in NEAREST:
             family: list[dict[str, Any]] = []
-            for rung in rungs:
-                some = found[(found["rung"] == rung) & (found["group"] == group)]
+            for knowledge in knowledge_levels:
+                some = found[(found["knowledge"] == knowledge) & (found["group"] == group)]
                 if not len(some):
                     continue
                 a, b = (some["audited"] <= k).to_numpy(), (some[CODES] <= k).to_numpy()
                 only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
                 p = float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
                 family.append(
-                    row(f"hit@{k}_over_codes", paired_difference(a, b), rung=rung, group=group, model="audited", p=p)
+                    row(
+                        f"hit@{k}_over_codes",
+                        paired_difference(a, b),
+                        knowledge=knowledge,
+                        group=group,
+                        model="audited",
+                        p=p,
+                    )
                 )
             rows += _corrected(family)
     return rows
 
 
 def _compared(
-    found: pd.DataFrame, rungs: Sequence[str], models: Mapping[str, BlackBox], confounded: Judgement | None
+    found: pd.DataFrame, knowledge_levels: Sequence[str], models: Mapping[str, BlackBox], confounded: Judgement | None
 ) -> list[dict[str, Any]]:
     """Members minus non-members, and canaries trained on minus those never trained on; with the verdicts."""
     from scipy import stats
@@ -276,33 +291,35 @@ def _compared(
             for name in models:
                 family: list[dict[str, Any]] = []
                 beyond: list[Estimate | None] = []
-                for rung in rungs:
-                    here = found[found["rung"] == rung]
+                for knowledge in knowledge_levels:
+                    here = found[found["knowledge"] == knowledge]
                     hits = [(here.loc[here["group"] == group, name] <= k).to_numpy() for group in pair]
                     if not all(len(hit) for hit in hits):
                         beyond.append(None)
-                        family.append(row(f"hit@{k}_difference", rung=rung, group=pair_name, model=name))
+                        family.append(row(f"hit@{k}_difference", knowledge=knowledge, group=pair_name, model=name))
                         continue
                     table = [[int(hit.sum()), int((~hit).sum())] for hit in hits]
                     effect = difference(*(proportion(yes, yes + no) for yes, no in table))
                     p = float(stats.fisher_exact(table, alternative="greater").pvalue)
-                    made = row(f"hit@{k}_difference", effect, rung=rung, group=pair_name, model=name, p=p)
+                    made = row(f"hit@{k}_difference", effect, knowledge=knowledge, group=pair_name, model=name, p=p)
                     made["n"] = sum(map(sum, table))
                     family.append(made)
                     if name == "audited" and "reference" in models:
                         against = [(here.loc[here["group"] == group, "reference"] <= k).to_numpy() for group in pair]
                         gains = [paired_difference(a, r) for a, r in zip(hits, against, strict=True)]
                         beyond.append(difference(*gains))
-                        rows.append(row(f"hit@{k}_beyond_reference", beyond[-1], rung=rung, group=pair_name))
+                        rows.append(row(f"hit@{k}_beyond_reference", beyond[-1], knowledge=knowledge, group=pair_name))
                     else:
                         beyond.append(None)
                 _corrected(family)
                 if k == DECLARED and name == "audited":
                     for made, more in zip(family, beyond, strict=True):
-                        _judge(made, more, found, pair, controls.get(made["rung"], PositiveControl.NONE), confounded)
+                        _judge(
+                            made, more, found, pair, controls.get(made["knowledge"], PositiveControl.NONE), confounded
+                        )
                         if pair_name == CANARIES:
                             memorized = made["verdict"] == Verdict.MEMORIZED
-                            controls[made["rung"]] = PositiveControl.FOUND if memorized else PositiveControl.MISSED
+                            controls[made["knowledge"]] = PositiveControl.FOUND if memorized else PositiveControl.MISSED
                 rows += family
     return rows
 
@@ -315,7 +332,7 @@ def _judge(
     control: PositiveControl,
     confounded: Judgement | None,
 ) -> None:
-    here = found.loc[found["rung"] == made["rung"], "group"]
+    here = found.loc[found["knowledge"] == made["knowledge"], "group"]
     planted = made["group"] == CANARIES
     whose = "canaries trained on minus those never trained on" if planted else "members minus non-members"
     judgement = judge_cohort(
@@ -343,34 +360,38 @@ def _sentences(
     rows: Sequence[Mapping[str, Any]],
     over: Sequence[Mapping[str, Any]],
     compared: Sequence[Mapping[str, Any]],
-    rungs: Sequence[str],
+    knowledge_levels: Sequence[str],
 ) -> list[str]:
     """Verdicts first, then how many are found and whether a plain code search does as well."""
     said = []
     judged = [made for made in compared if made.get("verdict")]
     for made in judged:
         who = "Planted canaries, " if made["group"] == CANARIES else ""
-        said.append(f"{who}{_words(made['rung'])}: {made['verdict']}: {made['note']}")
+        said.append(f"{who}{_words(made['knowledge'])}: {made['verdict']}: {made['note']}")
     planted = [made for made in judged if made["group"] == CANARIES]
     if planted and not any(made["verdict"] == Verdict.MEMORIZED for made in planted):
         said.append(
             "Positive control: this probe does not find the planted canaries more often than those never trained on, so that it "
             "finds nothing says little."
         )
-    shown = {(r["figure"], r["rung"], r["group"], r["model"]): r for r in rows if r["figure"].endswith("hit@10")}
-    for rung in rungs:
+    shown = {(r["figure"], r["knowledge"], r["group"], r["model"]): r for r in rows if r["figure"].endswith("hit@10")}
+    for knowledge in knowledge_levels:
         parts = []
         for group in (MEMBER, NON_MEMBER):
-            by_model = shown.get(("hit@10", rung, group, "audited"))
-            by_codes = shown.get(("code_hit@10", rung, group, ""))
+            by_model = shown.get(("hit@10", knowledge, group, "audited"))
+            by_codes = shown.get(("code_hit@10", knowledge, group, ""))
             if by_model and by_codes:
                 parts.append(
                     f"{_share(by_model)} of {several(group)} by the embedding, {_share(by_codes)} by a code search"
                 )
         if not parts:
             continue
-        better = [r for r in over if r["figure"] == "hit@10_over_codes" and r["rung"] == rung and r["group"] == MEMBER]
-        said.append(f"{_words(rung)}: hit@10 is {'; '.join(parts)}{_against_codes(better)}.")
+        better = [
+            r
+            for r in over
+            if r["figure"] == "hit@10_over_codes" and r["knowledge"] == knowledge and r["group"] == MEMBER
+        ]
+        said.append(f"{_words(knowledge)}: hit@10 is {'; '.join(parts)}{_against_codes(better)}.")
     return said
 
 
@@ -387,5 +408,5 @@ def _share(made: Mapping[str, Any]) -> str:
     return str(Estimate(made["value"], made["low"], made["high"], made["n"]))
 
 
-def _words(rung: str) -> str:
-    return RUNGS.get(rung, rung)
+def _words(knowledge: str) -> str:
+    return KNOWLEDGE_LEVELS.get(knowledge, knowledge)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ehrmem_widgets.attacker.facts import rung_words
+from ehrmem_widgets.attacker.facts import knowledge_words
 from ehrmem_widgets.charts.markup import escape, icon, interval, plural
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
@@ -23,18 +23,18 @@ _ROWS = (
 
 
 def neighbours_cohort(found: Finding | None) -> str:
-    """The verdict of each rung, then a table with every share and median, its 95 % interval and n; and who was left out."""
+    """The verdict of each knowledge level, then a table with every share and median, its 95 % interval and n; and who was left out."""
     if found is None:
         return '<p class="ehrmem-note">Nobody else has been asked about yet.</p>'
     rows = found.about("figures")
-    rungs = list(dict.fromkeys(rows["rung"])) if len(rows) else []
-    if not rungs or not len(rows[rows["figure"] == "hit@10"]):
+    knowledge_levels = list(dict.fromkeys(rows["knowledge"])) if len(rows) else []
+    if not knowledge_levels or not len(rows[rows["figure"] == "hit@10"]):
         said = "".join(f"<li>{escape(sentence)}</li>" for sentence in found.sentences)
         return f"<ul>{said}</ul>"
-    verdicts = "".join(_verdict(rows, rung) for rung in rungs)
+    verdicts = "".join(_verdict(rows, knowledge) for knowledge in knowledge_levels)
     heads = ("Who, and searched how", "n", *(name for _, name in FIGURES))
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
-    body = "".join(_rung(rows, rung) for rung in rungs)
+    body = "".join(_knowledge(rows, knowledge) for knowledge in knowledge_levels)
     out = "; ".join(f"{plural(n, 'time')} {escape(reason)}" for reason, n in found.exclusions.items())
     searched = int(found.settings.get("searched", 0))
     return (
@@ -47,20 +47,22 @@ def neighbours_cohort(found: Finding | None) -> str:
     )
 
 
-def _verdict(rows: pd.DataFrame, rung: str) -> str:
-    made = rows[(rows["figure"] == "hit@10_difference") & (rows["rung"] == rung) & (rows["model"] == "audited")]
+def _verdict(rows: pd.DataFrame, knowledge: str) -> str:
+    made = rows[
+        (rows["figure"] == "hit@10_difference") & (rows["knowledge"] == knowledge) & (rows["model"] == "audited")
+    ]
     made = made[made["group"] == "all"]
     if made.empty:
-        return f"<li><b>{escape(rung_words(rung))}</b>: nobody could be asked at this knowledge level.</li>"
+        return f"<li><b>{escape(knowledge_words(knowledge))}</b>: nobody could be asked at this knowledge level.</li>"
     one = made.iloc[0]
     return (
-        f"<li>{icon(Verdict(one['verdict']) if one['verdict'] else None, 16)} <b>{escape(rung_words(rung))}: {escape(one['verdict'])}</b>. "
+        f"<li>{icon(Verdict(one['verdict']) if one['verdict'] else None, 16)} <b>{escape(knowledge_words(knowledge))}: {escape(one['verdict'])}</b>. "
         f"{escape(_capital(str(one['note'])))}</li>"
     )
 
 
-def _rung(rows: pd.DataFrame, rung: str) -> str:
-    here = rows[rows["rung"] == rung]
+def _knowledge(rows: pd.DataFrame, knowledge: str) -> str:
+    here = rows[rows["knowledge"] == knowledge]
     lines = []
     for model, prefix, group, words in _ROWS:
         some = here[(here["model"] == model) & (here["group"] == group)]
@@ -74,7 +76,7 @@ def _rung(rows: pd.DataFrame, rung: str) -> str:
         lines.append(f"<td>{escape(words)}</td><td>{n:,}</td>{shown}</tr>")
     if not lines:
         return ""
-    head = f'<tr><th scope="rowgroup" colspan="{len(FIGURES) + 2}">{escape(rung_words(rung))}</th></tr>'
+    head = f'<tr><th scope="rowgroup" colspan="{len(FIGURES) + 2}">{escape(knowledge_words(knowledge))}</th></tr>'
     return f'<tbody style="white-space:nowrap">{head}{"".join(f"<tr>{line}" for line in lines)}</tbody>'
 
 

@@ -11,13 +11,13 @@ import numpy as np
 from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.errors import CannotAnswer
 from ehrmem_widgets.probes.bag_of_codes import CodeSearch, own_ranks
 from ehrmem_widgets.probes.embedding.ask import attribute_codes, embed_prompts, stripped_prompt, with_embeddings
 from ehrmem_widgets.probes.embedding_store import EmbeddingStore
 from ehrmem_widgets.probes.findings import NeighbourFinding
 from ehrmem_widgets.probes.neighbours.ask import why_not
+from ehrmem_widgets.tokens.sequence import encode
 
 LADDER = ("demographics", "one_lab", "lab_dates", "lab_values", "first_10", "first_20")
 AUDITED, REFERENCE, CODES = "audited", "reference", "codes"
@@ -26,21 +26,21 @@ _AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Step:
-    """One rung: the rank of the own record by each search (1: the nearest; None: not asked yet, or no such model).
+    """One knowledge level: the rank of the own record by each search (1: the nearest; None: not asked yet, or no such model).
 
-    ``why_not`` says why the rung cannot be asked about this patient; empty when it can.
+    ``why_not`` says why the knowledge level cannot be asked about this patient; empty when it can.
     """
 
-    rung: str
+    knowledge: str
     audited: int | None = None
     reference: int | None = None
     codes: int | None = None
     why_not: str = ""
 
     def ranked(self, by: str, rank: int | None) -> Step:
-        """The same rung with a rank by one search."""
+        """The same knowledge level with a rank by one search."""
         found = {AUDITED: self.audited, REFERENCE: self.reference, CODES: self.codes, by: rank}
-        return Step(self.rung, found[AUDITED], found[REFERENCE], found[CODES], self.why_not)
+        return Step(self.knowledge, found[AUDITED], found[REFERENCE], found[CODES], self.why_not)
 
 
 class RecordSearch:
@@ -79,8 +79,8 @@ class RecordSearch:
         if self._search is None:
             self._search = CodeSearch(self._full, len(self._models[AUDITED].vocabulary))
 
-    def ranks(self, by: str, record: Record, rungs: Sequence[str]) -> list[int]:
-        """The rank of a patient's own record at each rung; ties are no help to the attacker. Call ``prepare`` first."""
+    def ranks(self, by: str, record: Record, knowledge_levels: Sequence[str]) -> list[int]:
+        """The rank of a patient's own record at each knowledge level; ties are no help to the attacker. Call ``prepare`` first."""
         if by == CODES:
             assert self._search is not None, "prepare the search first"
             row, search = self.stores[AUDITED].row(record.patient_id), self._search
@@ -89,25 +89,28 @@ class RecordSearch:
                     len(self._full),
                     CodeSearch([*self._full, self._codes_of(record)], len(self._models[AUDITED].vocabulary)),
                 )
-            found = search.similarities(self._prompts(AUDITED, record, rungs))
-            return [int(rank) for rank in own_ranks(found, np.full(len(rungs), row))]
+            found = search.similarities(self._prompts(AUDITED, record, knowledge_levels))
+            return [int(rank) for rank in own_ranks(found, np.full(len(knowledge_levels), row))]
         store = self.stores[by]
-        queries = embed_prompts(self._models[by], self._prompts(by, record, rungs))
+        queries = embed_prompts(self._models[by], self._prompts(by, record, knowledge_levels))
         return [store.find(query, record.patient_id)[0].rank for query in queries]
 
-    def nearest(self, record: Record, rung: str) -> tuple[NeighbourFinding, np.ndarray, np.ndarray]:
-        """What is nearest to a rung's facts by the audited model; the query (d,), and the distances (n,) to the store."""
-        query = embed_prompts(self._models[AUDITED], self._prompts(AUDITED, record, [rung]))[0]
+    def nearest(self, record: Record, knowledge: str) -> tuple[NeighbourFinding, np.ndarray, np.ndarray]:
+        """What is nearest to a knowledge level's facts by the audited model; the query (d,), and the distances (n,) to the store."""
+        query = embed_prompts(self._models[AUDITED], self._prompts(AUDITED, record, [knowledge]))[0]
         finding, distances = self.stores[AUDITED].find(query, record.patient_id)
         return finding, query, distances
 
-    def why_not(self, record: Record, rung: str) -> str:
-        """Why a rung says nothing about a patient; empty when it does."""
-        why = why_not(record, rung, self._models[AUDITED].vocabulary)
+    def why_not(self, record: Record, knowledge: str) -> str:
+        """Why a knowledge level says nothing about a patient; empty when it does."""
+        why = why_not(record, knowledge, self._models[AUDITED].vocabulary)
         return why.words if why else ""
 
-    def _prompts(self, by: str, record: Record, rungs: Sequence[str]) -> list[SlotIds]:
-        return [stripped_prompt(record, rung, self._models[by], self._attributes, self._names) for rung in rungs]
+    def _prompts(self, by: str, record: Record, knowledge_levels: Sequence[str]) -> list[SlotIds]:
+        return [
+            stripped_prompt(record, knowledge, self._models[by], self._attributes, self._names)
+            for knowledge in knowledge_levels
+        ]
 
     def _codes_of(self, record: Record) -> list[int]:
         vocabulary = self._models[AUDITED].vocabulary

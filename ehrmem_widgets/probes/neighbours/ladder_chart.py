@@ -1,10 +1,10 @@
-"""The rank of a patient's own record as facts are added, one row a rung, by three searches."""
+"""The rank of a patient's own record as facts are added, one row per knowledge level, by three searches."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ehrmem_widgets.attacker.facts import rung_words
+from ehrmem_widgets.attacker.facts import knowledge_words
 from ehrmem_widgets.charts.axis import Axis
 from ehrmem_widgets.charts.marks import Key, nothing
 from ehrmem_widgets.charts.markup import BLUE, GREY, ORANGE, plural
@@ -21,10 +21,10 @@ _COLUMNS = [Column(name, x, anchor="end") for name, x in zip(_SEARCHES, (648, 70
 
 
 def rank_ladder(steps: Sequence[Step], chosen: str, *, n: int, reference: bool = True) -> str:
-    """An SVG with one row a rung: the rank of the own record among ``n`` on a logarithmic axis, 1 on the left.
+    """An SVG with one row per knowledge level: the rank of the own record among ``n`` on a logarithmic axis, 1 on the left.
 
     The audited model is a filled disc, the search for codes a cross, the reference model an open square; the ranks stand in
-    figures beside them. The rung ``chosen`` is marked. A rank that is not known yet is a dash.
+    figures beside them. The knowledge level ``chosen`` is marked. A rank that is not known yet is a dash.
     """
     if not steps or n < 1:
         return nothing("No ranks yet: nothing has been asked of the model.", width=WIDTH)
@@ -34,7 +34,7 @@ def rank_ladder(steps: Sequence[Step], chosen: str, *, n: int, reference: bool =
     many = n > NEAREST
     beside = f"; left of the dashed line: among the ten nearest of {n:,}" if many else ""
     return row_chart(
-        [_row(step, step.rung == chosen, searches) for step in steps],
+        [_row(step, step.knowledge == chosen, searches) for step in steps],
         [Column("What the attacker knows", 12, 36), *_COLUMNS[: len(searches)]],
         Axis(1, max(n, 2), 248, 570, ticks, log=True),
         head=f"Place among {n:,}, the nearest first",
@@ -48,7 +48,7 @@ def rank_ladder(steps: Sequence[Step], chosen: str, *, n: int, reference: bool =
 
 
 def _row(step: Step, chosen: bool, searches: Sequence[str]) -> Row:
-    name, said = rung_words(step.rung).replace("Demographics + ", "+ "), _row_sentence(step, searches)
+    name, said = knowledge_words(step.knowledge).replace("Demographics + ", "+ "), _row_sentence(step, searches)
     if step.why_not:
         return Row((name,), said, instead=f"not asked: {step.why_not}", chosen=chosen)
     ranks: dict[str, int | None] = {which: getattr(step, which) for which in searches}
@@ -62,10 +62,10 @@ def _row(step: Step, chosen: bool, searches: Sequence[str]) -> Row:
 
 def _row_sentence(step: Step, searches: Sequence[str]) -> str:
     if step.why_not:
-        return f"{rung_words(step.rung)}: not asked, {step.why_not}"
+        return f"{knowledge_words(step.knowledge)}: not asked, {step.why_not}"
     ranks: dict[str, int | None] = {which: getattr(step, which) for which in searches}
     said = [f"{which} {'not known yet' if rank is None else format(rank, ',')}" for which, rank in ranks.items()]
-    return f"{rung_words(step.rung)}: {', '.join(said)}"
+    return f"{knowledge_words(step.knowledge)}: {', '.join(said)}"
 
 
 def _sentence(steps: Sequence[Step], n: int, searches: Sequence[str]) -> str:

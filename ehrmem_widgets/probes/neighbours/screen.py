@@ -13,7 +13,7 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 
-from ehrmem_widgets.attacker.facts import RUNGS, check_rung, facts_of_rung, rung_words
+from ehrmem_widgets.attacker.facts import KNOWLEDGE_LEVELS, check_knowledge, facts_of_level, knowledge_words
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.findings.finding import Finding, as_json
@@ -36,7 +36,7 @@ from ehrmem_widgets.widgets.number_field import NumberField
 from ehrmem_widgets.widgets.patient_picker import PatientPicker, split_in_words
 from ehrmem_widgets.widgets.probe_screen import ProbeScreen
 
-DEFAULT_RUNG = "lab_values"
+DEFAULT_KNOWLEDGE = "lab_values"
 COHORT = 60
 
 
@@ -46,13 +46,13 @@ class NeighboursState:
     UMAP itself places the query (and draws the map where there is none)."""
 
     patient_id: int
-    rung: str
+    knowledge: str
     cohort: int = 0
     seed: int = 0
     umap: bool = False
 
     def __post_init__(self) -> None:
-        check_rung(self.rung)
+        check_knowledge(self.knowledge)
         check_screen(cohort=self.cohort, seed=self.seed)
 
 
@@ -75,7 +75,7 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
     ----------
     data, model, reference, live
         As for ``ProbeScreen``.
-    patient, rung, seed
+    patient, knowledge, seed
         The patient (a pseudonym or id; None: an example), what the attacker knows, and the seed of who else is asked.
     cohort
         How many people the table below the map is about, half of them members: asked at once without a screen (0: not
@@ -101,7 +101,7 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
         self,
         *,
         patient: str | int | None = None,
-        rung: str = DEFAULT_RUNG,
+        knowledge: str = DEFAULT_KNOWLEDGE,
         cohort: int = COHORT,
         seed: int = 0,
     ) -> NeighboursState:
@@ -117,15 +117,15 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
         patient_id = (
             example_patient(self.dataset, self.members) if patient in (None, "") else self.dataset.find(patient)
         )
-        state = NeighboursState(patient_id, rung, cohort, seed)
-        facts_of_rung(rung, self._record(patient_id), self.model.vocabulary)  # a date that is none is said now
+        state = NeighboursState(patient_id, knowledge, cohort, seed)
+        facts_of_level(knowledge, self._record(patient_id), self.model.vocabulary)  # a date that is none is said now
         return replace(state, cohort=0) if self._live else state
 
     def answers(self, state: NeighboursState) -> Iterator[NeighboursAnswer | None]:
         """The place on the map first, then the ranks by each search, then the people below."""
         search, record = self._search, self._record(state.patient_id)
         yield from self._prepare(AUDITED, "audited model")
-        finding, query, distances = search.nearest(record, state.rung)
+        finding, query, distances = search.nearest(record, state.knowledge)
         if state.umap and not self._chart.fitted:
             self._say_working("Drawing the map (UMAP): ten seconds to a minute, once")
             yield from _meanwhile(self._chart.fit)
@@ -133,16 +133,16 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
         answer = NeighboursAnswer(
             replace(finding, position=position, approximate=approximate),
             tuple(int(row) for row in np.argsort(distances, kind="stable")[:10]),
-            tuple(Step(rung, why_not=search.why_not(record, rung)) for rung in _rungs(state)),
+            tuple(Step(knowledge, why_not=search.why_not(record, knowledge)) for knowledge in _knowledge_levels(state)),
             missing="the ranks",
         )
         yield answer
         searches = [AUDITED, CODES, *([REFERENCE] if search.has_reference else [])]
         for place, by in enumerate(searches):
             yield from self._prepare(by, {CODES: "code search"}.get(by, f"{by} model"))
-            asked = [step.rung for step in answer.steps if not step.why_not]
+            asked = [step.knowledge for step in answer.steps if not step.why_not]
             ranks = dict(zip(asked, search.ranks(by, record, asked), strict=True)) if asked else {}
-            steps = tuple(step.ranked(by, ranks.get(step.rung)) for step in answer.steps)
+            steps = tuple(step.ranked(by, ranks.get(step.knowledge)) for step in answer.steps)
             rest = searches[place + 1 :]
             missing = (
                 f"the ranks by the {' and the '.join('code search' if b == CODES else f'{b} model' for b in rest)}"
@@ -163,13 +163,13 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
     def view(self, state: NeighboursState, answer: NeighboursAnswer) -> str:
         """The ladder and the cohort; without a screen the map and the nearest too, which stand beside the view when live."""
         n = answer.nearest.n
-        step = next(step for step in answer.steps if step.rung == state.rung)
+        step = next(step for step in answer.steps if step.knowledge == state.knowledge)
         name = escape(self.dataset.pseudonym(state.patient_id))
         parts = [
-            f'<div class="ehrmem-neighbours-screen" data-rung="{escape(state.rung)}" data-patient="{name}">',
+            f'<div class="ehrmem-neighbours-screen" data-knowledge="{escape(state.knowledge)}" data-patient="{name}">',
             "" if self._live else self._static_map(state, answer) + self._who_and_nearest(state, answer),
             "<h3>The place of the patient's own record as facts are added</h3>",
-            rank_ladder(answer.steps, state.rung, n=n, reference=self._search.has_reference),
+            rank_ladder(answer.steps, state.knowledge, n=n, reference=self._search.has_reference),
             f"<p>{_meaning(step, n, still=answer.missing.startswith('the ranks'))}</p>",
             "<h3>Are people found more often whom the model was trained on?</h3>",
         ]
@@ -182,7 +182,7 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
         return "".join(parts) + "</div>"
 
     def controls(self) -> Sequence[widgets.Widget]:
-        """The patient, the rung, the seed, the button for the cohort; and the map, which stands on the right."""
+        """The patient, the knowledge level, the seed, the button for the cohort; and the map, which stands on the right."""
         wide = widgets.Layout(width="calc(100% - 6px)")
         named = {"description_width": "100px"}
         self._map, self._nearest = EmbeddingMap(height=400), widgets.HTML()
@@ -197,11 +197,11 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
             lambda i: self.guarded(lambda: self.set(patient_id=i)),
             members=self.members,
         )
-        options = [(title, name) for name, title in RUNGS.items() if name != "nothing"]
-        if self.state.rung not in dict(map(reversed, options)):  # type: ignore[arg-type]
-            options.append((rung_words(self.state.rung), self.state.rung))
-        self._rung = widgets.Dropdown(
-            options=options, value=self.state.rung, description="Attacker knows", layout=wide, style=named
+        options = [(title, name) for name, title in KNOWLEDGE_LEVELS.items() if name != "nothing"]
+        if self.state.knowledge not in dict(map(reversed, options)):  # type: ignore[arg-type]
+            options.append((knowledge_words(self.state.knowledge), self.state.knowledge))
+        self._knowledge = widgets.Dropdown(
+            options=options, value=self.state.knowledge, description="Attacker knows", layout=wide, style=named
         )
         self._seed = NumberField("seed", self.state.seed, SEED, description="Seed")
         self.mark_last_valid(self._seed)
@@ -210,7 +210,7 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
             tooltip="Half of them trained on, half never seen: how often is each one's own record found?",
             layout=wide,
         )
-        self._rung.observe(lambda change: self.guarded(lambda: self.set(rung=change["new"])), "value")
+        self._knowledge.observe(lambda change: self.guarded(lambda: self.set(knowledge=change["new"])), "value")
         self._seed.observe(lambda change: self.guarded(lambda: self.set(seed=change["new"])), "value")
         self._ask.on_click(lambda button: self.guarded(lambda: self.set(cohort=self._button_asks)))
         self._fit.on_click(lambda button: self.guarded(lambda: self.set(umap=True)))
@@ -220,7 +220,7 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
 
         return (
             heading("1. Pick a patient"), self._picker.box,
-            heading("2. Say what the attacker knows"), self._rung,
+            heading("2. Say what the attacker knows"), self._knowledge,
             heading("3. Compare with other people"), self._ask, self._seed.text, self._seed.message,
             widgets.HTML('<p class="ehrmem-small">The seed draws which people are asked about.</p>'),
         )  # fmt: skip
@@ -256,7 +256,7 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
         """Ranks with the number of records, the nearest with distances, and the cohort's table."""
         return {
             "patient": self.dataset.pseudonym(state.patient_id),
-            "settings": {"rung": state.rung, "cohort": state.cohort, "seed": state.seed},
+            "settings": {"knowledge": state.knowledge, "cohort": state.cohort, "seed": state.seed},
             "records": answer.nearest.n,
             "rank": answer.nearest.rank,
             "nearest": [asdict(neighbour) for neighbour in answer.nearest.nearest],
@@ -282,7 +282,13 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
         def ask() -> None:
             assert models[0] is not None
             task = Task(
-                self.dataset, models[0], models[1], people, rungs=LADDER, seed=state.seed, progress=self.progress
+                self.dataset,
+                models[0],
+                models[1],
+                people,
+                knowledge_levels=LADDER,
+                seed=state.seed,
+                progress=self.progress,
             )
             self._found[state.cohort, state.seed] = asked(probe_named("neighbours"), task)
 
@@ -298,7 +304,7 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
         name = escape(self.dataset.pseudonym(state.patient_id))
         split = escape(split_in_words(self.dataset.split_of(state.patient_id), self.members))
         return (
-            f"<p>Patient <b>{name}</b> ({split}); the attacker knows: <b>{escape(rung_words(state.rung))}</b>.</p>"
+            f"<p>Patient <b>{name}</b> ({split}); the attacker knows: <b>{escape(knowledge_words(state.knowledge))}</b>.</p>"
             f"{neighbour_list(answer.nearest)}"
         )
 
@@ -315,9 +321,9 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
         )
 
 
-def _rungs(state: NeighboursState) -> tuple[str, ...]:
-    """The ladder, with the rung in question on it."""
-    return LADDER if state.rung in LADDER else (*LADDER, state.rung)
+def _knowledge_levels(state: NeighboursState) -> tuple[str, ...]:
+    """The ladder, with the knowledge level in question on it."""
+    return LADDER if state.knowledge in LADDER else (*LADDER, state.knowledge)
 
 
 def _meaning(step: Step, n: int, *, still: bool) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ehrmem_widgets.attacker.facts import rung_words
+from ehrmem_widgets.attacker.facts import knowledge_words
 from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.findings.disclosure_control import (
     between_shares,
@@ -19,7 +19,7 @@ from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.neighbours.ask import DECLARED
 from ehrmem_widgets.probes.people import ALL, CANARY, MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.view import ProbeView, picture
-from ehrmem_widgets.views.rung_curve import by_rung, rung_curve
+from ehrmem_widgets.views.knowledge_curve import by_level, knowledge_curve
 
 if TYPE_CHECKING:
     from ehrmem_widgets.audit.comparison import Comparison, Shared
@@ -54,22 +54,29 @@ class NeighboursView(ProbeView):
         """The share found, by each search."""
         found = self.found
         lines = {
-            "Members, audited model": by_rung(found, "hit@10", group=MEMBER, model="audited"),
-            "People never seen, audited model": by_rung(found, "hit@10", group=NON_MEMBER, model="audited"),
-            "Members, plain code search": by_rung(found, "code_hit@10", group=MEMBER, model=""),
-            "Members, reference model": by_rung(found, "hit@10", group=MEMBER, model="reference"),
-            "Planted canaries, audited model": by_rung(found, "hit@10", group=CANARY, model="audited"),
+            "Members, audited model": by_level(found, "hit@10", group=MEMBER, model="audited"),
+            "People never seen, audited model": by_level(found, "hit@10", group=NON_MEMBER, model="audited"),
+            "Members, plain code search": by_level(found, "code_hit@10", group=MEMBER, model=""),
+            "Members, reference model": by_level(found, "hit@10", group=MEMBER, model="reference"),
+            "Planted canaries, audited model": by_level(found, "hit@10", group=CANARY, model="audited"),
         }
-        rungs = list(found.settings.get("rungs", ()))
+        knowledge_levels = list(found.settings.get("knowledge_levels", ()))
         searched = int(found.settings.get("searched", 0))
-        drawn = rung_curve(
-            lines, rungs, title=f"Own record among the ten nearest of {searched:,}", axis="share of people found"
+        drawn = knowledge_curve(
+            lines,
+            knowledge_levels,
+            title=f"Own record among the ten nearest of {searched:,}",
+            axis="share of people found",
         )
-        cells = [[name, *(figure(line.get(rung), n=False) for rung in rungs)] for name, line in lines.items() if line]
+        cells = [
+            [name, *(figure(line.get(knowledge), n=False) for knowledge in knowledge_levels)]
+            for name, line in lines.items()
+            if line
+        ]
         return [
             picture(drawn, "Shares that rest on fewer than 11 people found are not drawn."),
             table(
-                ["Share found among the ten nearest", *map(rung_words, rungs)],
+                ["Share found among the ten nearest", *map(knowledge_words, knowledge_levels)],
                 cells,
                 caption="With 95 % intervals (Wilson)",
             ),
@@ -82,11 +89,11 @@ class NeighboursView(ProbeView):
             hits: pd.Series = (self.values(model="audited")(audit, where) <= DECLARED).astype(float)
             return hits
 
-        yield from comparison.by_rung(
+        yield from comparison.by_level(
             self.probe.name,
             "own record among the ten nearest, members minus non-members",
             {"figure": self.judged_figure, "group": ALL},
-            lambda rung: comparison.gap_of_gaps(found, {"figure": "rank", "rung": rung}, shares=True),
+            lambda knowledge: comparison.gap_of_gaps(found, {"figure": "rank", "knowledge": knowledge}, shares=True),
         )
 
     @classmethod
@@ -94,14 +101,14 @@ class NeighboursView(ProbeView):
         """Whose own record is found."""
         found = findings["neighbours"]
         lines = {
-            "members, by the embedding": by_rung(found, "hit@10", group=MEMBER, model="audited"),
-            "non-members, by the embedding": by_rung(found, "hit@10", group=NON_MEMBER, model="audited"),
-            "members, by a plain code search": by_rung(found, "code_hit@10", group=MEMBER),
-            "non-members, by a code search": by_rung(found, "code_hit@10", group=NON_MEMBER),
+            "members, by the embedding": by_level(found, "hit@10", group=MEMBER, model="audited"),
+            "non-members, by the embedding": by_level(found, "hit@10", group=NON_MEMBER, model="audited"),
+            "members, by a plain code search": by_level(found, "code_hit@10", group=MEMBER),
+            "non-members, by a code search": by_level(found, "code_hit@10", group=NON_MEMBER),
         }
-        return rung_curve(
+        return knowledge_curve(
             lines,
-            found.settings["rungs"],
+            found.settings["knowledge_levels"],
             title=f"Whose own record is among the ten nearest of {int(found.settings.get('searched', 0)):,}?",
             axis="hit@10: share of people whose record is found",
         )

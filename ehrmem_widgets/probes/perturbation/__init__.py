@@ -14,8 +14,8 @@ PROBE = Probe(
     run="ehrmem_widgets.probes.perturbation.ask:Perturbation",
     view="ehrmem_widgets.probes.perturbation.show:PerturbationView",
     order=60,
-    rungs=("one_lab",),
-    one_rung=True,
+    knowledge_levels=("one_lab",),
+    one_level=True,
     options={
         "identifiers": Option(tuple(IDENTIFIERS), check_identifiers),
         "attributes": Option(None),

@@ -15,14 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from ehrmem_widgets.attacker.facts import AGE, KnownFact, facts_of_rung
+from ehrmem_widgets.attacker.facts import AGE, KnownFact, facts_of_level
 from ehrmem_widgets.attacker.prompt import BETWEEN, Prompt, build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
-from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.codes import Kind, parse_code
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import (
     Exclusion,
@@ -63,6 +61,8 @@ from ehrmem_widgets.statistics.verdicts import (
     judge_person,
     positive_control,
 )
+from ehrmem_widgets.tokens.attribute_codes import AttributeCodes
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 _NOT_KNOWN = {
     "age": Exclusion("no_age", "no age among the known facts, so it was not moved"),
@@ -156,7 +156,7 @@ def judge_spike(
 class Perturbation(ProbeRun):
     """Move each identifier of each person around its true value and ask for the most severe attribute that the record holds.
 
-    ``rung`` is what else is known. The default is the smallest that has all four identifiers: the less is known beside the
+    ``knowledge`` is what else is known. The default is the smallest that has all four identifiers: the less is known beside the
     moved one, the more it identifies (with a whole lab panel the rest gives the patient away whatever is moved). All facts
     count as known exactly. Ages and gaps move up to three steps either way, a lab over all its bins. The leak is the sum form
     over ``samples`` trajectories with the same random numbers at every shift and for everybody, so that
@@ -182,7 +182,7 @@ class Perturbation(ProbeRun):
         super().__init__(probe, task)
         options = task.options
         self._asking = _Asking(
-            task.model, task.reference, task.dataset, options["attributes"], task.rungs[0], options["identifiers"],
+            task.model, task.reference, task.dataset, options["attributes"], task.knowledge_levels[0], options["identifiers"],
             options["samples"], options["horizon"], task.seed,
         )  # fmt: skip
         self.settings |= {"identifiers": list(options["identifiers"]), "attributes": list(self._asking.names)}
@@ -205,7 +205,7 @@ class Perturbation(ProbeRun):
             answers,
             groups,
             options["identifiers"],
-            self.task.rungs[0],
+            self.task.knowledge_levels[0],
             options["samples"],
             self.task.reference is not None,
             self.task.confounded,
@@ -324,7 +324,7 @@ class _Asking:
         reference: BlackBox | None,
         dataset: MedsDataset,
         attributes: Sequence[str] | None,
-        rung: str,
+        knowledge: str,
         identifiers: tuple[str, ...],
         samples: int,
         horizon: int,
@@ -342,7 +342,7 @@ class _Asking:
                 "Ask about attributes of the record."
             )
         self.codes = [_same_attributes(codes, m.vocabulary) for m in self.models]
-        self.rung, self.identifiers = rung, identifiers
+        self.knowledge, self.identifiers = knowledge, identifiers
         self.samples, self.horizon, self.seed = samples, horizon, seed
 
     def focus(self, record: Record) -> str | None:
@@ -414,7 +414,7 @@ class _Asking:
     def _sweeps(self, record: Record, place: int) -> dict[str, Sweep]:
         vocabulary = self.models[place].vocabulary
         # What stays where it is counts as known exactly: nothing is left open beside the one thing that moves.
-        facts = [KnownFact(fact.place) for fact in facts_of_rung(self.rung, record, vocabulary)]
+        facts = [KnownFact(fact.place) for fact in facts_of_level(self.knowledge, record, vocabulary)]
         strip = self.codes[0].strip(self.names, record)
         found = sweeps_of(record, facts, vocabulary, self.identifiers, strip, _REACH)
         return {identifier: found[identifier] for identifier in self.identifiers if identifier in found}
@@ -428,14 +428,14 @@ class _Compiled:
         found: Rows,
         groups: dict[str, str],
         identifiers: tuple[str, ...],
-        rung: str,
+        knowledge: str,
         samples: int,
         with_reference: bool,
         confounded: Judgement | None,
     ) -> None:
         self.confounded = confounded
         self.found, self.groups, self.identifiers = found, groups, identifiers
-        self.rung, self.samples, self.with_reference = rung, samples, with_reference
+        self.knowledge, self.samples, self.with_reference = knowledge, samples, with_reference
         shape = (len(found), len(identifiers))
         self.spike = {name: np.full(shape, np.nan) for name in _MODELS}  # the statistic of the rank test, uncut
         self.estimate: dict[tuple[str, int, int], Estimate] = {}
@@ -483,7 +483,7 @@ class _Compiled:
 
     def _about_patient(self, i: int, person: dict[str, Any]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
-        about = {"group": self.group[i], "attribute": person["attribute"], "rung": self.rung}
+        about = {"group": self.group[i], "attribute": person["attribute"], "knowledge": self.knowledge}
         for j, identifier in enumerate(self.identifiers):
             if identifier not in person["sweeps"]:
                 rows.append(excluded_row(person["patient"], _NOT_KNOWN[identifier], **about))
@@ -617,7 +617,7 @@ class _Compiled:
         return np.asarray(values[np.isfinite(values)])
 
     def _row(self, figure: str, estimate: Estimate, **more: Any) -> dict[str, Any]:
-        return row(figure, estimate, rung=self.rung, **more)
+        return row(figure, estimate, knowledge=self.knowledge, **more)
 
 
 def _band(curves: list[dict[int, float]]) -> Callable[[int], tuple[float, float, int]]:

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ehrmem_widgets.attacker.facts import KnownFact, KnownFacts, facts_of_rung
+from ehrmem_widgets.attacker.facts import KnownFact, KnownFacts, facts_of_level
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.probes.exploration import Exploration, State, choose_focus
 from ehrmem_widgets.probes.leak import Leaks
 from ehrmem_widgets.probes.perturbation.ask import (
@@ -25,6 +24,7 @@ from ehrmem_widgets.probes.perturbation.ask import (
     sweeps_of,
 )
 from ehrmem_widgets.statistics.verdicts import ALARM_RATE, FEWEST_CONTROLS, Peers, PositiveControl, positive_control
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 SAMPLES = 8
 """Trajectories a shift for each person of the null: as many as the first batch of the patient's own."""
@@ -56,9 +56,9 @@ class Null:
         return Peers.of(spike, self.spikes)
 
 
-def exact_facts(rung: str, record: Record, vocabulary: Vocabulary) -> KnownFacts:
-    """A rung's facts, each known exactly: nothing is left open beside the one thing that is moved."""
-    return tuple(KnownFact(fact.place) for fact in facts_of_rung(rung, record, vocabulary))
+def exact_facts(knowledge: str, record: Record, vocabulary: Vocabulary) -> KnownFacts:
+    """A knowledge level's facts, each known exactly: nothing is left open beside the one thing that is moved."""
+    return tuple(KnownFact(fact.place) for fact in facts_of_level(knowledge, record, vocabulary))
 
 
 def tests_of(exploration: Exploration, state: State) -> int:
@@ -74,7 +74,7 @@ def null_of(
     """Ask the same of ``people`` whom no model saw: ever larger nulls, None where the work can be interrupted.
 
     Chosen are those most like the patient in the known facts, holders of the attribute in focus first, then holders of any
-    other attribute. Each is asked with the facts of the same rung, the same random numbers and ``SAMPLES`` trajectories a shift.
+    other attribute. Each is asked with the facts of the same knowledge level, the same random numbers and ``SAMPLES`` trajectories a shift.
     Beyond ``FEWEST_SHOWN`` it stops as soon as so many show as much as the patient (``own_spike``) that the others cannot make a
     claim possible any more.
     """
@@ -151,7 +151,7 @@ def _choose(
     exploration: Exploration, state: State, candidates: Sequence[Record], identifier: str, most: int
 ) -> list[tuple[Record, str, Sweep]]:
     """Who of the candidates, in their order, is asked, about which attribute, and with which prompts."""
-    assert state.rung is not None
+    assert state.knowledge is not None
     codes, vocabulary = exploration.attributes, exploration.model.vocabulary
     others = [other for other in candidates if not codes.held(state.focus, other)]
     holders = [other for other in candidates if codes.held(state.focus, other)]
@@ -164,7 +164,7 @@ def _choose(
         if not held:
             continue
         focus = state.focus if state.focus in held else choose_focus(held, state.attributes, severity)
-        facts = exact_facts(state.rung, other, vocabulary)
+        facts = exact_facts(state.knowledge, other, vocabulary)
         plan = sweeps_of(other, facts, vocabulary, [identifier], codes.strip(state.attributes, other)).get(identifier)
         if plan is not None and max(map(len, plan.prompts)) < exploration.model.context_length:
             found.append((other, focus, plan))

@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 
-from ehrmem_widgets.attacker.facts import RUNGS, check_rung, rung_words
+from ehrmem_widgets.attacker.facts import KNOWLEDGE_LEVELS, check_knowledge, knowledge_words
 from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.probes.exploration import Exploration, State, choose_focus
@@ -31,7 +31,7 @@ from ehrmem_widgets.widgets.number_field import NumberField
 from ehrmem_widgets.widgets.patient_picker import PatientPicker, split_in_words
 from ehrmem_widgets.widgets.probe_screen import ProbeScreen
 
-DEFAULT_RUNG = "one_lab"  # the smallest that has all four identifiers
+DEFAULT_KNOWLEDGE = "one_lab"  # the smallest that has all four identifiers
 PEOPLE = 79  # a claim on one of four identifiers needs so many
 CHOICES = {
     "age": "Age",
@@ -47,7 +47,7 @@ class PerturbationState:
     the same."""
 
     patient_id: int
-    rung: str
+    knowledge: str
     identifier: str
     focus: str
     people: int = PEOPLE
@@ -56,7 +56,7 @@ class PerturbationState:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_rung(self.rung)
+        check_knowledge(self.knowledge)
         if self.identifier not in IDENTIFIERS:
             raise BadInput(
                 f"The identifiers that can be moved are {', '.join(IDENTIFIERS)}; got {shown(self.identifier)}."
@@ -87,7 +87,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
     ----------
     data, model, reference, live
         As for ``ProbeScreen``.
-    patient, rung
+    patient, knowledge
         The patient (a pseudonym or id; None: an example) and what else the attacker knows, each fact exactly.
     identifier, focus
         What is moved (age, sex, lab or date) and the attribute asked about (None: the most severe that the patient holds).
@@ -102,7 +102,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
         self,
         *,
         patient: str | int | None = None,
-        rung: str = DEFAULT_RUNG,
+        knowledge: str = DEFAULT_KNOWLEDGE,
         identifier: str = "age",
         focus: str | None = None,
         people: int = PEOPLE,
@@ -120,10 +120,10 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
             example_patient(self.dataset, self.members) if patient in (None, "") else self.dataset.find(patient)
         )
         state = PerturbationState(
-            patient_id, rung, identifier, focus or self._gravest(patient_id), people, samples, horizon, seed
+            patient_id, knowledge, identifier, focus or self._gravest(patient_id), people, samples, horizon, seed
         )
         exact_facts(
-            rung, self._exploration.record(patient_id), self.model.vocabulary
+            knowledge, self._exploration.record(patient_id), self.model.vocabulary
         )  # a date that is none is said now
         return state
 
@@ -173,13 +173,13 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
         people = answer.null.n if answer.null else 0
         own = "in the record" if answer.held else "not in the record"
         return (
-            f'<div class="ehrmem-perturbation" data-rung="{escape(state.rung)}" data-identifier="{state.identifier}" '
+            f'<div class="ehrmem-perturbation" data-knowledge="{escape(state.knowledge)}" data-identifier="{state.identifier}" '
             f'data-patient="{name}" data-focus="{escape(state.focus)}">'
             f"<p>Patient <b>{name}</b> ({split}). Moved: <b>{CHOICES[state.identifier].lower()}</b>; everything else that the "
             f"attacker knows stays as it is. Asked about: <b>{escape(title)}</b> ({own}).</p>"
             + spike_box(
                 answer.curve, answer.judgement, held=answer.held, settled=answer.settled, people=people, wanted=state.people, title=title,
-                facts=rung_words(state.rung),
+                facts=knowledge_words(state.knowledge),
             )
             + f"<h3>{READING}</h3>"
             + perturbation_curve(answer.curve, title=title, people=people)
@@ -196,11 +196,11 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
         self._picker = PatientPicker(
             self.dataset, state.patient_id, lambda i: self.guarded(lambda: self._pick(i)), members=self.members
         )
-        rungs = [(title, name) for name, title in RUNGS.items() if name != "nothing"]
-        if state.rung not in [name for _, name in rungs]:
-            rungs.append((rung_words(state.rung), state.rung))
-        self._rung = widgets.Dropdown(
-            options=rungs, value=state.rung, description="Attacker knows", layout=wide, style=named
+        knowledge_levels = [(title, name) for name, title in KNOWLEDGE_LEVELS.items() if name != "nothing"]
+        if state.knowledge not in [name for _, name in knowledge_levels]:
+            knowledge_levels.append((knowledge_words(state.knowledge), state.knowledge))
+        self._knowledge = widgets.Dropdown(
+            options=knowledge_levels, value=state.knowledge, description="Attacker knows", layout=wide, style=named
         )
         self._identifier = widgets.Dropdown(
             options=[(words, name) for name, words in CHOICES.items()], value=state.identifier, description="Moved",
@@ -213,7 +213,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
         self._seed = NumberField("seed", state.seed, SEED, description="Seed")
         self.mark_last_valid(self._seed)
         for control, what in (
-            (self._rung, "rung"), (self._identifier, "identifier"), (self._focus, "focus"), (self._seed, "seed"),
+            (self._knowledge, "knowledge"), (self._identifier, "identifier"), (self._focus, "focus"), (self._seed, "seed"),
         ):  # fmt: skip
             control.observe(lambda change, what=what: self._changed(what, change["new"]), "value")
 
@@ -222,7 +222,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
 
         return (
             heading("1. Pick a patient"), self._picker.box,
-            heading("2. Say what the attacker knows"), self._rung,
+            heading("2. Say what the attacker knows"), self._knowledge,
             heading("3. Move one fact off its true value"), self._identifier,
             heading("4. Choose what is asked about"), self._focus, self._seed.text, self._seed.message,
         )  # fmt: skip
@@ -235,7 +235,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
         return {
             "patient": self.dataset.pseudonym(state.patient_id),
             "settings": {
-                "rung": state.rung, "identifier": state.identifier, "focus": state.focus, "people": state.people,
+                "knowledge": state.knowledge, "identifier": state.identifier, "focus": state.focus, "people": state.people,
                 "samples": state.samples, "horizon": state.horizon, "seed": state.seed,
             },
             "in_record": answer.held,
@@ -266,9 +266,9 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
 
     def _question(self, state: PerturbationState) -> State:
         record = self._exploration.record(state.patient_id)
-        facts = exact_facts(state.rung, record, self.model.vocabulary)
+        facts = exact_facts(state.knowledge, record, self.model.vocabulary)
         return State(
-            state.patient_id, facts, state.rung, self._names, state.focus, state.horizon, state.samples, state.seed
+            state.patient_id, facts, state.knowledge, self._names, state.focus, state.horizon, state.samples, state.seed
         )
 
     def _notes(self, state: PerturbationState, answer: PerturbationAnswer) -> str:

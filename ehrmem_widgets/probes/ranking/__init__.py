@@ -12,7 +12,7 @@ PROBE = Probe(
     run="ehrmem_widgets.probes.ranking.ask:Ranking",
     view="ehrmem_widgets.probes.ranking.show:RankingView",
     order=80,
-    rungs=("demographics", "one_lab", "lab_dates", "lab_values", "first_10", "first_20"),
+    knowledge_levels=("demographics", "one_lab", "lab_dates", "lab_values", "first_10", "first_20"),
     options={
         "attributes": Option(None),
         "threshold": Option(0.25, SHARE.check),

@@ -23,7 +23,7 @@ from ehrmem_widgets.attacker.facts import (
     KnownFacts,
     ValuePrecision,
     check_facts,
-    facts_of_rung,
+    facts_of_level,
     facts_to_text,
 )
 from ehrmem_widgets.attacker.identifiability import (
@@ -35,7 +35,6 @@ from ehrmem_widgets.attacker.identifiability import (
 )
 from ehrmem_widgets.attacker.prompt import build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
-from ehrmem_widgets.cohort.attribute_codes import AttributeCodes
 from ehrmem_widgets.cohort.codes import Kind, parse_code
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
@@ -66,6 +65,7 @@ from ehrmem_widgets.statistics.verdicts import (
     Verdict,
     judge_cohort,
 )
+from ehrmem_widgets.tokens.attribute_codes import AttributeCodes
 
 THRESHOLD = 0.25
 TRAINED_ON, NEVER_SEEN = (MEMBER, CANARY), (NON_MEMBER, NULL_CANARY)
@@ -80,7 +80,7 @@ _CHECK_SAMPLES = 64
 @dataclass(frozen=True)
 class Attack:
     """Known facts that make the audited model leak an attribute: what it says (``audited``), what the reference model says to
-    the same question, and how much the attacker had to know. ``way`` is the rung's name, or ``SEARCH``."""
+    the same question, and how much the attacker had to know. ``way`` is the knowledge level's name, or ``SEARCH``."""
 
     facts: KnownFacts
     known: Identifiability
@@ -94,13 +94,13 @@ class Attack:
 
 
 class Ranking(ProbeRun):
-    """The cheapest attack on each patient and attribute that any rung of the ladder gives away.
+    """The cheapest attack on each patient and attribute that any knowledge level of the ladder gives away.
 
     Asked about, all in the same way: members and canaries that the model was trained on, and people whom neither model saw, each
-    about the attributes that they hold. Where a rung makes the leak pass ``threshold``, a greedy search (best gain in leak for each
+    about the attributes that they hold. Where a knowledge level makes the leak pass ``threshold``, a greedy search (best gain in leak for each
     further bit, then whatever can be taken out again) looks for fewer facts; the search is run on few samples, and its result is
     asked anew with other, more samples before it counts.
-    Patient rows, one a leak: ``bits`` (value), at the rung or by the search in ``rung``, with the facts in words in ``note``, ``k``, ``facts``, ``leak``, ``excess``. The ``bits`` row of
+    Patient rows, one a leak: ``bits`` (value), at the knowledge level or by the search in ``knowledge``, with the facts in words in ``note``, ``k``, ``facts``, ``leak``, ``excess``. The ``bits`` row of
     somebody trained on has the rank ``p``: among the people never seen, how many had a leak that takes as few bits, each with the
     cheapest of theirs (whom nothing gives away come last; ties count against the patient), and ``p_adjusted``, Benjamini and
     Hochberg's over all attributes of all people asked about (Bates et al., Annals of Statistics 2023).
@@ -145,7 +145,7 @@ class Ranking(ProbeRun):
 
     def ask(self, records: list[Record]) -> Rows:
         """The cheapest attack on each person and attribute that some level of knowledge gives away."""
-        return self._search.batch(records, self.task.rungs, self.task.options["threshold"])
+        return self._search.batch(records, self.task.knowledge_levels, self.task.options["threshold"])
 
     def judge(self, answers: Rows) -> Finding:
         """The leaks, ranked against those found about people never seen."""
@@ -171,7 +171,7 @@ class Ranking(ProbeRun):
 
 def ranked(found: Finding) -> pd.DataFrame:
     """The leaks about people that the model was trained on, cheapest first: ``patient``, ``group``, ``attribute``, ``bits``, ``k``,
-    ``leak`` (with low, high and n), ``way`` (the rung, or the search), ``facts`` in words, ``p``, ``p_adjusted`` and ``already_identified``; with a declared population also
+    ``leak`` (with low, high and n), ``way`` (the knowledge level, or the search), ``facts`` in words, ``p``, ``p_adjusted`` and ``already_identified``; with a declared population also
     ``others`` (how many others of it fit, with others_low and others_high)."""
     rows = found.about("patients")
     rows = rows[~rows["group"].isin(NEVER_SEEN)]
@@ -180,7 +180,7 @@ def ranked(found: Finding) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "bits": bits["value"],
-            "way": bits["rung"],
+            "way": bits["knowledge"],
             "facts": bits["note"],
             "p": bits["p"],
             "p_adjusted": bits["p_adjusted"],
@@ -243,7 +243,7 @@ class AttackSearch:
         return rows
 
     def cheapest(self, record: Record, name: str, ladder: Sequence[str], threshold: float) -> Attack | None:
-        """The successful attack with the fewest bits, by a rung or by greedy search; None when no rung succeeds."""
+        """The successful attack with the fewest bits, by a knowledge level or by greedy search; None when no knowledge level succeeds."""
         (by_name,) = self._on_the_ladder([record], ladder)
         return self._cheapest(record, name, by_name[name], threshold)
 
@@ -252,7 +252,7 @@ class AttackSearch:
         if not hits:
             return None
         greedy = self._greedy(record, name, threshold, min(map(_cost, hits)))
-        # Chosen among many on few samples, so asked anew with other ones; the same goes for the rung.
+        # Chosen among many on few samples, so asked anew with other ones; the same goes for the knowledge.
         candidates = [(greedy, SEARCH)] if greedy is not None else []
         candidates += [(attack.facts, attack.way) for attack in sorted(hits, key=_cost)]
         for facts, way in candidates:
@@ -262,15 +262,21 @@ class AttackSearch:
         return None
 
     def _on_the_ladder(self, records: Sequence[Record], ladder: Sequence[str]) -> list[dict[str, list[Attack]]]:
-        """For each record and each attribute that it holds, the attack by each rung; all asked together."""
+        """For each record and each attribute that it holds, the attack by each knowledge level; all asked together."""
         vocabulary = self._models[0].vocabulary
-        asked = [(record, facts_of_rung(rung, record, vocabulary), rung) for record in records for rung in ladder]
+        asked = [
+            (record, facts_of_level(knowledge, record, vocabulary), knowledge)
+            for record in records
+            for knowledge in ladder
+        ]
         attacks = iter(self._attacks(asked, self._names, self._samples, 0))
         found = []
         for record in records:
-            of_rungs = [next(attacks) for _ in ladder]
+            of_knowledge_levels = [next(attacks) for _ in ladder]
             held = [column for column, name in enumerate(self._names) if self._codes[0].held(name, record)]
-            found.append({self._names[column]: [rung[column] for rung in of_rungs] for column in held})
+            found.append(
+                {self._names[column]: [knowledge[column] for knowledge in of_knowledge_levels] for column in held}
+            )
         return found
 
     def _greedy(self, record: Record, name: str, threshold: float, cost: tuple[float, int]) -> KnownFacts | None:
@@ -468,7 +474,7 @@ def _rows(
         tested: dict[str, Any] = {"p": p[place], "p_adjusted": adjusted[place]} if len(p) else {}
         fit = one["population"]
         mark = ALREADY_IDENTIFIED if fit is not None and PopulationFit.only(Estimate(*fit["others"])) else ""
-        about = {"rung": one["way"], "note": one["facts"], "verdict": mark}
+        about = {"knowledge": one["way"], "note": one["facts"], "verdict": mark}
         rows.append(patient_row(one["patient"], "bits", value=one["bits"], n=1, **about, **tested, **where))
         for name in ("k", "count", "severity"):
             rows.append(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ehrmem_widgets.attacker.facts import rung_words
+from ehrmem_widgets.attacker.facts import knowledge_words
 from ehrmem_widgets.attacker.identifiability import ALREADY_IDENTIFIED
 from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.charts.table import figure
@@ -129,7 +129,7 @@ class RankingView(ProbeView):
             self.probe.name,
             PATIENTS,
             """SELECT patient, max(value) FILTER (figure = 'bits') AS bits, max(value) FILTER (figure = 'k') AS k,
-            max(rung) FILTER (figure = 'bits') AS way, bool_or(verdict = ?) AS identified
+            max(knowledge) FILTER (figure = 'bits') AS way, bool_or(verdict = ?) AS identified
             FROM rows WHERE figure IN ('bits', 'k') AND "group" = ? GROUP BY patient, attribute""",
             [ALREADY_IDENTIFIED, MEMBER],
         )
@@ -172,7 +172,7 @@ class RankingView(ProbeView):
 
 def way_words(way: str) -> str:
     """A kind of attack, as the ranking names it, in words."""
-    return "A few facts chosen to take the least knowledge" if way == SEARCH else rung_words(way)
+    return "A few facts chosen to take the least knowledge" if way == SEARCH else knowledge_words(way)
 
 
 def _attack_table(cheapest: pd.DataFrame, asked: int, threshold: float) -> AttackTable:

@@ -13,7 +13,7 @@ PROBE = Probe(
     run="ehrmem_widgets.probes.reconstruction.ask:Reconstruction",
     view="ehrmem_widgets.probes.reconstruction.show:ReconstructionView",
     order=30,
-    rungs=("nothing", "demographics", "first_10", "first_20", "first_50"),
+    knowledge_levels=("nothing", "demographics", "first_10", "first_20", "first_50"),
     options={
         "samples": Option(10, SAMPLES_EACH.check),
         "horizon": Option(64, HORIZON.check),

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ehrmem_widgets.attacker.facts import facts_of_rung
+from ehrmem_widgets.attacker.facts import facts_of_level
 from ehrmem_widgets.attacker.prompt import build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
 from ehrmem_widgets.blackbox.training_splits import trained_on
@@ -61,18 +61,18 @@ _STEPS = 16  # continuations are sampled in multiples of this, so that truths of
 
 
 class Reconstruction(ProbeRun):
-    """``samples`` continuations for each patient, rung and model, compared with what truly followed, at
+    """``samples`` continuations for each patient, knowledge level and model, compared with what truly followed, at
     most ``horizon`` codes (fewer where the context is full) and no further than the record goes.
 
-    Patient rows, by rung and model, with an interval over trajectories: ``demd`` (as published), ``timed_distance`` (0 to 1;
+    Patient rows, by knowledge level and model, with an interval over trajectories: ``demd`` (as published), ``timed_distance`` (0 to 1;
     order and time added), ``rare_overlap_1`` to ``_3`` (share of the truth's runs of 1 to 3 codes with a rare one that come
     back code for code; no row where the truth has none), ``routine_share`` (of all that is found alike, the share at codes
     that at least a quarter of the training patients holds, and gaps). Cohort rows: their means by group, with an
     interval over patients; with a reference also ``NAME_excess``, how much nearer the audited model comes than the reference,
-    and ``NAME_gap``, the members' mean excess minus the non-members' (Welch), one-sided p, adjusted by Holm over all rungs and
+    and ``NAME_gap``, the members' mean excess minus the non-members' (Welch), one-sided p, adjusted by Holm over all knowledge levels and
     the figures in ``TESTED``, and the verdict; the same for canaries against those never trained on, not adjusted.
-    ``NAME_fall``: by how much a distance falls from the first rung to this one in the same patients, of each model and, with
-    ``model`` empty, the audited model's beyond the reference's. What follows the facts differs from rung to rung (its ease,
+    ``NAME_fall``: by how much a distance falls from the first knowledge level to this one in the same patients, of each model and, with
+    ``model`` empty, the audited model's beyond the reference's. What follows the facts differs from knowledge level to knowledge level (its ease,
     its length), and that difference is the reference's too: the fall beyond the reference's is the one to read.
 
     ``embedding``: what makes vectors of labels: a function, a folder of a sentence-transformers model, or None for
@@ -98,23 +98,23 @@ class Reconstruction(ProbeRun):
         self.records = sorted(task.people.records, key=lambda record: (_bucket(record), record.patient_id))
 
     def ask(self, records: list[Record]) -> Rows:
-        """The patients' rows, and who is left out at which rung."""
+        """The patients' rows, and who is left out at which knowledge."""
         samples, horizon = self.task.options["samples"], self.task.options["horizon"]
-        return list(_portion(records, self._asked, self.task.rungs, samples, horizon, self.task.seed))
+        return list(_portion(records, self._asked, self.task.knowledge_levels, samples, horizon, self.task.seed))
 
     def judge(self, answers: Rows) -> Finding:
         """Means by group, and members against people never seen."""
-        people, rungs = self.task.people, self.task.rungs
+        people, knowledge_levels = self.task.people, self.task.knowledge_levels
         rows = [excluded_row(*left) for left in people.left_out] + answers
         for one in rows:
             one["group"] = people.group_of_pseudonym.get(one["patient"], "")
         measured = _measured(rows)
         cohort = (
             _means(measured, people)
-            + _excesses(measured, people, rungs, self.task.confounded)
-            + _falls(measured, people, rungs)
+            + _excesses(measured, people, knowledge_levels, self.task.confounded)
+            + _falls(measured, people, knowledge_levels)
         )
-        said = _sentences(cohort, rungs, self.task.reference is not None)
+        said = _sentences(cohort, knowledge_levels, self.task.reference is not None)
         return finding(self.probe.name, cohort + rows, self.settings, said)
 
 
@@ -129,10 +129,10 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _Task:
-    """One patient at one rung: for each model the prompt and the truth in its ids."""
+    """One patient at one knowledge level: for each model the prompt and the truth in its ids."""
 
     record: Record
-    rung: str
+    knowledge: str
     prompts: tuple[SlotIds, ...]
     truths: tuple[list[int], ...]
     horizon: int
@@ -152,15 +152,20 @@ def _bucket(record: Record) -> int:
 
 
 def _portion(
-    records: list[Record], asked: Sequence[_Asked], rungs: Sequence[str], samples: int, horizon: int, seed: int
+    records: list[Record],
+    asked: Sequence[_Asked],
+    knowledge_levels: Sequence[str],
+    samples: int,
+    horizon: int,
+    seed: int,
 ) -> Iterator[dict[str, Any]]:
     tasks: dict[tuple[int, int], list[_Task]] = defaultdict(list)  # by what must be equal to be continued together
     for record in records:
-        for rung in rungs:
-            task = _task(record, rung, asked, horizon)
+        for knowledge in knowledge_levels:
+            task = _task(record, knowledge, asked, horizon)
             if isinstance(task, Exclusion):
-                why = task if task == ONE_CODE else Exclusion(task.code, f"{task.words}, at {rung}")
-                yield excluded_row(record.pseudonym, why, rung=rung)
+                why = task if task == ONE_CODE else Exclusion(task.code, f"{task.words}, at {knowledge}")
+                yield excluded_row(record.pseudonym, why, knowledge=knowledge)
             else:
                 tasks[_bucket(record), task.horizon].append(task)
     for (bucket, steps), together in sorted(tasks.items()):
@@ -174,19 +179,21 @@ def _portion(
                 for name, values in found.items():
                     estimate = mean_over_trajectories(name, values, log_weights)
                     if estimate is not None:
-                        yield patient_row(task.record.pseudonym, name, estimate, rung=task.rung, model=one.name)
+                        yield patient_row(
+                            task.record.pseudonym, name, estimate, knowledge=task.knowledge, model=one.name
+                        )
 
 
-def _task(record: Record, rung: str, asked: Sequence[_Asked], horizon: int) -> _Task | Exclusion:
-    """The patient at the rung, or why not."""
+def _task(record: Record, knowledge: str, asked: Sequence[_Asked], horizon: int) -> _Task | Exclusion:
+    """The patient at the knowledge level, or why not."""
     if len(record.events) < 2:
         return ONE_CODE
-    facts = facts_of_rung(rung, record, asked[0].model.vocabulary)
+    facts = facts_of_level(knowledge, record, asked[0].model.vocabulary)
     prompts = [build_prompt(record, facts, one.model.vocabulary) for one in asked]
     slots = [slot_ids(prompt, one.model.vocabulary) for prompt, one in zip(prompts, asked, strict=True)]
     if not all(slots):
         raise CannotAnswer(
-            f"The knowledge level {rung!r} gives an empty prompt, and the model has no start code. Leave it out, or name the "
+            f"The knowledge level {knowledge!r} gives an empty prompt, and the model has no start code. Leave it out, or name the "
             "vocabulary's start code."
         )
     room = min(one.model.context_length - len(prompt) for one, prompt in zip(asked, slots, strict=True))
@@ -199,7 +206,7 @@ def _task(record: Record, rung: str, asked: Sequence[_Asked], horizon: int) -> _
     if not all(one.comparer.length(truth) for one, truth in zip(asked, truths, strict=True)):
         return NOTHING_LEFT
     needed = _STEPS * math.ceil(max(map(len, truths)) / _STEPS)
-    return _Task(record, rung, tuple(slots), tuple(truths), min(needed, room))
+    return _Task(record, knowledge, tuple(slots), tuple(truths), min(needed, room))
 
 
 def _continuations(
@@ -217,14 +224,14 @@ def _continuations(
 
 
 Measured = dict[tuple[str, str, str], dict[str, float]]
-"""By figure, rung and model: each patient's mean, by pseudonym."""
+"""By figure, knowledge level and model: each patient's mean, by pseudonym."""
 
 
 def _measured(rows: Rows) -> Measured:
     found: Measured = defaultdict(dict)
     for one in rows:
         if one["table"] == PATIENTS:
-            found[one["figure"], one["rung"], one["model"]][one["patient"]] = one["value"]
+            found[one["figure"], one["knowledge"], one["model"]][one["patient"]] = one["value"]
     return dict(found)
 
 
@@ -234,35 +241,41 @@ def _of_group(values: dict[str, float], people: People, *groups: str) -> np.ndar
 
 def _means(measured: Measured, people: People) -> Rows:
     rows: Rows = []
-    for (figure, rung, model), values in measured.items():
+    for (figure, knowledge, model), values in measured.items():
         high = math.inf if figure == "demd" else 1.0
         for group in people.counts():
             of_group = _of_group(values, people, group)
             if len(of_group):
                 estimate = mean_with_interval(of_group, bounds=(0.0, high))
-                rows.append(row(figure, estimate, rung=rung, model=model, group=group))
+                rows.append(row(figure, estimate, knowledge=knowledge, model=model, group=group))
     return rows
 
 
-def _excesses(measured: Measured, people: People, rungs: Sequence[str], confounded: Judgement | None) -> Rows:
+def _excesses(
+    measured: Measured, people: People, knowledge_levels: Sequence[str], confounded: Judgement | None
+) -> Rows:
     """How much nearer the audited model comes than the reference, by group, and the gaps with p and verdict."""
     rows: Rows = []
     family: Rows = []
     for figure, sign in FIGURES.items():
-        for rung in rungs if sign else ():
-            audited = measured.get((figure, rung, AUDITED), {})
-            reference = measured.get((figure, rung, REFERENCE), {})
+        for knowledge in knowledge_levels if sign else ():
+            audited = measured.get((figure, knowledge, AUDITED), {})
+            reference = measured.get((figure, knowledge, REFERENCE), {})
             excess = {p: sign * (audited[p] - reference[p]) for p in audited if p in reference}
             for group in people.counts():
                 of_group = _of_group(excess, people, group)
                 if len(of_group):
-                    rows.append(row(f"{figure}_excess", mean_with_interval(of_group), rung=rung, group=group))
+                    rows.append(row(f"{figure}_excess", mean_with_interval(of_group), knowledge=knowledge, group=group))
             for seen, never in ((MEMBER, NON_MEMBER), (CANARY, NULL_CANARY)):
                 a, b = _of_group(excess, people, seen), _of_group(excess, people, never)
                 if not len(a) and not len(b):
                     continue
                 made = row(
-                    f"{figure}_gap", difference_of_means(a, b), rung=rung, group=f"{seen} - {never}", p=_p(a, b)
+                    f"{figure}_gap",
+                    difference_of_means(a, b),
+                    knowledge=knowledge,
+                    group=f"{seen} - {never}",
+                    p=_p(a, b),
                 ) | {"_sizes": (len(a), len(b))}
                 rows.append(made)
                 if seen == MEMBER and figure in TESTED:
@@ -286,14 +299,14 @@ def _excesses(measured: Measured, people: People, rungs: Sequence[str], confound
     return rows
 
 
-def _falls(measured: Measured, people: People, rungs: Sequence[str]) -> Rows:
-    """By how much the distances fall from the first rung to each other, in the same patients."""
+def _falls(measured: Measured, people: People, knowledge_levels: Sequence[str]) -> Rows:
+    """By how much the distances fall from the first knowledge level to each other, in the same patients."""
     rows: Rows = []
     for figure in ("demd", "timed_distance"):
-        for rung in rungs[1:]:
+        for knowledge in knowledge_levels[1:]:
             falls = {}
             for model in (AUDITED, REFERENCE):
-                first, now = (measured.get((figure, one, model), {}) for one in (rungs[0], rung))
+                first, now = (measured.get((figure, one, model), {}) for one in (knowledge_levels[0], knowledge))
                 falls[model] = {patient: first[patient] - now[patient] for patient in first if patient in now}
             audited, reference = falls[AUDITED], falls[REFERENCE]
             falls[BEYOND] = {p: audited[p] - reference[p] for p in audited if p in reference}
@@ -302,8 +315,10 @@ def _falls(measured: Measured, people: People, rungs: Sequence[str]) -> Rows:
                     of_group = _of_group(fall, people, group)
                     if len(of_group):
                         estimate = mean_with_interval(of_group)
-                        note = f"from {rungs[0]}, the patients who have both"
-                        rows.append(row(f"{figure}_fall", estimate, rung=rung, model=model, group=group, note=note))
+                        note = f"from {knowledge_levels[0]}, the patients who have both"
+                        rows.append(
+                            row(f"{figure}_fall", estimate, knowledge=knowledge, model=model, group=group, note=note)
+                        )
     return rows
 
 
@@ -334,7 +349,7 @@ _WORDS = {
 }
 
 
-def _sentences(cohort: Rows, rungs: Sequence[str], with_reference: bool) -> list[str]:
+def _sentences(cohort: Rows, knowledge_levels: Sequence[str], with_reference: bool) -> list[str]:
     """What a reader should take from it, verdicts first."""
 
     def of(figure: str, **where: Any) -> list[dict[str, Any]]:
@@ -350,7 +365,9 @@ def _sentences(cohort: Rows, rungs: Sequence[str], with_reference: bool) -> list
         judged = [r for r in cohort if r.get("verdict") == str(verdict_)]
         if judged:
             largest = max(judged, key=lambda r: r["value"] if math.isfinite(r["value"]) else -math.inf)
-            why = "" if verdict_ is Verdict.POPULATION else f"; at {largest['rung']}, {largest['note'].rstrip('.')}"
+            why = (
+                "" if verdict_ is Verdict.POPULATION else f"; at {largest['knowledge']}, {largest['note'].rstrip('.')}"
+            )
             said.append(
                 f"{verdict_} in {len(judged)} of {sum(bool(r.get('verdict')) for r in cohort)} comparisons of members with "
                 f"non-members (knowledge levels by figures){why}."
@@ -359,20 +376,29 @@ def _sentences(cohort: Rows, rungs: Sequence[str], with_reference: bool) -> list
         falls = of("timed_distance_fall", group=group, model=BEYOND if with_reference else AUDITED)
         asked = [
             f for f in falls if 2 * f["n"] >= falls[0]["n"]
-        ]  # a rung that half of them have too few codes for says less
+        ]  # a knowledge level that half of them have too few codes for says less
         if not asked:
             continue
-        rung = asked[-1]["rung"]
-        at = [shown(of("timed_distance", group=group, model=AUDITED, rung=r)[0]) for r in (rungs[0], rung)]
+        knowledge = asked[-1]["knowledge"]
+        at = [
+            shown(of("timed_distance", group=group, model=AUDITED, knowledge=r)[0])
+            for r in (knowledge_levels[0], knowledge)
+        ]
         said.append(
-            f"Distance of {_MANY[group]} (0: the record itself, 1: nothing alike): {at[0]} at {rungs[0]}, {at[1]} at {rung}. With the "
+            f"Distance of {_MANY[group]} (0: the record itself, 1: nothing alike): {at[0]} at {knowledge_levels[0]}, {at[1]} at {knowledge}. With the "
             f"facts known, the audited model {_moved(asked[-1])} "
             + (f"than the reference does, by {shown(asked[-1])}." if with_reference else f"by {shown(asked[-1])}.")
         )
-    for gap in of("timed_distance_gap", group=f"{CANARY} - {NULL_CANARY}", rung=rungs[-1]):
-        said.append(f"Positive control: canaries beyond those never trained on, at {rungs[-1]}: {shown(gap)}.")
-    routine = of("routine_share", group=MEMBER, model=AUDITED, rung=rungs[-1])
-    share = f" Of what is found alike at {rungs[-1]}, a share of {shown(routine[0])} is routine." if routine else ""
+    for gap in of("timed_distance_gap", group=f"{CANARY} - {NULL_CANARY}", knowledge=knowledge_levels[-1]):
+        said.append(
+            f"Positive control: canaries beyond those never trained on, at {knowledge_levels[-1]}: {shown(gap)}."
+        )
+    routine = of("routine_share", group=MEMBER, model=AUDITED, knowledge=knowledge_levels[-1])
+    share = (
+        f" Of what is found alike at {knowledge_levels[-1]}, a share of {shown(routine[0])} is routine."
+        if routine
+        else ""
+    )
     said.append(
         "The published distance (dEMD) cannot see a shift: the same codes in another order or a year later count as equal, "
         f"and routine codes match in everyone. Read it beside the timed distance and the rare codes.{share}"

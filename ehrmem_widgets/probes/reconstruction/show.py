@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ehrmem_widgets.attacker.facts import knows, rung_words
+from ehrmem_widgets.attacker.facts import knowledge_words, knows
 from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.findings.disclosure_control import (
     between_means,
@@ -16,7 +16,7 @@ from ehrmem_widgets.findings.disclosure_control import (
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.view import METHOD_GROUPS, ProbeView, picture
-from ehrmem_widgets.views.rung_curve import by_rung, rung_curve
+from ehrmem_widgets.views.knowledge_curve import by_level, knowledge_curve
 
 if TYPE_CHECKING:
     from ehrmem_widgets.audit.comparison import Comparison, Shared
@@ -55,20 +55,20 @@ class ReconstructionView(ProbeView):
 
     def compared(self, one: Mapping[Any, Any] | pd.Series) -> str:
         """What is known, and the distance."""
-        return f"{rung_words(str(one['rung']))}{_COMPARED.get(str(one['figure']), '')}"
+        return f"{knowledge_words(str(one['knowledge']))}{_COMPARED.get(str(one['figure']), '')}"
 
     def pictures(self) -> list[str]:
         """Distances by what the attacker knows."""
         found = self.found
         lines = {
-            "Members, audited model": by_rung(found, "timed_distance", group=MEMBER, model="audited"),
-            "People never seen, audited model": by_rung(found, "timed_distance", group=NON_MEMBER, model="audited"),
-            "Members, reference model": by_rung(found, "timed_distance", group=MEMBER, model="reference"),
-            "Planted canaries, audited model": by_rung(found, "timed_distance", group=CANARY, model="audited"),
+            "Members, audited model": by_level(found, "timed_distance", group=MEMBER, model="audited"),
+            "People never seen, audited model": by_level(found, "timed_distance", group=NON_MEMBER, model="audited"),
+            "Members, reference model": by_level(found, "timed_distance", group=MEMBER, model="reference"),
+            "Planted canaries, audited model": by_level(found, "timed_distance", group=CANARY, model="audited"),
         }
-        curve = rung_curve(
+        curve = knowledge_curve(
             lines,
-            list(found.settings.get("rungs", ())),
+            list(found.settings.get("knowledge_levels", ())),
             title="Distance of what is generated from what really followed",
             axis="distance (0: the record itself, 1: nothing alike)",
         )
@@ -80,13 +80,13 @@ class ReconstructionView(ProbeView):
             ("rare_overlap_1", "Rare codes that come back"),
             ("routine_share", "Share of the match that is routine"),
         ):
-            for rung in found.settings.get("rungs", ()):
+            for knowledge in found.settings.get("knowledge_levels", ()):
                 of = [
-                    by_rung(found, name, group=g, model=m).get(rung)
+                    by_level(found, name, group=g, model=m).get(knowledge)
                     for g, m in ((MEMBER, "audited"), (NON_MEMBER, "audited"), (MEMBER, "reference"))
                 ]
                 if any(of):
-                    cells.append([f"{words}, {knows(rung)}", *(figure(one, n=False) for one in of)])
+                    cells.append([f"{words}, {knows(knowledge)}", *(figure(one, n=False) for one in of)])
         if cells:
             parts.append(
                 table(
@@ -105,11 +105,11 @@ class ReconstructionView(ProbeView):
             found: pd.Series = (reference - audited).dropna()
             return found
 
-        yield from comparison.by_rung(
+        yield from comparison.by_level(
             self.probe.name,
             "nearer to the truth than the reference, members minus non-members",
             {"figure": "timed_distance_gap", "group": f"{MEMBER} - {NON_MEMBER}"},
-            lambda rung: comparison.gap_of_gaps(nearer, {"figure": "timed_distance", "rung": rung}),
+            lambda knowledge: comparison.gap_of_gaps(nearer, {"figure": "timed_distance", "knowledge": knowledge}),
         )
 
     @classmethod
@@ -117,12 +117,12 @@ class ReconstructionView(ProbeView):
         """The distance by what is known."""
         found = findings["reconstruction"]
         lines = {
-            words: by_rung(found, "timed_distance", group=group, model="audited")
+            words: by_level(found, "timed_distance", group=group, model="audited")
             for group, words in METHOD_GROUPS.items()
         }
-        return rung_curve(
+        return knowledge_curve(
             lines,
-            found.settings["rungs"],
+            found.settings["knowledge_levels"],
             title="T1: how far the model's continuations are from what really followed",
             axis="distance: 0 the record itself, 1 nothing alike",
         )

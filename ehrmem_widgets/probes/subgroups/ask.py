@@ -56,7 +56,7 @@ NAME = "subgroups"
 HIDDEN = "small_cell"
 _RARE, _UNIQUE_LABS = "code: one that no other record has", "labs: a first lab day like no other"
 _LEAKS = ("excess", "largest_excess")
-_BY = ["figure", "attribute", "model", "rung"]
+_BY = ["figure", "attribute", "model", "knowledge"]
 
 
 def subgroups_of(dataset: MedsDataset, ids: Sequence[int] | None = None) -> pd.DataFrame:
@@ -129,7 +129,7 @@ def subgroups(
 
 class Subgroups(ProbeRun):
     """Two findings by subgroup, as one family of tests: the membership score (T4; the ratio to the reference model, or without
-    one the loss), and with a reference model each patient's largest excess risk at the rung (T2). It asks nothing itself."""
+    one the loss), and with a reference model each patient's largest excess risk at the knowledge level (T2). It asks nothing itself."""
 
     doing = "subgroups"
     asks = False
@@ -150,10 +150,10 @@ class Subgroups(ProbeRun):
     def judge(self, answers: Rows) -> Finding:
         """The figures of both findings, split."""
         task = self.task
-        scored, rung = one_score(task.earlier["membership"]), task.rungs[0]
+        scored, knowledge = one_score(task.earlier["membership"]), task.knowledge_levels[0]
         tables = [scored.patients]
         if task.reference is not None:
-            tables.append(task.earlier["attribute"].about("patients", figure=LARGEST_EXCESS, rung=rung))
+            tables.append(task.earlier["attribute"].about("patients", figure=LARGEST_EXCESS, knowledge=knowledge))
         both = replace(scored, patients=pd.concat(tables, ignore_index=True))
         return subgroups(both, task.dataset, group_by=task.options["group_by"], confounded=task.confounded)
 
@@ -342,8 +342,8 @@ def _values(
     rows = rows[rows["patient"].isin(ids) & rows["group"].isin([MEMBER, NON_MEMBER])]
     rows = rows.assign(id=rows["patient"].map(ids))
     # An attribute names the measure, unless each patient has but one, of varying name (the most severe that the record holds).
-    own = [rows[name] for name in ("figure", "model", "rung")]
-    several = rows.groupby(["figure", "model", "rung", "id"])["attribute"].transform("nunique") > 1
+    own = [rows[name] for name in ("figure", "model", "knowledge")]
+    several = rows.groupby(["figure", "model", "knowledge", "id"])["attribute"].transform("nunique") > 1
     one = rows["attribute"].groupby(own).transform("nunique") == 1
     if len(rows):
         rows["attribute"] = rows["attribute"].where(one | several.groupby(own).transform("any"), "")

@@ -8,7 +8,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from ehrmem_widgets.attacker.facts import RUNGS, check_rung
+from ehrmem_widgets.attacker.facts import KNOWLEDGE_LEVELS, check_knowledge
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.batching import Progress
@@ -39,29 +39,29 @@ class SubgroupState:
     finding: str
     families: tuple[str, ...]
     correction: str
-    rung: str
+    knowledge: str
     patients: int
     seed: int
 
     def __post_init__(self) -> None:
-        check_rung(self.rung)
+        check_knowledge(self.knowledge)
         check_screen(patients=self.patients, seed=self.seed)
 
 
 @dataclass(frozen=True)
 class SubgroupsShown:
-    """The finding split by subgroup, its rows, and what the preflight says of the people."""
+    """The finding split by subgroup, its rows, and what the confounding says of the people."""
 
     split: Finding
     rows: tuple[SubgroupRow, ...]
-    preflight: Finding
+    confounding: Finding
 
 
 class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
     """Subgroups of a cohort by membership score or excess risk; each finding is measured when it is first chosen.
 
     Options: ``finding`` (of ``FIGURES``), ``families`` (kinds of subgroups to list, comma-separated or a sequence; empty: all),
-    ``correction`` (of ``CORRECTIONS``), ``rung`` (what the attacker knows, for the excess risk), ``patients`` (how many ordinary
+    ``correction`` (of ``CORRECTIONS``), ``knowledge`` (what the attacker knows, for the excess risk), ``patients`` (how many ordinary
     patients, half of them members), ``seed``.
     """
 
@@ -73,7 +73,7 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
         finding: str = "membership",
         families: str | Sequence[str] = "",
         correction: str = "claims",
-        rung: str = "lab_values",
+        knowledge: str = "lab_values",
         patients: int = 400,
         seed: int = 0,
     ) -> SubgroupState:
@@ -90,7 +90,7 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
         if correction not in CORRECTIONS:
             raise BadInput(f"The correction must be one of {', '.join(CORRECTIONS)}; got {shown(correction)}.")
         listed = tuple(kind for kind in KINDS if not families or kind in families)
-        return SubgroupState(finding, listed, correction, rung, patients, seed)
+        return SubgroupState(finding, listed, correction, knowledge, patients, seed)
 
     def answers(self, state: SubgroupState) -> Iterator[SubgroupsShown | None]:
         """The one answer, measured when it is first asked for."""
@@ -100,9 +100,11 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
 
     def view(self, state: SubgroupState, answer: SubgroupsShown) -> str:
         """What stands out, the forest plot, how to read it, and what speaks for or against it."""
-        notes = answer.preflight.said("", ALL)
+        notes = answer.confounding.said("", ALL)
         if state.finding == "excess":
-            notes.insert(0, f"The attacker knows: {RUNGS.get(state.rung, state.rung.replace('_', ' '))}.")
+            notes.insert(
+                0, f"The attacker knows: {KNOWLEDGE_LEVELS.get(state.knowledge, state.knowledge.replace('_', ' '))}."
+            )
         return subgroup_page(
             answer.rows, state.families, finding=state.finding, correction=state.correction, notes=notes,
             exclusions=answer.split.exclusions,
@@ -148,7 +150,7 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
             "sentence": verdict.sentence,
             "summary": summary_sentences(answer.rows, state.correction),
             "subgroups": [_row(row) for row in answer.rows],
-            "preflight": list(answer.preflight.sentences),
+            "confounding": list(answer.confounding.sentences),
             "sentences": list(answer.split.sentences),
             "exclusions": answer.split.exclusions,
         }
@@ -168,7 +170,9 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
         earlier = {"confounding": free}
         why = confounding(earlier)
         if state.finding == "excess":
-            found = run("attribute", dataset, model, reference, rungs=(state.rung,), earlier=earlier, **about)
+            found = run(
+                "attribute", dataset, model, reference, knowledge_levels=(state.knowledge,), earlier=earlier, **about
+            )
             rows = found.about("patients", figure="excess").sort_values("value", ascending=False, kind="stable")
             largest = replace(found, patients=rows.drop_duplicates("patient").sort_index())
             split = subgroups(largest, dataset, figure="excess", confounded=why)

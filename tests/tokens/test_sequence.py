@@ -9,10 +9,10 @@ import pytest
 
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Event, Record
-from ehrmem_widgets.cohort.sequence import encode
 from ehrmem_widgets.cohort.time_codes import AGE_CODES, TIME_CODES, gap_code, gap_codes_between
-from ehrmem_widgets.cohort.vocabulary import Vocabulary, learn_vocabulary
 from ehrmem_widgets.errors import BadInput, CannotAnswer
+from ehrmem_widgets.tokens.sequence import encode
+from ehrmem_widgets.tokens.vocabulary import Vocabulary, learn_vocabulary
 from tests.cohort.meds import Row, at, write
 
 LAB, FLU = "LAB//50912//mg/dL", "DIAGNOSIS//ICD//10//J111"

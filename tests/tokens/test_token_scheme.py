@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from ehrmem_widgets.cohort.codes import Kind
-from ehrmem_widgets.cohort.grammar import Grammar, guess_grammar, preset_names, read_grammar
 from ehrmem_widgets.cohort.record import Event, Record
-from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput
-from tests.cohort import foreign
+from ehrmem_widgets.tokens.sequence import encode
+from ehrmem_widgets.tokens.token_scheme import TokenScheme, guess_token_scheme, preset_names, read_token_scheme
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from tests.cohort.meds import at
+from tests.tokens import foreign
 
 EVENTS = (
     Event(None, "GENDER//F"),
@@ -37,9 +37,9 @@ RECORD = Record(1, "P-AAAA-AAAA", EVENTS, at("1966-06-30"))
         (foreign.EHRMAMBA2, "EHRMamba2"),
     ],
 )
-def test_the_grammar_of_a_published_model_is_guessed_from_its_codes(codes: tuple[str, ...], name: str) -> None:
+def test_the_token_scheme_of_a_published_model_is_guessed_from_its_codes(codes: tuple[str, ...], name: str) -> None:
     found = foreign.vocabulary(codes)
-    assert found.grammar.name == name and found.grammar_guessed
+    assert found.token_scheme.name == name and found.token_scheme_guessed
     assert found.opening and found.end in codes and set(found.opening) <= set(codes)
 
 
@@ -125,7 +125,7 @@ def test_ethos_writes_a_value_as_the_next_code_and_repeats_half_years() -> None:
         vocabulary.start,
         vocabulary.stops,
         None,
-        vocabulary.grammar,
+        vocabulary.token_scheme,
     )
     events = (
         Event(None, "GENDER//F"),
@@ -155,14 +155,14 @@ def test_a_number_at_a_codes_end_is_a_bin_only_where_the_numbers_run() -> None:
     assert numbered.label("LAB//50912//1").endswith("value in part 2 of 3")
 
 
-def test_a_grammar_file_says_what_differs_from_a_published_one(tmp_path: Path) -> None:
+def test_a_token_scheme_file_says_what_differs_from_a_published_one(tmp_path: Path) -> None:
     for name, text in {
         "g.yaml": 'preset: meicar\nstart: "GO"\nrename: [["^LAB//RESULT//", "LAB//"]]\n',
         "g.json": json.dumps({"preset": "meicar", "start": "GO", "rename": [["^LAB//RESULT//", "LAB//"]]}),
         "g.toml": 'preset = "meicar"\nstart = "GO"\nrename = [["^LAB//RESULT//", "LAB//"]]\n',
     }.items():
         (tmp_path / name).write_text(text)
-        found = read_grammar(tmp_path / name)
+        found = read_token_scheme(tmp_path / name)
         assert found.start == "GO" and found.birth == "MEDS_BIRTH" and found.renamed("LAB//RESULT//1") == "LAB//1"
 
 
@@ -170,23 +170,23 @@ def test_lengths_of_gaps_can_be_listed_one_by_one(tmp_path: Path) -> None:
     (tmp_path / "g.yaml").write_text(
         "time: {lengths: {SOON: [0.01, 1], LATER: [1, 30], LONG: 30}, repeat: LONG}\nvalues: null\n"
     )
-    rule = read_grammar(tmp_path / "g.yaml").gaps(["LONG", "SOON", "LATER", "OTHER"])
+    rule = read_token_scheme(tmp_path / "g.yaml").gaps(["LONG", "SOON", "LATER", "OTHER"])
     assert rule is not None and rule.codes == ("SOON", "LATER", "LONG")
     assert rule.between(at("2020-01-01"), at("2020-01-20")) == ("LATER",)
     assert rule.between(at("2020-01-01"), at("2020-04-01")) == ("LONG",) * 3
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_a_grammar_is_written_down_and_read_again(name: str, tmp_path: Path) -> None:
-    known = read_grammar(name)
+def test_a_token_scheme_is_written_down_and_read_again(name: str, tmp_path: Path) -> None:
+    known = read_token_scheme(name)
     (tmp_path / "g.yaml").write_text(known.to_yaml())
-    assert read_grammar(tmp_path / "g.yaml") == known
+    assert read_token_scheme(tmp_path / "g.yaml") == known
 
 
 BAD = {
     "- a list": "must hold names and values",
-    "strat: x": "'strat' is an unknown grammar key. Is 'start' meant?",
-    "preset: gpt": "no published grammar 'gpt'. Published are",
+    "strat: x": "'strat' is an unknown token scheme key. Is 'start' meant?",
+    "preset: gpt": "no published token scheme 'gpt'. Published are",
     "stops: 3": "stops must be a list of codes; got 3",
     "statics: perhaps": "statics must be true or false",
     "age: '(['": "the pattern of age is not a regular expression",
@@ -207,7 +207,7 @@ BAD = {
     "start: 42": "start must be a text or null; got 42",
     "stops: [A, 1]": "item 2 of stops must be a text (put quotes around it); got 1",
     "statics: 1": "statics must be true or false; got 1",
-    "1: A": "1 is an unknown grammar key. Known are name",
+    "1: A": "1 is an unknown token scheme key. Known are name",
     "time: {patern: x}": "'patern' is an unknown time key. Is 'pattern' meant?",
     "time: {lengths: {A: [2, 1]}}": "must be the shortest and the longest gap in days",
     "time: {lengths: {A: true}}": "must be the shortest and the longest gap in days, in this order, such as [7, 14]; got True",
@@ -223,29 +223,31 @@ BAD = {
 
 
 @pytest.mark.parametrize(("text", "told"), BAD.items())
-def test_a_grammar_file_with_a_mistake_is_refused_in_words(text: str, told: str, tmp_path: Path) -> None:
+def test_a_token_scheme_file_with_a_mistake_is_refused_in_words(text: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "g.yaml").write_text(text)
     with pytest.raises(BadInput) as caught:
-        read_grammar(tmp_path / "g.yaml")
+        read_token_scheme(tmp_path / "g.yaml")
     assert told in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["g.json", "g.toml", "g.yaml"])
-def test_a_grammar_nested_without_end_is_refused(name: str, tmp_path: Path) -> None:
+def test_a_token_scheme_nested_without_end_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(("a = " if name == "g.toml" else "") + "[" * 100_000)
-    with pytest.raises(BadInput, match=r"The grammar file .* cannot be read.*nested too deeply"):
-        read_grammar(tmp_path / name)
+    with pytest.raises(BadInput, match=r"The token scheme file .* cannot be read.*nested too deeply"):
+        read_token_scheme(tmp_path / name)
 
 
 def test_a_name_that_is_neither_a_file_nor_published_is_refused() -> None:
-    with pytest.raises(BadInput, match=r"There is no grammar file 'ethoz', and no published grammar of that name"):
-        read_grammar("ethoz")
+    with pytest.raises(
+        BadInput, match=r"There is no token scheme file 'ethoz', and no published token scheme of that name"
+    ):
+        read_token_scheme("ethoz")
 
 
-def test_codes_that_say_nothing_get_a_grammar_without_gaps() -> None:
-    grammar = guess_grammar(["<s>", "</s>", "A", "B"])
-    assert (grammar.start, grammar.stops) == ("<s>", ("</s>",))
-    assert Grammar(time=None).gaps(["A"]) is None
+def test_codes_that_say_nothing_get_a_token_scheme_without_gaps() -> None:
+    token_scheme = guess_token_scheme(["<s>", "</s>", "A", "B"])
+    assert (token_scheme.start, token_scheme.stops) == ("<s>", ("</s>",))
+    assert TokenScheme(time=None).gaps(["A"]) is None
 
 
 def test_edges_that_the_model_does_not_tell_are_the_datas_equal_shares(made) -> None:  # type: ignore[no-untyped-def]

@@ -18,7 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ehrmem_widgets.blackbox.training import (
+from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.errors import BadInput, extra
+from ehrmem_widgets.settings import EPSILON, SEED
+from ehrmem_widgets.tokens.vocabulary import Vocabulary, learn_vocabulary
+from ehrmem_widgets.training.models import (
     every_core,
     falling,
     ids_to_train_on,
@@ -27,10 +31,6 @@ from ehrmem_widgets.blackbox.training import (
     record_windows,
     save_model,
 )
-from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.cohort.vocabulary import Vocabulary, learn_vocabulary
-from ehrmem_widgets.errors import BadInput, extra
-from ehrmem_widgets.settings import EPSILON, SEED
 
 FEWEST_PATIENTS = 100
 _CODES_AT_ONCE = 2048  # each patient's gradient is as large as the model: few patients at a time

@@ -13,21 +13,21 @@ from opacus.accountants import PRVAccountant
 
 from ehrmem_widgets.blackbox.checks import check_has_learned
 from ehrmem_widgets.blackbox.folder import FolderModel
-from ehrmem_widgets.blackbox.private_training import (
+from ehrmem_widgets.cli import main
+from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.samples.folders import sample_data, sample_private
+from ehrmem_widgets.samples.synthetic_cohort import generate_cohort
+from ehrmem_widgets.tokens.sequence import encode
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
+from ehrmem_widgets.training.models import new_model
+from ehrmem_widgets.training.private_models import (
     clipped_sum,
     noise_and_epsilon,
     patient_gradients,
     private_gradient,
     train_private_model,
 )
-from ehrmem_widgets.blackbox.training import new_model
-from ehrmem_widgets.cli import main
-from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.samples.folders import sample_data, sample_private
-from ehrmem_widgets.samples.synthetic_cohort import generate_cohort
 
 PATIENTS = [[[1, 5, 9, 4, 2]], [[1, 7, 7], [6, 3, 8, 2]], [[1, 11, 5, 12, 13, 14, 6, 2]], [[1, 9]], []]
 SMALL = {"steps": 3, "sampling_rate": 0.3, "context": 64, "width": 48, "layers": 1}

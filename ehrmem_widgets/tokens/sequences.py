@@ -23,9 +23,9 @@ from ehrmem_widgets.cohort.fingerprints import fingerprint
 from ehrmem_widgets.cohort.meds_files import quoted_literally
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.time_codes import CALENDAR, GapRule, Gaps
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput, Unavailable
 from ehrmem_widgets.files import whole_folder
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 EPOCH = datetime(2000, 1, 1, 0, 5)
 """Where a record's clock begins: sequences tell how much time passes, never a date."""
@@ -115,7 +115,7 @@ class _Reading:
             self.now = _later(self.now, code, rule)
         elif code in vocabulary.ages:
             self.birth = EPOCH.replace(year=EPOCH.year - vocabulary.ages[code]) - _BIRTHDAY
-        elif code == vocabulary.grammar.birth and code is not None:
+        elif code == vocabulary.token_scheme.birth and code is not None:
             self.birth = self.now
         elif code in vocabulary.next_codes and self.events:
             time, before, _ = self.events[-1]
@@ -123,7 +123,7 @@ class _Reading:
             place = len(self.events) - 1
         elif vocabulary.kind(code) is not Kind.special:
             base = vocabulary.base(code)
-            static = not self.dated and vocabulary.grammar.statics and vocabulary.kind(code) is Kind.demographic
+            static = not self.dated and vocabulary.token_scheme.statics and vocabulary.kind(code) is Kind.demographic
             self.dated = self.dated or not static
             value = _middle(vocabulary, base, code) if base != code else None
             self.events.append((None if static else self.now, base, value))

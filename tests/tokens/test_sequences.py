@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ehrmem_widgets.attacker.facts import AGE, DatePrecision, KnownFact, ValuePrecision, facts_of_rung
+from ehrmem_widgets.attacker.facts import AGE, DatePrecision, KnownFact, ValuePrecision, facts_of_level
 from ehrmem_widgets.attacker.prompt import build_prompt
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.cohort.sequences import SequenceDataset
 from ehrmem_widgets.errors import BadInput
-from tests.cohort import foreign
+from ehrmem_widgets.tokens.sequence import encode
+from ehrmem_widgets.tokens.sequences import SequenceDataset
 from tests.cohort.meds import at, write
+from tests.tokens import foreign
 
 SODIUM, DELTA = foreign.SODIUM, foreign.DELTA
 ONE = [
@@ -50,7 +50,9 @@ def test_a_sequence_comes_back_as_it_was_and_as_events_with_times(tmp_path: Path
     assert (len(data), data.splits, data.name) == (2, {"held_out": 1, "train": 1}, "s")
     record = data.record(7)
     assert encode(record, vocabulary).codes == tuple(ONE)
-    assert encode(replace(record, sequence=None), vocabulary).codes == tuple(ONE)  # the grammar alone writes the same
+    assert encode(replace(record, sequence=None), vocabulary).codes == tuple(
+        ONE
+    )  # the token scheme alone writes the same
     assert [event.code for event in record.events] == ["ENCOUNTER//OUTPATIENT", SODIUM, SODIUM, SODIUM, ONE[9]]
     assert record.age_at_start() == 43 and record.events[1].value == pytest.approx(137.85)
     assert record.events[3].value is None
@@ -58,7 +60,7 @@ def test_a_sequence_comes_back_as_it_was_and_as_events_with_times(tmp_path: Path
 
 
 @pytest.mark.parametrize("codes", [foreign.EHRMAMBA2, foreign.ETHOS, foreign.CONTEXT_CLUES])
-def test_every_grammar_reads_its_own_sequences(codes: tuple[str, ...], tmp_path: Path) -> None:
+def test_every_token_scheme_reads_its_own_sequences(codes: tuple[str, ...], tmp_path: Path) -> None:
     vocabulary = foreign.vocabulary(codes)
     sequences = {
         foreign.EHRMAMBA2: ["[CLS]", "AGE//53", "GENDER//F", "LAB//50912//2", "TIME//1", "LAB//50912//0", "TIME//1W", "DIAGNOSIS//ICD//9//25000", "[EOS]"],
@@ -70,7 +72,7 @@ def test_every_grammar_reads_its_own_sequences(codes: tuple[str, ...], tmp_path:
     record = data.record(1)
     assert encode(record, data.vocabulary).codes == tuple(own)
     assert encode(replace(record, sequence=None), data.vocabulary).codes == tuple(own)
-    prompt = build_prompt(record, facts_of_rung("first_1000", record, data.vocabulary), data.vocabulary)
+    prompt = build_prompt(record, facts_of_level("first_1000", record, data.vocabulary), data.vocabulary)
     assert [slot[0] for slot in prompt.slots] == own[:-1] and prompt.exact
 
 

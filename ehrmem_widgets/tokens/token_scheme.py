@@ -1,7 +1,7 @@
-"""A model's grammar: which of its codes are time gaps and how long, ages, start and end, and how it writes values.
+"""A model's token scheme: which of its codes are time gaps and how long, ages, start and end, and how it writes values.
 
 Every model that reads records has one, mostly in the code that made its training data. Here it is a small YAML, TOML or JSON
-file, written by hand, or guessed from the codes and shown for confirmation. ``grammars/`` holds those of published models.
+file, written by hand, or guessed from the codes and shown for confirmation. ``token_schemes/`` holds those of published models.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from ehrmem_widgets.registry import left_out, token_schemes
 from ehrmem_widgets.settings import shown
 from ehrmem_widgets.yaml_text import read_yaml_file
 
-PRESETS = Path(__file__).with_name("grammars")
-FILE_NAMES = ("grammar.yaml", "grammar.yml", "grammar.toml", "grammar.json")
+PRESETS = Path(__file__).with_name("presets")
+_ENDINGS = ("yaml", "yml", "toml", "json")
 
 
 def _pattern(text: str, groups: Sequence[str], key: str) -> str:
@@ -136,7 +136,7 @@ class TimeRule(Declared):
         return self
 
 
-class Grammar(Declared):
+class TokenScheme(Declared):
     """How a model writes a record.
 
     ``before_start``: codes that always stand before the start code. ``stops``: codes that end a record, the first of them
@@ -146,7 +146,7 @@ class Grammar(Declared):
     (pattern, replacement) that turn a data set's code into the model's.
     """
 
-    what = "grammar"
+    what = "token scheme"
     name: str = "ehrmem"
     before_start: _Codes = ()
     start: _Text = None
@@ -188,7 +188,7 @@ class Grammar(Declared):
         return int(match["years"]) if match else None
 
     def to_yaml(self) -> str:
-        """The grammar as a file that ``read_grammar`` reads."""
+        """The token scheme as a file that ``read_token_scheme`` reads."""
         content = self.model_dump()
         for rule in ("time", "values"):  # as it has always been written: a model's fingerprint rests on it
             if isinstance(content[rule], dict):
@@ -196,12 +196,12 @@ class Grammar(Declared):
         return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
-OWN = Grammar()
-"""The grammar of models that ``ehrmem train`` makes (arXiv 2510.12950, section 4.1)."""
+OWN = TokenScheme()
+"""The token scheme of models that ``ehrmem train`` makes (arXiv 2510.12950, section 4.1)."""
 
 
-def read_grammar(given: str | Path) -> Grammar:
-    """A grammar from a file (YAML, TOML or JSON) or the name of a published model's (``preset_names``).
+def read_token_scheme(given: str | Path) -> TokenScheme:
+    """A token scheme from a file (YAML, TOML or JSON) or the name of a published model's (``preset_names``).
 
     A file may begin from a published one with ``preset: NAME`` and name only what differs. Raises BadInput, in words, for an
     unknown key, a pattern that is none or lacks its groups, and a value of the wrong type.
@@ -212,54 +212,74 @@ def read_grammar(given: str | Path) -> Grammar:
     path = Path(given)
     if not path.is_file():
         raise BadInput(
-            f"There is no grammar file {text!r}, and no published grammar of that name. Published are {', '.join(preset_names())}."
+            f"There is no token scheme file {text!r}, and no published token scheme of that name. Published are {', '.join(preset_names())}."
         )
     return _from(_content(path), path.name)
 
 
+def token_scheme_in(folder: Path) -> Path | None:
+    """The token scheme's file in a folder. Raises BadInput where it has the name of before version 0.2."""
+    for ending in _ENDINGS:
+        if (folder / f"grammar.{ending}").is_file():
+            raise BadInput(f"{folder / f'grammar.{ending}'} is called token_scheme.{ending} now: rename the file.")
+        if (found := folder / f"token_scheme.{ending}").is_file():
+            return found
+    return None
+
+
 def preset_names() -> tuple[str, ...]:
-    """The names of the published models' grammars: those that come with this kit, and those of installed packages."""
+    """The names of the published models' token schemes: those that come with this kit, and those of installed packages."""
     return tuple(_presets())
 
 
-def guess_grammar(codes: Sequence[str]) -> Grammar:
-    """The published grammar that explains most of these codes: its start and stop codes, gaps, ages and values. What it names
+def guess_token_scheme(codes: Sequence[str]) -> TokenScheme:
+    """The published token scheme that explains most of these codes: its start and stop codes, gaps, ages and values. What it names
     and the codes lack is left out; a start or a stop of a common name is taken when it names none."""
     best = max(_presets().values(), key=lambda one: _explained(one, codes))
     return fitted(best, codes)
 
 
-def fitted(grammar: Grammar, codes: Sequence[str]) -> Grammar:
-    """The grammar without the special codes that the model does not have, and with those of a common name that it has."""
+def fitted(token_scheme: TokenScheme, codes: Sequence[str]) -> TokenScheme:
+    """The token scheme without the special codes that the model does not have, and with those of a common name that it has."""
     known = set(codes)
 
     def common(*names: str) -> str | None:
         return next((name for name in names if name in known), None)
 
-    start = grammar.start if grammar.start in known else common("[BOS]", "[CLS]", "<s>", "<BOS>", "TIMELINE//START")
-    stops = tuple(code for code in grammar.stops if code in known)
+    start = (
+        token_scheme.start
+        if token_scheme.start in known
+        else common("[BOS]", "[CLS]", "<s>", "<BOS>", "TIMELINE//START")
+    )
+    stops = tuple(code for code in token_scheme.stops if code in known)
     end = common("[EOS]", "[SEP]", "</s>", "<EOS>", "TIMELINE//END")
-    pad = grammar.pad if grammar.pad in known else common("[PAD]", "<pad>", "PAD")
-    return grammar.model_copy(
+    pad = token_scheme.pad if token_scheme.pad in known else common("[PAD]", "<pad>", "PAD")
+    return token_scheme.model_copy(
         update={
-            "before_start": tuple(code for code in grammar.before_start if code in known and code != start),
+            "before_start": tuple(code for code in token_scheme.before_start if code in known and code != start),
             "start": start,
             "stops": stops or ((end,) if end else ()),
             "pad": pad,
-            "birth": grammar.birth if grammar.birth in known else None,
+            "birth": token_scheme.birth if token_scheme.birth in known else None,
         }
     )
 
 
-def _explained(grammar: Grammar, codes: Sequence[str]) -> int:
+def _explained(token_scheme: TokenScheme, codes: Sequence[str]) -> int:
     known = set(codes)
-    special = {grammar.start, grammar.pad, grammar.birth, *grammar.stops, *grammar.before_start} & known
-    gaps = grammar.gaps(codes)
+    special = {
+        token_scheme.start,
+        token_scheme.pad,
+        token_scheme.birth,
+        *token_scheme.stops,
+        *token_scheme.before_start,
+    } & known
+    gaps = token_scheme.gaps(codes)
     count = 3 * len(special) + 3 * (len(known & set(gaps.codes)) if gaps else 0)
-    values = grammar.values
+    values = token_scheme.values
     pattern = re.compile(values.pattern) if values and values.pattern else None
     for code in codes:
-        count += bool(pattern and pattern.fullmatch(code)) + (grammar.years(code) is not None)
+        count += bool(pattern and pattern.fullmatch(code)) + (token_scheme.years(code) is not None)
     return count
 
 
@@ -278,7 +298,7 @@ def _days(text: str | None, unit: str | None, missing: float) -> float:
 
 
 @cache
-def _presets() -> dict[str, Grammar]:
+def _presets() -> dict[str, TokenScheme]:
     found = {path.stem: _from(_content(path), path.name) for path in sorted(PRESETS.glob("*.yaml"))}
     for name, path in token_schemes().items():
         try:
@@ -290,23 +310,23 @@ def _presets() -> dict[str, Grammar]:
 
 def _content(path: Path) -> object:
     if path.suffix not in (".toml", ".json"):
-        return read_yaml_file(path, f"The grammar file {str(path)!r}")
+        return read_yaml_file(path, f"The token scheme file {str(path)!r}")
     try:
         text = path.read_text(encoding="utf-8")
         return tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
         said = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
-        raise BadInput(f"The grammar file {str(path)!r} cannot be read: {said}.") from None
+        raise BadInput(f"The token scheme file {str(path)!r} cannot be read: {said}.") from None
 
 
-def _from(content: object, file: str) -> Grammar:
+def _from(content: object, file: str) -> TokenScheme:
     if not isinstance(content, Mapping):
-        raise BadInput(f"The grammar {file} must hold names and values, such as 'start: \"[BOS]\"'.")
+        raise BadInput(f"The token scheme {file} must hold names and values, such as 'start: \"[BOS]\"'.")
     given = dict(content)
     preset = given.pop("preset", None)
     if preset is not None and str(preset).lower().replace(" ", "_") not in _presets():
         raise BadInput(
-            f"{file}: there is no published grammar {shown(preset)}. Published are {', '.join(preset_names())}."
+            f"{file}: there is no published token scheme {shown(preset)}. Published are {', '.join(preset_names())}."
         )
-    base = {"name": file} if preset is None else read_grammar(str(preset)).model_dump()
-    return checked(Grammar, {**base, **given}, f"{file}: ")
+    base = {"name": file} if preset is None else read_token_scheme(str(preset)).model_dump()
+    return checked(TokenScheme, {**base, **given}, f"{file}: ")

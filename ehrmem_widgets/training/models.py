@@ -17,10 +17,10 @@ import torch
 from ehrmem_widgets.blackbox.folder import VOCABULARY_FILE, threads
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.cohort.sequence import encode
-from ehrmem_widgets.cohort.vocabulary import Vocabulary, learn_vocabulary
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.settings import EPOCHS, MINUTES, SEED
+from ehrmem_widgets.tokens.sequence import encode
+from ehrmem_widgets.tokens.vocabulary import Vocabulary, learn_vocabulary
 
 _CODES_A_BATCH = 3072
 

@@ -1,7 +1,7 @@
 """A record as the model reads it: ``[BOS] AGE//53 GENDER//F LAB//51491//0 TIME//2 DIAGNOSIS//... [EOS]``.
 
 The form is the paper's (arXiv 2510.12950, section 4.1): static facts first, a value's quantile bin as the code's last
-part, and a gap code between events at different times. Models with another grammar (``cohort/grammar.py``) get theirs.
+part, and a gap code between events at different times. Models with another token scheme (``tokens/token_scheme.py``) get theirs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def encode(record: Record, vocabulary: Vocabulary) -> CodeSequence:
         assert record.event_of is not None
         age = max((i + 1 for i, code in enumerate(record.sequence) if code in vocabulary.ages), default=0)
         return CodeSequence(record.sequence, record.event_of, 0, age)
-    born = record.birth if vocabulary.grammar.birth else None
+    born = record.birth if vocabulary.token_scheme.birth else None
     codes: list[str] = [*vocabulary.opening, *(() if born else vocabulary.age_codes_of(record))]
     age_ends = len(codes) if len(codes) > len(vocabulary.opening) else 0
     if born and (told := vocabulary.age_codes_of(record)):
@@ -55,7 +55,7 @@ def encode(record: Record, vocabulary: Vocabulary) -> CodeSequence:
         places.extend([place] * len(more))
 
     for place, event in enumerate(record.events):
-        if event.time is None and not vocabulary.grammar.statics:
+        if event.time is None and not vocabulary.token_scheme.statics:
             left_out += 1
             continue
         written = vocabulary.codes_of(event)
@@ -65,7 +65,7 @@ def encode(record: Record, vocabulary: Vocabulary) -> CodeSequence:
         if (
             born and event.time is not None and born <= event.time
         ):  # a birth is an event like others, in the order of time
-            write([str(vocabulary.grammar.birth)], born)
+            write([str(vocabulary.token_scheme.birth)], born)
             born = None
         write(written, event.time, place)
     if vocabulary.end:

@@ -1,4 +1,4 @@
-"""Lines by rung and rows of intervals: n and interval of every point, signs besides colour, nothing out of data as markup."""
+"""Lines by knowledge level and rows of intervals: n and interval of every point, signs besides colour, nothing out of data as markup."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import pytest
 from ehrmem_widgets.findings.finding import finding, row
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
-from ehrmem_widgets.views.rung_curve import MOST, by_rung, rung_curve
+from ehrmem_widgets.views.knowledge_curve import MOST, by_level, knowledge_curve
 from tests.views.examples import EVIL, assert_harmless, label, parsed, words
 
-RUNGS = ("nothing", "first_10")
+KNOWLEDGE_LEVELS = ("nothing", "first_10")
 HIGH, LOW = Estimate(0.8, 0.7, 0.9, 31), Estimate(0.2, 0.1, 0.3, 17)
 NONE = Estimate(math.nan, math.nan, math.nan, 0)
 LINES = {"members": {"nothing": LOW, "first_10": HIGH}, "never seen": {"nothing": LOW, "first_10": NONE}}
 
 
-def curve(lines: dict[str, dict[str, Estimate]] = LINES, rungs: tuple[str, ...] = RUNGS, **more: object) -> str:
-    return rung_curve(lines, rungs, title="T1", axis="distance", **more)  # type: ignore[arg-type]
+def curve(
+    lines: dict[str, dict[str, Estimate]] = LINES, knowledge_levels: tuple[str, ...] = KNOWLEDGE_LEVELS, **more: object
+) -> str:
+    return knowledge_curve(lines, knowledge_levels, title="T1", axis="distance", **more)  # type: ignore[arg-type]
 
 
 def test_every_point_has_its_n_and_its_interval() -> None:
@@ -59,7 +61,7 @@ def test_the_level_and_the_top_scale_the_picture() -> None:
 def test_strings_from_data_stay_text_in_lines_and_rows() -> None:
     rows = [IntervalRow(EVIL, HIGH, EVIL, True)]
     for drawn in (
-        rung_curve({EVIL: {EVIL: HIGH}}, (EVIL,), title=EVIL, axis=EVIL, level=(0.5, EVIL)),
+        knowledge_curve({EVIL: {EVIL: HIGH}}, (EVIL,), title=EVIL, axis=EVIL, level=(0.5, EVIL)),
         interval_rows(rows, title=EVIL, ends=(0, 1), level=(0.5, EVIL)),
     ):
         assert_harmless(drawn)
@@ -72,9 +74,12 @@ def test_no_figures_are_said_to_be_none(lines: dict[str, dict[str, Estimate]]) -
     assert "Nothing to show" in label(interval_rows((), title="T", ends=(0, 1), level=(0.5, "chance")))
 
 
-def test_by_rung_takes_the_rows_asked_for() -> None:
-    rows = [row("auroc", HIGH, rung="first_10", group="member"), row("auroc", LOW, rung="first_10", group="other")]
-    assert by_rung(finding("attribute", rows, {}, []), "auroc", group="member") == {"first_10": HIGH}
+def test_by_level_takes_the_rows_asked_for() -> None:
+    rows = [
+        row("auroc", HIGH, knowledge="first_10", group="member"),
+        row("auroc", LOW, knowledge="first_10", group="other"),
+    ]
+    assert by_level(finding("attribute", rows, {}, []), "auroc", group="member") == {"first_10": HIGH}
 
 
 def test_rows_say_figure_interval_and_n_under_their_heading() -> None:

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
-from ehrmem_widgets.cohort.vocabulary_files import find_vocabulary, read_codes
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
+from ehrmem_widgets.tokens.vocabulary_files import find_vocabulary, read_codes
 
 CODES = ["[PAD]", "LAB//1//mg/dL || [a, b)", "Größe | 2", "DIAGNOSIS//x"]
 BY_ID = dict(enumerate(CODES))

@@ -9,8 +9,8 @@ import numpy as np
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, match_codes
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.time_codes import AGE_CODES
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
 from ehrmem_widgets.errors import BadInput, CannotAnswer
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 
 class AttributeCodes:
@@ -32,7 +32,7 @@ class AttributeCodes:
         for code, name, role in matched[["code", "attribute", "role"]].itertuples(index=False):
             self._all[name].add(code)
             if role == "code":
-                self._codes[name] |= {code, vocabulary.grammar.renamed(code)}
+                self._codes[name] |= {code, vocabulary.token_scheme.renamed(code)}
         self._bases = np.array([vocabulary.base(code) for code in vocabulary.codes], dtype=object)
 
     def check_names(self, names: Sequence[str]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ehrmem_widgets.attacker.facts import rung_words
+from ehrmem_widgets.attacker.facts import knowledge_words
 from ehrmem_widgets.charts.axis import Axis, quarters
 from ehrmem_widgets.charts.marks import Key, legend, mark, nothing
 from ehrmem_widgets.charts.markup import BLUE, GREEN, GREY, PURPLE, SKY, VERMILION, interval, known, shorten, svg, text
@@ -29,31 +29,31 @@ _STYLES = (
 MOST = len(_STYLES)
 
 Line = Mapping[str, Estimate]
-"""Rung: the estimate there."""
+"""Knowledge level: the estimate there."""
 
 
-def by_rung(found: Finding, figure: str, **where: Any) -> dict[str, Estimate]:
-    """The cohort figure at each rung, in the finding's order; ``where`` as in ``Finding.about``."""
+def by_level(found: Finding, figure: str, **where: Any) -> dict[str, Estimate]:
+    """The cohort figure at each knowledge level, in the finding's order; ``where`` as in ``Finding.about``."""
     rows = found.about("figures", figure=figure, **where)
-    return {str(one["rung"]): estimate_of(one) for one in rows.to_dict("records")}
+    return {str(one["knowledge"]): estimate_of(one) for one in rows.to_dict("records")}
 
 
-def rung_curve(
+def knowledge_curve(
     lines: Mapping[str, Line],
-    rungs: Sequence[str],
+    knowledge_levels: Sequence[str],
     *,
     title: str,
     axis: str,
     top: float = 1.0,
     level: tuple[float, str] | None = None,
 ) -> str:
-    """An SVG with one line a group (at most ``MOST``), over ``rungs`` from left to right, from 0 to ``top``.
+    """An SVG with one line a group (at most ``MOST``), over ``knowledge_levels`` from left to right, from 0 to ``top``.
 
     Lines differ in colour, dashes and shape; below the axis stands the n of each point. ``level`` is a dashed line
-    with its words, such as what chance gives. A rung without a figure is a gap, and its n a dash.
+    with its words, such as what chance gives. A knowledge level without a figure is a gap, and its n a dash.
     """
     shown = {
-        name: [one if (one := line.get(rung)) and known(one) else NOTHING for rung in rungs]
+        name: [one if (one := line.get(knowledge)) and known(one) else NOTHING for knowledge in knowledge_levels]
         for name, line in list(lines.items())[:MOST]
     }
     shown = {name: line for name, line in shown.items() if any(map(known, line))}
@@ -62,11 +62,11 @@ def rung_curve(
         return nothing(words, width=WIDTH, label=f"{title}. {words}")
     keys = [replace(style, words=shorten(name, 56)) for name, style in zip(shown, _STYLES, strict=False)]
     head, y = legend(keys, 12, 38, WIDTH - 12)
-    ticks = [rung_words(rung).replace("Demographics + ", "+ ") for rung in rungs]
-    xs = range(len(rungs))
+    ticks = [knowledge_words(knowledge).replace("Demographics + ", "+ ") for knowledge in knowledge_levels]
+    xs = range(len(knowledge_levels))
     bottom = y + 14 + PLOT_HEIGHT
     plot = Plot(
-        Axis(-0.5, len(rungs) - 0.5, LEFT, RIGHT, list(enumerate(ticks))),
+        Axis(-0.5, len(knowledge_levels) - 0.5, LEFT, RIGHT, list(enumerate(ticks))),
         Axis(0, top, bottom, y + 14, quarters(0, top)),
     )
     body = text(12, 18, shorten(title, 112), more='font-weight="600" font-size="13"') + head
@@ -84,12 +84,16 @@ def rung_curve(
             for x, one in zip(xs, line, strict=True)
         )
         body += f'<g font-size="11">{mark(key.shape, 18, y - 4, key.colour)}{text(30, y, shorten(key.words, 33))}{counts}</g>'
-    return svg(body, width=WIDTH, height=round(y + 12), label=_sentence(shown, rungs, title, axis))
+    return svg(body, width=WIDTH, height=round(y + 12), label=_sentence(shown, knowledge_levels, title, axis))
 
 
-def _sentence(lines: Mapping[str, Sequence[Estimate]], rungs: Sequence[str], title: str, axis: str) -> str:
+def _sentence(lines: Mapping[str, Sequence[Estimate]], knowledge_levels: Sequence[str], title: str, axis: str) -> str:
     said = []
     for name, line in lines.items():
-        at = [f"{rung_words(rung)}: {interval(one)}" for rung, one in zip(rungs, line, strict=True) if known(one)]
+        at = [
+            f"{knowledge_words(knowledge)}: {interval(one)}"
+            for knowledge, one in zip(knowledge_levels, line, strict=True)
+            if known(one)
+        ]
         said.append(f"{name}: {'; '.join(at)}")
     return f"{title} ({axis}), by what the attacker knows. {'. '.join(said)}."

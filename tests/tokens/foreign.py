@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ehrmem_widgets.cohort.grammar import guess_grammar
-from ehrmem_widgets.cohort.vocabulary import Vocabulary
+from ehrmem_widgets.tokens.token_scheme import guess_token_scheme
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 SODIUM, GLUCOSE = "LAB//2951-2//mmol/L", "LOINC/2345-7"
 DELTA = "TIMELINE//DELTA//years//value_"
@@ -29,8 +29,15 @@ EHRMAMBA2 = (
 
 
 def vocabulary(codes: tuple[str, ...]) -> Vocabulary:
-    """A vocabulary whose grammar is guessed from the codes, as ``Vocabulary.load`` does."""
-    grammar = guess_grammar(codes)
+    """A vocabulary whose token scheme is guessed from the codes, as ``Vocabulary.load`` does."""
+    token_scheme = guess_token_scheme(codes)
     return Vocabulary(
-        codes, {}, {}, grammar.start, frozenset(grammar.stops), grammar.pad, grammar, grammar_guessed=True
+        codes,
+        {},
+        {},
+        token_scheme.start,
+        frozenset(token_scheme.stops),
+        token_scheme.pad,
+        token_scheme,
+        token_scheme_guessed=True,
     )

@@ -18,11 +18,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ehrmem_widgets.cohort.codes import Kind, code_label, parse_code
-from ehrmem_widgets.cohort.grammar import FILE_NAMES, OWN, Grammar, fitted, guess_grammar, read_grammar
 from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.cohort.time_codes import AGE_CODES, OLDEST, TIME_CODES, GapRule
-from ehrmem_widgets.cohort.vocabulary_files import read_codes
 from ehrmem_widgets.errors import BadInput, CannotAnswer
+from ehrmem_widgets.tokens.token_scheme import (
+    OWN,
+    TokenScheme,
+    fitted,
+    guess_token_scheme,
+    read_token_scheme,
+    token_scheme_in,
+)
+from ehrmem_widgets.tokens.vocabulary_files import read_codes
 
 if TYPE_CHECKING:
     from ehrmem_widgets.cohort.dataset import MedsDataset
@@ -44,12 +51,12 @@ class ValueBin:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Codes and their ids (a code's id is its place in ``codes``), and how a record is written with them (``grammar``).
+    """Codes and their ids (a code's id is its place in ``codes``), and how a record is written with them (``token_scheme``).
 
     ``bins`` gives, for each code that carries values, the inner edges of its bins where the bins' codes do not name them: n
-    edges make n + 1 bins, by this kit's own grammar the codes ``c//0`` to ``c//n``. ``labels`` are by base code, a code without
+    edges make n + 1 bins, by this kit's own token scheme the codes ``c//0`` to ``c//n``. ``labels`` are by base code, a code without
     its value. ``edges``: "learned" when they are not the model's own but the data's (``with_edges_of``), "numbers" when a
-    value is known by its bin's number only (``with_bin_numbers``); ``grammar_guessed``: nobody declared the grammar.
+    value is known by its bin's number only (``with_bin_numbers``); ``token_scheme_guessed``: nobody declared the token_scheme.
     """
 
     codes: tuple[str, ...]
@@ -58,9 +65,9 @@ class Vocabulary:
     start: str | None = START
     stops: frozenset[str] = frozenset({END})
     pad: str | None = PAD
-    grammar: Grammar = OWN
+    token_scheme: TokenScheme = OWN
     edges: Literal["own", "learned", "numbers"] = "own"
-    grammar_guessed: bool = False
+    token_scheme_guessed: bool = False
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -75,12 +82,12 @@ class Vocabulary:
     @cached_property
     def opening(self) -> tuple[str, ...]:
         """The codes that every sequence begins with."""
-        return (*self.grammar.before_start, *((self.start,) if self.start else ()))
+        return (*self.token_scheme.before_start, *((self.start,) if self.start else ()))
 
     @cached_property
     def end(self) -> str | None:
         """The code that a record's sequence ends with, None where the model has none."""
-        return next((code for code in (*self.grammar.stops, *sorted(self.stops)) if code in self.stops), None)
+        return next((code for code in (*self.token_scheme.stops, *sorted(self.stops)) if code in self.stops), None)
 
     @cached_property
     def special(self) -> frozenset[str]:
@@ -105,7 +112,7 @@ class Vocabulary:
     def identity(self) -> str:
         """A hash of all that decides how a record is written and read (labels too: T1 compares codes by them)."""
         about = [self.codes, dict(self.bins), dict(self.labels), self.start, sorted(self.stops), self.pad, self.edges]
-        return hashlib.sha256(json.dumps([*about, self.grammar.to_yaml()], sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([*about, self.token_scheme.to_yaml()], sort_keys=True).encode()).hexdigest()
 
     # Values --------------------------------------------------------------------------------
 
@@ -113,7 +120,7 @@ class Vocabulary:
     def value_bins(self) -> dict[str, tuple[ValueBin, ...]]:
         """The bins of each base code that carries values, lowest first, whether or not the model knows each of their codes. Bins
         whose edges are not known have no width (low and high are nan)."""
-        rule = self.grammar.values
+        rule = self.token_scheme.values
         if rule is None:
             return {}
         if rule.kind == "next":
@@ -130,7 +137,7 @@ class Vocabulary:
     @cached_property
     def next_codes(self) -> tuple[str, ...]:
         """Where a value is a code of its own after the code it belongs to: those codes, lowest first."""
-        rule = self.grammar.values
+        rule = self.token_scheme.values
         if rule is None or rule.kind != "next":
             return ()
         found = [(int(match["bin"]), c) for c in self.codes if (match := re.fullmatch(str(rule.pattern), c))]
@@ -148,7 +155,7 @@ class Vocabulary:
 
     def name(self, event: Event) -> str:
         """An event's code as the model writes it, without its value."""
-        return self.grammar.renamed(event.code) if self.grammar.rename else event.code
+        return self.token_scheme.renamed(event.code) if self.token_scheme.rename else event.code
 
     def code_of(self, event: Event) -> str:
         """An event as the model reads it: with its value bin where that is part of the code."""
@@ -207,7 +214,7 @@ class Vocabulary:
         ).fetchall()
         found = dict(self.bins)
         for code, quantiles in rows:
-            name = self.grammar.renamed(code)
+            name = self.token_scheme.renamed(code)
             n = len(self.next_codes) if self.next_codes and name in self else wanted.get(name, 0)
             if n > 1:
                 at = np.linspace(0, 100, n + 1)[1:-1]
@@ -231,7 +238,7 @@ class Vocabulary:
     @cached_property
     def gap_rule(self) -> GapRule | None:
         """How the model writes that time passes; None where time leaves no trace."""
-        rule = self.grammar.gaps(self.codes)
+        rule = self.token_scheme.gaps(self.codes)
         return rule if rule is not None and any(code in self for code in rule.codes) else None
 
     @cached_property
@@ -241,7 +248,7 @@ class Vocabulary:
 
     def is_gap(self, code: str) -> bool:
         """Whether a code says that time passes."""
-        return code in self._gap_set or (self.grammar.time == "calendar" and code.startswith("TIME//"))
+        return code in self._gap_set or (self.token_scheme.time == "calendar" and code.startswith("TIME//"))
 
     @cached_property
     def _gap_set(self) -> frozenset[str]:
@@ -260,7 +267,7 @@ class Vocabulary:
     @cached_property
     def ages(self) -> dict[str, int]:
         """The codes of ages, and the years that each stands for, youngest first."""
-        found = ((code, self.grammar.years(code)) for code in self.codes)
+        found = ((code, self.token_scheme.years(code)) for code in self.codes)
         return dict(sorted(((c, y) for c, y in found if y is not None), key=lambda pair: pair[1]))
 
     def age_codes_of(self, record: Record) -> tuple[str, ...]:
@@ -269,12 +276,12 @@ class Vocabulary:
         age = record.age_at_start()
         if age is None:
             return ()
-        if self.grammar.birth and record.birth is not None:
+        if self.token_scheme.birth and record.birth is not None:
             dated = (event for event in record.events if event.time is not None)
             first = next((event.time for event in dated if self.codes_of(event)), None)
             if first is None or first < record.birth:
                 return ()
-            return (self.grammar.birth, *self.gap_between(record.birth, first))
+            return (self.token_scheme.birth, *self.gap_between(record.birth, first))
         age = min(age, OLDEST)
         return tuple(code for code, years in self.ages.items() if years == age)[:1]
 
@@ -325,26 +332,28 @@ class Vocabulary:
         path.write_text(json.dumps(content, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, path: str | Path, grammar: str | Path | Grammar | None = None) -> Vocabulary:
+    def load(cls, path: str | Path, token_scheme: str | Path | TokenScheme | None = None) -> Vocabulary:
         """Read a vocabulary: what ``save`` wrote, or any form that ``read_codes`` reads.
 
-        Ids without a code get a placeholder. ``grammar``: a grammar, its file or a published model's name; None takes the file
-        ``grammar.yaml`` (or .toml, .json) beside the vocabulary, else guesses by the codes. Raises BadInput when a file is
+        Ids without a code get a placeholder. ``token_scheme``: a token scheme, its file or a published model's name; None takes the file
+        ``token_scheme.yaml`` (or .toml, .json) beside the vocabulary, else guesses by the codes. Raises BadInput when a file is
         missing or of another form.
         """
         path = Path(path)
-        given = read_grammar(grammar) if isinstance(grammar, str | Path) else grammar
+        given = read_token_scheme(token_scheme) if isinstance(token_scheme, str | Path) else token_scheme
         own = _own_format(path)
         if own is not None:
             made = _from_own_format(own, path.name)
-            return made if given is None else replace(made, grammar=fitted(given, made.codes))
+            return made if given is None else replace(made, token_scheme=fitted(given, made.codes))
         by_id = read_codes(path)
         codes = tuple(by_id.get(number, f"{_NO_CODE}{number}]") for number in range(max(by_id) + 1))
         if given is None:
-            beside = [path.parent / name for name in FILE_NAMES if (path.parent / name).is_file()]
-            given = read_grammar(beside[0]) if beside else None
-        known = fitted(given, codes) if given else guess_grammar(codes)
-        return cls(codes, {}, {}, known.start, frozenset(known.stops), known.pad, known, grammar_guessed=given is None)
+            beside = token_scheme_in(path.parent)
+            given = read_token_scheme(beside) if beside else None
+        known = fitted(given, codes) if given else guess_token_scheme(codes)
+        return cls(
+            codes, {}, {}, known.start, frozenset(known.stops), known.pad, known, token_scheme_guessed=given is None
+        )
 
     def widened(self, head: int) -> Vocabulary:
         """With placeholders for the ids that the model's head has beyond the vocabulary."""

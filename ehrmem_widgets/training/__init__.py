@@ -1,0 +1,1 @@
+"""Training small models to audit: as usual, and with differential privacy."""
