@@ -35,8 +35,10 @@ from ehrmem_widgets.sources import (
 
 if TYPE_CHECKING:
     import pandas as pd
+    from tqdm import tqdm
 
     from ehrmem_widgets.cohort.dataset import MedsDataset
+    from ehrmem_widgets.probes.batching import Progress
 
 _Read = TypeVar("_Read")
 _METAVAR = {
@@ -129,7 +131,7 @@ def report(arguments: argparse.Namespace) -> None:
     print(f"Wrote {arguments.out} and {arguments.out.with_suffix('.json')} (identifying: internal use).")
 
 
-def _reports(arguments: argparse.Namespace, given: dict[str, Any]) -> None:
+def _reports(arguments: argparse.Namespace, given: dict[str, object]) -> None:
     from ehrmem_widgets.reports.patient_reports import INDEX, make_reports
 
     summary = make_reports(arguments.patients, arguments.out, workers=arguments.workers, progress=_Bar(), **given)
@@ -196,9 +198,9 @@ class _Bar:
     """Progress with the time left, on standard error."""
 
     def __init__(self) -> None:
-        self._bar: Any = None
+        self._bar: tqdm | None = None
 
-    def __call__(self, progress: Any) -> None:
+    def __call__(self, progress: Progress) -> None:
         from tqdm import tqdm
 
         if self._bar is None or self._bar.desc != progress.what:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.registry import black_boxes
@@ -142,15 +142,16 @@ def given_sources(**given: str | Path | Iterable[str | Path] | None) -> Sources:
     """What was given, else what the environment names (EHRMEM_DATA, EHRMEM_MODEL, ...; several references with commas between
     them); the samples only when neither names data nor model. Raises BadInput for data without a model or the other way round."""
     found = {one.name: given.get(one.name) or os.environ.get(f"EHRMEM_{one.name.upper()}") for one in fields(Sources)}
-    named: dict[str, Any] = {name: str(value) if value else None for name, value in found.items()}
-    named["reference"] = comma_separated(found["reference"])
+    reference = comma_separated(found.pop("reference"))
+    named = {name: str(value) if value else None for name, value in found.items()}
     records, model = named["data"] or named["sequences"], named["model"] or named["endpoint"]
     if not records and not model:
         samples = asdict(sample_sources())
-        return Sources(**{name: value or samples[name] for name, value in named.items()})
+        named = {name: value or samples[name] for name, value in named.items()}
+        return Sources(**named, reference=reference or samples["reference"])
     if not records or not model:
         raise BadInput("Give the data set and the model together: a model is audited on the data it was trained on.")
-    return Sources(**named)
+    return Sources(**named, reference=reference)
 
 
 def given_population(given: int | None = None) -> int | None:

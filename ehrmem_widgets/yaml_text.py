@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
 
 import yaml
 
@@ -15,7 +15,7 @@ from ehrmem_widgets.settings import shown
 _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 
 
-def read_yaml(text: str, what: str) -> Any:
+def read_yaml(text: str, what: str) -> object:
     """The content of a YAML (or JSON) text as plain data. ``what`` names it in the error's sentence.
 
     Raises BadInput for text that is no YAML, a date or number that there is not, a key that is given twice (YAML would take the
@@ -38,7 +38,7 @@ def read_yaml(text: str, what: str) -> Any:
         raise BadInput(f"{what} cannot be read as YAML: it is nested too deeply.") from None
 
 
-def read_yaml_file(path: Path, what: str, *, hint: str = "") -> Any:
+def read_yaml_file(path: Path, what: str, *, hint: str = "") -> object:
     """The content of a YAML (or JSON) file; errors as of ``read_yaml``, and for a file that cannot be read, with a ``hint``."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -52,7 +52,7 @@ def read_yaml_file(path: Path, what: str, *, hint: str = "") -> Any:
 class _Once(yaml.SafeLoader):
     """Refuses a key that stands twice in one mapping and numbers that mean others, and says where a date or number is none."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
@@ -61,7 +61,7 @@ class _Once(yaml.SafeLoader):
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
 
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
         if node.tag == "tag:yaml.org,2002:int" and not _WHOLE.fullmatch(str(node.value)):
             raise _refusal(
                 node, f"{shown(node.value)} would be taken for another number: write it plainly, or in quotes"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from ehrmem_widgets.cohort.codes import Kind, parse_code
 from ehrmem_widgets.cohort.record import Event, Record
@@ -22,6 +22,7 @@ from ehrmem_widgets.tokens.sequence import encode
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from ehrmem_widgets.yaml_text import read_yaml_file
 
+Precision = TypeVar("Precision", bound=StrEnum)
 AGE = -1  # the place of the age among the facts: it is derived, not an event
 
 
@@ -230,13 +231,13 @@ def load_facts(path: str | Path, record: Record, vocabulary: Vocabulary) -> Know
 
 def facts_to_json(facts: Sequence[KnownFact], record: Record) -> str:
     """The facts as ``load_facts`` reads them."""
-    items: list[dict[str, Any]] = []
+    items: list[dict[str, object]] = []
     for fact in facts:
         if fact.place == AGE:
             items.append({"age": record.age_at_start(), "value_precision": str(fact.value)})
             continue
         event = record.events[fact.place]
-        item: dict[str, Any] = {"code": event.code}
+        item: dict[str, object] = {"code": event.code}
         if event.value is not None:
             item |= {"value": event.value, "value_precision": str(fact.value)}
         if event.time is not None:
@@ -258,7 +259,7 @@ def _first_labs(record: Record) -> tuple[list[int], list[int]]:
     return [place for place, _ in labs if place in {p for p, _ in that_day}], visit
 
 
-def _fact_from(item: dict[str, Any], record: Record, vocabulary: Vocabulary, taken: set[int]) -> KnownFact:
+def _fact_from(item: Mapping[str, object], record: Record, vocabulary: Vocabulary, taken: set[int]) -> KnownFact:
     unknown = set(item) - {"age", "code", "value", "date", "value_precision", "date_precision"}
     if unknown or ("age" in item) == ("code" in item) or not isinstance(item.get("code", ""), str):
         raise BadInput(
@@ -302,13 +303,13 @@ def _fact_from(item: dict[str, Any], record: Record, vocabulary: Vocabulary, tak
     )
 
 
-def _default_value(event: Any) -> ValuePrecision:
+def _default_value(event: Event) -> ValuePrecision:
     return ValuePrecision.EXACT if event.value is None else ValuePrecision.UNKNOWN
 
 
-def _precision(kind: Any, given: object) -> Any:
+def _precision(kind: type[Precision], given: object) -> Precision:
     try:
-        return kind(given)
+        return kind(str(given))
     except ValueError:
         raise BadInput(f"A precision is one of {', '.join(kind)}; got {shown(given)}.") from None
 

@@ -81,7 +81,7 @@ class Plan:
             probe, knowledge_levels, {name: value for name, value in settings.items() if name in probe.options}
         )
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """The plan as plain data. Named patients are counted and hashed with this user's key: they may have been named by their ids."""
         content = {**asdict(self), "knowledge_of": dict(self.knowledge_of)}
         del content["named"]

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict, cast
 
 import pandas as pd
 
 from ehrmem_widgets import settings
-from ehrmem_widgets.audit.run import FINDINGS, RESULTS, SEAL, SEVERITY
+from ehrmem_widgets.audit.run import FINDINGS, RESULTS, SEAL, SEVERITY, ProbeState, Results, Seal, What
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes
 from ehrmem_widgets.errors import BadInput, Damaged
 from ehrmem_widgets.findings.disclosure_control import disclosed
@@ -29,7 +29,18 @@ from ehrmem_widgets.views.attack_ranking import AttackTable
 from ehrmem_widgets.views.risk_matrix import Likelihood
 from ehrmem_widgets.yaml_text import read_yaml_file
 
+if TYPE_CHECKING:
+    import duckdb
+
 MEMORY = "700MB"  # for DuckDB
+
+
+class _Version(TypedDict):
+    """One version of the severities as it is kept."""
+
+    by: str
+    at: str
+    severities: dict[str, dict[str, object]]
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,7 @@ class AuditResults:
             )
         self.findings = {name: self._disclosed(name) for name in self.files}
         self.severities = _read_severities(self.folder / SEVERITY)
-        self.seal = _read_json(self.folder / SEAL)
+        self.seal = cast("Seal", _read_json(self.folder / SEAL))
 
     # What the audit was ----------------------------------------------------------------------------------------------
 
@@ -75,12 +86,12 @@ class AuditResults:
         """Whether the plan declares an internal report that names patients by pseudonym."""
         return bool(self.results.get("identifying"))
 
-    def name_of(self, what: str) -> str:
+    def name_of(self, what: What) -> str:
         """The name of what was audited: of its ``data``, ``model`` or ``reference``; empty where there is none."""
         return str((self.results.get(what) or {}).get("name", ""))
 
     @property
-    def runs(self) -> Mapping[str, Mapping[str, Any]]:
+    def runs(self) -> Mapping[str, ProbeState]:
         """What became of each probe of the plan, by name."""
         return {str(run["probe"]): run for run in self.results.get("runs") or ()}
 
@@ -188,7 +199,7 @@ class AuditResults:
 
     # Reading ---------------------------------------------------------------------------------------------------------
 
-    def query(self, name: str, table: str, query: str, given: Sequence[Any] = ()) -> pd.DataFrame:
+    def query(self, name: str, table: str, query: str, given: Sequence[object] = ()) -> pd.DataFrame:
         """Ask one table of a probe's finding, as ``rows``: who was drawn as a holder stands with the group drawn from, having rows on
         the attributes drawn for and no others."""
         import duckdb
@@ -208,7 +219,7 @@ class AuditResults:
         return disclosed(found, view.rules, self.people, pairs=PAIRS, settings=view.settings)
 
     @cached_property
-    def _database(self) -> Any:
+    def _database(self) -> duckdb.DuckDBPyConnection:
         import duckdb
 
         return duckdb.connect(config={"memory_limit": MEMORY, "threads": 2})
@@ -226,17 +237,17 @@ def _damaged(path: Path, why: str) -> Damaged:
     return Damaged(f"{path} is damaged ({why}). Remove it and give the same 'ehrmem audit' again: it is rebuilt.")
 
 
-def _read_results(folder: Path) -> dict[str, Any]:
+def _read_results(folder: Path) -> Results:
     results = _read_json(folder / RESULTS)
     if "plan" not in results or "runs" not in results:
         raise BadInput(
             f"{str(folder)!r} holds no audit ({RESULTS} is missing or is another file). Name the folder that 'ehrmem "
             "audit PLAN.yaml --out DIR' wrote."
         )
-    return results
+    return cast("Results", results)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, object]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -256,7 +267,7 @@ def _read_severities(path: Path) -> tuple[Severities, ...]:
                 {a.name: a.reason for a in declared},
             ),
         )
-    content = read_yaml_file(path, f"The severities {path.name}")
+    content = cast("list[_Version]", read_yaml_file(path, f"The severities {path.name}"))  # refused below if it is not
     try:
         return tuple(
             Severities(

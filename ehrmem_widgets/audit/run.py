@@ -9,7 +9,7 @@ import shlex
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -18,19 +18,21 @@ from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from platform import python_version
-from typing import Any
+from typing import Any, Literal, TypedDict, cast
 
 from ehrmem_widgets import __version__
 from ehrmem_widgets.audit.plan import Plan
+from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.blackbox.training_splits import training_splits
 from ehrmem_widgets.charts.markup import plural
+from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.fingerprints import read_anew
 from ehrmem_widgets.errors import GOES_ON, BadInput, CannotAnswer, Damaged, Unavailable, extra, not_made, resumable
 from ehrmem_widgets.files import write_whole
 from ehrmem_widgets.findings.finding import Finding, as_json
-from ehrmem_widgets.probes.base import ProbeRun, Task, loaded
+from ehrmem_widgets.probes.base import AlternativesOf, ProbeRun, Task, loaded
 from ehrmem_widgets.probes.batching import BatchesMissingError, Checkpoint, OnProgress, Progress
-from ehrmem_widgets.probes.people import about_model
+from ehrmem_widgets.probes.people import Named, People, about_model
 from ehrmem_widgets.registry import alternatives_for, probes
 from ehrmem_widgets.settings import WORKERS
 
@@ -39,15 +41,68 @@ _CLUSTER_TIMEOUT = "20s"
 _STRIPES_A_WORKER = 4  # small enough that the last worker is not waited for long
 
 
+What = Literal["data", "model", "reference"]
+WHAT: tuple[What, ...] = ("data", "model", "reference")
+"""What an audit is of."""
+
+
+class ProbeState(TypedDict, total=False):
+    """What became of one probe of the plan."""
+
+    probe: str
+    state: str
+    reason: str
+    knowledge_levels: list[str]
+    of_the_model: bool
+    sentences: list[str]
+    exclusions: object
+    seconds: float
+
+
+class Results(TypedDict, total=False):
+    """What ``results.json`` holds; an earlier version may have left out any of it."""
+
+    finished: bool
+    name: str
+    plan: Mapping[str, Any]  # Plan.as_json
+    plan_hash: str
+    command: str
+    started_at: str
+    finished_at: str | None
+    versions: dict[str, str]
+    data: Named
+    model: Named
+    reference: Named | None
+    attributes: dict[str, str]
+    people: dict[str, int]
+    seed: int
+    identifying: bool
+    workers_lost: int
+    runs: list[ProbeState]
+
+
+class Seal(TypedDict, total=False):
+    """What ``audit.json`` holds."""
+
+    plan_hash: str
+    data: str
+    declared: str
+    model: str
+    reference: str | None
+    training_splits: str
+    started_at: str
+    versions: dict[str, str]
+
+
 @dataclass(frozen=True)
 class Opened:
     """What a worker needs, opened once."""
 
-    dataset: Any
-    model: Any
-    reference: Any
-    people: Any
-    alternatives_of: Any
+    dataset: MedsDataset
+    model: BlackBox
+    reference: BlackBox | None
+    people: People
+    alternatives_of: AlternativesOf | None
 
     def task(self, plan: Plan, name: str, progress: OnProgress | None = None) -> Task:
         """What a probe of a plan is given."""
@@ -65,7 +120,7 @@ def run_audit(
     cluster: str | None = None,
     command: str = "",
     progress: OnProgress | None = None,
-) -> dict[str, Any]:
+) -> Results:
     """Run a plan into a folder and return what its ``results.json`` holds.
 
     The folder is sealed with the plan's hash and the fingerprints of data and models before the first question. The same call goes
@@ -132,9 +187,9 @@ class _Audit:
             self.opened = open_plan(plan)
         self.begun = datetime.now(UTC).isoformat(timespec="seconds")
         self.workers_lost = 0
-        self.runs: dict[str, dict[str, Any]] = {name: {"probe": name, "state": "pending"} for name in plan.probes}
+        self.runs: dict[str, ProbeState] = {name: {"probe": name, "state": "pending"} for name in plan.probes}
 
-    def run(self, workers: int, cluster: str | None) -> dict[str, Any]:
+    def run(self, workers: int, cluster: str | None) -> Results:
         self._seal()
         self._write(finished=False)
         for level in in_order(self.plan.probes):
@@ -150,7 +205,7 @@ class _Audit:
         """One probe's finding: kept, or made from its shards, asking for what is missing."""
         began = time.monotonic()
         path = self.out / FINDINGS / name
-        state: dict[str, Any] = {
+        state: ProbeState = {
             "probe": name,
             "state": "done",
             "reason": "",
@@ -191,7 +246,7 @@ class _Audit:
                     stripes = _STRIPES_A_WORKER * pool.size()
                     left = deque((name, stripe, stripes) for name in probes for stripe in range(stripes))
                     n = len(left)
-                asked: dict[Any, tuple[str, int, int]] = {}
+                asked: dict[Future[None], tuple[str, int, int]] = {}
                 try:
                     while left or asked:
                         size = pool.size()
@@ -243,9 +298,9 @@ class _Audit:
         write_severities(self.out, [first])
         _write_whole(path, {**_sealed(self.plan, self.opened), "started_at": self.begun, "versions": versions()})
 
-    def _write(self, *, finished: bool) -> dict[str, Any]:
+    def _write(self, *, finished: bool) -> Results:
         about = self.opened
-        results = {
+        results: Results = {
             "finished": finished,
             "name": self.plan.name,
             "plan": self.plan.as_json(),
@@ -260,7 +315,9 @@ class _Audit:
                 "patients": len(about.dataset),
             },
             "model": about_model(about.model),
-            "reference": about.reference and {"name": about.reference.name, "fingerprint": about.reference.fingerprint},
+            "reference": {"name": about.reference.name, "fingerprint": about.reference.fingerprint}
+            if about.reference
+            else None,
             "attributes": {name: one.title for name, one in about.dataset.attributes.items()},
             "people": about.people.counts(),
             "seed": self.plan.seed,
@@ -300,17 +357,17 @@ def ask_stripe(plan: Plan, out: str, name: str, stripe: int, stripes: int) -> No
         ask(plan, about, name, checkpoint, Path(out))
 
 
-def _read_seal(path: Path) -> dict[str, Any]:
+def _read_seal(path: Path) -> Seal:
     """Raises Damaged for a seal that is none: nothing then says whose the answers are."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return cast("Seal", dict(json.loads(path.read_text(encoding="utf-8"))))
     except (ValueError, TypeError):
         raise Damaged(
             f"The seal {path} is damaged, so nothing says of which plan, data and models the results are. Name another folder."
         ) from None
 
 
-def _other_version(sealed: Mapping[str, Any]) -> str | None:
+def _other_version(sealed: Seal) -> str | None:
     """The version of the kit that sealed an audit where this one must not go on with it: another one in more than the last number."""
     before = str((sealed.get("versions") or {}).get("ehrmem") or "of an unknown version")
     return None if before.split(".")[:2] == __version__.split(".")[:2] else before
@@ -326,7 +383,7 @@ def _kept_finding(path: Path) -> Finding:
         ) from None
 
 
-def _sealed(plan: Plan, about: Opened) -> dict[str, str | None]:
+def _sealed(plan: Plan, about: Opened) -> Seal:
     """What an audit is sealed with."""
     return {
         "plan_hash": plan.hash,
@@ -338,7 +395,7 @@ def _sealed(plan: Plan, about: Opened) -> dict[str, str | None]:
     }
 
 
-def _changed(sealed: Mapping[str, Any], plan: Plan, about: Opened) -> list[str]:
+def _changed(sealed: Seal, plan: Plan, about: Opened) -> list[str]:
     """What is not what was sealed, in words."""
     words = {
         "plan_hash": "plan",
@@ -399,8 +456,10 @@ def open_plan(plan: Plan) -> Opened:
 
     dataset, model, reference = open_sources(plan.sources)
     checked_population(plan.population, len(dataset))
-    given: dict[str, Any] = {"most": plan.patients} if isinstance(plan.patients, int) else {"patients": plan.patients}
-    people = choose_people(dataset, model, reference, seed=plan.seed, **given)
+    if isinstance(plan.patients, int):
+        people = choose_people(dataset, model, reference, seed=plan.seed, most=plan.patients)
+    else:
+        people = choose_people(dataset, model, reference, seed=plan.seed, patients=plan.patients)
     people = without_near_duplicates(people, dataset, model, reference, seed=plan.seed)
     return Opened(dataset, model, reference, people, alternatives_for(dataset))
 
@@ -423,7 +482,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def write_severities(out: Path, saved: Sequence[Mapping[str, Any]]) -> None:
+def write_severities(out: Path, saved: Sequence[Mapping[str, object]]) -> None:
     """All versions of the declared severities, the oldest first."""
     import yaml
 
@@ -436,8 +495,8 @@ class _Pool:
     are done, and returns these; ``lost``: what a future raises whose worker died."""
 
     size: Callable[[], int]
-    submit: Callable[..., Any]
-    next_done: Callable[[set[Any]], set[Any]]
+    submit: Callable[..., Future[None]]
+    next_done: Callable[[set[Future[None]]], set[Future[None]]]
     lost: tuple[type[BaseException], ...]
 
 
@@ -455,7 +514,7 @@ def _pool(workers: int, cluster: str | None) -> Iterator[_Pool]:
         return
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_of, initargs=(workers,))
 
-    def next_done(waiting: set[Any]) -> set[Any]:
+    def next_done(waiting: set[Future[None]]) -> set[Future[None]]:
         return wait(waiting, return_when=FIRST_COMPLETED).done
 
     try:
@@ -480,10 +539,10 @@ def _dask(address: str) -> Iterator[_Pool]:
             f"The Dask scheduler at {address!r} has no workers yet. Start some: dask worker {address} --nthreads 1."
         )
 
-    def submit(function: Callable[..., Any], *arguments: Any) -> Any:
+    def submit(function: Callable[..., None], *arguments: object) -> Any:  # Dask's future is no Future, but alike
         return client.submit(function, *arguments, pure=False, retries=2)
 
-    def next_done(waiting: set[Any]) -> set[Any]:
+    def next_done(waiting: set[Future[None]]) -> set[Future[None]]:
         return set(wait_for(waiting, return_when="FIRST_COMPLETED").done)
 
     try:
@@ -492,7 +551,7 @@ def _dask(address: str) -> Iterator[_Pool]:
         client.close()
 
 
-def _write_whole(path: Path, content: Any) -> None:
+def _write_whole(path: Path, content: object) -> None:
     _write_text(path, json.dumps(as_json(content), indent=1) + "\n")
 
 

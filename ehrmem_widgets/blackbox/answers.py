@@ -6,13 +6,16 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from ehrmem_widgets.blackbox.protocol import Query
-from ehrmem_widgets.blackbox.transport import PassingError, RefusedError, Server
+from ehrmem_widgets.blackbox.transport import JsonObject, PassingError, RefusedError, Server
 from ehrmem_widgets.errors import BadInput, EhrmemError
+
+if TYPE_CHECKING:
+    from ehrmem_widgets.blackbox.completions import Choice
 
 COMPLETIONS = "/v1/completions"
 # The model's own distribution: what a request leaves out, a server takes from the model's generation_config.
@@ -34,10 +37,10 @@ _SEQUENCES_A_REQUEST = 512
 Answer = TypeVar("Answer")
 
 
-async def complete(server: Server, name: str, body: dict[str, Any], expected: int) -> list[dict[str, Any]]:
+async def complete(server: Server, name: str, body: JsonObject, expected: int) -> list[Choice]:
     """The choices that answer one request, in order; asked again when there are fewer than expected."""
 
-    async def once() -> list[dict[str, Any]]:
+    async def once() -> list[Choice]:
         found = choices(await server.post_once(COMPLETIONS, {"model": name, **PLAIN, **body}))
         if len(found) < expected:
             raise PassingError(
@@ -48,7 +51,7 @@ async def complete(server: Server, name: str, body: dict[str, Any], expected: in
     return await server.again(once)
 
 
-def choices(answer: dict[str, Any]) -> list[dict[str, Any]]:
+def choices(answer: JsonObject) -> list[Choice]:
     """An answer's choices. Raises BadInput when it has another form."""
     found = answer.get("choices")
     if not isinstance(found, list) or not all(isinstance(c, dict) and type(c.get("index")) is int for c in found):
@@ -56,7 +59,7 @@ def choices(answer: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def places(choice: dict[str, Any], sequence: Sequence[int]) -> list[dict[str, Any]]:
+def places(choice: Choice, sequence: Sequence[int]) -> list[JsonObject]:
     """What ``prompt_logprobs`` says of each code but the first, of which nothing can be said."""
     found = choice.get("prompt_logprobs")
     if not isinstance(found, list) or len(found) != len(sequence):
@@ -64,13 +67,13 @@ def places(choice: dict[str, Any], sequence: Sequence[int]) -> list[dict[str, An
     return [there if isinstance(there, dict) else {} for there in found[1:]]
 
 
-def log_probability(there: dict[str, Any], code: int) -> Any:
+def log_probability(there: JsonObject, code: int) -> object:
     """The log-probability of one code in one of ``places``, None where there is none."""
     about = there.get(str(code))
     return about.get("logprob") if isinstance(about, dict) else None
 
 
-def shown_log_probabilities(choice: dict[str, Any], ids: Iterable[int]) -> np.ndarray:
+def shown_log_probabilities(choice: Choice, ids: Iterable[int]) -> np.ndarray:
     """(codes, ids) log-probabilities of the ids at each code of a choice, as ``logprobs`` shows them."""
     shown = (choice.get("logprobs") or {}).get("top_logprobs")
     if not isinstance(shown, list):
@@ -79,7 +82,7 @@ def shown_log_probabilities(choice: dict[str, Any], ids: Iterable[int]) -> np.nd
     return numbers([[(there or {}).get(name) for name in names] for there in shown]).reshape(len(shown), len(names))
 
 
-def numbers(found: Any) -> np.ndarray:
+def numbers(found: object) -> np.ndarray:
     """An array of numbers; BadInput where one is missing, null or NaN, for what is found with holes would mean nothing."""
     try:
         array = np.array(found, dtype=float)
@@ -93,7 +96,7 @@ def numbers(found: Any) -> np.ndarray:
     return array
 
 
-def mask(field: str, banned: np.ndarray, size: int) -> dict[str, Any]:
+def mask(field: str, banned: np.ndarray, size: int) -> JsonObject:
     """The request's field that leaves codes out."""
     out = np.zeros(size, dtype=bool)
     out[: len(banned)] = banned
@@ -129,7 +132,7 @@ async def in_batches(
     return [found[place] for place in range(len(sequences))]
 
 
-def first_of(errors: BaseExceptionGroup[Any]) -> BaseException:
+def first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     """One error of a group of groups."""
     one = errors.exceptions[0]
     return first_of(one) if isinstance(one, BaseExceptionGroup) else one
@@ -149,7 +152,7 @@ def _another_form(why: str) -> BadInput:
 # What a server answers at all -----------------------------------------------------------------------------------------
 
 
-async def served_model(server: Server, name: str | None) -> dict[str, Any]:
+async def served_model(server: Server, name: str | None) -> JsonObject:
     """What ``/v1/models`` says of the model of this name, or of the only one."""
     listed = (await server.get("/v1/models")).get("data")
     models = (
@@ -178,11 +181,9 @@ class Found:
 async def find_out(server: Server, name: str, size: int, *, ours: bool) -> Found:
     """Ask a server a few tiny questions about the first and the last of ``size`` codes, of which none can harm it."""
 
-    async def ask(**body: Any) -> list[dict[str, Any]] | None:
+    async def ask(body: JsonObject, n: int = 1) -> list[Choice] | None:
         try:
-            return await complete(
-                server, name, {"prompt": [0], "n": 1, "max_tokens": 1, "seed": 0, **body}, body.get("n", 1)
-            )
+            return await complete(server, name, {"prompt": [0], "n": n, "max_tokens": 1, "seed": 0, **body}, n)
         except RefusedError as error:
             if error.status in (401, 403, 404):
                 raise
@@ -194,7 +195,7 @@ async def find_out(server: Server, name: str, size: int, *, ours: bool) -> Found
     if field is None:
         notes.append("The server does not let codes be left out of sampling: leaks are counted.")
 
-    scored = await ask(prompt=[0, 0], prompt_logprobs=0, max_tokens=0 if ours else 1)
+    scored = await ask({"prompt": [0, 0], "prompt_logprobs": 0, "max_tokens": 0 if ours else 1})
     scores = scored is not None and log_probability(_last_place(scored[0]), 0) is not None
     if not scores:
         notes.append(
@@ -204,10 +205,10 @@ async def find_out(server: Server, name: str, size: int, *, ours: bool) -> Found
 
     ids = sorted({0, size // 2, size - 1})
     only_first = mask(field, np.arange(size) > 0, size) if field else {}
-    seen = [_shown(await ask(logprobs=0, logprob_token_ids=ids, **more)) for more in ({}, only_first)]
+    seen = [_shown(await ask({"logprobs": 0, "logprob_token_ids": ids, **more})) for more in ({}, only_first)]
     listed = all(set(ids) <= set(one) for one in seen)
-    whole = _shown(await ask(logprobs=-1))
-    of_prompt = await ask(prompt=[0, 0], prompt_logprobs=-1, max_tokens=0 if ours else 1)
+    whole = _shown(await ask({"logprobs": -1}))
+    of_prompt = await ask({"prompt": [0, 0], "prompt_logprobs": -1, "max_tokens": 0 if ours else 1})
     width = len(whole)
     everything = width >= size and of_prompt is not None and len(_last_place(of_prompt[0])) == width
     if not everything:
@@ -216,7 +217,7 @@ async def find_out(server: Server, name: str, size: int, *, ours: bool) -> Found
             "is left out. A vLLM server gives them when started with --max-logprobs -1."
         )
         width = 0
-    after_mask = _shown(await ask(logprobs=-1, **only_first)) if everything and field else whole
+    after_mask = _shown(await ask({"logprobs": -1, **only_first})) if everything and field else whole
     before = [max(there.get(i, np.nan), -80.0) for there in (whole, after_mask) for i in ids]
     raw = np.allclose(before[: len(ids)], before[len(ids) :], atol=0.01)
     if everything and not raw:
@@ -247,11 +248,13 @@ async def _samples_by_ids(server: Server, name: str) -> None:
         )
 
 
-async def _what_masks(ask: Callable[..., Awaitable[Any]], server: Server, size: int) -> str | None:
+async def _what_masks(
+    ask: Callable[[JsonObject, int], Awaitable[list[Choice] | None]], server: Server, size: int
+) -> str | None:
     """The field that leaves codes out, and indeed does."""
 
     async def obeyed(field: str, only: int) -> bool | None:
-        found = await ask(n=4, **mask(field, np.arange(size) != only, size))
+        found = await ask(mask(field, np.arange(size) != only, size), 4)
         return None if found is None else all(choice.get("token_ids") == [only] for choice in found)
 
     for field in ("allowed_token_ids", "logit_bias"):
@@ -267,14 +270,15 @@ async def _what_masks(ask: Callable[..., Awaitable[Any]], server: Server, size: 
     return None
 
 
-def _last_place(choice: dict[str, Any]) -> dict[str, Any]:
+def _last_place(choice: Choice) -> JsonObject:
     found = choice.get("prompt_logprobs")
     return found[-1] if isinstance(found, list) and found and isinstance(found[-1], dict) else {}
 
 
-def _shown(found: list[dict[str, Any]] | None) -> dict[int, float]:
+def _shown(found: list[Choice] | None) -> dict[int, float]:
     """The log-probabilities shown at the first code, by id."""
-    shown = ((found or [{}])[0].get("logprobs") or {}).get("top_logprobs") or [{}]
+    of_first = found[0].get("logprobs") if found else None
+    shown = (of_first or {}).get("top_logprobs") or [{}]
     return {
         int(k.removeprefix("token_id:")): v
         for k, v in (shown[0] or {}).items()

@@ -9,13 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ehrmem_widgets.blackbox.layers import Linear, Norm, activation, layer_norm, linear, rms_norm, stacked
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 _COPIED_PROMPT = 65_536  # numbers a layer: a prompt's keys this small are copied to each continuation, not asked apart
 
@@ -163,7 +166,7 @@ class SharedPromptDecoder:
         return x
 
 
-def transformer_parts(model: Any) -> Transformer | None:
+def transformer_parts(model: PreTrainedModel) -> Transformer | None:
     """The weights of a GPT-2, Llama or GPT-NeoX; None for another architecture."""
     build = {"gpt2": _gpt2, "llama": _llama, "gpt_neox": _gpt_neox}.get(model.config.model_type)
     return None if build is None else build(model)
@@ -244,7 +247,7 @@ def _gpt_neox(model: Any) -> Transformer:
     width = config.hidden_size // heads
     turn, turned = _turn(body, config, width)
 
-    def by_part(layer: Any) -> Linear:  # stored head by head as (q, k, v); we want all q, all k, all v
+    def by_part(layer: nn.Linear) -> Linear:  # stored head by head as (q, k, v); we want all q, all k, all v
         weight = layer.weight.data.view(heads, 3, width, -1).transpose(0, 1).reshape(3 * heads * width, -1)
         bias = None if layer.bias is None else layer.bias.data.view(heads, 3, width).transpose(0, 1).reshape(-1)
         return Linear(weight.t().contiguous(), bias)
@@ -276,7 +279,7 @@ def _gpt_neox(model: Any) -> Transformer:
     )
 
 
-def _turn(body: Any, config: Any, width: int) -> tuple[Tensor, int]:
+def _turn(body: Any, config: PreTrainedConfig, width: int) -> tuple[Tensor, int]:
     """(context, width / 2) complex numbers that turn a pair of dimensions, 1 where nothing turns; and how many turn."""
     places = torch.arange(config.max_position_embeddings, device=body.rotary_emb.inv_freq.device)[None]
     with torch.inference_mode():

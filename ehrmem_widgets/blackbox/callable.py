@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -52,12 +51,12 @@ class CallableModel:
 
     def __init__(
         self,
-        next_code_probabilities: Callable[[list[list[int]]], Any],
+        next_code_probabilities: Callable[[list[list[int]]], object],
         vocabulary: Vocabulary,
         *,
         context_length: int,
         name: str = "Python function",
-        embed: Callable[[list[list[int]]], Any] | None = None,
+        embed: Callable[[list[list[int]]], object] | None = None,
         logarithms: bool = False,
         at_once: int = 256,
         training_split: str | None = None,
@@ -197,7 +196,7 @@ class SamplingModel:
 
     def __init__(
         self,
-        generate: Callable[[list[int], int, int, int], Any],
+        generate: Callable[[list[int], int, int, int], Collection[Collection[int]]],
         vocabulary: Vocabulary,
         *,
         context_length: int,
@@ -258,7 +257,7 @@ class SamplingModel:
     def _no_probabilities(self, so: str) -> CannotAnswer:
         return CannotAnswer(f"{self.name!r} only generates and gives no probabilities, so {so}.")
 
-    def _checked(self, found: Any, samples: int, longest: int) -> list[list[int]]:
+    def _checked(self, found: Collection[Collection[int]], samples: int, longest: int) -> list[list[int]]:
         says = f"The function behind {self.name!r} returned"
         try:
             lists = [[int(code) for code in one] for one in found]
@@ -305,7 +304,7 @@ def _logits(probabilities: np.ndarray) -> Tensor:
     return torch.from_numpy(probabilities).log().float()
 
 
-def _numbers(found: Any, of_what: str) -> np.ndarray:
+def _numbers(found: object, of_what: str) -> np.ndarray:
     try:
         return np.asarray(found, dtype=float)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -22,9 +22,9 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Required, Self, TypedDict
 
 import numpy as np
 from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, model_validator
@@ -37,6 +37,36 @@ from ehrmem_widgets.settings import Whole, shown
 
 LEAST_LOG_PROBABILITY = -9999.0  # JSON has no minus infinity; vLLM writes the same
 _MOST_ROWS = 16_384  # continuations of one request
+Part = tuple[np.ndarray, np.ndarray | None, np.ndarray]
+"""A request's part of a ``Step``: codes, mass and log weight."""
+
+
+class LogProbabilities(TypedDict, total=False):
+    """What a choice shows for each of its codes; a code is named ``token_id:7``."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float] | None]
+
+
+class AboutPrompt(TypedDict, total=False):
+    """What is said of each code of a prompt, null for the first."""
+
+    prompt_logprobs: list[object]  # {code: {"logprob": number}}
+    prompt_moments: list[list[float] | None]
+
+
+class Choice(AboutPrompt, total=False):
+    """One continuation in an answer, or what a chunk adds to it. One that a server sent is not known to have these types."""
+
+    index: Required[int]
+    text: str
+    token_ids: list[int]
+    finish_reason: str | None
+    stop_reason: int
+    log_weight: float
+    watch_mass: list[list[float]]
+    logprobs: LogProbabilities | None
 
 
 class RefusedError(Exception):
@@ -64,7 +94,7 @@ class CompletionRequest:
     shown_ids: list[int] | None
     about_prompt: str | None  # "scores", "whole" or "moments"
     open_places: bool
-    kind: tuple[Any, ...]  # requests of one kind can be sampled together
+    kind: tuple[object, ...]  # requests of one kind can be sampled together
 
     @property
     def rows(self) -> int:
@@ -314,9 +344,9 @@ class Continuations:
         """Whether every continuation has met a stop code."""
         return bool(self._ended.all())
 
-    def choices(self, steps: Sequence[tuple[np.ndarray, np.ndarray | None, np.ndarray]]) -> list[dict[str, Any]]:
-        """What the next steps (codes, mass and log weight as in ``Step``) add to each continuation that goes on."""
-        found: dict[int, dict[str, Any]] = {}
+    def choices(self, steps: Sequence[Part]) -> list[Choice]:
+        """What the next steps add to each continuation that goes on."""
+        found: dict[int, Choice] = {}
         for codes, mass, log_weight in steps:
             emitted = codes.reshape(-1).tolist()
             masses = None if mass is None else mass.reshape(len(emitted), -1)
@@ -342,7 +372,7 @@ class Continuations:
                     choice["finish_reason"] = "length"
         return list(found.values())
 
-    def _log_probabilities(self, code: int, probabilities: np.ndarray) -> dict[str, Any]:
+    def _log_probabilities(self, code: int, probabilities: np.ndarray) -> LogProbabilities:
         shown = self._request.shown_ids
         if shown is None:
             count = len(probabilities) if self._request.shown == -1 else self._request.shown
@@ -353,8 +383,8 @@ class Continuations:
         return {"tokens": [f"token_id:{code}"], "token_logprobs": log[:1], "top_logprobs": [named]}
 
 
-def append(choice: dict[str, Any], new: dict[str, Any]) -> None:
-    """Add to a choice what comes next: lists go on, the rest is replaced."""
+def append(choice: Any, new: Mapping[str, object]) -> None:
+    """Add to a choice, or to a dictionary inside one, what comes next: lists go on, the rest is replaced."""
     for name, value in new.items():
         if isinstance(value, list):
             choice.setdefault(name, []).extend(value)
@@ -364,7 +394,7 @@ def append(choice: dict[str, Any], new: dict[str, Any]) -> None:
             choice[name] = value
 
 
-def about_prompts(model: BlackBox, request: CompletionRequest) -> list[dict[str, Any]]:
+def about_prompts(model: BlackBox, request: CompletionRequest) -> list[AboutPrompt]:
     """For each prompt ``prompt_logprobs`` or ``prompt_moments``; of its first code there is nothing to say."""
     sequences = [[code for [code] in prompt] for prompt in request.prompts]
     if request.about_prompt == "moments":

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ehrmem_widgets.blackbox.attention_decoding import SharedPromptDecoder, transformer_parts
 from ehrmem_widgets.blackbox.state_space_decoding import StateSpaceDecoder, state_space_parts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _DISAGREES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
@@ -39,7 +42,7 @@ class Decoder(Protocol):
 class LibraryDecoder:
     """Any causal model of transformers, by its own forward and its own cache, one prompt after the other."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
         takes = inspect.signature(model.forward).parameters
         self._cache_name = "cache_params" if "cache_params" in takes else "past_key_values"
@@ -73,7 +76,7 @@ class LibraryDecoder:
 class RereadingDecoder:
     """Any causal model of transformers, read from its first code at every step: slow, and right by definition."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
 
     def bytes_a_sample(self, longest: int, room: int) -> int:
@@ -97,9 +100,9 @@ class RereadingDecoder:
         return torch.stack([self._model(input_ids=ids).logits[:, -1].float() for ids in self._read])
 
 
-def best_decoder(model: Any) -> Callable[[], Decoder]:
+def best_decoder(model: PreTrainedModel) -> Callable[[], Decoder]:
     """What makes a decoder: the fastest that gives the logits of the library's plain forward pass, code for code."""
-    size = model.get_input_embeddings().weight.shape[0]
+    size = cast("nn.Embedding", model.get_input_embeddings()).weight.shape[0]
     length = min(12, (context_length(model) or 12) - 1)
     ids = [(7 * i + 1) % size for i in range(length)]
     with torch.inference_mode():
@@ -120,7 +123,7 @@ def best_decoder(model: Any) -> Callable[[], Decoder]:
     return lambda: RereadingDecoder(model)
 
 
-def _decoders(model: Any) -> Iterator[Callable[[], Decoder]]:
+def _decoders(model: PreTrainedModel) -> Iterator[Callable[[], Decoder]]:
     """From the fastest on."""
     transformer, state_space = transformer_parts(model), state_space_parts(model)
     if transformer is not None:
@@ -130,13 +133,13 @@ def _decoders(model: Any) -> Iterator[Callable[[], Decoder]]:
     yield lambda: LibraryDecoder(model)
 
 
-def context_length(model: Any) -> int | None:
+def context_length(model: PreTrainedModel) -> int | None:
     """How many codes a model of transformers takes; None where its config sets no bound, as with states."""
     config = model.config.get_text_config()
     names = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
     return next((int(n) for name in names if (n := getattr(config, name, None))), None)
 
 
-def _numbers_of_a_code(model: Any) -> int:
+def _numbers_of_a_code(model: PreTrainedModel) -> int:
     config = model.config.get_text_config()
     return 2 * config.num_hidden_layers * config.hidden_size

@@ -14,7 +14,7 @@ import json
 import math
 import queue
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -35,13 +35,17 @@ from ehrmem_widgets.blackbox.answers import (
     shown_log_probabilities,
 )
 from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step, slot_uniforms, split_prompts, within_context
-from ehrmem_widgets.blackbox.transport import PassingError, Server
+from ehrmem_widgets.blackbox.transport import JsonObject, PassingError, Server
 from ehrmem_widgets.errors import BadInput, CannotAnswer, EhrmemError
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from ehrmem_widgets.blackbox.completions import Choice
 
 _MOST_LISTED = 128  # vLLM's bound on logprob_token_ids
 _SAMPLES_A_REQUEST = 1024
 _STEPS_A_CHUNK = 8  # of a stream: fewer, larger chunks cost both sides less
+_Prompt = Sequence[int | list[int]]  # as it is sent: a list is an open place
 
 
 class EndpointModel:
@@ -146,7 +150,7 @@ class EndpointModel:
             split_prompts([prompt])  # refuses empty slots and an open first place
             self._check_ids(code for slot in prompt for code in slot)
         horizon, seed = int(within_context(prompts, horizon, self.context_length)), int(seed)
-        fields: dict[str, Any] = {"stop_token_ids": sorted(self._stops)}
+        fields: dict[str, object] = {"stop_token_ids": sorted(self._stops)}
         groups = None
         if track is not None and Query.PROBABILITIES in self.answers:
             groups = [np.flatnonzero(column).tolist() for column in np.asarray(track).T]
@@ -186,7 +190,7 @@ class EndpointModel:
 
     # Sampling ---------------------------------------------------------------------------------------------------------
 
-    async def _sample(self, arriving: _Arriving, prompts: Sequence[SlotIds], fields: dict[str, Any], seed: int) -> None:
+    async def _sample(self, arriving: _Arriving, prompts: Sequence[SlotIds], fields: JsonObject, seed: int) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 for row, prompt in enumerate(prompts):
@@ -194,13 +198,11 @@ class EndpointModel:
         except* EhrmemError as errors:
             raise first_of(errors) from None
 
-    async def _sample_row(
-        self, arriving: _Arriving, row: int, prompt: SlotIds, fields: dict[str, Any], seed: int
-    ) -> None:
+    async def _sample_row(self, arriving: _Arriving, row: int, prompt: SlotIds, fields: JsonObject, seed: int) -> None:
         samples = arriving.codes.shape[1]
-        together: list[tuple[Sequence[Any], list[int]]]
+        together: list[tuple[_Prompt, list[int]]]
         if self._ours:
-            asked = [int(slot[0]) if len(slot) == 1 else list(map(int, slot)) for slot in prompt]
+            asked: _Prompt = [int(slot[0]) if len(slot) == 1 else list(map(int, slot)) for slot in prompt]
             together = [(asked, list(range(samples)))]
         else:
             filled, arriving.log_weight[row] = await self._fill(prompt, samples, seed)
@@ -220,8 +222,8 @@ class EndpointModel:
         arriving: _Arriving,
         row: int,
         who: list[int],
-        prompt: Sequence[Any],
-        fields: dict[str, Any],
+        prompt: _Prompt,
+        fields: JsonObject,
         seed: int,
         start: int,
     ) -> None:
@@ -252,7 +254,7 @@ class EndpointModel:
 
         await self._server.again(ask)
 
-    def _shown(self, ids: list[int]) -> dict[str, Any]:
+    def _shown(self, ids: list[int]) -> JsonObject:
         """Fields that have the log-probabilities of these codes shown: theirs alone, or else the whole distribution."""
         if not ids:
             return {"logprobs": 0}
@@ -331,7 +333,7 @@ class EndpointModel:
 
         return [await of_one(sequence) for sequence in sequences]  # one at a time: an answer may fill 100 MB
 
-    async def _about(self, batch: list[list[int]], fields: dict[str, Any]) -> list[dict[str, Any]]:
+    async def _about(self, batch: list[list[int]], fields: JsonObject) -> list[Choice]:
         body = {"prompt": batch, "n": 1, "max_tokens": 0 if self._ours else 1, **fields}
         return await complete(self._server, self._served, body, len(batch))
 
@@ -342,9 +344,10 @@ class EndpointModel:
 
         async def once() -> list[np.ndarray]:
             answer = await server.post_once("/v1/embeddings", body)
+            data = answer.get("data")
             try:
-                data = sorted(answer["data"], key=lambda one: one["index"])
-                found = [one["embedding"] for one in data]
+                in_order = sorted(data, key=lambda one: one["index"]) if isinstance(data, list) else []
+                found = [one["embedding"] for one in in_order]
             except (LookupError, TypeError):
                 found = []
             if len(found) != len(batch):
@@ -442,14 +445,14 @@ class _Taking:
         self._all, self._row, self._who = arriving, row, who
         self._told = [length] * len(who)  # codes of each that this answer has been heard to
 
-    def take(self, chunk: dict[str, Any]) -> None:
+    def take(self, chunk: JsonObject) -> None:
         """Add what is new."""
         for choice in choices(chunk):
             if 0 <= choice["index"] < len(self._who):
                 self._take_choice(choice)
         self._all.tell()
 
-    def _take_choice(self, choice: dict[str, Any]) -> None:
+    def _take_choice(self, choice: Choice) -> None:
         arriving, row, place = self._all, self._row, choice["index"]
         sample = self._who[place]
         codes: list[int] = choice.get("token_ids") or []
@@ -477,7 +480,7 @@ class _Taking:
                 "started without stop codes of its own (vLLM: --generation-config vllm)."
             )
 
-    def _mass(self, choice: dict[str, Any], length: int) -> np.ndarray:
+    def _mass(self, choice: Choice, length: int) -> np.ndarray:
         """(length, groups)"""
         arriving = self._all
         assert arriving.groups is not None
@@ -493,14 +496,16 @@ class _Taking:
         return found
 
 
-def _context(about: dict[str, Any], given: int | None) -> int:
+def _context(about: JsonObject, given: int | None) -> int:
+    if given is not None:
+        return given
     said = about.get("max_model_len")
-    if given is None and type(said) is not int:
+    if type(said) is not int:
         raise BadInput(
             f"The server does not say how many codes {about['id']!r} can read at once (max_model_len). Name it as the "
             "context length."
         )
-    return given if given is not None else int(said or 0)
+    return said
 
 
 def _seed(seed: int, attempt: int, start: int) -> int:

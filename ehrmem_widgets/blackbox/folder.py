@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.tokens.token_scheme import TokenScheme, token_scheme_in
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from ehrmem_widgets.tokens.vocabulary_files import find_vocabulary
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 VOCABULARY_FILE = "vocabulary.json"
 _ROWS_OF_LOGITS = 64
@@ -89,7 +92,8 @@ class FolderModel:
         self.fingerprint = _fingerprint(self.folder, listed)
         self.context_length = context_length(self._model) or 2**20
         self._stops = [self.vocabulary.id(code) for code in sorted(self.vocabulary.stops)]
-        self.training_split: str | None = self.training.get("split")
+        split = self.training.get("split")
+        self.training_split = split if isinstance(split, str) else None
 
     def __repr__(self) -> str:
         return f"FolderModel({self.name!r}: {len(self.vocabulary):,} codes, context {self.context_length:,})"
@@ -165,7 +169,7 @@ class FolderModel:
         return number if isinstance(number, int) else None
 
     @cached_property
-    def training(self) -> dict[str, Any]:
+    def training(self) -> dict[str, object]:
         """What ``training.json`` says of how the model was trained; empty where there is none."""
         path = self.folder / "training.json"
         try:
@@ -292,7 +296,7 @@ def _device(named: str | None) -> torch.device:
     return torch.device(named)
 
 
-def _load(folder: Path, device: torch.device, dtype: str) -> Any:
+def _load(folder: Path, device: torch.device, dtype: str) -> PreTrainedModel:
     if dtype not in _NUMBER_FORMATS:
         raise BadInput(f"A model does not run in {dtype!r} here. Give 'float32' or 'bfloat16'.")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -40,23 +40,30 @@ class Linear:
         return torch.matmul(x, self.weight) if self.bias is None else torch.addmm(self.bias, x, self.weight)
 
 
-def layer_norm(module: Any) -> Norm:
+class _RootMeanSquare(Protocol):
+    """Every architecture of transformers has its own class of this norm."""
+
+    weight: Tensor
+    variance_epsilon: float
+
+
+def layer_norm(module: nn.LayerNorm) -> Norm:
     """A library's layer norm."""
     return Norm(module.weight.data, None if module.bias is None else module.bias.data, module.eps)
 
 
-def rms_norm(module: Any) -> Norm:
+def rms_norm(module: _RootMeanSquare) -> Norm:
     """A library's norm by the root mean square; the layer behind it must be ``stacked(..., scale=module.weight)``."""
     floor = torch.full((1,), math.sqrt(len(module.weight) * module.variance_epsilon), device=module.weight.device)
     return Norm(module.weight.data, None, module.variance_epsilon, floor)
 
 
-def linear(module: Any) -> Linear:
+def linear(module: nn.Linear) -> Linear:
     """A library's linear layer."""
     return Linear(module.weight.data.t().contiguous(), None if module.bias is None else module.bias.data)
 
 
-def stacked(*modules: Any, scale: Tensor) -> Linear:
+def stacked(*modules: nn.Linear, scale: Tensor) -> Linear:
     """Several linear layers as one, the weight of the norm before them (``scale``) and its sqrt(n) included."""
     weight = torch.cat([m.weight.data for m in modules])
     scaled = weight.float() * (scale.data.float() * math.sqrt(len(scale)))

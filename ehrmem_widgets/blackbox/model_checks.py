@@ -158,7 +158,7 @@ def _time_line(vocabulary: Vocabulary) -> Check:
         "Time and age",
         "pass" if gaps else "warn",
         words,
-        "" if gaps else "If there are gap codes, name them in a token_scheme.",
+        "" if gaps else "If there are gap codes, name them in a token scheme.",
     )
 
 

@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from tornado.httpserver import HTTPServer
@@ -21,8 +22,10 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler
 
 from ehrmem_widgets.blackbox.completions import (
+    Choice,
     CompletionRequest,
     Continuations,
+    Part,
     RefusedError,
     about_prompts,
     append,
@@ -35,6 +38,7 @@ from ehrmem_widgets.errors import BadInput, CannotAnswer, EhrmemError
 HOST = "127.0.0.1"
 _ROWS_AT_ONCE = 1024  # continuations that are sampled together
 _LARGEST_BODY = 64 * 2**20
+Answer = TypeVar("Answer")
 
 
 class Served(NamedTuple):
@@ -107,17 +111,20 @@ class _Sampling:
     """A request for continuations. ``hear`` is called with its part of each Step, then with None, or with an exception."""
 
     request: CompletionRequest
-    hear: Callable[[Any], Any]
+    hear: Callable[[Part | Exception | None], object]
     given_up: bool = False
 
 
 @dataclass(eq=False)
-class _Question:
+class _Question(Generic[Answer]):
     """Anything else. ``hear`` is called with the answer, or with an exception."""
 
-    answer: Callable[[], Any]
-    hear: Callable[[Any], Any]
+    answer: Callable[[], Answer]
+    hear: Callable[[Answer | Exception], object]
     given_up: bool = False
+
+
+_Job = _Sampling | _Question[Any]  # questions of all kinds wait in one queue
 
 
 class _Worker:
@@ -125,12 +132,12 @@ class _Worker:
 
     def __init__(self, model: BlackBox) -> None:
         self._model = model
-        self._asked: queue.SimpleQueue[_Sampling | _Question | None] = queue.SimpleQueue()
+        self._asked: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="ehrmem model", daemon=True)
         self._thread.start()
 
-    def submit(self, job: _Sampling | _Question) -> None:
+    def submit(self, job: _Job) -> None:
         self._asked.put(job)
 
     def close(self) -> None:
@@ -140,7 +147,7 @@ class _Worker:
         self._thread.join()
 
     def _work(self) -> None:
-        waiting: list[_Sampling | _Question | None] = []
+        waiting: list[_Job | None] = []
         while not self._closed:
             if not waiting:
                 waiting.append(self._asked.get())
@@ -187,7 +194,7 @@ class _Worker:
 class _Handler(RequestHandler):
     """The bearer token, errors in OpenAI's form, and the way to the model's thread."""
 
-    _job: _Sampling | _Question | None = None
+    _job: _Job | None = None
 
     def initialize(self, model: BlackBox, worker: _Worker, token: str) -> None:
         self.model, self.worker, self.token = model, worker, token
@@ -203,18 +210,22 @@ class _Handler(RequestHandler):
 
     on_finish = on_connection_close  # whichever notices first that nobody listens any more
 
-    def write_error(self, status_code: int, **details: Any) -> None:
+    def write_error(
+        self, status_code: int, **details: tuple[type[BaseException], BaseException, TracebackType]
+    ) -> None:
         self.set_status(self._status(details["exc_info"][1], status_code))
         self.finish(self._in_words(details["exc_info"][1]))
 
-    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+    def log_exception(
+        self, typ: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+    ) -> None:
         if not isinstance(value, RefusedError | EhrmemError | HTTPError | StreamClosedError):
             super().log_exception(typ, value, tb)
 
     def _status(self, error: BaseException | None, otherwise: int) -> int:
         return 400 if isinstance(error, BadInput | CannotAnswer) else getattr(error, "status", otherwise)
 
-    def _in_words(self, error: BaseException | None) -> dict[str, Any]:
+    def _in_words(self, error: BaseException | None) -> dict[str, object]:
         words = "The model failed; the server's own window says why."
         if isinstance(error, RefusedError | EhrmemError):
             words = str(error)
@@ -222,9 +233,9 @@ class _Handler(RequestHandler):
             words = f"{self.request.method} {self.request.path} is not offered here."
         return {"error": {"message": words, "code": self._status(error, self.get_status())}}
 
-    async def ask(self, question: Callable[[], Any]) -> Any:
+    async def ask(self, question: Callable[[], Answer]) -> Answer:
         """Have the model's thread answer."""
-        loop, told = asyncio.get_running_loop(), asyncio.Queue[Any]()
+        loop, told = asyncio.get_running_loop(), asyncio.Queue[Answer | Exception]()
         self._job = _Question(question, lambda answer: loop.call_soon_threadsafe(told.put_nowait, answer))
         self.worker.submit(self._job)
         answer = await told.get()
@@ -269,7 +280,7 @@ class _Completions(_Handler):
         if request.stream:
             await self._stream(request, writer)
             return
-        choices: list[dict[str, Any]] = [{"index": i, "text": "", "token_ids": []} for i in range(request.rows)]
+        choices: list[Choice] = [{"index": i, "text": "", "token_ids": []} for i in range(request.rows)]
         if request.about_prompt:
             about = await self.ask(partial(about_prompts, model, request))
             for i, choice in enumerate(choices):
@@ -299,12 +310,12 @@ class _Completions(_Handler):
             self.write(b"data: " + _json(self._in_words(error)) + b"\n\n")
         self.finish(b"data: [DONE]\n\n")
 
-    async def _steps(self, request: CompletionRequest, writer: Continuations) -> AsyncIterator[list[Any]]:
+    async def _steps(self, request: CompletionRequest, writer: Continuations) -> AsyncIterator[list[Part]]:
         """The steps of the continuations as they come, as many at a time as were asked for."""
-        loop, told = asyncio.get_running_loop(), asyncio.Queue[Any]()
+        loop, told = asyncio.get_running_loop(), asyncio.Queue[Part | Exception | None]()
         self._job = _Sampling(request, lambda step: loop.call_soon_threadsafe(told.put_nowait, step))
         self.worker.submit(self._job)
-        steps: list[Any] = []
+        steps: list[Part] = []
         while (step := await told.get()) is not None:
             if isinstance(step, Exception):
                 raise step
@@ -335,5 +346,5 @@ def _application(model: BlackBox, worker: _Worker, token: str) -> Application:
     )
 
 
-def _json(content: Any) -> bytes:
+def _json(content: object) -> bytes:
     return json.dumps(content, separators=(",", ":")).encode()

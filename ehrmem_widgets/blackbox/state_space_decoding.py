@@ -11,13 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ehrmem_widgets.blackbox.layers import Linear, Norm, activation, linear, rms_norm, stacked
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 _IN_CACHE = 2**17  # numbers of Mamba's states changed at once: they stay in the processor's cache meanwhile
 _READ_AT_ONCE = 2**25  # numbers in the largest tensor while the library reads prompts
@@ -42,7 +45,7 @@ class _Mixer(Protocol):
 class StateSpaceModel:
     """The parts of a Mamba or Mamba2 that a step needs."""
 
-    library: Any  # reads the prompts
+    library: PreTrainedModel  # reads the prompts
     embedding: Tensor
     mixers: list[_Mixer]
     norm: Norm
@@ -97,13 +100,14 @@ class StateSpaceDecoder:
         return parts.head(parts.norm(x)).float().view(*codes.shape, -1)
 
 
-def state_space_parts(model: Any) -> StateSpaceModel | None:
+def state_space_parts(model: PreTrainedModel) -> StateSpaceModel | None:
     """The weights of a Mamba or Mamba2; None for another architecture."""
-    builders: dict[str, Callable[[Any, Any], _Mixer]] = {"mamba": _mamba, "mamba2": _mamba2}
+    builders: dict[str, Callable[[Any, PreTrainedConfig], _Mixer]] = {"mamba": _mamba, "mamba2": _mamba2}
     build = builders.get(model.config.model_type)
     if build is None:
         return None
-    config, body = model.config, model.backbone
+    config = model.config
+    body: Any = model.backbone
     return StateSpaceModel(
         library=model,
         embedding=body.embeddings.weight.data,
@@ -114,11 +118,11 @@ def state_space_parts(model: Any) -> StateSpaceModel | None:
     )
 
 
-def read_without_filling(model: Any) -> None:
+def read_without_filling(model: PreTrainedModel) -> None:
     """Have the library's Mamba2 read a record shorter than a chunk as it is. It would fill it up to a chunk of 256 codes, which
     changes no number and takes, on a processor, ten times as long for a record of 30."""
 
-    def shorten(body: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def shorten(body: Any, given: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
         ids = given[0] if given else named["input_ids"]
         for layer in body.layers:
             layer.mixer.chunk_size = min(model.config.chunk_size, ids.shape[1])
@@ -144,7 +148,7 @@ class _Convolution:
         return self.activation(mixed)
 
 
-def _convolution(module: Any, name: str) -> _Convolution:
+def _convolution(module: nn.Conv1d, name: str) -> _Convolution:
     taps = module.weight.data[:, 0].t().float().contiguous()
     bias = torch.zeros_like(taps[0]) if module.bias is None else module.bias.data.float()
     return _Convolution(taps, bias, activation(name))
@@ -171,7 +175,7 @@ class _Mamba:
         return self.decay.numel() + self.convolution.taps.numel()
 
 
-def _mamba(layer: Any, config: Any) -> _Mamba:
+def _mamba(layer: Any, config: PreTrainedConfig) -> _Mamba:
     mixer = layer.mixer
     return _Mamba(
         norm=rms_norm(layer.norm),
@@ -251,7 +255,7 @@ class _Mamba2:
         return steps * (inner + self.groups * self.state + self.heads) + folded + self.convolution.taps.numel()
 
 
-def _mamba2(layer: Any, config: Any) -> _Mamba2:
+def _mamba2(layer: Any, config: PreTrainedConfig) -> _Mamba2:
     mixer = layer.mixer
     low, high = config.time_step_limit
     inside = mixer.norm.group_size

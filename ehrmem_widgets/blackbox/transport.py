@@ -7,11 +7,11 @@ import email.utils
 import json
 import ssl
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import httpx
 import tenacity
@@ -21,6 +21,8 @@ from ehrmem_widgets.errors import BadInput, CannotAnswer, Unavailable
 _LONGEST_WAIT = 120.0  # seconds; a server that asks for more is not waited for
 _SHOWN = 300  # characters of a server's words
 Answer = TypeVar("Answer")
+JsonObject = Mapping[str, object]
+"""What is sent to a server, and what it answers: nothing of it is known to be as it should."""
 
 
 class RefusedError(BadInput):
@@ -77,11 +79,11 @@ class Server:
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"ehrmem {self.address}", daemon=True)
         self._thread.start()
 
-    def start(self, asking: Coroutine[Any, Any, Answer]) -> Future[Answer]:
+    def start(self, asking: Coroutine[object, None, Answer]) -> Future[Answer]:
         """Run on the server's thread; cancelling the future closes its connections."""
         return asyncio.run_coroutine_threadsafe(asking, self._loop)
 
-    def wait_for(self, asking: Coroutine[Any, Any, Answer]) -> Answer:
+    def wait_for(self, asking: Coroutine[object, None, Answer]) -> Answer:
         """Run on the server's thread and wait for the answer."""
         return self.result_of(self.start(asking))
 
@@ -104,15 +106,15 @@ class Server:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
 
-    async def get(self, path: str) -> dict[str, Any]:
+    async def get(self, path: str) -> JsonObject:
         """The JSON object at a path."""
 
-        async def once() -> dict[str, Any]:
+        async def once() -> JsonObject:
             return await self._once("GET", path, None)
 
         return await self.again(once)
 
-    async def again(self, ask: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
+    async def again(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         """Ask, and after a ``PassingError`` again, in one of the places; at last raise Unavailable."""
         async with self._places:
             try:
@@ -127,7 +129,7 @@ class Server:
                 tried = f" It was asked {self._retries + 1} times." if self._retries else ""
                 raise Unavailable(f"{error}{tried}") from None
 
-    async def stream(self, path: str, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    async def stream(self, path: str, body: JsonObject) -> AsyncIterator[JsonObject]:
         """The JSON objects of a stream of server-sent events, asked for once."""
         async with self._answer("POST", path, body) as response:
             if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
@@ -143,16 +145,16 @@ class Server:
             if not done:
                 raise PassingError(f"The server at {self.address} broke off in the middle of an answer.")
 
-    async def post_once(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def post_once(self, path: str, body: JsonObject) -> JsonObject:
         """The JSON object that answers one, asked for once."""
         return await self._once("POST", path, body)
 
-    async def _once(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+    async def _once(self, method: str, path: str, body: JsonObject | None) -> JsonObject:
         async with self._answer(method, path, body) as response:
             return self._object((await response.aread()).decode(errors="replace"))
 
     @asynccontextmanager
-    async def _answer(self, method: str, path: str, body: dict[str, Any] | None) -> AsyncIterator[httpx.Response]:
+    async def _answer(self, method: str, path: str, body: JsonObject | None) -> AsyncIterator[httpx.Response]:
         try:
             async with self._client.stream(method, path, json=body) as response:
                 if response.status_code != 200:
@@ -192,7 +194,7 @@ class Server:
             words = f"The server at {self.address} refused what it was asked ({status}){said}."
         raise RefusedError(words, status)
 
-    def _object(self, text: str) -> dict[str, Any]:
+    def _object(self, text: str) -> JsonObject:
         """The object; a JSON that breaks off may come whole the next time, other text will not."""
         try:
             found = json.loads(text)

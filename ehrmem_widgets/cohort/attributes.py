@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 import pandas as pd
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
@@ -288,7 +288,7 @@ def _read(source: Path) -> list[object]:
 
 
 @cache
-def _packaged() -> Any:
+def _packaged() -> object:
     return read_yaml_file(PACKAGED, PACKAGED.name)
 
 

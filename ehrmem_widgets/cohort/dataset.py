@@ -14,7 +14,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -76,7 +75,7 @@ class MedsDataset:
         self.declared = ""
         """Changes with any byte of what ``declare`` was given; empty where that was nothing."""
         self._lock = threading.Lock()
-        self._holders: dict[frozenset[str], Any] = {}
+        self._holders: dict[frozenset[str], np.ndarray] = {}
         self._connection = duckdb.connect()
         self._connection.execute("SET threads = 2")
         self._connection.execute("SET TimeZone = 'UTC'")
@@ -111,7 +110,7 @@ class MedsDataset:
     def __len__(self) -> int:
         return int(self.query("SELECT count(*) FROM patient_ids").fetchall()[0][0])
 
-    def query(self, sql: str, parameters: Sequence[Any] | None = None) -> duckdb.DuckDBPyConnection:
+    def query(self, sql: str, parameters: Sequence[object] | None = None) -> duckdb.DuckDBPyConnection:
         """Run SQL over the views ``events`` (patient_id, time, code, value; filename and file_row_number keep the order of
         rows), ``splits`` (patient_id, split), ``patients`` (patient_id, sex, birth, events, first, last) and ``codes``."""
         with self._lock:
@@ -132,7 +131,7 @@ class MedsDataset:
             raise
 
     @cached_property
-    def information(self) -> dict[str, Any]:
+    def information(self) -> dict[str, object]:
         """The contents of ``metadata/dataset.json``; empty where there is none."""
         path = self.root / "metadata" / "dataset.json"
         try:
@@ -335,7 +334,7 @@ class MedsDataset:
     def _pseudonyms(self) -> Pseudonyms:
         return Pseudonyms(self.ids(), self._key)
 
-    def _patients(self, which: str, parameters: list[Any]) -> pd.DataFrame:
+    def _patients(self, which: str, parameters: Sequence[object]) -> pd.DataFrame:
         """The table of the patients that meet an SQL condition, ascending by id."""
         held = self.attribute_codes.query("role == 'code'")
         table = self.query(

@@ -11,10 +11,13 @@ import secrets
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import platformdirs
+
+if TYPE_CHECKING:
+    from _hashlib import HASH
 
 SYNTHETIC_KEY = b"synthetic patients have nothing to hide, and every laptop of a class shows the same names"
 
@@ -96,7 +99,7 @@ def _digest(patient_id: int, key: bytes) -> bytes:
 
 
 @lru_cache(maxsize=2)
-def _started(key: bytes) -> tuple[Any, ...]:
+def _started(key: bytes) -> tuple[HASH, ...]:
     padded = (hashlib.sha256(key).digest() if len(key) > 64 else key).ljust(64, b"\0")
     return tuple(hashlib.sha256(bytes(byte ^ pad for byte in padded)) for pad in (0x36, 0x5C))
 

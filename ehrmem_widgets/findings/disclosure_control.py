@@ -10,9 +10,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-from ehrmem_widgets.findings.finding import FIGURES, Finding, estimate_of, finding, judgement_of, told
+from ehrmem_widgets.findings.finding import (
+    FIGURES,
+    Columns,
+    Finding,
+    FindingRow,
+    Where,
+    estimate_of,
+    finding,
+    judgement_of,
+    told,
+)
 from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown, coarse_share, rounded_n, shown_judgement
 from ehrmem_widgets.statistics.discrimination import NOTHING
 from ehrmem_widgets.statistics.intervals import Estimate
@@ -30,8 +39,7 @@ SETTINGS = (
 )
 """The settings of every probe that may be shown."""
 
-Row = Mapping[str, Any]
-Rule = Callable[[Row, "Figures"], Estimate]
+Rule = Callable[[FindingRow, "Figures"], Estimate]
 """A figure's row and all figures: the estimate as it may be shown."""
 
 
@@ -50,22 +58,24 @@ def disclosed(
     rounded down to tens.
     """
     figures = Figures(found, people, pairs)
-    rows = []
+    rows: list[FindingRow] = []
     for one in found.figures.to_dict("records"):
         rule = next((rule for name, rule in rules if re.fullmatch(name, one["figure"])), None)
         if rule is None:
             continue
         shown = rule(one, figures)
-        numbers = {"value": shown.value, "low": shown.low, "high": shown.high, "n": shown.n}
+        numbers: FindingRow = {"value": shown.value, "low": shown.low, "high": shown.high, "n": shown.n}
         judgement = judgement_of(one)
         said = told(judgement and shown_judgement(judgement, estimate_of(one), shown))
-        where = {name: one[name] for name in ("figure", "group", "model", "attribute", "knowledge")}
-        rows.append({"table": FIGURES, **where, **numbers, **_tested(one, shown), **said})
+        where: Where = {
+            "group": one["group"], "model": one["model"], "attribute": one["attribute"], "knowledge": one["knowledge"],
+        }  # fmt: skip
+        rows.append({"table": FIGURES, "figure": one["figure"], **where, **numbers, **_tested(one, shown), **said})
     kept = {name: found.settings[name] for name in (*SETTINGS, *settings) if name in found.settings}
     return finding(found.probe, rows, kept, ())
 
 
-def _tested(one: Row, shown: Estimate) -> dict[str, float]:
+def _tested(one: FindingRow, shown: Estimate) -> Columns:
     """The p-value, to two decimals and at least 0.01: an exact one tells of counts. Corrected, where it was."""
     p = one["p_adjusted"] if math.isfinite(one["p_adjusted"]) else one["p"]
     if not math.isfinite(shown.value) or not math.isfinite(p):
@@ -83,13 +93,13 @@ class Figures:
             for r in found.figures.to_dict("records")
         }
 
-    def at(self, one: Row, figure: str, **other: str) -> tuple[int, float]:
+    def at(self, one: FindingRow, figure: str, **other: str) -> tuple[int, float]:
         """n and value of another figure of the same group, attribute, knowledge level and model, or of those given."""
         where = {name: str(one[name]) for name in ("group", "attribute", "knowledge", "model")} | other
         key = (figure, where["group"], where["attribute"], where["knowledge"], where["model"])
         return self._n.get(key, (0, math.nan))
 
-    def holders(self, one: Row, attribute: str) -> tuple[int, int]:
+    def holders(self, one: FindingRow, attribute: str) -> tuple[int, int]:
         """Who holds an attribute in the row's group at its knowledge level, and who does not."""
         n, share = self.at(one, "prevalence", attribute=attribute, model="")
         held = round(n * share) if n else 0
@@ -108,32 +118,32 @@ class Figures:
 # Rules ----------------------------------------------------------------------------------------------------------------
 
 
-def only_if(condition: bool, one: Row) -> Estimate:
+def only_if(condition: bool, one: FindingRow) -> Estimate:
     """The figure where something holds, else nothing."""
     return as_shown(estimate_of(one)) if condition else NOTHING
 
 
-def mean(one: Row, figures: Figures) -> Estimate:
+def mean(one: FindingRow, figures: Figures) -> Estimate:
     """A mean over people: of 11 at least."""
     return only_if(one["n"] >= FEWEST, one)
 
 
-def share(one: Row, figures: Figures) -> Estimate:
+def share(one: FindingRow, figures: Figures) -> Estimate:
     """A share of people."""
     return coarse_share(estimate_of(one))
 
 
-def not_of_people(one: Row, figures: Figures) -> Estimate:
+def not_of_people(one: FindingRow, figures: Figures) -> Estimate:
     """A number of codes or of records that are public, not of people."""
     return estimate_of(one)
 
 
-def of_whole_groups(one: Row, figures: Figures) -> Estimate:
+def of_whole_groups(one: FindingRow, figures: Figures) -> Estimate:
     """A comparison of groups that were asked as a whole."""
     return only_if(all(figures.people.get(side, 0) >= FEWEST for side in figures.sides(one["group"])), one)
 
 
-def hidden(one: Row, figures: Figures) -> Estimate:
+def hidden(one: FindingRow, figures: Figures) -> Estimate:
     """A figure that would tell what is withheld elsewhere; its verdict stands."""
     return NOTHING
 
@@ -141,7 +151,7 @@ def hidden(one: Row, figures: Figures) -> Estimate:
 def between_means(suffix: str, of_a_side: str) -> Rule:
     """A difference of two groups' means: each is of 11 people at least. The sides' own figure has ``of_a_side`` for ``suffix``."""
 
-    def rule(one: Row, figures: Figures) -> Estimate:
+    def rule(one: FindingRow, figures: Figures) -> Estimate:
         figure = str(one["figure"]).replace(suffix, of_a_side)
         sides = figures.sides(one["group"])
         return only_if(all(figures.at(one, figure, group=side)[0] >= FEWEST for side in sides), one)
@@ -154,7 +164,7 @@ def between_shares(*of: tuple[str, str | None]) -> Rule:
     the row's number, and model (None: the row's own). It is moved by as much as the shares are by being rounded: an exact difference would
     tell them."""
 
-    def rule(one: Row, figures: Figures) -> Estimate:
+    def rule(one: FindingRow, figures: Figures) -> Estimate:
         number = re.findall(r"\d+", one["figure"])[0]
         moved = []
         for group in figures.sides(one["group"]):

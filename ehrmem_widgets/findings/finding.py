@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -59,6 +59,56 @@ TABLES: Mapping[str, Mapping[str, str]] = {
 """By table: its columns and their types."""
 
 
+class Where(TypedDict, total=False):
+    """Of whom and of what a row is."""
+
+    group: str
+    model: str
+    attribute: str
+    knowledge: str
+
+
+class Columns(Where, total=False):
+    """The columns that ``row`` takes as they are."""
+
+    p: float
+    p_adjusted: float
+    verdict: str
+    reason: str
+    note: str
+
+
+class RowOptions(Columns, total=False):
+    """All that ``row`` takes beside a figure and its estimate."""
+
+    value: float
+    n: int
+    judgement: Judgement | None
+
+
+class FindingRow(Columns, total=False):
+    """A row of a finding: the name of its ``table``, and columns of that table."""
+
+    table: str
+    patient: str
+    figure: str
+    value: float
+    low: float
+    high: float
+    n: int
+    judgement: str  # JSON
+    step: int
+    code: str
+    label: str
+    words: str
+
+
+AnyRow: TypeAlias = FindingRow | pd.Series
+"""A row as it was made, or as it stands in a table."""
+Settings = Mapping[str, Any]
+"""How a finding was made: whatever JSON can hold, by name."""
+
+
 class Sentence(str):
     """A sentence of a finding, with its ``topic``: a page picks by it, never by the words."""
 
@@ -91,17 +141,17 @@ class Finding:
     patients: pd.DataFrame
     curves: pd.DataFrame
     excluded: pd.DataFrame
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Settings = field(default_factory=dict)
     sentences: tuple[Sentence, ...] = ()
 
-    def about(self, table: str, **where: Any) -> pd.DataFrame:
+    def about(self, table: str, **where: object) -> pd.DataFrame:
         """The rows of a table with the given values, such as ``about("figures", figure="auroc", group="all")``."""
         rows: pd.DataFrame = getattr(self, table)
         for name, value in where.items():
             rows = rows[rows[name] == value]
         return rows
 
-    def estimate(self, figure: str, **where: Any) -> Estimate:
+    def estimate(self, figure: str, **where: object) -> Estimate:
         """The one cohort figure with these values. Raises KeyError when there is none or several."""
         rows = self.about(FIGURES, figure=figure, **where)
         if len(rows) != 1:
@@ -216,11 +266,9 @@ class FindingPage:
         return self._finding.summary()
 
 
-def finding(
-    probe: str, rows: Iterable[Mapping[str, Any]], settings: Mapping[str, Any], sentences: Sequence[str]
-) -> Finding:
+def finding(probe: str, rows: Iterable[FindingRow], settings: Settings, sentences: Sequence[str]) -> Finding:
     """A finding from rows made by ``row``, ``patient_row``, ``curve_row`` and ``excluded_row``; the columns complete and typed."""
-    by_table: dict[str, list[Mapping[str, Any]]] = {name: [] for name in TABLES}
+    by_table: dict[str, list[FindingRow]] = {name: [] for name in TABLES}
     for one in rows:
         by_table[one["table"]].append(one)
     tables = {name: _typed(by_table[name], columns) for name, columns in TABLES.items()}
@@ -235,10 +283,10 @@ def row(
     value: float = math.nan,
     n: int = 0,
     judgement: Judgement | None = None,
-    **more: Any,
-) -> dict[str, Any]:
+    **more: Unpack[Columns],
+) -> FindingRow:
     """One figure about a cohort: an estimate (or a bare value with its n), and any other column."""
-    numbers = (
+    numbers: FindingRow = (
         {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
         if estimate is not None
         else {"value": value, "n": n}
@@ -246,7 +294,7 @@ def row(
     return {"table": FIGURES, "figure": figure, **numbers, **told(judgement), **more}
 
 
-def told(judgement: Judgement | None) -> dict[str, Any]:
+def told(judgement: Judgement | None) -> FindingRow:
     """The columns that a judgement fills."""
     if judgement is None:
         return {}
@@ -258,35 +306,35 @@ def told(judgement: Judgement | None) -> dict[str, Any]:
     }
 
 
-def judgement_of(one: Mapping[Any, Any] | pd.Series) -> Judgement | None:
+def judgement_of(one: AnyRow) -> Judgement | None:
     """What was judged of a cohort figure; None where nothing was."""
     return _judgement(json.loads(one["judgement"])) if one["judgement"] else None
 
 
-def estimate_of(one: Mapping[Any, Any] | pd.Series) -> Estimate:
+def estimate_of(one: AnyRow) -> Estimate:
     """A row's figure."""
     return Estimate(float(one["value"]), float(one["low"]), float(one["high"]), int(one["n"]))
 
 
-def patient_row(patient: str, figure: str, estimate: Estimate | None = None, **more: Any) -> dict[str, Any]:
+def patient_row(patient: str, figure: str, estimate: Estimate | None = None, **more: Unpack[RowOptions]) -> FindingRow:
     """One figure about one patient, named by pseudonym."""
     return row(figure, estimate, **more) | {"table": PATIENTS, "patient": patient}
 
 
 def curve_row(
-    patient: str, figure: str, estimate: Estimate, *, step: int, code: str, label: str, **more: Any
-) -> dict[str, Any]:
+    patient: str, figure: str, estimate: Estimate, *, step: int, code: str, label: str, **more: Unpack[RowOptions]
+) -> FindingRow:
     """One point of a curve of one patient; ``step`` 0 is the truth."""
-    point = {"table": CURVES, "patient": patient, "step": step, "code": code, "label": label}
+    point: FindingRow = {"table": CURVES, "patient": patient, "step": step, "code": code, "label": label}
     return row(figure, estimate, **more) | point
 
 
-def excluded_row(patient: str, why: Exclusion, *, note: str = "", **more: Any) -> dict[str, Any]:
+def excluded_row(patient: str, why: Exclusion, *, note: str = "", **where: Unpack[Where]) -> FindingRow:
     """A patient who was left out, and why; ``note`` is for internal use and may hold anything."""
-    return {"table": EXCLUDED, "patient": patient, "reason": why.code, "words": why.words, "note": note, **more}
+    return {"table": EXCLUDED, "patient": patient, "reason": why.code, "words": why.words, "note": note, **where}
 
 
-def as_json(value: Any) -> Any:
+def as_json(value: object) -> Any:
     """Numpy numbers and arrays as plain ones, for settings and kept results."""
     if isinstance(value, Mapping):
         return {str(k): as_json(v) for k, v in value.items()}
@@ -306,8 +354,8 @@ def _schema(table: str) -> pa.Schema:
     return pa.schema([(name, kinds[kind]) for name, kind in TABLES[table].items()])
 
 
-def _plain(judgement: Judgement) -> dict[str, Any]:
-    def plain(fact: Fact) -> Any:
+def _plain(judgement: Judgement) -> dict[str, object]:
+    def plain(fact: Fact) -> object:
         if isinstance(fact, Judgement):
             return _plain(fact)
         return [fact.value, fact.low, fact.high, fact.n] if isinstance(fact, Estimate) else as_json(fact)
@@ -330,11 +378,11 @@ def _judgement(kept: Mapping[str, Any]) -> Judgement:
     return Judgement(Verdict(kept["verdict"]), kept["reason"], kept["template"], facts)
 
 
-def _typed(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
+def _typed(rows: Sequence[FindingRow], columns: Mapping[str, str]) -> pd.DataFrame:
     """The columns in their order and with their types, text empty and whole numbers 0 where there is none."""
     table = {}
     for name, kind in columns.items():
-        values = [one.get(name) for one in rows]
+        values: list[Any] = [one.get(name) for one in rows]
         if kind == "str":
             table[name] = pd.Series(["" if v is None or v != v else str(v) for v in values], dtype=object)
         elif kind == "int64":

@@ -7,10 +7,13 @@ import secrets
 import socket
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ehrmem_widgets.errors import BadInput
+
+if TYPE_CHECKING:
+    from jupyter_server.serverapp import ServerApp
 
 ADDRESS = "127.0.0.1"
 WORKSPACE = "ehrmem"  # a layout of its own: a person's other JupyterLab windows stay as they are
@@ -45,7 +48,7 @@ def _say(address: str) -> None:
     )
 
 
-async def _start_kernel(server: Any, notebook: Path) -> None:
+async def _start_kernel(server: ServerApp, notebook: Path) -> None:
     """Start the notebook's kernel and open data and models in it while the page still loads; JupyterLab takes over the
     session that it finds for the notebook's path. What goes wrong here is shown when the notebook runs."""
     session = await server.session_manager.create_session(
@@ -64,7 +67,7 @@ def options(notebook: Path, port: int | None, browser: bool, *, token: str) -> l
     the person's own configuration files."""
     from jupyter_core.paths import jupyter_runtime_dir
 
-    given: dict[str, Any] = {
+    given: dict[str, object] = {
         "ServerApp.ip": ADDRESS,
         "ServerApp.allow_remote_access": False,
         "ServerApp.allow_origin": "",
@@ -94,7 +97,7 @@ def options(notebook: Path, port: int | None, browser: bool, *, token: str) -> l
     return [f"--{name}={value}" for name, value in given.items()]
 
 
-def without_outputs(model: dict[str, Any], **_: Any) -> None:
+def without_outputs(model: dict[str, Any], **_: object) -> None:
     """Called by JupyterLab before it saves: what was shown about a patient stays out of the file of our notebooks."""
     content = model.get("content")
     if model.get("type") != "notebook" or not content or "ehrmem" not in content["metadata"]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ehrmem_widgets.blackbox.protocol import SlotIds
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
 TIE = 1e-6
 """Similarities closer than this are a tie: the same record computed in another batch may differ by as much."""
 
 
-def bags(prompts: Sequence[SlotIds], size: int, *, whole: bool = False) -> Any:
-    """(prompts, size) sparse matrix (scipy CSR): how often each code is there.
+def bags(prompts: Sequence[SlotIds], size: int, *, whole: bool = False) -> csr_matrix:
+    """(prompts, size): how often each code is there.
 
     A slot that allows several codes (a lab without its value, a date to the month) counts once in all, shared equally
     among its codes; with ``whole`` each of its codes counts once, which is what a search needs: any of them is a match.

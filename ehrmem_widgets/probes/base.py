@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from ehrmem_widgets.blackbox.protocol import BlackBox
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ehrmem_widgets.statistics.verdicts import Judgement
 
 
+_Loaded = TypeVar("_Loaded")
 AlternativesOf = Callable[["Record", int, int], "list[Record]"]
 """``alternatives_of(record, n, seed)``: n records that could have been planted in this one's place, with other values."""
 
@@ -30,8 +31,8 @@ AlternativesOf = Callable[["Record", int, int], "list[Record]"]
 class Option:
     """A setting of one probe: what it is unless given, and what checks a given value (value, name) -> value, raising BadInput."""
 
-    default: Any
-    check: Callable[[Any, str], Any] | None = None
+    default: object
+    check: Callable[[Any, str], object] | None = None
 
 
 @dataclass(frozen=True)
@@ -183,9 +184,10 @@ class ProbeRun(ABC):
         return None
 
 
-def loaded(named: Any) -> Any:
+def loaded(named: _Loaded | str) -> _Loaded:
     """An object, or the one that "module:name" names."""
     if not isinstance(named, str):
         return named
     module, _, name = named.partition(":")
-    return getattr(import_module(module), name)
+    found: _Loaded = getattr(import_module(module), name)
+    return found

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,14 @@ import pyarrow.parquet as pq
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import GOES_ON, BadInput, Damaged, Unavailable
 from ehrmem_widgets.files import whole_file
-from ehrmem_widgets.findings.finding import as_json
+from ehrmem_widgets.findings.finding import Settings, as_json
 
 _SCHEMA = pa.schema([("patient", pa.string()), ("answer", pa.string())])
 
-Rows = list[dict[str, Any]]
-"""What was found about some patients: plain data that JSON can hold."""
+Answer = dict[str, Any]
+"""What was found about a patient: plain data that JSON can hold."""
+Rows = list[Answer]
+"""What was found about some patients."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def in_batches(
     records: Sequence[Record],
     *,
     what: str,
-    settings: Mapping[str, Any],
+    settings: Settings,
     checkpoint: Checkpoint | None = None,
     progress: OnProgress | None = None,
     at_once: int = 20,
@@ -189,7 +191,7 @@ def in_batches(
     return [row for place in range(len(batches)) for row in (checkpoint.get(key, place) if checkpoint else made[place])]
 
 
-def _key(what: str, settings: Mapping[str, Any], records: Sequence[Record], at_once: int) -> str:
+def _key(what: str, settings: Settings, records: Sequence[Record], at_once: int) -> str:
     """The name of a folder: what is done, and a hash of all that the answers depend on."""
     about = json.dumps([what, as_json(settings), [r.pseudonym for r in records], at_once], sort_keys=True)
     return re.sub(r"[^\w-]", "-", f"{what} {hashlib.sha256(about.encode()).hexdigest()[:24]}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import platformdirs
@@ -19,6 +19,9 @@ from ehrmem_widgets.files import whole_file
 from ehrmem_widgets.probes.bag_of_codes import own_ranks
 from ehrmem_widgets.probes.findings import Neighbour, NeighbourFinding
 from ehrmem_widgets.tokens.sequence import encode
+
+if TYPE_CHECKING:
+    import umap
 
 NEIGHBOURS_FILE = "neighbours.npz"
 _AT_ONCE = 256
@@ -120,7 +123,7 @@ class NeighbourMap:
     def __init__(self, store: EmbeddingStore, folder: Path | None = None) -> None:
         self._store = store
         self._path = platformdirs.user_cache_path("ehrmem") / f"map-{store.key}.npz"
-        self._reducer: Any = None
+        self._reducer: umap.UMAP | None = None
         self.coordinates = _read(self._path, "coordinates", len(store.ids))
         if self.coordinates is None and folder is not None:
             self.coordinates = _read(folder / NEIGHBOURS_FILE, "coordinates", len(store.ids), key=store.key)

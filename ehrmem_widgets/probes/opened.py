@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.exploration import Exploration
@@ -33,7 +33,7 @@ def open_ahead() -> None:
     _opened_ahead[sources] = _open(sources)
 
 
-def keep_open(**named: Any) -> Exploration:
+def keep_open(**named: str | Path | Iterable[str | Path] | None) -> Exploration:
     """Open what is named (as in ``ExplorePatient``) for every ``ExplorePatient`` of the same that follows in this process: headless
     ones, which answer one after another. What was asked before does not change an answer."""
     sources = given_sources(**named)

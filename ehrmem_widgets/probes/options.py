@@ -10,7 +10,7 @@ from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.base import Probe
 
 
-def given(probe: Probe, knowledge_levels: Sequence[str] | str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+def given(probe: Probe, knowledge_levels: Sequence[str] | str | None, options: Mapping[str, object]) -> dict[str, Any]:
     """The checked knowledge levels and options of a probe, for its ``Task``. Raises BadInput for those that it does not have."""
     if knowledge_levels is not None and not probe.knowledge_levels:
         raise BadInput(f"The probe {probe.name!r} asks about whole records and takes no knowledge level.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -132,12 +132,23 @@ def choose_people(
     )
 
 
-def about_model(model: BlackBox) -> dict[str, Any]:
+class Named(TypedDict, total=False):
+    """What results say of the data (with ``patients``) or of a model (the audited one's with ``training_split``)."""
+
+    name: str
+    fingerprint: str
+    patients: int
+    training_split: str | None
+
+
+def about_model(model: BlackBox) -> Named:
     """What results say of the audited model; a ``training_split`` of None: nothing says it, and MEDS's own name is supposed."""
     return {"name": model.name, "fingerprint": model.fingerprint, "training_split": model.training_split}
 
 
-def about_people(people: People, model: BlackBox, reference: BlackBox | None, dataset: MedsDataset) -> dict[str, Any]:
+def about_people(
+    people: People, model: BlackBox, reference: BlackBox | None, dataset: MedsDataset
+) -> dict[str, object]:
     """What every finding's settings say of data, models and people."""
     return {
         "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
@@ -36,7 +35,7 @@ def run(
     progress: OnProgress | None = None,
     earlier: Mapping[str, Finding] | None = None,
     alternatives_of: AlternativesOf | None = None,
-    **options: Any,
+    **options: object,
 ) -> Finding:
     """Run one probe by its name; ``options`` are those of the probe.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 
@@ -13,7 +13,7 @@ from ehrmem_widgets.charts.markup import escape, icon, known
 from ehrmem_widgets.charts.table import Markup, figure, inline, table
 from ehrmem_widgets.cohort.attributes import load_attributes
 from ehrmem_widgets.findings.disclosure_control import Rule
-from ehrmem_widgets.findings.finding import Finding, estimate_of
+from ehrmem_widgets.findings.finding import AnyRow, Finding, estimate_of
 from ehrmem_widgets.probes.people import ALL, CANARIES, CANARY, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.statistics.discrimination import NOTHING
 from ehrmem_widgets.statistics.intervals import Estimate
@@ -115,11 +115,11 @@ class ProbeView:
             return FOUND if (planted["verdict"] == Verdict.MEMORIZED).any() else MISSED
         return FOUND if (planted["low"] > 0).any() else MISSED
 
-    def compared(self, one: Mapping[Any, Any] | pd.Series) -> str:
+    def compared(self, one: AnyRow) -> str:
         """What a judged figure compares, in words."""
         return knowledge_words(str(one["knowledge"])) or str(one["figure"]).replace("_", " ").capitalize()
 
-    def what(self, one: Mapping[Any, Any] | pd.Series) -> str:
+    def what(self, one: AnyRow) -> str:
         """What {what} stands for in the headline."""
         return self.compared(one)
 

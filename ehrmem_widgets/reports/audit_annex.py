@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ehrmem_widgets.audit.results import AuditResults
+from ehrmem_widgets.audit.run import WHAT
 from ehrmem_widgets.blackbox.training_splits import members_in_words
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.view import MISSED, NONE
@@ -69,7 +70,7 @@ class Reproducibility:
     def seal_agrees(self) -> bool | None:
         """Whether plan, data and models are those of the seal; None: there is none."""
         results, seal = self.audit.results, self.audit.seal
-        now = {name: (results.get(name) or {}).get("fingerprint") for name in ("data", "model", "reference")}
+        now: dict[str, str | None] = {name: (results.get(name) or {}).get("fingerprint") for name in WHAT}
         now["plan_hash"] = results.get("plan_hash")
         return all(seal.get(name) == given for name, given in now.items()) if seal else None
 

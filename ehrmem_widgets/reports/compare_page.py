@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ehrmem_widgets.audit.comparison import Comparison, Shared
 from ehrmem_widgets.audit.results import AuditResults
+from ehrmem_widgets.audit.run import WHAT, What
 from ehrmem_widgets.probes.view import picture
 from ehrmem_widgets.registry import probes
 from ehrmem_widgets.reports.audit_annex import Reproducibility
@@ -47,7 +48,7 @@ def compare_page(a: Path, b: Path, *, names: tuple[str, str] = ("A", "B")) -> st
             if any(name in audit.headlines for audit in audits)
         ],
         drawn=_drawn(shared, names),
-        same={what: _same(what, *audits) for what in ("data", "model", "reference")},
+        same={what: _same(what, *audits) for what in WHAT},
         plans_differ_in=_plans_differ_in(*audits),
         changed_sides=_changed_sides(comparison),
         knowledge=knowledge,
@@ -68,7 +69,7 @@ def _drawn(shared: Sequence[Shared], names: tuple[str, str]) -> str:
     )
 
 
-def _same(what: str, a: AuditResults, b: AuditResults) -> bool | None:
+def _same(what: What, a: AuditResults, b: AuditResults) -> bool | None:
     """Whether both have the same; None where neither has one."""
     one, other = ((audit.results.get(what) or {}).get("fingerprint") for audit in (a, b))
     return None if one is None and other is None else bool(one == other)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from ehrmem_widgets.audit.results import AuditResults
+from ehrmem_widgets.audit.run import WHAT
 from ehrmem_widgets.errors import BadInput, Unavailable
 from ehrmem_widgets.files import whole_folder
+from ehrmem_widgets.probes.people import Named
 from ehrmem_widgets.reports.audit_page import audit_page
 
 _ABOUT = ("finished", "name", "plan_hash", "started_at", "finished_at", "versions", "seed")
@@ -53,7 +55,7 @@ def export(results: Path, out: Path) -> None:
         raise Unavailable(f"{out} could not be written: {error.strerror or error}. Nothing was changed.") from None
 
 
-def _about(audit: AuditResults) -> dict[str, Any]:
+def _about(audit: AuditResults) -> dict[str, object]:
     """Nothing that names or counts few people: of the plan only what was asked."""
     results = audit.results
     plan = results.get("plan") or {}
@@ -61,9 +63,9 @@ def _about(audit: AuditResults) -> dict[str, Any]:
         name: plan.get(name)
         for name in ("probes", "knowledge_levels", "knowledge_of", "attributes", "priors", "population")
     }
-    models = {name: _named(results.get(name)) for name in ("data", "model", "reference")}
+    models: dict[str, object] = {name: _named(results.get(name)) for name in WHAT}
     return {**{name: results.get(name) for name in _ABOUT}, "plan": asked, **models, "people": dict(audit.people_shown)}
 
 
-def _named(one: dict[str, Any] | None) -> dict[str, Any] | None:
+def _named(one: Named | None) -> Mapping[str, object] | None:
     return one and {name: one.get(name) for name in ("name", "fingerprint")}

@@ -4,16 +4,56 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from ehrmem_widgets.reports.page_template import whole_page
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import ALARM_RATE, Verdict
 
+if TYPE_CHECKING:
+    from ehrmem_widgets.reports.patient_report import Leak, PatientResults
+
 GRAVEST_FIRST = (Verdict.MEMORIZED, Verdict.CANNOT_CONCLUDE, Verdict.POPULATION)
 
 
-def row_of(report: Mapping[str, Any]) -> dict[str, Any]:
+class Row(TypedDict):
+    """One report in the index."""
+
+    patient: str
+    report: str
+    verdict: str
+    held: int
+    memorized: int
+    gravest_leak: Leak | None
+
+
+class Patient(TypedDict, total=False):
+    """Somebody asked for: the pseudonym, or the place in the list where that names nobody; and why there is no report."""
+
+    patient: str
+    entry: int
+    reason: str
+    partial_notebook: str | None
+
+
+class Summary(TypedDict):
+    """What ``summary.json`` holds."""
+
+    handling: str
+    finished: bool
+    data: str
+    model: str
+    reference: str | None
+    settings: Mapping[str, object]
+    made_by: str
+    made_at: str
+    command: str
+    patients: int
+    reports: list[Row]
+    failed: list[Patient]
+
+
+def row_of(report: PatientResults) -> Row:
     """What the index says of one report (what its JSON file holds).
 
     The patient's verdict is the most severe that any attribute got: memorized, then cannot conclude, then population knowledge. The
@@ -29,11 +69,19 @@ def row_of(report: Mapping[str, Any]) -> dict[str, Any]:
         "verdict": str(next((v for v in GRAVEST_FIRST if v in verdicts), Verdict.CANNOT_CONCLUDE)),
         "held": sum(attribute["in_record"] for attribute in attributes),
         "memorized": len(memorized),
-        "gravest_leak": leak and {k: leak[k] for k in ("name", "title", "severity", "audited", "reference", "excess")},
+        "gravest_leak": leak
+        and {
+            "name": leak["name"],
+            "title": leak["title"],
+            "severity": leak["severity"],
+            "audited": leak["audited"],
+            "reference": leak["reference"],
+            "excess": leak["excess"],
+        },
     }
 
 
-def index_page(summary: Mapping[str, Any]) -> str:
+def index_page(summary: Summary) -> str:
     """The whole HTML file for a ``summary.json``; it links to the reports beside it and to nothing else."""
     rows = sorted(summary["reports"], key=_gravest_first)
     verdicts = Counter(row["verdict"] for row in rows)
@@ -52,14 +100,18 @@ def index_page(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _gravest_first(row: Mapping[str, Any]) -> tuple[Any, ...]:
+def _gravest_first(row: Row) -> tuple[int, float, float, str]:
     leak = row["gravest_leak"]
     grave = (-leak["severity"], -leak["excess"]["value"]) if leak else (0, 0.0)
     return (GRAVEST_FIRST.index(Verdict(row["verdict"])), *grave, row["patient"])
 
 
-def _leak(leak: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _leak(leak: Leak | None) -> dict[str, object] | None:
     """With its two probabilities as estimates."""
     if leak is None:
         return None
-    return {**leak, **{side: leak[side] and Estimate(**leak[side]) for side in ("audited", "reference")}}
+    return {
+        **leak,
+        "audited": Estimate(**leak["audited"]),
+        "reference": leak["reference"] and Estimate(**leak["reference"]),
+    }

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.errors import EhrmemError
@@ -16,7 +16,7 @@ from ehrmem_widgets.files import write_whole
 
 class _HasResults(Protocol):
     def wait(self, timeout: float | None = None) -> bool: ...
-    def results(self) -> dict[str, Any]: ...
+    def results(self) -> Mapping[str, object]: ...
 
 
 @contextmanager

@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from ehrmem_widgets.checked import meant
 from ehrmem_widgets.errors import BadInput
@@ -39,7 +38,7 @@ class Parameter:
 
     name: str
     type: str
-    default: Any
+    default: object
     words: str = ""
 
     def accepts(self, value: object) -> bool:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import ehrmem_widgets
 from ehrmem_widgets.attacker.facts import check_knowledge
@@ -27,10 +27,62 @@ from ehrmem_widgets.reports.page_template import whole_page
 from ehrmem_widgets.reports.parameters import Parameter, check_given, notebook_parameters
 from ehrmem_widgets.sources import SOURCES, option
 
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+    from traitlets.config import Config
+
+    from ehrmem_widgets.probes.people import Named
+
 NOTEBOOKS = bundled("notebooks")
 PARTIAL = "partial.ipynb"
 DIED = "the process that asks the model was ended, perhaps because the memory was full"
 _NOT_THE_USERS = ("live", "results_file")  # set here, whatever the caller wants
+
+
+class Numbers(TypedDict):
+    """An ``Estimate`` in JSON."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class Leak(TypedDict):
+    """An attribute that is memorized: others have no excess where there is no reference."""
+
+    name: str
+    title: str
+    severity: int
+    audited: Numbers
+    reference: Numbers | None
+    excess: Numbers
+
+
+class AttributeResults(Leak):
+    in_record: bool
+    verdict: str | None
+
+
+class PatientResults(TypedDict):
+    """What the notebook writes (``results_of`` of the main screen), as far as it is read here."""
+
+    patient: str
+    data: str
+    model: Named
+    reference: Named | None
+    attributes: list[AttributeResults]
+
+
+class Report(PatientResults):
+    """What the JSON file of a report holds."""
+
+    run: dict[str, object]
+
+
+class KernelOptions(TypedDict):
+    config: Config
+    extra_arguments: list[str]
 
 
 class ReportFailure(RuntimeError):
@@ -42,7 +94,7 @@ def explore_notebook() -> Path:
     return NOTEBOOKS / "01_explore_patient.ipynb"
 
 
-def make_report(out: str | Path, **parameters: Any) -> dict[str, Any]:
+def make_report(out: str | Path, **parameters: object) -> Report:
     """Run the main notebook headless and write ``out`` (HTML) and, beside it, the same name with ``.json``.
 
     ``parameters`` are the notebook's own (patient, knowledge or facts, attributes, focus, horizon, samples, seed, data,
@@ -66,7 +118,7 @@ def make_report(out: str | Path, **parameters: Any) -> dict[str, Any]:
         return write_report(out, executed, results, parameters, declared)
 
 
-def checked_parameters(parameters: Mapping[str, Any]) -> dict[str, Parameter]:
+def checked_parameters(parameters: Mapping[str, object]) -> dict[str, Parameter]:
     """What may be given for a report, once what was given is seen to fit; BadInput if not."""
     declared = {k: p for k, p in notebook_parameters(explore_notebook()).items() if k not in _NOT_THE_USERS}
     check_given(parameters, declared)
@@ -77,7 +129,9 @@ def checked_parameters(parameters: Mapping[str, Any]) -> dict[str, Parameter]:
     return declared
 
 
-def run_notebook(folder: Path, parameters: Mapping[str, Any], **engine: Any) -> tuple[Any, dict[str, Any]]:
+def run_notebook(
+    folder: Path, parameters: Mapping[str, object], **engine: object
+) -> tuple[NotebookNode, PatientResults]:
     """The executed notebook and its results; what there is of it is kept in ``folder`` as ``PARTIAL`` as it runs. ``engine`` says
     in which kernel (papermill's own arguments). The kernel works in the caller's folder, so that relative paths hold."""
     import papermill
@@ -104,13 +158,13 @@ def run_notebook(folder: Path, parameters: Mapping[str, Any], **engine: Any) -> 
 
 def write_report(
     out: Path,
-    executed: Any,
-    results: dict[str, Any],
-    parameters: Mapping[str, Any],
+    executed: NotebookNode,
+    results: PatientResults,
+    parameters: Mapping[str, object],
     declared: Mapping[str, Parameter],
-) -> dict[str, Any]:
+) -> Report:
     """Write both files of a report, and return what the JSON file holds."""
-    whole = {**results, "run": _how_it_was_made(parameters, results, declared, out)}
+    whole: Report = {**results, "run": _how_it_was_made(parameters, results, declared, out)}
     page = whole_page(
         "patient.html.j2", patient=results["patient"], notebook=_notebook_body(executed), run=whole["run"]
     )
@@ -118,12 +172,12 @@ def write_report(
     return whole
 
 
-def kernel_options(folder: Path) -> dict[str, Any]:
+def kernel_options(folder: Path) -> KernelOptions:
     """How a kernel is started and talked to: through files in the private folder, not through ports, wherever the system can (a
     Unix socket's path has at most about 100 characters)."""
     from traitlets.config import Config
 
-    connection: dict[str, Any] = {"connection_file": str(folder / f"{secrets.token_hex(4)}.json")}
+    connection = {"connection_file": str(folder / f"{secrets.token_hex(4)}.json")}
     if os.name == "posix" and len(str(folder)) < 80:
         connection["transport"] = "ipc"  # the sockets lie beside the connection file
     return {
@@ -183,8 +237,8 @@ def checked_out(out: Path, *, kinds: Sequence[str] = (".html", ".htm")) -> Path:
 
 
 def _how_it_was_made(
-    parameters: Mapping[str, Any], results: dict[str, Any], declared: Mapping[str, Parameter], out: Path
-) -> dict[str, Any]:
+    parameters: Mapping[str, object], results: PatientResults, declared: Mapping[str, Parameter], out: Path
+) -> dict[str, object]:
     given = {**parameters, "patient": results["patient"]}  # the pseudonym, whatever was typed
     used = {name: given.get(name, parameter.default) for name, parameter in declared.items()}
     return {
@@ -205,7 +259,7 @@ def _how_it_was_made(
     }
 
 
-def command_words(given: Mapping[str, Any], declared: Mapping[str, Parameter]) -> list[str]:
+def command_words(given: Mapping[str, object], declared: Mapping[str, Parameter]) -> list[str]:
     """The command that makes the same report again, but for --out, with all that is not a default."""
     given = {**{name: os.environ.get(f"EHRMEM_{name.upper()}", "") for name in (*SOURCES, "population")}, **given}
     words = ["ehrmem", "report"]
@@ -218,7 +272,7 @@ def command_words(given: Mapping[str, Any], declared: Mapping[str, Parameter]) -
     return words
 
 
-def _notebook_body(notebook: Any) -> str:
+def _notebook_body(notebook: NotebookNode) -> str:
     """What the notebook shows, without code, prompts, warnings, and words that are for the live screen only."""
     from nbconvert import HTMLExporter
     from traitlets.config import Config

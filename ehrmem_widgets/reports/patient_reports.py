@@ -15,14 +15,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ehrmem_widgets import __version__
 from ehrmem_widgets.cohort.fingerprints import read_anew
 from ehrmem_widgets.errors import BadInput, Damaged, EhrmemError, Unavailable, not_made, resumable
 from ehrmem_widgets.files import write_whole
 from ehrmem_widgets.probes.batching import OnProgress, Progress
-from ehrmem_widgets.reports.index_page import index_page, row_of
+from ehrmem_widgets.reports.index_page import Patient, Row, Summary, index_page, row_of
 from ehrmem_widgets.reports.parameters import Parameter
 from ehrmem_widgets.reports.patient_report import (
     DIED,
@@ -39,6 +39,7 @@ from ehrmem_widgets.settings import WORKERS
 from ehrmem_widgets.sources import SOURCES, given_population
 
 if TYPE_CHECKING:
+    from ehrmem_widgets.cohort.dataset import MedsDataset
     from ehrmem_widgets.reports.warm_kernel import WarmKernel
 
 INDEX, SUMMARY, SETTINGS, FAILED, LOCK = "index.html", "summary.json", "settings.json", "failed", ".lock"
@@ -54,14 +55,24 @@ _IN_WORDS = {
 }
 
 
+class About(TypedDict):
+    """What a worker opened, and who the patients are."""
+
+    data: str
+    model: str
+    reference: str | None
+    seal: dict[str, str | None]
+    patients: list[Patient]
+
+
 def make_reports(
     patients: str | Path | Sequence[str | int],
     out: str | Path,
     *,
     workers: int | None = None,
     progress: OnProgress | None = None,
-    **parameters: Any,
-) -> dict[str, Any]:
+    **parameters: object,
+) -> Summary:
     """Make the report of each patient, as ``make_report`` does, into a folder, with an index page and ``summary.json``.
 
     ``patients``: pseudonyms or ids, or a text file of them. ``workers``: how many processes ask at a time (two, where there are two
@@ -89,7 +100,7 @@ def make_reports(
         raise BadInput("Give either one patient or many.")
     if workers is not None:
         workers = WORKERS.check(workers, "workers")
-    if population := given_population(parameters.get("population") or None):
+    if not parameters.get("population") and (population := given_population()):
         parameters["population"] = population
     declared = checked_parameters(parameters)
     out = _folder(Path(out))
@@ -124,7 +135,7 @@ class _Batch:
         listed: Path | None,
         out: Path,
         folder: Path,
-        parameters: Mapping[str, Any],
+        parameters: Mapping[str, object],
         declared: Mapping[str, Parameter],
         progress: OnProgress | None,
     ) -> None:
@@ -132,22 +143,22 @@ class _Batch:
         self.parameters, self.declared, self.progress = parameters, declared, progress
         self.settings = {name: parameters.get(name, one.default) for name, one in declared.items()}
         self.seal = self._seal()
-        self.about: dict[str, Any] = {}
-        self.made: dict[str, dict[str, Any]] = {}
-        self.failed: list[dict[str, Any]] = []
+        self.about: About | None = None
+        self.made: dict[str, Row] = {}
+        self.failed: list[Patient] = []
         self.waiting: deque[str] = deque()
-        self.told: queue.Queue[Any] = queue.Queue()
+        self.told: queue.Queue[object] = queue.Queue()
         self.decided = threading.Event()
         self.kernels: list[WarmKernel] = []
         self.threads: list[threading.Thread] = []
         self.stopping = threading.Event()
 
-    def run(self, workers: int) -> dict[str, Any]:
+    def run(self, workers: int) -> Summary:
         sealed = self._check_seal()
         try:
             self._say(_OPENING, 0, 1)
             self._start_worker(first=True)
-            about = self._hear()
+            about: About = self._hear()
             self._say(_OPENING, 1, 1)
             self.seal |= about["seal"]
             self._check_seal()
@@ -234,7 +245,7 @@ class _Batch:
         except IndexError:
             return None
 
-    def _open(self, kernel: WarmKernel, patients: Sequence[str]) -> dict[str, Any]:
+    def _open(self, kernel: WarmKernel, patients: Sequence[str]) -> About:
         """Have data and models opened in a kernel, and hear what they are and who the patients are."""
         answer = self.folder / f"opened-{threading.get_ident()}.json"
         try:
@@ -248,11 +259,11 @@ class _Batch:
                 "A worker ended while it opened data and models, perhaps because the memory was full. What was made is kept: give "
                 "the same command with fewer --workers, and it goes on from there."
             ) from None
-        found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+        found: About = json.loads(answer.read_text(encoding="utf-8"))
         answer.unlink()
         return found
 
-    def _report(self, kernel: WarmKernel, patient: str) -> dict[str, Any]:
+    def _report(self, kernel: WarmKernel, patient: str) -> Row | Patient:
         """One patient's report: its row in the index, or why there is none. A server that went away, a file that cannot be written and a
         damaged one end the batch."""
         folder = self.folder / patient
@@ -274,7 +285,7 @@ class _Batch:
         shutil.rmtree(folder)
         return row_of(whole)
 
-    def _without_report(self, patient: str, folder: Path, error: Exception) -> dict[str, Any]:
+    def _without_report(self, patient: str, folder: Path, error: Exception) -> Patient:
         kept = self._partial(patient)
         if not (folder / PARTIAL).exists():  # the kernel had died before
             return {"patient": patient, "reason": _reason(error), "partial_notebook": None}
@@ -285,7 +296,7 @@ class _Batch:
     def _partial(self, patient: str) -> Path:
         return self.out / FAILED / f"{patient}.ipynb"
 
-    def _seal(self) -> dict[str, Any]:
+    def _seal(self) -> dict[str, object]:
         """What every report of a folder has in common, as far as it is known before data and models are opened."""
         common = {name: value for name, value in self.settings.items() if name not in SOURCES and name != "patient"}
         if isinstance(common["attributes"], list | tuple):
@@ -293,7 +304,7 @@ class _Batch:
         if common["facts"]:
             common["knowledge"] = ""
             with suppress(OSError):  # a line of facts, no file
-                common["facts"] = "file " + hashlib.sha256(Path(common["facts"]).read_bytes()).hexdigest()
+                common["facts"] = "file " + hashlib.sha256(Path(str(common["facts"])).read_bytes()).hexdigest()
         notebook = hashlib.sha256(explore_notebook().read_bytes()).hexdigest()
         return {**common, "ehrmem": __version__, "notebook": notebook}
 
@@ -325,7 +336,7 @@ class _Batch:
             )
         return True
 
-    def _made_before(self) -> dict[str, dict[str, Any]]:
+    def _made_before(self) -> dict[str, Row]:
         """The rows of the reports that lie in the folder, whole."""
         rows = {}
         for page in sorted(self.out.glob("P-*.html")):  # written last: its numbers are there too
@@ -335,11 +346,12 @@ class _Batch:
                     rows[page.stem] = row
         return rows
 
-    def _write(self, *, finished: bool) -> dict[str, Any]:
+    def _write(self, *, finished: bool) -> Summary:
         """The index page and the summary, of all that lies in the folder."""
         with suppress(OSError):
             (self.out / FAILED).rmdir()  # if nothing failed
-        summary = {
+        assert self.about is not None
+        summary: Summary = {
             "handling": "identifying: internal use",
             "finished": finished,
             "data": self.about["data"],
@@ -394,7 +406,7 @@ def open_here(settings: Mapping[str, Any], patients: Sequence[str], answer: str)
     write_whole({Path(answer): _json(about)})
 
 
-def _who_is(patient: str, place: int, dataset: Any) -> dict[str, Any]:
+def _who_is(patient: str, place: int, dataset: MedsDataset) -> Patient:
     try:
         return {"patient": dataset.pseudonym(dataset.find(patient))}
     except BadInput as error:  # a number is not repeated: it may be an id of somebody else's
@@ -424,5 +436,5 @@ def _folder(out: Path) -> Path:
     return out
 
 
-def _json(content: Any) -> str:
+def _json(content: object) -> str:
     return json.dumps(content, indent=1, allow_nan=False) + "\n"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import papermill
@@ -15,7 +14,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, papermill_engines
 
 from ehrmem_widgets.errors import kind_named
-from ehrmem_widgets.reports.patient_report import DIED, ReportFailure, kernel_options, run_notebook
+from ehrmem_widgets.reports.patient_report import DIED, PatientResults, ReportFailure, kernel_options, run_notebook
 
 _ENGINE = "ehrmem warm kernel"
 _FORGET = "get_ipython().reset()"  # names, history and the count of cells; imported modules stay
@@ -42,7 +41,9 @@ class WarmKernel:
             self.alive = False
             raise ReportFailure(DIED) from error
 
-    def run_notebook(self, folder: Path, parameters: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def run_notebook(
+        self, folder: Path, parameters: Mapping[str, object]
+    ) -> tuple[nbformat.NotebookNode, PatientResults]:
         """As ``patient_report.run_notebook``, in this kernel."""
         self.run(_FORGET)
         try:
@@ -53,8 +54,8 @@ class WarmKernel:
 
     def kill(self) -> None:
         """End the kernel at once; whoever waits for it gets a ReportFailure. The one method for other threads."""
-        manager: Any = self._client.km
-        process = manager and getattr(manager.provisioner, "process", None)
+        manager = self._client.km
+        process = getattr(manager.provisioner, "process", None) if manager else None
         if process is not None:
             process.kill()
 
@@ -79,7 +80,7 @@ class _InWarmKernel(NBClientEngine):
         kernel_name: str,
         *,
         warm: NotebookClient,
-        **_: Any,
+        **_: object,
     ) -> None:
         client = PapermillNotebookClient(nb_man, km=warm.km, log=warm.log)
         client.kc = warm.kc

@@ -18,7 +18,7 @@ from datetime import date, datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -79,6 +79,78 @@ class Patient:
     personal: dict[str, float] = field(default_factory=dict)
 
 
+# What `clinical_archetypes.yaml` holds; its head explains every field. Its rows are lists, written here as tuples for
+# the type of each place.
+
+LabRow = tuple[str, str, str, str, float, float, float, float, int, float, float]
+"""LOINC, UCUM unit, title, shape, typical, spread, low, high, decimals, women, often."""
+
+
+class OwnLab(TypedDict, total=False):
+    """What an archetype says of a lab; where it says nothing, the lab's row holds."""
+
+    often: float
+    typical: float
+    spread: float
+    severity: float
+    drift: float
+
+
+class RaisedGroup(TypedDict, total=False):
+    """What an archetype says of a sensitive group: its chance, and codes and treatment in place of the group's own."""
+
+    chance: float
+    codes: dict[str, float]
+    drugs: dict[str, float]
+    labs: list[str]
+
+
+class SensitiveGroup(TypedDict):
+    prefixes: list[str]
+    background: float
+    ages: list[int]
+    codes: dict[str, float]
+    codes_men: NotRequired[dict[str, float]]
+    codes_past_menopause: NotRequired[dict[str, float]]
+    comes_back: float
+    drugs: dict[str, float]
+    drugs_men: NotRequired[dict[str, float]]
+    drugs_by_code: NotRequired[dict[str, dict[str, float]]]
+    labs: list[str]
+    chance: NotRequired[float]  # where an archetype raises the group
+
+
+class Archetype(TypedDict):
+    weight: float
+    age: list[int]
+    women: float
+    races: NotRequired[dict[str, float]]
+    visits: list[int]
+    every_days: float
+    encounters: dict[str, float]
+    death: float
+    labs: dict[str, OwnLab]
+    diagnoses: dict[str, float]
+    drugs: dict[str, float]
+    sensitive: dict[str, RaisedGroup]
+
+
+class Book(TypedDict):
+    first_visit_share: float
+    races: dict[str, float]
+    vitals: dict[str, float]
+    labs: dict[str, LabRow]
+    only: dict[str, list[str]]
+    derived: list[str]
+    drugs: dict[str, tuple[str, int]]
+    diagnoses: dict[str, str]
+    common_drugs: dict[str, float]
+    common: dict[str, tuple[float, int, int, str]]
+    archetypes: dict[str, Archetype]
+    sensitive: dict[str, SensitiveGroup]
+    rare: list[str]
+
+
 def generate_cohort(
     out: Path,
     *,
@@ -118,7 +190,7 @@ def generate_cohort(
 
 
 @cache
-def load_archetypes() -> dict[str, Any]:
+def load_archetypes() -> Book:
     """The clinical content of `clinical_archetypes.yaml`; its head explains every field. Shared: do not change it."""
     return yaml.safe_load((files(__package__) / "clinical_archetypes.yaml").read_text(encoding="utf-8"))
 
@@ -143,7 +215,7 @@ def sensitive_group(code: str) -> str | None:
 
 def _roster(
     rng: np.random.Generator,
-    book: Mapping[str, Any],
+    book: Book,
     members: int,
     non_members: int,
     reference: int,
@@ -203,7 +275,7 @@ def _orphan_codes(rng: np.random.Generator, codes: Sequence[str], n: int) -> lis
 # A patient of an archetype
 
 
-def _plain(book: Mapping[str, Any], rng: np.random.Generator, role: Role) -> tuple[str, list[Event]]:
+def _plain(book: Book, rng: np.random.Generator, role: Role) -> tuple[str, list[Event]]:
     """The archetype's name and the events of one patient drawn from it."""
     name = _pick(rng, {name: about["weight"] for name, about in book["archetypes"].items()})
     about = book["archetypes"][name]
@@ -215,7 +287,7 @@ def _plain(book: Mapping[str, Any], rng: np.random.Generator, role: Role) -> tup
     patient = Patient(name, sex, race, born, visits, kinds, float(rng.normal()))
     secrets = _sensitive_plan(book, rng, patient)
     if role.rare_code:
-        secrets.insert(0, (role.rare_code, _onset_and_returns(rng, count, 0.5, int(rng.integers(1, count))), {}, ()))
+        secrets.insert(0, (role.rare_code, _onset_and_returns(rng, count, 0.5, int(rng.integers(1, count))), {}, []))
     diagnoses = _diagnosis_plan(book, rng, patient)
     drugs = _drug_plan(book, rng, patient)
     events = _static(patient)
@@ -238,17 +310,17 @@ def _plain(book: Mapping[str, Any], rng: np.random.Generator, role: Role) -> tup
 
 
 def _sensitive_plan(
-    book: Mapping[str, Any], rng: np.random.Generator, patient: Patient
-) -> list[tuple[str, list[int], dict[str, float], Sequence[str]]]:
+    book: Book, rng: np.random.Generator, patient: Patient
+) -> list[tuple[str, list[int], dict[str, float], list[str]]]:
     """The sensitive codes a patient holds: (code, visits, {drug: chance at a later visit}, labs from the onset on)."""
     plan = []
     for group, base in book["sensitive"].items():
-        raised = book["archetypes"][patient.archetype]["sensitive"].get(group, {})
+        raised: RaisedGroup = book["archetypes"][patient.archetype]["sensitive"].get(group, {})
         background = base["background"] if _fits(base["ages"], _age(patient, 0)) else 0.0
         by_archetype = rng.random() < raised.get("chance", 0.0)
         if not by_archetype and rng.random() >= background:
             continue
-        here = {**base, **raised} if by_archetype else base
+        here: SensitiveGroup = {**base, **raised} if by_archetype else base
         onset = 0 if rng.random() < book["first_visit_share"] else int(rng.integers(1, len(patient.visits)))
         code = _sensitive_code(rng, here, patient)
         drug = _sensitive_drug(rng, here, code, patient.sex)
@@ -257,7 +329,7 @@ def _sensitive_plan(
     return plan
 
 
-def _sensitive_code(rng: np.random.Generator, about: Mapping[str, Any], patient: Patient) -> str:
+def _sensitive_code(rng: np.random.Generator, about: SensitiveGroup, patient: Patient) -> str:
     """One code of the group that fits the patient's sex and, for women past child-bearing, age."""
     if patient.sex == "M":
         return _pick(rng, about.get("codes_men", about["codes"]))
@@ -266,7 +338,7 @@ def _sensitive_code(rng: np.random.Generator, about: Mapping[str, Any], patient:
     return _pick(rng, about["codes"])
 
 
-def _sensitive_drug(rng: np.random.Generator, about: Mapping[str, Any], code: str, sex: str) -> str | None:
+def _sensitive_drug(rng: np.random.Generator, about: SensitiveGroup, code: str, sex: str) -> str | None:
     """The group's treatment, or None: the weights are per cent, what is left to 100 is untreated."""
     drugs = about.get("drugs_by_code", {}).get(code, about["drugs"])
     if sex == "M":
@@ -280,7 +352,7 @@ def _onset_and_returns(rng: np.random.Generator, visits: int, comes_back: float,
     return [onset] + [visit for visit in range(onset + 1, visits) if rng.random() < comes_back]
 
 
-def _diagnosis_plan(book: Mapping[str, Any], rng: np.random.Generator, patient: Patient) -> dict[str, list[int]]:
+def _diagnosis_plan(book: Book, rng: np.random.Generator, patient: Patient) -> dict[str, list[int]]:
     """The ordinary diagnoses and the visits they are coded at: the archetype's and those common at that age."""
     own = dict(book["archetypes"][patient.archetype]["diagnoses"])
     age = _age(patient, 0)
@@ -292,7 +364,7 @@ def _diagnosis_plan(book: Mapping[str, Any], rng: np.random.Generator, patient: 
     return {code: _onset_and_returns(rng, count, 0.35, _onset(rng, count)) for code in held}
 
 
-def _drug_plan(book: Mapping[str, Any], rng: np.random.Generator, patient: Patient) -> dict[str, list[int]]:
+def _drug_plan(book: Book, rng: np.random.Generator, patient: Patient) -> dict[str, list[int]]:
     """The ordinary drugs and the visits they are prescribed at."""
     chances = {**book["common_drugs"], **book["archetypes"][patient.archetype]["drugs"]}
     if patient.archetype == "antenatal":
@@ -307,7 +379,7 @@ def _onset(rng: np.random.Generator, visits: int) -> int:
     return int(rng.integers(visits)) if rng.random() < 0.6 else 0
 
 
-def _suits(book: Mapping[str, Any], code: str, patient: Patient) -> bool:
+def _suits(book: Book, code: str, patient: Patient) -> bool:
     """Whether a diagnosis or drug fits the patient's sex and, for child-bearing, age."""
     only, other = book["only"], "M" if patient.sex == "F" else "F"
     if code.startswith(tuple(only[other])):
@@ -320,9 +392,7 @@ def _pregnant_and(code: str, patient: Patient) -> bool:
     return patient.archetype == "antenatal" and code in ("Z30.09", "N92.0", "Z12.31", "Z12.11")
 
 
-def _panel(
-    book: Mapping[str, Any], rng: np.random.Generator, about: Mapping[str, Any], visit: int, extra: Sequence[str]
-) -> list[str]:
+def _panel(book: Book, rng: np.random.Generator, about: Archetype, visit: int, extra: Sequence[str]) -> list[str]:
     """The vitals and labs of a visit: 4 to 6 labs at the first visit, 1 to 4 later, `extra` in any case."""
     vitals = [vital for vital, chance in book["vitals"].items() if rng.random() < chance][:2]
     # The archetype's labs outweigh the routine ones, or every panel would look like a check-up's.
@@ -338,7 +408,7 @@ def _panel(
 # A canary
 
 
-def _canary(book: Mapping[str, Any], rng: np.random.Generator, role: Role) -> tuple[str, list[Event]]:
+def _canary(book: Book, rng: np.random.Generator, role: Role) -> tuple[str, list[Event]]:
     """A patient whose first visit tells nothing about its sensitive groups, for anyone who has not seen it."""
     sex, race = ("F", "M")[rng.integers(2)], list(book["races"])[rng.integers(len(book["races"]))]
     visits, kinds = _calendar(rng, int(rng.integers(3, 5)), 120, {"OUTPATIENT": 1, "EMERGENCY": 1, "INPATIENT": 1})
@@ -371,7 +441,7 @@ def _canary(book: Mapping[str, Any], rng: np.random.Generator, role: Role) -> tu
     return "canary", events
 
 
-def _ordinary_diagnoses(book: Mapping[str, Any], patient: Patient) -> list[str]:
+def _ordinary_diagnoses(book: Book, patient: Patient) -> list[str]:
     """Every diagnosis but the sensitive, the orphans, those the patient's sex or age rules out, and pregnancy."""
     barred = {*book["rare"], *(code for code in book["diagnoses"] if code.startswith(("O", "Z34")))}
     return [
@@ -390,8 +460,8 @@ def _proxies() -> frozenset[str]:
         found |= {*about["drugs"], *about.get("drugs_men", {}), *about["labs"]}
         found |= {drug for drugs in about.get("drugs_by_code", {}).values() for drug in drugs}
     for archetype in book["archetypes"].values():
-        for about in archetype["sensitive"].values():
-            found |= {*about.get("drugs", {}), *about.get("labs", [])}
+        for raised in archetype["sensitive"].values():
+            found |= {*raised.get("drugs", {}), *raised.get("labs", [])}
     return frozenset(found)
 
 
@@ -406,7 +476,7 @@ def _visit(
     labs: Sequence[str],
     diagnoses: Sequence[str],
     drugs: Sequence[str],
-    book: Mapping[str, Any],
+    book: Book,
 ) -> list[Event]:
     """The events of one visit in the order they happen: encounter, vitals, labs, diagnoses, drugs."""
     start, kind = patient.visits[visit], patient.kinds[visit]
@@ -426,7 +496,7 @@ def _visit(
 
 
 def _values(
-    rng: np.random.Generator, patient: Patient, visit: int, labs: Sequence[str], book: Mapping[str, Any]
+    rng: np.random.Generator, patient: Patient, visit: int, labs: Sequence[str], book: Book
 ) -> dict[str, float]:
     """The value of each lab in its unit. A canary's is uniform over the lab's whole range, whatever else it holds."""
     if patient.archetype == "canary":
@@ -451,11 +521,11 @@ def _values(
     return values
 
 
-def _one_value(rng: np.random.Generator, patient: Patient, visit: int, lab: str, book: Mapping[str, Any]) -> float:
+def _one_value(rng: np.random.Generator, patient: Patient, visit: int, lab: str, book: Book) -> float:
     """typical + spread x (severity, the patient's own level, the day's noise) + drift x years since the first visit."""
     row = book["labs"][lab]
     shape, women = row[3], row[9]
-    own = book["archetypes"].get(patient.archetype, {}).get("labs", {}).get(lab, {})
+    own: OwnLab = book["archetypes"][patient.archetype]["labs"].get(lab, {})
     typical, spread = own.get("typical", row[4]), own.get("spread", row[5])
     follows = own.get("severity", 0.0)
     if lab not in patient.personal:
@@ -468,7 +538,7 @@ def _one_value(rng: np.random.Generator, patient: Patient, visit: int, lab: str,
     return _report(row, typical * math.exp(shift) if shape == "lognormal" else typical + shift)
 
 
-def value_anywhere(rng: np.random.Generator, row: Sequence[Any]) -> float:
+def value_anywhere(rng: np.random.Generator, row: LabRow) -> float:
     """A value uniform over the lab's range, on the log scale for a lognormal lab."""
     low, high = row[6], row[7]
     if row[3] == "lognormal":
@@ -476,7 +546,7 @@ def value_anywhere(rng: np.random.Generator, row: Sequence[Any]) -> float:
     return _report(row, rng.uniform(low, high))
 
 
-def _report(row: Sequence[Any], value: float) -> float:
+def _report(row: LabRow, value: float) -> float:
     """The value as a laboratory prints it: within the lab's range, rounded to its decimals."""
     return round(float(min(max(value, row[6]), row[7])), row[8])
 
@@ -541,7 +611,7 @@ def _death(rng: np.random.Generator, patient: Patient, chance: float) -> list[Ev
 # Codes and chances
 
 
-def lab_code(book: Mapping[str, Any], lab: str) -> str:
+def lab_code(book: Book, lab: str) -> str:
     return f"LAB//{book['labs'][lab][0]}//{book['labs'][lab][1]}"
 
 
@@ -549,7 +619,7 @@ def _diagnosis(code: str) -> str:
     return f"DIAGNOSIS//ICD//10//{code.replace('.', '')}"
 
 
-def _available(book: Mapping[str, Any], when: datetime, drugs: Sequence[str]) -> list[str]:
+def _available(book: Book, when: datetime, drugs: Sequence[str]) -> list[str]:
     """The drugs that were on the market then, each once."""
     return [drug for drug in dict.fromkeys(drugs) if book["drugs"][drug][1] <= when.year]
 
@@ -585,7 +655,7 @@ def _shuffle(rng: np.random.Generator, items: Sequence[str]) -> list[str]:
 
 def _write(
     out: Path,
-    book: Mapping[str, Any],
+    book: Book,
     records: Mapping[int, list[Event]],
     roles: Mapping[int, Role],
     archetypes: Mapping[int, str],
@@ -621,7 +691,7 @@ def _data_table(records: Mapping[int, list[Event]], subjects: Sequence[int]) -> 
     return pa.table([pa.array(column) for column in zip(*rows, strict=True)], names=_SCHEMA.names).cast(_SCHEMA)
 
 
-def _codes_table(book: Mapping[str, Any], used: set[str]) -> pa.Table:
+def _codes_table(book: Book, used: set[str]) -> pa.Table:
     """Every code of the data with its description, its concept in the source vocabulary and, for a lab, its unit."""
     known: dict[str, tuple[str, list[str], str | None]] = {
         "GENDER//F": ("Female", [], None),

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -60,10 +60,10 @@ class SequenceDataset(MedsDataset):
         if about is None:
             _write_whole(self.file, self.vocabulary, self._beside, folder)
             about = _about(folder) or {}
-        self.about: dict[str, Any] = about
+        self.about: dict[str, int] = about
         super().__init__(folder)
 
-    def records(self, patient_ids: Any) -> list[Record]:
+    def records(self, patient_ids: Iterable[int]) -> list[Record]:
         """As of ``MedsDataset``, each with its own sequence."""
         wanted = [int(patient) for patient in patient_ids]
         found = self.query(
@@ -157,7 +157,7 @@ def _middle(vocabulary: Vocabulary, base: str, code: str) -> float | None:
     return found.low if math.isinf(found.high) else (found.low + found.high) / 2
 
 
-def _about(folder: Path) -> dict[str, Any] | None:
+def _about(folder: Path) -> dict[str, int] | None:
     """What is kept of the sequences in a folder of the cache; None where nothing is, or something broken."""
     try:
         return dict(json.loads((folder / "about.json").read_text())) if (folder / "data").is_dir() else None
@@ -185,7 +185,7 @@ def _write(file: Path, vocabulary: Vocabulary, beside: MedsDataset | None, work:
     gathered = _gathered(file, vocabulary, splits, about)
     with pq.ParquetWriter(work / "data" / "0.parquet", schema) as events, pq.ParquetWriter(work / "sequences.parquet", own) as sequences:  # fmt: skip
         while some := list(itertools.islice(gathered, _AT_ONCE)):
-            rows: list[tuple[Any, ...]] = []
+            rows: list[tuple[object, ...]] = []
             kept: list[tuple[int, list[int], list[int]]] = []
             for patient, ids in some:
                 reading = _Reading(vocabulary)

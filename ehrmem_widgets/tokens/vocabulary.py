@@ -56,7 +56,7 @@ class Vocabulary:
     ``bins`` gives, for each code that carries values, the inner edges of its bins where the bins' codes do not name them: n
     edges make n + 1 bins, by this kit's own token scheme the codes ``c//0`` to ``c//n``. ``labels`` are by base code, a code without
     its value. ``edges``: "learned" when they are not the model's own but the data's (``with_edges_of``), "numbers" when a
-    value is known by its bin's number only (``with_bin_numbers``); ``token_scheme_guessed``: nobody declared the token_scheme.
+    value is known by its bin's number only (``with_bin_numbers``); ``token_scheme_guessed``: nobody declared the token scheme.
     """
 
     codes: tuple[str, ...]

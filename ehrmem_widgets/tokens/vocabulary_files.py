@@ -23,6 +23,7 @@ CONTEXT_CLUES_SPECIAL = (
     "[CLS]",
     "[MASK]",
 )  # hf_ehr puts them before all others
+_Pair = tuple[object, str | float]  # what should be a code and its id: ``read_codes`` checks both
 
 
 def find_vocabulary(folder: Path) -> Path:
@@ -80,7 +81,7 @@ def read_codes(path: str | Path) -> dict[int, str]:
     return codes
 
 
-def _from_json(content: Any) -> Iterable[tuple[Any, Any]]:
+def _from_json(content: object) -> Iterable[_Pair]:
     if isinstance(content, Mapping):
         if isinstance(content.get("model"), Mapping):  # a tokenizer.json
             return _from_tokenizer(content)
@@ -97,7 +98,7 @@ def _from_json(content: Any) -> Iterable[tuple[Any, Any]]:
     raise ValueError("it holds neither a list nor names with ids")
 
 
-def _from_tokenizer(content: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+def _from_tokenizer(content: Mapping[str, Any]) -> list[_Pair]:
     model = content["model"]
     if model.get("type") not in ("WordLevel", None):
         raise ValueError(
@@ -108,7 +109,7 @@ def _from_tokenizer(content: Mapping[str, Any]) -> list[tuple[Any, Any]]:
     return [*dict([*model["vocab"].items(), *added]).items()]
 
 
-def _from_hf_ehr(tokens: list[Mapping[str, Any]]) -> Iterable[tuple[Any, Any]]:
+def _from_hf_ehr(tokens: list[Mapping[str, Any]]) -> Iterable[_Pair]:
     for place, code in enumerate(CONTEXT_CLUES_SPECIAL):
         yield code, place
     for place, one in enumerate(tokens, len(CONTEXT_CLUES_SPECIAL)):
@@ -121,7 +122,7 @@ def _from_hf_ehr(tokens: list[Mapping[str, Any]]) -> Iterable[tuple[Any, Any]]:
         yield code, place
 
 
-def _from_rows(path: Path) -> Iterable[tuple[Any, Any]]:
+def _from_rows(path: Path) -> Iterable[_Pair]:
     with path.open(encoding="utf-8", newline="") as file:
         if path.suffix == ".txt":
             return [(line.rstrip("\r\n"), place) for place, line in enumerate(file) if line.strip()]
@@ -138,7 +139,7 @@ def _from_rows(path: Path) -> Iterable[tuple[Any, Any]]:
     return [(row[0], place) for place, row in enumerate(rows)]
 
 
-def _from_parquet(path: Path) -> Iterable[tuple[Any, Any]]:
+def _from_parquet(path: Path) -> Iterable[_Pair]:
     import pyarrow.parquet as pq
     from pyarrow import ArrowInvalid
 
@@ -156,7 +157,7 @@ def _from_parquet(path: Path) -> Iterable[tuple[Any, Any]]:
     return [(code, place) for code, place in pairs if code is not None and place is not None]
 
 
-def _whole(number: Any) -> int:
+def _whole(number: str | float) -> int:
     if isinstance(number, float) and not number.is_integer():
         raise ValueError(f"{number!r} is not an id")
     return int(number)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.settings import EPOCHS, MINUTES, SEED
 from ehrmem_widgets.tokens.sequence import encode
 from ehrmem_widgets.tokens.vocabulary import Vocabulary, learn_vocabulary
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM, PreTrainedModel
 
 _CODES_A_BATCH = 3072
 
@@ -40,7 +43,7 @@ def train_model(
     layers: int = 2,
     dropout: float = 0.0,
     report: Callable[[str], None] = print,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Train on one split and write a model folder: config, safetensors (16 bit), vocabulary and how it was trained.
 
     ``repetitions`` says how often a patient's record is seen in an epoch (1 unless named). ``minutes`` ends the training
@@ -104,7 +107,9 @@ def ids_to_train_on(dataset: MedsDataset, split: str) -> list[int]:
     return ids
 
 
-def new_model(vocabulary: Vocabulary, *, context: int, width: int, layers: int, dropout: float = 0.0) -> Any:
+def new_model(
+    vocabulary: Vocabulary, *, context: int, width: int, layers: int, dropout: float = 0.0
+) -> LlamaForCausalLM:
     """A Llama of random weights (torch's generator) for this vocabulary."""
     import transformers
 
@@ -158,7 +163,7 @@ def falling(part: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * part)) * 0.95 + 0.05
 
 
-def save_model(model: Any, vocabulary: Vocabulary, facts: Mapping[str, Any], out: Path) -> None:
+def save_model(model: PreTrainedModel, vocabulary: Vocabulary, facts: Mapping[str, object], out: Path) -> None:
     """Write a model folder: config, safetensors (16 bit), vocabulary and how it was trained."""
     out.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(out, safe_serialization=True)
@@ -179,7 +184,7 @@ def _batches(windows: list[list[int]], rng: np.random.Generator) -> list[torch.T
     return [tensors[i] for i in rng.permutation(len(tensors))]
 
 
-def _learn(model: Any, optimizer: torch.optim.Optimizer, batch: torch.Tensor) -> float:
+def _learn(model: PreTrainedModel, optimizer: torch.optim.Optimizer, batch: torch.Tensor) -> float:
     logits = model(input_ids=batch.clamp(min=0)).logits[:, :-1]
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), ignore_index=-1)
     loss.backward()

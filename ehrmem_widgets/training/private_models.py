@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -31,6 +31,9 @@ from ehrmem_widgets.training.models import (
     record_windows,
     save_model,
 )
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 FEWEST_PATIENTS = 100
 _CODES_AT_ONCE = 2048  # each patient's gradient is as large as the model: few patients at a time
@@ -59,7 +62,7 @@ def train_private_model(
     width: int = 192,
     layers: int = 2,
     report: Callable[[str], None] = print,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Train on one split so that the weights are (epsilon, delta) differentially private, and write a model folder.
 
     In each step every patient takes part with probability ``sampling_rate``, by chance alone (Poisson sampling). The gradient
@@ -146,7 +149,7 @@ def noise_and_epsilon(epsilon: float, delta: float, sampling_rate: float, steps:
 
 
 def private_gradient(
-    model: Any, patients: Sequence[list[list[int]]], clip: float, noise: float, expected: float
+    model: PreTrainedModel, patients: Sequence[list[list[int]]], clip: float, noise: float, expected: float
 ) -> dict[str, Tensor]:
     """The clipped sum of the patients drawn with noise of standard deviation ``noise`` x ``clip`` (torch's generator), divided
     by how many were expected (how many were drawn is not public); by parameter."""
@@ -154,7 +157,7 @@ def private_gradient(
     return {name: (sums[name] + noise * clip * torch.randn(sums[name].shape)) / expected for name in sums}
 
 
-def clipped_sum(model: Any, patients: Sequence[list[list[int]]], clip: float) -> dict[str, Tensor]:
+def clipped_sum(model: PreTrainedModel, patients: Sequence[list[list[int]]], clip: float) -> dict[str, Tensor]:
     """The sum over patients (each a list of windows of ids) of their gradients, each cut to the norm ``clip``; by parameter."""
     sums = {name: torch.zeros_like(parameter) for name, parameter in model.named_parameters()}
     for gradients in patient_gradients(model, patients):
@@ -165,7 +168,7 @@ def clipped_sum(model: Any, patients: Sequence[list[list[int]]], clip: float) ->
     return sums
 
 
-def patient_gradients(model: Any, patients: Sequence[list[list[int]]]) -> Iterator[dict[str, Tensor]]:
+def patient_gradients(model: PreTrainedModel, patients: Sequence[list[list[int]]]) -> Iterator[dict[str, Tensor]]:
     """Gradients of each patient's mean loss (nats per code, over all windows together), some patients at a time: by parameter,
     shape (patients, *parameter). Patients come in order of their longest window; those without any are left out (zero)."""
     model.set_attn_implementation("eager")  # the faster kernels have no rule for many gradients at once

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from ehrmem_widgets.attacker.facts import knowledge_words
 from ehrmem_widgets.charts.axis import Axis, quarters
@@ -32,7 +31,7 @@ Line = Mapping[str, Estimate]
 """Knowledge level: the estimate there."""
 
 
-def by_level(found: Finding, figure: str, **where: Any) -> dict[str, Estimate]:
+def by_level(found: Finding, figure: str, **where: object) -> dict[str, Estimate]:
     """The cohort figure at each knowledge level, in the finding's order; ``where`` as in ``Finding.about``."""
     rows = found.about("figures", figure=figure, **where)
     return {str(one["knowledge"]): estimate_of(one) for one in rows.to_dict("records")}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import ipywidgets as widgets
 
@@ -25,6 +25,7 @@ from ehrmem_widgets.widgets.runner import LatestWins, Runner, Synchronous
 
 if TYPE_CHECKING:
     from ehrmem_widgets.audit.results import AuditResults
+    from ehrmem_widgets.audit.run import Results
 
 SMALL = """\
 name: a small audit of the sample patients
@@ -94,9 +95,9 @@ class AuditCohort:
         if self._temporary:
             self._temporary.cleanup()
 
-    def results(self) -> dict[str, Any]:
+    def results(self) -> Results:
         """What ``results.json`` holds."""
-        return dict(json.loads((self.out / RESULTS).read_text(encoding="utf-8")))
+        return cast("Results", json.loads((self.out / RESULTS).read_text(encoding="utf-8")))
 
     def severities(self) -> dict[str, Severity]:
         """What the editor says now."""
@@ -174,7 +175,7 @@ class AuditCohort:
         if self._live:
             self._load()
 
-    def _show(self, _: int, __: Any) -> None:
+    def _show(self, _: int, __: object) -> None:
         """The screen is painted by ``_load``."""
 
     def _show_progress(self, progress: Progress) -> None:
@@ -192,7 +193,7 @@ class AuditCohort:
         goes_on = isinstance(error, Unavailable | Damaged)
         self._status.value = "<p>Not finished: Run goes on.</p>" if goes_on else ""
 
-    def _guarded(self, change: Any) -> None:
+    def _guarded(self, change: Callable[[], None]) -> None:
         try:
             self._error.value = ""
             change()
@@ -234,7 +235,7 @@ class AuditCohort:
             f'<div class="ehrmem">{matrix_of(self.audit, severities=given)}{note}</div>' if given else ""
         )
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+    def _repr_mimebundle_(self, **kwargs: object) -> object:
         if self._live:
             return self.box._repr_mimebundle_(**kwargs)
         return {"text/html": style_tag() + self.page(), "text/plain": f"AuditCohort({self.plan.name!r})"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
 
 import ipywidgets as widgets
 
@@ -86,7 +85,7 @@ class CheckYourModel:
         """Stop."""
         self._runner.close()
 
-    def results(self) -> dict[str, Any]:
+    def results(self) -> dict[str, object]:
         """The checks as plain data, and what was named."""
         return {"sources": asdict(self.sources), "checks": [asdict(check) for check in self.checks]}
 
@@ -116,7 +115,7 @@ class CheckYourModel:
     def _fail(self, error: Exception) -> None:
         self._view.value = f'<div class="ehrmem-error" role="alert">{escape(error)}</div>'
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+    def _repr_mimebundle_(self, **kwargs: object) -> object:
         if self._live:
             return self.box._repr_mimebundle_(**kwargs)
         return {"text/html": style_tag() + self.page(), "text/plain": f"CheckYourModel({len(self.checks)} checks)"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import anywidget
 import numpy as np
@@ -76,7 +75,7 @@ class EmbeddingMap(anywidget.AnyWidget):
                 self.description = description
 
 
-def _pack(coordinates: Any, kinds: Any) -> dict[str, bytes]:
+def _pack(coordinates: np.ndarray | Sequence[Sequence[float]], kinds: np.ndarray | Sequence[int]) -> dict[str, bytes]:
     points = np.asarray(coordinates, dtype="<f4").reshape(-1, 2)
     every_kind = np.asarray(kinds, dtype=np.int64).reshape(-1)
     if len(points) > MOST_POINTS:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import shlex
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import ipywidgets as widgets
 import numpy as np
@@ -53,13 +53,27 @@ from ehrmem_widgets.views.reconstruction import reconstruction_sentence
 from ehrmem_widgets.views.styles import style_tag
 from ehrmem_widgets.views.verdict import verdict_box
 from ehrmem_widgets.widgets.embedding_map import EmbeddingMap
-from ehrmem_widgets.widgets.known_facts_dial import KnownFactsDial
+from ehrmem_widgets.widgets.known_facts_dial import DialRow, KnownFactsDial
 from ehrmem_widgets.widgets.number_field import LastValid, NumberField
 from ehrmem_widgets.widgets.patient_picker import PatientPicker, split_in_words
 from ehrmem_widgets.widgets.runner import OLD, LatestWins, Runner, Synchronous, in_words
 
 DEFAULT_KNOWLEDGE = "lab_values"
 log = logging.getLogger(__name__)
+
+
+class Changes(TypedDict, total=False):
+    """What ``set`` changes: the names of ``State``."""
+
+    patient_id: int
+    facts: KnownFacts
+    knowledge: str | None
+    attributes: tuple[str, ...]
+    focus: str
+    horizon: int
+    samples: int
+    seed: int
+    population: int | None
 
 
 class ExplorePatient:
@@ -161,7 +175,7 @@ class ExplorePatient:
             self._runner = Synchronous(self.exploration.answers, self._show)
         self._runner.submit(self.state)
 
-    def set(self, *, ask: bool = True, **changes: Any) -> None:
+    def set(self, *, ask: bool = True, **changes: Unpack[Changes]) -> None:
         """Change parts of the state (the names of ``State``); the view follows. ``ask`` False: it waits for ``ask_sealed``."""
         self.state = replace(self.state, **changes)
         if ask:
@@ -192,7 +206,7 @@ class ExplorePatient:
         """Stop the live answers."""
         self._runner.close()
 
-    def results(self) -> dict[str, Any]:
+    def results(self) -> dict[str, object]:
         """The last answer as plain data for JSON: every figure with its interval and n, the patient by pseudonym."""
         if self.answer is None:
             raise BadInput("There is no answer yet.")
@@ -215,7 +229,7 @@ class ExplorePatient:
         words += ["--out", "report.html"]
         return shlex.join(words)
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+    def _repr_mimebundle_(self, **kwargs: object) -> object:
         if self._live:
             return self._screen.box._repr_mimebundle_(**kwargs)
         return {"text/html": self.page(), "text/plain": repr(self)}
@@ -490,16 +504,16 @@ class _Screen:
         self.ask.on_click(lambda button: self._guard(self._ask_sealed))
         self.exact_map.on_click(lambda button: self._guard(self._fit_map))
 
-    def _on_change(self, act: Any) -> Any:
+    def _on_change(self, act: Callable[[Any], None]) -> Callable[[Mapping[str, object]], None]:
         """A callback that passes on a change made by the user, and shows what goes wrong in place."""
 
-        def callback(change: dict[str, Any]) -> None:
+        def callback(change: Mapping[str, object]) -> None:
             if not self._quiet:
                 self._guard(lambda: act(change["new"]))
 
         return callback
 
-    def _guard(self, act: Any) -> None:
+    def _guard(self, act: Callable[[], None]) -> None:
         try:
             with self._setting:
                 act()
@@ -511,7 +525,7 @@ class _Screen:
         self.error.value = f'<div class="ehrmem-error" role="alert">{escape(sentence)}</div>' if sentence else ""
         self.error.layout.display = None if sentence else "none"
 
-    def _submit(self, **changes: Any) -> None:
+    def _submit(self, **changes: Unpack[Changes]) -> None:
         self.command.value = ""
         if self.seal.value:
             self._wait_for_seal()
@@ -568,7 +582,7 @@ class _Screen:
         self._follow(replace(self._view.state, facts=facts, knowledge=name))
         self._submit(facts=facts, knowledge=name)
 
-    def _set_facts(self, given: list[list[Any]]) -> None:
+    def _set_facts(self, given: Sequence[tuple[int, str, str]]) -> None:
         record = self._view.exploration.record(self._view.state.patient_id)
         facts = check_facts([KnownFact(p, ValuePrecision(v), DatePrecision(d)) for p, v, d in given], record)
         if facts == self._view.state.facts:
@@ -604,7 +618,7 @@ class _Screen:
         try:
             with self.dial.hold_sync():
                 self.dial.facts = []
-                self.dial.rows = dial_rows(record, exploration)
+                self.dial.rows = [dict(row) for row in dial_rows(record, exploration)]
             self.first.max = max(1, min(codes, exploration.model.context_length - 32))
         finally:
             self._quiet = False
@@ -656,10 +670,10 @@ def _full() -> widgets.Layout:
     return widgets.Layout(width="calc(100% - 6px)")
 
 
-def dial_rows(record: Record, exploration: Exploration) -> list[dict[str, Any]]:
+def dial_rows(record: Record, exploration: Exploration) -> list[DialRow]:
     """The record as the dial lists it: the age, then every event."""
     age = record.age_at_start()
-    rows: list[dict[str, Any]] = []
+    rows: list[DialRow] = []
     if age is not None:
         rows.append(_row(AGE, "", "Age at the first event", f"{age} years", "", has_value=True))
     for place, event in enumerate(record.events):
@@ -693,7 +707,7 @@ def facts_list(record: Record, answer: Answer, state: State, exploration: Explor
     return f'<ul class="ehrmem-facts">{"".join(items)}</ul>' if items else ""
 
 
-def results_of(answer: Answer, state: State, exploration: Exploration) -> dict[str, Any]:
+def results_of(answer: Answer, state: State, exploration: Exploration) -> dict[str, object]:
     """An answer as plain data: what ``results.json`` holds."""
     neighbours = answer.neighbours
     return {
@@ -760,7 +774,7 @@ def results_of(answer: Answer, state: State, exploration: Exploration) -> dict[s
     }
 
 
-def question_of(asked: Asked) -> dict[str, Any]:
+def question_of(asked: Asked) -> dict[str, object]:
     """How the question came to be asked, as plain data."""
     return {"kind": asked.kind, "asked": asked.count, "sealed_at": asked.sealed_at or None, "hash": asked.question or None,
             "in_words": asked.in_words()}  # fmt: skip
@@ -770,7 +784,7 @@ def _numbers(estimate: Estimate | None) -> dict[str, float] | None:
     return asdict(estimate) if estimate else None
 
 
-def _population(fit: PopulationFit | None) -> dict[str, Any] | None:
+def _population(fit: PopulationFit | None) -> dict[str, object] | None:
     if fit is None:
         return None
     return {
@@ -782,7 +796,7 @@ def _population(fit: PopulationFit | None) -> dict[str, Any] | None:
     }
 
 
-def _row(place: int, when: str, label: str, value: str, sensitive: str, *, has_value: bool) -> dict[str, Any]:
+def _row(place: int, when: str, label: str, value: str, sensitive: str, *, has_value: bool) -> DialRow:
     return {
         "place": place, "when": when, "label": label, "value": value, "sensitive": sensitive, "has_value": has_value,
         "has_date": bool(when),

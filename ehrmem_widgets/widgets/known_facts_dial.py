@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, get_type_hints
 
 import anywidget
 import traitlets
@@ -12,7 +12,21 @@ import traitlets
 from ehrmem_widgets.attacker.facts import DatePrecision, ValuePrecision
 
 _HERE = Path(__file__)
-_ROW = {"place": int, "when": str, "label": str, "value": str, "sensitive": str, "has_value": bool, "has_date": bool}
+
+
+class DialRow(TypedDict):
+    """The age or an event, as the dial lists it."""
+
+    place: int
+    when: str
+    label: str
+    value: str
+    sensitive: str
+    has_value: bool
+    has_date: bool
+
+
+_ROW = get_type_hints(DialRow)
 
 
 class KnownFactsDial(anywidget.AnyWidget):
@@ -32,16 +46,16 @@ class KnownFactsDial(anywidget.AnyWidget):
     _css = _HERE.with_suffix(".css").read_text(encoding="utf-8")
 
     rows = traitlets.List(traitlets.Dict()).tag(sync=True)
-    facts: traitlets.List[list[Any]] = traitlets.List().tag(sync=True)
+    facts: traitlets.List[list[int | str]] = traitlets.List().tag(sync=True)
     focus_note = traitlets.Unicode("").tag(sync=True)
 
     def __init__(
-        self, rows: Iterable[Mapping[str, Any]] = (), facts: Iterable[Sequence[Any]] = (), *, focus_note: str = ""
+        self, rows: Iterable[Mapping[str, object]] = (), facts: Iterable[Sequence[object]] = (), *, focus_note: str = ""
     ) -> None:
         super().__init__(rows=[dict(row) for row in rows], facts=[list(fact) for fact in facts], focus_note=focus_note)
 
     @traitlets.validate("rows")
-    def _check_rows(self, proposal: dict[str, Any]) -> list[dict[str, Any]]:
+    def _check_rows(self, proposal: traitlets.Bunch) -> list[DialRow]:
         for row in proposal["value"]:
             wrong = [name for name, kind in _ROW.items() if not isinstance(row.get(name), kind)]
             if wrong:
@@ -51,18 +65,18 @@ class KnownFactsDial(anywidget.AnyWidget):
         return list(proposal["value"])
 
     @traitlets.validate("facts")
-    def _check_facts(self, proposal: dict[str, Any]) -> list[list[Any]]:
-        facts = [_fact(given) for given in proposal["value"]]
-        if len({fact[0] for fact in facts}) < len(facts):
+    def _check_facts(self, proposal: traitlets.Bunch) -> list[list[int | str]]:
+        facts = sorted(_fact(given) for given in proposal["value"])
+        if len({place for place, _, _ in facts}) < len(facts):
             raise traitlets.TraitError("A fact is given twice.")
-        return sorted(facts, key=lambda fact: fact[0])
+        return [list(fact) for fact in facts]
 
 
-def _fact(given: Sequence[Any]) -> list[Any]:
-    """One fact as plain JSON, so that what comes back from the browser compares equal to what was sent."""
+def _fact(given: Sequence[Any]) -> tuple[int, str, str]:
+    """One fact in plain types, so that what comes back from the browser compares equal to what was sent."""
     try:
         place, value, date = given
-        return [int(place), str(ValuePrecision(value)), str(DatePrecision(date))]
+        return int(place), str(ValuePrecision(value)), str(DatePrecision(date))
     except (TypeError, ValueError):
         raise traitlets.TraitError(
             f"A fact is [place, value precision, date precision] with the words {', '.join(ValuePrecision)} and "

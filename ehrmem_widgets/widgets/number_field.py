@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import ipywidgets as widgets
 import traitlets
@@ -69,7 +68,7 @@ class NumberField(traitlets.HasTraits):
         self.text.value, self.refused = _plain(value), ""
 
     @traitlets.validate("value")
-    def _check(self, proposal: dict[str, Any]) -> float | None:
+    def _check(self, proposal: traitlets.Bunch) -> float | None:
         if proposal["value"] is None and self.unset:
             return None
         return self.bounds.check(proposal["value"], self._called)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import ipywidgets as widgets
 
@@ -62,7 +62,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
         attribute_file: str | Path | None = None,
         canaries: str | Path | None = None,
         live: bool = True,
-        **options: Any,
+        **options: object,
     ) -> None:
         from ehrmem_widgets.blackbox.opening import open_sources, open_with
 
@@ -101,7 +101,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
         self._runner.submit(self.state)
 
     @abstractmethod
-    def first_state(self, **options: Any) -> State:
+    def first_state(self, **options: object) -> State:
         """The state to begin with; raises BadInput for what does not fit and TypeError for an unknown option."""
 
     @abstractmethod
@@ -117,7 +117,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
         """The widgets on the left; each calls ``set`` through ``guarded``."""
 
     @abstractmethod
-    def numbers(self, state: State, answer: Shown) -> dict[str, Any]:
+    def numbers(self, state: State, answer: Shown) -> dict[str, object]:
         """An answer as plain data, every figure with its interval and n, patients by pseudonym."""
 
     def settled(self, answer: Shown) -> bool:
@@ -127,12 +127,12 @@ class ProbeScreen(ABC, Generic[State, Shown]):
     def arrived(self, state: State, answer: Shown) -> None:
         """Called by the worker after an answer was painted: for widgets beside the view (a map, options)."""
 
-    def set(self, **changes: Any) -> None:
+    def set(self, **changes: object) -> None:
         """Change parts of the state; the view follows."""
         self.state = replace(self.state, **changes)  # type: ignore[type-var]
         self._runner.submit(self.state)
 
-    def guarded(self, act: Any) -> None:
+    def guarded(self, act: Callable[[], object]) -> None:
         """Do what a control asks for; what goes wrong is said in the error strip."""
         try:
             self._say(None)
@@ -162,7 +162,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
             f"{progress.done:,} of {progress.total:,} patients{left} ...</div>"
         )
 
-    def results(self) -> dict[str, Any]:
+    def results(self) -> dict[str, object]:
         """The last answer as plain data for JSON."""
         if self.answer is None:
             raise BadInput("There is no answer yet.")
@@ -185,7 +185,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
             f"{escape(', '.join(names))}.</p>{self.view(self.state, self.answer)}</div>"
         )
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+    def _repr_mimebundle_(self, **kwargs: object) -> object:
         if self._live:
             return self.box._repr_mimebundle_(**kwargs)
         return {"text/html": self.page(), "text/plain": repr(self)}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import ipywidgets as widgets
 
@@ -56,7 +55,7 @@ class ShareDial:
             "value",
         )
 
-    def _set(self, change: dict[str, Any], other: Any, follows: float) -> None:
+    def _set(self, change: Mapping[str, float], other: widgets.SelectionSlider | NumberField, follows: float) -> None:
         with self._setting:
             if self._quiet:
                 return

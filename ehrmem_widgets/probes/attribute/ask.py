@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,18 @@ from ehrmem_widgets.attacker.prompt import Prompt, build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import BadInput, CannotAnswer
-from ehrmem_widgets.findings.finding import PATIENTS, Exclusion, Finding, excluded_row, finding, patient_row, row
+from ehrmem_widgets.findings.finding import (
+    PATIENTS,
+    Exclusion,
+    Finding,
+    FindingRow,
+    Settings,
+    Where,
+    excluded_row,
+    finding,
+    patient_row,
+    row,
+)
 from ehrmem_widgets.probes.attribute.holders import DRAWN_MEMBER, DRAWN_NON_MEMBER, Holders, draw_holders
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.batching import Rows
@@ -239,13 +249,13 @@ def _summarised(
     names: tuple[str, ...],
     codes: AttributeCodes,
     knowledge_levels: Sequence[str],
-    settings: dict[str, Any],
+    settings: Settings,
     calibration: Estimate | None,
     has_reference: bool,
     seed: int,
     confounded: Judgement | None,
-) -> tuple[list[dict[str, Any]], list[str]]:
-    rows: list[dict[str, Any]] = [excluded_row(patient, reason) for patient, reason in people.left_out]
+) -> tuple[list[FindingRow], list[str]]:
+    rows: list[FindingRow] = [excluded_row(patient, reason) for patient, reason in people.left_out]
     rows += [
         excluded_row(one["patient"], Exclusion(*one["left_out"]), note=one.get("note", ""), knowledge=one["knowledge"])
         for one in found
@@ -334,25 +344,26 @@ class _KnowledgeLevel:
         held = np.where(self.held, self.excess, -np.inf).max(axis=1, initial=-np.inf)
         return np.where(np.isfinite(held), held, np.nan)
 
-    def group_rows(self, group: str, names: tuple[str, ...], seed: int) -> list[dict[str, Any]]:
+    def group_rows(self, group: str, names: tuple[str, ...], seed: int) -> list[FindingRow]:
         """AUROC, average precision, precision, recall of each attribute in a group, by each model."""
-        rows: list[dict[str, Any]] = []
+        rows: list[FindingRow] = []
         in_group = self.groups == group
-        where: dict[str, Any] = {"group": group, "knowledge": self.knowledge}
+        where: Where = {"group": group, "knowledge": self.knowledge}
         for column, name in enumerate(names):
             inside = in_group & self.open[:, column]
             held = self.held[inside, column]
             prevalence = proportion(int(held.sum()), len(held)) if len(held) else NOTHING
-            rows.append(row("prevalence", prevalence, attribute=name, **where))
+            about: Where = {**where, "attribute": name}
+            rows.append(row("prevalence", prevalence, **about))
             if not FEWEST_HOLDERS <= held.sum() <= len(held) - FEWEST_HOLDERS:
                 words = f"{{holders}} of {{people}} hold it; an AUROC needs {FEWEST_HOLDERS} who do and who do not"
                 facts = {"holders": int(held.sum()), "people": len(held)}
                 too_few = Judgement(Verdict.CANNOT_CONCLUDE, "too_few", words, facts)
-                rows.append(row("auroc", n=len(held), attribute=name, judgement=too_few, **where))
+                rows.append(row("auroc", n=len(held), judgement=too_few, **about))
                 continue
             for model, leaks in self.leaks.items():
                 score = leaks[inside][:, column, 0]
-                more = {**where, "attribute": name, "model": model}
+                more: Where = {**about, "model": model}
                 note = "constant scores: the prompt is the same for everybody" if np.ptp(score) == 0 else ""
                 rows.append(
                     row(
@@ -372,25 +383,25 @@ class _KnowledgeLevel:
             if len(self.leaks) == 2:
                 one, other = (self.leaks[m][inside][:, column, 0] for m in ("audited", "reference"))
                 gain = auroc_difference(one[held], one[~held], other[held], other[~held])
-                rows.append(row("auroc_gain", gain, attribute=name, **where))
+                rows.append(row("auroc_gain", gain, **about))
         for model, leaks in self.leaks.items():
             mean = macro_auroc(
                 np.where(self.open, self.held, np.nan)[in_group],
                 leaks[in_group][..., 0],
                 fewest=FEWEST_HOLDERS,
             )
-            rows.append(row("auroc", mean, attribute=ALL, model=model, **where))
+            rows.append(row("auroc", mean, **(where | {"attribute": ALL, "model": model})))
         if len(self.leaks) == 2:
             largest = self.largest[in_group]
             rows.append(row("excess_risk", mean_with_interval(largest[np.isfinite(largest)], bounds=(-1, 1)), **where))
         return rows
 
-    def excess_rows(self, names: tuple[str, ...], codes: AttributeCodes, drawn: Holders) -> list[dict[str, Any]]:
+    def excess_rows(self, names: tuple[str, ...], codes: AttributeCodes, drawn: Holders) -> list[FindingRow]:
         """A patient's leaks and excess, with the verdict, for each attribute held (of those drawn: drawn for)."""
         largest, excess, gaps = self.largest, self.excess, self.gaps
         assert gaps is not None
         never = np.isin(self.groups, (NON_MEMBER, NULL_CANARY)) & np.isfinite(largest)
-        rows: list[dict[str, Any]] = []
+        rows: list[FindingRow] = []
         for place, patient in enumerate(self.patients):
             controls = largest[never & (np.arange(len(largest)) != place)]
             mine: list[int] = []
@@ -399,10 +410,13 @@ class _KnowledgeLevel:
                 if drawn_for is not None and names[column] not in drawn_for:
                     continue
                 of = {m: Estimate(*leaks[place, column].tolist(), n=self.samples) for m, leaks in self.leaks.items()}  # type: ignore[misc]
-                where: dict[str, Any] = {
+                where: Where = {
                     "group": self.groups[place], "knowledge": self.knowledge, "attribute": names[column],
                 }  # fmt: skip
-                rows += [patient_row(patient, "leak", estimate, model=model, **where) for model, estimate in of.items()]
+                rows += [
+                    patient_row(patient, "leak", estimate, **(where | {"model": model}))
+                    for model, estimate in of.items()
+                ]
                 gap = Estimate(*gaps[place, column].tolist(), n=self.samples)  # type: ignore[misc]
                 mine.append(int(column))
                 peers = Peers.of(float(excess[place, column]), controls)
@@ -437,7 +451,7 @@ class _KnowledgeLevel:
         return difference_of_means(a, b), auroc_p(a, b), len(a), len(b)
 
 
-def _called(rows: Sequence[dict[str, Any]]) -> list[str]:
+def _called(rows: Sequence[FindingRow]) -> list[str]:
     """How many patients are called memorized at any knowledge level, by group."""
     asked: dict[str, set[str]] = {}
     called: dict[str, set[str]] = {}
@@ -454,7 +468,7 @@ def _called(rows: Sequence[dict[str, Any]]) -> list[str]:
     )
 
 
-def _silent(rows: Sequence[dict[str, Any]], names: Sequence[str], codes: AttributeCodes) -> list[str]:
+def _silent(rows: Sequence[FindingRow], names: Sequence[str], codes: AttributeCodes) -> list[str]:
     """What could not be asked: attributes that nobody holds, and those of which the model knows no code."""
     held = {r["attribute"] for r in rows if r.get("figure") == "prevalence" and r["value"] > 0}
     sentences = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -13,13 +13,12 @@ from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.findings.disclosure_control import (
     Figures,
-    Row,
     between_means,
     mean,
     only_if,
     share,
 )
-from ehrmem_widgets.findings.finding import PATIENTS, Finding, estimate_of
+from ehrmem_widgets.findings.finding import PATIENTS, Finding, FindingRow, estimate_of
 from ehrmem_widgets.probes.attribute.ask import ALL as ALL_ATTRIBUTES
 from ehrmem_widgets.probes.attribute.ask import FEWEST_HOLDERS
 from ehrmem_widgets.probes.people import ALL, CANARY, MEMBER, NON_MEMBER, NULL_CANARY
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from ehrmem_widgets.audit.comparison import Comparison, Shared
 
 
-def of_holders(one: Row, figures: Figures) -> Estimate:
+def of_holders(one: FindingRow, figures: Figures) -> Estimate:
     """A figure that tells holders of an attribute from others; the mean over all attributes only where no single one that is
     withheld would follow from it."""
     if one["attribute"] != ALL_ATTRIBUTES:
@@ -50,7 +49,7 @@ def of_holders(one: Row, figures: Figures) -> Estimate:
     return only_if(bool(used) and max(used) >= FEWEST and sum(n < FEWEST for n in used) != 1, one)
 
 
-def share_of_holders(one: Row, figures: Figures) -> Estimate:
+def share_of_holders(one: FindingRow, figures: Figures) -> Estimate:
     """A share of those who hold an attribute."""
     return share(one, figures) if min(figures.holders(one, one["attribute"])) >= FEWEST else NOTHING
 
@@ -213,7 +212,7 @@ class AttributeView(ProbeView):
         """Attributes that could not be asked about: the model has no code of them."""
         return tuple(self.found.settings.get("without_code") or ())
 
-    def _likelihood(self, by: Mapping[Any, pd.DataFrame], name: str, knowledge: str) -> Likelihood:
+    def _likelihood(self, by: Mapping[tuple[str, str, str], pd.DataFrame], name: str, knowledge: str) -> Likelihood:
         member, other = by.get((knowledge, name, MEMBER)), by.get((knowledge, name, NON_MEMBER))
         excess = _mean(member)
         why = ""

@@ -10,7 +10,7 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.findings.finding import (
     Finding,
+    FindingRow,
     Sentence,
     estimate_of,
     excluded_row,
@@ -37,6 +38,9 @@ from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate, difference
 from ehrmem_widgets.statistics.multiple_testing import benjamini_hochberg, holm
 from ehrmem_widgets.statistics.two_sample import ToldApart, centred, told_apart
 from ehrmem_widgets.statistics.verdicts import ALARM_RATE, FEWEST_CONTROLS, Judgement, Verdict, too_few_people
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 FIGURE = "model_free_auroc"
 ACROSS = "near_duplicates_across"
@@ -85,7 +89,7 @@ class Confounding(ProbeRun):
     def judge(self, answers: Rows) -> Finding:
         """How the groups differ, how well they are told apart, and how many records stand on several sides."""
         task, progress = self.task, self.task.progress
-        rows: list[dict[str, Any]] = []
+        rows: list[FindingRow] = []
         said: list[str] = []
         for step, (group, pair) in enumerate(PAIRS.items()):
             _tell(progress, "Telling members from non-members without the model", step, len(PAIRS) + 1)
@@ -146,7 +150,7 @@ def _tell(progress: OnProgress | None, what: str, done: int, total: int) -> None
 
 def _compare(
     members: list[Record], others: list[Record], group: str, dataset: MedsDataset, seed: int
-) -> tuple[list[dict[str, Any]], list[str]]:
+) -> tuple[list[FindingRow], list[str]]:
     """How two groups differ, and how well they are told apart."""
     records = [*members, *others]
     truth = np.arange(len(records)) < len(members)
@@ -171,12 +175,12 @@ def _compare(
     return [*rows, *family, *codes], said
 
 
-def _trait(made: dict[str, Any]) -> str:
+def _trait(made: FindingRow) -> str:
     name = str(made["figure"]).split("_", 1)[1]
     return {"female": "sex", "era": "year of the first event"}.get(name, name)
 
 
-def _told_apart(events: pd.DataFrame, traits: pd.DataFrame, truth: np.ndarray, group: str, seed: int) -> dict[str, Any]:
+def _told_apart(events: pd.DataFrame, traits: pd.DataFrame, truth: np.ndarray, group: str, seed: int) -> FindingRow:
     found = model_free_test(events, traits, truth, seed=seed)
     made = row(FIGURE, found.auroc, group=group, p=found.p)
     if found.p <= ALARM_RATE and found.auroc.value > 0.5:
@@ -185,7 +189,7 @@ def _told_apart(events: pd.DataFrame, traits: pd.DataFrame, truth: np.ndarray, g
     return made
 
 
-def _told_apart_sentence(made: dict[str, Any], group: str) -> str:
+def _told_apart_sentence(made: FindingRow, group: str) -> str:
     if made.get("verdict"):
         return f"{Verdict.CANNOT_CONCLUDE}: {made['note']} (AUROC {estimate_of(made)}, p = {made['p']:.3f})."
     shown = estimate_of(made)
@@ -261,7 +265,7 @@ def _traits(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _trait_rows(traits: pd.DataFrame, truth: np.ndarray, group: str) -> list[dict[str, Any]]:
+def _trait_rows(traits: pd.DataFrame, truth: np.ndarray, group: str) -> list[FindingRow]:
     from scipy import stats
 
     rows = []
@@ -296,7 +300,7 @@ def standardised_difference(a: np.ndarray, b: np.ndarray) -> Estimate:
     return Estimate(d, d - reach, d + reach, n)
 
 
-def _site_row(records: Sequence[Record], truth: np.ndarray, group: str, seed: int) -> dict[str, Any] | None:
+def _site_row(records: Sequence[Record], truth: np.ndarray, group: str, seed: int) -> FindingRow | None:
     """How strongly membership goes with the site; None where the codes name none, or one alone."""
     from scipy import stats
     from scipy.stats.contingency import association
@@ -314,7 +318,7 @@ def _site_row(records: Sequence[Record], truth: np.ndarray, group: str, seed: in
     return row("association_site", found, group=group, p=float(p))
 
 
-def _code_rows(events: pd.DataFrame, truth: np.ndarray, group: str, dataset: MedsDataset) -> list[dict[str, Any]]:
+def _code_rows(events: pd.DataFrame, truth: np.ndarray, group: str, dataset: MedsDataset) -> list[FindingRow]:
     """How many codes differ in use, and those that differ most."""
     from scipy import stats
 
@@ -338,12 +342,12 @@ def _code_rows(events: pd.DataFrame, truth: np.ndarray, group: str, dataset: Med
 
 def _duplicates(
     dataset: MedsDataset, model: BlackBox | None, reference: BlackBox | None, seed: int
-) -> tuple[list[dict[str, Any]], list[str]]:
+) -> tuple[list[FindingRow], list[str]]:
     """How many records stand on several sides of the split."""
     found = across_the_split(dataset, model, reference, seed=seed)
     if not len(found.ids[MEMBER]):
         return [], ["No duplicates were looked for: the data set names no members."]
-    rows: list[dict[str, Any]] = []
+    rows: list[FindingRow] = []
     said: list[str] = []
     members = len(found.ids[MEMBER])
     for side, whom in ((NON_MEMBER, "non-members"), (REFERENCE, "patients of the reference model")):
@@ -376,7 +380,7 @@ def _duplicates(
     return rows, said
 
 
-def _bag(events: pd.DataFrame, column: str, n: int) -> Any:
+def _bag(events: pd.DataFrame, column: str, n: int) -> csr_matrix:
     """(n, kinds of token) how often each person has each, sparse."""
     from scipy import sparse
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from ehrmem_widgets.attacker.prompt import build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.findings.finding import Finding, excluded_row, finding, row, told
+from ehrmem_widgets.findings.finding import Finding, FindingRow, Where, excluded_row, finding, row, told
 from ehrmem_widgets.probes.bag_of_codes import bags
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.batching import OnProgress, Progress, Rows
@@ -41,6 +41,9 @@ from ehrmem_widgets.statistics.verdicts import (
     judge_cohort,
 )
 from ehrmem_widgets.tokens.attribute_codes import AttributeCodes
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 FEWEST_HOLDERS = 11
 CLASSIFIERS = ("logistic", "mlp")
@@ -300,7 +303,7 @@ def _figures_of(
     groups: np.ndarray,
     scores: Mapping[tuple[str, str], np.ndarray],
     seed: int,
-) -> list[dict[str, Any]]:
+) -> list[FindingRow]:
     """AUROC, average precision and gain of one attribute. ``scores`` by (what is read, classifier)."""
     rows = []
     everybody = np.ones(len(truth), dtype=bool)
@@ -308,17 +311,18 @@ def _figures_of(
         labels = _shuffled(truth, seed) if read.startswith("shuffled") else truth
         model = read.removeprefix("shuffled ")
         kind = "bag_" if read == "bag" else "shuffled_" if read != model else ""
-        of: dict[str, Any] = {"attribute": name, "model": "" if read == "bag" else model}
+        about: Where = {"attribute": name, "model": "" if read == "bag" else model}
         for group, inside in {ALL: everybody, MEMBER: groups == MEMBER, NON_MEMBER: groups == NON_MEMBER}.items():
+            of: Where = {**about, "group": group}
             holders, others = inside & labels, inside & ~labels
             found = auroc(score[holders], score[others])
-            rows.append(row(f"{kind}auroc_{classifier}", found, group=group, **of))
+            rows.append(row(f"{kind}auroc_{classifier}", found, **of))
             if not kind:
                 bag = scores["bag", classifier]
                 gain = auroc_difference(score[holders], score[others], bag[holders], bag[others])
-                rows.append(row(f"gain_{classifier}", gain, group=group, **of))
+                rows.append(row(f"gain_{classifier}", gain, **of))
         precision = average_precision(labels, score, seed=seed)
-        rows.append(row(f"{kind}average_precision_{classifier}", precision, group=ALL, **of))
+        rows.append(row(f"{kind}average_precision_{classifier}", precision, **(about | {"group": ALL})))
     return rows
 
 
@@ -329,9 +333,9 @@ def _verdicts(
     models: Mapping[str, BlackBox],
     seed: int,
     confounded: Judgement | None,
-) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+) -> tuple[list[FindingRow], list[tuple[str, str]]]:
     """Rows on what members give away beyond non-members, and what to say of it as (attribute or title, sentence)."""
-    rows: list[dict[str, Any]] = []
+    rows: list[FindingRow] = []
     judged = []
     for pair_name, pair in PAIRS.items():
         if not asked or (pair_name == CANARIES and not set(pair) <= set(groups)):
@@ -368,7 +372,7 @@ def _verdicts(
 
 def _excess(
     name: str, readings: Mapping[str, list[_Reading]], groups: np.ndarray, pair_name: str, classifier: str, seed: int
-) -> tuple[list[dict[str, Any]], Estimate | None]:
+) -> tuple[list[FindingRow], Estimate | None]:
     """Rows on the gain of one group less that of the other, and how far it goes beyond the reference model's."""
     pair = PAIRS[pair_name]
     rows = []
@@ -403,7 +407,7 @@ def _holding(reading: _Reading, groups: np.ndarray, pair: tuple[str, str]) -> li
 
 
 def _judge(
-    made: Mapping[str, Any],
+    made: FindingRow,
     beyond: Estimate | None,
     pair: tuple[str, str],
     readings: Sequence[_Reading],
@@ -456,6 +460,6 @@ def _too_few(truth: np.ndarray) -> Judgement | None:
     return None
 
 
-def _columns_used(matrix: Any) -> np.ndarray:
+def _columns_used(matrix: csr_matrix) -> np.ndarray:
     """The columns in which anything is, dense (a column of zeros cannot be standardised)."""
     return np.asarray(matrix[:, np.flatnonzero(np.asarray(matrix.sum(axis=0)).ravel())].toarray())

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.findings.disclosure_control import (
     Figures,
-    Row,
     mean,
     not_of_people,
     of_whole_groups,
 )
-from ehrmem_widgets.findings.finding import Finding, estimate_of
+from ehrmem_widgets.findings.finding import AnyRow, Finding, FindingRow, estimate_of
 from ehrmem_widgets.probes.people import ALL, MEMBER, NON_MEMBER, PAIRS
 from ehrmem_widgets.probes.view import (
     METHOD_GROUPS,
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from ehrmem_widgets.audit.comparison import Comparison, Shared
 
 
-def of_readers(one: Row, figures: Figures) -> Estimate:
+def of_readers(one: FindingRow, figures: Figures) -> Estimate:
     """A figure about one attribute, or about all together."""
     if one["attribute"]:
         n, held = figures.at(one, "holders", group="", knowledge="", model="")
@@ -78,7 +77,7 @@ class EmbeddingView(ProbeView):
         rows = super().judged()
         return rows[rows["attribute"] == ""]
 
-    def compared(self, one: Mapping[Any, Any] | pd.Series) -> str:
+    def compared(self, one: AnyRow) -> str:
         """All attributes together."""
         return "All attributes together"
 

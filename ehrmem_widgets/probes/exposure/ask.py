@@ -11,16 +11,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import CannotAnswer
-from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, patient_row, row, told
+from ehrmem_widgets.findings.finding import (
+    Exclusion,
+    Finding,
+    FindingRow,
+    Where,
+    excluded_row,
+    finding,
+    patient_row,
+    row,
+    told,
+)
 from ehrmem_widgets.probes.base import AlternativesOf, Probe, ProbeRun, Task
-from ehrmem_widgets.probes.batching import Rows
+from ehrmem_widgets.probes.batching import Answer, Rows
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People
 from ehrmem_widgets.statistics.discrimination import auroc, auroc_p, mean_with_interval, patient_bootstrap
 from ehrmem_widgets.statistics.intervals import Estimate, queries_needed
@@ -110,7 +119,7 @@ class Exposure(ProbeRun):
         people, number = self.task.people, self.number
         table = [excluded_row(patient, reason) for patient, reason in people.left_out]
         group_of = {record.pseudonym: _group(people, record) for record in self.records}
-        values: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        values: dict[tuple[str, str], Rows] = {}
         for one in answers:
             group = group_of[one["patient"]]
             if one.get("without"):
@@ -119,8 +128,8 @@ class Exposure(ProbeRun):
                 continue
             values.setdefault((one["model"], group), []).append(one)
             for figure in ("exposure", *(f"queries_{p:g}" for p in EXTRACTION)):
-                about = {"n": number + 1, "group": group, "model": one["model"]}
-                table.append(patient_row(one["patient"], figure, value=one[figure], **about))
+                about: Where = {"group": group, "model": one["model"]}
+                table.append(patient_row(one["patient"], figure, value=one[figure], n=number + 1, **about))
         rows, said = _compare(values, number, self.task.seed)
         return finding(self.probe.name, [*table, *rows], self.settings, said)
 
@@ -133,9 +142,7 @@ class _Day:
     secret: tuple[int, int] | None
 
 
-def _of_one(
-    record: Record, model: BlackBox, alternatives_of: AlternativesOf, alternatives: int, seed: int
-) -> dict[str, Any]:
+def _of_one(record: Record, model: BlackBox, alternatives_of: AlternativesOf, alternatives: int, seed: int) -> Answer:
     """Exposure and queries needed; or ``without`` and why."""
     own = _first_day(record, model.vocabulary)
     if own.secret is None or own.secret[0] == 0:
@@ -174,10 +181,8 @@ def _group(people: People, record: Record) -> str:
     return f"{CANARY} x{repetitions}" if people.group(record) == CANARY else NULL_CANARY
 
 
-def _compare(
-    values: dict[tuple[str, str], list[dict[str, Any]]], alternatives: int, seed: int
-) -> tuple[Rows, list[str]]:
-    rows: Rows = []
+def _compare(values: dict[tuple[str, str], Rows], alternatives: int, seed: int) -> tuple[list[FindingRow], list[str]]:
+    rows: list[FindingRow] = []
     exposures = {key: np.array([one["exposure"] for one in found]) for key, found in values.items()}
     for (model, group), bits in sorted(exposures.items()):
         bounds = (0.0, math.log2(alternatives + 1))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.findings.disclosure_control import (
     Figures,
-    Row,
     mean,
     only_if,
 )
-from ehrmem_widgets.findings.finding import Finding, estimate_of
+from ehrmem_widgets.findings.finding import AnyRow, Finding, FindingRow, estimate_of
 from ehrmem_widgets.probes.exposure.ask import expected_by_chance
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY
 from ehrmem_widgets.probes.view import METHOD_GROUPS, ProbeView, group_words
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from ehrmem_widgets.audit.comparison import Comparison, Shared
 
 
-def of_canaries(one: Row, figures: Figures) -> Estimate:
+def of_canaries(one: FindingRow, figures: Figures) -> Estimate:
     """A comparison of two groups of canaries."""
     sides = (one["group"], NULL_CANARY)
     return only_if(all(figures.at(one, "mean_exposure", group=side, attribute="")[0] >= FEWEST for side in sides), one)
@@ -68,7 +67,7 @@ class ExposureView(ProbeView):
         """Not asked: it is about the planted alone."""
         return ""
 
-    def compared(self, one: Mapping[Any, Any] | pd.Series) -> str:
+    def compared(self, one: AnyRow) -> str:
         """The group."""
         return group_words(str(one["group"]))
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.findings.finding import Exclusion, Finding, Sentence, excluded_row, finding, patient_row
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
-from ehrmem_widgets.probes.batching import Rows
+from ehrmem_widgets.probes.batching import Answer, Rows
 from ehrmem_widgets.probes.membership import scores
 from ehrmem_widgets.probes.membership.judge import CONTROL, compare
 from ehrmem_widgets.probes.membership.scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL
@@ -96,9 +95,9 @@ class Membership(ProbeRun):
             group = answer["group"] = people.group_of_pseudonym[answer["patient"]]
             rows += [excluded_row(answer["patient"], Exclusion(*why), group=group) for why in answer.get("without", ())]
         for answer in answers:
-            about = {"n": answer["codes"], "group": answer["group"]}
+            n, group = answer["codes"], answer["group"]
             rows += [
-                patient_row(answer["patient"], "score", value=score, attribute=name, **about)
+                patient_row(answer["patient"], "score", value=score, n=n, attribute=name, group=group)
                 for name, score in answer["scores"].items()
             ]
         if cut := sum(answer["cut"] for answer in answers):
@@ -169,8 +168,8 @@ class Scorer:
         kinds: Sequence[str],
         theirs: np.ndarray | None,
         their_kinds: Sequence[str],
-    ) -> dict[str, Any]:
-        answer: dict[str, Any] = {"patient": record.pseudonym, "codes": 0, "scores": {}, "reference": {}, "parts": {}}
+    ) -> Answer:
+        answer: Answer = {"patient": record.pseudonym, "codes": 0, "scores": {}, "reference": {}, "parts": {}}
         if found is None:
             return answer | {"without": [SHORT]}
         log_p, given = found

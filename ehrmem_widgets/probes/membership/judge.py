@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from ehrmem_widgets.findings.finding import Finding, Sentence, row, told
+from ehrmem_widgets.findings.finding import Finding, FindingRow, Sentence, Where, row, told
 from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.confounding.ask import explains
 from ehrmem_widgets.probes.membership.scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL
@@ -41,12 +40,14 @@ CONTROL = "control"  # the topic of what says whether the scores can be trusted
 _GROUPS = {"all": (MEMBER, NON_MEMBER), "canaries": (CANARY, NULL_CANARY)}
 
 
-def compare(answers: Rows, priors: tuple[float, ...], confounding: Finding | None) -> tuple[Rows, list[str]]:
+def compare(
+    answers: Rows, priors: tuple[float, ...], confounding: Finding | None
+) -> tuple[list[FindingRow], list[str]]:
     """Cohort rows and sentences, the verdict first, from ``membership``'s answers (one a patient, with its ``group``)."""
     names = [n for n in (LOSS, MIN_K, MIN_K_PLUS_PLUS, RECALL, RATIO) if any(n in a["scores"] for a in answers)]
     headline = RATIO if RATIO in names else LOSS
     planted_found = positive_control(*_two_sides(answers, "canaries", "scores", headline))
-    rows: Rows = []
+    rows: list[FindingRow] = []
     said: dict[str, list[str]] = {}
     for group in _GROUPS:
         if group != "all" and not any(a["group"] in _GROUPS[group] for a in answers):
@@ -102,13 +103,13 @@ def _aurocs(
     group: str,
     *,
     adjust: bool = True,
-    **more: Any,
-) -> Rows:
+    model: str = "",
+) -> list[FindingRow]:
     """A row for each name, with Holm's p-values over all of them."""
     p = [1.0 if _constant(*sides) else auroc_p(*sides) for sides in by_name.values()]
     adjusted = holm(p) if adjust else [math.nan] * len(p)
     return [
-        row(figure, auroc(*sides), attribute=name, group=group, p=p_, p_adjusted=float(a), **more)
+        row(figure, auroc(*sides), attribute=name, group=group, p=p_, p_adjusted=float(a), model=model)
         for (name, sides), p_, a in zip(by_name.items(), p, adjusted, strict=True)
     ]
 
@@ -119,7 +120,7 @@ def _constant(members: np.ndarray, non_members: np.ndarray) -> bool:
 
 def _verdict(
     sides: tuple[np.ndarray, np.ndarray] | None,
-    rows: Rows,
+    rows: list[FindingRow],
     headline: str,
     confounding: Finding | None,
     control: PositiveControl,
@@ -153,8 +154,10 @@ def all_equal(score: str) -> Judgement:
     return Judgement(Verdict.CANNOT_CONCLUDE, "all_equal", words, {"score": score})
 
 
-def _at_small_rates(name: str, members: np.ndarray, non_members: np.ndarray, priors: tuple[float, ...]) -> Rows:
-    more: dict[str, Any] = {"attribute": name, "group": "all", "model": "" if name == RATIO else "audited"}
+def _at_small_rates(
+    name: str, members: np.ndarray, non_members: np.ndarray, priors: tuple[float, ...]
+) -> list[FindingRow]:
+    more: Where = {"attribute": name, "group": "all", "model": "" if name == RATIO else "audited"}
     found = {fpr: tpr_at_fpr(members, non_members, fpr) for fpr in FALSE_POSITIVE_RATES}
     too_few = {fpr: _too_few(len(non_members), fpr) for fpr in FALSE_POSITIVE_RATES}
     rows = [row(f"tpr_at_fpr_{fpr:g}", tpr, note=too_few[fpr], **more) for fpr, tpr in found.items()]
@@ -176,7 +179,7 @@ def _too_few(non_members: int, fpr: float) -> str:
     )
 
 
-def _parts(answers: Rows, headline: str) -> Rows:
+def _parts(answers: Rows, headline: str) -> list[FindingRow]:
     """The AUROC by kind of code and by quarter: which part of a record gives membership away."""
     found = sorted({part for a in answers for part in a["parts"]})
     sides = {part: _two_sides(answers, "all", "parts", part) for part in found}
@@ -194,7 +197,7 @@ def _parts(answers: Rows, headline: str) -> Rows:
 # In words -------------------------------------------------------------------------------------------------------------
 
 
-def _of_canaries(verdict: Judgement, rows: Rows, headline: str) -> str:
+def _of_canaries(verdict: Judgement, rows: list[FindingRow], headline: str) -> str:
     if verdict.verdict is not Verdict.MEMORIZED:
         return (
             f"Positive control: the planted canaries are not found ({verdict.sentence.rstrip('.')}), "
@@ -209,7 +212,7 @@ def _of_canaries(verdict: Judgement, rows: Rows, headline: str) -> str:
     )
 
 
-def _of_reference(control: dict[str, Any]) -> str:
+def _of_reference(control: FindingRow) -> str:
     shown = Estimate(control["value"], control["low"], control["high"], control["n"])
     if not math.isfinite(shown.value):
         return "Negative control: the reference model could not be compared."
@@ -217,7 +220,7 @@ def _of_reference(control: dict[str, Any]) -> str:
     return f"Negative control: the reference model, which saw none of them, {told} (AUROC of {LOSS} {shown})."
 
 
-def _of_rates(rows: Rows, headline: str, priors: tuple[float, ...], non_members: int) -> list[str]:
+def _of_rates(rows: list[FindingRow], headline: str, priors: tuple[float, ...], non_members: int) -> list[str]:
     def shown(figure: str) -> Estimate:
         one = next(r for r in rows if r["figure"] == figure and r["attribute"] == headline and r["group"] == "all")
         return Estimate(one["value"], one["low"], one["high"], one["n"])
@@ -236,7 +239,7 @@ def _of_rates(rows: Rows, headline: str, priors: tuple[float, ...], non_members:
     return said + [f"{why[0].upper()}{why[1:]}." for why in few if why]
 
 
-def _of_parts(parts: Rows) -> list[str]:
+def _of_parts(parts: list[FindingRow]) -> list[str]:
     standing_out = [r for r in parts if r.get("p_adjusted", math.nan) <= 0.05 and r["figure"] == "auroc_by_kind"]
     if not standing_out:
         return []

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import ipywidgets as widgets
 
@@ -155,7 +154,7 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
         self.mark_last_valid(self.fpr.number, self.prior.number)
         return [widgets.HTML(_STYLE), score, group, self.fpr.box, self.prior.box, log_scale]
 
-    def numbers(self, state: MembershipState, answer: MembershipShown) -> dict[str, Any]:
+    def numbers(self, state: MembershipState, answer: MembershipShown) -> dict[str, object]:
         """The slice and the canaries' exposure as plain data."""
         assert self._slices is not None
         cut, free = answer.slice, self._slices.confounding
@@ -188,12 +187,11 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
         people = without_near_duplicates(people, self.dataset, self.model, self.reference, seed=state.seed)
         asked = len(people.records)
         self.progress(Progress("comparing members with people never seen, without the model", 0, asked))
-        about: dict[str, Any] = {"people": people, "seed": state.seed}
-        free = run("confounding", self.dataset, self.model, self.reference, **about)
-        earlier = {"confounding": free}
+        free = run("confounding", self.dataset, self.model, self.reference, people=people, seed=state.seed)
         found = run(
-            "membership", self.dataset, self.model, self.reference, earlier=earlier, progress=self.progress, **about
-        )
+            "membership", self.dataset, self.model, self.reference, people=people, seed=state.seed,
+            earlier={"confounding": free}, progress=self.progress,
+        )  # fmt: skip
         self._people, self._slices = people, MembershipSlices(found, free)
         return self._slices
 
@@ -211,7 +209,7 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
             return (str(error),)
         return found.sentences
 
-    def _hand_on(self, name: str) -> Any:
+    def _hand_on(self, name: str) -> Callable[[object], None]:
         return lambda value: self.guarded(lambda: self.set(**{name: value}))
 
 

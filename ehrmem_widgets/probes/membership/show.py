@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.charts.table import figure, table
-from ehrmem_widgets.findings.disclosure_control import Figures, Row, mean, of_whole_groups
-from ehrmem_widgets.findings.finding import Finding, estimate_of
+from ehrmem_widgets.findings.disclosure_control import Figures, mean, of_whole_groups
+from ehrmem_widgets.findings.finding import AnyRow, Finding, FindingRow, estimate_of
 from ehrmem_widgets.probes.membership.parts import membership_parts
 from ehrmem_widgets.probes.membership.roc import roc_curve
 from ehrmem_widgets.probes.membership.scores import LOSS, RATIO
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 PLACES = ("auroc_by_kind", "auroc_by_quarter")
 
 
-def found_members(one: Row, figures: Figures) -> Estimate:
+def found_members(one: FindingRow, figures: Figures) -> Estimate:
     """The share of members that an attack finds; its interval holds the uncertainty of the threshold, and stays as wide, in tenths."""
     members = figures.people.get(MEMBER, 0)
     found = round(float(one["value"]) * members) if math.isfinite(one["value"]) else 0
@@ -42,7 +40,7 @@ def found_members(one: Row, figures: Figures) -> Estimate:
     return Estimate(math.nan, min(low, share.low), max(high, share.high), rounded_n(int(one["n"])))
 
 
-def called_members(one: Row, figures: Figures) -> Estimate:
+def called_members(one: FindingRow, figures: Figures) -> Estimate:
     """P(member | called one) follows from the share found: where that is withheld, so is this, but for its tenths."""
     found = found_members({**one, "value": figures.at(one, "tpr_at_fpr_0.01")[1], "low": 0.0, "high": 1.0}, figures)
     if not math.isfinite(found.low) or not math.isfinite(one["low"]):
@@ -80,7 +78,7 @@ class MembershipView(ProbeView):
     memorized = "Someone with the full record could tell whether the person was trained on: right in {figure} of pairs (0.5: guessing)."
     population = "Who was trained on cannot be told by this: right in {figure} of pairs (0.5: guessing)."
 
-    def compared(self, one: Mapping[Any, Any] | pd.Series) -> str:
+    def compared(self, one: AnyRow) -> str:
         """The score."""
         return f"AUROC of {one['attribute']}"
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,17 @@ from ehrmem_widgets.attacker.facts import KNOWLEDGE_LEVELS, facts_of_level
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, patient_row, row, told
+from ehrmem_widgets.findings.finding import (
+    Exclusion,
+    Finding,
+    FindingRow,
+    Where,
+    excluded_row,
+    finding,
+    patient_row,
+    row,
+    told,
+)
 from ehrmem_widgets.probes.bag_of_codes import CodeSearch, own_ranks
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.batching import OnProgress, Progress, Rows
@@ -61,7 +70,7 @@ class Neighbours(ProbeRun):
     the search for codes: ``hit@k`` (Wilson) and ``median_rank`` (patient bootstrap); ``hit@k_over_codes``, the audited model's less the
     code search's for the same people (Newcombe's paired interval, exact McNemar p); by group "all" (members less
     non-members) and "canaries" (trained on less never trained on) ``hit@k_difference`` (MOVER, one-sided Fisher p) and
-    ``hit@k_beyond_reference``, that difference minus the reference model's. P-values by Holm over the knowledge_levels. The verdict rests on
+    ``hit@k_beyond_reference``, that difference minus the reference model's. P-values by Holm over the knowledge levels. The verdict rests on
     hit@10: *memorized* when members are found more often than non-members, and more so than by the reference model.
     """
 
@@ -223,7 +232,7 @@ def _model(search: str) -> str:
 
 def _rates(
     found: pd.DataFrame, knowledge_levels: Sequence[str], searches: Sequence[str], searched: int, seed: int
-) -> list[dict[str, Any]]:
+) -> list[FindingRow]:
     """Hit rates and median ranks by knowledge level, group and search."""
     rows = []
     for knowledge in knowledge_levels:
@@ -233,7 +242,7 @@ def _rates(
                 continue
             for by in searches:
                 ranks = some[by].to_numpy(float)
-                of: dict[str, Any] = {"knowledge": knowledge, "group": group, "model": _model(by)}
+                of: Where = {"knowledge": knowledge, "group": group, "model": _model(by)}
                 rows += [
                     row(f"{_prefix(by)}hit@{k}", proportion(int((ranks <= k).sum()), len(ranks)), **of) for k in NEAREST
                 ]
@@ -247,14 +256,14 @@ def _rates(
     return rows
 
 
-def _over_codes(found: pd.DataFrame, knowledge_levels: Sequence[str]) -> list[dict[str, Any]]:
+def _over_codes(found: pd.DataFrame, knowledge_levels: Sequence[str]) -> list[FindingRow]:
     """The audited model's hit rate less the code search's, for the same people."""
     from scipy import stats
 
     rows = []
     for group in _GROUPS:
         for k in NEAREST:
-            family: list[dict[str, Any]] = []
+            family: list[FindingRow] = []
             for knowledge in knowledge_levels:
                 some = found[(found["knowledge"] == knowledge) & (found["group"] == group)]
                 if not len(some):
@@ -278,18 +287,18 @@ def _over_codes(found: pd.DataFrame, knowledge_levels: Sequence[str]) -> list[di
 
 def _compared(
     found: pd.DataFrame, knowledge_levels: Sequence[str], models: Mapping[str, BlackBox], confounded: Judgement | None
-) -> list[dict[str, Any]]:
+) -> list[FindingRow]:
     """Members minus non-members, and canaries trained on minus those never trained on; with the verdicts."""
     from scipy import stats
 
-    rows: list[dict[str, Any]] = []
+    rows: list[FindingRow] = []
     controls: dict[str, PositiveControl] = {}
     for pair_name, pair in reversed(PAIRS.items()):  # the canaries first: they are the positive control
         if pair_name == CANARIES and not set(pair) <= set(found["group"]):
             continue
         for k in NEAREST:
             for name in models:
-                family: list[dict[str, Any]] = []
+                family: list[FindingRow] = []
                 beyond: list[Estimate | None] = []
                 for knowledge in knowledge_levels:
                     here = found[found["knowledge"] == knowledge]
@@ -325,7 +334,7 @@ def _compared(
 
 
 def _judge(
-    made: dict[str, Any],
+    made: FindingRow,
     beyond: Estimate | None,
     found: pd.DataFrame,
     pair: tuple[str, str],
@@ -350,16 +359,16 @@ def _judge(
     made |= told(judgement)
 
 
-def _corrected(family: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _corrected(family: list[FindingRow]) -> list[FindingRow]:
     for made, adjusted in zip(family, holm([made.get("p", math.nan) for made in family]), strict=True):
         made["p_adjusted"] = float(adjusted)
     return family
 
 
 def _sentences(
-    rows: Sequence[Mapping[str, Any]],
-    over: Sequence[Mapping[str, Any]],
-    compared: Sequence[Mapping[str, Any]],
+    rows: Sequence[FindingRow],
+    over: Sequence[FindingRow],
+    compared: Sequence[FindingRow],
     knowledge_levels: Sequence[str],
 ) -> list[str]:
     """Verdicts first, then how many are found and whether a plain code search does as well."""
@@ -395,7 +404,7 @@ def _sentences(
     return said
 
 
-def _against_codes(rows: Sequence[Mapping[str, Any]]) -> str:
+def _against_codes(rows: Sequence[FindingRow]) -> str:
     if not rows:
         return ""
     made = rows[0]
@@ -404,7 +413,7 @@ def _against_codes(rows: Sequence[Mapping[str, Any]]) -> str:
     return "; no better than a plain code search"
 
 
-def _share(made: Mapping[str, Any]) -> str:
+def _share(made: FindingRow) -> str:
     return str(Estimate(made["value"], made["low"], made["high"], made["n"]))
 
 

@@ -252,7 +252,7 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
 
     _shown_points: object = None
 
-    def numbers(self, state: NeighboursState, answer: NeighboursAnswer) -> dict[str, Any]:
+    def numbers(self, state: NeighboursState, answer: NeighboursAnswer) -> dict[str, object]:
         """Ranks with the number of records, the nearest with distances, and the cohort's table."""
         return {
             "patient": self.dataset.pseudonym(state.patient_id),
@@ -346,7 +346,7 @@ def _meaning(step: Step, n: int, *, still: bool) -> str:
     )
 
 
-def _cohort_numbers(found: Finding) -> dict[str, Any]:
+def _cohort_numbers(found: Finding) -> dict[str, object]:
     rows = found.figures.drop(columns="judgement").replace({np.nan: None}).to_dict("records")
     return {
         "settings": as_json(found.settings),
@@ -376,7 +376,7 @@ class _Stoppable:
         return self._model.embed(sequences)
 
 
-def _meanwhile(work: Callable[[], Any], stop: threading.Event | None = None) -> Iterator[None]:
+def _meanwhile(work: Callable[[], object], stop: threading.Event | None = None) -> Iterator[None]:
     """Do work in a thread and yield until it is done; when this is closed before, tell it to stop and wait for it."""
     with ThreadPoolExecutor(1, thread_name_prefix="ehrmem") as pool:
         future = pool.submit(work)

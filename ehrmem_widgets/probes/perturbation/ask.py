@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import (
     Exclusion,
     Finding,
+    FindingRow,
+    RowOptions,
+    Where,
     curve_row,
     estimate_of,
     excluded_row,
@@ -33,7 +36,7 @@ from ehrmem_widgets.findings.finding import (
     row,
 )
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
-from ehrmem_widgets.probes.batching import Rows
+from ehrmem_widgets.probes.batching import Answer, Rows
 from ehrmem_widgets.probes.exploration import Exploration, State, choose_focus
 from ehrmem_widgets.probes.interleave import interleave
 from ehrmem_widgets.probes.leak import Leaks, leaks_of_many, slot_ids
@@ -384,7 +387,7 @@ class _Asking:
                     of[identifier] = found.of(range(starts[place], stop)).about([column])
                     starts[place] = stop
                 mine.append(of)
-            sweeps: dict[str, Any] = {}
+            sweeps: dict[str, Answer] = {}
             for identifier, each in plans[0][number].items():
                 spike = spike_of(mine[0][identifier], each.true)
                 sweeps[identifier] = {
@@ -474,16 +477,16 @@ class _Compiled:
         self.q = benjamini_hochberg(seen.ravel()).reshape(shape)
         self._all_bands = {identifier: self._bands(identifier) for identifier in identifiers}
 
-    def rows_and_sentences(self) -> tuple[list[dict[str, Any]], list[str]]:
-        rows: list[dict[str, Any]] = []
+    def rows_and_sentences(self) -> tuple[list[FindingRow], list[str]]:
+        rows: list[FindingRow] = []
         for i, person in enumerate(self.found):
             rows += self._about_patient(i, person)
         more, sentences = self._about_cohort()
         return [*rows, *more], sentences
 
-    def _about_patient(self, i: int, person: dict[str, Any]) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = []
-        about = {"group": self.group[i], "attribute": person["attribute"], "knowledge": self.knowledge}
+    def _about_patient(self, i: int, person: Answer) -> list[FindingRow]:
+        rows: list[FindingRow] = []
+        about: Where = {"group": self.group[i], "attribute": person["attribute"], "knowledge": self.knowledge}
         for j, identifier in enumerate(self.identifiers):
             if identifier not in person["sweeps"]:
                 rows.append(excluded_row(person["patient"], _NOT_KNOWN[identifier], **about))
@@ -494,21 +497,20 @@ class _Compiled:
                 if (name, i, j) not in self.estimate:
                     continue
                 estimate = self.estimate[name, i, j]
-                tested: dict[str, Any] = {}
+                of: Where = {**about, "model": name}
+                tested: RowOptions = {}
                 if name == "audited":
-                    tested = {"p": self.p[i, j], "p_adjusted": self.p_adjusted[i, j]}
-                    tested["judgement"] = self._judge(i, j)
-                rows.append(
-                    patient_row(person["patient"], f"spike:{identifier}", estimate, model=name, **about, **tested)
-                )
+                    tested = {
+                        "p": self.p[i, j], "p_adjusted": self.p_adjusted[i, j], "judgement": self._judge(i, j),
+                    }  # fmt: skip
+                rows.append(patient_row(person["patient"], f"spike:{identifier}", estimate, **(tested | of)))
                 curve = np.asarray(each[name], float)
                 level = float(np.median(np.delete(curve, each["true"])))
                 for shift, (code, words) in enumerate(zip(each["codes"], each["words"], strict=True)):
                     step = shift - each["true"]
                     low, high, n = bands[name](step)
                     band = Estimate(float(curve[shift]), level + low, level + high, n)
-                    point = {"step": step, "code": code, "label": words}
-                    rows.append(curve_row(person["patient"], identifier, band, model=name, **point, **about))
+                    rows.append(curve_row(person["patient"], identifier, band, step=step, code=code, label=words, **of))
         return rows
 
     def _bands(self, identifier: str) -> dict[str, Callable[[int], tuple[float, float, int]]]:
@@ -536,8 +538,8 @@ class _Compiled:
             planted=str(self.group[i]).startswith(f"{CANARY} x"),
         )
 
-    def _about_cohort(self) -> tuple[list[dict[str, Any]], list[str]]:
-        rows: list[dict[str, Any]] = []
+    def _about_cohort(self) -> tuple[list[FindingRow], list[str]]:
+        rows: list[FindingRow] = []
         present = list(dict.fromkeys(sorted(self.group, key=_in_order)))
         for group in present:
             for j, identifier in enumerate(self.identifiers):
@@ -552,7 +554,7 @@ class _Compiled:
         shares, said = self._shares(present)
         return [*rows, *gaps, *shares], [*sentences, *said]
 
-    def _gaps(self, pairs: list[tuple[str, str]]) -> tuple[list[dict[str, Any]], list[str]]:
+    def _gaps(self, pairs: list[tuple[str, str]]) -> tuple[list[FindingRow], list[str]]:
         """Mean spikes of the seen less those of the unseen; corrected over all pairs of groups and identifiers."""
         tests = [(pair, j) for pair in pairs for j in range(len(self.identifiers))]
         p = [auroc_p(*(self._values("audited", j, group) for group in pair)) for pair, j in tests]
@@ -596,7 +598,7 @@ class _Compiled:
             sentences.append(f"{judgement.verdict} ({identifier}, {contrast}): {judgement.sentence}")
         return rows, sentences
 
-    def _shares(self, present: list[str]) -> tuple[list[dict[str, Any]], list[str]]:
+    def _shares(self, present: list[str]) -> tuple[list[FindingRow], list[str]]:
         """The share of each group that stands out: power among canaries, false alarms among those whom no model saw."""
         rows, sentences = [], []
         for group in present:
@@ -616,8 +618,8 @@ class _Compiled:
         values = self.spike[name][self.group == group, j]
         return np.asarray(values[np.isfinite(values)])
 
-    def _row(self, figure: str, estimate: Estimate, **more: Any) -> dict[str, Any]:
-        return row(figure, estimate, knowledge=self.knowledge, **more)
+    def _row(self, figure: str, estimate: Estimate, **more: Unpack[RowOptions]) -> FindingRow:
+        return {**row(figure, estimate, **more), "knowledge": self.knowledge}
 
 
 def _band(curves: list[dict[int, float]]) -> Callable[[int], tuple[float, float, int]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
@@ -227,7 +226,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
             heading("4. Choose what is asked about"), self._focus, self._seed.text, self._seed.message,
         )  # fmt: skip
 
-    def numbers(self, state: PerturbationState, answer: PerturbationAnswer) -> dict[str, Any]:
+    def numbers(self, state: PerturbationState, answer: PerturbationAnswer) -> dict[str, object]:
         """Every point of the curve with interval and n, the spike, the people asked besides, and the verdict."""
         curve, null = answer.curve, answer.null
         low, high = curve.interval if curve.interval is not None else (np.zeros(0), np.zeros(0))
@@ -297,7 +296,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
             self._quiet = False
         self.set(patient_id=patient_id, focus=focus)
 
-    def _changed(self, what: str, value: Any) -> None:
+    def _changed(self, what: str, value: object) -> None:
         if not self._quiet:
             self.guarded(lambda: self.set(**{what: value}))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from ehrmem_widgets.findings.disclosure_control import (
     mean,
     share,
 )
-from ehrmem_widgets.findings.finding import CURVES, Finding, estimate_of
+from ehrmem_widgets.findings.finding import CURVES, AnyRow, Finding, estimate_of
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.probes.perturbation.ask import curve_of
 from ehrmem_widgets.probes.perturbation.curve import perturbation_curve
@@ -58,11 +58,11 @@ class PerturbationView(ProbeView):
     memorized = "It answers about individuals: the leak falls when {what} is moved off the truth, by {figure} more for people it was trained on."
     population = "Moving an identifier off the truth changes no more for people it was trained on: largest difference {figure} ({what})."
 
-    def compared(self, one: Mapping[Any, Any] | pd.Series) -> str:
+    def compared(self, one: AnyRow) -> str:
         """The identifier that was moved."""
         return self.what(one).removeprefix("the ")
 
-    def what(self, one: Mapping[Any, Any] | pd.Series) -> str:
+    def what(self, one: AnyRow) -> str:
         """The same, with its article."""
         return IDENTIFIERS.get(str(one["figure"]).partition(":")[2], "an identifier")
 

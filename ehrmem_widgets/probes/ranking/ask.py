@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,7 +38,7 @@ from ehrmem_widgets.cohort.codes import Kind, parse_code
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.findings.finding import Finding, excluded_row, finding, patient_row, row
+from ehrmem_widgets.findings.finding import Columns, Finding, FindingRow, Where, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.interleave import interleave
@@ -439,7 +438,7 @@ def _rank_p(about: Rows, null: Rows, null_people: int) -> np.ndarray:
 
 def _shares(
     found: Rows, asked: Mapping[str, int], group: Mapping[str, str], confounded: Judgement | None
-) -> list[dict[str, Any]]:
+) -> list[FindingRow]:
     """The share of each group with a leak, and members and canaries against people never seen."""
     hits = {name: len({one["patient"] for one in found if group[one["patient"]] == name}) for name in asked}
     shares = {name: proportion(hits[name], n) for name, n in asked.items() if n}
@@ -466,23 +465,24 @@ def _shares(
 
 def _rows(
     found: Rows, people: People, p: Sequence[float] | np.ndarray = (), adjusted: Sequence[float] | np.ndarray = ()
-) -> list[dict[str, Any]]:
+) -> list[FindingRow]:
     """Of each leak its rows about the patient; ``p`` and ``adjusted`` of each, or none."""
     rows = []
     for place, one in enumerate(found):
-        where = {"attribute": one["attribute"], "group": people.group_of_pseudonym[one["patient"]]}
-        tested: dict[str, Any] = {"p": p[place], "p_adjusted": adjusted[place]} if len(p) else {}
+        where: Where = {"attribute": one["attribute"], "group": people.group_of_pseudonym[one["patient"]]}
         fit = one["population"]
         mark = ALREADY_IDENTIFIED if fit is not None and PopulationFit.only(Estimate(*fit["others"])) else ""
-        about = {"knowledge": one["way"], "note": one["facts"], "verdict": mark}
-        rows.append(patient_row(one["patient"], "bits", value=one["bits"], n=1, **about, **tested, **where))
+        about: Columns = {**where, "knowledge": one["way"], "note": one["facts"], "verdict": mark}
+        if len(p):
+            about |= {"p": p[place], "p_adjusted": adjusted[place]}
+        rows.append(patient_row(one["patient"], "bits", value=one["bits"], n=1, **about))
         for name in ("k", "count", "severity"):
             rows.append(
                 patient_row(one["patient"], "facts" if name == "count" else name, value=one[name], n=1, **where)
             )
         for name, numbers in (fit or {}).items():
             rows.append(patient_row(one["patient"], f"population_{name}", Estimate(*numbers), **where))
-        rows.append(patient_row(one["patient"], "leak", Estimate(*one["audited"]), model="audited", **where))
+        rows.append(patient_row(one["patient"], "leak", Estimate(*one["audited"]), **(where | {"model": "audited"})))
         rows.append(patient_row(one["patient"], "excess", Estimate(*one["excess"]), **where))
     return rows
 
@@ -490,7 +490,7 @@ def _rows(
 def _sentences(
     found: Rows,
     null: Rows,
-    shares: Sequence[Mapping[str, Any]],
+    shares: Sequence[FindingRow],
     asked: Mapping[str, int],
     threshold: float,
     population: int | None,

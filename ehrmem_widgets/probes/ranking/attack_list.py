@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 from ehrmem_widgets.attacker.identifiability import ALREADY_IDENTIFIED
 from ehrmem_widgets.charts.axis import Axis, quarters
@@ -18,6 +18,26 @@ from ehrmem_widgets.views.known_facts import how_many
 
 WIDTH = 884
 MOST = 12
+
+
+class Leak(TypedDict):
+    """A row of ``ranked``; the last three are nan without a declared population."""
+
+    patient: str
+    group: str
+    attribute: str
+    bits: float
+    k: int
+    leak: float
+    low: float
+    high: float
+    n: int
+    p: float
+    p_adjusted: float
+    already_identified: bool
+    others: float
+    others_low: float
+    others_high: float
 
 
 def attack_list(found: Finding, *, titles: Mapping[str, str] | None = None, most: int = MOST) -> str:
@@ -68,15 +88,15 @@ def _null_words(found: Finding) -> str:
     return f"The same search finds a leak about {round(null.value * null.n):,} of {null.n:,} people never seen: {interval(null)}."
 
 
-def _leak(one: Mapping[Any, Any]) -> Estimate:
+def _leak(one: Leak) -> Estimate:
     return Estimate(float(one["leak"]), float(one["low"]), float(one["high"]), int(one["n"]))
 
 
-def _hollow(one: Mapping[Any, Any], population: int | None) -> bool:
+def _hollow(one: Leak, population: int | None) -> bool:
     return bool(one["already_identified"] if population else one["k"] <= 1)
 
 
-def _row(one: Mapping[Any, Any], titles: Mapping[str, str], population: int | None) -> Row:
+def _row(one: Leak, titles: Mapping[str, str], population: int | None) -> Row:
     hollow = _hollow(one, population)
     everybody = round(one["k"] * 2 ** one["bits"])
     return Row(
@@ -90,7 +110,7 @@ def _row(one: Mapping[Any, Any], titles: Mapping[str, str], population: int | No
     )
 
 
-def _who_fits(one: Mapping[Any, Any], population: int | None) -> str:
+def _who_fits(one: Leak, population: int | None) -> str:
     if population is None:
         return "unique in this data set" if one["k"] <= 1 else f"{one['bits']:.1f} bits"
     if one["already_identified"]:
@@ -99,13 +119,13 @@ def _who_fits(one: Mapping[Any, Any], population: int | None) -> str:
     return how_many(fitting)
 
 
-def _rank(one: Mapping[Any, Any]) -> str:
+def _rank(one: Leak) -> str:
     if not math.isfinite(one["p"]):
         return "no people never seen"
     return f"p {one['p']:.3f}, corrected {one['p_adjusted']:.3f}"
 
 
-def _row_sentence(one: Mapping[Any, Any], titles: Mapping[str, str], population: int | None) -> str:
+def _row_sentence(one: Leak, titles: Mapping[str, str], population: int | None) -> str:
     who = f", {_who_fits(one, population)}" if population or one["k"] <= 1 else ""
     return (
         f"{one['patient']} ({one['group']}), {titles.get(one['attribute'], one['attribute'])}: {one['bits']:.1f} bits, "

@@ -17,11 +17,10 @@ from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.charts.table import figure
 from ehrmem_widgets.findings.disclosure_control import (
     Figures,
-    Row,
     hidden,
     share,
 )
-from ehrmem_widgets.findings.finding import EXCLUDED, PATIENTS, Finding, estimate_of
+from ehrmem_widgets.findings.finding import EXCLUDED, PATIENTS, Finding, FindingRow, estimate_of
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.ranking.ask import GIVEN_AWAY, GIVEN_AWAY_GAP, SEARCH
 from ehrmem_widgets.probes.ranking.attack_list import attack_list
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
 _MAX_WITHHELD = 0.5  # of the kinds of attack's numbers
 
 
-def given_away(one: Row, figures: Figures) -> Estimate:
+def given_away(one: FindingRow, figures: Figures) -> Estimate:
     """Of members only the table of attacks tells how many are given away: it withholds that number where its cells would follow."""
     return NOTHING if one["group"] == MEMBER else share(one, figures)
 

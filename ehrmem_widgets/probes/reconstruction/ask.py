@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -21,7 +21,17 @@ from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
 from ehrmem_widgets.blackbox.training_splits import trained_on
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import CannotAnswer
-from ehrmem_widgets.findings.finding import PATIENTS, Exclusion, Finding, excluded_row, finding, patient_row, row, told
+from ehrmem_widgets.findings.finding import (
+    PATIENTS,
+    Exclusion,
+    Finding,
+    FindingRow,
+    excluded_row,
+    finding,
+    patient_row,
+    row,
+    told,
+)
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.code_embeddings import TextEmbedder, sentence_transformer
@@ -100,12 +110,14 @@ class Reconstruction(ProbeRun):
     def ask(self, records: list[Record]) -> Rows:
         """The patients' rows, and who is left out at which knowledge."""
         samples, horizon = self.task.options["samples"], self.task.options["horizon"]
-        return list(_portion(records, self._asked, self.task.knowledge_levels, samples, horizon, self.task.seed))
+        portion = _portion(records, self._asked, self.task.knowledge_levels, samples, horizon, self.task.seed)
+        return [dict(one) for one in portion]
 
     def judge(self, answers: Rows) -> Finding:
         """Means by group, and members against people never seen."""
         people, knowledge_levels = self.task.people, self.task.knowledge_levels
-        rows = [excluded_row(*left) for left in people.left_out] + answers
+        rows = [excluded_row(*left) for left in people.left_out]
+        rows += cast("list[FindingRow]", answers)  # as ``ask`` made them
         for one in rows:
             one["group"] = people.group_of_pseudonym.get(one["patient"], "")
         measured = _measured(rows)
@@ -158,7 +170,7 @@ def _portion(
     samples: int,
     horizon: int,
     seed: int,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[FindingRow]:
     tasks: dict[tuple[int, int], list[_Task]] = defaultdict(list)  # by what must be equal to be continued together
     for record in records:
         for knowledge in knowledge_levels:
@@ -215,7 +227,7 @@ def _continuations(
     """For each prompt the codes (S, T) and log weights (S,). Equal prompts are asked once: they get equal answers."""
     keys = [tuple(map(tuple, prompt)) for prompt in prompts]
     unique = list(dict.fromkeys(keys))
-    found: dict[Any, tuple[np.ndarray, np.ndarray]] = {}
+    found: dict[tuple[tuple[int, ...], ...], tuple[np.ndarray, np.ndarray]] = {}
     for places in in_like_forms(unique, samples):
         steps = list(model.generate([unique[place] for place in places], horizon, samples, seed=seed))
         codes = np.stack([step.codes for step in steps], axis=-1)
@@ -227,7 +239,7 @@ Measured = dict[tuple[str, str, str], dict[str, float]]
 """By figure, knowledge level and model: each patient's mean, by pseudonym."""
 
 
-def _measured(rows: Rows) -> Measured:
+def _measured(rows: list[FindingRow]) -> Measured:
     found: Measured = defaultdict(dict)
     for one in rows:
         if one["table"] == PATIENTS:
@@ -239,8 +251,8 @@ def _of_group(values: dict[str, float], people: People, *groups: str) -> np.ndar
     return np.array([value for patient, value in values.items() if people.group_of_pseudonym[patient] in groups])
 
 
-def _means(measured: Measured, people: People) -> Rows:
-    rows: Rows = []
+def _means(measured: Measured, people: People) -> list[FindingRow]:
+    rows: list[FindingRow] = []
     for (figure, knowledge, model), values in measured.items():
         high = math.inf if figure == "demd" else 1.0
         for group in people.counts():
@@ -253,10 +265,10 @@ def _means(measured: Measured, people: People) -> Rows:
 
 def _excesses(
     measured: Measured, people: People, knowledge_levels: Sequence[str], confounded: Judgement | None
-) -> Rows:
+) -> list[FindingRow]:
     """How much nearer the audited model comes than the reference, by group, and the gaps with p and verdict."""
-    rows: Rows = []
-    family: Rows = []
+    rows: list[FindingRow] = []
+    family: list[tuple[FindingRow, int, int]] = []
     for figure, sign in FIGURES.items():
         for knowledge in knowledge_levels if sign else ():
             audited = measured.get((figure, knowledge, AUDITED), {})
@@ -276,13 +288,13 @@ def _excesses(
                     knowledge=knowledge,
                     group=f"{seen} - {never}",
                     p=_p(a, b),
-                ) | {"_sizes": (len(a), len(b))}
+                )
                 rows.append(made)
                 if seen == MEMBER and figure in TESTED:
-                    family.append(made)
-    for one, p in zip(family, holm([one["p"] for one in family]) if family else (), strict=True):
+                    family.append((made, len(a), len(b)))
+    adjusted = holm([one["p"] for one, *_ in family]) if family else ()
+    for (one, members, non_members), p in zip(family, adjusted, strict=True):
         effect = Estimate(one["value"], one["low"], one["high"], one["n"])
-        members, non_members = one["_sizes"]
         judgement = judge_cohort(
             effect,
             float(p),
@@ -294,14 +306,12 @@ def _excesses(
             confounded=confounded,
         )
         one |= {"p_adjusted": float(p), **told(judgement)}
-    for one in rows:
-        one.pop("_sizes", None)
     return rows
 
 
-def _falls(measured: Measured, people: People, knowledge_levels: Sequence[str]) -> Rows:
+def _falls(measured: Measured, people: People, knowledge_levels: Sequence[str]) -> list[FindingRow]:
     """By how much the distances fall from the first knowledge level to each other, in the same patients."""
-    rows: Rows = []
+    rows: list[FindingRow] = []
     for figure in ("demd", "timed_distance"):
         for knowledge in knowledge_levels[1:]:
             falls = {}
@@ -333,7 +343,7 @@ def _p(a: np.ndarray, b: np.ndarray) -> float:
     return float(stats.ttest_ind(a, b, equal_var=False, alternative="greater").pvalue)
 
 
-def _moved(fall: dict[str, Any]) -> str:
+def _moved(fall: FindingRow) -> str:
     if fall["low"] > 0:
         return "comes nearer to the record"
     return (
@@ -349,13 +359,13 @@ _WORDS = {
 }
 
 
-def _sentences(cohort: Rows, knowledge_levels: Sequence[str], with_reference: bool) -> list[str]:
+def _sentences(cohort: list[FindingRow], knowledge_levels: Sequence[str], with_reference: bool) -> list[str]:
     """What a reader should take from it, verdicts first."""
 
-    def of(figure: str, **where: Any) -> list[dict[str, Any]]:
+    def of(figure: str, **where: str) -> list[FindingRow]:
         return [r for r in cohort if r["figure"] == figure and all(r.get(k) == v for k, v in where.items())]
 
-    def shown(one: dict[str, Any]) -> Estimate:
+    def shown(one: FindingRow) -> Estimate:
         return Estimate(one["value"], one["low"], one["high"], one["n"])
 
     said = []

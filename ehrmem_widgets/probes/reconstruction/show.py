@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -13,7 +13,7 @@ from ehrmem_widgets.findings.disclosure_control import (
     between_means,
     mean,
 )
-from ehrmem_widgets.findings.finding import Finding
+from ehrmem_widgets.findings.finding import AnyRow, Finding
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.view import METHOD_GROUPS, ProbeView, picture
 from ehrmem_widgets.views.knowledge_curve import by_level, knowledge_curve
@@ -53,7 +53,7 @@ class ReconstructionView(ProbeView):
     memorized = "It continues the records of people it was trained on nearer to the truth than those of others: by {figure}{where}."
     population = "It continues the records of people it was trained on no nearer to the truth: largest difference {figure}{where}."
 
-    def compared(self, one: Mapping[Any, Any] | pd.Series) -> str:
+    def compared(self, one: AnyRow) -> str:
         """What is known, and the distance."""
         return f"{knowledge_words(str(one['knowledge']))}{_COMPARED.get(str(one['figure']), '')}"
 

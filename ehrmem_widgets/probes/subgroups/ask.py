@@ -8,9 +8,8 @@ same outside it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,16 @@ from ehrmem_widgets.cohort.codes import Kind, parse_code
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.findings.finding import Exclusion, Finding, excluded_row, finding, row
+from ehrmem_widgets.findings.finding import (
+    Exclusion,
+    Finding,
+    FindingRow,
+    RowOptions,
+    Where,
+    excluded_row,
+    finding,
+    row,
+)
 from ehrmem_widgets.probes.attribute.ask import LARGEST_EXCESS
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.batching import Rows
@@ -110,7 +118,7 @@ def subgroups(
     kinds = tuple(KINDS if group_by is None else group_by)
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise BadInput(f"People are divided by {', '.join(KINDS)}; got {', '.join(unknown)}.")
-    rows: list[dict[str, Any]] = [{"table": "excluded", **one} for one in found.excluded.to_dict("records")]
+    rows: list[FindingRow] = [{"table": "excluded", **one} for one in found.excluded.to_dict("records")]
     values, left_out = _values(found, figure, dataset)
     rows += left_out
     belongs = subgroups_of(dataset, sorted(set(values["id"])))
@@ -169,7 +177,7 @@ class _Cell:
 
     def __init__(
         self,
-        about: dict[str, Any],
+        about: Mapping[str, str],
         name: str,
         four: dict[str, np.ndarray],
         shown: dict[str, bool],
@@ -238,17 +246,18 @@ class _Cell:
             confounded=self.confounded,
         )
 
-    def rows(self, adjusted: float, q: float) -> Iterator[dict[str, Any]]:
+    def rows(self, adjusted: float, q: float) -> Iterator[FindingRow]:
         """The table's rows."""
-        about: dict[str, Any] = {**self.about, "group": self.name}
-        judgement = self.judge(adjusted)
-        said: dict[str, Any] = {"p": self.p, "p_adjusted": adjusted, "judgement": judgement}
-        figure = about.pop("figure")
+        figure, of = self.about["figure"], self.about
+        about: Where = {
+            "model": of["model"], "attribute": of["attribute"], "knowledge": of["knowledge"], "group": self.name,
+        }  # fmt: skip
+        said: RowOptions = {**about, "p": self.p, "p_adjusted": adjusted, "judgement": self.judge(adjusted)}
         tested = "difference" if self.with_non_members else "gap"
         for kind, estimate in (("mean", self.mean), ("gap", self.gap), ("difference", self.difference)):
             if kind != "difference" or self.with_non_members:
-                more: dict[str, Any] = said if kind == tested else {"reason": "" if self.shown else HIDDEN}
-                yield row(f"{kind}:{figure}", estimate, **about, **more)
+                more: RowOptions = said if kind == tested else {**about, "reason": "" if self.shown else HIDDEN}
+                yield row(f"{kind}:{figure}", estimate, **more)
         yield row(f"screening:{figure}", n=self.effect.n, p=self.p, p_adjusted=q, **about)
 
 
@@ -317,7 +326,7 @@ def _contrast(cells: Sequence[np.ndarray], signs: Sequence[int]) -> tuple[Estima
 
 def _values(
     found: Finding, figure: str | Sequence[str] | None, dataset: MedsDataset
-) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+) -> tuple[pd.DataFrame, list[FindingRow]]:
     """One row a patient and figure: ``id``, ``group``, ``value`` and what it is of; and who was left out."""
     rows = found.about("patients")
     there = list(rows["figure"].unique())

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.findings.finding import Finding, estimate_of, judgement_of
+from ehrmem_widgets.findings.finding import AnyRow, Finding, estimate_of, judgement_of
 from ehrmem_widgets.probes.people import People, choose_people, draw, sides
 from ehrmem_widgets.probes.subgroups.ask import HIDDEN
 from ehrmem_widgets.statistics.intervals import Estimate
@@ -84,7 +83,7 @@ def subgroup_rows(split: Finding) -> tuple[SubgroupRow, ...]:
     return tuple(rows)
 
 
-def _judgement_of(one: Any) -> Judgement:
+def _judgement_of(one: AnyRow) -> Judgement:
     found = judgement_of(one)
     assert found is not None, "every subgroup is judged"
     return found

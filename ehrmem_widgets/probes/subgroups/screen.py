@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from functools import partial
 
 import ipywidgets as widgets
 
@@ -140,7 +140,7 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
         asked = [self.finding, note] if len(self.offered) > 1 else [self.finding]
         return [*asked, self.correction, heading, *self.families.values()]
 
-    def numbers(self, state: SubgroupState, answer: SubgroupsShown) -> dict[str, Any]:
+    def numbers(self, state: SubgroupState, answer: SubgroupsShown) -> dict[str, object]:
         """Every row as plain data, hidden ones without a figure."""
         verdict = overall(answer.rows)
         return {
@@ -164,31 +164,28 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
         people = without_near_duplicates(people, dataset, model, reference, seed=state.seed)
         asked = len(people.records)
         self.progress(Progress("comparing members with people never seen, without the model", 0, asked))
-        about: dict[str, Any] = {"people": people, "seed": state.seed}
-        free = run("confounding", dataset, model, reference, **about)
-        about["progress"] = self.progress
+        ask = partial(run, dataset=dataset, model=model, reference=reference, people=people, seed=state.seed)
+        free = ask("confounding")
         earlier = {"confounding": free}
         why = confounding(earlier)
         if state.finding == "excess":
-            found = run(
-                "attribute", dataset, model, reference, knowledge_levels=(state.knowledge,), earlier=earlier, **about
-            )
+            found = ask("attribute", knowledge_levels=(state.knowledge,), earlier=earlier, progress=self.progress)
             rows = found.about("patients", figure="excess").sort_values("value", ascending=False, kind="stable")
             largest = replace(found, patients=rows.drop_duplicates("patient").sort_index())
             split = subgroups(largest, dataset, figure="excess", confounded=why)
         else:
-            found = run("membership", dataset, model, reference, earlier=earlier, **about)
+            found = ask("membership", earlier=earlier, progress=self.progress)
             split = subgroups(one_score(found), dataset, figure="score", confounded=why)
         return SubgroupsShown(split, subgroup_rows(split), free)
 
-    def _chosen_families(self) -> dict[str, Any]:
+    def _chosen_families(self) -> dict[str, object]:
         return {"families": tuple(kind for kind, box in self.families.items() if box.value)}
 
-    def _hand_on(self, changes: Callable[[], dict[str, Any]]) -> None:
+    def _hand_on(self, changes: Callable[[], dict[str, object]]) -> None:
         self.guarded(lambda: self.set(**changes()))
 
 
-def _row(row: SubgroupRow) -> dict[str, Any]:
+def _row(row: SubgroupRow) -> dict[str, object]:
     return {
         "subgroup": row.name,
         "title": subgroup_name(row.name),
