@@ -269,7 +269,7 @@ def _read_severities(path: Path) -> tuple[Severities, ...]:
         )
     content = cast("list[_Version]", read_yaml_file(path, f"The severities {path.name}"))  # refused below if it is not
     try:
-        return tuple(
+        versions = tuple(
             Severities(
                 str(one["by"]),
                 str(one["at"]),
@@ -282,9 +282,12 @@ def _read_severities(path: Path) -> tuple[Severities, ...]:
             for one in content
         )
     except (KeyError, TypeError, AttributeError):
+        versions = ()
+    if not versions:
         raise BadInput(
-            f"The severities {path.name} must be a list of versions, each with by, at and severities."
-        ) from None
+            f"The severities {path.name} must be a list of at least one version, each with by, at and severities."
+        )
+    return versions
 
 
 @cache
