@@ -1,4 +1,4 @@
-"""The cohort audit as a screen: run it, watch it, and declare how grave each leak would be while the risk matrix follows."""
+"""The cohort audit as a screen: run it, watch it, and declare how severe each leak would be while the risk matrix follows."""
 
 from __future__ import annotations
 

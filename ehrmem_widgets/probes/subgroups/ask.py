@@ -1,4 +1,4 @@
-"""T6 Subgroups: is more remembered of some kinds of people than of others? Any probe's patient figures, split by subgroup.
+"""T6 Subgroups: are some groups memorized more than others? Any probe's patient figures, split by subgroup.
 
 A difference between subgroups is not memorization by itself: old people's records may be easier to predict. So where there
 are non-members, what is tested is the difference in differences: members minus non-members inside the subgroup, less the

@@ -1,4 +1,4 @@
-"""Notebook 05: is more remembered of some kinds of people than of others? (T6)"""
+"""Notebook 05: are some groups memorized more than others? (T6)"""
 
 from __future__ import annotations
 

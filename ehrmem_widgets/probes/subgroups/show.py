@@ -37,7 +37,7 @@ class SubgroupsView(ProbeView):
 
     rules = (("(mean|gap|difference|screening):.*", mean),)  # small cells are withheld by the probe already
     asked = (
-        "Is more remembered of some kinds of people than of others? Every subgroup's members are compared with all other members, and the"
+        "Are some groups memorized more than others? Every subgroup's members are compared with all other members, and the"
         " same gap among people never seen is taken away."
     )
     held_against = "The same gap among people never seen. Corrected for all subgroups and figures together (Holm)."
