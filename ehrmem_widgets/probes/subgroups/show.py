@@ -73,7 +73,7 @@ class SubgroupsView(ProbeView):
             if row.judgement.verdict is Verdict.MEMORIZED
         )
         if groups:
-            return Headline(worst, f"More is remembered of: {', '.join(groups)}.")
+            return Headline(worst, f"Memorized more: {', '.join(groups)}.")
         sentence = next(one.sentence for one in verdicts.values() if one.verdict is worst)
         return Headline(worst, f"{sentence[:1].upper()}{sentence[1:]}")
 
