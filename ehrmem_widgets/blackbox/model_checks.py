@@ -109,9 +109,9 @@ def check_vocabulary(model: BlackBox) -> Iterator[Check]:
     )  # fmt: skip
     declared = "guessed from the codes" if vocabulary.token_scheme_guessed else "declared"
     yield Check(
-        "TokenScheme", "warn" if vocabulary.token_scheme_guessed else "pass", f"{token_scheme.name}, {declared}.",
+        "Token scheme", "warn" if vocabulary.token_scheme_guessed else "pass", f"{token_scheme.name}, {declared}.",
         "Read the next lines. If they are right, nothing needs to be done; 'ehrmem check --write-token-scheme token_scheme.yaml' writes it "
-        "down for you to change, and --token_scheme names it." if vocabulary.token_scheme_guessed else "",
+        "down for you to change, and --token-scheme names it." if vocabulary.token_scheme_guessed else "",
     )  # fmt: skip
     start = ", ".join(vocabulary.opening) or "none"
     yield Check(

@@ -50,7 +50,7 @@ def test_every_patient_is_written_exactly_as_meds_eic_ar_wrote_them(given: Sourc
 def test_the_checks_pass_and_says_what_was_guessed(given: Sources) -> None:
     checks = {check.name: check for check in every_check(given)}
     assert [check for check in checks.values() if check.level == "fail"] == []
-    assert checks["TokenScheme"].words == "MEICAR, guessed from the codes."
+    assert checks["Token scheme"].words == "MEICAR, guessed from the codes."
     assert "which is the code" in checks["Configured start"].words  # its bos_token_id is a default
     assert "The age is the gap after MEDS_BIRTH" in checks["Time and age"].words
     assert checks["Reference model"].level == "warn"
@@ -105,7 +105,7 @@ def test_the_commands_find_their_way(given: Sources, tmp_path: Path, capsys: pyt
     (tmp_path / "patients.txt").write_text("\n".join(map(str, _ids(given))))
     out = tmp_path / "m"
     more = [
-        "--token_scheme",
+        "--token-scheme",
         str(tmp_path / "token_scheme.yaml"),
         "--patients",
         str(tmp_path / "patients.txt"),

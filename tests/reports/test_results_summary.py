@@ -125,7 +125,7 @@ def test_versions_of_severities(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "text", "words"),
-    [("severity.yaml", "- {by: x}", "list of versions"), ("results.json", "{}", "holds no audit")],
+    [("severity.yaml", "- {by: x}", "list of at least one version"), ("results.json", "{}", "holds no audit")],
 )
 def test_what_is_no_audit_is_said(name: str, text: str, words: str, tmp_path: Path) -> None:
     folder = SyntheticAudit(40).write(tmp_path / "a", names=("confounding",))
