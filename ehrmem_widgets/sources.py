@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.registry import black_boxes
-from ehrmem_widgets.settings import POPULATION
+from ehrmem_widgets.settings import NAMES_BEFORE, POPULATION
 
 if TYPE_CHECKING:
     from ehrmem_widgets.blackbox.protocol import BlackBox
@@ -141,6 +141,9 @@ def sample_sources() -> Sources:
 def given_sources(**given: str | Path | Iterable[str | Path] | None) -> Sources:
     """What was given, else what the environment names (EHRMEM_DATA, EHRMEM_MODEL, ...; several references with commas between
     them); the samples only when neither names data nor model. Raises BadInput for data without a model or the other way round."""
+    for before, name in NAMES_BEFORE.items():
+        if os.environ.get(f"EHRMEM_{before.upper()}"):
+            raise BadInput(f"The environment names EHRMEM_{before.upper()}, which is called EHRMEM_{name.upper()} now.")
     found = {one.name: given.get(one.name) or os.environ.get(f"EHRMEM_{one.name.upper()}") for one in fields(Sources)}
     reference = comma_separated(found.pop("reference"))
     named = {name: str(value) if value else None for name, value in found.items()}

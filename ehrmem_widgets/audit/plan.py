@@ -26,7 +26,7 @@ from ehrmem_widgets.settings import shown
 from ehrmem_widgets.sources import Sources, given_sources, is_address
 from ehrmem_widgets.yaml_text import read_yaml_file
 
-KNOWLEDGE_LEVELS = ("demographics", "one_lab", "lab_values", "first_10", "first_20")
+DEFAULT_LEVELS = ("demographics", "one_lab", "lab_values", "first_10", "first_20")
 HOLDERS = 25  # of each attribute, unless told otherwise
 _SOURCES = tuple(one.name for one in fields(Sources))
 _SEVERITY = 'hiv: {severity: 5, reason: "..."}'
@@ -135,7 +135,7 @@ class _Settings(Declared):
     patients: Annotated[int, within(settings.PATIENTS)] | _Text = 400
     holders: Annotated[int, within(settings.HOLDERS)] | None = None
     probes: Annotated[_Names, AfterValidator(_probes)] | None = None
-    knowledge_levels: Annotated[tuple[str, ...], PlainValidator(check_knowledge_levels)] = KNOWLEDGE_LEVELS
+    knowledge_levels: Annotated[tuple[str, ...], PlainValidator(check_knowledge_levels)] = DEFAULT_LEVELS
     knowledge_of: Annotated[dict[str, str], PlainValidator(_knowledge_of), Field(validate_default=True)] = {}
     attributes: _Names = ()
     severity: object = None

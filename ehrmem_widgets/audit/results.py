@@ -20,7 +20,7 @@ from ehrmem_widgets.audit.run import FINDINGS, RESULTS, SEAL, SEVERITY, ProbeSta
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes
 from ehrmem_widgets.errors import BadInput, Damaged
 from ehrmem_widgets.findings.disclosure_control import disclosed
-from ehrmem_widgets.findings.finding import EXCLUDED, FIGURES, PATIENTS, Finding
+from ehrmem_widgets.findings.finding import EXCLUDED, FIGURES, PATIENTS, Finding, OtherVersion
 from ehrmem_widgets.probes.people import CANARY, DRAWN, NULL_CANARY, PAIRS
 from ehrmem_widgets.probes.view import Headline, ProbeView
 from ehrmem_widgets.registry import probes
@@ -229,6 +229,10 @@ def _load_figures(folder: Path) -> Finding:
     """A finding with its figures about the cohort alone."""
     try:
         return Finding.load(folder, tables=(FIGURES,))
+    except OtherVersion:
+        raise BadInput(
+            f"{str(folder.parent.parent)!r} holds the results of another version of this kit: run the audit again, into another folder."
+        ) from None
     except BadInput as error:
         raise _damaged(folder, str(error)) from None
 

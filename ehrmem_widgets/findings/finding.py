@@ -128,6 +128,10 @@ class Exclusion(NamedTuple):
     words: str
 
 
+class OtherVersion(BadInput):
+    """A finding whose tables are those of another version of this kit: whole, but not to be read."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One probe's result: ``figures`` about the cohort, one row per metric; ``patients``; ``curves``; ``excluded``, who was left
@@ -235,7 +239,7 @@ class Finding:
         except (OSError, ValueError, pa.ArrowException) as error:
             raise BadInput(f"{str(folder)!r} is not a finding of this kit: {str(error).splitlines()[0]}") from None
         if not isinstance(about, dict) or about.get("schema") != SCHEMA:
-            raise BadInput(f"{str(folder)!r} is a finding of another version of this kit. It must be made again.")
+            raise OtherVersion(f"{str(folder)!r} is a finding of another version of this kit. It must be made again.")
         if wrong := [name for name, table in found.items() if list(table.columns) != list(TABLES[name])]:
             raise BadInput(f"{str(folder)!r} is not a finding of this kit: {wrong[0]}.parquet has other columns.")
         for name, table in found.items():

@@ -8,6 +8,7 @@ from typing import Any
 from ehrmem_widgets.attacker.facts import check_knowledge, check_knowledge_levels
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.base import Probe
+from ehrmem_widgets.settings import NAMES_BEFORE
 
 
 def given(probe: Probe, knowledge_levels: Sequence[str] | str | None, options: Mapping[str, object]) -> dict[str, Any]:
@@ -25,6 +26,8 @@ def given(probe: Probe, knowledge_levels: Sequence[str] | str | None, options: M
         raise BadInput(f"The probe {probe.name!r} asks at one knowledge level; got {', '.join(chosen)}.")
     for name in options:
         if name not in probe.options:
+            if NAMES_BEFORE.get(name) in ("knowledge", "knowledge_levels"):
+                raise BadInput(f"{name!r} is called 'knowledge_levels' now.")
             has = f"Its options are {', '.join(probe.options)}." if probe.options else "It has none."
             raise BadInput(f"The probe {probe.name!r} has no option {name!r}. {has}")
     whole = {name: options.get(name, option.default) for name, option in probe.options.items()}

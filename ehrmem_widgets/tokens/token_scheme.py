@@ -1,7 +1,7 @@
 """A model's token scheme: which of its codes are time gaps and how long, ages, start and end, and how it writes values.
 
 Every model that reads records has one, mostly in the code that made its training data. Here it is a small YAML, TOML or JSON
-file, written by hand, or guessed from the codes and shown for confirmation. ``token_schemes/`` holds those of published models.
+file, written by hand, or guessed from the codes and shown for confirmation. ``presets/`` holds those of published models.
 """
 
 from __future__ import annotations

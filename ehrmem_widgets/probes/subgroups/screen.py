@@ -65,7 +65,7 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
     patients, half of them members), ``seed``.
     """
 
-    title = "Subgroups: of whom is more remembered?"
+    title = "Subgroups: which are memorized more?"
 
     def first_state(  # type: ignore[override]  # the options by name
         self,
