@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ehrmem_widgets.blackbox.layers import Linear, Norm, activation, layer_norm, linear, rms_norm, stacked
+from ehrmem_widgets.blackbox.rows import Rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -76,15 +77,17 @@ class SharedPromptDecoder:
         causal = torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
         mask = causal & visible[:, None, :]
         mask = (mask | torch.eye(longest, dtype=torch.bool, device=device)).unsqueeze(1)  # a padded row sees itself
-        self._count, self._samples, self._lengths, self._at = len(prompts), samples, lengths, 0
+        self._rows, self._at = Rows(len(prompts), samples, device), 0
+        self._lengths = lengths[self._rows.prompt]
         copied = len(prompts) * samples * longest * parts.key_heads * parts.width
         self._copied = longest if copied <= _COPIED_PROMPT else 0
         self._bias = None
         if bool(padding.any()):
-            self._bias = parts.embedding.new_zeros(len(prompts), 1, 1, 1, longest + max(room, 1))
-            self._bias[..., :longest].masked_fill_(~visible[:, None, None, None, :], float("-inf"))
+            bias = parts.embedding.new_zeros(len(prompts), 1, 1, longest + max(room, 1))
+            bias[..., :longest].masked_fill_(~visible[:, None, None, :], float("-inf"))
+            self._bias = bias[self._rows.prompt]
         self._prompt_cache: list[tuple[Tensor, Tensor]] = []
-        shape = (len(prompts), samples, parts.key_heads, self._copied + max(room, 1), parts.width)
+        shape = (len(prompts) * samples, parts.key_heads, self._copied + max(room, 1), parts.width)
         self._cache = [(new(shape), new(shape)) for _ in parts.blocks]
         grouped = parts.heads != parts.key_heads
 
@@ -93,66 +96,75 @@ class SharedPromptDecoder:
             q, k, v = (x.reshape(len(prompts), longest, -1, parts.width).transpose(1, 2) for x in (q, k, v))
             if self._copied:
                 for cache, found in zip(self._cache[layer], (k, v), strict=True):
-                    cache[:, :, :, :longest] = found.unsqueeze(1)
+                    cache.unflatten(0, (-1, samples))[:, :, :, :longest] = found.unsqueeze(1)
             else:
                 self._prompt_cache.append((k.transpose(2, 3).contiguous(), v.contiguous()))
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0, enable_gqa=grouped)
             return mixed.transpose(1, 2).reshape(len(prompts) * longest, -1)
 
-        last = self._forward(ids, places, attend).view(len(prompts), longest, -1)[:, -1]
-        return parts.head(parts.norm(last)).float().unsqueeze(1)
+        last = self._forward(ids.flatten(), places.flatten(), attend).view(len(prompts), longest, -1)[:, -1]
+        return parts.head(parts.norm(last)).float()
 
     @torch.inference_mode()
     def step(self, codes: Tensor) -> Tensor:
         parts = self._parts
-        prompts, samples, heads = self._count, self._samples, parts.key_heads
+        heads = parts.key_heads
         group = parts.heads // heads
         at = self._copied + self._at
-        rows = (prompts, samples, heads, group)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             keys, values = self._cache[layer]
-            keys[:, :, :, at] = k.view(prompts, samples, heads, -1)
-            values[:, :, :, at] = v.view(prompts, samples, heads, -1)
-            own_keys, own_values = keys.flatten(0, 2)[:, : at + 1], values.flatten(0, 2)[:, : at + 1]
+            keys[:, :, at] = k.view(len(codes), heads, -1)
+            values[:, :, at] = v.view(len(codes), heads, -1)
+            own_keys, own_values = keys.flatten(0, 1)[:, : at + 1], values.flatten(0, 1)[:, : at + 1]
             scores = torch.bmm(q.reshape(-1, group, parts.width), own_keys.transpose(1, 2))
             if self._copied:
                 if self._bias is not None:
-                    scores = (scores.view(*rows, -1) + self._bias[..., : at + 1]).flatten(0, 2)
-                return torch.bmm(scores.softmax(dim=-1), own_values).view(prompts * samples, -1)
+                    scores = (scores.view(len(codes), heads, group, -1) + self._bias[..., : at + 1]).flatten(0, 1)
+                return torch.bmm(scores.softmax(dim=-1), own_values).view(len(codes), -1)
             prompt_keys, prompt_values = self._prompt_cache[layer]
-            # All samples of a prompt ask its keys in one product: (prompts, key heads, samples * group, width).
-            asked = q.view(*rows, -1).transpose(1, 2).reshape(prompts, heads, samples * group, -1)
-            to_prompt = (asked @ prompt_keys).view(prompts, heads, samples, group, -1).transpose(1, 2)
+            # All continuations of a prompt ask its keys in one product.
+            to_prompt = self._of_prompts(q.reshape(len(codes), heads, group, -1), prompt_keys)
             length = to_prompt.shape[-1]
             if self._bias is not None:
                 to_prompt = to_prompt + self._bias[..., :length]
-            weights = torch.cat([to_prompt, scores.view(*rows, -1)], dim=-1).softmax(dim=-1)
-            of_prompt = (
-                weights[..., :length].transpose(1, 2).reshape(prompts, heads, samples * group, -1) @ prompt_values
-            )
-            of_own = torch.bmm(weights[..., length:].flatten(0, 2), own_values)
-            of_prompt = of_prompt.view(prompts, heads, samples, group, -1).transpose(1, 2)
-            return (of_own.view(*rows, -1) + of_prompt).reshape(prompts * samples, -1)
+            weights = torch.cat([to_prompt, scores.view(len(codes), heads, group, -1)], dim=-1).softmax(dim=-1)
+            of_own = torch.bmm(weights[..., length:].flatten(0, 1), own_values)
+            of_prompt = self._of_prompts(weights[..., :length], prompt_values)
+            return (of_own.view(len(codes), heads, group, -1) + of_prompt).reshape(len(codes), -1)
 
-        x = self._forward(codes, (self._lengths + self._at)[:, None], attend)
+        x = self._forward(codes, self._lengths + self._at, attend)
         self._at += 1
-        return parts.head(parts.norm(x)).float().view(prompts, samples, -1)
+        return parts.head(parts.norm(x)).float()
+
+    @torch.inference_mode()
+    def keep(self, rows: Tensor) -> None:
+        prompts = self._rows.keep(rows)
+        self._lengths = self._lengths[rows]
+        if self._bias is not None:
+            self._bias = self._bias[rows]
+        self._cache = [(keys[rows], values[rows]) for keys, values in self._cache]
+        self._prompt_cache = [(keys[prompts], values[prompts]) for keys, values in self._prompt_cache]
+
+    def _of_prompts(self, x: Tensor, each: Tensor) -> Tensor:
+        """(rows, key heads, group, n) times its prompt's (key heads, n, m)."""
+        grid = self._rows.spread(x).transpose(1, 2)  # (prompts, key heads, most of a prompt, group, n)
+        found = (grid.flatten(2, 3) @ each).unflatten(2, grid.shape[2:4])
+        return self._rows.gather(found.transpose(1, 2))
 
     def _forward(self, ids: Tensor, places: Tensor, attend: Callable[[int, Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-        """(prompts, n) ids at (prompts, n or 1) places -> (prompts * n, hidden)."""
+        """(n,) ids at (n,) places -> (n, hidden)."""
         parts = self._parts
         x = parts.embedding[ids]
         if parts.positions is not None:
             x = x + parts.positions[places]
-        x = x.flatten(0, 1)
-        turn = None if parts.turn is None else parts.turn[places][:, :, None]
+        turn = None if parts.turn is None else parts.turn[places][:, None]
         with_positions = (parts.heads + parts.key_heads) * parts.width
         for layer, block in enumerate(parts.blocks):
             found = block.query_key_value(block.norm_attention(x))
             qk, v = found[:, :with_positions], found[:, with_positions:]
             if turn is not None:
-                pairs = qk.float().unflatten(0, ids.shape).unflatten(-1, (-1, parts.width // 2, 2))
+                pairs = qk.float().unflatten(-1, (-1, parts.width // 2, 2))
                 qk = torch.view_as_real(torch.view_as_complex(pairs) * turn).to(qk.dtype)
             qk = qk.reshape(len(x), -1, parts.width)
             mixed = block.attention_out(attend(layer, qk[:, : parts.heads], qk[:, parts.heads :], v))

@@ -287,17 +287,19 @@ class _CallableDecoder:
         return 8 * (longest + room + 2 * self._size)
 
     def begin(self, prompts: list[list[int]], samples: int, room: int) -> Tensor:
-        self._read = [[list(prompt) for _ in range(samples)] for prompt in prompts]
-        return _logits(self._distributions(prompts)).unsqueeze(1)
+        self._read = [list(prompt) for prompt in prompts for _ in range(samples)]
+        return _logits(self._distributions(prompts))
 
     def step(self, codes: Tensor) -> Tensor:
-        going = [(row, column) for row, column in np.argwhere(codes.numpy() >= 0).tolist()]
-        for row, column in going:
-            self._read[row][column].append(int(codes[row, column]))
-        logits = torch.zeros(*codes.shape, self._size)
-        found = _logits(self._distributions([self._read[row][column] for row, column in going]))
-        logits[tuple(np.transpose(going))] = found
+        going = (codes >= 0).nonzero()[:, 0]
+        for row in going.tolist():
+            self._read[row].append(int(codes[row]))
+        logits = torch.zeros(len(codes), self._size)
+        logits[going] = _logits(self._distributions([self._read[row] for row in going.tolist()]))
         return logits
+
+    def keep(self, rows: Tensor) -> None:
+        self._read = [self._read[row] for row in rows.tolist()]
 
 
 def _logits(probabilities: np.ndarray) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ehrmem_widgets.blackbox.attention_decoding import SharedPromptDecoder, transformer_parts
+from ehrmem_widgets.blackbox.rows import Rows
 from ehrmem_widgets.blackbox.state_space_decoding import StateSpaceDecoder, state_space_parts
 
 if TYPE_CHECKING:
@@ -26,12 +27,16 @@ class Decoder(Protocol):
     """What the sampling loop needs."""
 
     def begin(self, prompts: list[list[int]], samples: int, room: int) -> Tensor:
-        """Read the prompts; ``room`` is the number of steps to come. Returns logits (prompts, 1, codes), float32."""
+        """Read the prompts; ``room`` is the number of steps to come. Returns logits (prompts, codes), float32."""
         ...
 
     def step(self, codes: Tensor) -> Tensor:
-        """Append one code to each continuation. ``codes``: (prompts, samples), -1 where one has ended, whose logits no
-        longer matter. Returns (prompts, samples, codes), float32."""
+        """Append one code to each continuation. ``codes``: (rows,), at first all samples of the first prompt, then of the next; -1
+        where one has ended, whose logits no longer matter. Returns (rows, codes), float32."""
+        ...
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows (ascending) alone: the next codes are theirs."""
         ...
 
     def bytes_a_sample(self, longest: int, room: int) -> int:
@@ -53,24 +58,33 @@ class LibraryDecoder:
 
     @torch.inference_mode()
     def begin(self, prompts: list[list[int]], samples: int, room: int) -> Tensor:
-        self._caches, logits = [], []
-        same = torch.zeros(samples, dtype=torch.long, device=self._model.device)
+        device = self._model.device
+        self._rows, self._caches, logits = Rows(len(prompts), samples, device), [], []
+        same = torch.zeros(samples, dtype=torch.long, device=device)
         for prompt in prompts:
-            answer = self._model(input_ids=torch.tensor([prompt], device=self._model.device), use_cache=True)
+            answer = self._model(input_ids=torch.tensor([prompt], device=device), use_cache=True)
             cache = getattr(answer, self._cache_name)
             if samples > 1:
                 cache.reorder_cache(same)  # every sample is the first (and only) row
             self._caches.append(cache)
-            logits.append(answer.logits[:, -1:].float())
+            logits.append(answer.logits[:, -1].float())
         return torch.cat(logits)
 
     @torch.inference_mode()
     def step(self, codes: Tensor) -> Tensor:
         logits = []
-        for cache, row in zip(self._caches, codes.clamp(min=0), strict=True):
+        for cache, row in zip(self._caches, self._rows.parts(codes.clamp(min=0)), strict=True):
             answer = self._model(input_ids=row[:, None], use_cache=True, **{self._cache_name: cache})
             logits.append(answer.logits[:, -1].float())
-        return torch.stack(logits)
+        return torch.cat(logits)
+
+    @torch.inference_mode()
+    def keep(self, rows: Tensor) -> None:
+        kept = self._rows.parts(self._rows.mask(rows))
+        self._caches = [cache for cache, there in zip(self._caches, kept, strict=True) if bool(there.any())]
+        for cache, there in zip(self._caches, (one for one in kept if bool(one.any())), strict=True):
+            cache.reorder_cache(there.nonzero()[:, 0])
+        self._rows.keep(rows)
 
 
 class RereadingDecoder:
@@ -85,19 +99,25 @@ class RereadingDecoder:
         return numbers * (longest + room) * self._model.dtype.itemsize
 
     def begin(self, prompts: list[list[int]], samples: int, room: int) -> Tensor:
+        self._rows = Rows(len(prompts), samples, self._model.device)
         self._read = [torch.tensor([prompt], device=self._model.device) for prompt in prompts]
         logits = self._logits()
         self._read = [ids.expand(samples, -1) for ids in self._read]
         return logits
 
     def step(self, codes: Tensor) -> Tensor:
-        new = codes.clamp(min=0)[..., None]
+        new = self._rows.parts(codes.clamp(min=0)[:, None])
         self._read = [torch.cat([ids, one], dim=1) for ids, one in zip(self._read, new, strict=True)]
         return self._logits()
 
+    def keep(self, rows: Tensor) -> None:
+        kept = self._rows.parts(self._rows.mask(rows))
+        self._read = [ids[there] for ids, there in zip(self._read, kept, strict=True) if bool(there.any())]
+        self._rows.keep(rows)
+
     @torch.inference_mode()
     def _logits(self) -> Tensor:
-        return torch.stack([self._model(input_ids=ids).logits[:, -1].float() for ids in self._read])
+        return torch.cat([self._model(input_ids=ids).logits[:, -1].float() for ids in self._read])
 
 
 def best_decoder(model: PreTrainedModel) -> Callable[[], Decoder]:
@@ -111,11 +131,14 @@ def best_decoder(model: PreTrainedModel) -> Callable[[], Decoder]:
     for new_decoder in _decoders(model):
         try:
             decoder = new_decoder()
-            found = [decoder.begin([ids[:2], ids[:4]], 2, length)[:, 0]]  # two lengths, for the padding
-            for codes in zip(ids[2:-2], ids[4:], strict=True):
-                found.append(decoder.step(torch.tensor([[code, -1] for code in codes], device=model.device))[:, 0])
-            short, long = torch.stack(found, dim=1)
-            difference = torch.cat([short - expected[1 : length - 2], long - expected[3:]])
+            found = [decoder.begin([ids[:2], ids[:4]], 2, length)]  # two lengths, for the padding
+            for number, (short, long) in enumerate(zip(ids[2:-2], ids[4:], strict=True)):
+                if number == 2:  # from here on without those that have ended
+                    decoder.keep(torch.tensor([0, 2], device=model.device))
+                codes = [short, -1, long, -1] if number < 2 else [short, long]
+                found.append(decoder.step(torch.tensor(codes, device=model.device))[:: len(codes) // 2])
+            of_short, of_long = torch.stack(found, dim=1)
+            difference = torch.cat([of_short - expected[1 : length - 2], of_long - expected[3:]])
             if float(difference.abs().max()) <= tolerance:
                 return new_decoder
         except _DISAGREES:  # a config of this architecture that the decoder does not know

@@ -5,20 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ehrmem_widgets.blackbox.decoding import Decoder, best_decoder, context_length
+from ehrmem_widgets.blackbox.llama import open_llama
 from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step
 from ehrmem_widgets.blackbox.sampling import sample
 from ehrmem_widgets.blackbox.state_space_decoding import read_without_filling
 from ehrmem_widgets.cohort.fingerprints import fingerprint
+from ehrmem_widgets.cores import cores, threads
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.tokens.token_scheme import TokenScheme, token_scheme_in
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
@@ -33,12 +37,9 @@ _CODES_AT_ONCE = 4096  # in one forward pass of score and embed: fits any laptop
 _NUMBERS_AT_ONCE = 2**26  # in its largest tensor
 _NUMBER_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
-
-def threads() -> int:
-    """How many threads torch may use: half the cores, or OMP_NUM_THREADS. A thread that must wait for a core that the
-    browser holds makes a step up to eighty times slower (measured: 289 against 3.4 ms)."""
-    return int(os.environ.get("OMP_NUM_THREADS") or max(1, min(8, (os.cpu_count() or 2) // 2)))
-
+_turn: AbstractContextManager[object] = threading.RLock() if cores() < 4 else nullcontext()
+"""Of the models that are asked at the same time, one computes at once where cores are few. Two on two cores would wait for each other's
+Python, for the caches and for the browser (measured: 30 % more CPU)."""
 
 torch.set_num_threads(threads())
 
@@ -109,7 +110,7 @@ class FolderModel:
         seed: int = 0,
     ) -> Iterator[Step]:
         """As ``BlackBox.generate``; stops early when the context is full or every continuation has ended."""
-        return sample(
+        steps = sample(
             self._new_decoder,
             prompts,
             horizon,
@@ -122,6 +123,14 @@ class FolderModel:
             seed=seed,
             device=self._model.device,
         )
+        if (now := torch.get_num_threads()) != (wanted := threads(now)):
+            torch.set_num_threads(wanted)
+        while True:
+            with _turn:
+                step = next(steps, None)
+            if step is None:
+                return
+            yield step
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """As ``BlackBox.score``; of a sequence longer than the context, its first part."""
@@ -299,6 +308,9 @@ def _device(named: str | None) -> torch.device:
 def _load(folder: Path, device: torch.device, dtype: str) -> PreTrainedModel:
     if dtype not in _NUMBER_FORMATS:
         raise BadInput(f"A model does not run in {dtype!r} here. Give 'float32' or 'bfloat16'.")
+    ours = open_llama(folder, _NUMBER_FORMATS[dtype])
+    if ours is not None:
+        return cast("PreTrainedModel", ours.to(device))  # it answers as the library's does
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import transformers
     from huggingface_hub.errors import StrictDataclassError

@@ -72,10 +72,12 @@ def stacked(*modules: nn.Linear, scale: Tensor) -> Linear:
 
 
 def activation(name: str) -> Callable[[Tensor], Tensor]:
-    """The function of this name in transformers."""
-    from transformers.activations import ACT2FN
-
+    """The function of this name in transformers, which takes seconds to import."""
+    if name == "silu":
+        return F.silu
     if name == "gelu_new":  # the same function, in one kernel
         return lambda x: F.gelu(x, approximate="tanh")
+    from transformers.activations import ACT2FN
+
     function: Callable[[Tensor], Tensor] = ACT2FN[name]
     return function

@@ -366,5 +366,6 @@ def _opened(what: str, open_it: Callable[[], Opened]) -> Generator[Check, None, 
     except EhrmemError as error:
         yield Check(what, "fail", str(error))
         return None
-    yield Check(what, "pass", f"{found!r}")
+    shown = repr(found)  # such as MedsDataset('sample cohort': 3,000 patients): a clinician reads it without the class
+    yield Check(what, "pass", shown.partition("(")[2].removesuffix(")") or shown)
     return found

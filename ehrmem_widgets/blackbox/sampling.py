@@ -14,6 +14,7 @@ from ehrmem_widgets.blackbox.protocol import SlotIds, Step, slot_uniforms, split
 from ehrmem_widgets.errors import BadInput
 
 _share = 0.5  # of the free memory that continuations may take
+_DENSE = 0.875  # of the continuations that a decoder holds: where fewer go on, it goes on with these alone
 _BYTES_A_LOGIT = 16  # logits, probabilities, those allowed, and their sums
 
 
@@ -117,26 +118,49 @@ def _run(
         raise BadInput(
             "The model's answer is not a number (NaN): its weights are broken, or too large for the number format it runs in."
         )
-    log_weight = torch.zeros(shape, device=device)
+    rows = torch.arange(shape[0] * shape[1], device=device)  # the continuations that the decoder holds
+    log_weight = torch.zeros(len(rows), device=device)
     for place in range(len(slots[0])):
-        allowed = torch.zeros(shape[0], 1, len(goes_on), dtype=torch.bool, device=device)
+        allowed = torch.zeros(shape[0], len(goes_on), dtype=torch.bool, device=device)
         for row, filled in enumerate(slots):
-            allowed[row, 0, filled[place]] = True
-        codes, kept = _draw(torch.softmax(logits, dim=-1) * allowed, uniforms.slot(place))
-        log_weight = log_weight + kept.log()
-        logits = decoder.step(codes)
-    weight = log_weight.cpu().numpy()
-    alive = torch.ones(shape, dtype=torch.bool, device=device)
+            allowed[row, filled[place]] = True
+        probabilities = torch.softmax(logits, dim=-1)
+        allowed = allowed if len(logits) == shape[0] else allowed[rows // shape[1]]
+        codes, kept = _draw(probabilities * allowed, _for_each(uniforms.slot(place), len(logits), rows))
+        log_weight = log_weight + kept.flatten().log()
+        logits = decoder.step(codes.flatten())
+    weight = log_weight.view(shape).cpu().numpy()
+    alive = torch.ones(len(rows), dtype=torch.bool, device=device)
     for step in range(horizon):
         probabilities = torch.softmax(logits, dim=-1)
-        mass = None if groups is None else ((probabilities @ groups) * alive[..., None]).cpu().numpy()
-        drawn, _ = _draw(probabilities if keep is None else probabilities * keep, uniforms.next_step())
-        codes = torch.where(alive, drawn, -1)
-        yield Step(codes.cpu().numpy(), mass, weight)
+        drawn, _ = _draw(
+            probabilities if keep is None else probabilities * keep,
+            _for_each(uniforms.next_step(), len(logits), rows),
+        )
+        of_each, drawn = drawn.shape[1], drawn.flatten()
+        mass = None
+        if groups is not None:
+            mass = torch.zeros(shape[0] * shape[1], groups.shape[1], device=device)
+            mass[rows[alive]] = (probabilities @ groups).repeat_interleave(of_each, dim=0)[alive]
+            mass = mass.view(*shape, -1)
+        codes = torch.full((shape[0] * shape[1],), -1, device=device)
+        codes[rows[alive]] = drawn[alive]
+        yield Step(codes.view(shape).cpu().numpy(), None if mass is None else mass.cpu().numpy(), weight)
         alive = alive & goes_on[drawn]
-        if step + 1 == horizon or not bool(alive.any()):
+        going = int(alive.sum())
+        if step + 1 == horizon or not going:
             return
+        if going <= _DENSE * len(rows):
+            decoder.keep(alive.nonzero()[:, 0])
+            rows, drawn, alive = rows[alive], drawn[alive], alive[alive]
         logits = decoder.step(torch.where(alive, drawn, -1))
+
+
+def _for_each(uniforms: Tensor, distributions: int, rows: Tensor) -> Tensor:
+    """One uniform a sample -> (distributions, 1 or samples): each row its sample's, or at first all samples of a prompt."""
+    if distributions * len(uniforms) == len(rows):
+        return uniforms.expand(distributions, -1)
+    return uniforms[rows % len(uniforms)][:, None]
 
 
 def _parts(prompts: int, samples: int, at_once: int) -> list[tuple[slice, slice]]:
@@ -151,15 +175,12 @@ def _parts(prompts: int, samples: int, at_once: int) -> list[tuple[slice, slice]
 
 
 def _draw(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """Inverse-CDF sampling with one uniform a sample: (P, 1 or S, V), (S,) -> codes (P, S), total weight (P, S)."""
+    """Inverse-CDF sampling: (n, codes) weights, (n, m) uniforms -> codes (n, m), total weight (n, m)."""
     cumulated = weights.cumsum(dim=-1)
-    total = cumulated[..., -1]
+    total = cumulated[:, -1:]
     # Below the total whatever the rounding, so that a code without weight is never drawn.
     target = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
-    if cumulated.shape[1] == 1:  # one distribution for all samples of a prompt
-        drawn = torch.searchsorted(cumulated, target.unsqueeze(1), right=True)[:, 0]
-    else:
-        drawn = torch.searchsorted(cumulated, target.unsqueeze(-1), right=True)[..., 0]
+    drawn = torch.searchsorted(cumulated, target, right=True)
     return drawn.clamp(max=weights.shape[-1] - 1), total.expand(target.shape)
 
 

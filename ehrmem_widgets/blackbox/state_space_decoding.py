@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ehrmem_widgets.blackbox.layers import Linear, Norm, activation, linear, rms_norm, stacked
+from ehrmem_widgets.blackbox.rows import Rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -31,6 +32,8 @@ class _Stream(Protocol):
     """One layer's memory of one stream: (rows, hidden) -> what the layer adds to it."""
 
     def __call__(self, x: Tensor) -> Tensor: ...
+
+    def keep(self, rows: Tensor) -> None: ...
 
 
 class _Mixer(Protocol):
@@ -70,13 +73,13 @@ class StateSpaceDecoder:
         read = [self._read(prompts[i : i + at_once]) for i in range(0, len(prompts), at_once)]
         logits, *layers = (tuple(map(torch.cat, zip(*found, strict=True))) for found in zip(*read, strict=True))
         self._streams = [
-            mixer.begin([past.unsqueeze(1) for past in recent.unbind(-1)[1:]], state, samples, max(room, 1))
+            mixer.begin(list(recent.repeat_interleave(samples, dim=0).unbind(-1)[1:]), state, samples, max(room, 1))
             for mixer, (recent, state) in zip(self._parts.mixers, layers, strict=True)
         ]
         return logits[0]
 
     def _read(self, prompts: list[list[int]]) -> list[tuple[Tensor, ...]]:
-        """((prompts, 1, codes) logits,), then for each layer (the convolution's last inputs, the state)."""
+        """((prompts, codes) logits,), then for each layer (the convolution's last inputs, the state)."""
         library = self._parts.library
         longest = max(len(p) for p in prompts)
         # Left padding, masked: it leaves the states at zero.
@@ -85,7 +88,7 @@ class StateSpaceDecoder:
         mask = None if bool(inside.all()) else inside
         answer = library.base_model(input_ids=ids, attention_mask=mask, use_cache=True)
         head = library.get_output_embeddings()
-        logits = head(answer.last_hidden_state[:, -1:].to(head.weight.dtype)).float()
+        logits = head(answer.last_hidden_state[:, -1].to(head.weight.dtype)).float()
         layers = [
             (layer.conv_states[0].float(), layer.recurrent_states[0].float()) for layer in answer.cache_params.layers
         ]
@@ -94,10 +97,15 @@ class StateSpaceDecoder:
     @torch.inference_mode()
     def step(self, codes: Tensor) -> Tensor:
         parts = self._parts
-        x = parts.embedding[codes.reshape(-1)].float()
+        x = parts.embedding[codes].float()
         for stream in self._streams:
             x = x + stream(x)
-        return parts.head(parts.norm(x)).float().view(*codes.shape, -1)
+        return parts.head(parts.norm(x)).float()
+
+    @torch.inference_mode()
+    def keep(self, rows: Tensor) -> None:
+        for stream in self._streams:
+            stream.keep(rows)
 
 
 def state_space_parts(model: PreTrainedModel) -> StateSpaceModel | None:
@@ -140,7 +148,7 @@ class _Convolution:
     activation: Callable[[Tensor], Tensor]
 
     def __call__(self, recent: list[Tensor], new: Tensor) -> Tensor:
-        """``new``: (prompts, samples, channels); ``recent``: the last ``kernel - 1`` of them, replaced by those to come."""
+        """``new``: (rows, channels); ``recent``: the last ``kernel - 1`` of them, replaced by those to come."""
         mixed = torch.addcmul(self.bias, new, self.taps[-1])
         for past, tap in zip(recent, self.taps[:-1], strict=True):
             mixed.addcmul_(past, tap)
@@ -169,7 +177,7 @@ class _Mamba:
     out: Linear
 
     def begin(self, recent: list[Tensor], state: Tensor, samples: int, room: int) -> _Stream:
-        return _MambaStream(self, recent, state.transpose(1, 2).repeat_interleave(samples, dim=0), samples)
+        return _MambaStream(self, recent, state.transpose(1, 2).repeat_interleave(samples, dim=0))
 
     def numbers_a_sample(self, room: int) -> int:
         return self.decay.numel() + self.convolution.taps.numel()
@@ -190,8 +198,8 @@ def _mamba(layer: Any, config: PreTrainedConfig) -> _Mamba:
 
 
 class _MambaStream:
-    def __init__(self, weights: _Mamba, recent: list[Tensor], state: Tensor, samples: int) -> None:
-        self._weights, self._recent, self._state, self._samples = weights, recent, state, samples
+    def __init__(self, weights: _Mamba, recent: list[Tensor], state: Tensor) -> None:
+        self._weights, self._recent, self._state = weights, recent, state
         width = weights.decay.shape[0]
         self._rows = max(1, _IN_CACHE // weights.decay.numel())
         self._kept = state.new_empty(min(self._rows, len(state)), width, state.shape[2])
@@ -200,7 +208,7 @@ class _MambaStream:
         weights, rows = self._weights, len(x)
         dtype, width = weights.out.weight.dtype, weights.decay.shape[0]
         inner, gate = weights.project(weights.norm(x)).float().chunk(2, dim=-1)
-        inner = weights.convolution(self._recent, inner.unflatten(0, (-1, self._samples))).flatten(0, 1)
+        inner = weights.convolution(self._recent, inner)
         low, b, c = weights.select(inner.to(dtype)).split([weights.time_step.weight.shape[0], width, width], dim=-1)
         time_step = F.softplus(weights.time_step(low).float())
         b, c, put = b.float(), c.float(), time_step * inner
@@ -213,6 +221,9 @@ class _MambaStream:
             torch.bmm(c[part, None], state, out=read[part, None])
         mixed = torch.addcmul(read, inner, weights.skip) * F.silu(gate)
         return weights.out(mixed.to(dtype)).float()
+
+    def keep(self, rows: Tensor) -> None:
+        self._recent, self._state = [past[rows] for past in self._recent], self._state[rows]
 
 
 # Mamba2 ---------------------------------------------------------------------------------------------------------------
@@ -278,7 +289,7 @@ class _Mamba2Stream:
     """``_fade`` is how much is left of each step kept apart, its time step included; ``_left`` how much of the state."""
 
     def __init__(self, weights: _Mamba2, recent: list[Tensor], state: Tensor, samples: int, steps: int) -> None:
-        self._weights, self._recent, self._samples = weights, recent, samples
+        self._weights, self._recent, self._rows = weights, recent, Rows(len(state), samples, state.device)
         prompts, groups, rows = len(state), weights.groups, len(state) * samples
         # (prompts, heads, width, state) -> (prompts, groups, state, heads of a group * width)
         self._state = state.view(prompts, groups, -1, weights.width, weights.state).permute(0, 1, 4, 2, 3).flatten(3)
@@ -294,7 +305,7 @@ class _Mamba2Stream:
         inside, dtype = heads * weights.width, weights.out.weight.dtype
         found = weights.project(weights.norm(x)).float()
         gate, mixed, time_step = found.split([inside, inside + 2 * groups * size, heads], dim=-1)
-        mixed = weights.convolution(self._recent, mixed.unflatten(0, (-1, self._samples))).flatten(0, 1)
+        mixed = weights.convolution(self._recent, mixed)
         inner, b, c = mixed.split([inside, groups * size, groups * size], dim=-1)
         inner = inner.unflatten(1, (heads, -1))
         time_step = F.softplus(time_step + weights.time_bias).clamp(*weights.limit)
@@ -308,9 +319,9 @@ class _Mamba2Stream:
         weight = torch.bmm(asked, self._keys.flatten(0, 1)[:, : at + 1].transpose(1, 2))
         weight = self._fade[:, :, : at + 1].unflatten(1, (groups, -1)) * weight.view(rows, groups, 1, at + 1)
         of_own = torch.bmm(weight.view(rows * heads, 1, at + 1), self._values.flatten(0, 1)[:, : at + 1])
-        # All samples of a prompt ask its state in one product.
-        of_state = c.reshape(len(self._state), -1, groups, size).transpose(1, 2) @ self._state
-        of_state = of_state.transpose(1, 2).reshape(rows, heads, -1)
+        # All continuations of a prompt ask its state in one product.
+        of_state = self._rows.spread(c.reshape(rows, groups, size)).transpose(1, 2) @ self._state
+        of_state = self._rows.gather(of_state.transpose(1, 2)).reshape(rows, heads, -1)
         read = torch.addcmul(of_own.view(rows, heads, -1), of_state, self._left[..., None])
         read = torch.addcmul(read, inner, weights.skip).flatten(1) * F.silu(gate)
         self._at += 1
@@ -320,12 +331,20 @@ class _Mamba2Stream:
         length = torch.linalg.vector_norm(read, dim=-1, keepdim=True)
         return weights.out((read / torch.hypot(length, weights.floor)).flatten(1).to(dtype)).float()
 
+    def keep(self, rows: Tensor) -> None:
+        self._state = self._state[self._rows.keep(rows)]
+        self._recent = [past[rows] for past in self._recent]
+        self._left, self._keys, self._values, self._fade = (
+            x[rows] for x in (self._left, self._keys, self._values, self._fade)
+        )
+
     def _fold(self) -> None:
         """Add the steps kept apart to the state, which each continuation has for itself from here on."""
         groups, width = self._weights.groups, self._weights.width
-        left = self._left.repeat_interleave(width, dim=1).view(len(self._state), -1, groups, 1, self._state.shape[-1])
-        old = (self._state.unsqueeze(1) * left).flatten(0, 1)
+        left = self._left.repeat_interleave(width, dim=1).view(len(self._left), groups, 1, -1)
+        old = self._state[self._rows.prompt] * left
         new = (self._fade[..., None] * self._values).unflatten(1, (groups, -1)).transpose(2, 3).flatten(3)
         self._state = old + self._keys.transpose(2, 3) @ new
+        self._rows = Rows(len(self._state), 1, self._state.device)
         self._left.fill_(1)
         self._at = 0

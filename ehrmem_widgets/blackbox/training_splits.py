@@ -44,3 +44,14 @@ def members_in_words(training_split: str | None) -> str:
     if training_split:
         return f"patients of the split {training_split}"
     return f"patients of the split {MEMBER_SPLIT} (supposed: nothing says on whom the model was trained)"
+
+
+def split_in_words(split: object, members: str) -> str:
+    """What a split means for a model that was trained on the split ``members``.
+
+    >>> split_in_words("train", "train"), split_in_words("held_out", "train"), split_in_words(None, "train")
+    ('in training', 'held out', 'no split')
+    """
+    if not isinstance(split, str):
+        return "no split"
+    return "in training" if split == members else split.replace("_", " ")

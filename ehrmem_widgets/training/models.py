@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ehrmem_widgets.blackbox.folder import VOCABULARY_FILE, threads
+from ehrmem_widgets.blackbox.folder import VOCABULARY_FILE
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
+from ehrmem_widgets.cores import threads
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.settings import EPOCHS, MINUTES, SEED
 from ehrmem_widgets.tokens.sequence import encode

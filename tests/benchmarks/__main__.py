@@ -29,6 +29,7 @@ from tests.benchmarks import (
     endpoint,
     hf,
     hospital,
+    live,
     membership,
     patient_reports,
     reconstruction,
@@ -154,6 +155,7 @@ def span(values: list[float]) -> str:
 PARTS: dict[str, Callable[[Lines], None]] = {
     "decoding": hf.main,
     "main screen": main_screen,
+    "live kernel": live.main,
     "membership": membership.main,
     "reconstruction": reconstruction.main,
     "attribute": attribute.main,

@@ -6,6 +6,7 @@ import statistics
 import sys
 import tempfile
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,25 @@ def our_stream(model: Any, prompt: list[list[int]], horizon: int, samples: int) 
         pass
 
 
+@lru_cache
+def library_model(model: FolderModel) -> Any:
+    """The library's own model with the same weights, where ours was read without it."""
+    import transformers
+
+    ours: Any = model._model
+    if isinstance(ours, transformers.PreTrainedModel):
+        return ours
+    library = transformers.LlamaForCausalLM(transformers.LlamaConfig(**vars(ours.config)))
+    library.load_state_dict(ours.state_dict())
+    return library.eval()
+
+
 def hf_generate(model: Any, prompt: list[list[int]], horizon: int, samples: int) -> np.ndarray:
     """(samples, horizon) ids by the library's own loop."""
     ids = torch.tensor([[slot[0] for slot in prompt]])
     stops = [int(i) for i in model._stops] or None
     with torch.inference_mode():
-        out = model._model.generate(
+        out = library_model(model).generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=True, top_k=0, num_return_sequences=samples,
             max_new_tokens=horizon, eos_token_id=stops, pad_token_id=0, min_new_tokens=None if stops else horizon,
             use_cache=True,

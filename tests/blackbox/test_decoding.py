@@ -90,17 +90,38 @@ def fast_decoder(model: Any) -> Decoder:
     return StateSpaceDecoder(state_space)
 
 
-def check(decoder: Decoder, model: Any, prompts: list[list[int]], samples: int = 5, steps: int = 6) -> None:
-    """Forced through the same continuations, the decoder and a plain forward pass give the same logits."""
+def check(
+    new_decoder: Callable[[], Decoder], model: Any, prompts: list[list[int]], samples: int = 5, steps: int = 6
+) -> None:
+    """Forced through the same continuations, the decoder and a plain forward pass give the same logits, also for those that are left
+    when others were given up."""
+    for drop in (False, True):
+        _check(new_decoder(), model, prompts, samples, steps, drop)
+
+
+def _check(decoder: Decoder, model: Any, prompts: list[list[int]], samples: int, steps: int, drop: bool) -> None:
     torch.manual_seed(1)
     continuations = torch.randint(0, SIZE, (len(prompts), samples, steps))
-    first = decoder.begin(prompts, samples, steps)
-    found = [first.expand(-1, samples, -1), *(decoder.step(codes) for codes in continuations.unbind(-1))]
+    expected = []
     for row, prompt in enumerate(prompts):
         whole = torch.cat([torch.tensor(prompt).expand(samples, -1), continuations[row]], dim=1)
         with torch.inference_mode():
-            expected = model(input_ids=whole).logits[:, len(prompt) - 1 :]
-        torch.testing.assert_close(torch.stack([f[row] for f in found], dim=1), expected, atol=2e-4, rtol=1e-4)
+            expected.append(model(input_ids=whole).logits[:, len(prompt) - 1 :])
+    wanted = torch.cat(expected)  # (rows, steps + 1, codes)
+    rows = torch.arange(len(prompts) * samples)
+    found = decoder.begin(prompts, samples, steps).repeat_interleave(samples, dim=0)
+    for step in range(steps):
+        torch.testing.assert_close(found, wanted[rows, step], atol=2e-4, rtol=1e-4)
+        if (
+            drop and step in (1, 2, 4) and len(rows) > 1
+        ):  # the first row, then every third of those left, then the first prompt
+            kept = torch.arange(len(rows))
+            kept = {1: kept[1:], 2: kept[kept % 3 > 0], 4: kept[rows >= samples]}[step]
+            if len(kept):
+                decoder.keep(kept)
+                rows = rows[kept]
+        found = decoder.step(continuations.flatten(0, 1)[rows, step])
+    torch.testing.assert_close(found, wanted[rows, steps], atol=2e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", FAST)
@@ -115,8 +136,8 @@ def test_the_fast_decoders(kind: str, prompts: list[list[int]], small: bool, mon
         monkeypatch.setattr(state_space_decoding, "_FEWEST_STEPS", 4)
     model = small_model(kind)
     if small and kind == "mamba2":  # the steps of a state of 16 are folded after 16
-        check(fast_decoder(model), model, prompts, steps=40 if len(prompts) == 3 else 20)
-    check(fast_decoder(model), model, prompts)
+        check(lambda: fast_decoder(model), model, prompts, steps=40 if len(prompts) == 3 else 20)
+    check(lambda: fast_decoder(model), model, prompts)
 
 
 @pytest.mark.parametrize(
@@ -125,14 +146,14 @@ def test_the_fast_decoders(kind: str, prompts: list[list[int]], small: bool, mon
 def test_the_librarys_own_cache(kind: str) -> None:
     model = small_model(kind)
     for prompts in PROMPTS:
-        check(LibraryDecoder(model), model, prompts)
+        check(lambda: LibraryDecoder(model), model, prompts)
 
 
 @pytest.mark.parametrize("kind", ["openai-gpt", "recurrent_gemma", "bloom", "mamba2"])
 def test_without_any_cache(kind: str) -> None:
     model = small_model(kind)
     for prompts in PROMPTS:
-        check(RereadingDecoder(model), model, prompts)
+        check(lambda: RereadingDecoder(model), model, prompts)
 
 
 def test_two_decoders_of_one_model_share_nothing() -> None:
@@ -141,13 +162,13 @@ def test_two_decoders_of_one_model_share_nothing() -> None:
         new = best_decoder(model)
         one, other = new(), new()
         one.begin([[1, 2, 3]], 2, 3)
-        before = one.step(torch.tensor([[4, 5]]))
+        before = one.step(torch.tensor([4, 5]))
         other.begin([[9, 9, 9, 9]], 2, 3)
-        other.step(torch.tensor([[7, 7]]))
-        after, again = one.step(torch.tensor([[6, 6]])), new()
+        other.step(torch.tensor([7, 7]))
+        after, again = one.step(torch.tensor([6, 6])), new()
         again.begin([[1, 2, 3]], 2, 3)
-        torch.testing.assert_close(again.step(torch.tensor([[4, 5]])), before)
-        torch.testing.assert_close(again.step(torch.tensor([[6, 6]])), after)
+        torch.testing.assert_close(again.step(torch.tensor([4, 5])), before)
+        torch.testing.assert_close(again.step(torch.tensor([6, 6])), after)
 
 
 def test_the_fastest_decoder_that_agrees_is_chosen() -> None:

@@ -330,4 +330,4 @@ def test_the_command_line_takes_the_options_as_they_are_said(
     said = json.loads(capsys.readouterr().out)
     assert said["sources"]["reference"] == two_references["reference"]
     opened = next(one for one in said["checks"] if one["name"] == "Reference opens")
-    assert opened["words"].startswith("MeanReference(FolderModel('reference'")
+    assert opened["words"].startswith("FolderModel('reference'") and "FolderModel('other'" in opened["words"]
