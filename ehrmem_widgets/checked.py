@@ -32,7 +32,10 @@ class Declared(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _known_keys(cls, given: object) -> object:
-        """Says which key is meant, which pydantic's own refusal cannot."""
+        """Says which keys there are and which is meant, which pydantic's own refusal cannot."""
+        if not isinstance(given, Mapping | cls):
+            keys = shorten(", ".join(cls.model_fields), 180, placeholder=" ...")
+            raise expected(f"names and values, of the names {keys}")
         for key in given if isinstance(given, Mapping) else ():
             if key not in cls.model_fields:
                 raise BadInput(f"{shown(key)} is an unknown {cls.what} key.{meant(key, cls.model_fields)}")
@@ -117,7 +120,6 @@ _TYPES = {
     "list_type": "a list",
     "tuple_type": "a list",
     "dict_type": "names and values",
-    "model_type": "names and values",
 }
 
 

@@ -57,6 +57,7 @@ KnownFacts = tuple[KnownFact, ...]
 
 KNOWLEDGE_LEVELS: Mapping[str, str] = {
     "nothing": "Nothing",
+    "age_sex": "Age and sex",
     "demographics": "Demographics: age, sex and other static facts",
     "one_lab": "Demographics + one lab test with its value",
     "lab_dates": "Demographics + which labs were drawn that day",
@@ -101,6 +102,8 @@ def facts_of_level(name: str, record: Record, vocabulary: Vocabulary) -> KnownFa
     check_knowledge(name)
     if name == "nothing":
         return ()
+    if name == "age_sex":
+        return (*age, *(fact for fact in static if record.events[fact.place].code.startswith(("GENDER//", "SEX//"))))
     if name == "demographics":
         return (*age, *static)
     if name == "one_lab":

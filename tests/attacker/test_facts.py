@@ -92,7 +92,8 @@ def test_before_a_date_is_everything_up_to_the_day_before() -> None:
 )  # fmt: skip
 def test_a_knowledge_that_is_not_there_is_refused_with_those_that_are(name: str) -> None:
     with pytest.raises(
-        BadInput, match=f"There is no knowledge level '{name}'. The levels are nothing, demographics, .*first_N"
+        BadInput,
+        match=f"There is no knowledge level '{name}'. The levels are nothing, age_sex, demographics, .*first_N",
     ):
         knowledge(name)
 

@@ -165,7 +165,12 @@ GOOD = 'name: a\n    title: A\n    severity: 2\n    reason: Because.\n    source
         (GOOD + "    own_value: race\n", "own_value must be 'age_band' or 'sex'; got 'race'"),
         (GOOD + "    parts: {P: {codes: {meds: [x]}, proxy: 1}}", "'proxy' is an unknown part key"),
         (GOOD + "    parts: [a]", r"parts must be names and values; got .'a'"),
-        (GOOD + "    proxies:", "proxies must be names and values; got None"),
+        (GOOD + "    proxies:", "proxies must be names and values, of the names icd10cm, .*, drugs, labs; got None"),
+        (
+            GOOD.replace('{icd10cm: ["B20"]}', "B20"),
+            "codes must be names and values, of the names icd10cm, .*got 'B20'",
+        ),
+        (GOOD + "    parts: {P: B20}", "P of parts must be names and values, of the names codes, proxies; got 'B20'"),
         (
             GOOD + "    proxies: {drugs: {words: ['a b c d e f']}}",
             "item 1 of words of drugs of proxies must be one to 5 words",
