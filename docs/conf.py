@@ -1,6 +1,7 @@
 """Sphinx: `make docs` builds the site into docs/_build/html, offline."""
 
 from ehrmem_widgets import __version__
+from ehrmem_widgets.glossary import glossary
 
 project = "ehrmem"
 author = "ehrmem contributors"
@@ -21,3 +22,15 @@ from ehrmem_widgets.blackbox.callable import CallableModel
 """
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
+
+
+def setup(app):
+    """The glossary's page is made from the file that the screens read."""
+
+    def fill(app, name, source):
+        if name == "glossary":
+            source[0] = source[0].replace(
+                "GLOSSARY", "\n\n".join(f"**{term.name}.** {term.meaning}" for term in glossary().values())
+            )
+
+    app.connect("source-read", fill)

@@ -109,6 +109,15 @@ def verdict_name(judgement: Judgement | None, *, held: bool = True) -> str:
     return str(judgement.verdict) if judgement else "Not decided yet"
 
 
+def term(key: str, words: str) -> str:
+    """Words that the glossary explains under ``key``: pressed on a screen, they show what they mean.
+
+    >>> term("similar", "similar people")
+    '<button type="button" class="em-term" data-term="similar">similar people</button>'
+    """
+    return f'<button type="button" class="em-term" data-term="{escape(key)}">{escape(words)}</button>'
+
+
 def verdict_icon(verdict: Verdict | None, x: float, y: float, size: float = 12) -> str:
     """A shape for each verdict, with its top left corner at (x, y): a triangle with a bar for memorized, a disc for
     population knowledge, a square with a question mark for cannot conclude, a dashed ring while undecided."""
