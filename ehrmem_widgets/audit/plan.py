@@ -23,9 +23,11 @@ from ehrmem_widgets.probes.base import Probe
 from ehrmem_widgets.probes.options import given as given_to
 from ehrmem_widgets.registry import probes
 from ehrmem_widgets.settings import shown
-from ehrmem_widgets.sources import Sources, given_sources, is_address
+from ehrmem_widgets.sources import Sources, given_sources, is_address, refuse_all_but_samples
 from ehrmem_widgets.yaml_text import read_yaml_file
 
+OWN_FOLDER = "ehrmem-audit-"
+"""How the name of a folder begins that a screen made for its own plan and results."""
 DEFAULT_LEVELS = ("demographics", "one_lab", "lab_values", "first_10", "first_20")
 HOLDERS = 25  # of each attribute, unless told otherwise
 _SOURCES = tuple(one.name for one in fields(Sources))
@@ -156,6 +158,8 @@ def read_plan(path: str | Path) -> Plan:
     that cannot be: all of them said before anything is asked.
     """
     path = Path(path)
+    if not path.parent.name.startswith(OWN_FOLDER):
+        refuse_all_but_samples(path)
     content = read_yaml_file(path, f"The plan {path.name}", hint=" 'ehrmem audit --example' prints one.")
     if not isinstance(content, dict):
         raise BadInput(f"The plan {path.name} must hold names and values. 'ehrmem audit --example' prints one.")
@@ -209,6 +213,7 @@ def declared_severities(
     if path is None:
         return found
     path = Path(path)
+    refuse_all_but_samples(path)
     content = read_yaml_file(path, f"The severities {path.name}")
     return found | check_severities(content, path.name, known)
 
@@ -280,6 +285,7 @@ def _beside(given: str | list[str] | None, name: str, path: Path) -> str | list[
 
 
 def _read_patients(given: str, path: Path) -> tuple[str, ...]:
+    refuse_all_but_samples(path.parent / given)
     try:
         lines = tuple(dict.fromkeys((path.parent / given).read_text(encoding="utf-8").split()))
     except (OSError, UnicodeDecodeError, ValueError) as error:

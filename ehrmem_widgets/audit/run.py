@@ -120,13 +120,15 @@ def run_audit(
     cluster: str | None = None,
     command: str = "",
     progress: OnProgress | None = None,
+    before: Callable[[Opened], None] | None = None,
 ) -> Results:
     """Run a plan into a folder and return what its ``results.json`` holds.
 
     The folder is sealed with the plan's hash and the fingerprints of data and models before the first question. The same call goes
     on where an earlier one was interrupted (killed, Ctrl-C, a full disk): at most the batch in flight is lost, and the
     findings come out byte for byte the same. ``workers``: processes on this computer. ``cluster``: address of a Dask scheduler,
-    whose workers see the same folders. One, many and a cluster's workers give the same numbers.
+    whose workers see the same folders. One, many and a cluster's workers give the same numbers. ``before``: called with what the plan opens, before a new
+    folder is sealed.
 
     A probe that this model cannot answer is noted as not run. Anything else that goes wrong ends the audit, which is then not finished.
 
@@ -153,7 +155,10 @@ def run_audit(
     one_thread_each()
     try:
         with filelock.FileLock(out / ".lock", timeout=0, mode=0o600), resumable():
-            return _Audit(plan, out, command, progress).run(workers, cluster)
+            audit = _Audit(plan, out, command, progress)
+            if before is not None and not (out / SEAL).exists():
+                before(audit.opened)
+            return audit.run(workers, cluster)
     except WorkerError as error:
         raise BadInput(f"{error} {GOES_ON}") from None
     except filelock.Timeout:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ehrmem_widgets.cohort.record import Record
     from ehrmem_widgets.findings.finding import Finding
     from ehrmem_widgets.probes.batching import OnProgress, Rows
+    from ehrmem_widgets.probes.live_part import LivePart, QuickScan
     from ehrmem_widgets.probes.people import People
     from ehrmem_widgets.probes.view import ProbeView
     from ehrmem_widgets.statistics.verdicts import Judgement
@@ -69,6 +70,10 @@ class Probe:
         Which questions of data-protection guidance its findings bear on (the keys in ``reports/templates/guidance.html.j2``).
     screen
         The widget that explores it, or where that stands; empty: it has none.
+    part
+        Its ``LivePart``, a tab of the main screen, or where that stands; empty: it has none.
+    scan
+        Its ``QuickScan``, by which the patients of the main screen can be sorted, or where that stands; empty: it has none.
     before
         Names that it had earlier: who types one is told the new one.
 
@@ -90,6 +95,8 @@ class Probe:
     confounding: Callable[[Finding], Judgement | None] | str = ""
     bears_on: tuple[str, ...] = ()
     screen: str = ""
+    part: type[LivePart] | str = ""
+    scan: type[QuickScan] | str = ""
     before: tuple[str, ...] = ()
 
     def start(self, task: Task) -> ProbeRun:
@@ -138,6 +145,21 @@ class Task:
         return {"audited": self.model} | ({"reference": self.reference} if self.reference is not None else {})
 
 
+@dataclass(frozen=True)
+class Compared:
+    """Whom a verdict compares, known before anything is asked: so many ``members`` with so many ``non_members``.
+
+    ``what``: what the verdict is about (an attribute); empty: the probe's own question. ``who``: what they have in common, such as "hold an
+    attribute", where they are not all who are asked about. ``no_difference``: the verdict where so many of each do not differ at all; None where it depends on how the answers scatter.
+    """
+
+    members: int
+    non_members: int
+    what: str = ""
+    who: str = ""
+    no_difference: Callable[[int, int], Judgement] | None = None
+
+
 class ProbeRun(ABC):
     """One run of a probe: whom it asks, what, and what the answers say.
 
@@ -172,6 +194,13 @@ class ProbeRun(ABC):
     @abstractmethod
     def judge(self, answers: Rows) -> Finding:
         """The finding, from the answers about everybody."""
+
+    def compared(self) -> Sequence[Compared]:
+        """Whom its verdicts compare; for a probe of its own that compares others than all who were chosen, to be overridden."""
+        from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
+
+        of = self.task.people.of
+        return [Compared(len(of(MEMBER)), len(of(NON_MEMBER)))] if self.probe.compares else []
 
     @classmethod
     def builds_on(cls, probe: Probe, task: Task) -> tuple[str, ...]:

@@ -50,9 +50,9 @@ class EmbeddingStore:
         self._parts: list[np.ndarray] = []
         self._others: dict[int, np.ndarray] = {}  # of those asked about who are not of the sample
         self._seen_to_fit = False
-        self.embeddings: np.ndarray | None = _read(self._path, "embeddings", len(ids))
+        self.embeddings: np.ndarray | None = kept_rows(self._path, "embeddings", len(ids))
         if self.embeddings is None and folder is not None:
-            self.embeddings = _read(folder / NEIGHBOURS_FILE, "embeddings", len(ids), key=key)
+            self.embeddings = kept_rows(folder / NEIGHBOURS_FILE, "embeddings", len(ids), key=key)
 
     @property
     def key_array(self) -> np.ndarray:
@@ -124,9 +124,9 @@ class NeighbourMap:
         self._store = store
         self._path = platformdirs.user_cache_path("ehrmem") / f"map-{store.key}.npz"
         self._reducer: umap.UMAP | None = None
-        self.coordinates = _read(self._path, "coordinates", len(store.ids))
+        self.coordinates = kept_rows(self._path, "coordinates", len(store.ids))
         if self.coordinates is None and folder is not None:
-            self.coordinates = _read(folder / NEIGHBOURS_FILE, "coordinates", len(store.ids), key=store.key)
+            self.coordinates = kept_rows(folder / NEIGHBOURS_FILE, "coordinates", len(store.ids), key=store.key)
         if self.coordinates is not None and self.coordinates.shape[1] != 2:
             self.coordinates = None
 
@@ -165,8 +165,8 @@ def save_arrays(path: Path, **arrays: np.ndarray) -> None:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def _read(path: Path, name: str, n: int, key: str | None = None) -> np.ndarray | None:
-    """A table of n rows of numbers from an .npz; None where the file is missing, broken or of another cohort."""
+def kept_rows(path: Path, name: str, n: int, key: str | None = None, *, may_miss: bool = False) -> np.ndarray | None:
+    """A table of n rows of numbers (``may_miss``: some missing) from an .npz; None where the file is missing, broken or of another cohort."""
     if not path.exists():
         return None
     try:
@@ -176,7 +176,7 @@ def _read(path: Path, name: str, n: int, key: str | None = None) -> np.ndarray |
             found = np.asarray(stored[name]).astype(np.float32)
     except Exception:  # a damaged file ends in whatever zipfile, zlib and numpy stumble over; it is made anew
         return None
-    return found if found.ndim == 2 and len(found) == n and np.isfinite(found).all() else None
+    return found if found.ndim == 2 and len(found) == n and (may_miss or np.isfinite(found).all()) else None
 
 
 def embed_slots(model: BlackBox, slots: SlotIds, *, fills: int = 8) -> np.ndarray:

@@ -1,11 +1,13 @@
-"""Two models asked at the same time, each in a thread of its own: torch lets go of Python while it computes."""
+"""Two models asked at the same time, each in a thread of its own: while one waits for a server or computes, the other goes on."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TypeVar
 
+_Found = TypeVar("_Found")
 _PAUSE = 0.005  # seconds between two points at which the work can be interrupted
 
 
@@ -36,3 +38,20 @@ def interleave(*works: Iterable[None]) -> Iterator[None]:
             stop.set()
         for done in running:
             done.result()
+
+
+def to_the_end(work: Generator[None, None, _Found]) -> _Found:
+    """What a work that can be interrupted finds, without interrupting it.
+
+    >>> def work():
+    ...     yield
+    ...     return "found"
+    >>> to_the_end(work())
+    'found'
+    """
+    try:
+        while True:
+            next(work)
+    except StopIteration as end:
+        found: _Found = end.value
+        return found

@@ -18,7 +18,7 @@ class Asked:
 
     ``count``: the questions asked in the session up to this answer, this one included. ``question`` and ``sealed_at``: the hash of
     the question and the time (ISO, UTC) at which it was sealed, before its answer; empty when it was not. ``again``: the session had
-    already asked about this patient and attribute, so that sealing came too late.
+    already looked at this patient, so that sealing came too late.
     """
 
     count: int = 1
@@ -42,10 +42,7 @@ class Asked:
             when = self.sealed_at.replace("T", " ").replace("+00:00", " UTC")
             return f"Sealed question: facts, attribute and horizon were written down at {when}, before the answer ({self.question})."
         if self.again:
-            return (
-                f"Exploratory, one of {self.count:,} questions asked: this patient and attribute had been asked about before the "
-                "question was sealed."
-            )
+            return f"Exploratory, one of {self.count:,} questions asked: this patient had been looked at before the question was sealed."
         if self.count == 1:
             return "Exploratory: one question asked, not sealed beforehand."
         return f"Exploratory, one of {self.count:,} questions asked: who asks often enough finds something. Seal a question to confirm it."

@@ -13,7 +13,7 @@ from ehrmem_widgets.charts.markup import escape, icon, known
 from ehrmem_widgets.charts.table import Markup, figure, inline, table
 from ehrmem_widgets.cohort.attributes import load_attributes
 from ehrmem_widgets.findings.disclosure_control import Rule
-from ehrmem_widgets.findings.finding import AnyRow, Finding, estimate_of
+from ehrmem_widgets.findings.finding import AnyRow, Finding, estimate_of, judgement_of
 from ehrmem_widgets.probes.people import ALL, CANARIES, CANARY, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.statistics.discrimination import NOTHING
 from ehrmem_widgets.statistics.intervals import Estimate
@@ -40,11 +40,33 @@ GROUP_NAMES: Mapping[str, str] = {
 @dataclass(frozen=True)
 class Headline:
     """``verdict``: of the whole test (None: it gives none), ``words``: one sentence, ``control``: whether the same test finds the
-    planted canaries (``FOUND``, ``MISSED``, ``NONE``, or empty where that is not asked)."""
+    planted canaries (``FOUND``, ``MISSED``, ``NONE``, or empty where that is not asked), ``planted``: by how much, as it may be shown;
+    ``figure``: what the sentence is about; ``decides``: what would decide an open verdict, where that can be said."""
 
     verdict: Verdict | None
     words: str
     control: str = ""
+    figure: Estimate | None = None
+    planted: Estimate | None = None
+    decides: str = ""
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether the planted canaries do."""
+        return self.control == FOUND
+
+
+@dataclass(frozen=True)
+class Frequency:
+    """A share that can be told as "n of 100": ``key`` names its sentence in the texts of letters (one without is left out); ``never_seen``: the same
+    of people never seen; ``title``, ``knowledge``: of what, and what is known. All as it may be shown, under the verdict of the test."""
+
+    key: str
+    figure: Estimate
+    verdict: Verdict
+    never_seen: Estimate | None = None
+    title: str = ""
+    knowledge: str = ""
 
 
 class ProbeView:
@@ -68,6 +90,7 @@ class ProbeView:
     compared_with: ClassVar[str] = "Members against people never seen"
     no_verdict: ClassVar[str] = "no verdict"
     signed: ClassVar[bool] = True  # whether its figure is a difference, shown with its sign
+    measures: ClassVar[str] = "more for members than for people never seen"  # what its figure counts, under the number
 
     def __init__(self, probe: Probe, audit: AuditResults) -> None:
         self.probe, self.audit = probe, audit
@@ -92,7 +115,22 @@ class ProbeView:
             return Headline(Verdict.CANNOT_CONCLUDE, self.why_nothing(), control)
         order = (Verdict.MEMORIZED, Verdict.CANNOT_CONCLUDE)
         verdict = next((v for v in order if (rows["verdict"] == v).any()), Verdict.POPULATION)
-        return Headline(verdict, self._words(verdict, rows, control), control)
+        of = rows[rows["verdict"] == verdict]
+        first = verdict is not Verdict.POPULATION or not of["value"].notna().any()
+        one = of.iloc[0] if first else of.loc[of["value"].idxmax()]
+        judgement = judgement_of(one)
+        return Headline(
+            verdict,
+            self._words(verdict, rows, one, control),
+            control,
+            estimate_of(one),
+            self.planted(str(one["knowledge"])),
+            str(judgement.facts.get("more", "")) if judgement else "",
+        )
+
+    def everybody(self) -> str:
+        """Where the test tells nearly all members from others: that, in one sentence; empty where it does not."""
+        return ""
 
     def judged(self) -> pd.DataFrame:
         """The figures that carry the verdicts on members against people never seen, in the finding's order."""
@@ -104,16 +142,26 @@ class ProbeView:
 
     def control(self) -> str:
         """Whether the same test finds the planted canaries."""
-        rows = self.found.figures
-        planted = rows[(rows["group"] == CANARIES) | rows["group"].str.fullmatch(rf"{CANARY}( x\d+)? - {NULL_CANARY}")]
-        if self.control_figure or self.judged_figure:
-            planted = planted[planted["figure"] == (self.control_figure or self.judged_figure)]
-        planted = planted[planted["model"] != "reference"]
+        planted = self._of_canaries()
         if not len(planted):
             return NONE
         if (planted["verdict"] != "").any():
             return FOUND if (planted["verdict"] == Verdict.MEMORIZED).any() else MISSED
         return FOUND if (planted["low"] > 0).any() else MISSED
+
+    def planted(self, knowledge: str) -> Estimate | None:
+        """The planted canaries' own figure, at the same knowledge level where there is one; None: none were planted."""
+        planted = self._of_canaries()
+        same = planted[planted["knowledge"] == knowledge]
+        rows = same if len(same) else planted
+        return estimate_of(rows.iloc[0]) if len(rows) else None
+
+    def _of_canaries(self) -> pd.DataFrame:
+        rows = self.found.figures
+        planted = rows[(rows["group"] == CANARIES) | rows["group"].str.fullmatch(rf"{CANARY}( x\d+)? - {NULL_CANARY}")]
+        if self.control_figure or self.judged_figure:
+            planted = planted[planted["figure"] == (self.control_figure or self.judged_figure)]
+        return planted[planted["model"] != "reference"]
 
     def compared(self, one: AnyRow) -> str:
         """What a judged figure compares, in words."""
@@ -129,7 +177,7 @@ class ProbeView:
             return "There is no reference model that never saw these people, so no leak can be called memorized."
         return "There are too few people, or the model does not answer this kind of question."
 
-    def _words(self, verdict: Verdict, rows: pd.DataFrame, control: str) -> str:
+    def _words(self, verdict: Verdict, rows: pd.DataFrame, one: pd.Series, control: str) -> str:
         of = rows[rows["verdict"] == verdict]
         others = (
             f" ({verdict.lower()} in {len(of)} of {len(rows)} comparisons{_rest(rows, verdict)})"
@@ -137,12 +185,10 @@ class ProbeView:
             else ""
         )
         if verdict is Verdict.CANNOT_CONCLUDE:
-            note = str(of.iloc[0]["note"]).strip() or "there are too few people."
-            about = f"{self.compared(of.iloc[0])}: " if len(rows) > 1 else ""
+            note = str(one["note"]).strip() or "there are too few people."
+            about = f"{self.compared(one)}: " if len(rows) > 1 else ""
             said = f"{about}{note.rstrip('.')}{others}."
             return f"{said[:1].upper()}{said[1:]}"
-        first = verdict is Verdict.MEMORIZED or not of["value"].notna().any()
-        one = of.iloc[0] if first else of.loc[of["value"].idxmax()]
         knowledge = str(one["knowledge"])
         words = (self.memorized if verdict is Verdict.MEMORIZED else self.population).format(
             figure=inline(estimate_of(one)),
@@ -210,6 +256,10 @@ class ProbeView:
     def vulnerable(self) -> str:
         """Markup on the groups of whom more is remembered."""
         return ""
+
+    def frequencies(self) -> Iterable[Frequency]:
+        """Shares for a letter in plain language."""
+        return ()
 
     def patients(self) -> str:
         """Markup that names patients by pseudonym, for an audit that its plan declares as identifying."""

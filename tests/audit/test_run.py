@@ -49,6 +49,7 @@ def test_the_results_say_what_was_asked_and_how(undisturbed: tuple[Path, Path]) 
     assert "P-" not in everything
 
 
+@pytest.mark.slow
 def test_where_a_worker_dies_the_others_go_on(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
     plan, out = undisturbed
     killed: list[psutil.Process] = []
@@ -65,6 +66,7 @@ def test_where_a_worker_dies_the_others_go_on(undisturbed: tuple[Path, Path], tm
     assert findings(tmp_path / "out") == findings(out)
 
 
+@pytest.mark.slow
 def test_where_all_workers_die_the_audit_stops_in_words_and_is_taken_up_again(
     undisturbed: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -85,6 +87,7 @@ def test_where_all_workers_die_the_audit_stops_in_words_and_is_taken_up_again(
     assert findings(tmp_path / "out") == findings(out)
 
 
+@pytest.mark.slow
 def test_a_dask_worker_that_dies_is_started_again_by_dask(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
     from dask.distributed import LocalCluster
 

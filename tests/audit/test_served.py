@@ -15,6 +15,7 @@ from tests.audit.small import write_plan
 from tests.blackbox.served import running_server
 
 
+@pytest.mark.slow
 def test_a_served_model_is_audited_like_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_audit(read_plan(write_plan(tmp_path, probes="[membership]")), tmp_path / "folder")
     with running_server(sample_model()) as (address, token):

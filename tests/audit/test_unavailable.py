@@ -53,6 +53,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return plan, folder / "whole"
 
 
+@pytest.fixture
+def asked_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As often as always, without the waits: they are tests/blackbox/test_endpoint.py's."""
+    monkeypatch.setattr("ehrmem_widgets.blackbox.transport.Server._pause", lambda *_: 0.0)
+
+
 # The server goes away ---------------------------------------------------------------------------------------------------
 
 
@@ -99,6 +105,8 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
     one.kill()
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("asked_again_at_once")
 def test_a_server_killed_in_the_middle_ends_the_audit_and_the_same_command_goes_on(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,6 +133,7 @@ def test_a_server_killed_in_the_middle_ends_the_audit_and_the_same_command_goes_
     assert finished(tmp_path / "out") and findings(tmp_path / "out") == findings(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_workers_whose_server_is_gone_say_so_and_are_not_taken_for_dead(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -363,6 +372,7 @@ def test_the_help_of_the_audit_says_what_its_exit_codes_mean(capsys: pytest.Capt
         assert f"\n  {code}" in said
 
 
+@pytest.mark.usefixtures("asked_again_at_once")
 def test_no_server_at_all_is_exit_code_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = write_plan(tmp_path, probes="[membership]", more="endpoint: http://127.0.0.1:9\n")
     assert audit(plan, tmp_path / "out") == 3

@@ -19,6 +19,7 @@ from ehrmem_widgets.tokens.sequence import encode
 from tests.widgets.opened import few_patients
 
 PATIENTS = 150
+FEW = 20
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +27,26 @@ def model() -> FolderModel:
     return FolderModel(sample_model())
 
 
-@pytest.fixture
-def store(model: FolderModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EmbeddingStore:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    made = EmbeddingStore(model, MedsDataset(sample_data()), most_patients=PATIENTS)
-    shares = list(made.build())
+@pytest.fixture(scope="module")
+def built(model: FolderModel, tmp_path_factory: pytest.TempPathFactory) -> EmbeddingStore:
+    """A store that was just built; tests take copies of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        made = EmbeddingStore(model, MedsDataset(sample_data()), most_patients=PATIENTS)
+        shares = list(made.build())
     assert shares[-1] == 1 and made.embeddings is not None
     return made
+
+
+@pytest.fixture
+def store(built: EmbeddingStore, model: FolderModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EmbeddingStore:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    copy = EmbeddingStore(model, MedsDataset(sample_data()), most_patients=PATIENTS)
+    assert copy.embeddings is None
+    save_arrays(copy._path, embeddings=built.embeddings)
+    copy = EmbeddingStore(model, MedsDataset(sample_data()), most_patients=PATIENTS)
+    assert list(copy.build()) == []
+    return copy
 
 
 def codes_of(store: EmbeddingStore, model: FolderModel, patient: int) -> list[int]:
@@ -71,11 +85,6 @@ def test_ties_stand_before_the_patient(store: EmbeddingStore) -> None:
     assert finding.rank == 2
 
 
-def test_the_store_is_kept_and_a_broken_file_is_made_again(store: EmbeddingStore, model: FolderModel) -> None:
-    again = EmbeddingStore(model, MedsDataset(sample_data()), most_patients=PATIENTS)
-    np.testing.assert_array_equal(again.embeddings, store.embeddings)
-
-
 def broken(store: EmbeddingStore) -> dict[str, bytes]:
     """What may lie in the cache instead of the embeddings, by how it came to be."""
 
@@ -104,26 +113,33 @@ def broken(store: EmbeddingStore) -> dict[str, bytes]:
         "one number a person": npz(embeddings=good[:, 0]),
         "one number": npz(embeddings=np.float32(1)),
         "another width": npz(embeddings=good[:, :3]),
-        "words": npz(embeddings=np.array(["a"] * PATIENTS)),
-        "a pickle": npz(embeddings=np.array([{"a": 1}] * PATIENTS, dtype=object)),
+        "words": npz(embeddings=np.array(["a"] * FEW)),
+        "a pickle": npz(embeddings=np.array([{"a": 1}] * FEW, dtype=object)),
         "no numbers": npz(embeddings=np.full_like(good, np.nan)),
         "of another model": npz(embeddings=-good),
     }
 
 
-def test_the_store_is_kept_and_whatever_is_broken_is_made_again(store: EmbeddingStore, model: FolderModel) -> None:
-    assert store.embeddings is not None
+def test_the_store_is_kept_and_whatever_is_broken_is_made_again(
+    model: FolderModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     dataset = MedsDataset(sample_data())
-    again = EmbeddingStore(model, dataset, most_patients=PATIENTS)
+
+    def opened() -> EmbeddingStore:
+        return EmbeddingStore(model, dataset, most_patients=FEW)
+
+    store = opened()
+    assert list(store.build()) and store.embeddings is not None
+    again = opened()
     assert list(again.build()) == []
     np.testing.assert_array_equal(again.embeddings, store.embeddings)
     for how, content in broken(store).items():
         store._path.write_bytes(content)
-        again = EmbeddingStore(model, dataset, most_patients=PATIENTS)
+        again = opened()
         assert list(again.build()), how
         np.testing.assert_allclose(again.embeddings, store.embeddings, atol=1e-5, err_msg=how)
-        kept = EmbeddingStore(model, dataset, most_patients=PATIENTS)
-        assert list(kept.build()) == [], how
+        assert list(opened().build()) == [], how
 
 
 def test_a_broken_map_is_drawn_again(store: EmbeddingStore) -> None:
@@ -195,6 +211,7 @@ def test_a_lab_known_by_its_date_moves_the_query_between_its_values(model: Folde
     np.testing.assert_array_equal(known, embed_slots(model, [start, bins]))
 
 
+@pytest.mark.slow
 def test_umap_places_a_record_where_it_is_and_the_quick_way_places_it_near(store: EmbeddingStore) -> None:
     chart = NeighbourMap(store)
     assert chart.coordinates is None and chart.place(store.embeddings[0], np.ones(PATIENTS)) == (None, True)

@@ -223,6 +223,7 @@ def test_the_contrast_of_two_cells_is_welchs() -> None:
     assert math.isnan(_contrast([a, b[:1]], [1, -1])[1])
 
 
+@pytest.mark.slow
 def test_membership_by_subgroup(dataset: MedsDataset) -> None:
     model, reference = FolderModel(sample_model()), FolderModel(sample_reference())
     people = choose_people(dataset, model, reference, most=80, canaries=False)

@@ -29,7 +29,7 @@ from ehrmem_widgets.findings.finding import (
     row,
 )
 from ehrmem_widgets.probes.attribute.holders import DRAWN_MEMBER, DRAWN_NON_MEMBER, Holders, draw_holders
-from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
+from ehrmem_widgets.probes.base import Compared, Probe, ProbeRun, Task
 from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.calibration import calibration_in_words, reference_calibration
 from ehrmem_widgets.probes.interleave import interleave
@@ -121,6 +121,22 @@ class Attributes(ProbeRun):
         self._questions = _Questions(
             model, task.reference, self._codes, self._names, options["samples"], options["horizon"], task.seed
         )
+
+    def compared(self) -> Sequence[Compared]:
+        """All who hold an attribute, of those chosen at random; and the holders of each attribute, those drawn for it with them."""
+        people, drawn = self.task.people, self._drawn
+        sides = ((MEMBER, DRAWN_MEMBER), (NON_MEMBER, DRAWN_NON_MEMBER))
+        held = [[[self._codes.held(name, r) for name in self._names] for r in people.of(side)] for side, _ in sides]
+        any_of = [sum(any(row) for row in rows) for rows in held]
+        found = [Compared(any_of[0], any_of[1], who="hold one of the attributes asked about")]
+        for place, name in enumerate(self._names):
+            counts = [
+                sum(row[place] for row in rows)
+                + sum(name in drawn.drawn_for[r.pseudonym] for r in drawn.records if drawn.groups[r.pseudonym] == group)
+                for rows, (_, group) in zip(held, sides, strict=True)
+            ]
+            found.append(Compared(counts[0], counts[1], what=self._codes.attributes[name].title))
+        return found
 
     def ask(self, records: list[Record]) -> Rows:
         """One row a record and knowledge level: what it holds, and the leaks by model."""

@@ -22,7 +22,7 @@ from ehrmem_widgets.findings.finding import PATIENTS, Finding, FindingRow, estim
 from ehrmem_widgets.probes.attribute.ask import ALL as ALL_ATTRIBUTES
 from ehrmem_widgets.probes.attribute.ask import FEWEST_HOLDERS
 from ehrmem_widgets.probes.people import ALL, CANARY, MEMBER, NON_MEMBER, NULL_CANARY
-from ehrmem_widgets.probes.view import GROUP_NAMES, METHOD_GROUPS, ProbeView, picture
+from ehrmem_widgets.probes.view import GROUP_NAMES, METHOD_GROUPS, Frequency, ProbeView, picture
 from ehrmem_widgets.statistics.disclosure import (
     FEWEST,
     as_shown,
@@ -78,6 +78,7 @@ class AttributeView(ProbeView):
         " person holds; 0 is no more than anybody could know. A mean near 0 can hide a few people with a large excess: read the share "
         "called memorized beside it."
     )
+    measures = "higher leak probability for members than for people never seen"
     memorized = (
         "It names sensitive attributes of people it was trained on more than of others, beyond what a model that never saw them says: by "
         "{figure}{where}."
@@ -230,6 +231,15 @@ class AttributeView(ProbeView):
         return (
             str(rows.loc[rows["value"].idxmax(), "knowledge"]) if len(rows) else next(iter(self.knowledge_levels), "")
         )
+
+    def frequencies(self) -> Iterable[Frequency]:
+        """The share of members called memorized, of the most severe attribute of which it may be shown."""
+        verdict, severity = self.headline().verdict, self.audit.severities[-1].severity
+        shares = [one for one in self.likelihoods() if one.knowledge == self.worst_level and known(one.memorized)]
+        if verdict and shares:
+            worst = max(shares, key=lambda one: severity.get(one.attribute, 0))
+            assert worst.memorized is not None
+            yield Frequency("remembered", worst.memorized, verdict, title=worst.title, knowledge=worst.knowledge)
 
     def over_all_attributes(self, knowledge: str) -> Estimate | None:
         """Of each member the largest excess."""

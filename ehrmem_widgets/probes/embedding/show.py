@@ -67,6 +67,7 @@ class EmbeddingView(ProbeView):
         "Above 0: the embedding of members holds what their codes do not, more than that of people never seen. That embeddings tell more "
         "than codes is no memory by itself; the difference is."
     )
+    measures = "more readable from the embedding for members than for people never seen"
     memorized = (
         "Its embedding gives away sensitive attributes of people it was trained on more than of others: by {figure}."
     )

@@ -52,6 +52,7 @@ class ExposureView(ProbeView):
         "Exposure in bits: each bit more halves the number of values that the model prefers to the true ones. It says how well planted values "
         "are remembered, by how often they were trained on; ordinary patients differ from canaries."
     )
+    measures = "of pairs of a planted and a never planted canary told apart (0.5: guessing)"
     memorized = (
         "It prefers what was planted to what could have been planted: right in {figure} of pairs (0.5: guessing)."
     )

@@ -17,5 +17,6 @@ PROBE = Probe(
     builds_on=("confounding",),
     guarded=False,  # it weighs confounding by how far its own AUROC goes beyond
     bears_on=("singling_out", "linkability", "extraction"),
+    scan="ehrmem_widgets.probes.membership.live:MostExposed",
     screen="ehrmem_widgets.probes.membership.screen:ExploreMembership",
 )

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -18,13 +19,13 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.findings.finding import Exclusion, Finding, Sentence, excluded_row, finding, patient_row
-from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
+from ehrmem_widgets.probes.base import Compared, Probe, ProbeRun, Task
 from ehrmem_widgets.probes.batching import Answer, Rows
 from ehrmem_widgets.probes.membership import scores
-from ehrmem_widgets.probes.membership.judge import CONTROL, compare
+from ehrmem_widgets.probes.membership.judge import CONTROL, compare, no_difference
 from ehrmem_widgets.probes.membership.scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL
-from ehrmem_widgets.probes.people import People, seen_by, strangers
-from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, seen_by, strangers
+from ehrmem_widgets.statistics.verdicts import PositiveControl, Verdict
 from ehrmem_widgets.tokens.sequence import encode
 
 _PREFIX_RECORDS, _PREFIX_CODES = 2, 32
@@ -79,6 +80,12 @@ class Membership(ProbeRun):
             self.notes.append("Nobody is left outside those asked about to take a prefix from, so ReCaLL was not run.")
         self.settings["prefix"] = {"patients": prefix_of, "codes": len(prefix)}
         self.scorer = Scorer(model, reference, prefix)
+
+    def compared(self) -> Sequence[Compared]:
+        """Members with people never seen; without canaries a silence says nothing, however many they are."""
+        planted = bool(self.task.people.of(CANARY) and self.task.people.of(NULL_CANARY))
+        control = PositiveControl.FOUND if planted else PositiveControl.NONE
+        return [replace(one, no_difference=partial(no_difference, control=control)) for one in super().compared()]
 
     def ask(self, records: list[Record]) -> Rows:
         """One row a record, by ``Scorer``."""

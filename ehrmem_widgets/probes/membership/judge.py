@@ -148,6 +148,16 @@ def _verdict(
     )
 
 
+def no_difference(members: int, non_members: int, control: PositiveControl) -> Judgement:
+    """The verdict where so many members and non-members score alike: whether they are enough to rule memory out."""
+    alike = [(np.arange(n) + 0.5) / max(n, 1) for n in (members, non_members)]  # both spread evenly
+    return judge_cohort(
+        auroc(*alike), 1.0, margin=AUROC_MARGIN,
+        kind=ProbeKind.DETECTOR, no_effect=0.5, control=control, members=members, non_members=non_members, what="AUROC",
+        confounded=None,
+    )  # fmt: skip
+
+
 def all_equal(score: str) -> Judgement:
     """That a score tells nobody from anybody."""
     words = "every record has the same {score}, so nobody can be told from anybody."

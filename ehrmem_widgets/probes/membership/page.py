@@ -1,14 +1,15 @@
-"""Everything about membership at one setting: the verdict first, then the curve, all scores, the parts, and what was checked."""
+"""Everything about membership at one setting: the answer in one glance; the curve, all scores, the parts, and what was checked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ehrmem_widgets.charts.markup import RULE, VERDICT_COLOURS, escape, icon, interval, known, percent
+from ehrmem_widgets.charts.markup import BLUE, SKY, escape, interval, known, percent
 from ehrmem_widgets.probes.membership.parts import membership_parts
 from ehrmem_widgets.probes.membership.roc import roc_curve
 from ehrmem_widgets.probes.membership.slices import MembershipSlice, ScoreFigures
 from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.views.answer_bar import BarRow, verdict_bar
 
 SCORE_WORDS: Mapping[str, str] = {
     "Ratio": "how much likelier the record is to the audited model than to the reference model",
@@ -35,8 +36,7 @@ def membership_page(
     exclusions: Mapping[str, int] | None = None,
 ) -> str:
     """HTML. ``confounding``, ``exposure`` and ``controls`` (what the finding says of its own controls) are sentences."""
-    parts = [_verdict(found)]
-    parts.append(roc_curve(found.roc, found.chosen, found.fpr, log_scale=log_scale))
+    parts = [roc_curve(found.roc, found.chosen, found.fpr, log_scale=log_scale)]
     parts += [_heading("All scores, at the same settings"), _table(found)]
     parts += [_heading("Which part of the record gives membership away"), _about_parts(found)]
     if exposure:
@@ -47,17 +47,23 @@ def membership_page(
     return "".join(parts)
 
 
-def _verdict(found: MembershipSlice) -> str:
-    judgement = found.judgement
-    colour = VERDICT_COLOURS.get(judgement.verdict, RULE)
+def membership_bar(found: MembershipSlice) -> str:
+    """The answer in one glance."""
+    judgement, one = found.judgement, found.chosen
     who = "Planted canaries" if found.group == "canaries" else "Ordinary patients"
-    said = f"{icon(judgement.verdict)} <b>{judgement.verdict}</b>: {escape(judgement.sentence)}"
-    words = "".join(f"<p>{escape(sentence)}</p>" for sentence in _in_words(found))
-    return (
-        f'<div class="ehrmem-verdict" role="group" aria-label="{escape(f"Verdict on membership: {judgement.verdict}")}" '
-        f'style="--ehrmem-verdict:{colour};min-height:0;margin:8px 0 12px"><p class="ehrmem-small">{who}, score '
-        f'{escape(found.score)}</p><p class="ehrmem-said">{said}</p>{words}</div>'
-    )
+    rows = []
+    if one is not None and known(one.auroc):
+        n = f"n = {one.auroc.n:,}"
+        for words, figure, colour in (
+            ("pairs told apart (guess: 50)", one.auroc, BLUE),
+            ("members found", one.tpr, BLUE),
+            ("called a member and is one", one.ppv, SKY),
+        ):
+            rows.append(BarRow(words, figure, colour, said=f"{words}: {interval(figure, n=False)}, {n}"))
+    words = " ".join(f"{escape(sentence)}" for sentence in _in_words(found))
+    foot = f"<b>{who}, score {escape(found.score)}.</b> {words}"
+    name = str(judgement.verdict)
+    return verdict_bar(name, judgement.sentence, rows, foot, about="membership", verdict=judgement.verdict)
 
 
 def _in_words(found: MembershipSlice) -> list[str]:

@@ -14,7 +14,7 @@ from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.probes.batching import Progress
 from ehrmem_widgets.probes.membership.judge import CONTROL
-from ehrmem_widgets.probes.membership.page import membership_page
+from ehrmem_widgets.probes.membership.page import membership_bar, membership_page
 from ehrmem_widgets.probes.membership.scores import RATIO
 from ehrmem_widgets.probes.membership.slices import GROUPS, SCORES, MembershipSlice, MembershipSlices
 from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
@@ -110,8 +110,12 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
         """Whether an answer is the last one to its state."""
         return answer.complete
 
+    def bar(self, state: MembershipState, answer: MembershipShown) -> str:
+        """The verdict, and how many are found."""
+        return membership_bar(answer.slice)
+
     def view(self, state: MembershipState, answer: MembershipShown) -> str:
-        """The verdict, the curve, all scores, the parts, and what speaks for or against them."""
+        """The curve, all scores, the parts, and what speaks for or against them."""
         assert self._slices is not None
         found, free = self._slices.found, self._slices.confounding
         canaries = state.group == "canaries"

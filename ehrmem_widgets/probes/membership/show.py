@@ -15,15 +15,17 @@ from ehrmem_widgets.probes.membership.roc import roc_curve
 from ehrmem_widgets.probes.membership.scores import LOSS, RATIO
 from ehrmem_widgets.probes.membership.slices import SCORES, MembershipSlices, Part
 from ehrmem_widgets.probes.people import ALL, MEMBER, NON_MEMBER
-from ehrmem_widgets.probes.view import ProbeView, picture
+from ehrmem_widgets.probes.view import Frequency, ProbeView, picture
 from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown, coarse_share, rounded_n
 from ehrmem_widgets.statistics.discrimination import NOTHING, auroc_difference, controls_needed
 from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
 
 if TYPE_CHECKING:
     from ehrmem_widgets.audit.comparison import Comparison, Shared
 
+NEARLY_ALL = 0.99  # of pairs, with the whole interval
 PLACES = ("auroc_by_kind", "auroc_by_quarter")
 
 
@@ -77,6 +79,24 @@ class MembershipView(ProbeView):
     )
     memorized = "Someone with the full record could tell whether the person was trained on: right in {figure} of pairs (0.5: guessing)."
     population = "Who was trained on cannot be told by this: right in {figure} of pairs (0.5: guessing)."
+
+    measures = "of pairs of a member and a person never seen told apart (0.5: guessing)"
+
+    def everybody(self) -> str:
+        """Where hardly a pair is missed."""
+        rows = self.judged()
+        all_ = (rows["low"] >= NEARLY_ALL) & (rows["verdict"] == Verdict.MEMORIZED)
+        return (
+            "With the full record, nearly everybody it was trained on can be told from people it never saw."
+            if all_.any()
+            else ""
+        )
+
+    def frequencies(self) -> Iterable[Frequency]:
+        """Pairs that are told apart."""
+        line = self.headline()
+        if line.verdict and line.figure is not None:
+            yield Frequency("pairs", line.figure, line.verdict)
 
     def compared(self, one: AnyRow) -> str:
         """The score."""

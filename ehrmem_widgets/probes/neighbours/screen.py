@@ -13,8 +13,15 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 
-from ehrmem_widgets.attacker.facts import KNOWLEDGE_LEVELS, check_knowledge, facts_of_level, knowledge_words
+from ehrmem_widgets.attacker.facts import (
+    KNOWLEDGE_LEVELS,
+    check_knowledge,
+    facts_of_level,
+    facts_to_text,
+    knowledge_words,
+)
 from ehrmem_widgets.blackbox.protocol import BlackBox
+from ehrmem_widgets.blackbox.training_splits import split_in_words
 from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.findings.finding import Finding, as_json
 from ehrmem_widgets.probes.base import Task
@@ -25,15 +32,17 @@ from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
 from ehrmem_widgets.probes.neighbours.cohort import neighbours_cohort
 from ehrmem_widgets.probes.neighbours.ladder import AUDITED, CODES, LADDER, REFERENCE, RecordSearch, Step
 from ehrmem_widgets.probes.neighbours.ladder_chart import rank_ladder
+from ehrmem_widgets.probes.neighbours.place_bar import place_bar
 from ehrmem_widgets.probes.people import choose_people
 from ehrmem_widgets.probes.run import asked
 from ehrmem_widgets.registry import probe_named
 from ehrmem_widgets.samples.folders import example_patient
 from ehrmem_widgets.settings import SEED, check_screen
 from ehrmem_widgets.views.neighbours import neighbour_list, neighbour_map
+from ehrmem_widgets.widgets.carried import Carried
 from ehrmem_widgets.widgets.embedding_map import EmbeddingMap
 from ehrmem_widgets.widgets.number_field import NumberField
-from ehrmem_widgets.widgets.patient_picker import PatientPicker, split_in_words
+from ehrmem_widgets.widgets.patient_table import PatientChooser, PatientTable
 from ehrmem_widgets.widgets.probe_screen import ProbeScreen
 
 DEFAULT_KNOWLEDGE = "lab_values"
@@ -83,25 +92,24 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
 
     """
 
-    title = "The nearest records, and the place of the patient's own"
+    title = "The place of the patient's own record"
+    travels = ("patient", "knowledge")
 
     def __init__(self, data: str | Path | None = None, **options: Any) -> None:
         super().__init__(data, **options)
         if self._live:
-            right = self.box.children[1].children[1]
-            error, status, note, view = right.children
-            left_half = widgets.VBox([self._map, self._fit], layout=widgets.Layout(flex="1 1 440px", min_width="320px"))
+            left_half = widgets.VBox([self._map, self._fit], layout=widgets.Layout(flex="1 1 420px", min_width="320px"))
             right_half = widgets.VBox(
                 [self._nearest], layout=widgets.Layout(flex="1 1 340px", min_width="320px", padding="0 0 0 14px")
             )
             halves = widgets.HBox([left_half, right_half], layout=widgets.Layout(flex_flow="row wrap", width="100%"))
-            right.children = (error, status, note, halves, view)
+            self.right.children = (self._ladder, halves, self._view)
 
     def first_state(  # type: ignore[override]  # the options by name
         self,
         *,
         patient: str | int | None = None,
-        knowledge: str = DEFAULT_KNOWLEDGE,
+        knowledge: str | None = None,
         cohort: int = COHORT,
         seed: int = 0,
     ) -> NeighboursState:
@@ -117,6 +125,7 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
         patient_id = (
             example_patient(self.dataset, self.members) if patient in (None, "") else self.dataset.find(patient)
         )
+        knowledge = knowledge or DEFAULT_KNOWLEDGE
         state = NeighboursState(patient_id, knowledge, cohort, seed)
         facts_of_level(knowledge, self._record(patient_id), self.model.vocabulary)  # a date that is none is said now
         return replace(state, cohort=0) if self._live else state
@@ -160,17 +169,21 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
         """Whether all that was asked for is there."""
         return answer.settled
 
-    def view(self, state: NeighboursState, answer: NeighboursAnswer) -> str:
-        """The ladder and the cohort; without a screen the map and the nearest too, which stand beside the view when live."""
-        n = answer.nearest.n
+    def bar(self, state: NeighboursState, answer: NeighboursAnswer) -> str:
+        """The place of the own record by each search."""
         step = next(step for step in answer.steps if step.knowledge == state.knowledge)
+        return place_bar(step, answer.nearest.n, answer.cohort, ranking=answer.missing.startswith("the ranks"))
+
+    def view(self, state: NeighboursState, answer: NeighboursAnswer) -> str:
+        """The cohort; without a screen the map, the nearest and the ladder too, which stand above the view when live."""
         name = escape(self.dataset.pseudonym(state.patient_id))
         parts = [
             f'<div class="ehrmem-neighbours-screen" data-knowledge="{escape(state.knowledge)}" data-patient="{name}">',
-            "" if self._live else self._static_map(state, answer) + self._who_and_nearest(state, answer),
-            "<h3>The place of the patient's own record as facts are added</h3>",
-            rank_ladder(answer.steps, state.knowledge, n=n, reference=self._search.has_reference),
-            f"<p>{_meaning(step, n, still=answer.missing.startswith('the ranks'))}</p>",
+            ""
+            if self._live
+            else self._static_map(state, answer)
+            + self._who_and_nearest(state, answer)
+            + self._ladder_of(state, answer),
             "<h3>Are people found more often whom the model was trained on?</h3>",
         ]
         if answer.cohort is not None or not state.cohort:
@@ -181,21 +194,31 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
             parts.append(f'<p class="ehrmem-note">Asking about {state.cohort} people ...</p>')
         return "".join(parts) + "</div>"
 
+    def carries(self, state: NeighboursState) -> Carried:
+        """The patient and the knowledge level; the attribute as it came, where the patient is the same."""
+        name, came = self.dataset.pseudonym(state.patient_id), self._travelled
+        facts = facts_to_text(facts_of_level(state.knowledge, self._record(state.patient_id), self.model.vocabulary))
+        return Carried(name, state.knowledge, facts, came.focus if came and came.patient == name else "")
+
+    def _ladder_of(self, state: NeighboursState, answer: NeighboursAnswer) -> str:
+        return "<h3>The place of the patient's own record as facts are added</h3>" + rank_ladder(
+            answer.steps, state.knowledge, n=answer.nearest.n, reference=self._search.has_reference
+        )
+
     def controls(self) -> Sequence[widgets.Widget]:
         """The patient, the knowledge level, the seed, the button for the cohort; and the map, which stands on the right."""
         wide = widgets.Layout(width="calc(100% - 6px)")
         named = {"description_width": "100px"}
-        self._map, self._nearest = EmbeddingMap(height=400), widgets.HTML()
+        self._map, self._nearest, self._ladder = EmbeddingMap(height=300), widgets.HTML(), widgets.HTML()
         self._fit = widgets.Button(
             description="Place exactly (UMAP)" if self._chart.coordinates is not None else "Draw the map (UMAP)",
             tooltip="Fit UMAP now: ten seconds to a minute, once",
             layout=widgets.Layout(width="190px"),
         )
-        self._picker = PatientPicker(
-            self.dataset,
+        self._chooser = PatientChooser(
+            PatientTable(self.dataset, self.members),
             self.state.patient_id,
-            lambda i: self.guarded(lambda: self.set(patient_id=i)),
-            members=self.members,
+            lambda name: self.guarded(lambda: self._pick(name)),
         )
         options = [(title, name) for name, title in KNOWLEDGE_LEVELS.items() if name != "nothing"]
         if self.state.knowledge not in dict(map(reversed, options)):  # type: ignore[arg-type]
@@ -219,14 +242,20 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
             return widgets.HTML(f'<h3 class="ehrmem-head">{words}</h3>')
 
         return (
-            heading("1. Pick a patient"), self._picker.box,
+            heading("1. Choose a patient"), self._chooser,
             heading("2. Say what the attacker knows"), self._knowledge,
             heading("3. Compare with other people"), self._ask, self._seed.text, self._seed.message,
             widgets.HTML('<p class="ehrmem-small">The seed draws which people are asked about.</p>'),
         )  # fmt: skip
 
+    def _pick(self, pseudonym: str) -> None:
+        patient_id = self.dataset.find(pseudonym)
+        self._chooser.show(patient_id)
+        self.set(patient_id=patient_id)
+
     def arrived(self, state: NeighboursState, answer: NeighboursAnswer) -> None:
-        """List the nearest, and move the query on the map."""
+        """Draw the ladder, list the nearest, and move the query on the map."""
+        self._ladder.value = f'<div class="ehrmem-probe" style="min-height:0">{self._ladder_of(state, answer)}</div>'
         self._nearest.value = f'<div class="ehrmem-probe">{self._who_and_nearest(state, answer)}</div>'
         chart, finding = self._chart, answer.nearest
         self._fit.disabled = chart.fitted or state.umap
@@ -324,26 +353,6 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
 def _knowledge_levels(state: NeighboursState) -> tuple[str, ...]:
     """The ladder, with the knowledge level in question on it."""
     return LADDER if state.knowledge in LADDER else (*LADDER, state.knowledge)
-
-
-def _meaning(step: Step, n: int, *, still: bool) -> str:
-    """What one patient's ranks say, and what they cannot say."""
-    if step.why_not:
-        return f"With these facts there is nothing to search by: {escape(step.why_not)}. Choose other facts."
-    if still or step.audited is None or step.codes is None:
-        return "Ranking the records ..."
-    if step.audited < step.codes:
-        against = f"The plain code search, which needs no model, has it only at {step.codes:,}"
-    elif step.audited == step.codes:
-        against = "The plain code search, which needs no model, finds it just as well"
-    else:
-        against = f"The plain code search, which needs no model, does better (number {step.codes:,})"
-    by_other = f"; the reference model has it at {step.reference:,}" if step.reference is not None else ""
-    return (
-        f"<b>Cannot conclude</b> from one patient: the audited model has this patient's record at number {step.audited:,} of "
-        f"{n:,}. {against}{by_other}. A record that a code search finds is given away by the facts themselves, not by "
-        "the model; whether the model adds to it shows only over many people, below."
-    )
 
 
 def _cohort_numbers(found: Finding) -> dict[str, object]:

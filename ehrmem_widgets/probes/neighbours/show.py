@@ -45,6 +45,7 @@ class NeighboursView(ProbeView):
         "The share of people whose own full record is among the ten nearest. If a plain search for the codes does as well, the known "
         "facts and not the model point at the person."
     )
+    measures = "larger share of members than of people never seen led to their own record"
     memorized = "It leads to the own record of people it was trained on more often than of others: by {figure}{where}."
     population = (
         "It leads to the own record of people it was trained on no more often: largest difference {figure}{where}."

@@ -24,4 +24,5 @@ PROBE = Probe(
     },
     bears_on=("inference", "queries"),
     screen="ehrmem_widgets.probes.perturbation.screen:ExplorePerturbation",
+    part="ehrmem_widgets.probes.perturbation.live:MoveAFact",
 )

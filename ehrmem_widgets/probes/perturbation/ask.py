@@ -217,22 +217,25 @@ class Perturbation(ProbeRun):
         return finding(self.probe.name, [*rows, *more], self.settings, said)
 
 
-def sweep(exploration: Exploration, state: State, identifier: str, *, batch: int = 8) -> Iterator[SweepCurve | None]:
+def sweep(
+    exploration: Exploration, state: State, identifier: str, *, batch: int = 8, reach: int = 5
+) -> Iterator[SweepCurve | None]:
     """One patient's curve, live: ever better curves until ``state.samples`` trajectories a shift are spent. None between them
     marks a point at which the work can be interrupted.
 
-    Each batch has its own random numbers, shared by all shifts and by both models. Raises BadInput when the facts of the
-    state do not hold the identifier.
+    Each batch has its own random numbers, shared by all shifts and by both models. ``identifier``: one of ``IDENTIFIERS``, or a fact of
+    ``movable``. Raises BadInput when the facts of the state do not hold it.
     """
-    check_identifiers([identifier])
+    kind = identifier.partition(":")[0]
+    check_identifiers([kind])
     record = exploration.record(state.patient_id)
     models = [exploration.model] + ([exploration.reference] if exploration.reference else [])
     strip = exploration.attributes.strip(state.attributes, record)
     plans: list[Sweep] = []
     for model in models:
-        found = sweeps_of(record, state.facts, model.vocabulary, [identifier], strip)
+        found = sweeps_of(record, state.facts, model.vocabulary, [identifier], strip, reach)
         if identifier not in found:
-            raise BadInput(f"There is {_NOT_KNOWN[identifier].words}. Add it to the facts, or move another identifier.")
+            raise BadInput(f"There is {_NOT_KNOWN[kind].words}. Add it to the facts, or move another identifier.")
         plans.append(found[identifier])
     first = plans[0]
     codes = [_same_attributes(exploration.attributes, model.vocabulary) for model in models]
@@ -255,7 +258,7 @@ def sweep(exploration: Exploration, state: State, identifier: str, *, batch: int
         shown = asked[0].intervals()[:, 0]
         other = asked[1].means[:, 0] if len(asked) > 1 else None
         yield SweepCurve(
-            identifier,
+            kind,
             first.codes,
             tuple(map(models[0].vocabulary.label, first.codes)),
             first.true,
@@ -313,6 +316,18 @@ def sweeps_of(
             prompts = [[*base[:slot], [vocabulary.id(code)], *base[slot + 1 :]] for code in codes]
             found[identifier] = Sweep(tuple(codes), codes.index(true), tuple(prompts))
     return found
+
+
+def movable(
+    record: Record, facts: Sequence[KnownFact], vocabulary: Vocabulary, strip: frozenset[str] = frozenset()
+) -> dict[str, int]:
+    """By name, the places of all facts that can be moved: those of ``IDENTIFIERS``, and every other lab value ("lab:7") and time ("date:7")."""
+    prompt = build_prompt(record, facts, vocabulary, strip=strip)
+    found = _movable(record, prompt, vocabulary, 5)
+    named = {slot: name for name, (slot, _, _) in found.items() if name in IDENTIFIERS}
+    places = prompt.places
+    shown = [name for name, (slot, _, _) in found.items() if name in IDENTIFIERS or slot not in named]
+    return {name: places[found[name][0] + (1 if name.startswith("date") else 0)] for name in shown}
 
 
 _MODELS = ("audited", "reference")
@@ -672,13 +687,14 @@ def _movable(
             found["sex"] = (place, event.code, [code for code in vocabulary.codes if code.startswith(kind)])
         is_lab = parse_code(event.code).kind is Kind.laboratory and event.value is not None
         value = vocabulary.bin_of(vocabulary.name(event), event.value) if is_lab and event.value is not None else None
-        if value is not None and value.code in slot and "lab" not in found:
+        if value is not None and value.code in slot:
             every = list(vocabulary.next_codes) or vocabulary.bins_of(vocabulary.name(event))
-            found["lab"] = (place, value.code, every)
+            found.setdefault("lab", (place, value.code, every))
+            found[f"lab:{known}"] = (place, value.code, every)
         if event.time is not None:
             if gap is not None and gap == place - 1 and before is not None:
                 true = vocabulary.gap_between(before, event.time)[-1]
-                found["date"] = (gap, true, _around(true, list(vocabulary.gap_codes), reach))
+                found["date"] = found[f"date:{known}"] = (gap, true, _around(true, list(vocabulary.gap_codes), reach))
             before = event.time
     return {name: (place, true, codes) for name, (place, true, codes) in found.items() if true in codes}
 

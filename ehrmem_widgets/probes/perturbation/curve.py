@@ -12,10 +12,7 @@ from ehrmem_widgets.charts.markup import (
     BLUE,
     GREY,
     ORANGE,
-    RULE,
-    VERDICT_COLOURS,
     escape,
-    icon,
     interval,
     plural,
     shorten,
@@ -27,6 +24,7 @@ from ehrmem_widgets.charts.plot import Plot
 from ehrmem_widgets.probes.perturbation.ask import SweepCurve
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement
+from ehrmem_widgets.views.answer_bar import BarRow, verdict_bar
 
 WIDTH, HEIGHT = 796, 372
 LEFT, RIGHT, TOP, BOTTOM = 56, 776, 92, 304
@@ -77,7 +75,7 @@ def perturbation_curve(curve: SweepCurve | None, *, title: str, people: int = 0)
     return svg(body, width=WIDTH, height=HEIGHT, label=_sentence(curve, title, people))
 
 
-def spike_box(
+def spike_bar(
     curve: SweepCurve,
     judgement: Judgement | None,
     *,
@@ -88,9 +86,8 @@ def spike_box(
     held: bool = True,
     settled: bool = False,
 ) -> str:
-    """The verdict in its fixed words, and the figures that it rests on. ``facts``: what the attacker knows, in words; ``held``:
-    whether the record holds the attribute (else there is no verdict)."""
-    colour = VERDICT_COLOURS[judgement.verdict] if judgement else RULE
+    """The answer in one glance. ``facts``: what the attacker knows, in words; ``held``: whether the record holds the attribute (else there is no
+    verdict)."""
     if judgement:
         sentence = judgement.sentence
     elif settled and not held:
@@ -99,30 +96,38 @@ def spike_box(
         )
     else:
         sentence = f"people whom no model saw are asked the same ({people} of at most {wanted})."
-    name = verdict_name(judgement, held=held or not settled)
-    truth = escape(curve.words[curve.true])
-    figures = [
-        (f"Leak at the true value ({truth})", _at(curve, curve.true)),
-        ("Leak at the other values (median)", escape(_off(curve))),
-        ("Spike: the first minus the second", escape(interval(curve.spike, signed=True))),
+    truth, n = curve.words[curve.true], curve.samples
+    off = float(np.median(np.delete(curve.audited, curve.true)))
+    rows = [
+        BarRow(
+            "told the true value",
+            _estimate(curve, curve.true),
+            BLUE,
+            said=f"Leak at the true value ({truth}): {_at(curve, curve.true)}",
+        ),
+        BarRow(
+            "told other values",
+            Estimate(off, off, off, n),
+            GREY,
+            said=f"Leak at the other values (median): {_off(curve)}",
+        ),
     ]
+    if curve.reference is not None and math.isfinite(value := float(curve.reference[curve.true])):
+        about = f"Reference model, at the true value: {value:.2f}, n = {n:,}"
+        rows.append(BarRow("a model that never saw them", Estimate(value, value, value, n), ORANGE, True, said=about))
+    foot = [f"Spike, the first minus the second: <b>{escape(interval(curve.spike, signed=True))}</b>"]
     if curve.reference_spike is not None:
-        shown = escape(interval(curve.reference_spike, signed=True))
-        figures.append(("Spike of the reference, which never saw the patient", shown))
-    if judgement is not None and judgement.rank_p is not None:
-        figures.append(
-            (
-                "Chance of such a spike in somebody never seen",
-                f"p = {judgement.rank_p:.3f}, n = {plural(people, 'person', 'people')}",
-            )
+        foot.append(
+            f"of the reference, which never saw the patient: {escape(interval(curve.reference_spike, signed=True))}"
         )
-    rows = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in figures)
-    return (
-        f'<div class="ehrmem-verdict" role="group" style="--ehrmem-verdict:{colour};min-height:176px" '
-        f'aria-label="{escape(f"Verdict on {title}: {name}")}">'
-        f'<p class="ehrmem-small">{escape(title)} · the attacker knows: {escape(facts)}</p>'
-        f'<p class="ehrmem-said">{icon(judgement.verdict if judgement else None)} <b>{name}</b>: {escape(sentence)}</p><dl>{rows}</dl></div>'
-    )
+    if judgement is not None and judgement.rank_p is not None:
+        foot.append(
+            f"chance of such a spike in somebody never seen: p = {judgement.rank_p:.3f}, n = {plural(people, 'person', 'people')}"
+        )
+    return verdict_bar(
+        verdict_name(judgement, held=held or not settled), sentence, rows,
+        f"The attacker knows: {escape(facts)}. {'; '.join(foot)}.", about=title, verdict=judgement.verdict if judgement else None,
+    )  # fmt: skip
 
 
 def tick_words(words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
@@ -165,7 +170,7 @@ def _band(plot: Plot, low: np.ndarray, high: np.ndarray) -> str:
 def _sentence(curve: SweepCurve, title: str, people: int) -> str:
     words = (
         f"{title}: leak probability over {plural(len(curve.words), 'value')} of the moved identifier. At the true value "
-        f"({curve.words[curve.true]}) {_at(curve, curve.true, plain=True)}; at the others {_off(curve)}"
+        f"({curve.words[curve.true]}) {_at(curve, curve.true)}; at the others {_off(curve)}"
     )
     if curve.reference is not None and math.isfinite(curve.reference[curve.true]):
         words += f"; the reference model says {curve.reference[curve.true]:.2f} at the true value"
@@ -176,13 +181,16 @@ def _sentence(curve: SweepCurve, title: str, people: int) -> str:
     return words + "."
 
 
-def _at(curve: SweepCurve, place: int, *, plain: bool = False) -> str:
+def _estimate(curve: SweepCurve, place: int) -> Estimate:
+    value = float(curve.audited[place])
+    low, high = (float(side[place]) for side in curve.interval) if curve.interval is not None else (value, value)
+    return Estimate(value, low, high, curve.samples)
+
+
+def _at(curve: SweepCurve, place: int) -> str:
     if curve.interval is None:
-        shown = f"{curve.audited[place]:.2f}, n = {curve.samples:,}"
-    else:
-        low, high = curve.interval
-        shown = interval(Estimate(float(curve.audited[place]), float(low[place]), float(high[place]), curve.samples))
-    return shown if plain else escape(shown)
+        return f"{curve.audited[place]:.2f}, n = {curve.samples:,}"
+    return interval(_estimate(curve, place))
 
 
 def _off(curve: SweepCurve) -> str:

@@ -8,12 +8,19 @@ from dataclasses import dataclass, replace
 import ipywidgets as widgets
 import numpy as np
 
-from ehrmem_widgets.attacker.facts import KNOWLEDGE_LEVELS, check_knowledge, knowledge_words
+from ehrmem_widgets.attacker.facts import (
+    KNOWLEDGE_LEVELS,
+    check_knowledge,
+    facts_of_level,
+    facts_to_text,
+    knowledge_words,
+)
+from ehrmem_widgets.blackbox.training_splits import split_in_words
 from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.probes.exploration import Exploration, State, choose_focus
 from ehrmem_widgets.probes.perturbation.ask import IDENTIFIERS, SweepCurve, judge_spike, sweep
-from ehrmem_widgets.probes.perturbation.curve import READING, perturbation_curve, spike_box
+from ehrmem_widgets.probes.perturbation.curve import READING, perturbation_curve, spike_bar
 from ehrmem_widgets.probes.perturbation.null import (
     SAMPLES,
     Null,
@@ -26,8 +33,9 @@ from ehrmem_widgets.probes.perturbation.null import (
 from ehrmem_widgets.samples.folders import example_patient
 from ehrmem_widgets.settings import SAMPLES_MOVED, SEED, check_screen, shown
 from ehrmem_widgets.statistics.verdicts import Judgement, Peers, PositiveControl
+from ehrmem_widgets.widgets.carried import Carried
 from ehrmem_widgets.widgets.number_field import NumberField
-from ehrmem_widgets.widgets.patient_picker import PatientPicker, split_in_words
+from ehrmem_widgets.widgets.patient_table import PatientChooser, PatientTable
 from ehrmem_widgets.widgets.probe_screen import ProbeScreen
 
 DEFAULT_KNOWLEDGE = "one_lab"  # the smallest that has all four identifiers
@@ -95,13 +103,14 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
 
     """
 
-    title = "The leak while one known fact moves off its true value"
+    title = "One known fact, moved off its true value"
+    travels = ("patient", "knowledge", "focus")
 
     def first_state(  # type: ignore[override]  # the options by name
         self,
         *,
         patient: str | int | None = None,
-        knowledge: str = DEFAULT_KNOWLEDGE,
+        knowledge: str | None = None,
         identifier: str = "age",
         focus: str | None = None,
         people: int = PEOPLE,
@@ -118,6 +127,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
         patient_id = (
             example_patient(self.dataset, self.members) if patient in (None, "") else self.dataset.find(patient)
         )
+        knowledge = knowledge or DEFAULT_KNOWLEDGE
         state = PerturbationState(
             patient_id, knowledge, identifier, focus or self._gravest(patient_id), people, samples, horizon, seed
         )
@@ -164,27 +174,29 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
         """Whether everybody has been asked."""
         return answer.settled
 
+    def bar(self, state: PerturbationState, answer: PerturbationAnswer) -> str:
+        """The verdict, and the leak at the true value beside the other values."""
+        return spike_bar(
+            answer.curve, answer.judgement, held=answer.held, settled=answer.settled, people=answer.null.n if answer.null else 0,
+            wanted=state.people, title=self._title(state), facts=knowledge_words(state.knowledge),
+        )  # fmt: skip
+
     def view(self, state: PerturbationState, answer: PerturbationAnswer) -> str:
-        """The verdict, the curve, and how to read it."""
+        """The curve, and how to read it."""
         name = escape(self.dataset.pseudonym(state.patient_id))
         split = escape(split_in_words(self.dataset.split_of(state.patient_id), self.members))
-        title = self._exploration.attributes.attributes[state.focus].title
+        title = self._title(state)
         people = answer.null.n if answer.null else 0
         own = "in the record" if answer.held else "not in the record"
         return (
             f'<div class="ehrmem-perturbation" data-knowledge="{escape(state.knowledge)}" data-identifier="{state.identifier}" '
             f'data-patient="{name}" data-focus="{escape(state.focus)}">'
             f"<p>Patient <b>{name}</b> ({split}). Moved: <b>{CHOICES[state.identifier].lower()}</b>; everything else that the "
-            f"attacker knows stays as it is. Asked about: <b>{escape(title)}</b> ({own}).</p>"
-            + spike_box(
-                answer.curve, answer.judgement, held=answer.held, settled=answer.settled, people=people, wanted=state.people, title=title,
-                facts=knowledge_words(state.knowledge),
-            )
-            + f"<h3>{READING}</h3>"
+            f"attacker knows stays as it is. Asked about: <b>{escape(title)}</b> ({own}). {READING}</p>"
             + perturbation_curve(answer.curve, title=title, people=people)
             + self._notes(state, answer)
             + "</div>"
-        )  # fmt: skip
+        )
 
     def controls(self) -> Sequence[widgets.Widget]:
         """The patient, what is known, what is moved, and the attribute in focus."""
@@ -192,8 +204,10 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
         named = {"description_width": "100px"}
         state, attributes = self.state, self._exploration.attributes.attributes
         self._quiet = False
-        self._picker = PatientPicker(
-            self.dataset, state.patient_id, lambda i: self.guarded(lambda: self._pick(i)), members=self.members
+        self._chooser = PatientChooser(
+            PatientTable(self.dataset, self.members),
+            state.patient_id,
+            lambda name: self.guarded(lambda: self._pick(self.dataset.find(name))),
         )
         knowledge_levels = [(title, name) for name, title in KNOWLEDGE_LEVELS.items() if name != "nothing"]
         if state.knowledge not in [name for _, name in knowledge_levels]:
@@ -220,7 +234,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
             return widgets.HTML(f'<h3 class="ehrmem-head">{words}</h3>')
 
         return (
-            heading("1. Pick a patient"), self._picker.box,
+            heading("1. Choose a patient"), self._chooser,
             heading("2. Say what the attacker knows"), self._knowledge,
             heading("3. Move one fact off its true value"), self._identifier,
             heading("4. Choose what is asked about"), self._focus, self._seed.text, self._seed.message,
@@ -263,6 +277,15 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
             "settled": answer.settled,
         }  # fmt: skip
 
+    def carries(self, state: PerturbationState) -> Carried:
+        """The patient, the knowledge level and the attribute."""
+        record = self._exploration.record(state.patient_id)
+        facts = facts_to_text(facts_of_level(state.knowledge, record, self.model.vocabulary))
+        return Carried(self.dataset.pseudonym(state.patient_id), state.knowledge, facts, state.focus)
+
+    def _title(self, state: PerturbationState) -> str:
+        return self._exploration.attributes.attributes[state.focus].title
+
     def _question(self, state: PerturbationState) -> State:
         record = self._exploration.record(state.patient_id)
         facts = exact_facts(state.knowledge, record, self.model.vocabulary)
@@ -274,7 +297,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
         if answer.null is None or not answer.settled:
             return '<p class="ehrmem-note">People whom no model saw are asked next.</p>'
         same = answer.null.same_attribute
-        title = escape(self._exploration.attributes.attributes[state.focus].title)
+        title = escape(self._title(state))
         return (
             f'<p class="ehrmem-note">Each of {answer.null.n} people whom no model saw was asked the same, moved around their own '
             f"true value ({SAMPLES} samples a value): {same} of them about {title}, the others about the most severe attribute of "
@@ -289,6 +312,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
     def _pick(self, patient_id: int) -> None:
         """Another patient, and the most severe attribute of that record."""
         focus = self._gravest(patient_id)
+        self._chooser.show(patient_id)
         self._quiet = True
         try:
             self._focus.value = focus
@@ -303,7 +327,7 @@ class ExplorePerturbation(ProbeScreen[PerturbationState, PerturbationAnswer]):
     def _fail(self, error: Exception) -> None:
         super()._fail(error)
         if self._live and isinstance(error, BadInput | CannotAnswer):
-            self.answer, self._view.value = None, ""  # what was shown answered another question
+            self.answer, self._bar.value, self._view.value = None, "", ""  # what was shown answered another question
 
 
 _CONTROLS = {

@@ -55,6 +55,7 @@ class PerturbationView(ProbeView):
         "Each curve is the mean over people of the leak at so many steps from the truth, minus each person's own level off it. A peak at "
         "the truth for members, flat for people never seen, is memory of individuals."
     )
+    measures = "more of a fall off the true value for members than for people never seen"
     memorized = "It answers about individuals: the leak falls when {what} is moved off the truth, by {figure} more for people it was trained on."
     population = "Moving an identifier off the truth changes no more for people it was trained on: largest difference {figure} ({what})."
 

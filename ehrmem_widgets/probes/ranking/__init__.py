@@ -21,4 +21,5 @@ PROBE = Probe(
         "population": Option(None, POPULATION.check),
     },
     bears_on=("singling_out", "queries", "identification"),
+    part="ehrmem_widgets.probes.ranking.live:SmallestFacts",
 )

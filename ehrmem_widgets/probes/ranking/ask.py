@@ -8,7 +8,7 @@ whatever leaks it finds there are its null.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +41,7 @@ from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import Columns, Finding, FindingRow, Where, excluded_row, finding, patient_row, row
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.batching import Rows
-from ehrmem_widgets.probes.interleave import interleave
+from ehrmem_widgets.probes.interleave import interleave, to_the_end
 from ehrmem_widgets.probes.leak import Leaks, leaks_of_many, slot_ids
 from ehrmem_widgets.probes.people import (
     CANARY,
@@ -234,33 +234,40 @@ class AttackSearch:
     def batch(self, records: Sequence[Record], ladder: Sequence[str], threshold: float) -> Rows:
         """One row a leak: the cheapest attack on an attribute of a patient."""
         rows: Rows = []
-        for record, by_name in zip(records, self._on_the_ladder(records, ladder), strict=True):
+        for record, by_name in zip(records, to_the_end(self._on_the_ladder(records, ladder)), strict=True):
             for name, attacks in by_name.items():
-                attack = self._cheapest(record, name, attacks, threshold)
+                attack = to_the_end(self._cheapest(record, name, attacks, threshold))
                 if attack is not None:
                     rows.append(self._row(record, name, attack))
         return rows
 
-    def cheapest(self, record: Record, name: str, ladder: Sequence[str], threshold: float) -> Attack | None:
-        """The successful attack with the fewest bits, by a knowledge level or by greedy search; None when no knowledge level succeeds."""
-        (by_name,) = self._on_the_ladder([record], ladder)
-        return self._cheapest(record, name, by_name[name], threshold)
+    def cheapest(
+        self, record: Record, name: str, ladder: Sequence[str], threshold: float
+    ) -> Generator[None, None, Attack | None]:
+        """The successful attack with the fewest bits, by a knowledge level or by greedy search; None when no knowledge level succeeds. It can be
+        interrupted (``to_the_end`` does not)."""
+        (by_name,) = yield from self._on_the_ladder([record], ladder)
+        return (yield from self._cheapest(record, name, by_name[name], threshold))
 
-    def _cheapest(self, record: Record, name: str, attacks: Sequence[Attack], threshold: float) -> Attack | None:
+    def _cheapest(
+        self, record: Record, name: str, attacks: Sequence[Attack], threshold: float
+    ) -> Generator[None, None, Attack | None]:
         hits = [attack for attack in attacks if attack.succeeds(threshold)]
         if not hits:
             return None
-        greedy = self._greedy(record, name, threshold, min(map(_cost, hits)))
+        greedy = yield from self._greedy(record, name, threshold, min(map(_cost, hits)))
         # Chosen among many on few samples, so asked anew with other ones; the same goes for the knowledge.
         candidates = [(greedy, SEARCH)] if greedy is not None else []
         candidates += [(attack.facts, attack.way) for attack in sorted(hits, key=_cost)]
         for facts, way in candidates:
-            ((again,),) = self._attacks([(record, facts, way)], [name], _CHECK_SAMPLES, 1)
+            ((again,),) = yield from self._attacks([(record, facts, way)], [name], _CHECK_SAMPLES, 1)
             if again.succeeds(threshold):
                 return again
         return None
 
-    def _on_the_ladder(self, records: Sequence[Record], ladder: Sequence[str]) -> list[dict[str, list[Attack]]]:
+    def _on_the_ladder(
+        self, records: Sequence[Record], ladder: Sequence[str]
+    ) -> Generator[None, None, list[dict[str, list[Attack]]]]:
         """For each record and each attribute that it holds, the attack by each knowledge level; all asked together."""
         vocabulary = self._models[0].vocabulary
         asked = [
@@ -268,7 +275,7 @@ class AttackSearch:
             for record in records
             for knowledge in ladder
         ]
-        attacks = iter(self._attacks(asked, self._names, self._samples, 0))
+        attacks = iter((yield from self._attacks(asked, self._names, self._samples, 0)))
         found = []
         for record in records:
             of_knowledge_levels = [next(attacks) for _ in ladder]
@@ -278,11 +285,13 @@ class AttackSearch:
             )
         return found
 
-    def _greedy(self, record: Record, name: str, threshold: float, cost: tuple[float, int]) -> KnownFacts | None:
+    def _greedy(
+        self, record: Record, name: str, threshold: float, cost: tuple[float, int]
+    ) -> Generator[None, None, KnownFacts | None]:
         """Facts that cost less than ``cost`` and pass the threshold on the search's few samples, or None."""
         candidates = self._candidates(record, name)
         facts: KnownFacts = ()
-        leak, bits = float(self._leak(record, name, [()])[0]), 0.0
+        leak, bits = float((yield from self._leak(record, name, [()]))[0]), 0.0
         while leak < threshold and len(facts) < _MOST_FACTS:
             held = {fact.place for fact in facts}
             more = [check_facts((*facts, fact), record) for fact in candidates if fact.place not in held]
@@ -290,7 +299,7 @@ class AttackSearch:
             affordable = [i for i, one in enumerate(known) if (one.bits, len(more[i])) < cost]
             if not affordable:
                 return None
-            leaks = self._leak(record, name, [more[i] for i in affordable])
+            leaks = yield from self._leak(record, name, [more[i] for i in affordable])
             gains = [(leaks[row] - leak) / (known[i].bits - bits + 0.1) for row, i in enumerate(affordable)]
             row = int(np.argmax(gains))
             facts, leak, bits = more[affordable[row]], float(leaks[row]), known[affordable[row]].bits
@@ -298,7 +307,7 @@ class AttackSearch:
             return None
         for fact in facts:  # a later fact may have made an earlier one needless
             fewer = tuple(one for one in facts if one != fact)
-            if fewer and self._leak(record, name, [fewer])[0] >= threshold:
+            if fewer and (yield from self._leak(record, name, [fewer]))[0] >= threshold:
                 facts = fewer
         return facts
 
@@ -321,16 +330,19 @@ class AttackSearch:
                 found.append(KnownFact(place, ValuePrecision.EXACT, DatePrecision.DAY))
         return found
 
-    def _leak(self, record: Record, name: str, several: Sequence[KnownFacts]) -> np.ndarray:
+    def _leak(self, record: Record, name: str, several: Sequence[KnownFacts]) -> Generator[None, None, np.ndarray]:
         """(sets of facts,) the audited model's leak, on few samples."""
         prompts = [self._prompt(record, facts, 0) for facts in several]
-        *_, found = self._ask(0, record, [name], prompts, _SEARCH_SAMPLES, 2)
-        assert found is not None
-        return np.asarray(found.means[:, 0])
+        leaks: Leaks | None = None
+        for found in self._ask(0, record, [name], prompts, _SEARCH_SAMPLES, 2):
+            leaks = found
+            yield
+        assert leaks is not None
+        return np.asarray(leaks.means[:, 0])
 
     def _attacks(
         self, asked: Sequence[tuple[Record, KnownFacts, str]], names: Sequence[str], samples: int, stream: int
-    ) -> list[list[Attack]]:
+    ) -> Generator[None, None, list[list[Attack]]]:
         """For each (record, facts, way) the attack on each attribute named, by both models."""
         answers: list[Leaks | None] = [None, None]
 
@@ -340,8 +352,7 @@ class AttackSearch:
                 answers[place] = found
                 yield
 
-        for _ in interleave(ask(0), ask(1)):
-            pass
+        yield from interleave(ask(0), ask(1))
         intervals = [found.intervals() for found in answers if found is not None]
         attacks = []
         for place, (record, facts, way) in enumerate(asked):

@@ -24,7 +24,7 @@ from ehrmem_widgets.findings.finding import EXCLUDED, PATIENTS, Finding, Finding
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.ranking.ask import GIVEN_AWAY, GIVEN_AWAY_GAP, SEARCH
 from ehrmem_widgets.probes.ranking.attack_list import attack_list
-from ehrmem_widgets.probes.view import Headline, ProbeView, picture
+from ehrmem_widgets.probes.view import Frequency, Headline, ProbeView, picture
 from ehrmem_widgets.probes.view import titles as _titles
 from ehrmem_widgets.statistics.disclosure import (
     FEWEST,
@@ -93,7 +93,14 @@ class RankingView(ProbeView):
             words = (
                 f"Some attack gives away a share of {share} of {attacks.asked_in_words} who hold a sensitive attribute."
             )
-        return Headline(verdict, f"{words}{same}", control)
+        own = estimate_of(rows.iloc[0]) if len(rows) else None
+        return Headline(verdict, f"{words}{same}", control, own, self.planted(""))
+
+    def frequencies(self) -> Iterable[Frequency]:
+        """The share of members who are given away."""
+        verdict, attacks = self.headline().verdict, self.attacks()
+        if verdict and attacks is not None and attacks.totals.share is not None:
+            yield Frequency("given_away", attacks.totals.share, verdict, attacks.never_seen)
 
     def verdicts(self) -> str:
         """Said beside the chart."""

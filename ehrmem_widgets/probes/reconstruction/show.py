@@ -50,6 +50,7 @@ class ReconstructionView(ProbeView):
         "general medicine. The published distance cannot see a shift in time, and routine codes match in everyone; so rare codes are "
         "counted too."
     )
+    measures = "nearer to the true record for members than for people never seen"
     memorized = "It continues the records of people it was trained on nearer to the truth than those of others: by {figure}{where}."
     population = "It continues the records of people it was trained on no nearer to the truth: largest difference {figure}{where}."
 

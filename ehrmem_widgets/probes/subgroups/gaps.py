@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ehrmem_widgets.charts.axis import Axis, round_values
 from ehrmem_widgets.charts.marks import Key, mark, nothing
@@ -33,15 +34,20 @@ _KEYS = (
 
 
 def subgroup_gaps(rows: Sequence[SubgroupRow], figure: str, *, correction: str) -> str:
-    """An SVG with one row a subgroup under the heading of its kind. ``figure`` is what is compared, in words; ``correction`` is
+    """An SVG with one row a subgroup under the heading of its kind, those that stand out first. ``figure`` is what is compared, in words; ``correction`` is
     ``CLAIMS`` (Holm: the verdict is shown) or ``SCREENING`` (Benjamini-Hochberg: what is worth a closer look)."""
     if not rows:
         return nothing("No subgroup to show: choose at least one kind on the left.", width=WIDTH)
     reach = _reach(rows)
     ticks = [(v, "0" if v == 0 else f"{v:+g}") for v in round_values(-reach, reach)]
     tested = any(one.difference is not None for one in rows)
+    first = [one for one in rows if stands_out(one, correction)]
     return row_chart(
-        [_row(one, correction) for one in rows],
+        [
+            replace(_row(one, correction), heading=f"Standing out: {KIND_TITLES.get(one.kind, one.kind).lower()}")
+            for one in first
+        ]
+        + [_row(one, correction) for one in rows if one not in first],
         (
             Column("Subgroup", 24, 46),
             Column("Members", 318, anchor="end"),
@@ -103,7 +109,7 @@ def _row(one: SubgroupRow, correction: str) -> Row:
     else:
         left = interval(one.difference, signed=True) if known(one.difference) else "too few never seen to compare"
         cells = (name, n, (left, interval(one.gap, signed=True)), words)
-        colour = VERMILION if _stands_out(one, correction) else BLUE
+        colour = VERMILION if stands_out(one, correction) else BLUE
         marks = [
             Mark(one.difference, "diamond", colour, lane=-6, size=3.6),
             Mark(one.gap, "disc", GREY, lane=7, size=3.6),
@@ -115,9 +121,10 @@ def _row(one: SubgroupRow, correction: str) -> Row:
     return Row(cells, _row_sentence(one, words), marks, KIND_TITLES.get(one.kind, one.kind), instead, icon)
 
 
-def _stands_out(one: SubgroupRow, correction: str) -> bool:
+def stands_out(one: SubgroupRow, correction: str) -> bool:
+    """Whether a subgroup stands out after the correction; none that is hidden does."""
     adjusted = one.p_adjusted if correction == CLAIMS else one.q
-    return adjusted <= ALARM_RATE
+    return not one.hidden and adjusted <= ALARM_RATE
 
 
 def _row_sentence(one: SubgroupRow, words: str) -> str:
@@ -134,11 +141,7 @@ def _row_sentence(one: SubgroupRow, words: str) -> str:
 
 
 def _sentence(rows: Sequence[SubgroupRow], figure: str, correction: str) -> str:
-    out = [
-        _row_sentence(one, mark_of(one, correction)[1])
-        for one in rows
-        if not one.hidden and _stands_out(one, correction)
-    ]
+    out = [_row_sentence(one, mark_of(one, correction)[1]) for one in rows if stands_out(one, correction)]
     first = f"Gap in {figure} between each of {plural(len(rows), 'subgroup')} and the other members."
     return f"{first} {'Standing out: ' + '. '.join(out) if out else 'None stands out after correction'}."
 

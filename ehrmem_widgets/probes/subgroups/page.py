@@ -1,15 +1,16 @@
-"""Everything about subgroups at one setting: what stands out first, then the forest plot, and how to read it."""
+"""Everything about subgroups at one setting: the answer in one glance; the forest plot with what stands out first, and how to read it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 
-from ehrmem_widgets.charts.markup import RULE, VERDICT_COLOURS, escape, icon, interval, plural
+from ehrmem_widgets.charts.markup import BLUE, GREY, VERMILION, escape, interval, plural
 from ehrmem_widgets.probes.subgroups.ask import FEWEST
-from ehrmem_widgets.probes.subgroups.gaps import CLAIMS, KIND_TITLES, subgroup_gaps, subgroup_name
+from ehrmem_widgets.probes.subgroups.gaps import CLAIMS, KIND_TITLES, stands_out, subgroup_gaps, subgroup_name
 from ehrmem_widgets.probes.subgroups.rows import SubgroupRow
 from ehrmem_widgets.statistics.verdicts import ALARM_RATE, Judgement, Verdict
+from ehrmem_widgets.views.answer_bar import BarRow, share_of, verdict_bar
 
 FIGURES: Mapping[str, tuple[str, str]] = {
     "membership": (
@@ -51,7 +52,7 @@ def subgroup_page(
     """HTML. ``shown`` are the kinds of subgroups to list; the correction is always over all ``rows``."""
     name, meaning = FIGURES[finding]
     listed = [row for row in rows if row.kind in shown]
-    parts = [_summary(rows, name, correction), subgroup_gaps(listed, name, correction=correction)]
+    parts = [subgroup_gaps(listed, name, correction=correction)]
     parts.append(f"<h3>How to read this</h3><p>{escape(meaning)}</p><p>{escape(HOW_TO_READ)}</p>")
     left_out = [f"Left out: {n:,} ({reason})." for reason, n in (exclusions or {}).items()]
     if notes or left_out:
@@ -88,7 +89,7 @@ def overall(rows: Sequence[SubgroupRow]) -> Judgement:
 def summary_sentences(rows: Sequence[SubgroupRow], correction: str) -> list[str]:
     """How many subgroups were tested, which stand out after the correction, and how many are not shown."""
     tested = [row for row in rows if math.isfinite(row.p_adjusted)]
-    out = [row for row in tested if (row.p_adjusted if correction == CLAIMS else row.q) <= ALARM_RATE]
+    out = [row for row in tested if stands_out(row, correction)]
     hidden = sum(row.hidden for row in rows)
     sentences = [f"Of {plural(len(rows), 'subgroup')} {len(tested)} could be tested; {CORRECTIONS[correction]}."]
     if out:
@@ -107,18 +108,30 @@ def summary_sentences(rows: Sequence[SubgroupRow], correction: str) -> list[str]
     return sentences
 
 
-def _summary(rows: Sequence[SubgroupRow], name: str, correction: str) -> str:
-    sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in summary_sentences(rows, correction))
-    start = '<div class="ehrmem-verdict" role="group" '
-    if correction != CLAIMS:
-        label = escape(f"Screening of subgroups by {name}")
-        head = f'<p class="ehrmem-said"><b>Screening</b>: where to look closer, by {escape(name)}.</p>'
-        return f'{start}aria-label="{label}" style="min-height:0;margin:8px 0 12px">{head}{sentences}</div>'
-    judgement = overall(rows)
-    colour = VERDICT_COLOURS.get(judgement.verdict, RULE)
-    said = f"{icon(judgement.verdict)} <b>{judgement.verdict}</b>: {escape(judgement.sentence)}"
-    label = escape(f"Verdict on subgroups by {name}: {judgement.verdict}")
-    return (
-        f'{start}aria-label="{label}" style="--ehrmem-verdict:{colour};min-height:0;margin:8px 0 12px">'
-        f'<p class="ehrmem-said">{said}</p>{sentences}</div>'
+def subgroup_bar(rows: Sequence[SubgroupRow], finding: str, correction: str) -> str:
+    """The answer in one glance: how many subgroups stand out, and which."""
+    name, judgement = FIGURES[finding][0], overall(rows)
+    tested = [row for row in rows if math.isfinite(row.p_adjusted)]
+    out = [row for row in tested if stands_out(row, correction)]
+    alike = [row for row in tested if row not in out and row.judgement.verdict is Verdict.POPULATION]
+    counts = (
+        ("stand out", len(out), VERMILION),
+        ("shown to be like the others", len(alike), BLUE),
+        ("not decided", len(tested) - len(out) - len(alike), GREY),
+        ("not tested: too few people", len(rows) - len(tested), GREY),
     )
+    shown = [
+        BarRow(
+            words,
+            share_of(n, len(rows)),
+            colour,
+            shown=f"{n} of {len(rows)}",
+            said=f"{words}: {n} of {plural(len(rows), 'subgroup')}",
+        )
+        for words, n, colour in counts
+    ]
+    foot = " ".join(escape(sentence) for sentence in summary_sentences(rows, correction))
+    about = f"subgroups by {name}"
+    if correction != CLAIMS:
+        return verdict_bar("Screening", f"where to look closer, by {name}; no claim.", shown, foot, about=about)
+    return verdict_bar(str(judgement.verdict), judgement.sentence, shown, foot, about=about, verdict=judgement.verdict)

@@ -18,7 +18,14 @@ from ehrmem_widgets.probes.people import ALL, choose_people
 from ehrmem_widgets.probes.run import confounding, run
 from ehrmem_widgets.probes.subgroups.ask import KINDS, one_score, subgroups
 from ehrmem_widgets.probes.subgroups.gaps import KIND_TITLES, subgroup_name
-from ehrmem_widgets.probes.subgroups.page import CORRECTIONS, FIGURES, overall, subgroup_page, summary_sentences
+from ehrmem_widgets.probes.subgroups.page import (
+    CORRECTIONS,
+    FIGURES,
+    overall,
+    subgroup_bar,
+    subgroup_page,
+    summary_sentences,
+)
 from ehrmem_widgets.probes.subgroups.rows import (
     SubgroupRow,
     holders,
@@ -27,6 +34,7 @@ from ehrmem_widgets.probes.subgroups.rows import (
 from ehrmem_widgets.settings import check_screen, shown
 from ehrmem_widgets.widgets.probe_screen import ProbeScreen
 
+DEFAULT_KNOWLEDGE = "lab_values"
 FINDING_WORDS = {"membership": "Membership score", "excess": "Excess risk (sensitive attributes)"}
 CORRECTION_WORDS = {"claims": "Claims (strict, Holm)", "screening": "Screening (hints, Benjamini-Hochberg)"}
 
@@ -66,6 +74,7 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
     """
 
     title = "Subgroups: which are memorized more?"
+    travels = ("knowledge",)
 
     def first_state(  # type: ignore[override]  # the options by name
         self,
@@ -73,7 +82,7 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
         finding: str = "membership",
         families: str | Sequence[str] = "",
         correction: str = "claims",
-        knowledge: str = "lab_values",
+        knowledge: str | None = None,
         patients: int = 400,
         seed: int = 0,
     ) -> SubgroupState:
@@ -90,7 +99,7 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
         if correction not in CORRECTIONS:
             raise BadInput(f"The correction must be one of {', '.join(CORRECTIONS)}; got {shown(correction)}.")
         listed = tuple(kind for kind in KINDS if not families or kind in families)
-        return SubgroupState(finding, listed, correction, knowledge, patients, seed)
+        return SubgroupState(finding, listed, correction, knowledge or DEFAULT_KNOWLEDGE, patients, seed)
 
     def answers(self, state: SubgroupState) -> Iterator[SubgroupsShown | None]:
         """The one answer, measured when it is first asked for."""
@@ -98,8 +107,12 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
             self._measured[state.finding] = self._measure(state)
         yield self._measured[state.finding]
 
+    def bar(self, state: SubgroupState, answer: SubgroupsShown) -> str:
+        """How many stand out, and which."""
+        return subgroup_bar(answer.rows, state.finding, state.correction)
+
     def view(self, state: SubgroupState, answer: SubgroupsShown) -> str:
-        """What stands out, the forest plot, how to read it, and what speaks for or against it."""
+        """The forest plot, how to read it, and what speaks for or against it."""
         notes = answer.confounding.said("", ALL)
         if state.finding == "excess":
             notes.insert(
