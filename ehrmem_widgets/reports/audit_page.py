@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ehrmem_widgets.attacker.facts import knows
 from ehrmem_widgets.audit.results import AuditResults
 from ehrmem_widgets.charts.markup import known
-from ehrmem_widgets.probes.view import MISSED
+from ehrmem_widgets.probes.view import Headline
 from ehrmem_widgets.registry import probes
 from ehrmem_widgets.reports.audit_annex import Limits, Reproducibility
 from ehrmem_widgets.reports.page_template import fragment, whole_page
 from ehrmem_widgets.statistics.disclosure import FEWEST
+from ehrmem_widgets.statistics.intervals import rounded
 from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.views.attack_ranking import attack_ranking
 from ehrmem_widgets.views.risk_matrix import HOW_TO_READ as READ_MATRIX
@@ -42,6 +44,7 @@ def audit_page(folder: Path) -> str:
         marks=marks(audit),
         tests=[(name, view.probe.full_title) for name, view in audit.views.items()],
         summary=summary(audit),
+        evidence=evidence(audit),
         asked=audit.attributes_asked or list(audit.severities[-1].severity),
         read_matrix=READ_MATRIX,
         patients="".join(view.patients() for view in audit.views.values()) if audit.identifying else "",
@@ -66,24 +69,74 @@ def marks(audit: AuditResults) -> list[str]:
     return found
 
 
-def summary(audit: AuditResults, *, with_matrix: bool = True) -> str:
-    """What the first page says, as markup: the threat model, the verdicts, the risk matrix, attacks, and groups."""
+@dataclass(frozen=True)
+class KeyFigure:
+    """One of the three figures under the answer, in the words of its test."""
+
+    number: str
+    interval: str
+    measures: str
+    title: str
+    verdict: Verdict
+
+
+def summary(audit: AuditResults) -> str:
+    """What the first page says, as markup: the answer, three figures, what to do, what would change it, what each test found."""
     compared = {name: line for name, line in audit.headlines.items() if probes()[name].compares}
     told = Counter(line.verdict for line in compared.values() if line.verdict)
+    limits = Limits.of(audit)
     return fragment(
         "audit_summary.html.j2",
+        audit=audit,
+        reference=audit.name_of("reference"),
+        compared=told.total(),
+        told={verdict: told[verdict] for verdict in Verdict if told[verdict]},
+        overall=overall(audit),
+        remembers=told[Verdict.MEMORIZED] > 0,
+        all_open=told[Verdict.CANNOT_CONCLUDE] == told.total(),
+        everybody=[said for name in compared if (said := audit.views[name].everybody())],
+        missed=bool(limits.missed),
+        figures=_key_figures(audit, compared),
+        decides=[(probes()[name].full_title, line.decides) for name, line in compared.items() if line.decides][:3],
+        undecided=[one.title for one in audit.likelihoods if one.knowledge == audit.worst_level and one.excess is None],
+        asked=len(audit.attributes_asked),
+        planted=[line for line in compared.values() if line.planted is not None],
+        limits=limits,
+        not_run=[probe.full_title for name, probe in probes().items() if name not in audit.headlines],
+    )
+
+
+def overall(audit: AuditResults) -> Verdict | None:
+    """The verdict of a whole audit: of its tests that compare members with people never seen, memorized where one says so, cannot conclude
+    where none is decided; None: no such test was run."""
+    told = {line.verdict for name, line in audit.headlines.items() if probes()[name].compares and line.verdict}
+    order = (Verdict.MEMORIZED, Verdict.POPULATION, Verdict.CANNOT_CONCLUDE)
+    return next((one for one in order if one in told), None)
+
+
+def _key_figures(audit: AuditResults, compared: Mapping[str, Headline]) -> list[KeyFigure]:
+    """Of the tests that compare, the first three with a figure: those that call it memorized before others."""
+    order = list(Verdict)
+    found = []
+    for name, line in sorted(compared.items(), key=lambda one: order.index(one[1].verdict or Verdict.CANNOT_CONCLUDE)):
+        if line.verdict and line.figure is not None and known(line.figure):
+            view, of = audit.views[name], line.figure
+            value, low, high = rounded(of.value, of.low, of.high, signed=view.signed)
+            said = f"{low} to {high}, n = {of.n:,}"
+            found.append(KeyFigure(value, said, view.measures, view.probe.full_title, line.verdict))
+    return found[:3]
+
+
+def evidence(audit: AuditResults, *, with_matrix: bool = True) -> str:
+    """What the verdicts rest on in short, as markup: the threat model, the risk matrix, attacks, and groups."""
+    return fragment(
+        "audit_evidence.html.j2",
         audit=audit,
         knowledge_levels=list(
             dict.fromkeys(knowledge for run in audit.runs.values() for knowledge in run.get("knowledge_levels") or ())
         ),
         reference=audit.name_of("reference"),
         besides=[view.asked_besides() for view in audit.views.values()],
-        compared=told.total(),
-        told={verdict: told[verdict] for verdict in Verdict if told[verdict]},
-        remembers=told[Verdict.MEMORIZED] > 0,
-        all_open=told[Verdict.CANNOT_CONCLUDE] == told.total(),
-        missed=any(line.control == MISSED for line in compared.values()),
-        not_run=[probe.full_title for name, probe in probes().items() if name not in audit.headlines],
         matrix=matrix_of(audit) if with_matrix else "",
         attacks=attack_ranking(audit.attacks) if audit.attacks is not None else "",
         vulnerable="".join(view.vulnerable() for view in audit.views.values()),

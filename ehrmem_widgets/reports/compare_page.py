@@ -43,7 +43,7 @@ def compare_page(a: Path, b: Path, *, names: tuple[str, str] = ("A", "B")) -> st
         more=sum(one.given_away > 0 for one in shared),
         by_chance=max(1, round(len(shared) / 20)),
         verdicts=[
-            (probe.full_title, [audit.headlines.get(name) for audit in audits])
+            (probe.full_title, probe.view_type.signed, [audit.headlines.get(name) for audit in audits])
             for name, probe in probes().items()
             if any(name in audit.headlines for audit in audits)
         ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ from typing import Protocol
 from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.errors import EhrmemError
 from ehrmem_widgets.files import write_whole
+
+APP = "EHRMEM_APP"
+"""In the environment: the process of the app, whose kernels show pages to people."""
 
 
 class _HasResults(Protocol):
@@ -35,7 +39,8 @@ def plain_errors() -> Iterator[None]:
     except Exception as error:
         if not person_is_watching():
             raise
-        _show(error_strip(f"Internal error ({type(error).__name__}).", traceback.format_exc()))
+        details = "" if _is_a_page() else traceback.format_exc()
+        _show(error_strip(f"Internal error ({type(error).__name__}).", details))
 
 
 def error_strip(sentence: str, details: str = "") -> str:
@@ -49,11 +54,17 @@ def error_strip(sentence: str, details: str = "") -> str:
 
 
 def person_is_watching() -> bool:
-    """Whether a person sits at the front end that started this cell: papermill and nbclient accept no typed input."""
+    """Whether a person sits at the front end that started this cell: papermill and nbclient accept no typed input. A page of ``ehrmem app`` has no input
+    either."""
     from IPython.core.getipython import get_ipython
 
     kernel = getattr(get_ipython(), "kernel", None)
-    return bool(getattr(kernel, "_allow_stdin", False))
+    return _is_a_page() or bool(getattr(kernel, "_allow_stdin", False))
+
+
+def _is_a_page() -> bool:
+    """Whether the app itself started this process; those that make its reports are started by one of its kernels."""
+    return os.environ.get(APP) == str(os.getppid())
 
 
 def write_results(shown: _HasResults, results_file: str) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import ehrmem_widgets
 from ehrmem_widgets.attacker.facts import check_knowledge
-from ehrmem_widgets.bundled import bundled
+from ehrmem_widgets.bundled import bundled, explore_notebook
 from ehrmem_widgets.errors import BadInput, EhrmemError, Unavailable, kind_named
 from ehrmem_widgets.files import write_whole
 from ehrmem_widgets.reports.page_template import whole_page
@@ -87,11 +87,6 @@ class KernelOptions(TypedDict):
 
 class ReportFailure(RuntimeError):
     """A report failed through a fault of ours; the message says where the partial notebook lies."""
-
-
-def explore_notebook() -> Path:
-    """The main notebook of this installation."""
-    return NOTEBOOKS / "01_explore_patient.ipynb"
 
 
 def make_report(out: str | Path, **parameters: object) -> Report:

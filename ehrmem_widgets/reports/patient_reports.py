@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ehrmem_widgets import __version__
+from ehrmem_widgets.bundled import explore_notebook
 from ehrmem_widgets.cohort.fingerprints import read_anew
 from ehrmem_widgets.errors import BadInput, Damaged, EhrmemError, Unavailable, not_made, resumable
 from ehrmem_widgets.files import write_whole
@@ -30,7 +31,6 @@ from ehrmem_widgets.reports.patient_report import (
     ReportFailure,
     checked_parameters,
     command_words,
-    explore_notebook,
     private_folder,
     who,
     write_report,

@@ -21,12 +21,22 @@ KINDS = (
 def neighbour_list(finding: NeighbourFinding | None) -> str:
     """The rank of the patient's own record, in a sentence, and the nearest records with their distances."""
     if finding is None:
-        return '<div class="ehrmem-neighbours"><p>Nearest records: nothing has been asked of the model yet.</p></div>'
+        return f'<div class="ehrmem-neighbours">{neighbour_sentence(None)}</div>'
     rows = "".join(_row(place, neighbour) for place, neighbour in enumerate(finding.nearest, 1))
     names = ("Place", "Record", "Distance (0 to 2)", "Note")
     head = "<tr>" + "".join(f'<th scope="col">{name}</th>' for name in names) + "</tr>"
     table = f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>" if rows else ""
-    return f'<div class="ehrmem-neighbours"><p>{_sentence(finding)}</p>{table}</div>'
+    return f'<div class="ehrmem-neighbours">{neighbour_sentence(finding)}{table}</div>'
+
+
+def neighbour_sentence(finding: NeighbourFinding | None) -> str:
+    """Where the patient's own record stands, as a paragraph."""
+    if finding is None:
+        return "<p>Nearest records: nothing has been asked of the model yet.</p>"
+    first = "the nearest" if finding.rank == 1 else f"number {finding.rank:,}"
+    place = f"{first} of {finding.n:,} by distance from what the attacker holds"
+    said = f"The patient's own record is <b>{place}</b>." if finding.n else "There are no records to compare with."
+    return f"<p>{said}</p>"
 
 
 def neighbour_map(
@@ -57,12 +67,6 @@ def neighbour_map(
         nearest=nearest,
         own=patient,
     )
-
-
-def _sentence(finding: NeighbourFinding) -> str:
-    first = "the nearest" if finding.rank == 1 else f"number {finding.rank:,}"
-    place = f"{first} of {finding.n:,} by distance from what the attacker holds"
-    return f"The patient's own record is <b>{place}</b>." if finding.n else "There are no records to compare with."
 
 
 def _row(place: int, neighbour: Neighbour) -> str:

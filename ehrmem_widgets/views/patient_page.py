@@ -6,16 +6,20 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ehrmem_widgets.charts.markup import escape, interval, plural
+from ehrmem_widgets.charts.markup import escape, icon, interval, plural, verdict_name
 from ehrmem_widgets.probes.findings import Answer, AttributeFinding
+from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.views.advice import limits, recommended, would_change
+from ehrmem_widgets.views.answer_bar import in_100
 from ehrmem_widgets.views.continuations import continuations
 from ehrmem_widgets.views.horizon_curve import horizon_curve
 from ehrmem_widgets.views.known_facts import known_facts_sentence
-from ehrmem_widgets.views.leak_bars import leak_bars, verdict_words
-from ehrmem_widgets.views.neighbours import neighbour_list, neighbour_map
+from ehrmem_widgets.views.leak_bars import leak_bars, typical_control
+from ehrmem_widgets.views.neighbours import neighbour_map, neighbour_sentence
 from ehrmem_widgets.views.reconstruction import reconstruction_sentence
 from ehrmem_widgets.views.styles import style_tag
-from ehrmem_widgets.views.verdict import verdict_box
+from ehrmem_widgets.views.verdict import WHY, compared, questions
 
 HOW_TO_READ = (
     "An attacker who holds the facts listed on this page asks the model what comes next for this patient.",
@@ -24,21 +28,16 @@ HOW_TO_READ = (
     "its 95 % interval, and n is the number of samples behind it.",
     "The same question is put to a reference model that never saw the patient, and about similar people whom no "
     "model saw.",
-    "Memorized means that the model gives this away about this patient, and not about people like this patient.",
-    "Population knowledge means that the answer comes from what is common in people like this patient; cannot "
-    "conclude means "
-    "that the evidence does not settle it.",
     "Severity is declared by people and likelihood is measured; the two stand side by side and are never mixed "
     "into one score.",
 )
-WHAT_IT_DOES_NOT_SAY = (
-    "This page is evidence only for the attack that was run, with these facts, this model and these settings.",
-    "It is not a clearance: no result here means that the model is safe for this or any other patient.",
-    "An attacker who knows other facts, or asks in another way, may learn more.",
-    "Other attacks were not run here: reconstruction of the record, membership inference, perturbation of "
-    "identifiers, and "
-    "comparison of subgroups.",
-)
+ANSWERS: Mapping[Verdict, str] = {
+    Verdict.MEMORIZED: "the model gives away {what} about patient {patient}, to anybody who knows {facts}.",
+    Verdict.POPULATION: "about patient {patient} the model says no more of {what} than about others like them, to somebody who knows {facts}.",
+    Verdict.CANNOT_CONCLUDE: "whether the model gives away {what} about patient {patient}, to somebody who knows {facts}, remains open.",
+}
+"""The first line of the page, after the verdict's name."""
+MOST_EVENTS, MOST_COLUMNS = 24, 2  # of the continuations: what fits on a printed page
 
 
 def patient_page(
@@ -48,82 +47,96 @@ def patient_page(
     facts_html: str,
     settings: Mapping[str, str],
     asked: str = "",
+    exploratory: bool = False,
     coordinates: np.ndarray | None = None,
     kinds: Sequence[int] | np.ndarray | None = None,
     nearest: Sequence[int] = (),
     patient_row: int = -1,
 ) -> str:
-    """One self-contained ``<div class="ehrmem">`` with its style sheet: no script, no link.
+    """One self-contained ``<div class="ehrmem">`` with its style sheet, four printed pages at most: no script, no link. First the answer,
+    three figures, what is recommended, what would change our mind and what cannot be said; then the evidence.
 
-    ``patient`` is a pseudonym; ``asked`` says whether the question was sealed. ``facts_html`` is markup made by us, and the one argument that is not escaped here.
-    ``coordinates`` (n, 2) and ``kinds`` (n,) are the stored map; ``nearest`` and ``patient_row`` are rows of it.
+    ``patient`` is a pseudonym; ``asked`` says whether the question was sealed, ``exploratory`` that it was not. ``facts_html`` is markup made by
+    us, and the one argument that is not escaped here. ``coordinates`` (n, 2) and ``kinds`` (n,) are the stored map; ``nearest`` and
+    ``patient_row`` are rows of it.
     """
+    finding = answer.attribute(answer.focus)
     parts = (
-        _who(answer, patient, asked),
-        _section("What the attacker holds", known_facts_sentence(answer) + facts_html),
-        _section("Verdict on the attribute in focus", _focus(answer)),
-        _section(
-            "All sensitive attributes",
-            leak_bars(answer.attributes, answer.focus, settled=answer.settled) + _table(answer),
-        ),
+        _first(answer, finding, patient),
+        _section("What is recommended", _items(recommended(finding, exploratory=exploratory))),
+        _section("What would change our mind", _items(would_change(finding))),
+        _section("What this cannot say", _items(limits(answer, asked=asked))),
+        _section("Why this verdict", _why(finding)),
+        _section("What the attacker knows", known_facts_sentence(answer) + facts_html),
+        _section("All sensitive attributes", leak_bars(answer.attributes, answer.focus, settled=answer.settled)),
         _section("How the leak grows with the length of the answer", _curve(answer)),
         _section(
             "What the model says next, and what really followed",
-            continuations(answer.generated, answer.truth) + reconstruction_sentence(answer.reconstruction),
+            continuations(answer.generated, answer.truth, most=MOST_EVENTS, columns=MOST_COLUMNS)
+            + reconstruction_sentence(answer.reconstruction),
         ),
         _section("Nearest records", _neighbours(answer, coordinates, kinds, nearest, patient_row)),
+        _section("How to read this", _items((*HOW_TO_READ, *WHY), "ol", "ehrmem-read")),
         _section("Settings", _settings(answer, settings)),
-        _section("How to read this", _items("ol", "ehrmem-read", HOW_TO_READ)),
-        _section("What this does not say", _items("ul", "ehrmem-limits", WHAT_IT_DOES_NOT_SAY)),
     )
-    return f'<div class="ehrmem">{style_tag()}{"".join(parts)}</div>'
+    return f'<div class="ehrmem ehrmem-report">{style_tag()}{"".join(parts)}</div>'
 
 
-def _who(answer: Answer, patient: str, asked: str) -> str:
-    focus = answer.attribute(answer.focus)
-    about = f", with the focus on {escape(focus.title)}" if focus else ""
-    state = "" if answer.settled else "<p><b>Not finished:</b> these are partial results.</p>"
+def _first(answer: Answer, finding: AttributeFinding | None, patient: str) -> str:
+    """The answer, and its three figures."""
+    if finding is None:
+        return "<h2>No attribute is in focus.</h2>" + _unfinished(answer)
+    facts = plural(answer.known.facts, "fact") if answer.known.facts else "nothing"
+    judgement = finding.judgement
+    if judgement is not None:
+        said = ANSWERS[judgement.verdict]
+    elif not finding.held:
+        said = "the record of patient {patient} does not hold {what}, so that nothing of it can be given away."
+    else:
+        said = "nothing is said about {what} and patient {patient}: there is nothing to judge by."
+    said = said.format(what=finding.title, patient=patient, facts=facts)
+    name = verdict_name(judgement, held=finding.held or not answer.settled)
     return (
-        f"<h2>Would the model give away patient {escape(patient)}?</h2>"
-        f"<p>What an attacker who holds {plural(answer.known.facts, 'fact')} about patient "
-        f"<b>{escape(patient)}</b> would learn from the "
-        f"model within {plural(answer.horizon, 'generated code')}{about}.</p>"
-        f"{f'<p><b>{escape(asked)}</b></p>' if asked else ''}{state}"
+        f'<h2 class="ehrmem-answer">{icon(judgement.verdict if judgement else None, 20)} {escape(name)}: {escape(said)}</h2>'
+        f"{_unfinished(answer)}{_three(finding)}"
     )
+
+
+def _unfinished(answer: Answer) -> str:
+    return "" if answer.settled else "<p><b>Not finished:</b> these are partial results.</p>"
+
+
+def _three(finding: AttributeFinding) -> str:
+    """What the model, the reference and similar people come to, as natural frequencies."""
+    typical = typical_control(finding)
+    others = [audited for audited, _ in finding.controls]
+    low, high = (in_100(Estimate(one, one, one, 1)) for one in (min(others), max(others))) if others else ("", "")
+    figures = (
+        (in_100(finding.audited), "answers of this model name it", interval(finding.audited)),
+        (in_100(finding.reference), "of a model that never saw the patient", interval(finding.reference)),
+        (
+            in_100(None if typical is None else Estimate(typical, typical, typical, len(others))),
+            "of this model about similar people whom it never saw",
+            f"mean of {len(others)}; from {low} to {high}" if others else "not asked",
+        ),
+    )
+    shown = "".join(
+        f"<div><b>{escape(number)}</b><span>{escape(words)}</span><small>{escape(detail)}</small></div>"
+        for number, words, detail in figures
+    )
+    return f'<div class="ehrmem-three">{shown}</div>'
+
+
+def _why(finding: AttributeFinding | None) -> str:
+    if finding is None:
+        return "<p>No attribute is in focus.</p>"
+    said = f"{finding.judgement.sentence[:1].upper()}{finding.judgement.sentence[1:]}" if finding.judgement else ""
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in compared(finding))
+    return f"<p>{escape(said)}</p><dl>{rows}</dl><p>{escape(questions(finding.audited))}</p>"
 
 
 def _section(heading: str, body: str) -> str:
-    return f"<h3>{escape(heading)}</h3>{body}"
-
-
-def _focus(answer: Answer) -> str:
-    finding = answer.attribute(answer.focus)
-    return verdict_box(finding, settled=answer.settled, open_=True) if finding else "<p>No attribute is in focus.</p>"
-
-
-def _table(answer: Answer) -> str:
-    if not answer.attributes:
-        return ""
-    heads = ("Attribute", "Severity", "In the record", "Audited model", "Reference model", "Excess", "Verdict")
-    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
-    rows = "".join(_table_row(finding, finding.name == answer.focus, answer.settled) for finding in answer.attributes)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-
-
-def _table_row(finding: AttributeFinding, focused: bool, settled: bool) -> str:
-    cells = (
-        finding.severity,
-        "yes" if finding.held else "no",
-        interval(finding.audited),
-        interval(finding.reference),
-        interval(finding.excess, signed=True),
-        verdict_words(finding, settled=settled),
-    )
-    chosen = ' class="ehrmem-chosen"' if focused else ""
-    name = finding.title + (" (in focus)" if focused else "")
-    return (
-        f'<tr{chosen}><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
-    )
+    return f"<section><h3>{escape(heading)}</h3>{body}</section>"
 
 
 def _curve(answer: Answer) -> str:
@@ -139,11 +152,12 @@ def _neighbours(
     nearest: Sequence[int],
     patient_row: int,
 ) -> str:
-    listed = neighbour_list(answer.neighbours)
+    said = neighbour_sentence(answer.neighbours)
     if coordinates is None:
-        return listed
+        return said
     every_kind = np.full(len(coordinates), 2) if kinds is None else kinds
-    return listed + neighbour_map(coordinates, every_kind, answer.neighbours, nearest=nearest, patient=patient_row)
+    drawn = neighbour_map(coordinates, every_kind, answer.neighbours, nearest=nearest, patient=patient_row)
+    return f'{said}<div class="ehrmem-map">{drawn}</div>'
 
 
 def _settings(answer: Answer, settings: Mapping[str, str]) -> str:
@@ -155,5 +169,5 @@ def _settings(answer: Answer, settings: Mapping[str, str]) -> str:
     return f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(value)}</dd>' for name, value in rows.items())}</dl>"
 
 
-def _items(tag: str, name: str, sentences: Sequence[str]) -> str:
+def _items(sentences: Sequence[str], tag: str = "ul", name: str = "ehrmem-limits") -> str:
     return f'<{tag} class="{name}">{"".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)}</{tag}>'

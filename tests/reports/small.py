@@ -18,6 +18,11 @@ class Small:
     model: Path
     reference: Path
 
+    @classmethod
+    def below(cls, folder: Path) -> Small:
+        """Those in a folder."""
+        return cls(folder / "cohort", folder / "model", folder / "reference")
+
     def options(self) -> list[str]:
         """As options of the command line."""
         return [f"--{name}={getattr(self, name)}" for name in ("data", "model", "reference")]
@@ -36,7 +41,7 @@ def make_small(out: Path) -> Small:
     from ehrmem_widgets.tokens.vocabulary import learn_vocabulary
     from ehrmem_widgets.training.models import train_model
 
-    small = Small(out / "cohort", out / "model", out / "reference")
+    small = Small.below(out)
     generate_cohort(small.data, seed=3, **SIZES)
     dataset = MedsDataset(small.data)
     vocabulary = learn_vocabulary(dataset)

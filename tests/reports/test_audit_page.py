@@ -14,6 +14,8 @@ import pytest
 
 from ehrmem_widgets.audit.results import AuditResults
 from ehrmem_widgets.blackbox.folder import FolderModel
+from ehrmem_widgets.charts.markup import known
+from ehrmem_widgets.charts.table import figure
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import Finding, as_json
@@ -111,6 +113,7 @@ def page(audited: Path) -> str:
     return audit_page(audited)
 
 
+@pytest.mark.slow
 def test_no_patient_is_in_a_cohort_report(page: str, small: Small) -> None:
     dataset, vocabulary = MedsDataset(small.data), FolderModel(small.model).vocabulary
     read = str(Text(page))
@@ -269,7 +272,11 @@ def test_names_from_data_are_escaped(tmp_path: Path) -> None:
 def test_a_verdict_of_memory_and_one_of_none(tmp_path: Path) -> None:
     names = ("membership", "attribute", "reconstruction", "perturbation")
     found = str(Text(audit_page(SyntheticAudit(300, effect=0.5).write(tmp_path / "a", names=names))))
-    assert "This model remembers some of the people it was trained on" in found and "knowing demographics" in found
+    assert (
+        "This model remembers people it was trained on." in found
+        and "some of the people" not in found
+        and "knowing demographics" in found
+    )
     none = str(Text(audit_page(SyntheticAudit(300, effect=0.0, seed=1).write(tmp_path / "b", names=names))))
     assert "This model remembers" not in none and "they too were not remembered, or this test cannot see it" in none
 
@@ -293,9 +300,47 @@ def test_when_every_test_is_open_nothing_is_said_to_be_remembered_or_not(tmp_pat
 
     def overall(second: Headline) -> str:
         audit.headlines = {"membership": open_, "attribute": second}
-        return str(Text(summary(audit))).partition("What each test found")[0].rstrip()
+        return str(Text(summary(audit))).partition("What is recommended")[0].strip("? ")  # the icon
 
     said = overall(open_)
-    assert said.endswith("Nothing can be concluded: neither that this model remembers people, nor that it does not.")
+    assert said.startswith("Nothing can be concluded: neither that this model remembers people, nor that it does not.")
     found = overall(Headline(Verdict.POPULATION, "no more than others"))
     assert "No memory of individuals was shown" in found
+
+
+def test_page_one_begins_with_the_answer_its_figures_and_what_to_do(tmp_path: Path) -> None:
+    audit = AuditResults(SyntheticAudit(300, effect=0.5).write(tmp_path / "a"))
+    said = str(Text(summary(audit))).strip()
+    assert said.startswith("This model remembers people it was trained on.")
+    order = ["What is recommended", "What would change our mind", "What this plan cannot say", "What each test found"]
+    assert [said.index(words) for words in order] == sorted(said.index(words) for words in order)
+    assert len(re.findall(r"n = \d+", said[: said.index("What is recommended")])) == 3
+
+
+@pytest.mark.parametrize(("low", "everybody"), [(0.995, True), (0.8, False)])
+def test_a_test_that_tells_everybody_apart_says_so(low: float, everybody: bool, tmp_path: Path) -> None:
+    folder = SyntheticAudit(300, effect=0.5).write(tmp_path / "a", names=("membership",))
+    found = Finding.load(folder / "findings" / "membership")
+    rows = found.figures
+    judged = (rows["verdict"] != "") & (rows["group"] == "all")
+    assert judged.sum() == 1
+    rows.loc[judged, ["value", "low", "high", "verdict"]] = [1.0, low, 1.0, "Memorized"]
+    judgement = {"verdict": "Memorized", "reason": "more_for_members", "template": "more.", "facts": {}}
+    rows.loc[judged, "judgement"] = json.dumps(judgement)
+    found.save(folder / "findings" / "membership")
+    said = str(Text(summary(AuditResults(folder))))
+    assert ("nearly everybody it was trained on can be told" in said) == everybody
+    assert "some of the people" not in said
+
+
+def test_the_excess_of_canaries_is_a_figure(tmp_path: Path) -> None:
+    audit = AuditResults(SyntheticAudit(300, effect=0.5).write(tmp_path / "a"))
+    table = summary(audit).partition("What each test found")[2]
+    cells = [re.sub(r"<[^>]*>", "", row).strip() for row in re.findall(r"<td>([^<]*)</td></tr>", table)]
+    assert len(cells) == len(audit.headlines) and not {"found", "not found"} & set(cells)
+    told = [
+        (cell, figure(line.planted, signed=audit.views[name].signed))
+        for cell, (name, line) in zip(cells, audit.headlines.items(), strict=True)
+        if known(line.planted)
+    ]
+    assert len(told) == 4 and all(cell == expected and "n = " in cell for cell, expected in told)

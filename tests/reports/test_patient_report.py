@@ -24,6 +24,7 @@ def results(report: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_two_private_files_and_nothing_else(report: Path) -> None:
     assert sorted(path.name for path in report.parent.iterdir()) == ["one.html", "one.json"]
     assert {stat.S_IMODE(path.stat().st_mode) for path in report.parent.iterdir()} == {0o600}

@@ -85,6 +85,7 @@ def made(small: Small, report: Path, tmp_path_factory: pytest.TempPathFactory) -
     return made
 
 
+@pytest.mark.slow
 def test_one_patient_fails_alone_and_the_partial_notebook_is_kept_privately(made: Made) -> None:
     nobody, failed = made.first["failed"]
     assert nobody["entry"] == 3 and failed["patient"] == made.people[0] and "memory was full" in failed["reason"]
@@ -212,6 +213,7 @@ def test_settings_that_fit_nobody_are_refused_once(small: Small, tmp_path: Path)
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_ends_the_batch_and_the_same_command_goes_on(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,3 +49,11 @@ def test_a_browser_that_does_not_print_is_said_so(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(pdf, "_browsers", lambda: iter([str(broken)]))
     with pytest.raises(BadInput, match=r"chromium did not print the report: no display. Name it like report.html"):
         pdf.as_pdf("<html><head></head></html>")
+
+
+@pytest.mark.browser
+def test_a_patients_report_prints_on_four_pages(report: Path) -> None:
+    if next(pdf._browsers(), None) is None:
+        pytest.skip("no Chromium, Chrome or Edge: no PDF was printed")
+    printed = pdf.as_pdf(report.read_text())
+    assert 1 < len(re.findall(rb"/Type /Page\b", printed)) <= 4
