@@ -16,6 +16,11 @@ def bundled(name: str) -> Path:
     return PACKAGE.parent / name if IN_A_CLONE else PACKAGE / "bundled" / name
 
 
+def explore_notebook() -> Path:
+    """The main notebook of this installation."""
+    return bundled("notebooks") / "01_explore_patient.ipynb"
+
+
 def notebooks_to_work_in() -> Path:
     """The notebooks where they may be changed: in a clone those themselves, else a copy in the user's data folder, one a version."""
     if IN_A_CLONE:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+
+from jinja2 import Environment, FunctionLoader
 
 from ehrmem_widgets.errors import BadInput
 
@@ -27,17 +30,36 @@ def serve(notebook: Path, *, port: int | None = None, browser: bool = True) -> N
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     from jupyterlab.labapp import LabApp
 
-    if port is not None and not _free(port):
+    if port is not None and not free(port):
         raise BadInput(f"Port {port} is taken. Give another one, or leave --port out and a free one is found.")
+    os.environ.setdefault(
+        "OPENBLAS_NUM_THREADS", "1"
+    )  # NumPy's threads would spin beside torch's (measured: .65 CPU-s an answer)
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this very environment, not one of the user's others
     token = secrets.token_hex(24)
     server = LabApp.initialize_server(options(notebook, port, browser, token=token))
     if server.ip != ADDRESS or server.identity_provider.token != token:
         raise RuntimeError("the server would not be private: a configuration of yours overrides address or token")
+    _put_skeleton(server.web_app.settings["lab_jinja2_env"])
     address = f"{server.connection_url.rstrip('/')}{_page(notebook)}?token={token}"
     server.io_loop.add_callback(_say, address)  # once it answers, and not a moment before
     server.io_loop.add_callback(_start_kernel, server, notebook)
     server.start()
+
+
+def _put_skeleton(pages: Environment) -> None:
+    """Have JupyterLab's page show at once what is to come: it is white for some seconds while its programs are read."""
+    before = pages.loader
+    assert before is not None
+
+    def with_skeleton(name: str) -> str:
+        source = before.get_source(pages, name)[0]
+        if name != "index.html":
+            return source
+        skeleton = (Path(__file__).parent / "skeleton.html").read_text(encoding="utf-8")
+        return re.sub(r"<body[^>]*>", lambda body: f"{body[0]}{{% raw %}}{skeleton}{{% endraw %}}", source, count=1)
+
+    pages.loader = FunctionLoader(with_skeleton)
 
 
 def _say(address: str) -> None:
@@ -109,14 +131,15 @@ def without_outputs(model: dict[str, Any], **_: object) -> None:
 
 
 def _page(notebook: Path) -> str:
-    return f"/lab/workspaces/{WORKSPACE}/tree/{quote(notebook.name)}"
+    return f"/doc/workspaces/{WORKSPACE}/tree/{quote(notebook.name)}"  # one document, without the bars around it
 
 
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
+def free(port: int, address: str = ADDRESS) -> bool:
+    """Whether a server can listen there; port 0: whether the address is one of this computer at all."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((ADDRESS, port))
+            probe.bind((address, port))
         except OSError:
             return False
     return True

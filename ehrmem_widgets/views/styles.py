@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ehrmem_widgets.charts.markup import FONT, INK, PAPER, RULE, SHADE, VERMILION
+from ehrmem_widgets.charts.markup import BLUE, FONT, INK, PAPER, RULE, SHADE, VERMILION
 
 STYLE = f"""
 .ehrmem, .ehrmem-known, .ehrmem-verdict, .ehrmem-continuations, .ehrmem-neighbours {{
@@ -37,6 +37,17 @@ STYLE = f"""
   font-variant-numeric: tabular-nums; }}
 .ehrmem-verdict dl > dt {{ font-weight: 400; opacity: .82; float: none; width: auto; }}
 .ehrmem-verdict dl > dd {{ margin: 0; padding: 0; width: auto; }}
+.ehrmem-bar {{ color: {INK}; font-family: {FONT}; font-size: 13px; line-height: 1.35; border-left: 5px solid var(--ehrmem-verdict, {RULE});
+  padding-left: 10px; min-height: 116px; box-sizing: border-box; }}
+.ehrmem-bar .ehrmem-bar-said, .ehrmem-bar .ehrmem-bar-foot {{ margin: 0; max-width: none; }}
+.ehrmem-bar-said {{ font-size: 14px; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; overflow: hidden; }}
+.ehrmem-bar-said b {{ font-size: 16px; margin-right: 8px; }}
+.ehrmem-bar-rows {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(460px, 1fr)); gap: 0 20px; margin: 4px 0 3px; }}
+.ehrmem-bar-rows > div {{ display: grid; grid-template-columns: 196px 180px max-content; align-items: center; gap: 8px; height: 18px;
+  white-space: nowrap; }}
+.ehrmem-bar-rows span {{ text-align: right; overflow: hidden; text-overflow: ellipsis; }}
+.ehrmem-bar-foot {{ font-size: 12.5px; }}
+@media print {{ .ehrmem-bar-said {{ display: block; }} .ehrmem-bar-rows {{ grid-template-columns: minmax(0, 1fr); }} }}
 .ehrmem-continuations {{ height: 290px; overflow: auto; display: grid; grid-auto-flow: column;
   grid-auto-columns: minmax(150px, 1fr);
   gap: 0 12px; border: 1px solid {RULE}; border-radius: 3px; padding: 0 10px 8px; font-size: 12px; line-height: 1.4; }}
@@ -54,11 +65,25 @@ STYLE = f"""
   font-weight: 700; }}
 .ehrmem-sensitive .ehrmem-mark {{ color: {VERMILION}; }}
 .ehrmem-tag {{ font-size: 11px; font-weight: 400; opacity: .85; }}
+.ehrmem h2.ehrmem-answer {{ font-size: 20px; margin: 10px 0 14px; }}
+.ehrmem-three {{ display: grid; grid-template-columns: repeat(3, 1fr); gap: 12px; margin: 0 0 6px; }}
+.ehrmem-three > div {{ border-top: 3px solid {RULE}; padding-top: 6px; }}
+.ehrmem-three > div:first-child {{ border-top-color: {BLUE}; }}
+.ehrmem-three > * > * {{ display: block; }} .ehrmem-three b {{ font-size: 23px; line-height: 1.25; }}
+.ehrmem-three small {{ font-size: 12px; opacity: .82; }}
+.ehrmem-facts {{ margin: 6px 0; padding-left: 22px; }}
 @media print {{
   .ehrmem {{ max-width: none; padding: 0; }}
-  .ehrmem-continuations {{ height: auto; overflow: visible; }}
-  .ehrmem svg, .ehrmem-verdict, .ehrmem tr, .ehrmem li {{ break-inside: avoid; }}
-  .ehrmem h3 {{ break-after: avoid; }}
+  .ehrmem-report, .ehrmem-report .ehrmem-small {{ font-size: 8.6pt; line-height: 1.38; }}
+  .ehrmem-report h3 {{ margin: 14px 0 5px; font-size: 10.5pt; }}
+  .ehrmem-report .ehrmem-three span {{ font-size: 10pt; }}
+  .ehrmem-report .ehrmem-facts {{ columns: 2; }}
+  .ehrmem-report dl {{ grid-template-columns: max-content 1fr max-content 1fr; font-size: 8pt; }}
+  .ehrmem-report svg {{ max-height: 88mm; }} .ehrmem-report .ehrmem-map svg {{ max-height: 62mm; }} .ehrmem-report .ehrmem-answer svg {{ max-height: none; }}
+  .ehrmem-continuations {{ height: auto; overflow: visible; font-size: 7.6pt; line-height: 1.28; }}
+  .ehrmem svg, .ehrmem-verdict, .ehrmem tr, .ehrmem li, .ehrmem section {{ break-inside: avoid; }}
+  .ehrmem section:has(.ehrmem-facts) {{ break-inside: auto; }}
+  .ehrmem h2, .ehrmem h3, .ehrmem-known {{ break-after: avoid; }}
   .ehrmem, .ehrmem * {{ print-color-adjust: exact; -webkit-print-color-adjust: exact; }}
 }}
 """

@@ -48,7 +48,7 @@ def verdict_box(finding: AttributeFinding, *, settled: bool, asked: str = "", op
         f'<p class="ehrmem-said">{icon(judgement.verdict if judgement else None)} <b>{name}</b>: {escape(sentence)}</p>'
         f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(value)}</dd>' for name, value in _figures(finding))}</dl>"
         + (f'<p class="ehrmem-small">{escape(asked)}</p>' if asked else "")
-        + f'<p class="ehrmem-small">{escape(_questions(finding.audited))}</p>'
+        + f'<p class="ehrmem-small">{escape(questions(finding.audited))}</p>'
         f"<details{unfolded}><summary>Why this verdict?</summary><ul>"
         f"{''.join(f'<li>{escape(reason)}</li>' for reason in WHY)}</ul></details></div>"
     )
@@ -65,12 +65,17 @@ def _undecided(finding: AttributeFinding, settled: bool) -> str:
 
 
 def _figures(finding: AttributeFinding) -> list[tuple[str, str]]:
-    typical = typical_control(finding)
     figures = [
         ("Audited model", interval(finding.audited)),
         ("Reference that never saw the patient", interval(finding.reference)),
-        ("Excess over the reference", interval(finding.excess, signed=True)),
     ]
+    return [*figures, *compared(finding)]
+
+
+def compared(finding: AttributeFinding) -> list[tuple[str, str]]:
+    """The excess, how it compares with similar people, and the method, each with its name."""
+    figures = [("Excess over the reference", interval(finding.excess, signed=True))]
+    typical = typical_control(finding)
     if typical is not None:
         share = finding.judgement.rank_p if finding.judgement else None
         rank = f"; chance that a never-seen patient stands out this much: {share:.3f}" if share is not None else ""
@@ -78,7 +83,8 @@ def _figures(finding: AttributeFinding) -> list[tuple[str, str]]:
     return [*figures, ("Method", METHODS.get(finding.method, finding.method))]
 
 
-def _questions(audited: Estimate) -> str:
+def questions(audited: Estimate) -> str:
+    """How many questions an attacker needs to see it once."""
     if not known(audited):
         return ""
     needed = queries_needed(audited.value, CHANCE)

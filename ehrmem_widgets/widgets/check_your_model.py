@@ -13,10 +13,10 @@ from ehrmem_widgets.cohort.check import Check
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.registry import probes
 from ehrmem_widgets.sources import SOURCES, Sources, given_sources
-from ehrmem_widgets.views.check_list import check_list
+from ehrmem_widgets.views.check_list import check_bar, check_list, check_table
 from ehrmem_widgets.views.styles import style_tag
-from ehrmem_widgets.widgets.keep_keys import KeepKeys
 from ehrmem_widgets.widgets.runner import LatestWins, Runner, Synchronous
+from ehrmem_widgets.widgets.screen_frame import ScreenFrame
 
 _EXAMPLES = {
     "data": "folder, such as /data/my_meds",
@@ -51,15 +51,16 @@ class CheckYourModel:
             self._fields = {name: _field(name, words, getattr(self.sources, name)) for name, words in SOURCES.items()}
             check = widgets.Button(description="Check", button_style="primary", tooltip="Look at data and model")
             check.on_click(lambda _: self.check())
-            self._view, self._next = widgets.HTML(layout=_wide()), widgets.HTML(layout=_wide())
-            head = widgets.HTML(f'{style_tag()}<h2 class="ehrmem-head">Can this model be audited on these data?</h2>')
+            self._bar, self._view, self._next = (widgets.HTML(layout=_wide()) for _ in range(3))
+            sheet = widgets.HTML(style_tag(), layout=widgets.Layout(height="0", margin="0", min_height="0"))
             left = widgets.VBox([*self._fields.values(), check], layout=widgets.Layout(flex="0 0 380px"))
             right = widgets.VBox([self._view, self._next], layout=widgets.Layout(flex="1 1 480px", min_width="320px"))
             self.box = widgets.VBox(
                 [
-                    head,
+                    sheet,
+                    ScreenFrame("Can this model be audited on these data?"),
+                    self._bar,
                     widgets.HBox([left, right], layout=widgets.Layout(width="100%", flex_flow="row wrap")),
-                    KeepKeys(),
                 ]
             )
             self.box.add_class("ehrmem-screen")
@@ -107,7 +108,8 @@ class CheckYourModel:
         self.checks, self._settled = answer
         if not self._live:
             return
-        self._view.value = self.page()
+        self._bar.value = check_bar(self.checks, running=not self._settled)
+        self._view.value = f'<div class="ehrmem">{check_table(self.checks)}</div>'
         self._next.value = (
             _next_steps(sources) if self._settled and not any(c.level == "fail" for c in self.checks) else ""
         )
@@ -124,7 +126,7 @@ class CheckYourModel:
 def _field(name: str, words: str, value: str | tuple[str, ...] | None) -> widgets.Text:
     return widgets.Text(
         value=", ".join(value) if isinstance(value, tuple) else value or "",
-        description=_SHORT.get(name, name.capitalize()),
+        description=_SHORT.get(name, name.replace("_", " ").capitalize()),
         placeholder=_EXAMPLES[name],
         tooltip=words,
         continuous_update=False,

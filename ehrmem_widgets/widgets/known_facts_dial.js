@@ -1,7 +1,12 @@
-// The known facts dial. Data enters the page as textContent and attributes only, never as markup.
-const VALUES = [["exact", "exact value"], ["coarse", "low / middle / high"], ["unknown", "value unknown"]];
-const AGES = [["exact", "exact age"], ["coarse", "within ten years"], ["unknown", "age unknown"]];
-const DATES = [["exact", "exact time"], ["day", "the day"], ["week", "the week"], ["month", "the month"], ["unknown", "no date"]];
+// The known facts dial: one line a fact, and how well it is known beside it. Data enters the page as textContent and attributes only.
+const STEPS = { // what each kind of fact can be known as: [value precision, words on the control, words for a screen reader]
+  age: [["", "no", "not known"], ["coarse", "10 y", "known within ten years"], ["exact", "exact", "known exactly"]],
+  value: [["", "no", "not known"], ["unknown", "taken", "known to have been taken"], ["coarse", "≈", "known as low, middle or high"],
+    ["exact", "exact", "value known exactly"]],
+  plain: [["", "no", "not known"], ["exact", "known", "known"]],
+};
+const DATES = [["exact", "to the minute"], ["day", "to the day"], ["week", "to the week"], ["month", "to the month"], ["unknown", "not at all"]];
+const MIXED = "";
 
 function make(name, properties = {}, ...children) {
   const element = document.createElement(name);
@@ -13,156 +18,157 @@ function make(name, properties = {}, ...children) {
   return element;
 }
 
-function prototype(options) {
-  const select = make("select", { disabled: true });
-  for (const [value, words] of options) select.append(make("option", { value, textContent: words }));
-  return select;
-}
-
-// A copy of a ready-made select: several times faster than building its options for each of hundreds of events.
-function choice(ready, name) {
-  const select = ready.cloneNode(true);
-  select.setAttribute("aria-label", name);
-  return select;
-}
-
 function dayOf(row) {
   return row.has_date && row.when ? row.when.split(/[ T]/)[0] : "";
 }
 
-// One event: a checkbox whose label is the event, and its precisions.
-function buildRow(row, ready) {
-  const name = row.label + (row.value ? ` ${row.value}` : "");
-  const box = make("input", { type: "checkbox" });
+// One fact: its words on one line (cut to fit, whole on hover and for a screen reader) and a segmented control.
+function buildRow(row, number) {
+  const kind = row.place < 0 ? "age" : row.has_value ? "value" : "plain";
+  const words = row.label + (row.value ? ` ${row.value}` : "");
   const time = row.has_date ? row.when.split(/[ T]/).slice(1).join(" ") : "";
-  const label = make("label", {}, box);
-  if (time) label.append(make("span", { className: "ehrmem-dial-time", textContent: time }), " ");
-  label.append(make("span", { className: "ehrmem-dial-label", textContent: row.label }));
-  if (row.value) label.append(" ", make("span", { className: "ehrmem-dial-value", textContent: row.value }));
-  const item = make("li", {}, label);
+  const name = make("span", { className: "ehrmem-dial-name", title: words });
+  if (time) name.append(make("span", { className: "ehrmem-dial-time", textContent: time }), " ");
+  name.append(make("span", { className: "ehrmem-dial-label", textContent: row.label }));
+  const item = make("li", {}, name);
+  if (row.value) item.append(make("span", { className: "ehrmem-dial-value", textContent: row.value }));
   if (row.sensitive) {
     item.className = "ehrmem-dial-sensitive";
-    label.append(" ", make("span", {
-      className: "ehrmem-dial-mark", textContent: `◆ ${row.sensitive}, withheld while asked about`,
-    }));
+    name.title = `${words} (${row.sensitive}: withheld while asked about)`;
+    item.append(make("span", { className: "ehrmem-dial-mark", textContent: `◆ ${row.sensitive}, withheld` }));
   }
-  const entry = { place: row.place, item, box, value: null, date: null };
-  const choices = make("span", { className: "ehrmem-dial-choices" });
-  if (row.has_value) choices.append(entry.value = choice(row.place < 0 ? ready.ages : ready.values, `How well the value is known: ${name}`));
-  if (row.has_date) choices.append(entry.date = choice(ready.dates, `How well the date is known: ${name}, ${row.when}`));
-  if (choices.childNodes.length) item.append(choices);
-  return entry;
+  const control = make("span", { className: "ehrmem-dial-steps", role: "radiogroup", "aria-label": `Attacker knows: ${words}${time ? ` at ${time}` : ""}` });
+  const radios = STEPS[kind].map(([value, shown, said]) => {
+    const radio = make("input", { type: "radio", name: `${number}-${row.place}`, value, "aria-label": said });
+    control.append(make("label", { title: said }, radio, make("span", { textContent: shown })));
+    return radio;
+  });
+  item.append(control);
+  return { place: row.place, item, radios, dated: row.has_date };
 }
 
 function buildGroup(day, entries) {
   const words = day || "Without a date";
-  const box = make("input", { type: "checkbox", "aria-label": day ? `Know all of ${day}` : "Know all that has no date" });
+  const all = make("button", { type: "button", className: "ehrmem-dial-all", textContent: "all" });
+  const none = make("button", { type: "button", className: "ehrmem-dial-all", textContent: "none" });
+  all.setAttribute("aria-label", `Attacker knows all of ${words}`);
+  none.setAttribute("aria-label", `Attacker knows nothing of ${words}`);
   const count = make("span", { className: "ehrmem-dial-count" });
-  const all = day ? "know all of this day" : "know all of these";
   const heading = make("div", { className: "ehrmem-dial-heading" },
-    make("span", { className: "ehrmem-dial-day", role: "heading", "aria-level": "4", textContent: words }), count,
-    make("label", {}, box, all));
+    make("span", { className: "ehrmem-dial-day", role: "heading", "aria-level": "4", textContent: words }), count);
+  let date = null;
+  if (day) {
+    date = make("select", { "aria-label": `How well the date ${day} is known` });
+    date.append(make("option", { value: MIXED, textContent: "date: mixed", hidden: true }));
+    for (const [value, text] of DATES) date.append(make("option", { value, textContent: `date ${text}` }));
+    date.value = "day";
+    heading.append(date);
+  }
+  heading.append(all, none);
   const list = make("ul", { "aria-label": words }, ...entries.map((entry) => entry.item));
   const section = make("section", {}, heading, list);
-  section.style.containIntrinsicSize = `auto ${32 + 30 * entries.length}px`; // days out of sight are laid out when scrolled to
-  return { box, count, entries, section };
-}
-
-function setIfOther(control, property, value) {
-  if (control && control[property] !== value) control[property] = value;
-}
-
-function showGroup(group) {
-  const known = group.entries.filter((entry) => entry.box.checked).length;
-  setIfOther(group.box, "checked", known > 0 && known === group.entries.length);
-  setIfOther(group.box, "indeterminate", known > 0 && known < group.entries.length);
-  setIfOther(group.count, "textContent", `${known} of ${group.entries.length} known`);
-}
-
-// JupyterLab takes keys for itself (arrows move between cells, "d" twice deletes the cell) wherever no text is typed: in a
-// list, a box, a slider, a button. This tells it that the keys pressed on the screen of the dial belong to the screen.
-function keepKeys(el) {
-  const keep = (event) => {
-    const screen = el.closest(".ehrmem-screen") || el;
-    if (screen.contains(event.target)) event.target.setAttribute("data-lm-suppress-shortcuts", "true");
-  };
-  document.addEventListener("focusin", keep);
-  return () => document.removeEventListener("focusin", keep);
+  section.style.containIntrinsicSize = `auto ${28 + 27 * entries.length}px`; // days out of sight are laid out when scrolled to
+  return { day, all, none, count, date, entries, section };
 }
 
 function render({ model, el }) {
-  const giveKeysBack = keepKeys(el);
-  const note = make("p", { className: "ehrmem-dial-note", role: "status" });
+  const number = Math.random().toString(36).slice(2); // radios are grouped by name over the whole page
   const scroll = make("div", { className: "ehrmem-dial-scroll" });
   el.classList.add("ehrmem-dial");
   el.setAttribute("role", "group");
   el.setAttribute("aria-label", "What the attacker knows");
-  el.append(note, scroll);
-  let entries = [];
+  el.append(scroll);
   let groups = [];
 
-  // The boxes follow the facts; nothing is rebuilt, so focus and scroll stay.
+  const known = () => new Map((model.get("facts") || []).map((fact) => [fact[0], fact]));
+
+  // The controls follow the facts; nothing is rebuilt, so focus and scroll stay.
   function follow() {
-    const known = new Map((model.get("facts") || []).map((fact) => [fact[0], fact]));
-    for (const entry of entries) {
-      const fact = known.get(entry.place);
-      setIfOther(entry.box, "checked", fact !== undefined);
-      if (fact) {
-        setIfOther(entry.value, "value", fact[1]);
-        setIfOther(entry.date, "value", fact[2]);
+    const facts = known();
+    for (const group of groups) {
+      const dates = new Set();
+      let count = 0;
+      for (const entry of group.entries) {
+        const fact = facts.get(entry.place);
+        const value = fact ? (entry.radios.length === 2 ? "exact" : fact[1]) : "";
+        const chosen = entry.radios.find((radio) => radio.value === value) || entry.radios.at(-1);
+        if (!chosen.checked) chosen.checked = true;
+        entry.item.classList.toggle("ehrmem-dial-known", fact !== undefined);
+        if (fact) count += 1;
+        if (fact && entry.dated) dates.add(fact[2]);
       }
-      setIfOther(entry.value, "disabled", !fact);
-      setIfOther(entry.date, "disabled", !fact);
+      group.count.textContent = `${count} of ${group.entries.length}`;
+      if (group.date && dates.size) group.date.value = dates.size > 1 ? MIXED : [...dates][0];
     }
-    groups.forEach(showGroup);
   }
 
   function rebuild() {
     const byDay = new Map();
-    const ready = { values: prototype(VALUES), ages: prototype(AGES), dates: prototype(DATES) };
-    entries = (model.get("rows") || []).map((row) => {
-      const entry = buildRow(row, ready);
+    for (const row of model.get("rows") || []) {
       const day = dayOf(row);
       if (!byDay.has(day)) byDay.set(day, []);
-      byDay.get(day).push(entry);
-      return entry;
-    });
+      byDay.get(day).push(buildRow(row, number));
+    }
     groups = [...byDay].map(([day, members]) => buildGroup(day, members));
-    const nothing = make("p", { className: "ehrmem-dial-note", textContent: "This record has no events." });
+    const nothing = make("p", { className: "ehrmem-dial-nothing", textContent: "This record has no events." });
     scroll.replaceChildren(...(groups.length ? groups.map((group) => group.section) : [nothing]));
+    scroll.scrollTop = 0;
     follow();
   }
 
-  function send() {
-    const facts = entries.filter((entry) => entry.box.checked)
-      .map((entry) => [entry.place, entry.value ? entry.value.value : "exact", entry.date ? entry.date.value : "exact"])
-      .sort((a, b) => a[0] - b[0]);
-    model.set("facts", facts);
+  function send(change) {
+    const facts = known();
+    change(facts);
+    model.set("facts", [...facts.values()].sort((a, b) => a[0] - b[0]));
     follow();
     model.save_changes();
   }
 
-  function changed(event) {
-    const group = groups.find((one) => one.box === event.target);
-    if (group) for (const entry of group.entries) entry.box.checked = group.box.checked;
-    send();
+  function put(facts, group, entry, value) {
+    if (!value) facts.delete(entry.place);
+    else {
+      const before = facts.get(entry.place);
+      facts.set(entry.place, [entry.place, value, entry.dated ? before?.[2] || group.date?.value || "day" : "exact"]);
+    }
   }
 
-  function showNote() {
-    note.textContent = model.get("focus_note") || "";
+  function changed(event) {
+    const group = groups.find((one) => one.section.contains(event.target));
+    if (event.target === group.date) {
+      send((facts) => {
+        for (const entry of group.entries) {
+          const fact = facts.get(entry.place);
+          if (fact && entry.dated) facts.set(entry.place, [fact[0], fact[1], group.date.value]);
+        }
+      });
+      return;
+    }
+    const entry = group.entries.find((one) => one.radios.includes(event.target));
+    if (entry) send((facts) => put(facts, group, entry, event.target.value));
+  }
+
+  function pressed(event) {
+    const group = groups.find((one) => one.all === event.target || one.none === event.target);
+    if (group) send((facts) => { for (const entry of group.entries) put(facts, group, entry, event.target === group.all ? "exact" : ""); });
+  }
+
+  // A radio at the end stays there: native ones go round, so that one press more would turn "exact" into "no".
+  function keyed(event) {
+    const entry = event.target.type === "radio" && groups.flatMap((group) => group.entries).find((one) => one.radios.includes(event.target));
+    if (!entry) return;
+    const at = entry.radios.indexOf(event.target);
+    if ((["ArrowRight", "ArrowDown"].includes(event.key) && at === entry.radios.length - 1) || (["ArrowLeft", "ArrowUp"].includes(event.key) && at === 0)) event.preventDefault();
   }
 
   scroll.addEventListener("change", changed);
+  scroll.addEventListener("click", pressed);
+  scroll.addEventListener("keydown", keyed);
   model.on("change:rows", rebuild);
   model.on("change:facts", follow);
-  model.on("change:focus_note", showNote);
   rebuild();
-  showNote();
   return () => {
-    giveKeysBack();
     model.off("change:rows", rebuild);
     model.off("change:facts", follow);
-    model.off("change:focus_note", showNote);
   };
 }
 

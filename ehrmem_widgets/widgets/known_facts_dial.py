@@ -34,8 +34,7 @@ class KnownFactsDial(anywidget.AnyWidget):
 
     ``rows``: dicts with ``place`` (int, -1 is the age), ``when`` ("2130-05-02 14:30", or "" without a date), ``label``,
     ``value`` (text), ``sensitive`` (the sensitive attribute's title, or ""), ``has_value`` and ``has_date``.
-    ``facts``: ``[place, value precision, date precision]`` for each event known, in order of place; synced both ways.
-    ``focus_note``: a sentence above the list. Raises TraitError for a row or fact of the wrong form, saying which.
+    ``facts``: ``[place, value precision, date precision]`` for each event known, in order of place; synced both ways. Raises TraitError for a row or fact of the wrong form, saying which.
 
     >>> dial = KnownFactsDial(facts=[(3, "exact", "day"), (-1, "coarse", "exact")])
     >>> dial.facts
@@ -47,12 +46,9 @@ class KnownFactsDial(anywidget.AnyWidget):
 
     rows = traitlets.List(traitlets.Dict()).tag(sync=True)
     facts: traitlets.List[list[int | str]] = traitlets.List().tag(sync=True)
-    focus_note = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(
-        self, rows: Iterable[Mapping[str, object]] = (), facts: Iterable[Sequence[object]] = (), *, focus_note: str = ""
-    ) -> None:
-        super().__init__(rows=[dict(row) for row in rows], facts=[list(fact) for fact in facts], focus_note=focus_note)
+    def __init__(self, rows: Iterable[Mapping[str, object]] = (), facts: Iterable[Sequence[object]] = ()) -> None:
+        super().__init__(rows=[dict(row) for row in rows], facts=[list(fact) for fact in facts])
 
     @traitlets.validate("rows")
     def _check_rows(self, proposal: traitlets.Bunch) -> list[DialRow]:

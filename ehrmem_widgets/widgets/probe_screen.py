@@ -1,27 +1,30 @@
-"""What the screens of notebooks 02 to 05 share: data and models opened, controls beside one view, live or as a static page."""
+"""What the screens of notebooks 02 to 05 share: data and models opened, the answer on top, controls beside one view, live or as a static page."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import ipywidgets as widgets
 
+from ehrmem_widgets.attacker.facts import knows
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.blackbox.training_splits import members_in_words, trained_on
 from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.errors import BadInput, Damaged, Unavailable
+from ehrmem_widgets.errors import BadInput, CannotAnswer, Damaged, Unavailable
 from ehrmem_widgets.probes.batching import Progress
 from ehrmem_widgets.probes.people import about_model
 from ehrmem_widgets.sources import Sources, sources_of
 from ehrmem_widgets.views.styles import style_tag
-from ehrmem_widgets.widgets.keep_keys import KeepKeys
+from ehrmem_widgets.widgets.carried import Carried, carried, carry
 from ehrmem_widgets.widgets.number_field import LastValid, NumberField
 from ehrmem_widgets.widgets.runner import OLD, LatestWins, Runner, Synchronous, in_words
+from ehrmem_widgets.widgets.screen_frame import ScreenFrame
 
 State = TypeVar("State")
 Shown = TypeVar("Shown")
@@ -31,8 +34,9 @@ class ProbeScreen(ABC, Generic[State, Shown]):
     """One probe as a screen; shows itself as a cell's last expression.
 
     A subclass sets ``title`` and implements ``first_state`` (a frozen dataclass from the keyword arguments), ``answers`` (ever
-    better answers to a state; None where it may be interrupted), ``view`` (an answer as HTML, the same live and static),
-    ``controls`` (widgets that call ``set``) and ``numbers`` (an answer as plain data for JSON).
+    better answers to a state; None where it may be interrupted), ``bar`` (an answer in one glance) and ``view`` (the rest of it, both HTML, the same
+    live and static), ``controls`` (widgets that call ``set``) and ``numbers`` (an answer as plain data for JSON). ``travels``: which of its options are
+    taken from the screen before when nobody gave them; ``carries``: what the next screen takes from this one.
 
     Parameters
     ----------
@@ -46,6 +50,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
     """
 
     title: str
+    travels: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -78,22 +83,24 @@ class ProbeScreen(ABC, Generic[State, Shown]):
         self.dataset, self.model, self.reference = open_sources(named) if named else open_with(data, model, reference)
         self.members = trained_on(self.model)
         self._live = live
-        self.state: State = self.first_state(**options)
+        self._travelled = carried(self.dataset) if live else None
+        self._touched = False
+        self.state, said = self._begin(options)
         self.answer: Shown | None = None
         self.error: str | None = None
         self._runner: Runner[State]
         if live:
-            self._status, self._error, self._view = (widgets.HTML(layout=_full()) for _ in range(3))
+            self._bar, self._status, self._error, self._view = (widgets.HTML(layout=_full()) for _ in range(4))
             self._error.layout.display = "none"
-            head = widgets.HTML(f'{style_tag()}{_STYLE}<h2 class="ehrmem-head">{escape(self.title)}</h2>')
-            self._last_valid = LastValid((self._view,))
-            left = widgets.VBox(list(self.controls()), layout=widgets.Layout(width="360px", flex="0 0 360px"))
-            right = widgets.VBox(
-                [self._error, self._status, self._last_valid.note, self._view],
-                layout=widgets.Layout(flex="1 1 480px", min_width="320px"),
-            )
-            below = widgets.HBox([left, right], layout=widgets.Layout(width="100%", flex_flow="row wrap"))
-            self.box = widgets.VBox([head, below, KeepKeys()])
+            self._frame = ScreenFrame(self.title, said=said, link=self._travelled.link if self._travelled else "")
+            self._last_valid = LastValid((self._bar, self._view))
+            self._bar.layout.flex, self._status.layout.flex = "1 1 460px", "0 0 200px"
+            top = widgets.HBox([self._bar, self._status], layout=widgets.Layout(width="100%", flex_flow="row wrap"))
+            self.left = widgets.VBox(list(self.controls()), layout=widgets.Layout(width="330px", flex="0 0 330px"))
+            self.right = widgets.VBox([self._view], layout=widgets.Layout(flex="1 1 480px", min_width="320px"))
+            below = widgets.HBox([self.left, self.right], layout=widgets.Layout(width="100%", flex_flow="row wrap"))
+            sheet = widgets.HTML(style_tag(), layout=widgets.Layout(height="0", margin="0", min_height="0"))
+            self.box = widgets.VBox([sheet, self._frame, top, self._error, self._last_valid.note, below])
             self.box.add_class("ehrmem-screen")
             self._runner = LatestWins(self._answers, self._show, self._fail)
         else:
@@ -109,8 +116,12 @@ class ProbeScreen(ABC, Generic[State, Shown]):
         """Ever better answers to a state."""
 
     @abstractmethod
+    def bar(self, state: State, answer: Shown) -> str:
+        """An answer in one glance (``verdict_bar``)."""
+
+    @abstractmethod
     def view(self, state: State, answer: Shown) -> str:
-        """An answer as HTML."""
+        """The rest of an answer as HTML."""
 
     @abstractmethod
     def controls(self) -> Sequence[widgets.Widget]:
@@ -119,6 +130,10 @@ class ProbeScreen(ABC, Generic[State, Shown]):
     @abstractmethod
     def numbers(self, state: State, answer: Shown) -> dict[str, object]:
         """An answer as plain data, every figure with its interval and n, patients by pseudonym."""
+
+    def carries(self, state: State) -> Carried | None:
+        """What the next screen takes from this one; None for a screen that is about no single patient."""
+        return None
 
     def settled(self, answer: Shown) -> bool:
         """Whether an answer is the last one to its state."""
@@ -130,6 +145,9 @@ class ProbeScreen(ABC, Generic[State, Shown]):
     def set(self, **changes: object) -> None:
         """Change parts of the state; the view follows."""
         self.state = replace(self.state, **changes)  # type: ignore[type-var]
+        self._touched = True
+        if self._live:
+            self._frame.said = ""
         self._runner.submit(self.state)
 
     def guarded(self, act: Callable[[], object]) -> None:
@@ -182,7 +200,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
         names.append(f"members: {members_in_words(self.model.training_split)}")
         return (
             f'{style_tag()}<div class="ehrmem"><h2>{escape(self.title)}</h2><p class="ehrmem-small">'
-            f"{escape(', '.join(names))}.</p>{self.view(self.state, self.answer)}</div>"
+            f"{escape(', '.join(names))}.</p>{self.bar(self.state, self.answer)}{self.view(self.state, self.answer)}</div>"
         )
 
     def _repr_mimebundle_(self, **kwargs: object) -> object:
@@ -204,19 +222,60 @@ class ProbeScreen(ABC, Generic[State, Shown]):
             return
         done = self.settled(answer)
         words = "Settled." if done else "Working ..."
+        self._bar.value = self.bar(state, answer)
         self._view.value = f'<div class="ehrmem-probe">{self.view(state, answer)}</div>'
-        self._view.remove_class(OLD)
+        for shown in (self._bar, self._view):
+            shown.remove_class(OLD)
         self._status.value = (
             f'<div class="ehrmem-status" role="status" data-state="{"settled" if done else "working"}">{words}</div>'
         )
         self.arrived(state, answer)
+        if done:
+            self._hand_to_next(state)
+
+    def _begin(self, options: Mapping[str, object]) -> tuple[State, str]:
+        """The first state, and what of it came along from the screen before, in words. What was given always wins."""
+        came = self._travelled
+        if came is not None:
+            there = {"patient": came.patient, "knowledge": came.knowledge, "focus": came.focus}
+            if "patient" in self.travels and came.knowledge == "nothing":  # such a screen needs a fact
+                there["knowledge"] = ""
+            taken = {name: there[name] for name in self.travels if there[name] and not options.get(name)}
+            if "patient" not in taken:  # what was asked about there is another patient's
+                taken.pop("focus", None)
+            with suppress(BadInput, CannotAnswer):  # it does not fit this screen
+                return self.first_state(**{**options, **taken}), self._taken_in_words(came, taken)
+        return self.first_state(**options), ""
+
+    def _taken_in_words(self, came: Carried, taken: Mapping[str, str]) -> str:
+        words = [f"patient {came.patient}"] if "patient" in taken else []
+        words += [f"the attacker knows {knows(came.knowledge)}"] if "knowledge" in taken else []
+        words += [f"asked about {self.dataset.attributes[came.focus].title}"] if "focus" in taken else []
+        if not words:
+            return ""
+        by_hand = (
+            " The facts that were set by hand stay there: this screen takes ready-made sets."
+            if not came.knowledge
+            else ""
+        )
+        return f"Taken along from the screen before: {'; '.join(words)}.{by_hand}"
+
+    def _hand_to_next(self, state: State) -> None:
+        what, came = self.carries(state), self._travelled
+        if what is None or (
+            came is not None and not self._touched and not came.knowledge and came.patient == what.patient
+        ):
+            return  # facts set by hand are not lost by looking at another screen
+        carry(self.dataset, what)
+        self._frame.link = what.link
 
     def _fail(self, error: Exception) -> None:
         if not self._live:
             raise error
         self._say(in_words(error, answered=self.answer is not None))
         if isinstance(error, Unavailable | Damaged):
-            self._view.add_class(OLD)
+            for shown in (self._bar, self._view):
+                shown.add_class(OLD)
         self._status.value = '<div class="ehrmem-status" role="status" data-state="failed">Stopped.</div>'
 
     def _say(self, sentence: str | None) -> None:
@@ -227,24 +286,3 @@ class ProbeScreen(ABC, Generic[State, Shown]):
 
 def _full() -> widgets.Layout:
     return widgets.Layout(width="calc(100% - 6px)")
-
-
-_STYLE = """<style>
-.ehrmem-screen { max-width: 1500px; }
-.ehrmem-head { font-size: 16px; font-weight: 600; margin: 6px 0 8px; color: var(--jp-ui-font-color1, #111); }
-.ehrmem-status { padding: 4px 10px; border-left: 4px solid #0072B2; background: var(--jp-layout-color2, #eee);
-  color: var(--jp-ui-font-color1, #111); font-size: 13px; }
-.ehrmem-status[data-state="settled"] { border-left-color: #009E73; }
-.ehrmem-status[data-state="failed"] { border-left-color: #D55E00; }
-.ehrmem-error { padding: 8px 12px; border: 2px solid #D55E00; color: var(--jp-ui-font-color1, #111);
-  background: var(--jp-layout-color1, #fff); font-size: 14px; }
-.ehrmem-old { opacity: .6; }
-.ehrmem-probe { color: var(--jp-ui-font-color1, #111); font-size: 13px; line-height: 1.5; min-height: 520px; }
-.ehrmem-probe h3 { font-size: 15px; font-weight: 600; margin: 14px 0 6px; }
-.ehrmem-probe p { margin: 4px 0; max-width: 880px; }
-.ehrmem-probe table { border-collapse: collapse; font-size: 12px; font-variant-numeric: tabular-nums; margin: 6px 0; }
-.ehrmem-probe th, .ehrmem-probe td { text-align: left; vertical-align: top; padding: 3px 12px 3px 0;
-  border-bottom: 1px solid var(--jp-border-color2, #ccc); background: none; }
-.ehrmem-picker select { font-size: 12px; width: 100%; }
-.ehrmem-picker .widget-label { text-align: left; height: 20px; line-height: 20px; font-size: 12px; opacity: .82; }
-</style>"""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ehrmem_widgets.probes.perturbation.ask import SweepCurve
-from ehrmem_widgets.probes.perturbation.curve import perturbation_curve, spike_box, tick_words
+from ehrmem_widgets.probes.perturbation.curve import perturbation_curve, spike_bar, tick_words
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
 from tests.views.examples import EVIL, assert_harmless, label, parsed, words
@@ -22,7 +22,7 @@ CURVE = SweepCurve(
 
 def box(curve: SweepCurve = CURVE, judgement: Judgement | None = None, **more: object) -> str:
     given = {"people": 30, "wanted": 30, "title": "HIV", "facts": "Demographics", **more}
-    return spike_box(curve, judgement, **given)  # type: ignore[arg-type]
+    return spike_bar(curve, judgement, **given)  # type: ignore[arg-type]
 
 
 def test_the_curve_marks_the_truth_and_names_models_band_and_n() -> None:
@@ -90,17 +90,24 @@ def test_strings_from_data_stay_text() -> None:
 
 
 def test_the_box_says_verdict_spike_interval_n_and_p() -> None:
-    said = words(box(judgement=Judgement(Verdict.MEMORIZED, "stands_out", "the leak falls.", rank_p=1 / 31)))
+    made = box(judgement=Judgement(Verdict.MEMORIZED, "stands_out", "the leak falls.", rank_p=1 / 31))
+    said = words(made)
     for expected in (
-        "Memorized : the leak falls.",
-        "Leak at the true value (Aged 40) 0.80 (0.75 to 0.85), n = 48",
-        "0.10, from 0.10 to 0.20, n = 48",
+        "Memorized the leak falls.",
+        "told the true value 80 in 100",
+        "told other values 10 in 100",
+        "a model that never saw them 5 in 100",
         "+0.70 (+0.63 to +0.77), n = 48",
         "p = 0.032, n = 30 people",
         "+0.00 (-0.04 to +0.04), n = 48",
     ):
         assert expected in said
-    assert "Verdict on HIV: Memorized" in label(box(judgement=Judgement(Verdict.MEMORIZED, "stands_out", "x")))
+    for pointed_at in (
+        "Leak at the true value (Aged 40): 0.80 (0.75 to 0.85), n = 48",
+        "0.10, from 0.10 to 0.20, n = 48",
+    ):
+        assert pointed_at in made
+    assert "Answer about HIV: Memorized" in label(box(judgement=Judgement(Verdict.MEMORIZED, "stands_out", "x")))
 
 
 def test_before_the_others_were_asked_there_is_no_verdict() -> None:

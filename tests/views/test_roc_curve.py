@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ehrmem_widgets.charts.markup import percent
-from ehrmem_widgets.probes.membership.page import membership_page
+from ehrmem_widgets.probes.membership.page import membership_bar, membership_page
 from ehrmem_widgets.probes.membership.roc import roc_curve
 from ehrmem_widgets.probes.membership.slices import MembershipSlice, Part, Roc, ScoreFigures, roc
 from ehrmem_widgets.statistics.discrimination import auroc, tpr_at_fpr
@@ -73,7 +73,7 @@ def page(**changes: object) -> str:
         "parts": (Part(EVIL, False, FIGURES.auroc, 0.01), Part("time", False, FIGURES.auroc, 1.0, EVIL)), "needed": 299,
     }  # fmt: skip
     cut = MembershipSlice(**{**fields, **changes})  # type: ignore[arg-type]
-    return membership_page(
+    return membership_bar(cut) + membership_page(
         cut, log_scale=True, confounding=[EVIL], exposure=[EVIL], controls=[EVIL], exclusions={EVIL: 2}
     )
 
@@ -81,7 +81,7 @@ def page(**changes: object) -> str:
 def test_the_page_is_harmless_and_begins_with_the_verdict() -> None:
     made = page()
     assert_harmless(made)
-    assert label(made) == "Verdict on membership: Memorized"
+    assert label(made) == "Answer about membership: Memorized"
     said = words(made)
     assert said.index("Memorized") < said.index("AUROC")
     assert "299 people never seen are needed; only 40 were asked about, so what is found" in said

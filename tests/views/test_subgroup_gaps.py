@@ -9,7 +9,7 @@ import pytest
 
 from ehrmem_widgets.probes.subgroups.ask import KINDS
 from ehrmem_widgets.probes.subgroups.gaps import CLAIMS, HIDDEN, SCREENING, subgroup_gaps
-from ehrmem_widgets.probes.subgroups.page import overall, subgroup_page, summary_sentences
+from ehrmem_widgets.probes.subgroups.page import overall, subgroup_bar, subgroup_page, summary_sentences
 from ehrmem_widgets.probes.subgroups.rows import SubgroupRow
 from ehrmem_widgets.statistics.discrimination import NOTHING
 from ehrmem_widgets.statistics.intervals import Estimate
@@ -75,14 +75,25 @@ def test_without_people_never_seen_there_is_only_the_gap() -> None:
     assert overall([ALONE]).verdict is Verdict.CANNOT_CONCLUDE
 
 
-def test_the_page_counts_over_all_rows_whatever_is_listed() -> None:
+def test_the_bar_counts_over_all_rows_and_the_page_lists_what_is_chosen() -> None:
+    bar = subgroup_bar(ROWS, "membership", CLAIMS)
     made = subgroup_page(ROWS, ("sex",), finding="membership", correction=CLAIMS, notes=[EVIL], exclusions={EVIL: 3})
-    assert_harmless(made)
-    said = words(made)
-    assert label(made) == "Verdict on subgroups by membership score: Memorized"
+    for markup in (bar, made):
+        assert_harmless(markup)
+    assert label(bar) == "Answer about subgroups by membership score: Memorized"
+    said = words(bar)
     assert "Of 4 subgroups 2 could be tested" in said and "Not shown: 1 subgroup" in said
-    assert "Female" in said and "Asian" not in said
-    assert subgroup_page(ROWS, KINDS, finding="excess", correction=SCREENING).count("Screening") >= 2
+    assert "stand out 1 of 4" in said and "not decided 1 of 4" in said
+    assert "not tested: too few people 2 of 4" in said.replace("…", "")
+    assert "Female" in words(made) and "Asian" not in words(made)
+    screening = subgroup_bar(ROWS, "excess", SCREENING)
+    assert "Screening" in words(screening) and "Memorized" not in screening
+    assert "worth a closer look" in words(subgroup_page(ROWS, KINDS, finding="excess", correction=SCREENING))
+
+
+def test_what_stands_out_comes_first() -> None:
+    said = words(subgroup_gaps(ROWS, "score", correction=CLAIMS))
+    assert said.index("Standing out: holders of a sensitive attribute") < said.index("Age at the last event")
 
 
 def test_nothing_to_show() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import subprocess
 import sys
 
@@ -12,7 +14,8 @@ from ehrmem_widgets.attacker.identifiability import Identifiability, PopulationF
 from ehrmem_widgets.charts.markup import interval
 from ehrmem_widgets.probes.findings import NeighbourFinding, ReadableEvent, ReconstructionFinding
 from ehrmem_widgets.statistics.intervals import Estimate
-from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.statistics.verdicts import Judgement, PositiveControl, Verdict
+from ehrmem_widgets.views.advice import CHANGES
 from ehrmem_widgets.views.continuations import continuations
 from ehrmem_widgets.views.horizon_curve import horizon_curve
 from ehrmem_widgets.views.known_facts import known_facts_sentence
@@ -250,13 +253,83 @@ def test_neighbours_rank_and_map_sampling() -> None:
 def test_page_is_one_self_contained_block_that_says_its_limits() -> None:
     page = every_view()["page"]
     root = parsed(page)
-    assert [child.tag for child in root] == ["div"] and root[0].attrib["class"] == "ehrmem"
+    assert [child.tag for child in root] == ["div"] and root[0].attrib["class"] == "ehrmem ehrmem-report"
     assert page.count("<style") == 1
     said = words(page)
     for expected in ("It is not a clearance", "membership inference", "How to read this", "horizon 80 codes"):
         assert expected in said
-    assert len(next(e for e in root.iter("ol") if e.attrib.get("class") == "ehrmem-read")) == 6
-    assert len(list(root.iter("tr"))) >= 5
+    assert len(next(e for e in root.iter("ol") if e.attrib.get("class") == "ehrmem-read")) == 8
+    assert not list(root.iter("table"))  # no table repeats a chart
+
+
+def page_of(**changes: object) -> str:
+    given = answer(focus="hiv", **changes)
+    return words(patient_page(given, patient="P-AAAA-BBBB", facts_html="", settings={}, exploratory=True))
+
+
+def test_the_page_begins_with_the_answer_and_its_three_figures() -> None:
+    said = page_of().rpartition("}")[2].strip()  # after the style sheet
+    assert said.startswith(
+        "Memorized: the model gives away HIV about patient P-AAAA-BBBB, to anybody who knows 7 facts."
+    )
+    first = said[: said.index("What is recommended")]
+    for figure in (
+        "71 in 100",
+        "0.71 (0.62 to 0.79), n = 128",
+        "6 in 100",
+        "0.06 (0.03 to 0.10), n = 96",
+        "5 in 100",
+        "mean of 40",
+    ):
+        assert figure in first
+    order = [
+        "What is recommended",
+        "What would change our mind",
+        "What this cannot say",
+        "Why this verdict",
+        "All sensitive",
+    ]
+    assert [said.index(heading) for heading in order] == sorted(said.index(heading) for heading in order)
+
+
+@pytest.mark.parametrize(
+    ("judged", "expected"),
+    [
+        (Judgement(Verdict.MEMORIZED, "stands_out", "x"), ("sealed question", "with another seed")),
+        (Judgement(Verdict.POPULATION, "within_margin", "x"), ("says no more of HIV", "turn out to have been trained on")),
+        (
+            Judgement(Verdict.CANNOT_CONCLUDE, "undecided", "x", {"more": "about 300 more samples would decide"}),
+            ("remains open", "neither an alarm nor an all-clear", "About 300 more samples would decide."),
+        ),
+        (Judgement(Verdict.CANNOT_CONCLUDE, "blind", "x", {"blind": "the horizon ends too early"}), ("The horizon ends too early.",)),
+        (Judgement(Verdict.CANNOT_CONCLUDE, "too_few", "x"), ("More similar people whom no model saw.",)),
+    ],
+)  # fmt: skip
+def test_each_verdict_has_its_advice(judged: Judgement, expected: tuple[str, ...]) -> None:
+    said = page_of(attributes=(finding(judgement=judged),))
+    assert all(words_ in said for words_ in expected)
+    assert ("sealed question" in said) == (judged.verdict is Verdict.MEMORIZED)
+
+
+def test_every_reason_of_an_open_verdict_says_what_would_change_it() -> None:
+    from ehrmem_widgets.statistics import verdicts
+
+    source = inspect.getsource(verdicts.judge_person)
+    reasons = set(re.findall(r"""Verdict\.[A-Z_]+,\s*"(\w+)\"""", source)) | {one.reason for one in PositiveControl}
+    assert len(reasons) > 8 and reasons - set(CHANGES) == {"blind", "undecided"}  # these two say it themselves
+
+
+def test_what_was_run_is_not_said_to_be_missing() -> None:
+    near = Estimate(0.2, 0.1, 0.3, 64)
+    assert "Not run here: reconstruction of the record" in page_of(reconstruction=None)
+    assert "Not run here: membership inference" in page_of(reconstruction=ReconstructionFinding(near, near, None))
+
+
+def test_what_is_not_held_or_not_judged_is_not_answered() -> None:
+    held = page_of(attributes=(finding(held=False, judgement=None),))
+    assert "Not in the record: the record of patient P-AAAA-BBBB does not hold HIV" in held
+    open_ = page_of(attributes=(finding(reference=None, excess=None, controls=(), judgement=None),))
+    assert "there is nothing to judge by" in open_ and "not asked" in open_
 
 
 def test_page_of_an_empty_answer() -> None:

@@ -17,11 +17,12 @@ from ehrmem_widgets.samples.folders import sample_data
 
 @contextmanager
 def opened_once(cache: Path) -> Iterator[None]:
-    """What ``open_sources`` opens is kept while this lasts, and nothing is read from or written to the user's cache."""
+    """What ``open_sources`` opens is kept while this lasts, and nothing of this user's is read or written."""
     of: Any = lru_cache(opening.open_sources)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(cache))
+        patch.setenv("XDG_STATE_HOME", str(cache / "state"))
         for name in ("DATA", "MODEL", "REFERENCE"):
             patch.delenv(f"EHRMEM_{name}", raising=False)
         patch.setattr(opening, "open_sources", of)

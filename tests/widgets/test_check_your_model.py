@@ -11,7 +11,7 @@ from ehrmem_widgets.cohort.check import Check
 from ehrmem_widgets.samples.folders import sample_data, sample_model
 from ehrmem_widgets.views.check_list import check_list
 from ehrmem_widgets.widgets.check_your_model import CheckYourModel
-from tests.views.examples import assert_harmless
+from tests.views.examples import assert_harmless, label, words
 
 
 @pytest.fixture(autouse=True)
@@ -56,3 +56,12 @@ def test_the_list_says_what_the_checks_come_to_and_escapes_what_it_shows() -> No
     assert "Nothing failed. 1 warning" in check_list([passed, warned])
     assert "Everything passed" in check_list([passed]) and "Looking" in check_list([], running=True)
     assert_harmless(check_list([bad]))
+
+
+def test_what_failed_stands_first_already_while_further_checks_run() -> None:
+    bad, warned, passed = Check("B", "fail", "broken"), Check("W", "warn", "careful"), Check("P", "pass", "fine")
+    for running in (True, False):
+        made = check_list([passed, warned, bad], running=running)
+        assert made.index("broken") < made.index("careful") < made.index("fine")
+        assert label(made) == "Answer about the checks: It cannot be audited yet"
+    assert "Failed 1 check Warning 1 check Passed 1 check" in words(made)

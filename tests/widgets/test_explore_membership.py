@@ -48,8 +48,9 @@ def test_the_verdict_is_shown_and_progress_was_told(live: Noting) -> None:
     assert live.error is None
     found = numbers(live)
     assert found["verdict"] == "Memorized" and found["people"]["member"] == found["people"]["non-member"] == FEW // 2
-    assert "Memorized" in live._view.value and 'data-state="settled"' in live._status.value
+    assert "Memorized" in live._bar.value and 'data-state="settled"' in live._status.value
     assert_harmless(live._view.value)
+    assert_harmless(live._bar.value)
     told = [p for p in live.__dict__["told"] if p.what == "membership"]
     assert told[0].done == 0 and told[-1].done == told[-1].total > 0
 
@@ -60,7 +61,7 @@ def test_the_same_state_gives_the_same_numbers_and_page_live_and_static(
     live.set(score="Min-K%", fpr=0.05, prior=0.5)
     assert numbers(live) == numbers(static)
     inside = live._view.value.removeprefix('<div class="ehrmem-probe">').removesuffix("</div>")
-    assert inside in static.page()
+    assert inside in static.page() and live._bar.value in static.page() and live._bar.value
     live.set(score="Ratio", fpr=0.01, prior=0.1)
     live.wait(60)
 
@@ -88,7 +89,7 @@ def test_canaries_come_with_their_exposure_measured_once(live: Noting, monkeypat
     live.group.value = "canaries"
     found = numbers(live)
     assert any("mean exposure" in sentence for sentence in found["exposure"])
-    assert "bits of 3" in live._view.value and "Planted canaries" in live._view.value
+    assert "bits of 3" in live._view.value and "Planted canaries" in live._bar.value
     asked = len(live.__dict__["told"])
     live.fpr.slider.value = 0.1
     assert numbers(live)["exposure"] == found["exposure"] and len(live.__dict__["told"]) == asked

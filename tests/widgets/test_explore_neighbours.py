@@ -42,8 +42,13 @@ def test_a_patient_is_placed_by_three_searches_on_every_knowledge(live: ExploreN
         assert step.why_not or all(rank is not None and 1 <= rank <= 150 for rank in ranks)
     chosen = next(step for step in answer.steps if step.knowledge == live.state.knowledge)
     assert chosen.audited == answer.nearest.rank and answer.nearest.n == 150
-    said = words(live._view.value)
-    assert "among 150" in said and "Nobody else has been asked about yet." in said and "Cannot conclude" in said
+    said = words(live._ladder.value + live._view.value + live._bar.value)
+    assert (
+        "among 150" in said
+        and f"the audited model {answer.nearest.rank:,} of 150" in said
+        and "Nobody else has been asked about yet." in said
+        and "Cannot conclude" in said
+    )
     assert "number" in live._nearest.value or "nearest of 150" in live._nearest.value
 
 
@@ -81,7 +86,7 @@ def test_controls_change_the_state_and_a_wrong_one_is_said_in_words(live: Explor
     assert live.wait(60) and live.state.knowledge == "first_10" and live.error is None
     live.guarded(lambda: live.set(knowledge="labs"))
     assert live.error is not None and live.error.startswith(
-        "There is no knowledge level 'labs'. The levels are nothing, demographics"
+        "There is no knowledge level 'labs'. The levels are nothing, age_sex, demographics"
     )
     assert "There is no knowledge level" in live._error.value and live._error.layout.display is None
     state, shown = live.state, live._view.value

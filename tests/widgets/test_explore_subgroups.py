@@ -51,6 +51,7 @@ def test_live_and_static_say_the_same(live: ExploreSubgroups) -> None:
     static = ExploreSubgroups(patients=FEW, knowledge="nothing", live=False)
     assert numbers(static) == numbers(live)
     assert live._view.value.removeprefix('<div class="ehrmem-probe">').removesuffix("</div>") in static.page()
+    assert live._bar.value in static.page() and "ehrmem-bar" in live._bar.value
 
 
 def test_what_is_listed_changes_no_figure(live: ExploreSubgroups) -> None:
@@ -61,7 +62,7 @@ def test_what_is_listed_changes_no_figure(live: ExploreSubgroups) -> None:
     assert after["subgroups"] == before["subgroups"] and after["settings"]["families"] == ["age"]
     assert "85 and over" in live._view.value and "Female" not in live._view.value
     live.correction.value = "screening"
-    assert numbers(live)["summary"][0].count("Benjamini") == 1 and "Screening" in live._view.value
+    assert numbers(live)["summary"][0].count("Benjamini") == 1 and "Screening" in live._bar.value
     live.correction.value = "claims"
     for kind in KINDS[1:]:
         live.families[kind].value = True

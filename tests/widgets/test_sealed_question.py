@@ -31,9 +31,10 @@ def test_asked_in_words() -> None:
         and "written down at 2026-11-25 10:00:00 UTC, before the answer (0123456789ab)" in sealed.in_words()
     )
     late = Asked(3, "0123456789ab", "2026-11-25T10:00:00+00:00", again=True)
-    assert late.kind == "exploratory" and "had been asked about before" in late.in_words()
+    assert late.kind == "exploratory" and "had been looked at before" in late.in_words()
 
 
+@pytest.mark.slow
 def test_a_headless_question_is_sealed_or_one_of_many() -> None:
     sealed = ExplorePatient(live=False, sealed=True, **FEW)  # type: ignore[arg-type]
     found = sealed.results()["question"]
@@ -50,33 +51,38 @@ def test_a_headless_question_is_sealed_or_one_of_many() -> None:
 
 def test_the_screen_counts_its_questions_and_asks_a_sealed_one_only_when_told() -> None:
     view = ExplorePatient(**FEW)  # type: ignore[arg-type]
-    screen = view._screen
+    page = view.screen.page
+
+    def hear(act: str, **more: object) -> None:
+        page.hear({"do": act, **more})
+
     try:
         assert view.wait(240) and view.asked.count == 1
-        screen.horizon.text.value = "9"
+        hear("field", name="horizon", text="9")
         assert view.wait(240) and view.asked.count == 2
-        assert "one of 2 questions asked" in words(screen.verdict.value)
+        assert "one of 2 questions asked" in words(page.why)
 
-        shown = screen.verdict.value
-        screen.seal.value = True
-        assert not screen.ask.disabled and "ehrmem-pending" in screen.box._dom_classes
-        screen.horizon.text.value = "10"
+        shown = page.answer
+        hear("sealing", on=True)
+        assert page.question["sealing"] and page.question["pending"] and page.status["state"] == "waiting"
+        hear("field", name="horizon", text="10")
         assert view.state.horizon == 10 and view.wait(240)
-        assert screen.verdict.value == shown  # nothing was asked
-        screen._ask_sealed()
-        assert view.wait(240) and "ehrmem-pending" not in screen.box._dom_classes
-        assert view.asked.again and not view.asked.confirms  # this patient had been asked about before
+        assert page.answer == shown  # nothing was asked
+        hear("ask_sealed")
+        assert view.wait(240) and not page.question["pending"]
+        assert view.asked.again and not view.asked.confirms  # this patient had been looked at before
 
-        never = next(int(i) for i in view.exploration.dataset.ids("held_out") if view.exploration.held(int(i)))
-        screen._pick(never)
+        dataset = view.exploration.dataset
+        never = next(int(i) for i in dataset.ids("held_out") if view.exploration.held(int(i)))
+        hear("patient", pseudonym=dataset.pseudonym(never))
         assert view.state.patient_id == never and view.wait(240)
-        screen._ask_sealed()
+        hear("ask_sealed")
         assert view.wait(240) and view.asked.confirms
-        assert "Sealed question" in words(screen.verdict.value) and "--sealed" in view.command()
+        assert "Sealed question" in words(page.why) and "--sealed" in view.command()
         assert view.results()["question"]["kind"] == "sealed"
 
-        screen.seal.value = False
-        screen.horizon.text.value = "12"
+        hear("sealing", on=False)
+        hear("field", name="horizon", text="12")
         assert view.wait(240) and view.asked.kind == "exploratory"
     finally:
         view.close()

@@ -61,16 +61,16 @@ def test_the_main_screen_keeps_its_last_answer(monkeypatch: pytest.MonkeyPatch) 
     )  # fmt: skip
     try:
         assert screen.wait(240) and screen.error is None
-        parts = screen._screen
-        shown = parts.bars.value
+        page = screen.screen.page
+        shown = page.answer
         with monkeypatch.context() as patch:
             patch.setattr(screen.exploration.model, "generate", gone)
             screen.set(horizon=9)
             assert screen.wait(60)
-        assert screen.error == f"{GONE} The last answer still stands." and GONE in parts.error.value
-        assert parts.bars.value == shown and OLD in parts.answered._dom_classes
+        assert screen.error == f"{GONE} The last answer still stands." and GONE in page.error
+        assert page.answer == shown and page.status["state"] == "old"
         screen.set(horizon=10)
-        assert screen.wait(240) and GONE not in parts.error.value
-        assert OLD not in parts.answered._dom_classes
+        assert screen.wait(240) and page.error == ""
+        assert page.status["state"] == "settled" and page.answer != shown
     finally:
         screen.close()

@@ -7,6 +7,9 @@
   const wants = (panel) =>
     panel.context.model.getMetadata("ehrmem")?.autorun === true && !panel.context.path.includes("/");
 
+  // How far it is, for the skeleton that stands on the page meanwhile (skeleton.html).
+  const loading = (detail) => window.dispatchEvent(new CustomEvent("ehrmem-loading", { detail }));
+
   const plugin = {
     id: "ehrmem-autorun:plugin",
     description: "Runs all cells of an ehrmem notebook when it is first shown.",
@@ -18,18 +21,31 @@
         if (!panel?.context?.model?.getMetadata || !panel.sessionContext || seen.has(panel)) return;
         seen.add(panel);
         await panel.context.ready;
-        if (!wants(panel)) return;
+        if (!wants(panel)) return void loading("end");
         panel.addClass("ehrmem-notebook");
+        loading(1);
         await panel.sessionContext.ready;
         await panel.sessionContext.session?.kernel?.info;
         if (panel.isDisposed) return;
         if (app.shell.currentWidget !== panel) return void seen.delete(panel); // looked away: run when shown again
-        await app.commands.execute("notebook:run-all-cells");
+        const drawn = app.commands.execute("notebook:run-all-cells");
+        loading(2);
+        await drawn;
       };
       const style = document.createElement("style"); // a folded cell is a line of code that says nothing to a clinician
       style.textContent = ".ehrmem-notebook .jp-InputPlaceholder { display: none; }";
       document.head.append(style);
+      const again = async () => {
+        const panel = app.shell.currentWidget;
+        await panel.sessionContext.restartKernel();
+        await panel.sessionContext.session?.kernel?.info;
+        await app.commands.execute("notebook:run-all-cells");
+      };
       const report = (error) => console.error("ehrmem-autorun", error);
+      window.addEventListener("ehrmem-restore", (event) => { // the button on a screen whose kernel died
+        event.preventDefault(); // it is taken care of
+        void again().catch(report);
+      });
       app.restored
         .then(() => {
           app.shell.collapseLeft?.(); // the whole width for the main screen
