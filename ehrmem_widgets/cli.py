@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from tqdm import tqdm
 
+    from ehrmem_widgets.audit.run import Opened
     from ehrmem_widgets.cohort.dataset import MedsDataset
     from ehrmem_widgets.probes.batching import Progress
 
@@ -87,10 +88,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def explore(arguments: argparse.Namespace) -> None:
     """Open the main screen."""
-    from ehrmem_widgets.bundled import notebooks_to_work_in
+    from ehrmem_widgets.bundled import explore_notebook, notebooks_to_work_in
     from ehrmem_widgets.jupyterlab_autorun.serve import serve
-    from ehrmem_widgets.reports.patient_report import explore_notebook
 
+    _hand_on_names(arguments)
+    serve(notebooks_to_work_in() / explore_notebook().name, port=arguments.port, browser=not arguments.no_browser)
+
+
+def _hand_on_names(arguments: argparse.Namespace) -> None:
+    """Data and models as named on the command line, for kernels: through the environment, and checked before anything starts."""
     for name in SOURCES:
         named = getattr(arguments, name) or os.environ.get(f"EHRMEM_{name.upper()}")
         if named:  # the kernel works in another folder
@@ -100,7 +106,24 @@ def explore(arguments: argparse.Namespace) -> None:
     if arguments.population:
         os.environ[POPULATION_NAMED] = str(arguments.population)
     _check_named()
-    serve(notebooks_to_work_in() / explore_notebook().name, port=arguments.port, browser=not arguments.no_browser)
+
+
+def app(arguments: argparse.Namespace) -> None:
+    """Open the screens as pages without code."""
+    from ehrmem_widgets.app.serve import allow_network, is_private, serve_app
+    from ehrmem_widgets.bundled import bundled, notebooks_to_work_in
+
+    _hand_on_names(arguments)
+    real, file, more = arguments.real_patients, arguments.password_file, {}
+    if arguments.host and not is_private(arguments.host):
+        more = {
+            "host": arguments.host,
+            "password": allow_network(arguments.host, real_patients=real, password_file=file),
+        }
+    elif real or file:
+        raise BadInput("--real-patients and --password-file go with --host: without it, only this computer is served.")
+    folder = bundled("notebooks") if more else notebooks_to_work_in()  # others get ours as they are
+    serve_app(folder, port=arguments.port, browser=not arguments.no_browser, **more)
 
 
 def report(arguments: argparse.Namespace) -> None:
@@ -129,6 +152,19 @@ def report(arguments: argparse.Namespace) -> None:
     print("Asking the model; this takes about half a minute ...", file=sys.stderr, flush=True)
     make_report(arguments.out, **given)
     print(f"Wrote {arguments.out} and {arguments.out.with_suffix('.json')} (identifying: internal use).")
+
+
+def letter(arguments: argparse.Namespace) -> None:
+    """Write a letter in plain language."""
+    from ehrmem_widgets.reports.letter import make_letter
+
+    make_letter(arguments.report, arguments.out, audience=arguments.audience, language=arguments.language)
+    about = (
+        "about a whole audit: it names no patient"
+        if arguments.report.is_dir()
+        else "about one patient: treat it like a patient record"
+    )
+    print(f"Wrote {arguments.out} ({about}).")
 
 
 def _reports(arguments: argparse.Namespace, given: dict[str, object]) -> None:
@@ -225,8 +261,24 @@ def audit(arguments: argparse.Namespace) -> None:
     from ehrmem_widgets.audit.run import command_of, run_audit
 
     command = command_of(arguments.plan, arguments.out, arguments.workers, arguments.cluster)
+
+    def before(about: Opened) -> None:
+        from ehrmem_widgets.audit.foreseen import foresee
+
+        said: list[str] = []
+        for foreseen in foresee(plan, about, workers=arguments.workers):
+            new = [sentence for sentence in foreseen.in_words() if sentence not in said]
+            print("\n".join(new), file=sys.stderr, flush=True)
+            said += new
+
     found = run_audit(
-        plan, arguments.out, workers=arguments.workers, cluster=arguments.cluster, command=command, progress=_Bar()
+        plan,
+        arguments.out,
+        workers=arguments.workers,
+        cluster=arguments.cluster,
+        command=command,
+        progress=_Bar(),
+        before=before,
     )
     for run in found["runs"]:
         print(f"\n{run['probe']}: {probes()[run['probe']].full_question}")
@@ -426,6 +478,16 @@ def _parser() -> argparse.ArgumentParser:
             "ehrmem explore --data my_meds --model my_model --reference other_model",
         )
     )
+    apps = add(
+        "app",
+        app,
+        "Open all screens as pages without code, cells or menus (for clinicians, and for a class).",
+        "On this computer only, with a token. A page of which nothing was heard for 20 minutes is ended; its button brings it back.\n"
+        "With --host a class in the same network can open the screens, with a password, on the sample patients.",
+        "ehrmem app --data my_meds --model my_model --reference other_model\n  ehrmem app --host 192.168.1.20",
+    )
+    _explore_options(apps)
+    _host_options(apps)
     _report_options(
         add(
             "report",
@@ -438,6 +500,24 @@ def _parser() -> argparse.ArgumentParser:
             "  ehrmem report --patients list.txt --out my_reports",
         )
     )
+    letters = add(
+        "letter",
+        letter,
+        "Write a letter in plain language: about a patient's report, for the patient or a board, or about a whole audit, for a board.",
+        "It asks no model: it says what the results say, in the words of a file that can be translated.",
+        "ehrmem letter report.json --audience patient --language de --out letter.html\n  ehrmem letter results --audience board --out letter.html",
+    )
+    letters.add_argument(
+        "report",
+        type=Path,
+        metavar="REPORT.json|DIR",
+        help="what 'ehrmem report' wrote beside its HTML file, or the results of 'ehrmem audit'",
+    )
+    letters.add_argument(
+        "--audience", default="", metavar="WHO", help="patient or board (patient; board where it is about an audit)"
+    )
+    letters.add_argument("--language", default="en", metavar="LANGUAGE", help="en or de (en)")
+    letters.add_argument("--out", type=Path, metavar="FILE.html", required=True, help="the letter")
     _probe_options(
         add(
             "probe",
@@ -454,7 +534,7 @@ def _parser() -> argparse.ArgumentParser:
             "audit",
             audit,
             "Run every test of a plan over a cohort (resumable: run the same command again).",
-            "The plan is sealed before the first question. Findings are written as Parquet, one file per test, with a results.json.\n"
+            "It is said first what the plan cannot decide and how long it takes; then the plan is sealed. Findings are written as Parquet, one file per test, with a results.json.\n"
             "'ehrmem audit --example > plan.yaml' writes a plan to begin with.\n\n" + _EXIT_CODES,
             "ehrmem audit plan.yaml --out results --workers 2",
         )
@@ -559,6 +639,25 @@ def _explore_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-browser", action="store_true", help="only print the address, open nothing")
 
 
+def _host_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--host",
+        metavar="ADDRESS",
+        help="let others in the network of this address of this computer in (0.0.0.0: of all of them); asks for a password",
+    )
+    parser.add_argument(
+        "--password-file",
+        type=Path,
+        metavar="FILE",
+        help="with --host: read the password from the first line of a file (else from EHRMEM_APP_PASSWORD, else it is typed)",
+    )
+    parser.add_argument(
+        "--real-patients",
+        action="store_true",
+        help="with --host: show the patients that --data names to everybody with the password, and not the samples; asks once more",
+    )
+
+
 def _report_options(parser: argparse.ArgumentParser) -> None:
     who = parser.add_mutually_exclusive_group()
     who.add_argument("--patient", metavar="ID", help="pseudonym or id; 'ehrmem patients' lists them (an example)")
@@ -571,7 +670,7 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
         "--knowledge",
         type=_knowledge,
         metavar="NAME",
-        help="what the attacker knows: nothing, demographics, one_lab, lab_dates, lab_values, first_N or "
+        help="what the attacker knows: nothing, age_sex, demographics, one_lab, lab_dates, lab_values, first_N or "
         "before_YYYY-MM-DD (lab_values)",
     )
     known.add_argument(

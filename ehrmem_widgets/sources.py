@@ -34,6 +34,8 @@ SOURCES: Mapping[str, str] = {
 """What can be named, and what it is, in words for people."""
 
 POPULATION_NAMED = "EHRMEM_POPULATION"
+SAMPLES_ONLY = "EHRMEM_SAMPLES_ONLY"
+"""In the environment: others in the network use this process, and nothing but the samples may be opened for them."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,8 @@ def sample_sources() -> Sources:
 
 def given_sources(**given: str | Path | Iterable[str | Path] | None) -> Sources:
     """What was given, else what the environment names (EHRMEM_DATA, EHRMEM_MODEL, ...; several references with commas between
-    them); the samples only when neither names data nor model. Raises BadInput for data without a model or the other way round."""
+    them); the samples only when neither names data nor model. Raises BadInput for data without a model or the other way round, and for anything but the
+    samples where only these are shown (``ehrmem app --host``)."""
     for before, name in NAMES_BEFORE.items():
         if os.environ.get(f"EHRMEM_{before.upper()}"):
             raise BadInput(f"The environment names EHRMEM_{before.upper()}, which is called EHRMEM_{name.upper()} now.")
@@ -151,10 +154,22 @@ def given_sources(**given: str | Path | Iterable[str | Path] | None) -> Sources:
     if not records and not model:
         samples = asdict(sample_sources())
         named = {name: value or samples[name] for name, value in named.items()}
-        return Sources(**named, reference=reference or samples["reference"])
-    if not records or not model:
+        reference = reference or samples["reference"]
+    elif not records or not model:
         raise BadInput("Give the data set and the model together: a model is audited on the data it was trained on.")
+    files = (value for name, value in named.items() if not name.endswith("_split"))
+    refuse_all_but_samples(*filter(None, files), *reference)
     return Sources(**named, reference=reference)
+
+
+def refuse_all_but_samples(*named: str | Path) -> None:
+    """Raises BadInput for a file, folder or address that is not of the samples, where only these are shown."""
+    if not os.environ.get(SAMPLES_ONLY):
+        return
+    from ehrmem_widgets.samples.folders import SAMPLES
+
+    if not all(Path(one).resolve().is_relative_to(SAMPLES.resolve()) for one in named):
+        raise BadInput("Only the sample patients and models are shown here: nothing else can be opened.")
 
 
 def given_population(given: int | None = None) -> int | None:

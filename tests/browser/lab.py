@@ -153,13 +153,23 @@ class Visitor:
 
 
 @contextmanager
-def visit(browser: Any, address: str) -> Iterator[Visitor]:
-    """Open the address on a page of its own."""
+def visit(browser: Any, address: str, *, first: bool = False, wait: bool = True) -> Iterator[Visitor]:
+    """Open the address on a page of its own; ``first``: as on the first visit, which begins with the tour; ``wait``: until all of it is loaded."""
     page = browser.new_page(viewport={"width": 1440, "height": 1500})
+    if not first:
+        page.add_init_script("try { localStorage.setItem('ehrmem: the tour was seen', 'yes') } catch {}")
     visitor = Visitor(page)
-    page.goto(address)
+    page.goto(address, wait_until="load" if wait else "commit")
     yield visitor
     page.close()
+
+
+def in_view(visitor: Visitor, selector: str, share: float) -> None:
+    """At least this share of an element's height is inside the window, and all of its width, as the page stands."""
+    box = visitor.page.locator(selector).first.bounding_box()
+    window = visitor.page.viewport_size
+    assert box["y"] >= 0 and box["x"] >= 0 and box["x"] + box["width"] <= window["width"] + 1, (selector, box)
+    assert (min(window["height"], box["y"] + box["height"]) - box["y"]) / box["height"] >= share, (selector, box)
 
 
 def _settings(overrides: str) -> list[tuple[str, str]]:

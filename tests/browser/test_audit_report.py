@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from ehrmem_widgets.cohort.attributes import load_attributes
 from ehrmem_widgets.registry import probes
 from ehrmem_widgets.reports.audit_page import audit_page
 from ehrmem_widgets.reports.compare_page import compare_page
+from tests.browser.npm import from_npm
 from tests.reports.synthetic_audit import SyntheticAudit
 
 pytestmark = pytest.mark.browser
@@ -51,20 +51,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: out / f"{name}.html" for name in made}
 
 
-@pytest.fixture(scope="module")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """axe-core's script, from npm."""
-    folder = tmp_path_factory.mktemp("axe")
-    if shutil.which("npm") is None:
-        pytest.skip("no npm to fetch axe-core with: accessibility was not checked")
-    done = subprocess.run(["npm", "pack", "axe-core@4", "--silent"], cwd=folder, capture_output=True, timeout=120)
-    packed = next(iter(folder.glob("axe-core-*.tgz")), None)
-    if done.returncode or packed is None:
-        pytest.skip("npm could not fetch axe-core: accessibility was not checked")
-    with tarfile.open(packed) as archive:
-        script = archive.extractfile("package/axe.min.js")
-        assert script is not None
-        return script.read().decode()
+@pytest.fixture
+def axe() -> str:
+    """axe-core's script."""
+    return from_npm("axe-core@4", "axe.min.js")
 
 
 def opened(chromium: Any, path: Path, **options: Any) -> tuple[Any, list[str]]:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.audit.small import write_plan
-from tests.browser.lab import Visitor, explore, visit, with_parameters
+from tests.browser.lab import Visitor, explore, in_view, visit, with_parameters
 
 pytestmark = pytest.mark.browser
 SHOTS = Path(__file__).parent / "screenshots"
@@ -39,11 +39,18 @@ def audit(home: Path, chromium: Any) -> Iterator[Visitor]:
         assert opened.errors == [] and opened.outside == []
 
 
+def test_what_the_plan_cannot_decide_is_said_before_it_is_sealed(audit: Visitor, home: Path) -> None:
+    audit.page.locator(SCREEN).get_by_text("With 14 people this plan will not").wait_for(timeout=3 * MINUTES)
+    said = audit.page.locator(SCREEN).inner_text()
+    assert "19 holders among the members and 19 among people never seen are needed" in said
+    assert not (home / "results").exists()
+
+
 def test_run_pause_and_go_on(audit: Visitor) -> None:
     page = audit.page
     run, pause = (page.locator(SCREEN).get_by_role("button", name=name, exact=True) for name in ("Run", "Pause"))
     run.press("Enter")
-    page.wait_for_function(f"document.querySelector('{SCREEN}').innerText.includes(' of ')", timeout=2 * MINUTES)
+    page.wait_for_function(f"/: \\d+ of \\d+/.test(document.querySelector('{SCREEN}').innerText)", timeout=2 * MINUTES)
     pause.press("Enter")
     page.locator(f"{SCREEN} .ehrmem-error").wait_for(timeout=2 * MINUTES)
     assert "Paused. What is done is kept" in page.locator(f"{SCREEN} .ehrmem-error").inner_text()
@@ -52,7 +59,7 @@ def test_run_pause_and_go_on(audit: Visitor) -> None:
         f"document.querySelector('{SCREEN}').innerText.includes('Vulnerable groups')", timeout=3 * MINUTES
     )
     said = page.locator(SCREEN).inner_text()
-    assert "Done." in said and "Threat model" in said and "P-" not in said
+    assert "Not finished" not in said and "Not run yet" not in said and "Threat model" in said and "P-" not in said
     assert page.locator(f"{SCREEN} .ehrmem-error").count() == 0
 
 
@@ -73,6 +80,20 @@ def test_severities_are_declared_by_keyboard_and_the_matrix_follows(audit: Visit
     ]
     assert len(changed) == 1 and saved[1]["severities"][changed[0]]["severity"] == 1
     page.screenshot(path=SHOTS / "06_dark.png", full_page=True)
+
+
+def test_the_matrix_stands_beside_the_severities_at_a_glance(audit: Visitor) -> None:
+    page = audit.page
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0")
+    page.screenshot(path=SHOTS / "06_1280.png")
+    in_view(audit, ".ehrmem-bar", 1.0)
+    in_view(audit, f"{SCREEN} .ehrmem-matrix", 0.6)
+    matrix, slider = (
+        page.locator(f"{SCREEN} {one}").first.bounding_box() for one in (".ehrmem-matrix", ".noUi-target")
+    )
+    assert slider["x"] + slider["width"] < matrix["x"] and slider["y"] < 800
+    page.set_viewport_size({"width": 1440, "height": 1500})
 
 
 def test_every_control_has_a_name_and_dark_is_dark(audit: Visitor) -> None:

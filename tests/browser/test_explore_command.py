@@ -46,16 +46,19 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.browser
 def test_the_notebook_runs_without_a_click_and_nothing_leaves(chromium: Any, address: str, tmp_path: Path) -> None:
-    assert re.match(r"http://127\.0\.0\.1:\d+/lab/workspaces/ehrmem/tree/one\.ipynb\?token=[0-9a-f]{48}$", address)
+    assert re.match(r"http://127\.0\.0\.1:\d+/doc/workspaces/ehrmem/tree/one\.ipynb\?token=[0-9a-f]{48}$", address)
     asked: list[str] = []
     with visit(chromium, "about:blank") as visitor:
         visitor.page.on("request", lambda request: asked.append(request.url))
-        visitor.page.goto(address)
+        visitor.page.goto(address, wait_until="commit")
+        visitor.page.locator("#ehrmem-skeleton").wait_for(timeout=60_000)  # stands there before JupyterLab does
+        assert visitor.page.locator(".jp-Notebook").count() == 0
         visitor.page.get_by_text("it ran: 42").wait_for(timeout=60_000)
+        assert visitor.page.locator("#ehrmem-skeleton").count() == 0
         visitor.page.keyboard.press("Control+s")
         visitor.page.wait_for_timeout(1500)
         with pytest.raises(HTTPError, match="403"):  # no way in without the token
-            urlopen(address.split("/lab/")[0] + "/api/contents", timeout=10)
+            urlopen(address.split("/doc/")[0] + "/api/contents", timeout=10)
     assert visitor.errors == [] and visitor.outside == []
     assert asked and [url for url in asked if re.search(r"lab/api/(news|update|extensions)", url)] == []
     assert "it ran: 42" not in (tmp_path / "notebooks" / "one.ipynb").read_text()

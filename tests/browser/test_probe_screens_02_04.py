@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.browser.lab import Visitor, explore, visit, with_parameters
+from tests.browser.lab import Visitor, explore, in_view, visit, with_parameters
 
 pytestmark = pytest.mark.browser
+SHOTS = Path(__file__).parent / "screenshots"
 NEIGHBOURS, PERTURBATION = "02_embedding_neighbours.ipynb", "04_perturbation.ipynb"
 DARK = {
     "@jupyterlab/apputils-extension/themes.jupyterlab-settings": {"theme": "JupyterLab Dark"},
@@ -56,6 +59,39 @@ def test_the_knowledge_by_keyboard_moves_map_list_and_ladder(neighbours: Visitor
     assert _chosen(neighbours, "Attacker knows") == "The first 10 codes"
 
 
+def test_the_point_is_seen_before_any_scrolling(neighbours: Visitor) -> None:
+    page = neighbours.page
+    page.set_viewport_size({"width": 1280, "height": 800})
+    SHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SHOTS / "02_1280.png")
+    for selector, share in (
+        (".ehrmem-bar", 1.0), ('.ehrmem-screen svg[aria-label^="Place of the patient"]', 1.0), (".ehrmem-screen canvas[role=img]", 0.6),
+    ):  # fmt: skip
+        in_view(neighbours, selector, share)
+    assert (
+        page.locator(".jp-NotebookPanel-toolbar:visible, .jp-InputArea:visible, .jp-MarkdownCell:visible").count() == 0
+    )
+    page.set_viewport_size({"width": 1440, "height": 1500})
+
+
+def test_a_patient_is_chosen_in_the_table_by_keyboard_and_the_links_carry_it(neighbours: Visitor) -> None:
+    page = neighbours.page
+    page.get_by_role("button", name=re.compile("^Patient P-")).press("Enter")
+    page.get_by_label("Find patients").fill("hiv held out")
+    grid = page.get_by_role("grid", name="Patients")
+    page.wait_for_function(
+        "/^\\d+ of /.test(document.querySelector('.em-count').textContent) && !/^3,000/.test(document.querySelector('.em-count').textContent)"
+    )
+    name = grid.get_by_role("row").first.get_by_role("gridcell").first.inner_text()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    _until(neighbours, ".ehrmem-neighbours-screen", patient=name)
+    assert page.get_by_role("button", name=re.compile(f"^Patient {name} .* HIV")).count() == 1
+    links = page.get_by_role("navigation", name="Screens").get_by_role("link")
+    main, there = links.first.get_attribute("href"), links.filter(has_text="Perturbation").get_attribute("href")
+    assert "#ehrmem=" in main and there.endswith(f"/{PERTURBATION}")
+
+
 def test_others_are_asked_about_when_the_button_is_pressed(neighbours: Visitor) -> None:
     page = neighbours.page
     page.get_by_role("button", name="Ask about 20 patients").focus()
@@ -69,7 +105,7 @@ def test_others_are_asked_about_when_the_button_is_pressed(neighbours: Visitor) 
 
 def test_the_curve_and_its_verdict_appear_by_themselves(perturbation: Visitor) -> None:
     assert perturbation.page.evaluate("document.body.dataset.jpThemeLight") == "false"
-    assert "Memorized" in perturbation.page.locator(".ehrmem-verdict").inner_text()
+    assert "Memorized" in perturbation.page.locator(".ehrmem-bar").inner_text()
     assert "79 people never seen" in _label(perturbation, "Abuse and violence: leak probability")
 
 
@@ -102,6 +138,8 @@ def _opened(
 ) -> Iterator[Visitor]:
     home = paths.mktemp("home")
     notebook = str(with_parameters(name, home, **parameters))
+    if name == NEIGHBOURS:
+        with_parameters(PERTURBATION, home, samples=16, horizon=40)  # the next screen, beside it
     with explore(home, overrides=json.dumps(settings), notebook=notebook) as address, visit(chromium, address) as page:
         page.settled(180)
         yield page

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.browser.lab import Visitor, explore, visit, with_parameters
+from tests.browser.lab import Visitor, explore, in_view, visit, with_parameters
 
 pytestmark = pytest.mark.browser
 SHOTS = Path(__file__).parent / "screenshots"
-PAGE = ".ehrmem-screen .ehrmem-probe"
+SCREEN = ".ehrmem-screen"
+PAGE = f"{SCREEN} .ehrmem-probe"
 DARK = {"@jupyterlab/apputils-extension/themes.jupyterlab-settings": {"theme": "JupyterLab Dark"}}
 NO_SUBSHELLS = {
     "@jupyterlab/apputils-extension/kernels-settings.jupyterlab-settings": {"commsOverSubshells": "disabled"}
@@ -37,7 +38,7 @@ def subgroups(tmp_path_factory: pytest.TempPathFactory, chromium: Any) -> Iterat
 
 
 def test_membership_appears_by_itself_verdict_first(membership: Visitor) -> None:
-    said = membership.page.locator(PAGE).inner_text()
+    said = membership.page.locator(SCREEN).inner_text()
     assert said.index("Memorized") < said.index("All scores")
     assert "30 members, 30 never seen" in said
     membership.page.screenshot(path=SHOTS / "03.png")
@@ -93,6 +94,16 @@ def test_subgroups_appear_and_follow_the_controls(subgroups: Visitor) -> None:
     assert not page.get_by_label("Sex", exact=True).is_checked() and "Female" not in page.locator(PAGE).inner_text()
 
 
+@pytest.mark.parametrize("name", ["membership", "subgroups"])
+def test_the_point_is_seen_before_any_scrolling(name: str, request: pytest.FixtureRequest) -> None:
+    visitor: Visitor = request.getfixturevalue(name)
+    visitor.page.set_viewport_size({"width": 1280, "height": 800})
+    visitor.page.screenshot(path=SHOTS / f"{name}_1280.png")
+    in_view(visitor, ".ehrmem-bar", 1.0)
+    in_view(visitor, f"{PAGE} svg[role=img]", 0.45)
+    visitor.page.set_viewport_size({"width": 1440, "height": 1500})
+
+
 def test_dark_is_dark(subgroups: Visitor) -> None:
     assert subgroups.page.evaluate("document.body.dataset.jpThemeLight") == "false"
     ink = subgroups.page.locator(f"{PAGE} svg").last.evaluate("e => getComputedStyle(e).color")
@@ -131,7 +142,7 @@ def _shows(visitor: Visitor, share: str) -> None:
     _says(visitor, f"Members found at {share} false alarms")
     visitor.settled()
     visitor.page.wait_for_timeout(500)
-    said = visitor.page.locator(PAGE).inner_text()
+    said = visitor.page.locator(SCREEN).inner_text()
     assert (
         f"If {share} false alarms are tolerated" in said or f"it finds at {share} false alarms cannot be told" in said
     )
@@ -139,5 +150,5 @@ def _shows(visitor: Visitor, share: str) -> None:
 
 def _says(visitor: Visitor, words: str) -> None:
     visitor.page.wait_for_function(
-        "([s, w]) => document.querySelector(s).textContent.includes(w)", arg=[PAGE, words], timeout=120_000
+        "([s, w]) => document.querySelector(s).textContent.includes(w)", arg=[SCREEN, words], timeout=120_000
     )

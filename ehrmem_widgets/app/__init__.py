@@ -1,0 +1,1 @@
+"""The screens as pages without code, cells or menus."""
