@@ -31,7 +31,7 @@ report: $(STAMP) ## Write an example report to reports/example.html (PATIENT=...
 	@$(BIN)/ehrmem report --out reports/example.html $(if $(PATIENT),--patient $(PATIENT))
 
 test: $(STAMP) browser lint ## Check everything: lint, types, notebooks, tests (PYTEST_ARGS=... narrows the tests, '-n 0' runs one at a time)
-	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style, types and that notebooks carry no outputs
 	@$(BIN)/ruff check .

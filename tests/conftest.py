@@ -32,6 +32,21 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_of_this_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What screens keep for the next one is kept apart from this user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Longest files first (those with most tests marked slow or browser), so that no worker is left alone with one at the end.
+    xdist keeps this order under ``--no-loadscope-reorder``."""
+    long = Counter(item.path for item in items if any(map(item.get_closest_marker, ("slow", "browser"))))
+    items.sort(key=lambda item: -long[item.path])  # stable: within a file, the order stays
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """The system's Chromium, one for each module (Playwright allows one at a time); skipped where there is none."""

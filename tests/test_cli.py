@@ -19,7 +19,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.probes.people import choose_people
 from ehrmem_widgets.probes.subgroups.ask import subgroups_of
 from ehrmem_widgets.samples.synthetic_cohort import generate_cohort
-from ehrmem_widgets.widgets.patient_picker import describe_patients
+from ehrmem_widgets.widgets.patient_table import PatientTable
 from tests.probes.alone import compare_groups
 
 
@@ -146,8 +146,8 @@ def test_patients_are_listed_where_nobody_has_a_birth_date_or_a_sex(
     assert {row["sex"] for row in rows} == ({""} if "GENDER//" in missing else {"F", "M"})
     assert run("patients", "--data", folder) == 0
     dataset = MedsDataset(folder)
-    line = describe_patients(dataset, dataset.ids()[:1], "train")[0]
-    assert re.match(r"P-\S+ · [FM-] (\d\d?-\d\d?|90\+|-) · ", line) and "nan" not in line and "NA" not in line
+    line = PatientTable(dataset, "train").describe(dataset.ids()[0])
+    assert re.match(r"P-\S+ · [FM–] (\d\d?-\d\d?|90\+|–) · ", line) and "nan" not in line and "NA" not in line
     belongs = subgroups_of(dataset)
     for kind, code in (("age", "MEDS_BIRTH"), ("sex", "GENDER//")):
         unknown = f"{kind}: not recorded"

@@ -59,6 +59,7 @@ def test_plain_papermill_fails_in_the_first_cell_in_words(
     assert not any("ehrmem-screen" in json.dumps(output) for output in shown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "figures"), [("03_membership", "scores"), ("05_subgroups", "subgroups")], ids=lambda given: given
 )

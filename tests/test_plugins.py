@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ehrmem_widgets.samples.folders import sample_model, sample_reference
+from tests.commands import ehrmem
 from tests.widgets.opened import few_patients
 
 EXAMPLE = Path(__file__).parent / "plugin_example"
@@ -47,60 +48,57 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
-def ehrmem(site: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    """The command with these packages installed."""
-    path = os.pathsep.join([str(Path(__file__).parents[1]), str(site)])
-    return subprocess.run(
-        [sys.executable, "-m", "ehrmem_widgets.cli", *map(str, words)], capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": path}, timeout=600,
-    )  # fmt: skip
+@pytest.fixture(scope="module")
+def env(site: Path) -> dict[str, str]:
+    """The environment with these packages installed."""
+    return {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), str(site)])}
 
 
-def test_what_is_installed_is_listed_and_what_is_broken_is_said(site: Path) -> None:
-    found = ehrmem(site, "plugins")
-    assert found.returncode == 0, found.stderr
-    assert "record_length" in found.stdout and "uniform" in found.stdout and "example" in found.stdout
+def test_what_is_installed_is_listed_and_what_is_broken_is_said(env: dict[str, str]) -> None:
+    found, about = ehrmem(("plugins",), ("probe", "--help"), env=env)
+    assert found.code == 0, found.errors
+    assert "record_length" in found.out and "uniform" in found.out and "example" in found.out
     for name, (_, _, why) in BROKEN.items():
-        said = next(line for line in found.stdout.splitlines() if f"{name!r}" in line and "left out" in line)
+        said = next(line for line in found.out.splitlines() if f"{name!r}" in line and "left out" in line)
         assert why in said and ("broken-package" in said or "typo.yaml" in said)
-    assert "record_length   are the records of members longer?" in ehrmem(site, "probe", "--help").stdout
+    assert "record_length   are the records of members longer?" in about.out
 
 
-def test_its_probe_runs_in_an_audit_with_its_report_and_a_comparison(site: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_its_probe_runs_in_an_audit_with_its_report_and_a_comparison(env: dict[str, str], tmp_path: Path) -> None:
     few_patients(tmp_path / "data")
-    (tmp_path / "plan.yaml").write_text(
+    plan, one, two = tmp_path / "plan.yaml", tmp_path / "a", tmp_path / "b"
+    plan.write_text(
         f"data: data\nmodel: {sample_model()}\nreference: {sample_reference()}\npatients: 60\nholders: 0\n"
         "probes: [record_length]\n"
     )
-    for out in ("a", "b"):
-        found = ehrmem(
-            site, "audit", tmp_path / "plan.yaml", "--out", tmp_path / out, *(("--workers", 2) if out == "b" else ())
-        )
-        assert found.returncode == 0, found.stderr
-        assert "record_length: are the records of members longer?" in found.stdout
-    assert (tmp_path / "a/findings/record_length/figures.parquet").read_bytes() == (
-        tmp_path / "b/findings/record_length/figures.parquet"
+    report, both = tmp_path / "report.html", tmp_path / "both.html"
+    *audits, reported, compared, exported = ehrmem(
+        ("audit", plan, "--out", one), ("audit", plan, "--out", two, "--workers", 2), ("audit-report", one, "--out", report),
+        ("compare", one, two, "--out", both), ("export", one, "--out", tmp_path / "travels"), env=env,
+    )  # fmt: skip
+    for found in audits:
+        assert found.code == 0, found.errors
+        assert "record_length: are the records of members longer?" in found.out
+    assert (one / "findings/record_length/figures.parquet").read_bytes() == (
+        two / "findings/record_length/figures.parquet"
     ).read_bytes()
-    for words in (("audit-report", tmp_path / "a"), ("compare", tmp_path / "a", tmp_path / "b")):
-        found = ehrmem(site, *words, "--out", tmp_path / "page.html")
-        assert found.returncode == 0, found.stderr
-        page = (tmp_path / "page.html").read_text()
-        assert "Record length" in page
-    assert ehrmem(site, "export", tmp_path / "a", "--out", tmp_path / "travels").returncode == 0
+    for found, page in ((reported, report), (compared, both)):
+        assert found.code == 0, found.errors
+        assert "Record length" in page.read_text()
+    assert exported.code == 0, exported.errors
     figures = (tmp_path / "travels" / "figures.csv").read_text()
     assert "record_length" in figures and "P-" not in figures
 
 
-def test_its_black_box_its_token_scheme_and_its_attributes_are_used(site: Path, tmp_path: Path) -> None:
-    few_patients(tmp_path / "data")
+def test_its_black_box_its_token_scheme_and_its_attributes_are_used(env: dict[str, str]) -> None:
     code = (
         "from ehrmem_widgets.blackbox.opening import open_model\n"
         "from ehrmem_widgets.cohort.attributes import load_attributes\n"
         "from ehrmem_widgets.tokens.token_scheme import read_token_scheme\n"
         "print(open_model('uniform:48').context_length, load_attributes()['travel'].title, read_token_scheme('example').start)\n"
     )
-    path = os.pathsep.join([str(Path(__file__).parents[1]), str(site)])
     found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, timeout=300
-    )  # fmt: skip
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **env}, timeout=300
+    )
     assert found.stdout == "48 Travel medicine EXAMPLE//START\n", found.stderr

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import ehrmem
+
 ROOT = Path(__file__).parents[1]
 SOURCES = (
     "ehrmem_widgets",
@@ -52,24 +54,20 @@ def test_report_audit_and_patients_work_from_an_empty_folder(wheel: Path, tmp_pa
     site, here = tmp_path / "site", tmp_path / "here"
     here.mkdir()
     zipfile.ZipFile(wheel).extractall(site)
-    env = {**os.environ, "PYTHONPATH": str(site), "XDG_DATA_HOME": str(tmp_path / "share")}
-
-    def ehrmem(*words: str) -> str:
-        found = subprocess.run(
-            [sys.executable, "-m", "ehrmem_widgets.cli", *words], cwd=here, env=env, capture_output=True, text=True, timeout=900
-        )  # fmt: skip
-        assert found.returncode == 0, found.stderr
-        return found.stdout
-
-    assert ehrmem("patients").count("\n") > 2_900
-    ehrmem("report", "--samples", "32", "--horizon", "8", "--out", "report.html")
-    assert (here / "report.html").stat().st_size > 10_000
+    env = {"PYTHONPATH": str(site), "XDG_DATA_HOME": str(tmp_path / "share")}
     (here / "plan.yaml").write_text("patients: 40\nholders: 0\nprobes: [membership]\n")
-    assert "membership" in ehrmem("audit", "plan.yaml", "--out", "results")
-    ehrmem("audit-report", "results", "--out", "audit.html")
+    patients, report, audit, audit_report = ehrmem(
+        ("patients",), ("report", "--samples", 32, "--horizon", 8, "--out", "report.html"),
+        ("audit", "plan.yaml", "--out", "results"), ("audit-report", "results", "--out", "audit.html"), env=env, cwd=here,
+    )  # fmt: skip
+    for found in (patients, report, audit, audit_report):
+        assert found.code == 0, found.errors
+    assert patients.out.count("\n") > 2_900
+    assert (here / "report.html").stat().st_size > 10_000 and (here / "audit.html").stat().st_size > 10_000
+    assert "membership" in audit.out
     said = subprocess.run(
         [sys.executable, "-c", "from ehrmem_widgets.bundled import *; print(notebooks_to_work_in(), IN_A_CLONE)"],
-        cwd=here, env=env, capture_output=True, text=True, check=True,
+        cwd=here, env={**os.environ, **env}, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     assert said.split() == [str(tmp_path / "share/ehrmem/notebooks-0.2.0"), "False"]
     assert (tmp_path / "share/ehrmem/notebooks-0.2.0/03_membership.ipynb").is_file()

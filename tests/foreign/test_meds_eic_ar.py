@@ -84,10 +84,11 @@ def test_its_own_sequences_do_as_well_as_the_records(given: Sources) -> None:
         assert encode(mine, model.vocabulary).codes == encode(theirs, own.vocabulary).codes
 
 
+@pytest.mark.slow
 def test_the_report_of_the_folder_and_of_the_served_model_are_the_same(
     given: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {"knowledge": "first_20", "samples": 64, "horizon": 8, "data": given.data}
+    settings = {"knowledge": "first_20", "samples": 16, "horizon": 8, "data": given.data}
     by_folder = make_report(tmp_path / "a.html", model=given.model, **settings)
     with running_server(MODEL) as (address, token):
         monkeypatch.setenv("EHRMEM_ENDPOINT_TOKEN", token)

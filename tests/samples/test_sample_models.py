@@ -38,6 +38,7 @@ def test_it_is_the_memorizing_model_with_fewer_epochs(moderate: FolderModel) -> 
     assert moderate.training["epochs"] == MODERATE_EPOCHS < memorizing.training["epochs"]
 
 
+@pytest.mark.slow
 def test_ordinary_members_can_just_be_told_and_it_knows_the_population(
     moderate: FolderModel, cohort: MedsDataset
 ) -> None:
