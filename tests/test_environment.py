@@ -149,7 +149,7 @@ def test_the_version_is_the_same_wherever_it_stands() -> None:
     from ehrmem_widgets import __version__
 
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__
-    newest = re.search(r"^## \[.*", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    newest = re.search(r"^## \[(?!Unreleased).*", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest and __version__ in newest[0]
 
 
