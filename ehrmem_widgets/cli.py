@@ -534,7 +534,7 @@ def _parser() -> argparse.ArgumentParser:
             "audit",
             audit,
             "Run every test of a plan over a cohort (resumable: run the same command again).",
-            "It is said first what the plan cannot decide and how long it takes; then the plan is sealed. Findings are written as Parquet, one file per test, with a results.json.\n"
+            "It is said first what the plan cannot decide and how long it takes; then the plan is sealed. Findings are written as Parquet tables, a folder per test, with a results.json.\n"
             "'ehrmem audit --example > plan.yaml' writes a plan to begin with.\n\n" + _EXIT_CODES,
             "ehrmem audit plan.yaml --out results --workers 2",
         )

@@ -57,7 +57,9 @@ def open_llama(folder: Path, dtype: torch.dtype) -> Llama | None:
 def _config(given: dict[str, object]) -> Config | None:
     rope = given.get("rope_parameters", {"rope_theta": given.get("rope_theta", 10_000.0), "rope_type": "default"})
     rest = {name: value for name, value in given.items() if name not in ("rope_parameters", "rope_theta", "head_dim")}
-    known = all(name in _SAYS_NOTHING | _SHAPE or _ALWAYS.get(name, object()) == value for name, value in rest.items())
+    known = given.get("model_type") == "llama" and all(
+        name in _SAYS_NOTHING | _SHAPE or _ALWAYS.get(name, object()) == value for name, value in rest.items()
+    )
     if not known or not isinstance(rope, dict) or set(rope) != {"rope_theta", "rope_type"}:
         return None
     if rope["rope_type"] != "default" or not _SHAPE - {"tie_word_embeddings", "num_key_value_heads"} <= set(given):

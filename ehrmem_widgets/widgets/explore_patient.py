@@ -38,7 +38,7 @@ from ehrmem_widgets.probes.people import about_model
 from ehrmem_widgets.probes.sealing import Asked, seal
 from ehrmem_widgets.registry import probes
 from ehrmem_widgets.samples.folders import example_patient, sample_moderate, sample_private
-from ehrmem_widgets.sources import Sources, given_population, option, sample_sources, sources_of
+from ehrmem_widgets.sources import SOURCES, Sources, given_population, option, sample_sources, sources_of
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.patient_page import patient_page
 from ehrmem_widgets.widgets.known_facts_dial import DialRow
@@ -304,23 +304,12 @@ class ExplorePatient:
         """The command that makes the same report."""
         given = self.report_parameters()
         words = ["ehrmem", "report", *self._models[self.audited].sources.options()]
-        for name in (
-            "patient",
-            "knowledge",
-            "facts",
-            "attributes",
-            "focus",
-            "horizon",
-            "samples",
-            "seed",
-            "sealed",
-            "asked",
-            "population",
-        ):
-            value = given.get(name)
+        for name, value in given.items():
+            if name in SOURCES:
+                continue
             if value is True:
                 words.append(option(name))
-            elif value is not None:
+            else:
                 words += [option(name), ",".join(value) if isinstance(value, list) else str(value)]
         return shlex.join([*words, "--out", "report.html"])
 

@@ -49,6 +49,7 @@ def test_it_answers_as_the_library_does(tmp_path: Path, config: dict[str, object
         {"attention_bias": True},
         {"hidden_act": "gelu"},
         {"model_type": "mistral"},
+        {"model_type": None},
         {"sliding_window": 8},
         {"quantization_config": {"bits": 4}},
         {"rope_scaling": {"type": "linear", "factor": 2.0}},

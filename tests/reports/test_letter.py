@@ -68,7 +68,10 @@ def test_the_figures_of_the_report_in_natural_frequencies(tmp_path: Path) -> Non
     ],
 )
 def test_each_verdict_has_its_sentence(tmp_path: Path, change: dict[str, Any], said: str) -> None:
-    assert said in letter(a_report(tmp_path, finding=change))
+    written = letter(a_report(tmp_path, finding=change))
+    assert said in written
+    open_ = change.get("in_record", True) and change["verdict"] != "Population knowledge"
+    assert ("as if it could remember" in written) == open_ and ("Nothing has to be done" in written) != open_
 
 
 def test_a_board_is_told_whom_it_is_about(tmp_path: Path) -> None:
