@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PartAnswer:
-    """What a tab shows: HTML made by us; ``facts`` that can be put on the dial; ``done``, the share of the work that is done."""
+    """What a tab shows: HTML made by us; ``facts`` that can be put on the dial; ``done``, the share of the work that is done; ``asked``: how many questions
+    about the patient it has asked, which the session counts."""
 
     html: str
     facts: KnownFacts | None = None
     done: float = 0.0
     settled: bool = False
+    asked: int = 0
 
 
 class LivePart(ABC):

@@ -145,6 +145,7 @@ class ExplorePatient:
         }
         """The probes that have a tab on the screen, by name."""
         self._scans: dict[str, QuickScan] = {}
+        self._looks: dict[object, int] = {}  # questions asked by the tabs and by looks at everybody
         self._models = _models(first, self.sources, beside)
         self.on: tuple[str, ...] = (next(iter(self._models)),)
         self._live = live
@@ -217,7 +218,7 @@ class ExplorePatient:
         if self.audited not in self._scans:
             kind: type[QuickScan] = loaded(next(probe.scan for probe in probes().values() if probe.scan))
             self._scans[self.audited] = kind(self.exploration)
-            self._first_count += len(self._scans[self.audited].ids)
+            self._looks[self.audited] = len(self._scans[self.audited].ids)
         return self._scans[self.audited]
 
     def ask_again(self, part: str = "", choice: str = "", *, scan: bool = False) -> None:
@@ -255,14 +256,17 @@ class ExplorePatient:
 
     def asked_of(self, state: State) -> Asked:
         """The same of any state of the session."""
-        return self._seen.get(state) or Asked(self._first_count + len(self._seen))
+        return self._seen.get(state) or Asked(self._count())
+
+    def _count(self) -> int:
+        """How many questions were asked when the next one is."""
+        return self._first_count + len(self._seen) + sum(self._looks.values())
 
     def _seal(self) -> None:
         if self.state in self._seen:
             return  # its answer was seen: sealing it now would be too late
         again = bool(self._scans) or any(seen.patient_id == self.state.patient_id for seen in self._seen)
-        count = self._first_count + len(self._seen)
-        self._seen[self.state] = seal(self.exploration, self.state, count=count, again=again)
+        self._seen[self.state] = seal(self.exploration, self.state, count=self._count(), again=again)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the shown answer is settled; False when the time ran out."""
@@ -416,9 +420,10 @@ class ExplorePatient:
             self.screen.paint_scan(said.model, said.answer)
             return
         if isinstance(said.answer, PartAnswer):
+            self._looks[wanted] = said.answer.asked
             self.screen.paint_part(wanted.state, said.model, said.answer)
             return
-        self._seen.setdefault(wanted.state, Asked(self._first_count + len(self._seen)))
+        self._seen.setdefault(wanted.state, Asked(self._count()))
         if said.model == wanted.models[0]:
             self.answer, self.error = said.answer, None
         if self._live:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -213,6 +214,8 @@ def test_the_smallest_facts_are_found_and_go_onto_the_dial(view: ExplorePatient)
     hear(view, "step", number=0)
     assert view.wait(240)
     hear(view, "field", name="horizon", text="48")
+    assert view.wait(240)
+    asked = view.asked_of(view.state).count
     hear(view, "part", name="ranking", choice="")
     assert view.wait(900)
     said = words(str(page.parts_html["ranking"]["html"]))
@@ -220,6 +223,10 @@ def test_the_smallest_facts_are_found_and_go_onto_the_dial(view: ExplorePatient)
     assert page.job == {}
     hear(view, "take", name="ranking")
     assert view.wait(400) and view.state.knowledge is None and 0 < len(view.state.facts) < 8
+    tried = int(re.search(r"The search asked ([\d,]+) questions", said)[1].replace(",", ""))  # type: ignore[index]
+    assert (
+        tried >= 5 and view.asked.count >= asked + tried
+    )  # what was found among many is not the answer to one question
     assert page.parts_html["ranking"]["old"] is True  # it is about the facts of before
 
 
@@ -233,6 +240,9 @@ def test_a_fact_is_moved_and_judged_or_not_when_set_by_hand(view: ExplorePatient
     hear(view, "part", name="perturbation", choice="age")
     assert view.wait(600) and "no verdict here" in words(str(page.parts_html["perturbation"]["html"]))
     assert "41 values" in page.parts_html["perturbation"]["html"]  # 20 years either way
+    asked = view.asked.count
+    hear(view, "field", name="seed", text="91")
+    assert view.wait(240) and view.asked.count > asked + 40
 
 
 def test_a_search_is_cancelled(view: ExplorePatient) -> None:

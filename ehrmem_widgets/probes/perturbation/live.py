@@ -60,7 +60,9 @@ class MoveAFact(LivePart):
             first = found.statistic if curve is None else first
             curve = found
             yield PartAnswer(
-                f"<p>{READING}</p>{perturbation_curve(curve, title=title)}", done=0.3 * curve.samples / _SAMPLES
+                f"<p>{READING}</p>{perturbation_curve(curve, title=title)}",
+                done=0.3 * curve.samples / _SAMPLES,
+                asked=len(curve.codes),
             )
         assert curve is not None
         if state.knowledge is None or choice not in IDENTIFIERS:
@@ -70,7 +72,9 @@ class MoveAFact(LivePart):
                 else "Only the age, the sex, the first lab and the last time between events have a comparison"
             )
             said = f"<p>{READING} {why}: people never seen are not asked the same, so there is no verdict here.</p>"
-            yield PartAnswer(said + perturbation_curve(curve, title=title), done=1.0, settled=True)
+            yield PartAnswer(
+                said + perturbation_curve(curve, title=title), done=1.0, settled=True, asked=len(curve.codes)
+            )
             return
         facts = knowledge_words(state.knowledge)
         null = None
@@ -83,6 +87,7 @@ class MoveAFact(LivePart):
             yield PartAnswer(
                 box + perturbation_curve(curve, title=title, people=null.n),
                 done=0.3 + 0.6 * null.n / max(null.wanted, 1),
+                asked=len(curve.codes),
             )
         assert null is not None
         control = PositiveControl.NONE
@@ -107,6 +112,7 @@ class MoveAFact(LivePart):
             f"{box}<p>{escape(READING)}</p>{perturbation_curve(curve, title=title, people=null.n)}",
             done=1.0,
             settled=True,
+            asked=len(curve.codes),
         )
 
 

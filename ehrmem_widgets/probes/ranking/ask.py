@@ -204,7 +204,7 @@ def found_among_never_seen(found: Finding) -> Estimate | None:
 
 
 class AttackSearch:
-    """Looks for the cheapest facts that make a model give an attribute away."""
+    """Looks for the cheapest facts that make a model give an attribute away. ``tried``: the sets of facts that it asked about."""
 
     def __init__(
         self,
@@ -219,7 +219,7 @@ class AttackSearch:
         seed: int = 0,
         population: int | None = None,
     ) -> None:
-        self._population = population
+        self._population, self.tried = population, 0
         self._models = (model, reference)
         self._codes = (
             codes,
@@ -332,6 +332,7 @@ class AttackSearch:
 
     def _leak(self, record: Record, name: str, several: Sequence[KnownFacts]) -> Generator[None, None, np.ndarray]:
         """(sets of facts,) the audited model's leak, on few samples."""
+        self.tried += len(several)
         prompts = [self._prompt(record, facts, 0) for facts in several]
         leaks: Leaks | None = None
         for found in self._ask(0, record, [name], prompts, _SEARCH_SAMPLES, 2):
@@ -344,6 +345,7 @@ class AttackSearch:
         self, asked: Sequence[tuple[Record, KnownFacts, str]], names: Sequence[str], samples: int, stream: int
     ) -> Generator[None, None, list[list[Attack]]]:
         """For each (record, facts, way) the attack on each attribute named, by both models."""
+        self.tried += len(asked)
         answers: list[Leaks | None] = [None, None]
 
         def ask(place: int) -> Iterator[None]:

@@ -49,9 +49,10 @@ class SmallestFacts(LivePart):
             exploration.model, exploration.reference, exploration.dataset, codes, names, horizon=state.horizon, seed=state.seed,
             population=state.population,
         )  # fmt: skip
-        yield PartAnswer(f"<p>Searching for the smallest facts that make the model name {escape(title)} ...</p>")
+        searching = f"<p>Searching for the smallest facts that make the model name {escape(title)} ...</p>"
+        yield PartAnswer(searching, asked=len(PROBE.knowledge_levels))
         attack = yield from search.cheapest(record, focus, PROBE.knowledge_levels, THRESHOLD)
-        facts = attack.facts if attack is not None else None
+        facts, tried = attack.facts if attack is not None else None, search.tried
         others = [
             one
             for one in exploration.controls.similar(record, state.facts, len(exploration.controls.records))
@@ -60,17 +61,19 @@ class SmallestFacts(LivePart):
         found: list[float] = []
         for place, other in enumerate(others):
             yield PartAnswer(
-                _said(exploration, record, attack, title, found, len(others)),
+                _said(exploration, record, attack, title, found, len(others), tried),
                 facts,
                 (1 + place) / (1 + len(others)),
+                asked=tried,
             )
             theirs = yield from search.cheapest(other, focus, PROBE.knowledge_levels, THRESHOLD)
             found.append(-np.inf if theirs is None else -theirs.known.bits)
         yield PartAnswer(
-            _said(exploration, record, attack, title, found, len(others), settled=True),
+            _said(exploration, record, attack, title, found, len(others), tried, settled=True),
             facts,
             1.0,
             settled=True,
+            asked=tried,
         )
 
 
@@ -81,16 +84,18 @@ def _said(
     title: str,
     found: list[float],
     wanted: int,
+    tried: int,
     *,
     settled: bool = False,
 ) -> str:
     leaks = sum(bits > -np.inf for bits in found)
+    count = f" The search asked {plural(tried, 'question')} about this patient; this session counts them."
     asked = plural(len(found), "similar person never seen who has it", "similar people never seen who have it")
     progress = "" if settled else f" ({len(found)} of {wanted} so far)"
     if attack is None:
         return (
             f"<p><b>No set of facts that was tried makes the model give {escape(title)} away</b> (in at least {100 * THRESHOLD:.0f} of 100 answers, and more often than the reference). "
-            f"Tried: ready-made sets of facts, and up to six facts chosen one by one.</p><p>Among {asked}{progress}, the same search finds facts about {leaks}.</p>"
+            f"Tried: ready-made sets of facts, and up to six facts chosen one by one.</p><p>Among {asked}{progress}, the same search finds facts about {leaks}.{count}</p>"
         )
     how = "chosen one by one" if attack.way == SEARCH else "a ready-made set"
     facts = "".join(
@@ -108,5 +113,5 @@ def _said(
     return (
         f"<p><b>{plural(known.facts, 'fact')} suffice</b> ({how}; {known.bits:.1f} bits; {fits}):</p><ul>{facts}</ul>"
         f"<p>With them the model names {escape(title)} in <b>{in_100(attack.audited)}</b> answers ({escape(interval(attack.audited))}), "
-        f"a model that never saw the patient in {in_100(attack.reference)} ({escape(interval(attack.reference))}).</p><p>{null}{p}.{nobody}</p>"
+        f"a model that never saw the patient in {in_100(attack.reference)} ({escape(interval(attack.reference))}).</p><p>{null}{p}.{nobody}{count}</p>"
     )
