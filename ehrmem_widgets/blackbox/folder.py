@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -22,7 +20,7 @@ from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step
 from ehrmem_widgets.blackbox.sampling import sample
 from ehrmem_widgets.blackbox.state_space_decoding import read_without_filling
 from ehrmem_widgets.cohort.fingerprints import fingerprint
-from ehrmem_widgets.cores import cores, threads
+from ehrmem_widgets.cores import threads
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.tokens.token_scheme import TokenScheme, token_scheme_in
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
@@ -36,10 +34,6 @@ _ROWS_OF_LOGITS = 64
 _CODES_AT_ONCE = 4096  # in one forward pass of score and embed: fits any laptop, with
 _NUMBERS_AT_ONCE = 2**26  # in its largest tensor
 _NUMBER_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-_turn: AbstractContextManager[object] = threading.RLock() if cores() < 4 else nullcontext()
-"""Of the models that are asked at the same time, one computes at once where cores are few. Two on two cores would wait for each other's
-Python, for the caches and for the browser (measured: 30 % more CPU)."""
 
 torch.set_num_threads(threads())
 
@@ -125,12 +119,7 @@ class FolderModel:
         )
         if (now := torch.get_num_threads()) != (wanted := threads(now)):
             torch.set_num_threads(wanted)
-        while True:
-            with _turn:
-                step = next(steps, None)
-            if step is None:
-                return
-            yield step
+        yield from steps
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """As ``BlackBox.score``; of a sequence longer than the context, its first part."""

@@ -41,6 +41,8 @@ HALF_WIDTH = 0.02  # an answer is settled when the focus is known this well
 _SHARED_SAMPLES = 128  # unmasked trajectories for all attributes
 CONTROL_SAMPLES = 8
 """Trajectories for each similar person, and for the patient where the two are compared."""
+CONTROLS_FIRST = 10
+"""Similar people who are asked always; the others where a verdict hangs on them."""
 _FIRST = 16  # trajectories behind the first interval, so that something is seen at once
 _SHARED_CHUNK = 56
 MOST_AT_ONCE = 256
@@ -121,7 +123,7 @@ class Exploration:
         yield from question.neighbours()
         yield from question.refine()
         yield from question.reconstruct()
-        yield from question.ask_controls()
+        yield from question.compare()
         yield question.settled()
 
     def known(self, record: Record, prompt: Prompt, population: int | None = None) -> Identifiability:
@@ -185,6 +187,7 @@ class Question:
             self.products = []
         self.own_leaks: list[np.ndarray] = []
         self.control_leaks: list[np.ndarray] = []
+        self._not_asked = 0
         self.reached = [self._reached(column) for column in range(len(state.attributes))]
         self.answer = Answer(
             known=exploration.known(self.record, self.prompts[0], state.population),
@@ -276,6 +279,30 @@ class Question:
         """The similar people whom no model saw."""
         return self.exploration.controls.similar(self.record, self.prompts[0].facts, CONTROLS)
 
+    def compare(self) -> Iterator[Answer | None]:
+        """Ask the nearest of the similar people, and the others only where a verdict hangs on them: the verdicts are those of asking all."""
+        if self.exploration.reference is None:
+            return
+        everybody = self.controls()
+        yield from self.ask_controls(everybody[:CONTROLS_FIRST])
+        if self._hangs_on(left := len(everybody[CONTROLS_FIRST:])):
+            nearest = self.control_leaks
+            yield from self.ask_controls(everybody[CONTROLS_FIRST:])
+            pairs = zip(nearest, self.control_leaks, strict=True)
+            self.control_leaks, left = [np.concatenate(pair) for pair in pairs], 0
+        self._not_asked = left
+
+    def _hangs_on(self, left: int) -> bool:
+        """Whether a verdict may depend on so many similar people who were not asked yet."""
+
+        def verdict(column: int, finding: AttributeFinding, as_high: int) -> Verdict:
+            peers = self._peers(column)
+            every = peers and Peers(peers.as_high + as_high, peers.n + left)
+            return self._judge(column, finding, every).verdict
+
+        asked = [(column, finding) for column, finding in enumerate(self.answer.attributes) if finding.held]
+        return left > 0 and any(verdict(*one, 0) is not verdict(*one, left) for one in asked)
+
     def ask_controls(self, others: Sequence[Record] | None = None) -> Iterator[Answer | None]:
         """Put the same question about the patient and about other people (the controls) to both models, all in the same way: as
         many trajectories, the same random numbers, the same estimator. Keeps the leaks: (attributes,) and (controls, attributes) a
@@ -308,14 +335,14 @@ class Question:
             if len(self.control_leaks) == 2:
                 pairs = np.stack([leaks[:, column] for leaks in self.control_leaks], axis=1)
                 controls = tuple((float(a), float(r)) for a, r in pairs)
-            judgement = self._judge(column, finding) if finding.held else None
-            findings.append(replace(finding, controls=controls, judgement=judgement))
+            judgement = self._judge(column, finding, self._peers(column)) if finding.held else None
+            findings.append(replace(finding, controls=controls, not_asked=self._not_asked, judgement=judgement))
         said = calibration_in_words(self.exploration.calibration)
         warnings = (*self.answer.warnings, said) if said else self.answer.warnings
         self.answer = replace(self.answer, attributes=tuple(findings), warnings=warnings, settled=True)
         return self.answer
 
-    def _judge(self, column: int, finding: AttributeFinding) -> Judgement:
+    def _judge(self, column: int, finding: AttributeFinding, peers: Peers | None) -> Judgement:
         shown = "the model names it with probability {} ({} to {})".format(
             *rounded(finding.audited.value, finding.audited.low, finding.audited.high)
         )
@@ -338,7 +365,7 @@ class Question:
         reference = rounded(finding.reference.value, finding.reference.low, finding.reference.high)
         return judge_person(
             finding.excess,
-            self._peers(column),
+            peers,
             margin=LEAK_MARGIN,
             kind=ProbeKind.MEASURE,
             shown=f"{shown}, against {reference[0]} ({reference[1]} to {reference[2]}) from a model that never saw the patient",
@@ -352,7 +379,7 @@ class Question:
             return None
         own = self.own_leaks[0][column] - self.own_leaks[1][column]
         others = self.control_leaks[0][:, column] - self.control_leaks[1][:, column]
-        return Peers.of(float(own), others)
+        return replace(Peers.of(float(own), others), not_asked=self._not_asked)
 
     def _reached(self, column: int) -> str:
         """Why even a model that recites the record would not name the attribute; empty when it would. Only for what is held."""

@@ -16,7 +16,8 @@ class AttributeFinding:
     """The leak of one sensitive attribute about one patient.
 
     ``method`` is "product form" (REACH), "sum form" (SCOPE) or "counting". ``controls`` holds (audited, reference) leak of
-    each similar person whom neither model saw. ``judgement`` is None while the controls are still being asked.
+    each similar person whom neither model saw. ``judgement`` is None while the controls are still being asked. ``not_asked``:
+    as ``Peers.not_asked``.
     """
 
     name: str
@@ -29,6 +30,7 @@ class AttributeFinding:
     method: str
     controls: tuple[tuple[float, float], ...] = ()
     judgement: Judgement | None = None
+    not_asked: int = 0
 
 
 @dataclass(frozen=True)

@@ -110,10 +110,12 @@ _WORDS = _Words()
 @dataclass(frozen=True)
 class Peers:
     """People whom no model saw, asked in exactly the way of the patient: ``as_high`` of ``n`` show at least as much (ties count
-    against the patient)."""
+    against the patient). ``not_asked``: so many more could have been asked, and were not, because no answer of theirs could change
+    the verdict."""
 
     as_high: int
     n: int
+    not_asked: int = 0
 
     @classmethod
     def of(cls, own: float, others: np.ndarray) -> Peers:
@@ -164,12 +166,13 @@ def judge_person(
     """The verdict on one patient.
 
     ``effect``: what the patient shows beyond a model that never saw anybody here, with its interval. *Memorized*: at most one in
-    twenty of the ``peers`` shows as much (one in twenty over all ``tests``, by Bonferroni), and the effect is above the margin; for
-    a measure with its whole interval, for a detector by its value (the rank test carries its uncertainty). *Population knowledge*:
+    twenty of the ``peers`` shows as much (one in twenty over all ``tests``, by Bonferroni; never where some were not asked), and the
+    effect is above the margin; for a measure with its whole interval, for a detector by its value (the rank test carries its
+    uncertainty). *Population knowledge*:
     ``within`` the margin, and for a detector the positive control found; never where the patient was ``planted``, or where something
     makes the question ``blind`` (why, in words). ``shown`` is the figure in words; ``unit`` is what n counts.
     """
-    p = peers.p if peers is not None and peers.n else None
+    p = peers.p if peers is not None and peers.n and not peers.not_asked else None
 
     def say(verdict: Verdict, reason: str, template: str, **facts: Fact) -> Judgement:
         return Judgement(verdict, reason, template, {"shown": shown, **facts}, p)
@@ -194,11 +197,13 @@ def judge_person(
             return say(Verdict.CANNOT_CONCLUDE, control.reason, f"{{shown}}: {not_shown_to_find(control)}.")
         words = f"within {margin:g} of what can be said without having seen this patient"
         return say(Verdict.POPULATION, "within_margin", f"{{shown}}: {words}.")
-    if peers is None or peers.n < peers.needed(tests):
+    if peers is None or peers.n + peers.not_asked < peers.needed(tests):
         least = Peers(0, 0).needed(tests)
         words = f"there are {{peers}} similar people whom no model saw to compare with; at least {least} are needed"
         return say(Verdict.CANNOT_CONCLUDE, "too_few", f"{{shown}}, but {words}.", peers=peers.n if peers else 0)
     as_high = f"{peers.as_high or 'none'} of {peers.n} similar people whom no model saw show as much"
+    if peers.not_asked:
+        as_high += f" (no answer of the other {peers.not_asked} could change the verdict)"
     if not decided and effect.low > margin:
         words = "so it is not this patient's alone. A reference model that predicts people never seen as well would decide it"
         return say(Verdict.CANNOT_CONCLUDE, "others_too", f"{{shown}}; {{as_high}}, {words}.", as_high=as_high)

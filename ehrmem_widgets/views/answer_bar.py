@@ -27,7 +27,7 @@ from ehrmem_widgets.charts.markup import (
 from ehrmem_widgets.probes.findings import Answer, AttributeFinding
 from ehrmem_widgets.statistics.intervals import Estimate, difference
 from ehrmem_widgets.statistics.verdicts import Verdict
-from ehrmem_widgets.views.leak_bars import SIMILAR_PEOPLE, typical_control
+from ehrmem_widgets.views.leak_bars import typical_control
 
 _AXIS = Axis(0, 1, 2, 178)
 _TERMS = {
@@ -165,7 +165,7 @@ def _rows(said: Sequence[Said], finding: AttributeFinding) -> list[BarRow]:
     typical = typical_control(finding)
     if typical is not None:
         n = len(finding.controls)
-        about = f"{SIMILAR_PEOPLE} similar people whom no model saw: {typical:.2f} on average, n = {n}"
+        about = f"{n} similar people whom no model saw: {typical:.2f} on average"
         rows.append(BarRow("similar people", Estimate(typical, typical, typical, n), GREY, said=about))
     return rows
 
@@ -197,7 +197,7 @@ def _why(finding: AttributeFinding, answer: Answer) -> str:
     if answer.settled:
         return "Similar people were not asked about, so there is nothing to judge by."
     n = finding.audited.n if known(finding.audited) else 0
-    return f"Asking ({n:,} samples so far), then {SIMILAR_PEOPLE} similar people."
+    return f"Asking ({n:,} samples so far), then similar people."
 
 
 def _foot(answer: Answer, finding: AttributeFinding, knows: str, before: Estimate | None) -> str:

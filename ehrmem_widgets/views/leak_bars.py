@@ -10,7 +10,6 @@ from ehrmem_widgets.charts.markup import BLUE, ORANGE, interval, known, plural, 
 from ehrmem_widgets.charts.rows import Column, Mark, Row, row_chart
 from ehrmem_widgets.probes.findings import AttributeFinding
 
-SIMILAR_PEOPLE = 40  # how many controls a patient is compared with
 WIDTH, ROW = 796, 42
 _AXIS = Axis(0, 1, 304, 454, ((0, "0"), (0.25, ""), (0.5, "0.5"), (0.75, ""), (1, "1")))
 _COLUMNS = (
@@ -58,7 +57,7 @@ def verdict_words(finding: AttributeFinding, *, settled: bool) -> str:
         return verdict_name(finding.judgement, held=finding.held)
     if not known(finding.audited):
         return "—"
-    return "not checked" if settled else f"checking {SIMILAR_PEOPLE} similar people…"
+    return "not checked" if settled else "checking similar people…"
 
 
 def _row(finding: AttributeFinding, focused: bool, settled: bool) -> Row:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ehrmem_widgets.charts.markup import RULE, VERDICT_COLOURS, escape, icon, interval, known, plural, verdict_name
-from ehrmem_widgets.probes.exploration import CONTROL_SAMPLES, HALF_WIDTH
+from ehrmem_widgets.probes.exploration import CONTROL_SAMPLES, CONTROLS_FIRST, HALF_WIDTH
+from ehrmem_widgets.probes.controls import CONTROLS
 from ehrmem_widgets.probes.findings import AttributeFinding
 from ehrmem_widgets.statistics.intervals import STOPPED, Estimate, queries_needed
 from ehrmem_widgets.statistics.verdicts import ALARM_RATE, LEAK_MARGIN
-from ehrmem_widgets.views.leak_bars import SIMILAR_PEOPLE, typical_control
+from ehrmem_widgets.views.leak_bars import typical_control
 
 CHANCE = 0.9
 METHODS = {
@@ -21,8 +22,9 @@ WHY = (
     f"Memorized: the record holds the attribute; the model names it more often than the reference does, by more than {LEAK_MARGIN:g} "
     f"with the whole interval; and at most {ALARM_RATE:.0%} of similar people whom no model saw show as much excess.",
     f"Population knowledge: the whole interval of the excess lies within {LEAK_MARGIN:g} of zero. Everything else is cannot conclude.",
-    f"Similar people: the {SIMILAR_PEOPLE} whom no model saw who are most like the patient in the known facts (the share of the known "
-    "codes that they hold, then age), chosen before the model is asked anything. The patient and they are compared by the same "
+    f"Similar people: the {CONTROLS} whom no model saw who are most like the patient in the known facts (the share of the known "
+    f"codes that they hold, then age), chosen before the model is asked anything. The first {CONTROLS_FIRST} are always asked about, the "
+    "others only where a verdict depends on them. The patient and they are compared by the same "
     f"question: {CONTROL_SAMPLES} samples each, with the same random numbers, whatever further samples refine the interval shown. "
     "A tie counts against memorized.",
     f"Intervals: Gaffke's, at the level {STOPPED:.0%}, so that they cover 95 % where sampling stops. It stops when each model's "
@@ -61,7 +63,7 @@ def _undecided(finding: AttributeFinding, settled: bool) -> str:
         return "what the model says of it comes from other people, and there is nothing of this patient to give away."
     if settled:
         return "similar people were not asked about, so there is nothing to judge by."
-    return f"checking {SIMILAR_PEOPLE} similar people whom the model never saw ({len(finding.controls)} so far)."
+    return "checking similar people whom the model never saw."
 
 
 def _figures(finding: AttributeFinding) -> list[tuple[str, str]]:
@@ -79,6 +81,8 @@ def compared(finding: AttributeFinding) -> list[tuple[str, str]]:
     if typical is not None:
         share = finding.judgement.rank_p if finding.judgement else None
         rank = f"; chance that a never-seen patient stands out this much: {share:.3f}" if share is not None else ""
+        if finding.not_asked:
+            rank = f"; no answer of {finding.not_asked} others could change the verdict, so they were not asked about"
         figures.append(("Similar people", f"{typical:.2f} on average, n = {len(finding.controls)}{rank}"))
     return [*figures, ("Method", METHODS.get(finding.method, finding.method))]
 

@@ -319,7 +319,7 @@ def test_words_are_explained_where_they_stand(visitor: Visitor) -> None:
     page = visitor.page
     for word, said in (
         ("Horizon", "How many codes the model writes"),
-        ("similar people", "The 40 people most like"),
+        ("similar people", "The people most like"),
         ("Step", "A question that was answered in full"),
     ):
         page.get_by_role("button", name=word, exact=True).first.press("Enter")

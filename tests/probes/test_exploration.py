@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from ehrmem_widgets.attacker.facts import facts_of_level
@@ -73,6 +74,40 @@ def test_a_patient_is_ranked_by_the_very_question_put_to_the_others(exploration:
             pass
     question._update()
     assert question._peers(column) == before
+
+
+@pytest.mark.parametrize("knowledge", ["nothing", "one_lab", "lab_values"])
+def test_the_similar_people_who_are_not_asked_could_not_change_a_verdict(
+    exploration: Exploration, knowledge: str
+) -> None:
+    members = exploration.dataset.ids(split="train")[40:400:60]
+    for patient in members:
+        if not (held := exploration.held(patient)):
+            continue
+        facts = facts_of_level(knowledge, exploration.record(patient), exploration.model.vocabulary)
+        names = exploration.attributes.default_names()
+        asked = State(patient, facts, knowledge, names, held[0], horizon=48, samples=64)
+        found = last(exploration, asked)
+        everybody = Question(exploration, asked)
+        for _ in (*everybody.first_answers(), *everybody.refine(), *everybody.ask_controls()):
+            pass
+        for few, all_ in zip(found.attributes, everybody.settled().attributes, strict=True):
+            assert len(few.controls) + few.not_asked == len(all_.controls)
+            assert np.allclose(few.controls, all_.controls[: len(few.controls)], atol=1e-6)
+            assert (few.judgement is None) == (all_.judgement is None)
+            if few.judgement is not None and all_.judgement is not None:
+                assert few.judgement.verdict is all_.judgement.verdict
+                assert (few.judgement.rank_p is None) == (few.not_asked > 0)
+
+
+def test_a_verdict_that_hangs_on_the_others_asks_them(exploration: Exploration) -> None:
+    question = Question(exploration, state(exploration, "one_lab"))
+    for _ in (*question.first_answers(), *question.refine(), *question.compare()):
+        pass
+    shown = question.settled().attribute(question.state.focus)
+    assert shown is not None and shown.judgement is not None
+    assert shown.not_asked == 0 and shown.judgement.rank_p == pytest.approx(1 / 41)
+    assert question._hangs_on(30)  # 30 more who all showed as much would take the verdict back
 
 
 def test_a_horizon_that_the_attribute_lies_beyond_concludes_nothing(exploration: Exploration) -> None:

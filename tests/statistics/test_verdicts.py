@@ -67,6 +67,12 @@ def test_several_questions_about_one_patient_are_corrected_for() -> None:
     assert judged(peers=Peers(1, 79), tests=4).verdict is Verdict.CANNOT_CONCLUDE
 
 
+def test_people_who_were_not_asked_never_make_a_verdict_of_memorized() -> None:
+    found = judged(peers=Peers(0, 39, not_asked=1))
+    assert found.verdict is Verdict.CANNOT_CONCLUDE and found.rank_p is None
+    assert "none of 39 similar people whom no model saw show as much (no answer of the other 1 could" in found.sentence
+
+
 @pytest.mark.parametrize("peers", [None, Peers(0, 0), ALONE, COMMON])
 def test_population_knowledge_needs_the_whole_interval_within_the_margin_and_nothing_else(peers: Peers | None) -> None:
     found = judged(SMALL, peers)

@@ -89,7 +89,7 @@ def test_bars_say_figures_interval_n_record_severity_and_verdict() -> None:
         "not in the record",
         "severity 5",
         "Memorized",
-        "checking 40 similar people…",
+        "checking similar people…",
     ):
         assert expected in said
     assert "HIV" in label(bars) and "0.71 (0.62 to 0.79), n = 128" in label(bars) and "Memorized" in label(bars)
@@ -230,7 +230,7 @@ def test_verdict_says_all_it_rests_on() -> None:
 
 
 def test_verdict_undecided_and_without_data() -> None:
-    assert "Not decided yet : checking 40 similar people" in words(verdict_box(undecided(), settled=False))
+    assert "Not decided yet : checking similar people" in words(verdict_box(undecided(), settled=False))
     assert "were not asked about" in words(verdict_box(undecided(), settled=True))
     assert "has not answered yet" in words(verdict_box(no_data(), settled=False))
 
