@@ -33,7 +33,6 @@ class _Block:
     up: Linear  # out: up, or gate and up
     gated: bool
     down: Linear
-    activation: Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -50,22 +49,23 @@ class Transformer:
     key_heads: int
     width: int  # of a head
     parallel: bool  # attention and MLP read the same input (GPT-NeoX)
+    activation: str  # its name in transformers
 
 
 class SharedPromptDecoder:
     """One stream of continuations, as ``decoding.Decoder``."""
 
     def __init__(self, parts: Transformer) -> None:
-        self._parts = parts
+        self.parts, self._activation = parts, activation(parts.activation)
 
     def bytes_a_sample(self, longest: int, room: int) -> int:
         """As ``Decoder.bytes_a_sample``: the keys and values of the continuation."""
-        parts = self._parts
+        parts = self.parts
         return 2 * len(parts.blocks) * parts.key_heads * parts.width * room * parts.embedding.element_size()
 
     @torch.inference_mode()
     def begin(self, prompts: list[list[int]], samples: int, room: int) -> Tensor:
-        parts = self._parts
+        parts = self.parts
         new, device = parts.embedding.new_empty, parts.embedding.device
         lengths = torch.tensor([len(p) for p in prompts], device=device)
         longest = int(lengths.max())
@@ -107,7 +107,7 @@ class SharedPromptDecoder:
 
     @torch.inference_mode()
     def step(self, codes: Tensor) -> Tensor:
-        parts = self._parts
+        parts = self.parts
         heads = parts.key_heads
         group = parts.heads // heads
         at = self._copied + self._at
@@ -154,7 +154,7 @@ class SharedPromptDecoder:
 
     def _forward(self, ids: Tensor, places: Tensor, attend: Callable[[int, Tensor, Tensor, Tensor], Tensor]) -> Tensor:
         """(n,) ids at (n,) places -> (n, hidden)."""
-        parts = self._parts
+        parts = self.parts
         x = parts.embedding[ids]
         if parts.positions is not None:
             x = x + parts.positions[places]
@@ -171,9 +171,9 @@ class SharedPromptDecoder:
             inner = block.up(block.norm_mlp(x if parts.parallel else x + mixed))
             if block.gated:
                 gate, up = inner.chunk(2, dim=-1)
-                inner = block.activation(gate) * up
+                inner = self._activation(gate) * up
             else:
-                inner = block.activation(inner)
+                inner = self._activation(inner)
             x = x + mixed + block.down(inner)
         return x
 
@@ -198,7 +198,6 @@ def _gpt2(model: Any) -> Transformer:
             up=Linear(b.mlp.c_fc.weight.data, b.mlp.c_fc.bias.data),
             gated=False,
             down=Linear(b.mlp.c_proj.weight.data, b.mlp.c_proj.bias.data),
-            activation=activation(config.activation_function),
         )
         for b in body.h
     ]
@@ -213,6 +212,7 @@ def _gpt2(model: Any) -> Transformer:
         key_heads=config.n_head,
         width=width,
         parallel=False,
+        activation=config.activation_function,
     )
 
 
@@ -235,7 +235,6 @@ def _llama(model: Any) -> Transformer:
             up=stacked(b.mlp.gate_proj, b.mlp.up_proj, scale=b.post_attention_layernorm.weight),
             gated=True,
             down=linear(b.mlp.down_proj),
-            activation=activation(config.hidden_act),
         )
         for b in body.layers
     ]
@@ -250,6 +249,7 @@ def _llama(model: Any) -> Transformer:
         key_heads=config.num_key_value_heads,
         width=width,
         parallel=False,
+        activation=config.hidden_act,
     )
 
 
@@ -273,7 +273,6 @@ def _gpt_neox(model: Any) -> Transformer:
             up=linear(b.mlp.dense_h_to_4h),
             gated=False,
             down=linear(b.mlp.dense_4h_to_h),
-            activation=activation(config.hidden_act),
         )
         for b in body.layers
     ]
@@ -288,6 +287,7 @@ def _gpt_neox(model: Any) -> Transformer:
         key_heads=heads,
         width=width,
         parallel=config.use_parallel_residual,
+        activation=config.hidden_act,
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ehrmem_widgets.blackbox.attention_decoding import SharedPromptDecoder, Transformer
 from ehrmem_widgets.blackbox.decoding import Decoder, best_decoder, context_length
 from ehrmem_widgets.blackbox.llama import open_llama
 from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step
@@ -44,7 +45,7 @@ def use_threads(n: int) -> None:
 
 
 class FolderModel:
-    """A causal language model of transformers, read from a folder. Weights are never shown, only its answers.
+    """A causal language model of transformers, read from a folder. Weights are never shown, only its answers (but for ``transformer``).
 
     ``vocabulary``: the file of its codes (any form of ``read_codes``), or the one found in the folder. ``token_scheme``: how it writes
     records (``tokens/token_scheme.py``); the file in the folder, else guessed. ``device``: "cpu", "cuda" or "cuda:1"; if not given,
@@ -180,6 +181,12 @@ class FolderModel:
                 '{"split": "train"}. Correct or remove it.'
             )
         return found
+
+    @property
+    def transformer(self) -> Transformer | None:
+        """The layers as the fast decoder computes them, for a file that carries the model itself; None where it does not know them."""
+        decoder = self._new_decoder()
+        return decoder.parts if isinstance(decoder, SharedPromptDecoder) else None
 
     @cached_property
     def _new_decoder(self) -> Callable[[], Decoder]:
