@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ehrmem_widgets.charts.markup import RULE, VERDICT_COLOURS, escape, icon, interval, known, plural, verdict_name
-from ehrmem_widgets.probes.exploration import CONTROL_SAMPLES, CONTROLS_FIRST, HALF_WIDTH
 from ehrmem_widgets.probes.controls import CONTROLS
+from ehrmem_widgets.probes.exploration import CONTROL_SAMPLES, CONTROLS_FIRST, HALF_WIDTH
 from ehrmem_widgets.probes.findings import AttributeFinding
 from ehrmem_widgets.statistics.intervals import STOPPED, Estimate, queries_needed
 from ehrmem_widgets.statistics.verdicts import ALARM_RATE, LEAK_MARGIN

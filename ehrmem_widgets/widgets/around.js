@@ -40,11 +40,21 @@ const AROUND = (() => {
     return made;
   }
 
-  // While the kernel is dead, `notice` is shown, and nothing can be pressed that it would have to answer.
+  // While the kernel is dead or out of reach, `notice` is shown, and nothing can be pressed that it would have to answer.
   function watch(model, root, notice, controls) {
     let real = null; // what anywidget hands on does not say whether the kernel lives
+    let reached = true; // a server that ended an idle kernel tells nobody: it is asked
+    const ask = async () => {
+      const kernel = real?.widget_manager?.kernel;
+      if (!kernel || document.hidden) return;
+      const { baseUrl, token } = kernel.serverSettings;
+      const answer = await fetch(`${baseUrl}api/kernels/${kernel.id}`, { headers: token ? { Authorization: `token ${token}` } : {} }).catch(() => null);
+      reached = answer !== null && answer.status !== 404;
+      if (answer?.status === 404) clearInterval(asking); // it never comes back under this name
+      now();
+    };
     const now = () => {
-      const live = !real || real.comm_live !== false;
+      const live = !real || (real.comm_live !== false && reached);
       notice.hidden = live;
       root.classList.toggle("em-not-live", !live);
       for (const control of root.querySelectorAll(controls)) {
@@ -54,9 +64,15 @@ const AROUND = (() => {
       }
     };
     if (model.widget_manager) model.widget_manager.get_model(model.get("own_id")).then((found) => { real = found; now(); });
+    const asking = setInterval(ask, ASK_MS);
+    document.addEventListener("visibilitychange", ask);
     model.on("comm_live_update", now);
     now();
-    return () => model.off("comm_live_update", now);
+    return () => {
+      clearInterval(asking);
+      document.removeEventListener("visibilitychange", ask);
+      model.off("comm_live_update", now);
+    };
   }
 
   // Start again: in JupyterLab by the extension that ran the notebook, else by a new page.
@@ -65,6 +81,7 @@ const AROUND = (() => {
     if (!taken) location.reload();
   }
 
-  const DEAD = "Not live: the program behind this page has stopped. What you see is its last answer.";
+  const ASK_MS = 15000;
+  const DEAD = "Not live: the program behind this page has stopped or cannot be reached. What you see is its last answer.";
   return { explain, terms, list, watch, restore, DEAD };
 })();

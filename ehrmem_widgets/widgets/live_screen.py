@@ -86,6 +86,7 @@ class LiveScreen:
         self._answers: dict[str, Answer] = {}
         self._shown: State | None = None
         self._sealing = False
+        self._scanning = False
         self._pending = False
         self._map_points: object = None
         self._said_about: State | None = (
@@ -168,6 +169,7 @@ class LiveScreen:
         if scan.values is None:
             self.page.send({"kind": "scan", "words": f"Looking at all patients: {100 * done:.0f} %"})
             return
+        self._scanning = False
         self._scanned[model] = Exposed(scan.ids, scan.values, scan.in_words)
         self._patients.expose(self._scanned.get(self._view.audited))
         self.page.send({"kind": "scan", "done": True})
@@ -195,6 +197,7 @@ class LiveScreen:
 
     def _cancel(self) -> None:
         self.page.job = {}
+        self._stop_scan()
         self._view.ask_again()
 
     def _take_facts(self, name: str) -> None:
@@ -324,6 +327,7 @@ class LiveScreen:
         else:
             rows = None
         self._dialled = state
+        self._stop_scan()
         with self.page.one, self.page.hold_sync():
             self._quiet = True
             if rows is not None:
@@ -354,6 +358,7 @@ class LiveScreen:
     def show_failure(self, error: Exception) -> None:
         """Say what went wrong with an answer, in place, until there is an answer again; what is shown is greyed where nothing newer can be had."""
         self._say(error)
+        self._stop_scan()
         self._said_about = None
         if isinstance(error, Unavailable | Damaged):
             self.page.status = {**self.page.status, "state": "old"}
@@ -459,8 +464,15 @@ class LiveScreen:
         if self._pending:
             raise BadInput("Seal and ask first: nothing is asked before.")
         self._view.scan()
+        self._scanning = True
         self.page.send({"kind": "scan", "words": "Looking at all patients ..."})
         self._view.ask_again(scan=True)
+
+    def _stop_scan(self) -> None:
+        """The table no longer says that everybody is being looked at: another question came first, or it went wrong."""
+        if self._scanning:
+            self._scanning = False
+            self.page.send({"kind": "scan", "stopped": True})
 
     # ---- sealing ----
 

@@ -81,6 +81,7 @@ function patients(look, chosen, scan) {
 
   function scanning(message) {
     if (message.done) mostFirst();
+    else if (message.stopped) ask(start);
     else count.textContent = message.words;
   }
 

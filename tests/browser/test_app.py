@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import psutil
 import pytest
@@ -110,6 +110,22 @@ def test_a_dead_kernel_is_seen_and_one_button_brings_the_question_back(visitor: 
     page.get_by_role("button", name="Screens").click()
     assert page.locator(".em-pop:popover-open a").count() >= 6
     page.keyboard.press("Escape")
+
+
+def test_a_kernel_that_the_server_ended_is_seen_and_the_patient_goes_along_to_the_next_screen(
+    visitor: Visitor, address: str
+) -> None:
+    page, patient = visitor.page, visitor.status()["patient"]
+    server, token = address.split("/?token=")
+    with page.expect_request(re.compile(r"/api/kernels/[0-9a-f-]+$"), timeout=120_000) as asked:
+        pass
+    # Ended as by the culler of idle kernels: nobody is told.
+    ended = Request(asked.value.url, method="DELETE", headers={"Authorization": f"token {token}"})
+    assert urlopen(ended, timeout=60).status == 204
+    page.locator(".em-dead").wait_for(timeout=120_000)
+    page.goto(f"{server}/voila/render/02_embedding_neighbours.ipynb")
+    page.locator(f".ehrmem-neighbours-screen[data-patient='{patient}']").wait_for(timeout=480_000)
+    assert f"Taken along from the screen before: patient {patient}" in page.locator("body").inner_text()
 
 
 def test_what_is_no_screen_is_said_in_words(visitor: Visitor, address: str) -> None:

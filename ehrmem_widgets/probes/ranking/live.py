@@ -95,7 +95,7 @@ def _said(
     if attack is None:
         return (
             f"<p><b>No set of facts that was tried makes the model give {escape(title)} away</b> (in at least {100 * THRESHOLD:.0f} of 100 answers, and more often than the reference). "
-            f"Tried: ready-made sets of facts, and up to six facts chosen one by one.</p><p>Among {asked}{progress}, the same search finds facts about {leaks}.{count}</p>"
+            f"Tried: ready-made sets of facts, and up to six facts chosen one by one.</p><p>Among {asked}{progress}, the same search finds facts about {leaks or 'none of them'}.{count}</p>"
         )
     how = "chosen one by one" if attack.way == SEARCH else "a ready-made set"
     facts = "".join(
@@ -103,7 +103,7 @@ def _said(
     )
     known = attack.known
     fits = "only this patient of the data set fits" if known.k == 1 else f"{known.k:,} of {known.n:,} patients fit"
-    null = f"Among {asked}{progress}, the same search finds facts as cheap about {sum(bits >= -known.bits for bits in found)}"
+    null = f"Among {asked}{progress}, the same search finds facts as cheap about {sum(bits >= -known.bits for bits in found) or 'none of them'}"
     p = f": p = {Peers.of(-known.bits, np.array(found)).p:.2f}" if settled and found else ""
     nobody = (
         " Nobody never seen has it, so that nothing says how often chance would find such facts."
