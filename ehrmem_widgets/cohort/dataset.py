@@ -145,6 +145,11 @@ class MedsDataset:
         """The data set's own name, or its folder's."""
         return str(self.information.get("dataset_name") or self.root.name)
 
+    @property
+    def declared_synthetic(self) -> bool:
+        """Whether ``metadata/dataset.json`` declares that no person stands behind any record (``"synthetic": true``)."""
+        return self.information.get("synthetic") is True
+
     @cached_property
     def fingerprint(self) -> str:
         """Changes when a Parquet file of the data set is added, removed or renamed, and with any byte of one; the same for a copy, whatever
@@ -328,7 +333,7 @@ class MedsDataset:
 
     @cached_property
     def _key(self) -> bytes:
-        return SYNTHETIC_KEY if self.information.get("synthetic") is True else user_key()
+        return SYNTHETIC_KEY if self.declared_synthetic else user_key()
 
     @cached_property
     def _pseudonyms(self) -> Pseudonyms:

@@ -13,8 +13,8 @@ from typing import Protocol
 from ehrmem_widgets.errors import BadInput
 
 # Within one day by minutes; between days by calendar days, so that a gap is known to whoever knows both dates.
-_WITHIN_A_DAY = (("TIME//10-20", 10), ("TIME//20-40", 20), ("TIME//40-60", 40), ("TIME//0", 60))
-_BETWEEN_DAYS = (
+WITHIN_A_DAY = (("TIME//10-20", 10), ("TIME//20-40", 20), ("TIME//40-60", 40), ("TIME//0", 60))
+BETWEEN_DAYS = (
     *((f"TIME//{days}", days) for days in range(1, 7)),
     ("TIME//1W", 7),
     ("TIME//2W", 14),
@@ -26,8 +26,8 @@ _BETWEEN_DAYS = (
     ("TIME//1Y", 365),
     ("TIME//2Y", 730),
 )
-TIME_CODES = tuple(code for code, _ in (*_WITHIN_A_DAY, *_BETWEEN_DAYS))
-_FEWEST_DAYS = {code: minutes / 1440 for code, minutes in _WITHIN_A_DAY} | dict(_BETWEEN_DAYS)
+TIME_CODES = tuple(code for code, _ in (*WITHIN_A_DAY, *BETWEEN_DAYS))
+_FEWEST_DAYS = {code: minutes / 1440 for code, minutes in WITHIN_A_DAY} | dict(BETWEEN_DAYS)
 AGE_PREFIX = "AGE//"
 OLDEST = 110
 AGE_CODES = tuple(f"{AGE_PREFIX}{age}" for age in range(OLDEST + 1))
@@ -52,8 +52,8 @@ def gap_code(before: datetime | None, now: datetime) -> str | None:
         return None
     days = (now.date() - before.date()).days
     if days > 0:
-        return _last_from(_BETWEEN_DAYS, days)
-    return _last_from(_WITHIN_A_DAY, (now - before).total_seconds() / 60)
+        return _last_from(BETWEEN_DAYS, days)
+    return _last_from(WITHIN_A_DAY, (now - before).total_seconds() / 60)
 
 
 def gap_days(code: str) -> float:
@@ -71,9 +71,9 @@ def gap_codes_between(fewest_days: int, most_days: int) -> list[str]:
     >>> gap_codes_between(5, 8)
     ['TIME//5', 'TIME//6', 'TIME//1W']
     """
-    fitting = [code for code, _ in _WITHIN_A_DAY] if fewest_days <= 0 else []
-    for place, (code, first) in enumerate(_BETWEEN_DAYS):
-        following = _BETWEEN_DAYS[place + 1][1] if place + 1 < len(_BETWEEN_DAYS) else float("inf")
+    fitting = [code for code, _ in WITHIN_A_DAY] if fewest_days <= 0 else []
+    for place, (code, first) in enumerate(BETWEEN_DAYS):
+        following = BETWEEN_DAYS[place + 1][1] if place + 1 < len(BETWEEN_DAYS) else float("inf")
         if first <= most_days and following > fewest_days:
             fitting.append(code)
     return fitting
