@@ -17,14 +17,17 @@ NBSTRIPOUT := nbstripout --keep-id
 NOTEBOOKS   = $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help explore report test lint browser bench evidence samples docs sbom lock clean check-python
+.PHONY: help explore explorable report test lint browser bench evidence samples docs sbom lock clean check-python
 .DELETE_ON_ERROR:
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 explore: $(STAMP) ## Open the main screen: what would the model give away about one patient?
 	@$(BIN)/ehrmem explore
+
+explorable: $(STAMP) ## Write lesson.html, in which small models are attacked live in any browser, with the network off
+	@$(BIN)/ehrmem explorable --out lesson.html
 
 report: $(STAMP) ## Write an example report to reports/example.html (PATIENT=... picks the patient)
 	@mkdir -p reports

@@ -154,6 +154,44 @@ def report(arguments: argparse.Namespace) -> None:
     print(f"Wrote {arguments.out} and {arguments.out.with_suffix('.json')} (identifying: internal use).")
 
 
+def explorable(arguments: argparse.Namespace) -> None:
+    """Write the one HTML file in which the models answer live."""
+    from ehrmem_widgets.explorable.page import make_page
+    from ehrmem_widgets.samples.folders import (
+        sample_data,
+        sample_model,
+        sample_moderate,
+        sample_private,
+        sample_reference,
+    )
+
+    own = bool(arguments.models)
+    if bool(arguments.data) != own:
+        raise BadInput("--data and --models belong together: give both, or neither for the samples.")
+    models = arguments.models or [sample_model(), sample_moderate(), sample_private()]
+    reference = arguments.reference or (None if own else sample_reference())
+    size = make_page(
+        arguments.out, data=arguments.data or sample_data(), models=models, reference=reference, patients=_asked_patients(arguments.patients),
+        max_bytes=int(1e6 * arguments.max_size),
+    )  # fmt: skip
+    print(
+        f"Wrote {arguments.out} ({size / 1e6:.1f} MB). It opens in any browser, from a disk or a stick, with the network off."
+    )
+
+
+def _asked_patients(given: str) -> list[str] | int:
+    """A number of patients, or the pseudonyms in a file."""
+    from ehrmem_widgets.explorable.page import PATIENTS
+    from ehrmem_widgets.reports.patient_reports import patients_in
+
+    if given and not given.isdigit():
+        return patients_in(Path(given))
+    number = int(given or PATIENTS)
+    if not 1 <= number <= 200:
+        raise BadInput(f"--patients is a number from 1 to 200, or a file of pseudonyms; got {given}.")
+    return number
+
+
 def letter(arguments: argparse.Namespace) -> None:
     """Write a letter in plain language."""
     from ehrmem_widgets.reports.letter import make_letter
@@ -500,6 +538,27 @@ def _parser() -> argparse.ArgumentParser:
             "  ehrmem report --patients list.txt --out my_reports",
         )
     )
+    pages = add(
+        "explorable",
+        explorable,
+        "Write one HTML file in which small models are attacked live, in a browser, with nothing installed and the network off.",
+        "For a class or a lecture. Only patients that were made up go into it: a data set says so in its metadata/dataset.json. Without options it\n"
+        "holds patients and models of the samples.",
+        "ehrmem explorable --out lesson.html\n  ehrmem explorable --data my_synthetic_meds --models my_model --reference other_model --out lesson.html",
+    )
+    pages.add_argument("--out", type=Path, metavar="FILE.html", required=True, help="the page")
+    pages.add_argument(
+        "--data", type=Path, metavar="DIR", help="folder of a synthetic MEDS data set (the sample cohort)"
+    )
+    pages.add_argument("--models", type=Path, nargs="+", metavar="DIR", help="one to three small models, each a folder")
+    pages.add_argument("--reference", type=Path, metavar="DIR", help="a model that never saw these patients")
+    pages.add_argument(
+        "--patients",
+        default="",
+        metavar="N|FILE",
+        help="how many patients are chosen, or a file of pseudonyms, one a line (40)",
+    )
+    pages.add_argument("--max-size", type=float, default=12, metavar="MB", help="the largest page (12)")
     letters = add(
         "letter",
         letter,
