@@ -79,11 +79,15 @@ export class Model {
     const stops = new Set(this.stops);
     const count = prompts.length * samples;
     const logWeight = new Float64Array(count);
-    const room = shared.reduce((sum, ids) => sum + ids.length, count * places) * this.#layers.cached;
-    const region = this.#memory.take(room);
+    const { cached } = this.#layers;
+    const region = this.#memory.take(shared.reduce((sum, ids) => sum + ids.length, count * places) * cached);
     try {
-      let { at } = region;
-      const cache = (length) => ({ at: (at += length * this.#layers.cached) - length * this.#layers.cached, length });
+      let next = region.at;
+      const cache = (length) => {
+        const one = { at: next, length };
+        next += length * cached;
+        return one;
+      };
       const read = shared.map((ids) => cache(ids.length));
       let going = Array.from({ length: count }, (_, place) => {
         return { place, prompt: Math.floor(place / samples), sample: place % samples, own: cache(places), code: -1 };

@@ -23,7 +23,7 @@ ACTIVATIONS = ("silu", "gelu_new", "gelu", "relu")
 """What engine.js computes, by its name in transformers."""
 _KERNELS = Path(__file__).parent / "kernels.wasm"
 _BASE64 = 4 / 3  # letters a byte
-_BYTES = 2  # of a weight in float16
+_A_PARAMETER = 2.8  # letters: float16 in base64, and a twentieth for all that is not a weight
 
 
 def pack_model(folder: Path, max_bytes: int = MAX_BYTES) -> dict[str, object]:
@@ -32,7 +32,7 @@ def pack_model(folder: Path, max_bytes: int = MAX_BYTES) -> dict[str, object]:
     Raises
     ------
     BadInput
-        For a folder that ``FolderModel`` refuses, an architecture that the engine does not know, weights that are no numbers, and a
+        For a folder that ``FolderModel`` refuses, an architecture that the engine does not know, a model that answers NaN, and a
         model that takes more than ``max_bytes`` as JSON.
 
     """
@@ -40,6 +40,11 @@ def pack_model(folder: Path, max_bytes: int = MAX_BYTES) -> dict[str, object]:
     if on_disk / 2 * _BASE64 > max_bytes:  # were it float32 that float16 can hold: do not even load it
         raise _too_large(folder, on_disk / 2 * _BASE64, max_bytes)
     model = FolderModel(folder, device="cpu")
+    if not np.isfinite(model.score([[0, 0]])[0]).all():
+        raise BadInput(
+            f"The model in {str(folder)!r} answers with what is not a number (NaN): its weights are broken. Get the files again, or choose "
+            "another model."
+        )
     parts = model.transformer
     if parts is None or parts.activation not in ACTIVATIONS:
         raise BadInput(
@@ -52,7 +57,7 @@ def pack_model(folder: Path, max_bytes: int = MAX_BYTES) -> dict[str, object]:
         "codes": list(vocabulary.codes),
         "stops": sorted(vocabulary.ids(vocabulary.stops)),
         "contextLength": model.context_length,
-        **_layers(folder, parts),
+        **_layers(parts),
         "kernels": base64.b64encode(_KERNELS.read_bytes()).decode(),
     }
     size = len(json.dumps(packed))
@@ -61,7 +66,7 @@ def pack_model(folder: Path, max_bytes: int = MAX_BYTES) -> dict[str, object]:
     return packed
 
 
-def _layers(folder: Path, parts: Transformer) -> dict[str, object]:
+def _layers(parts: Transformer) -> dict[str, object]:
     embedding = parts.embedding.numpy()
     queries = parts.heads * parts.width
 
@@ -69,6 +74,7 @@ def _layers(folder: Path, parts: Transformer) -> dict[str, object]:
         return _linear(layer, _scale_of(norm), queries, parts.width)
 
     head = behind(parts.norm, parts.head)
+    tied = np.array_equal(np.asarray(head["weight"]).T, embedding)
     found = {
         "heads": parts.heads,
         "keyHeads": parts.key_heads,
@@ -91,13 +97,8 @@ def _layers(folder: Path, parts: Transformer) -> dict[str, object]:
             for block in parts.blocks
         ],
         "norm": _norm(parts.norm),
-        # None: the head is the embedding, as in most small models
-        "head": {**head, "weight": None} if np.array_equal(_array(head["weight"]).T, embedding) else head,
+        "head": {**head, "weight": None} if tied else head,  # None: that of the embedding, turned round
     }
-    if not _finite(found):
-        raise BadInput(
-            f"The model in {str(folder)!r} has weights that are not a number (NaN) or infinite. Get the files again, or another model."
-        )
     return {name: _as_json(value) for name, value in found.items()}
 
 
@@ -129,17 +130,6 @@ def _linear(layer: Linear, rows: np.ndarray | None = None, queries: int = 0, wid
     return {"weight": plain if scaled else folded, "scaled": scaled, "bias": bias}
 
 
-def _array(value: object) -> np.ndarray:
-    assert isinstance(value, np.ndarray)
-    return value
-
-
-def _finite(value: object) -> bool:
-    if isinstance(value, dict | list):
-        return all(map(_finite, value.values() if isinstance(value, dict) else value))
-    return not isinstance(value, np.ndarray) or bool(np.isfinite(value).all())
-
-
 def _as_json(value: object) -> object:
     if isinstance(value, dict):
         return {name: _as_json(each) for name, each in value.items()}
@@ -162,7 +152,7 @@ def _kind(folder: Path) -> str:
 
 
 def _too_large(folder: Path, size: float, max_bytes: int) -> BadInput:
-    fits = int(max_bytes / _BASE64 / _BYTES / 1000) * 1000
+    fits = int(max_bytes / _A_PARAMETER / 1000) * 1000
     return BadInput(
         f"The model in {str(folder)!r} takes {size / 1e6:.1f} MB in the page, and {max_bytes / 1e6:.1f} MB are left for it. A model of about "
         f"{fits:,} parameters, saved in float16, would fit. Choose a smaller model, fewer models, or a larger page."

@@ -137,12 +137,13 @@ def test_logits_scores_and_embeddings_are_those_of_python(run: Run, models: dict
     model, random = models[name], np.random.default_rng(5)
     sequences = [[1, *random.integers(3, 987, n - 1).tolist()] for n in (1, 2, 3, 5, 8, 12, 13, 30, 64, 65, 130, 256)]
     with torch.inference_mode():
-        logits = [model._model(torch.tensor([ids])).logits[0].numpy() for ids in sequences]
+        logits = [model._model(torch.tensor([ids])).logits[0].numpy() for ids in sequences[:10]]
     scores, embeddings = model.score(sequences), model.embed(sequences)
     for kernels in ("wasm", "js"):
         found = run(
             """const { key, sequences } = data;
-            return { logits: models[key].logits(sequences), scores: models[key].score(sequences), embeddings: models[key].embed(sequences) };""",
+            const model = models[key];
+            return { logits: model.logits(sequences.slice(0, 10)), scores: model.score(sequences), embeddings: model.embed(sequences) };""",
             {"key": f"{kernels} {name}", "sequences": sequences},
         )
         for mine, theirs in zip(found["logits"], logits, strict=True):
