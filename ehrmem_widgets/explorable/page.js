@@ -1,4 +1,5 @@
 /** What is seen: the patient, what the attacker knows, and the answer. It asks the worker, and draws what comes back. */
+import { teach } from "./lesson.js";
 
 const VERDICTS = { Memorized: "memorized", "Population knowledge": "population", "Cannot conclude": "open" };
 const KNOWN = { exact: "exactly", coarse: "low, middle or high", unknown: "only that it was done" };
@@ -23,16 +24,17 @@ const figure = (one) => (one ? `${percent(one.value)} (${Math.round(100 * one.lo
 const day = (number) => new Date(number * 86400e3).toISOString().slice(0, 10);
 
 /**
- * Begin: open the worker and draw the page into `root`.
- * @param {{root: HTMLElement, worker: Worker, texts: {patients: string, models: string[]}, kernels?: string}} given
+ * Begin: open the worker and draw the page into `root`; `lesson`: the element for it and its content, where there is one.
+ * @param {{root: HTMLElement, worker: Worker, texts: {patients: string, models: string[]}, kernels?: string, lesson?: {root: HTMLElement, text: string}}} given
  */
-export function begin({ root, worker, texts, kernels }) {
+export function begin({ root, worker, texts, kernels, lesson }) {
+  const taught = lesson && teach({ root: lesson.root, explorer: root, lesson: JSON.parse(lesson.text) });
   const told = make("p", { className: "status", role: "status" });
   told.textContent = "The models are being opened …";
   root.replaceChildren(told);
   let page = null;
   worker.onmessage = ({ data }) => {
-    if (data.kind === "ready") page = new Page(root, worker, data);
+    if (data.kind === "ready") page = new Page(root, worker, data, taught);
     else if (page) page.heard(data);
     else told.textContent = `This page cannot start: ${data.words}`;
   };
@@ -41,8 +43,8 @@ export function begin({ root, worker, texts, kernels }) {
 }
 
 class Page {
-  constructor(root, worker, ready) {
-    Object.assign(this, { root, worker, ready, number: 0, answers: {}, steps: [] });
+  constructor(root, worker, ready, taught) {
+    Object.assign(this, { root, worker, ready, taught, number: 0, answers: {}, steps: [] });
     this.patient = ready.patients[0];
     this.chosen = new Set([ready.models[0]]);
     this.state = null;
@@ -252,6 +254,8 @@ class Page {
     const level = this.ready.levels.find((one) => one.name === this.state.knowledge);
     const title = this.ready.attributes.find((one) => one.name === this.focus).title;
     const n = this.answers[answers[0][0]].known.facts;
+    const [model, finding] = answers[0];
+    this.taught?.answered({ patient: this.patient.pseudonym, title, facts: n, low: finding.audited.low, model });
     this.steps.push({ words: `${this.patient.pseudonym} · ${title} · ${level ? level.words : "facts by hand"} (${n} ${n === 1 ? "fact" : "facts"})`, answers });
     this.panels.Steps.replaceChildren(...this.steps.slice(-STEPS).map((step, place) => make("li", { value: Math.max(0, this.steps.length - STEPS) + place + 1 }, make("p", { textContent: step.words }),
       ...step.answers.map(([name, finding]) => make("div", { className: "rows" }, make("span", { textContent: name }), bar(finding.audited, "audited"), make("b", { textContent: figure(finding.audited) }))))));

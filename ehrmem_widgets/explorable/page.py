@@ -17,6 +17,7 @@ from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.training_splits import trained_on
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.explorable.lesson import CONTENT_STYLE, lesson_content, lesson_patients
 from ehrmem_widgets.explorable.pack import MAX_BYTES, pack_model
 from ehrmem_widgets.explorable.records import pack_patients, refuse_real_people
 from ehrmem_widgets.files import write_whole
@@ -33,12 +34,14 @@ MOST_MODELS = 4
 
 _WORKER = "WORKER.serve(self);"
 _PAGE = """const text = (one) => one.textContent;
+const lesson = document.getElementById("lesson-content");
 const source = new Blob([text(document.getElementById("worker"))], { type: "text/javascript" });
 PAGE.begin({
   root: document.getElementById("page"),
   worker: new Worker(URL.createObjectURL(source)),
   texts: { patients: text(document.getElementById("patients")), models: [...document.querySelectorAll("script.model")].map(text) },
   kernels: new URLSearchParams(location.search).get("kernels") ?? undefined,
+  lesson: lesson ? { root: document.getElementById("lesson"), text: text(lesson) } : undefined,
 });"""
 
 
@@ -67,10 +70,12 @@ def make_page(
     reference: Path | None,
     patients: Sequence[str] | int = PATIENTS,
     max_bytes: int = MAX_BYTES,
+    lesson: bool = False,
 ) -> int:
     """Write the file; its size in bytes.
 
     ``patients``: pseudonyms or ids, or how many are drawn (half of them members, with seed 0) beyond the planted ones that are shown first.
+    ``lesson``: with the workshop's lesson, which is about people of the sample cohort.
     Raises BadInput for data that are not declared synthetic, more models than a page holds, a model that the page cannot run, and a page
     of more than ``max_bytes``.
     """
@@ -87,9 +92,10 @@ def make_page(
         packed_models.append(_in_markup(json.dumps(pack_model(folder, left), separators=(",", ":"))))
     never = FolderModel(reference) if reference else None
     explorations = [Exploration(dataset, FolderModel(folder), never, folder=folder) for folder in models]
-    packed = pack_patients(explorations, _chosen(explorations[0], patients))
+    first = lesson_patients() if lesson else []
+    packed = pack_patients(explorations, _chosen(explorations[0], patients, first))
     script, worker = bundle("page") + _PAGE, bundle("worker") + _WORKER
-    style = (_HERE / "page.css").read_text(encoding="utf-8")
+    style = (_HERE / "page.css").read_text(encoding="utf-8") + (CONTENT_STYLE if lesson else "")
     template = Environment(
         loader=FileSystemLoader(_HERE), undefined=StrictUndefined, autoescape=True, keep_trailing_newline=True
     )
@@ -97,7 +103,8 @@ def make_page(
         version=__version__,
         dataset=dataset.name,
         script=Markup(script), worker=Markup(worker), style=Markup(style),
-        script_hash=_hash(script), style_hash=_hash(style),
+        script_hash=_hash(script),
+        lesson=Markup(_in_markup(json.dumps(lesson_content(), separators=(",", ":")))) if lesson else "",
         patients=Markup(_in_markup(json.dumps(packed, separators=(",", ":")))),
         models=[Markup(one) for one in packed_models],
     )  # fmt: skip
@@ -110,13 +117,12 @@ def make_page(
     return size
 
 
-def _chosen(exploration: Exploration, patients: Sequence[str] | int) -> list[int]:
+def _chosen(exploration: Exploration, patients: Sequence[str] | int, before: Sequence[str] = ()) -> list[int]:
     dataset = exploration.dataset
     if not isinstance(patients, int):
         return list(dict.fromkeys(dataset.find(patient) for patient in patients))
-    first = dict.fromkeys(
-        [example_patient(dataset, trained_on(exploration.model)), *exploration.canaries[: patients // 8]]
-    )
+    shown = [example_patient(dataset, trained_on(exploration.model)), *exploration.canaries[: patients // 8]]
+    first = dict.fromkeys([*map(dataset.find, before), *shown])
     drawn = choose_people(dataset, exploration.model, exploration.reference, most=patients, canaries=False)
     return list(first | dict.fromkeys(drawn.groups))[:patients]
 
