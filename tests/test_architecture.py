@@ -37,6 +37,7 @@ ROOMS_BELOW = {
     "views": "statistics cohort tokens attacker blackbox findings charts probes",
     "audit": "statistics cohort tokens attacker blackbox findings charts probes views",
     "reports": "statistics cohort tokens attacker blackbox findings charts probes views audit",
+    "workshop": "statistics cohort tokens attacker blackbox findings charts probes views reports training samples",
 }
 """By room: the rooms that it may use."""
 EVERY_ROOM = {*ROOMS_BELOW, "widgets", "samples"}
