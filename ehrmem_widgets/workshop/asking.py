@@ -16,6 +16,7 @@ from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.files import write_whole
 from ehrmem_widgets.probes.exploration import Exploration, Question, State
 from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.statistics.verdicts import Peers
 
 SEED = 0
 _DIGITS = 5
@@ -103,7 +104,9 @@ def ask(exploration: Exploration, patient_id: int, attribute: str, knowledge: st
     finding = answer.attribute(attribute)
     if finding is None or finding.judgement is None or finding.reference is None or finding.excess is None:
         raise BadInput(f"The record of {exploration.record(patient_id).pseudonym} does not hold {attribute!r}.")
-    peers = question._peers(question.focus_column)
+    column = question.focus_column
+    own = float(question.own_leaks[0][column] - question.own_leaks[1][column])
+    peers = Peers.of(own, question.control_leaks[0][:, column] - question.control_leaks[1][:, column])
     row = exploration.dataset.patients.loc[patient_id]
     times = (canary_repetitions(exploration.dataset) or {}).get(patient_id, 1)
     return Asked(
@@ -118,8 +121,8 @@ def ask(exploration: Exploration, patient_id: int, attribute: str, knowledge: st
         audited=Figure.of(finding.audited),
         reference=Figure.of(finding.reference),
         excess=Figure.of(finding.excess),
-        as_high=peers.as_high if peers else 0,
-        controls=peers.n if peers else 0,
+        as_high=peers.as_high,
+        controls=peers.n,
         verdict=str(finding.judgement.verdict),
         sentence=finding.judgement.sentence,
     )
