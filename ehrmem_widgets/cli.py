@@ -369,6 +369,16 @@ def compare(arguments: argparse.Namespace) -> None:
     _write_page(arguments.out, lambda: compare_page(arguments.a, arguments.b, names=tuple(names)))
 
 
+def workshop_results(arguments: argparse.Namespace) -> None:
+    """Draw a class from its results codes."""
+    from ehrmem_widgets.workshop.class_results import class_results, in_words, page, read_codes
+
+    found = class_results(read_codes(arguments.codes))
+    print(in_words(found))
+    if arguments.out:
+        _write_page(arguments.out, lambda: page(found))
+
+
 def _write_page(out: Path, page: Callable[[], str]) -> None:
     """Write a page about a cohort, as HTML or as PDF by the name's ending."""
     from ehrmem_widgets.files import write_whole
@@ -634,6 +644,18 @@ def _parser() -> argparse.ArgumentParser:
         compared.add_argument(name, metavar=f"DIR_{name.upper()}", type=Path, help="results folder of 'ehrmem audit'")
     compared.add_argument("--names", nargs=2, metavar=("A", "B"), help="what to call them (the folders' names)")
     compared.add_argument("--out", type=Path, metavar="FILE.html|pdf", required=True, help="the comparison")
+    taught = add(
+        "workshop-results",
+        workshop_results,
+        "Draw a class from its results codes: the quiz before the workshop against the quiz after it.",
+        "The codes are what participants read out at the end. They hold answers, and nothing about a person. Single questions are shown\n"
+        "for 11 participants or more.",
+        "ehrmem workshop-results codes.txt --out class.html",
+    )
+    taught.add_argument(
+        "codes", metavar="FILE|CODE", nargs="+", help="a text file of codes, one a line, or the codes themselves"
+    )
+    taught.add_argument("--out", type=Path, metavar="FILE.html|pdf", help="also write a page (only printed here)")
     checks = add(
         "check",
         check,

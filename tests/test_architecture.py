@@ -37,7 +37,8 @@ ROOMS_BELOW = {
     "views": "statistics cohort tokens attacker blackbox findings charts probes",
     "audit": "statistics cohort tokens attacker blackbox findings charts probes views",
     "reports": "statistics cohort tokens attacker blackbox findings charts probes views audit",
-    "explorable": "statistics cohort tokens attacker blackbox findings probes views",
+    "workshop": "statistics cohort tokens attacker blackbox findings charts probes views reports training samples",
+    "explorable": "statistics cohort tokens attacker blackbox findings charts probes views samples workshop",
 }
 """By room: the rooms that it may use."""
 EVERY_ROOM = {*ROOMS_BELOW, "widgets", "samples"}

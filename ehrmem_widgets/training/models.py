@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +39,7 @@ def train_model(
     minutes: float | None = None,
     vocabulary: Vocabulary | None = None,
     repetitions: Mapping[int, int] | None = None,
+    without: Collection[int] = (),
     context: int = 256,
     width: int = 192,
     layers: int = 2,
@@ -47,7 +48,7 @@ def train_model(
 ) -> dict[str, object]:
     """Train on one split and write a model folder: config, safetensors (16 bit), vocabulary and how it was trained.
 
-    ``repetitions`` says how often a patient's record is seen in an epoch (1 unless named). ``minutes`` ends the training
+    ``repetitions`` says how often a patient's record is seen in an epoch (1 unless named); ``without``: patients of the split that are left out. ``minutes`` ends the training
     after that time whatever the epoch, the learning rate falling to its end by then. With ``epochs`` alone, the same seed
     gives the same weights on the same machine. Records longer than the context are cut into windows;
     half of them are seen with events left out, so that the model can continue from partial records. Few wide layers and one
@@ -57,7 +58,7 @@ def train_model(
     EPOCHS.check(epochs, "epochs")
     if minutes is not None:
         MINUTES.check(minutes, "minutes")
-    ids = ids_to_train_on(dataset, split)
+    ids = [one for one in ids_to_train_on(dataset, split) if one not in without]
     vocabulary = vocabulary or learn_vocabulary(dataset, split=split)
     records = [r for r in dataset.records(ids) for _ in range((repetitions or {}).get(r.patient_id, 1))]
     torch.manual_seed(seed)
