@@ -138,7 +138,7 @@ def _as_json(value: object) -> object:
     if not isinstance(value, np.ndarray):
         return value
     with np.errstate(over="ignore"):
-        half = value.astype("<f2")
+        half: np.ndarray = value.astype("<f2")
     kept = half if np.array_equal(half.astype(np.float32), value) else value.astype("<f4")
     return {
         "format": "float16" if kept is half else "float32",
