@@ -17,7 +17,7 @@ NBSTRIPOUT := nbstripout --keep-id
 NOTEBOOKS   = $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help explore explorable report test lint browser bench evidence samples docs sbom lock clean check-python
+.PHONY: help explore workshop explorable report test lint browser bench evidence samples docs sbom lock clean check-python
 .DELETE_ON_ERROR:
 
 help: ## List the commands
@@ -25,6 +25,9 @@ help: ## List the commands
 
 explore: $(STAMP) ## Open the main screen: what would the model give away about one patient?
 	@$(BIN)/ehrmem explore
+
+workshop: $(STAMP) ## Open the lesson of 90 minutes in JupyterLab
+	@$(BIN)/ehrmem explore --screen 07_workshop
 
 explorable: $(STAMP) ## Write lesson.html, in which small models are attacked live in any browser, with the network off
 	@$(BIN)/ehrmem explorable --out lesson.html

@@ -87,12 +87,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def explore(arguments: argparse.Namespace) -> None:
-    """Open the main screen."""
+    """Open the main screen, or another one."""
     from ehrmem_widgets.bundled import explore_notebook, notebooks_to_work_in
     from ehrmem_widgets.jupyterlab_autorun.serve import serve
 
+    folder = notebooks_to_work_in()
+    screens = sorted(one.stem for one in folder.glob("0*.ipynb"))
+    if arguments.screen and arguments.screen not in screens:
+        raise BadInput(f"There is no screen {settings.shown(arguments.screen)}. The screens are {', '.join(screens)}.")
     _hand_on_names(arguments)
-    serve(notebooks_to_work_in() / explore_notebook().name, port=arguments.port, browser=not arguments.no_browser)
+    serve(
+        folder / f"{arguments.screen or explore_notebook().stem}.ipynb",
+        port=arguments.port,
+        browser=not arguments.no_browser,
+    )
 
 
 def _hand_on_names(arguments: argparse.Namespace) -> None:
@@ -172,7 +180,7 @@ def explorable(arguments: argparse.Namespace) -> None:
     reference = arguments.reference or (None if own else sample_reference())
     size = make_page(
         arguments.out, data=arguments.data or sample_data(), models=models, reference=reference, patients=_asked_patients(arguments.patients),
-        max_bytes=int(1e6 * arguments.max_size),
+        max_bytes=int(1e6 * arguments.max_size), lesson=not own,
     )  # fmt: skip
     print(
         f"Wrote {arguments.out} ({size / 1e6:.1f} MB). It opens in any browser, from a disk or a stick, with the network off."
@@ -516,16 +524,16 @@ def _parser() -> argparse.ArgumentParser:
         one.set_defaults(command=run)
         return one
 
-    _explore_options(
-        add(
-            "explore",
-            explore,
-            "Open the main screen: what would the model give away about one patient?",
-            "Starts JupyterLab on this computer only, on a notebook that runs by itself. Nothing is sent anywhere.\n"
-            "Without options it shows the sample patients and models.",
-            "ehrmem explore --data my_meds --model my_model --reference other_model",
-        )
+    explores = add(
+        "explore",
+        explore,
+        "Open the main screen: what would the model give away about one patient?",
+        "Starts JupyterLab on this computer only, on a notebook that runs by itself. Nothing is sent anywhere.\n"
+        "Without options it shows the sample patients and models.",
+        "ehrmem explore --data my_meds --model my_model --reference other_model\n  ehrmem explore --screen 07_workshop",
     )
+    _explore_options(explores)
+    explores.add_argument("--screen", default="", metavar="NAME", help="begin with another screen, such as 07_workshop")
     apps = add(
         "app",
         app,

@@ -27,6 +27,7 @@ from tests.benchmarks import (
     audit_report,
     browser,
     endpoint,
+    explorable,
     hf,
     hospital,
     live,
@@ -166,6 +167,7 @@ PARTS: dict[str, Callable[[Lines], None]] = {
     "patient reports": patient_reports.main,
     "audit report": audit_report.main,
     "browser": browser.main,
+    "explorable": explorable.main,
 }
 
 
