@@ -58,10 +58,12 @@ export function teach({ root, explorer, lesson }) {
   nav.setAttribute("aria-label", "Steps of the lesson");
   const title = make("h2");
   const stage = make("section", { className: "stage" });
-  const score = make("section", { className: "score" });
+  const score = make("section", { className: "score stage" }); // below the explorer
+  const scoreList = make("div");
   const names = ["Explore freely", ...lesson.steps.map((step, place) => `${place + 1}. ${step.title}`)];
   const reset = make("button", { type: "button", textContent: "Reset the lesson", onclick: () => { begin(); show(0); } });
-  root.replaceChildren(nav, title, stage, score);
+  root.replaceChildren(nav, title, stage);
+  explorer.after(score);
 
   function begin() {
     const none = () => lesson.quiz.map(() => null);
@@ -79,8 +81,10 @@ export function teach({ root, explorer, lesson }) {
     title.textContent = step ? `${step.title} (${step.minutes} minutes)` : "Explore freely";
     explorer.hidden = Boolean(step) && step.key !== "attack";
     stage.replaceChildren(...(step ? [html(step.head), ...PARTS[step.key](step)] : []));
-    score.replaceChildren(...(step?.key === "attack" ? board() : []));
-    if (step) stage.append(make("p", {}, ...[place > 1 ? ["Back", place - 1] : null, place < lesson.steps.length ? ["Next", place + 1] : null].filter(Boolean).map(([words, to]) =>
+    const below = step?.key === "attack";
+    scoreList.replaceChildren(...(below ? board() : []));
+    score.replaceChildren(...(below ? [scoreList, ...step.ask.map(check)] : []));
+    if (step) (below ? score : stage).append(make("p", { className: "turn" }, ...[place > 1 ? ["Back", place - 1] : null, place < lesson.steps.length ? ["Next", place + 1] : null].filter(Boolean).map(([words, to]) =>
       make("button", { type: "button", textContent: words, onclick: () => { show(to); title.scrollIntoView(); } }))));
   }
 
@@ -153,7 +157,7 @@ export function teach({ root, explorer, lesson }) {
     return [...quiz("after"), make("button", { type: "button", textContent: "Check my answers", onclick: finish }), told];
   }
 
-  const PARTS = { predict: () => quiz("before"), attack: (step) => [html(step.extra), ...step.ask.map(check)], cards, training, committee, exit };
+  const PARTS = { predict: () => quiz("before"), attack: (step) => [html(step.extra)], cards, training, committee, exit };
 
   const board = () => [make("h3", { textContent: "Score board" }), scores.length ? make("ol", {}, ...scores.map((one) => make("li", { textContent: one.words })))
     : make("p", { textContent: "Choose facts below. Every answer of the model is scored here." })];
@@ -166,7 +170,7 @@ export function teach({ root, explorer, lesson }) {
       const points = facts > lesson.budget ? 0 : Math.max(0, Math.floor(100 * low) - lesson.price * facts);
       const words = `${points} points: ${title} of ${patient}, ${facts} ${facts === 1 ? "fact" : "facts"}, at least ${Math.floor(100 * low)} of 100 answers of ${model}`;
       scores = [...scores.filter((one) => one.words !== words), { points, words }].sort((a, b) => b.points - a.points).slice(0, BEST);
-      if (score.firstChild) score.replaceChildren(...board());
+      if (score.firstChild) scoreList.replaceChildren(...board());
     },
   };
 }

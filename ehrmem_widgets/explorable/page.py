@@ -124,7 +124,7 @@ def _chosen(exploration: Exploration, patients: Sequence[str] | int, before: Seq
     shown = [example_patient(dataset, trained_on(exploration.model)), *exploration.canaries[: patients // 8]]
     first = dict.fromkeys([*map(dataset.find, before), *shown])
     drawn = choose_people(dataset, exploration.model, exploration.reference, most=patients, canaries=False)
-    return list(first | dict.fromkeys(drawn.groups))[:patients]
+    return list(first | dict.fromkeys(drawn.groups))[: max(patients, len(before))]
 
 
 def _in_markup(json_text: str) -> str:

