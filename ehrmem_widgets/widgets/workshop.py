@@ -222,7 +222,7 @@ class _Attack:
 
     def _ask(self) -> None:
         if self._runner is not None:
-            facts = (KnownFact(int(p), ValuePrecision(v), DatePrecision(d)) for p, v, d in self.dial.facts)
+            facts = (KnownFact(int(p), ValuePrecision(str(v)), DatePrecision(str(d))) for p, v, d in self.dial.facts)
             self._runner.submit(tuple(facts))
 
     def _answers(self, facts: KnownFacts) -> Iterator[tuple[State, Answer] | None]:
@@ -231,7 +231,7 @@ class _Attack:
             patient = exploration.dataset.find(chosen().attack[0].patient)
             record = exploration.record(patient)
             self._exploration = exploration
-            self.dial.rows = dial_rows(record, exploration)
+            self.dial.rows = [dict(row) for row in dial_rows(record, exploration)]
             first = facts_of_level("age_sex", record, exploration.model.vocabulary)
             self.dial.facts = [[one.place, str(one.value), str(one.date)] for one in first]
             facts = first

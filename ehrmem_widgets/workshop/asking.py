@@ -137,6 +137,11 @@ class Kept:
         if path is not None and path.exists():
             self._answers = {one.key: one for one in _MANY.validate_json(path.read_bytes())}
 
+    @property
+    def n(self) -> int:
+        """How many there are."""
+        return len(self._answers)
+
     def get(self, key: tuple[str, str, str, str], ask_now: Callable[[], Asked]) -> Asked:
         """The kept answer, else a new one."""
         if key not in self._answers:

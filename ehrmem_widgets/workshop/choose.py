@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,17 +43,20 @@ from ehrmem_widgets.workshop.odds import advantage, right_of
 
 KNOWLEDGE = "lab_values"
 LITTLE = "age_sex"
-STEPS = ("age_sex", "one_lab", "lab_dates", "lab_values")
+BEGINNING = "first_20"
+"""What is known of people never seen: diagnoses and drugs tell a model more than labs do."""
+STEPS = ("age_sex", "one_lab", "lab_values")
 """What the attacker knows in the lesson's key to "be the attacker"."""
 CARDS, PLANTED, PERSONS = 10, 3, 2
 LOUD = 0.25
-"""A model that names an attribute in a quarter of its answers or more says it loudly."""
-_SAID = 0.15
-LESSON_PATIENTS = 3
+"""What a memory card shows at least: the attribute in a quarter of the answers."""
+SAID = 0.15
+"""What the card that fools shows at least: somebody never seen, and the model says it in every seventh answer."""
+LESSON_PATIENTS = 2
 _SCREENED = 8  # trajectories a person
-_MEMBERS, _NEVER, _LOSSES, _CODES = 80, 120, 200, 64
+_MEMBERS, _NEVER, _LOSSES, _CODES = 80, 140, 200, 64
 _OFTEN = 16  # how often those planted most often stood in the training data
-_TRIES = 12  # people asked in full for one card, at most
+_TRIES = 16  # people asked in full for one card, at most
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -72,16 +75,17 @@ def choose(kept: Kept) -> Chosen:
     exploration = open_sample("memorizing")
     names = sensitive(exploration)
     members = _members(exploration, names)
-    never = _holders(exploration, names, _never_seen(exploration), _NEVER)
     most = [one for one in exploration.canaries if canary_repetitions(exploration.dataset)[one] == _OFTEN]
-    planted = _holders(exploration, names, most, len(most))
-    _say(f"{len(members)} members and {len(never)} people never seen are screened ...")
-    people = [*members, *never, *planted]
-    leaks = _screen(exploration.model, exploration, names, people)
-    groups = np.repeat(["members", "never", "planted"], [len(members), len(never), len(planted)])
-    cards = _cards(
-        exploration, kept, people, groups, leaks, _screen(_reference(exploration), exploration, names, people)
-    )
+    planted = _holders(exploration, names, most, len(most), KNOWLEDGE)
+    never = _holders(exploration, names, _never_seen(exploration), _NEVER, BEGINNING)
+    _say(f"{len(members)} members, {len(planted)} who were planted and {len(never)} never seen are screened ...")
+    groups = {"members": (members, KNOWLEDGE), "planted": (planted, KNOWLEDGE), "never": (never, BEGINNING)}
+    both = (exploration.model, _reference(exploration))
+    leaks = {
+        name: tuple(_screen(one, exploration, names, people, knowledge) for one in both)
+        for name, (people, knowledge) in groups.items()
+    }
+    cards = _cards(exploration, kept, {name: people for name, (people, _) in groups.items()}, leaks)
     shown = sorted((one for one in cards if one.verdict == Verdict.MEMORIZED), key=lambda one: -one.audited.value)[
         :LESSON_PATIENTS
     ]
@@ -90,7 +94,10 @@ def choose(kept: Kept) -> Chosen:
     attack = [_ask(exploration, kept, ids[first.patient], first.attribute, knowledge) for knowledge in STEPS]
     models = {"memorizing": exploration, **{name: open_sample(name, exploration) for name in ("moderate", "private")}}
     trained = [
-        _trained(one, leaks[: len(members)] if one is exploration else _screen(one.model, exploration, names, members))
+        _trained(
+            one,
+            leaks["members"][0] if one is exploration else _screen(one.model, exploration, names, members, KNOWLEDGE),
+        )
         for one in models.values()
     ]
     patients = [
@@ -99,6 +106,7 @@ def choose(kept: Kept) -> Chosen:
     return Chosen(
         command="python -m ehrmem_widgets.workshop.choose",
         seed=SEED,
+        asked=kept.n,
         attack=tuple(attack),
         cards=tuple(cards),
         patients=tuple(patients),
@@ -129,7 +137,7 @@ def _members(exploration: Exploration, names: Sequence[str]) -> list[Person]:
     """Members at random, none of them planted."""
     planted = set(exploration.canaries)
     ids = [one for one in exploration.dataset.ids(trained_on(exploration.model)) if one not in planted]
-    return _holders(exploration, names, ids, _MEMBERS)
+    return _holders(exploration, names, ids, _MEMBERS, KNOWLEDGE)
 
 
 def _never_seen(exploration: Exploration) -> list[int]:
@@ -138,28 +146,32 @@ def _never_seen(exploration: Exploration) -> list[int]:
     return [one for name in dataset.splits if name not in seen for one in dataset.ids(name)]
 
 
-def _holders(exploration: Exploration, names: Sequence[str], ids: Sequence[int], most: int) -> list[Person]:
+def _holders(
+    exploration: Exploration, names: Sequence[str], ids: Sequence[int], most: int, knowledge: str
+) -> list[Person]:
     """So many who hold an attribute that can still be given away, by chance, each with the most severe one."""
     holders = set(exploration.dataset.holders(list(names)))
     order = np.random.default_rng(SEED).permutation(sorted(holders.intersection(ids)))
     severity = {name: one.severity for name, one in exploration.attributes.attributes.items()}
-    found = []
+    found: list[Person] = []
     for patient in order.tolist():
         if len(found) == most:
             break
         held = [name for name in exploration.held(patient) if name in names]
-        held = [name for name in held if can_be_asked(exploration, patient, name, KNOWLEDGE)]
+        held = [name for name in held if can_be_asked(exploration, patient, name, knowledge)]
         if held:
             found.append((patient, max(held, key=lambda name: severity[name])))
     return found
 
 
-def _screen(model: BlackBox, exploration: Exploration, names: Sequence[str], people: Sequence[Person]) -> np.ndarray:
+def _screen(
+    model: BlackBox, exploration: Exploration, names: Sequence[str], people: Sequence[Person], knowledge: str
+) -> np.ndarray:
     """(people,) how often a model names each person's attribute."""
     prompts: list[SlotIds] = []
     for patient, _ in people:
         record = exploration.record(patient)
-        facts = facts_of_level(KNOWLEDGE, record, model.vocabulary)
+        facts = facts_of_level(knowledge, record, model.vocabulary)
         prompt = build_prompt(record, facts, model.vocabulary, strip=exploration.attributes.strip(names, record))
         prompts.append(slot_ids(prompt, model.vocabulary)[: model.context_length - HORIZON])
     track = exploration.attributes.track(names, exploration.record(people[0][0]))
@@ -178,27 +190,31 @@ def _ask(exploration: Exploration, kept: Kept, patient: int, attribute: str, kno
 def _cards(
     exploration: Exploration,
     kept: Kept,
-    people: Sequence[Person],
-    groups: np.ndarray,
-    audited: np.ndarray,
-    reference: np.ndarray,
+    groups: Mapping[str, Sequence[Person]],
+    leaks: Mapping[str, Sequence[np.ndarray]],
 ) -> list[Asked]:
-    """Five that are memory, three of people who were planted, and five that are not: two people never seen of whom the model says it loudly, two members of whom the attacker
-    knows little, and one person never seen of whom it says little. No attribute twice in a group, as long as there are others."""
-    apart = np.abs(audited - reference)
+    """Five that are memory, three of people who were planted, and five that are not: one person never seen of whom the model says it all the same,
+    two members of whom the attacker knows little, and two people never seen of whom it says little. No attribute twice in a group, as long as
+    there are others."""
 
-    def likeliest(score: np.ndarray, among: str) -> Iterator[Person]:
-        return (people[row] for row in np.argsort(-score, kind="stable") if groups[row] == among)
+    def likeliest(group: str, score: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Iterator[Person]:
+        return (groups[group][row] for row in np.argsort(-score(*leaks[group]), kind="stable"))
 
-    loud = np.minimum(audited, reference) - 2 * apart
-    quiet = -apart - np.maximum(audited, reference)
-    more = audited - reference
+    def more(audited: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        return audited - reference
+
+    def loud(audited: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        return np.minimum(audited, reference) - 2 * np.abs(audited - reference)
+
+    def quiet(audited: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        return -np.maximum(audited, reference) - np.abs(audited - reference)
+
     wanted = [
-        (likeliest(more, "planted"), KNOWLEDGE, Verdict.MEMORIZED, PLANTED, LOUD),
-        (likeliest(more, "members"), KNOWLEDGE, Verdict.MEMORIZED, PERSONS, LOUD),
-        (likeliest(loud, "never"), KNOWLEDGE, Verdict.POPULATION, 2, _SAID),
-        (likeliest(audited, "members"), LITTLE, Verdict.POPULATION, 2, 0.0),
-        (likeliest(quiet, "never"), KNOWLEDGE, Verdict.POPULATION, 1, 0.0),
+        (likeliest("planted", more), KNOWLEDGE, Verdict.MEMORIZED, PLANTED, LOUD),
+        (likeliest("members", more), KNOWLEDGE, Verdict.MEMORIZED, PERSONS, LOUD),
+        (likeliest("never", loud), BEGINNING, Verdict.POPULATION, 1, SAID),
+        (likeliest("members", more), LITTLE, Verdict.POPULATION, 2, 0.0),
+        (likeliest("never", quiet), BEGINNING, Verdict.POPULATION, 2, 0.0),
     ]
     cards: list[Asked] = []
     for candidates, knowledge, verdict, n, least in wanted:
@@ -221,7 +237,7 @@ def _confirmed(
     found: list[Asked] = []
     waiting: list[Person] = []  # another with an attribute that is there already
     tries = 0
-    for patient, attribute in (*_firsts(candidates, waiting), *waiting):
+    for patient, attribute in candidates if n == 1 else (*_firsts(candidates, waiting), *waiting):
         if len(found) == n or tries == _TRIES:
             break
         if not can_be_asked(exploration, patient, attribute, knowledge):
@@ -236,7 +252,7 @@ def _confirmed(
 def _firsts(candidates: Iterator[Person], waiting: list[Person]) -> list[Person]:
     """The first of each attribute; the others wait."""
     taken: set[str] = set()
-    firsts = []
+    firsts: list[Person] = []
     for person in candidates:
         (waiting if person[1] in taken else firsts).append(person)
         taken.add(person[1])

@@ -37,11 +37,13 @@ class Odds(BaseModel):
 
 
 class Chosen(BaseModel):
-    """``attack``: one person, by how much the attacker knows; ``cards``: the ten to sort; ``patients``: the lesson's people by model."""
+    """``attack``: one person, by how much the attacker knows; ``cards``: the ten to sort; ``patients``: the lesson's people by model; ``asked``: how many
+    questions were asked before these were chosen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     command: str
     seed: int
+    asked: int
     attack: tuple[Asked, ...]
     cards: tuple[Asked, ...]
     patients: tuple[Asked, ...]

@@ -8,6 +8,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.views.answer_bar import in_100
 from ehrmem_widgets.workshop.asking import Asked, Figure
@@ -166,9 +167,7 @@ def hundred(figure: Figure) -> str:
     >>> hundred(Figure(value=0.953, low=0.93, high=0.97, n=200))
     '95 (93 to 97; n = 200)'
     """
-    value, low, high = (
-        in_100(figure.estimate.__class__(one, one, one, 1)) for one in (figure.value, figure.low, figure.high)
-    )
+    value, low, high = (in_100(Estimate(one, one, one, 1)) for one in (figure.value, figure.low, figure.high))
     return f"{_bare(value)} ({_bare(low)} to {_bare(high)}; n = {figure.n:,})"
 
 

@@ -126,11 +126,11 @@ def odds(found: Odds) -> str:
         f"Of {found.of} people like you, half of whom were in the training data, a coin tells {found.coin} rightly. The best attacker on the private "
         f"model tells at most {found.by_noise}: {found.by_noise - found.coin} more (squares)."
     )
-    more = (
+    besides = (
         f"Epsilon {found.epsilon:g} and delta {found.delta:.1g} alone would allow {found.promised} of {found.of}; the noise that was added keeps it to {found.by_noise}. "
         "Both hold against an attacker who knows everything else."
     )
-    return f"<figure>{svg(people, width=460, height=124, label=words)}<figcaption>{escape(words)}</figcaption></figure><p>{escape(more)}</p>"
+    return f"<figure>{svg(people, width=460, height=124, label=words)}<figcaption>{escape(words)}</figcaption></figure><p>{escape(besides)}</p>"
 
 
 def roles(step: Step) -> str:
