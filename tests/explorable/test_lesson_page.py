@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from ehrmem_widgets.cli import main
-from ehrmem_widgets.workshop.lesson import is_memory, lesson
 from ehrmem_widgets.workshop.chosen import chosen
+from ehrmem_widgets.workshop.lesson import is_memory, lesson
 from ehrmem_widgets.workshop.results import ITEMS, Quiz, decode, encode
 from tests.browser.npm import from_npm
-from tests.explorable.modules import Run, modules_in
+from tests.explorable.modules import modules_in
 from tests.explorable.test_page import SHOTS, WAIT, settled
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
