@@ -20,6 +20,7 @@ from ehrmem_widgets.attacker.facts import DatePrecision, KnownFact, ValuePrecisi
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds, Step
 from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.explorable.pack import pack_model
 from ehrmem_widgets.explorable.records import pack_patients
 from ehrmem_widgets.probes.exploration import Exploration, Question, State, choose_focus
 from ehrmem_widgets.probes.findings import Answer, AttributeFinding, Curve
@@ -307,7 +308,6 @@ def test_the_pages_own_engine_comes_to_the_same(
     run: Run, explorations: list[Exploration], patients: list[int], packed: dict[str, Any]
 ) -> None:
     """In float32 a few draws go the other way (test_engine): figures lie within the intervals, and the verdicts are the same."""
-    pack_model = pytest.importorskip("ehrmem_widgets.explorable.pack").pack_model
     folders = (sample_model(), sample_moderate(), sample_private(), sample_reference())
     asked = [state(explorations[0], patients[place], level) for place, level in ((0, "one_lab"), (4, "demographics"))]
     found = run(
