@@ -30,7 +30,7 @@ SMALL: dict[str, dict[str, Any]] = {
 _PLAIN = """csv png html json pdf yaml parquet http undo redo screens folder ids metadata numeric labels sequences ehrmem pseudonym pseudonyms
 viral hepatitis hiv infertility suicidality homelessness births systolic dashed probabilities minus cheapest comparisons duplicated likelier
 reproduce shuffled thereby brackets compares detectably diagnoses enlarge ethnicity hispanic medications ranges settings subtraction tenfold
-tolerated wrongly duplicates"""
+tolerated wrongly duplicates predicts removes"""
 PLAIN = set(_PLAIN.split())
 """Words of computers that everybody has seen, of medicine that a clinician knows, and such as say what they mean."""
 TECHNICAL = [
