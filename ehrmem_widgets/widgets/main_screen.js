@@ -79,6 +79,7 @@ function render({ model, el }) {
   const refused = make("p", { className: "em-refused", role: "alert" });
   const bar = make("section", { className: "em-top", "aria-label": "Answer" }, answer, settings, refused);
 
+  let asked = null; // the level chosen last, until the kernel has heard of it: what it says of earlier ones does not move a key that is held
   const levels = make("div", { className: "em-levels", role: "radiogroup", "aria-label": "What the attacker knows" });
   const first = field("first", "First codes", "");
   const dial = make("div", { className: "em-dial" });
@@ -220,11 +221,12 @@ function render({ model, el }) {
     if (levels.children.length !== shown.length) {
       levels.replaceChildren(...shown.map(([name, words, title]) => {
         const radio = make("input", { type: "radio", name: `${id}-level`, value: name, "aria-label": title });
-        radio.addEventListener("change", () => tell("level", { name }));
+        radio.addEventListener("change", () => { asked = name; tell("level", { name }); });
         return make("label", { title }, radio, make("span", { textContent: words }));
       }));
     }
-    for (const label of levels.children) label.firstChild.checked = label.firstChild.value === now.level;
+    if (asked === now.level || model.get("error")) asked = null;
+    if (asked === null) for (const label of levels.children) label.firstChild.checked = label.firstChild.value === now.level;
     const wrong = now.refused || {};
     for (const [name, one] of [["horizon", horizon], ["seed", seed], ["first", first]]) one.show(now[name], name in wrong);
     refused.textContent = Object.values(wrong).join(" ");

@@ -15,7 +15,7 @@ import math
 def most_found(epsilon: float, delta: float, false_alarms: float) -> float:
     """The largest share of members that can be found at a rate of false alarms.
 
-    >>> most_found(0, 0, 0.1), round(most_found(1, 0, 0.1), 3)
+    >>> round(most_found(0, 0, 0.1), 3), round(most_found(1, 0, 0.1), 3)
     (0.1, 0.272)
     """
     grown = math.exp(epsilon)
