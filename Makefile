@@ -29,7 +29,7 @@ explore: $(STAMP) ## Open the main screen: what would the model give away about 
 workshop: $(STAMP) ## Open the lesson of 90 minutes in JupyterLab
 	@$(BIN)/ehrmem explore --screen 07_workshop
 
-explorable: $(STAMP) ## Write lesson.html, in which small models are attacked live in any browser, with the network off
+explorable: $(STAMP) ## Write lesson.html, in which small models are attacked live in a browser, with the network off
 	@$(BIN)/ehrmem explorable --out lesson.html
 
 report: $(STAMP) ## Write an example report to reports/example.html (PATIENT=... picks the patient)

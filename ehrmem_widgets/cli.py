@@ -183,7 +183,7 @@ def explorable(arguments: argparse.Namespace) -> None:
         max_bytes=int(1e6 * arguments.max_size), lesson=not own,
     )  # fmt: skip
     print(
-        f"Wrote {arguments.out} ({size / 1e6:.1f} MB). It opens in any browser, from a disk or a stick, with the network off."
+        f"Wrote {arguments.out} ({size / 1e6:.1f} MB). It opens in a browser, from a disk or a stick, with the network off."
     )
 
 

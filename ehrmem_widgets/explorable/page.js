@@ -38,7 +38,7 @@ export function begin({ root, worker, texts, kernels, lesson }) {
     else if (page) page.heard(data);
     else told.textContent = `This page cannot start: ${data.words}`;
   };
-  worker.onerror = () => { told.textContent = "This browser cannot run the models of this page. A newer Firefox, Chrome, Edge or Safari can."; };
+  worker.onerror = () => { told.textContent = "This browser cannot run the models of this page. Try a newer one."; };
   worker.postMessage({ kind: "open", texts, kernels });
 }
 
@@ -110,8 +110,8 @@ class Page {
     }
     if (message.kind === "done") {
       this.bar.setAttribute("aria-busy", "false");
-      this.#say(`Answered in this page${this.ready.kernels === "js" ? ", slowly: this browser does not allow the faster way" : ""}.`);
       this.#addStep();
+      this.#say(`Question ${this.steps.length} of this visit, answered in this page${this.ready.kernels === "js" ? ", slowly: this browser does not allow the faster way" : ""}. Who asks often enough finds something by chance.`);
     }
   }
 
@@ -210,7 +210,7 @@ class Page {
     const { judgement } = finding;
     const verdict = judgement?.verdict ?? (finding.held || !answer.settled ? "Not decided yet" : "Nothing to give away");
     this.bar.dataset.verdict = VERDICTS[verdict] ?? "open";
-    this.said.replaceChildren(make("b", { textContent: verdict }), judgement ? ` ${judgement.sentence}`
+    this.said.replaceChildren(make("b", { textContent: this.chosen.size > 1 ? `${verdict} (${first})` : verdict }), judgement ? ` ${judgement.sentence}`
       : answer.settled ? " The record does not hold it, so there is nothing of this patient to give away." : " asking the model, then similar people whom no model saw.");
     const rows = this.ready.models.filter((name) => this.answers[name]).map((name) => [name, this.answers[name].attributes.find((one) => one.name === answer.focus).audited, "audited"]);
     if (finding.reference) rows.push(["a model that never saw them", finding.reference, "reference"]);
@@ -218,7 +218,7 @@ class Page {
       const mean = finding.controls.reduce((sum, [audited]) => sum + audited, 0) / finding.controls.length;
       rows.push([`${finding.controls.length} similar people`, { value: mean, low: mean, high: mean, n: finding.controls.length }, "similar"]);
     }
-    this.rows.replaceChildren(...rows.flatMap(([words, one, kind]) => [make("span", { textContent: words }), bar(one, kind), make("b", { textContent: percent(one.value), title: figure(one) })]));
+    this.rows.replaceChildren(...rows.flatMap(([words, one, kind]) => [make("span", { textContent: words }), bar(one, kind), make("b", { textContent: percent(one.value), title: kind === "similar" ? `the mean of ${one.n}` : figure(one) })]));
     const { known } = answer;
     const fits = known.k === null ? "" : known.k === 1 ? `: unique in this data set (1 of ${known.n.toLocaleString("en")})` : `: ${known.k.toLocaleString("en")} of ${known.n.toLocaleString("en")} patients fit`;
     this.of.textContent = `The attacker knows ${known.facts} ${known.facts === 1 ? "fact" : "facts"}${fits}. ${answer.warnings.join(" ")}`;
@@ -269,7 +269,7 @@ function bar(one, kind) {
   const draw = (tag, given) => { const made = document.createElementNS(space, tag); for (const [name, value] of Object.entries(given)) made.setAttribute(name, value); drawn.append(made); };
   for (const [name, value] of Object.entries({ viewBox: "0 0 200 16", class: `mark ${kind}`, "aria-hidden": "true", preserveAspectRatio: "none" })) drawn.setAttribute(name, value);
   draw("rect", { x: 0, y: 3, width: Math.max(1, 200 * one.value), height: 10, class: "value" });
-  draw("path", { d: `M${200 * one.low} 8H${200 * one.high}M${200 * one.low} 4V12M${200 * one.high} 4V12`, class: "whisker" });
+  if (one.high > one.low) draw("path", { d: `M${200 * one.low} 8H${200 * one.high}M${200 * one.low} 4V12M${200 * one.high} 4V12`, class: "whisker" });
   draw("path", { d: "M0 15.5H200", class: "axis" });
   return drawn;
 }
