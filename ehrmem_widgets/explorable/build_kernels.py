@@ -1,6 +1,7 @@
 """Compile kernels.c to kernels.wasm, which is committed: ``python -m ehrmem_widgets.explorable.build_kernels``.
 
-Needs PyPI's ziglang of the version named here, a C compiler that makes the same bytes on every machine; nothing else needs it.
+Needs PyPI's ziglang, a C compiler that makes the same bytes on every machine (``pip install -r tests/explorable/ziglang.lock``); nothing
+else needs it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-ZIGLANG = "0.17.1"
 HERE = Path(__file__).parent
 _TARGET = ["-target", "wasm32-freestanding", "-O3", "-msimd128", "-nostdlib"]
 _LINK = ["-Wl,--no-entry", "-Wl,--import-memory", "-Wl,--strip-all"]

@@ -7,10 +7,10 @@ const PAGE = 16384; // floats of a page of wasm memory
 /**
  * @param {object} packed what pack.py made
  * @param {{kernels?: "wasm"|"js"}} options which kernels; by default wasm, or plain JavaScript where it may not run
- * @returns {Promise<Model>}
+ * @returns {Model}
  */
-export async function openModel(packed, { kernels } = {}) {
-  const fast = kernels === "js" ? null : await wasmKernels(packed.kernels, kernels === "wasm");
+export function openModel(packed, { kernels } = {}) {
+  const fast = kernels === "js" ? null : wasmKernels(packed.kernels, kernels === "wasm");
   return new Model(packed, fast ?? jsKernels());
 }
 
@@ -516,7 +516,7 @@ function unpack(packed, memory) {
 }
 
 /** From what pack.py made of an array (or null) to its numbers. */
-function unpacker() {
+export function unpacker() {
   const ofHalf = Float32Array.from({ length: 65536 }, (_, bits) => {
     const exponent = (bits >> 10) & 31;
     const size = exponent ? (1024 + (bits & 1023)) * 2 ** (exponent - 25) : (bits & 1023) * 2 ** -24;
@@ -563,10 +563,10 @@ class Memory {
 
 // Kernels (kernels.c says what each does) -------------------------------------------------
 
-async function wasmKernels(base64, must) {
+function wasmKernels(base64, must) {
   try {
     const wasm = new WebAssembly.Memory({ initial: 16 });
-    const { instance } = await WebAssembly.instantiate(bytesOf(base64), { env: { memory: wasm } });
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytesOf(base64)), { env: { memory: wasm } });
     const memory = new Memory(new Float32Array(wasm.buffer), (_, n) => {
       wasm.grow(Math.ceil((n * 4 - wasm.buffer.byteLength) / (4 * PAGE)));
       return new Float32Array(wasm.buffer);

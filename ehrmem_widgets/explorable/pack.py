@@ -135,8 +135,11 @@ def _as_json(value: object) -> object:
         return {name: _as_json(each) for name, each in value.items()}
     if isinstance(value, list):
         return [_as_json(each) for each in value]
-    if not isinstance(value, np.ndarray):
-        return value
+    return packed_array(value) if isinstance(value, np.ndarray) else value
+
+
+def packed_array(value: np.ndarray) -> dict[str, object]:
+    """Numbers as ``unpacker`` of engine.js reads them: in float16 where that loses nothing, else in float32."""
     with np.errstate(over="ignore"):
         half: np.ndarray = value.astype("<f2")
     kept = half if np.array_equal(half.astype(np.float32), value) else value.astype("<f4")

@@ -1,5 +1,6 @@
 /** What is seen: the patient, what the attacker knows, and the answer. It asks the worker, and draws what comes back. */
 import { teach } from "./lesson.js";
+import map from "../widgets/embedding_map.js";
 
 const VERDICTS = { Memorized: "memorized", "Population knowledge": "population", "Cannot conclude": "open" };
 const KNOWN = { exact: "exactly", coarse: "low, middle or high", unknown: "only that it was done" };
@@ -143,7 +144,7 @@ class Page {
     const field = (label, control) => make("p", { className: "field" }, make("label", { for: control.id, textContent: label }), control);
     const knows = make("section", { className: "knows", "aria-label": "What the attacker knows" }, make("h2", { textContent: "The attacker knows" }), this.levels,
       make("details", { open: innerWidth > 760 }, make("summary", { textContent: "Fact by fact" }), field("Dates are known", this.dates), this.list));
-    this.panels = { Steps: make("ol", { className: "steps" }), Text: make("div", { className: "text" }), "Other attributes": make("div", { className: "others" }), Why: make("div", { className: "why" }) };
+    this.panels = { Steps: make("ol", { className: "steps" }), Text: make("div", { className: "text" }), Map: make("div"), "Other attributes": make("div", { className: "others" }), Why: make("div", { className: "why" }) };
     const tabs = make("div", { role: "tablist", "aria-label": "Views", className: "tabs" });
     const boxes = Object.entries(this.panels).map(([name, panel], place) => {
       const id = `panel-${place}`;
@@ -156,6 +157,10 @@ class Page {
       make("section", { className: "ask", "aria-label": "The question" }, field("Patient", this.who), field("Asked about", this.what), this.models), this.bar,
       make("div", { className: "two" }, knows, make("section", { className: "views", "aria-label": "Views of the answer" }, tabs, ...boxes)));
     this.#show(0);
+    if (ready.map) {
+      this.chart = new Shown({ points: ready.map.points, kinds: ready.map.kinds, query: [], nearest: [], patient: -1, approximate: true, description: "", height: 320 });
+      map.render({ model: this.chart, el: this.panels.Map });
+    } else this.panels.Map.append(make("p", { textContent: "This model gives no embeddings, so there is no map." }));
   }
 
   #switch(box) {
@@ -210,7 +215,7 @@ class Page {
     const { judgement } = finding;
     const verdict = judgement?.verdict ?? (finding.held || !answer.settled ? "Not decided yet" : "Nothing to give away");
     this.bar.dataset.verdict = VERDICTS[verdict] ?? "open";
-    this.said.replaceChildren(make("b", { textContent: this.chosen.size > 1 ? `${verdict} (${first})` : verdict }), judgement ? ` ${judgement.sentence}`
+    this.said.replaceChildren(make("b", { textContent: `${verdict}${this.chosen.size > 1 ? ` (${first})` : ""}${judgement ? ":" : ""}` }), judgement ? ` ${judgement.sentence}`
       : answer.settled ? " The record does not hold it, so there is nothing of this patient to give away." : " asking the model, then similar people whom no model saw.");
     const rows = this.ready.models.filter((name) => this.answers[name]).map((name) => [name, this.answers[name].attributes.find((one) => one.name === answer.focus).audited, "audited"]);
     if (finding.reference) rows.push(["a model that never saw them", finding.reference, "reference"]);
@@ -223,6 +228,7 @@ class Page {
     const fits = known.k === null ? "" : known.k === 1 ? `: unique in this data set (1 of ${known.n.toLocaleString("en")})` : `: ${known.k.toLocaleString("en")} of ${known.n.toLocaleString("en")} patients fit`;
     this.of.textContent = `The attacker knows ${known.facts} ${known.facts === 1 ? "fact" : "facts"}${fits}. ${answer.warnings.join(" ")}`;
     this.#drawText(answer);
+    this.#drawMap();
     this.#drawOthers(answer);
     this.#drawWhy(finding);
   }
@@ -232,6 +238,16 @@ class Page {
       make("span", { className: `${one.sensitive ? "sensitive " : ""}${one.true ? "true" : ""}`, textContent: `${one.true && title !== "What really followed" ? "✓ " : ""}${one.label}${one.sensitive ? " ◆" : ""}` }))));
     this.panels.Text.replaceChildren(line("What really followed", answer.truth), ...answer.generated.map((events, place) => line(`What ${answer.model} writes, ${place + 1}`, events)),
       make("p", { className: "small", textContent: "✓ stands in the true continuation, too. ◆ gives a sensitive attribute away." }));
+  }
+
+  #drawMap() {
+    const { chart } = this;
+    const { model } = this.ready.map ?? {};
+    const found = this.answers[model]?.neighbours;
+    if (!chart || (this.answers[model] && !found)) return; // the answer before stands until this one's comes
+    if (!found) chart.set({ query: [], nearest: [], patient: -1, description: `The map is that of ${model}, which is switched off.` });
+    else chart.set({ query: found.position ?? [], nearest: found.nearest, patient: found.own,
+      description: `Each point is a record of ${model}. The cross is what the attacker holds, placed roughly, by its neighbours; the patient's own record is number ${found.rank} of the ${found.n} people of this page by distance.` });
   }
 
   #drawOthers(answer) {
@@ -259,6 +275,29 @@ class Page {
     this.steps.push({ words: `${this.patient.pseudonym} · ${title} · ${level ? level.words : "facts by hand"} (${n} ${n === 1 ? "fact" : "facts"})`, answers });
     this.panels.Steps.replaceChildren(...this.steps.slice(-STEPS).map((step, place) => make("li", { value: Math.max(0, this.steps.length - STEPS) + place + 1 }, make("p", { textContent: step.words }),
       ...step.answers.map(([name, finding]) => make("div", { className: "rows" }, make("span", { textContent: name }), bar(finding.audited, "audited"), make("b", { textContent: figure(finding.audited) }))))));
+  }
+}
+
+/** What a widget reads and hears changes of (anywidget's model), so that the map here is that of the main screen. */
+class Shown {
+  #values;
+  #heard = {};
+
+  constructor(values) {
+    this.#values = values;
+  }
+
+  get(name) {
+    return this.#values[name];
+  }
+
+  on(event, handler) {
+    (this.#heard[event] ??= []).push(handler);
+  }
+
+  set(values) {
+    Object.assign(this.#values, values);
+    for (const name of Object.keys(values)) this.#heard[`change:${name}`]?.forEach((handler) => handler());
   }
 }
 

@@ -18,6 +18,7 @@ from ehrmem_widgets.blackbox.training_splits import trained_on
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.explorable.lesson import CONTENT_STYLE, lesson_content, lesson_patients
+from ehrmem_widgets.explorable.map import pack_map
 from ehrmem_widgets.explorable.pack import MAX_BYTES, pack_model
 from ehrmem_widgets.explorable.records import pack_patients, refuse_real_people
 from ehrmem_widgets.files import write_whole
@@ -26,8 +27,9 @@ from ehrmem_widgets.probes.people import choose_people
 from ehrmem_widgets.samples.folders import example_patient
 
 _HERE = Path(__file__).parent
-_IMPORT = re.compile(r'^import \{([^}]*)\} from "\./(\w+)\.js";\n', re.MULTILINE)
+_IMPORT = re.compile(r'^import (\{[^}]*\}|\w+) from "(\.\.?/(?:\w+/)?(\w+)\.js)";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function\*?|class|const) (\w+))", re.MULTILINE)
+_WIDGET = re.compile(r"^export default \{ (\w+) \};\n", re.MULTILINE)
 PATIENTS = 40
 MOST_MODELS = 4
 """With the reference among them."""
@@ -49,17 +51,23 @@ def bundle(name: str) -> str:
     """A module of this folder and all that it imports as one script, each as a constant that holds what it exports (WORKER for worker.js)."""
     made: dict[str, str] = {}
 
-    def add(one: str) -> None:
-        source = (_HERE / f"{one}.js").read_text(encoding="utf-8")
-        for _, other in _IMPORT.findall(source):
+    def add(one: str, path: str) -> None:
+        source = (_HERE / path).read_text(encoding="utf-8")
+        for _, file, other in _IMPORT.findall(source):
             if other not in made:
-                add(other)
-        taken = _IMPORT.sub(lambda found: f"const {{{found[1].replace(' as ', ': ')}}} = {found[2].upper()};\n", source)
-        exported = ", ".join(_EXPORT.findall(source))
-        made[one] = f"const {one.upper()} = (() => {{\n{_EXPORT.sub('', taken)}\nreturn {{ {exported} }};\n}})();\n"
+                add(other, file)
+        taken = _IMPORT.sub(lambda found: f"const {found[1].replace(' as ', ': ')} = {found[3].upper()};\n", source)
+        exported = ", ".join([*_EXPORT.findall(source), *_WIDGET.findall(source)])
+        code = _WIDGET.sub("", _EXPORT.sub("", taken))
+        made[one] = f"const {one.upper()} = (() => {{\n{code}\nreturn {{ {exported} }};\n}})();\n"
 
-    add(name)
-    return '"use strict";\n' + "".join(made.values())
+    add(name, f"{name}.js")
+    return _in_ascii('"use strict";\n' + "".join(made.values()))
+
+
+def _in_ascii(script: str) -> str:
+    """A script of ASCII alone: a browser decodes ten megabytes of it in a tenth of the time, and the page is blocked meanwhile."""
+    return re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], script)
 
 
 def make_page(
@@ -93,7 +101,8 @@ def make_page(
     never = FolderModel(reference) if reference else None
     explorations = [Exploration(dataset, FolderModel(folder), never, folder=folder) for folder in models]
     first = lesson_patients() if lesson else []
-    packed = pack_patients(explorations, _chosen(explorations[0], patients, first))
+    ids = _chosen(explorations[0], patients, first)
+    packed = {**pack_patients(explorations, ids), "map": pack_map(explorations[0], ids)}
     script, worker = bundle("page") + _PAGE, bundle("worker") + _WORKER
     style = (_HERE / "page.css").read_text(encoding="utf-8") + (CONTENT_STYLE if lesson else "")
     template = Environment(
@@ -108,7 +117,8 @@ def make_page(
         patients=Markup(_in_markup(json.dumps(packed, separators=(",", ":")))),
         models=[Markup(one) for one in packed_models],
     )  # fmt: skip
-    size = len(text.encode())
+    text = text.encode("ascii", "xmlcharrefreplace").decode()
+    size = len(text)
     if size > max_bytes:
         raise BadInput(
             f"The page would take {size / 1e6:.1f} MB, more than {max_bytes / 1e6:.1f} MB. Give fewer models or patients, or a larger --max-size."

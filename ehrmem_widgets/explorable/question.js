@@ -1,6 +1,6 @@
 /**
  * Port of probes/exploration.py: one patient, one state of knowledge, one stream of ever better answers, with the same seeds, chunks and
- * stopping, in the same order. Left out: T1 (reconstruct), and k of facts dialled by hand, which would take everybody's records.
+ * stopping, in the same order. Left out: T1 (reconstruct), and k of facts dialled by hand, which would take everybody's records. Neighbours are looked for among the people of the page.
  */
 
 import {
@@ -13,6 +13,7 @@ import {
   leaksOfMany,
   rounded,
 } from "./estimators.js";
+import { embedSlots, findNeighbours, openMap } from "./neighbours.js";
 import { CONTROLS, buildPrompt, opened, sameFactsOf, similar, stripOf, trueContinuation } from "./prompts.js";
 import { generateState } from "./rng.js";
 import { CANNOT_CONCLUDE, LEAK_MARGIN, Peers, judgePerson, judgement } from "./verdicts.js";
@@ -47,7 +48,7 @@ const SHOWN_CODES = 40;
  * @typedef {{model: string, known: {facts: number, k: number|null, n: number}, focus: string, horizon: number, prompt: string[],
  *   stripped: number, leftOut: number, attributes: AttributeFinding[], curve: import("./estimators.js").Curve|null,
  *   referenceCurve: import("./estimators.js").Curve|null, generated: ReadableEvent[][], truth: ReadableEvent[],
- *   effectiveSamples: number, warnings: string[], settled: boolean}} Answer
+ *   effectiveSamples: number, warnings: string[], settled: boolean, neighbours: import("./neighbours.js").NeighbourFinding|null}} Answer
  */
 
 /** A question that this model cannot be asked. */
@@ -59,7 +60,7 @@ export class CannotAnswer extends Error {}
  */
 export function openPage(packed, models) {
   const people = (some) => some.map((person) => opened(packed, person));
-  return { packed, models, controls: people(packed.controls), patients: people(packed.patients) };
+  return { packed, models, map: openMap(packed), controls: people(packed.controls), patients: people(packed.patients) };
 }
 
 /**
@@ -71,6 +72,7 @@ export function* answers(page, state) {
   const question = new Question(page, state);
   yield* question.firstAnswers();
   yield question.answer;
+  yield* question.neighbours();
   yield* question.refine();
   yield* question.compare();
   yield question.settled();
@@ -82,7 +84,7 @@ export function* answers(page, state) {
  */
 export function* answersOfSeveral(page, state, names) {
   const reference = page.packed.reference?.name;
-  const models = reference ? { ...page.models, [reference]: remembering(page.models[reference]) } : page.models;
+  const models = Object.create(page.models, reference ? { [reference]: { value: remembering(page.models[reference]) } } : {});
   const works = names.map((model) => answers({ ...page, models }, { ...state, model }));
   while (works.length) {
     for (const work of [...works]) {
@@ -154,6 +156,7 @@ export class Question {
       effectiveSamples: Infinity,
       warnings: this.#warnings(),
       settled: false,
+      neighbours: null,
     };
   }
 
@@ -169,6 +172,15 @@ export class Question {
     yield this.answer;
     for (const sum of this.sums.slice(1)) yield* sum.add(FIRST, this.#seed(0));
     this.#update();
+  }
+
+  /** The rank of the patient's own record, and the place on the map, for the model whose map the page holds. */
+  *neighbours() {
+    const { map } = this.page;
+    if (map?.model !== this.state.model) return;
+    const query = embedSlots(this.models[0], this.slots[0]);
+    this.#better({ neighbours: findNeighbours(map, query, this.record.pseudonym) });
+    yield this.answer;
   }
 
   /** More samples until the attribute in focus is known to +-0.02, or the most samples are spent. */

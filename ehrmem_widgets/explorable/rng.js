@@ -49,6 +49,24 @@ export class Generator {
     return Float32Array.from({ length: n }, () => (this.#next() >>> 8) / 2 ** 24);
   }
 
+  /**
+   * .choice(items, n), with replacement (Lemire 2019, as numpy: nothing is drawn where there is no choice)
+   * @template T
+   * @param {T[]} items
+   * @param {number} n
+   * @returns {T[]}
+   */
+  choice(items, n) {
+    if (items.length === 1) return Array(n).fill(items[0]);
+    const size = BigInt(items.length);
+    const unfair = (1n << 32n) % size;
+    return Array.from({ length: n }, () => {
+      let product;
+      do product = BigInt(this.#next()) * size; while ((product & WORD) < unfair);
+      return items[Number(product >> 32n)];
+    });
+  }
+
   #next() {
     let word = this.#waiting;
     this.#waiting = null;

@@ -13,22 +13,21 @@ export function serve(scope) {
   const pause = () => new Promise((go) => { channel.port1.onmessage = go; channel.port2.postMessage(0); });
   const tell = (message) => scope.postMessage(message);
 
-  async function open({ texts, kernels }) {
+  function open({ texts, kernels }) {
     const packed = JSON.parse(texts.patients);
+    const names = [...packed.audited, ...(packed.reference ? [packed.reference] : [])].map((one) => one.name);
     const models = {};
-    for (const text of texts.models) {
-      const model = await openModel(JSON.parse(text), { kernels });
-      models[model.name] = model;
-    }
+    names.forEach((name, place) => whenAsked(models, name, () => openModel(JSON.parse(texts.models[place]), { kernels })));
     page = openPage(packed, models);
     tell({
       kind: "ready",
-      kernels: Object.values(models)[0].kernels,
+      kernels: models[names[0]].kernels,
       levels: packed.levels,
       attributes: packed.attributes,
       models: packed.audited.map((one) => one.name),
       reference: packed.reference?.name ?? null,
       patients: page.patients.map((record) => shown(packed, record)),
+      map: page.map && { model: page.map.model, points: page.map.points, kinds: page.map.kinds },
     });
   }
 
@@ -70,4 +69,10 @@ export function serve(scope) {
       tell({ kind: "failed", number: data.number ?? 0, words: error.message });
     }
   };
+}
+
+/** A property that is made when it is first asked for: a model that nobody switches on is never opened. */
+function whenAsked(object, name, make) {
+  let made;
+  Object.defineProperty(object, name, { enumerable: true, get: () => (made ??= make()) });
 }

@@ -107,6 +107,16 @@ def test_a_patient_facts_and_models_by_mouse(page: Any) -> None:
     assert page.locator(".steps li").count() >= 5
     page.get_by_role("tab", name="Text").click()
     assert page.locator(".codes").count() == 4 and page.locator(".codes .true").count() > 3
+    page.get_by_role("tab", name="Map").click()
+    about = page.locator("[role=tabpanel]:visible p").last
+    before = about.inner_text()
+    rank = re.search(r"record is number (\d+) of the (\d+) people of this page", before)
+    assert rank is not None and 1 <= int(rank[1]) <= int(rank[2])
+    again(page, lambda: page.locator("input[value=nothing]").check())
+    assert about.inner_text() != before  # the query moved
+    canvas = page.locator("[role=tabpanel]:visible canvas[role=img]")
+    assert canvas.get_attribute("aria-label") == about.inner_text() and canvas.bounding_box()["height"] > 200
+    page.screenshot(path=SHOTS / "explorable_map.png")
     page.get_by_role("tab", name="Other attributes").click()
     assert page.locator("tbody tr").count() > 5
     again(page, lambda: page.locator("#who").select_option(index=11))
@@ -157,7 +167,7 @@ def test_without_wasm_it_answers_the_same_and_says_that_it_is_slower(file: Path,
 
 
 def test_nothing_but_its_own_script_runs_and_nobody_is_named(file: Path) -> None:
-    text = file.read_text(encoding="utf-8")
+    text = file.read_bytes().decode("ascii")  # decoded at once, where other characters would block the page
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)
     assert policy is not None and policy[1].startswith("default-src 'none'; ") and "script-src 'sha256-" in policy[1]
     (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)

@@ -53,3 +53,15 @@ def test_seed_sequences_are_those_of_numpy(run: Run) -> None:
     )
     for entropy, words in zip(entropies, found, strict=True):
         assert words == np.random.SeedSequence(entropy).generate_state(11).tolist()
+
+
+def test_choices_are_those_of_numpy(run: Run) -> None:
+    sizes = [2, 3, 1, 7, 2_000, 3 * 2**20]
+    found = run(
+        """const { Generator } = await import("./rng.js");
+        const random = new Generator(0);
+        return data.map((n) => random.choice(Array.from({ length: n }, (_, i) => i), 8));""",
+        sizes,
+    )
+    random = np.random.default_rng(0)
+    assert found == [random.choice(np.arange(n), 8).tolist() for n in sizes]
