@@ -180,16 +180,14 @@ export class Model {
 
   /** Next-code probabilities of the rows that somebody draws from: [probabilities, row]; valid until the next. */
   *#distributions(rows) {
-    const found = new Float32Array(this.codes.length);
     for (const tile of tiles(rows)) {
       this.#forward(tile);
       if (!tile.some((row) => row.draw.length)) continue;
       this.#head(tile.length);
       for (const [number, row] of tile.entries()) {
         if (!row.draw.length) continue;
-        found.set(this.#logitsOf(number));
-        softmax(found, 0, found.length);
-        yield [found, row];
+        this.#kernels.softmax(this.#scratch.logits + number * this.#layers.head.columns, this.codes.length);
+        yield [this.#logitsOf(number), row];
       }
     }
   }
@@ -291,7 +289,7 @@ export class Model {
           this.#kernels.scores(wide + row * columns + first, keys, weights + seen, group, n, width, stride, this.contextLength);
           seen += n;
         }
-        for (let query = 0; query < group; query++) softmax(floats, weights + query * this.contextLength, seen);
+        for (let query = 0; query < group; query++) this.#kernels.softmax(weights + query * this.contextLength, seen);
         seen = 0;
         for (const [cache, n] of sees) {
           const to = input + row * heads * width + first;
@@ -306,11 +304,16 @@ export class Model {
   #activate(columns, inner, rows) {
     const { gated, activation } = this.#layers;
     const { input, wide } = this.#scratch;
+    if (activation in BY_KERNEL) {
+      this.#kernels.activate(wide, input, rows, columns, inner, gated, BY_KERNEL[activation]);
+      return;
+    }
     const { floats } = this.#memory;
+    const f = ACTIVATIONS[activation];
     for (let row = 0; row < rows; row++) {
       const from = wide + row * columns;
       const to = input + row * inner;
-      for (let i = 0; i < inner; i++) floats[to + i] = activation(floats[from + i]) * (gated ? floats[from + inner + i] : 1);
+      for (let i = 0; i < inner; i++) floats[to + i] = f(floats[from + i]) * (gated ? floats[from + inner + i] : 1);
     }
   }
 
@@ -400,10 +403,11 @@ function* tiles(rows) {
 
 // Layers ----------------------------------------------------------------------------------
 
+/** What the kernels compute, and whether with the hyperbolic tangent. */
+const BY_KERNEL = { silu: 0, gelu_new: 1 };
+
 const ACTIVATIONS = {
-  silu: (x) => x / (1 + Math.exp(-x)),
   relu: (x) => Math.max(x, 0),
-  gelu_new: (x) => 0.5 * x * (1 + Math.tanh(0.7978845608028654 * (x + 0.044715 * x ** 3))),
   gelu: (x) => 0.5 * x * (1 + erf(x * Math.SQRT1_2)),
 };
 
@@ -440,14 +444,6 @@ function rotate(floats, at, heads, width, turn, place) {
       floats[at + i + 1] = x * sine + y * cosine;
     }
   }
-}
-
-function softmax(floats, at, n) {
-  let max = -Infinity;
-  let sum = 0;
-  for (let i = at; i < at + n; i++) if (floats[i] > max) max = floats[i];
-  for (let i = at; i < at + n; i++) sum += floats[i] = Math.exp(floats[i] - max);
-  for (let i = at; i < at + n; i++) floats[i] /= sum;
 }
 
 function largest(floats) {
@@ -504,7 +500,7 @@ function unpack(packed, memory) {
     width: packed.width,
     parallel: packed.parallel,
     gated: packed.gated,
-    activation: ACTIVATIONS[packed.activation],
+    activation: packed.activation,
     embedding: store(embedding.floats),
     positions: numbers(packed.positions),
     turn: numbers(packed.turn),
@@ -584,7 +580,7 @@ function jsKernels() {
     more.set(floats);
     return more;
   });
-  return { name: "js", memory, multiply, scores, mix };
+  return { name: "js", memory, multiply, scores, mix, softmax, activate };
 
   function multiply(a, b, c, rows, inner, columns) {
     const { floats } = memory;
@@ -636,6 +632,26 @@ function jsKernels() {
       for (let j = 0; j < n; j++) {
         const weight = floats[weights + head * apart + j];
         for (let i = 0; i < width; i++) floats[out + head * width + i] += weight * floats[values + j * stride + i];
+      }
+    }
+  }
+
+  function softmax(at, n) {
+    const { floats } = memory;
+    let max = -Infinity;
+    let sum = 0;
+    for (let i = at; i < at + n; i++) if (floats[i] > max) max = floats[i];
+    for (let i = at; i < at + n; i++) sum += floats[i] = Math.exp(floats[i] - max);
+    for (let i = at; i < at + n; i++) floats[i] /= sum;
+  }
+
+  function activate(a, out, rows, columns, inner, gated, tanh) {
+    const { floats } = memory;
+    for (let row = 0; row < rows; row++) {
+      for (let i = 0; i < inner; i++) {
+        const x = floats[a + row * columns + i];
+        const u = tanh ? 1.5957691216057308 * (x + 0.044715 * x ** 3) : x;
+        floats[out + row * inner + i] = (x / (1 + Math.exp(-u))) * (gated ? floats[a + row * columns + inner + i] : 1);
       }
     }
   }
