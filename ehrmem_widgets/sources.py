@@ -142,7 +142,7 @@ def sample_sources() -> Sources:
 
 def given_sources(**given: str | Path | Iterable[str | Path] | None) -> Sources:
     """What was given, else what the environment names (EHRMEM_DATA, EHRMEM_MODEL, ...; several references with commas between
-    them); the samples only when neither names data nor model. Raises BadInput for data without a model or the other way round, and for anything but the
+    them); the samples only when neither names data nor model, or the model alone and it is one of them. Raises BadInput for data without a model or the other way round, and for anything but the
     samples where only these are shown (``ehrmem app --host``)."""
     for before, name in NAMES_BEFORE.items():
         if os.environ.get(f"EHRMEM_{before.upper()}"):
@@ -151,8 +151,12 @@ def given_sources(**given: str | Path | Iterable[str | Path] | None) -> Sources:
     reference = comma_separated(found.pop("reference"))
     named = {name: str(value) if value else None for name, value in found.items()}
     records, model = named["data"] or named["sequences"], named["model"] or named["endpoint"]
-    if not records and not model:
+    if not records and (not model or _is_sample_model(model)):
         samples = asdict(sample_sources())
+        if model:
+            samples["reference"] = tuple(
+                one for one in samples["reference"] if Path(one).resolve() != Path(model).resolve()
+            )
         named = {name: value or samples[name] for name, value in named.items()}
         reference = reference or samples["reference"]
     elif not records or not model:
@@ -160,6 +164,12 @@ def given_sources(**given: str | Path | Iterable[str | Path] | None) -> Sources:
     files = (value for name, value in named.items() if not name.endswith("_split"))
     refuse_all_but_samples(*filter(None, files), *reference)
     return Sources(**named, reference=reference)
+
+
+def _is_sample_model(named: str) -> bool:
+    from ehrmem_widgets.samples.folders import SAMPLES
+
+    return not is_address(named) and Path(named).resolve().parent == (SAMPLES / "models").resolve()
 
 
 def refuse_all_but_samples(*named: str | Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.opening import open_model, open_sequences, open_sources, open_with
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
+from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_private, sample_reference
 from ehrmem_widgets.sources import SOURCES, Sources, given_sources, sample_sources
 from ehrmem_widgets.tokens.sequence import encode
 
@@ -36,6 +37,14 @@ def test_nothing_named_is_the_samples_and_the_environment_comes_before_them(monk
     assert found == Sources(data="d", model="m", vocabulary="v.json") and found.reference == ()
     assert found.options() == ["--data", "d", "--model", "m", "--vocabulary", "v.json"]
     assert found.model_folder == Path("m") and given_sources().model_folder is None
+
+
+def test_a_sample_model_alone_is_asked_about_the_sample_cohort() -> None:
+    samples = sample_sources()
+    private, reference = Path(sample_private()), Path(sample_reference())
+    assert given_sources(model=private) == replace(samples, model=str(private))
+    assert given_sources(model=private, reference=["other"]).reference == ("other",)
+    assert given_sources(model=reference) == replace(samples, model=str(reference), reference=())
 
 
 def test_data_without_a_model_is_refused_and_sequences_count_as_data() -> None:
