@@ -178,6 +178,12 @@ def explorable(arguments: argparse.Namespace) -> None:
         raise BadInput("--data and --models belong together: give both, or neither for the samples.")
     models = arguments.models or [sample_model(), sample_moderate(), sample_private()]
     reference = arguments.reference or (None if own else sample_reference())
+    if not own:
+        print(
+            "Writing the committee's report and the page; this takes about half a minute ...",
+            file=sys.stderr,
+            flush=True,
+        )
     size = make_page(
         arguments.out, data=arguments.data or sample_data(), models=models, reference=reference, patients=_asked_patients(arguments.patients),
         max_bytes=int(1e6 * arguments.max_size), lesson=not own,

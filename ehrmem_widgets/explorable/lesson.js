@@ -134,7 +134,9 @@ export function teach({ root, explorer, lesson }) {
     if (answers.report) {
       const reason = make("textarea", { id: "reason", rows: 3, value: answers.reason, oninput: () => { answers.reason = reason.value; } });
       const label = make("label", { textContent: "One reason, with the figure that it rests on", htmlFor: "reason" });
-      parts.push(html(step.extra), choice("Your vote after the report", step.votes, answers.votes[1], (place) => { answers.votes[1] = place; again(); }), label, reason);
+      const report = make("iframe", { className: "report", title: "The report", srcdoc: lesson.report });
+      report.setAttribute("sandbox", "");
+      parts.push(html(step.extra), report, choice("Your vote after the report", step.votes, answers.votes[1], (place) => { answers.votes[1] = place; again(); }), label, reason);
     }
     if (answers.votes[1] !== null) {
       parts.push(make("p", { className: "told", textContent: answers.votes[0] === answers.votes[1] ? "The report did not change your vote." : `The report changed your vote from “${step.votes[answers.votes[0]]}” to “${step.votes[answers.votes[1]]}”.` }), html(step.answer, "p"));

@@ -6,6 +6,7 @@ from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.workshop.chosen import chosen
 from ehrmem_widgets.workshop.leave_one_out import left_out
 from ehrmem_widgets.workshop.lesson import BUDGET, PRICE, Item, Step, filled, is_memory, lesson
+from ehrmem_widgets.workshop.pages import committee_report
 from ehrmem_widgets.workshop.show import STYLE, by_model, card, head, left_out_picture, odds, roles, told, trained
 
 CONTENT_STYLE = STYLE.replace(".ehrmem-lesson ", ".stage ")
@@ -31,6 +32,7 @@ def lesson_content() -> dict[str, object]:
             for place, one in enumerate(found.cards, start=1)
         ],
         "left": left_out_picture(left_out()),
+        "report": committee_report(),
     }
 
 

@@ -6,6 +6,7 @@ python -m ehrmem_widgets.workshop.pages
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ehrmem_widgets.attacker.facts import KNOWLEDGE_LEVELS
 from ehrmem_widgets.files import write_whole
 from ehrmem_widgets.reports.page_template import whole_page
+from ehrmem_widgets.reports.patient_report import make_report
 from ehrmem_widgets.reports.pdf import as_pdf
+from ehrmem_widgets.samples.folders import sample_data, sample_moderate, sample_reference
 from ehrmem_widgets.workshop.asking import Asked
 from ehrmem_widgets.workshop.chosen import chosen
 from ehrmem_widgets.workshop.leave_one_out import left_out
@@ -86,6 +89,22 @@ def worksheets() -> str:
 def committee_patient() -> Asked:
     """The person of the committee's report: the lesson's first, as the moderate model answers."""
     return next(one for one in chosen().patients if one.model == "moderate")
+
+
+def committee_report() -> str:
+    """The report that the committee reads, written now as ``ehrmem report`` writes it (about half a minute)."""
+    asked = committee_patient()
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "report.html"
+        make_report(
+            out,
+            data=str(sample_data()),
+            model=str(sample_moderate()),
+            reference=str(sample_reference()),
+            patient=asked.patient,
+            focus=asked.attribute,
+        )
+        return out.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

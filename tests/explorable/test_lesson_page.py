@@ -12,6 +12,7 @@ import pytest
 from ehrmem_widgets.cli import main
 from ehrmem_widgets.workshop.chosen import chosen
 from ehrmem_widgets.workshop.lesson import is_memory, lesson
+from ehrmem_widgets.workshop.pages import committee_patient
 from ehrmem_widgets.workshop.results import ITEMS, Quiz, decode, encode
 from tests.browser.npm import from_npm
 from tests.explorable.modules import modules_in
@@ -106,6 +107,12 @@ def test_the_committee_votes_before_and_after_the_report(page: Any) -> None:
     stage(page).get_by_role("radio", name=votes[0], exact=True).check()
     stage(page).get_by_role("button", name="Read the report").click()
     assert stage(page).locator(".stage table").count() == 1
+    report = page.frame_locator("iframe.report")
+    report.get_by_role("heading", level=1).wait_for(timeout=WAIT)
+    asked = committee_patient()
+    assert asked.patient in report.locator("body").inner_text() and "moderate" in report.locator("body").inner_text()
+    page.locator("iframe.report").scroll_into_view_if_needed()
+    page.screenshot(path=SHOTS / "lesson_committee.png")
     stage(page).get_by_label("One reason").fill("It names HIV from three facts.")
     stage(page).locator(".question").nth(1).get_by_role("radio", name=votes[2], exact=True).check()
     assert f"from “{votes[0]}” to “{votes[2]}”" in stage(page).inner_text()
