@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 
 from tests.chromium import CHROMIUM, headless_chromium
+from tests.firefox import FIREFOX, headless_firefox
 
 ROOT = Path(__file__).resolve().parents[1]
-NEEDS = {"browser": "needs Chromium", "shared_data": "needs the real demonstration data"}
+NEEDS = {"browser": "needs a browser", "shared_data": "needs the real demonstration data"}
+BROWSERS = {"chromium": (CHROMIUM, headless_chromium), "firefox-esr": (FIREFOX, headless_firefox)}
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +56,16 @@ def chromium() -> Iterator[Any]:
         pytest.skip("no chromium on this machine")
     with headless_chromium() as browser:
         yield browser
+
+
+@pytest.fixture(scope="module", params=BROWSERS)
+def browser(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The system's Chromium, and after it Firefox ESR, for tests that both must pass; skipped where there is none."""
+    program, headless = BROWSERS[request.param]
+    if program is None:
+        pytest.skip(f"no {request.param} on this machine")
+    with headless() as started:
+        yield started
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,4 +1,4 @@
-"""The page's JavaScript modules in headless Chromium, as they are, to be compared with Python's numbers."""
+"""The page's JavaScript modules in a headless browser, as they are, to be compared with Python's numbers."""
 
 from __future__ import annotations
 

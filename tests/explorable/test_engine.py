@@ -47,10 +47,10 @@ return data.map(({ key, prompts, horizon, samples, track, banned, seed }) => {
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module", params=["chromium"])  # each a fixture that starts a browser
-def run(request: pytest.FixtureRequest) -> Iterator[Run]:
+@pytest.fixture(scope="module")
+def run(browser: Any) -> Iterator[Run]:
     """Runs a script in a page where every sample model is open twice, as "wasm memorizing" and so on."""
-    with modules_in(request.getfixturevalue(request.param)) as run:
+    with modules_in(browser) as run:
         for folder in MODELS.values():
             for kernels in ("wasm", "js"):
                 key = f"{kernels} {folder.name}"
@@ -235,7 +235,7 @@ def test_what_python_refuses_is_refused_in_the_same_words(run: Run, prompts: Slo
 
 
 @pytest.mark.parametrize(("allowed", "kernels"), [("", "js"), ("'wasm-unsafe-eval'", "wasm")])
-def test_a_page_that_must_not_compile_wasm_runs_plain_javascript(chromium: Any, allowed: str, kernels: str) -> None:
-    policy = {"Content-Security-Policy": f"default-src 'none'; connect-src {ORIGIN}; script-src {ORIGIN} {allowed}"}
-    with modules_in(chromium, policy) as run:
+def test_a_page_that_must_not_compile_wasm_runs_plain_javascript(browser: Any, allowed: str, kernels: str) -> None:
+    policy = f"default-src 'none'; connect-src {ORIGIN}; script-src {ORIGIN} {allowed}".strip()
+    with modules_in(browser, {"Content-Security-Policy": policy}) as run:
         assert run(_OPEN, {"key": "any", "packed": pack_model(sample_model())}) == kernels

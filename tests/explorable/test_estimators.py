@@ -30,8 +30,8 @@ CLOSE: dict[str, float] = {"rtol": 1e-9, "atol": 1e-12}
 
 
 @pytest.fixture(scope="module")
-def run(chromium: Any) -> Iterator[Run]:
-    with modules_in(chromium) as run:
+def run(browser: Any) -> Iterator[Run]:
+    with modules_in(browser) as run:
         yield run
 
 

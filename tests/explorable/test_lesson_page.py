@@ -16,23 +16,27 @@ from ehrmem_widgets.workshop.pages import committee_patient
 from ehrmem_widgets.workshop.results import ITEMS, Quiz, decode, encode
 from tests.browser.npm import from_npm
 from tests.explorable.modules import modules_in
-from tests.explorable.test_page import SHOTS, WAIT, settled
+from tests.explorable.test_page import WAIT, settled, shoot
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory, chromium: Any) -> Iterator[Any]:
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("lesson") / "lesson.html"
     assert main(["explorable", "--patients", "12", "--out", str(out)]) == 0
-    context = chromium.new_context(offline=True, viewport={"width": 1280, "height": 800})
+    return out
+
+
+@pytest.fixture(scope="module")
+def page(file: Path, browser: Any) -> Iterator[Any]:
+    context = browser.new_context(offline=True, viewport={"width": 1280, "height": 800})
     opened = context.new_page()
     errors: list[str] = []
     opened.on("pageerror", lambda error: errors.append(str(error)))
     opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    opened.goto(out.as_uri())
+    opened.goto(file.as_uri())
     settled(opened)
-    SHOTS.mkdir(exist_ok=True)
     yield opened
     assert errors == []
     context.close()
@@ -57,7 +61,7 @@ def test_the_quiz_before_says_nothing_of_right_and_wrong(page: Any) -> None:
     step(page, "predict")
     answer(page, [0] * ITEMS)
     assert "Right" not in stage(page).inner_text() and "Not quite" not in stage(page).inner_text()
-    page.screenshot(path=SHOTS / "lesson_predict.png")
+    shoot(page, "lesson_predict")
 
 
 def test_the_attack_is_scored(page: Any) -> None:
@@ -76,7 +80,7 @@ def test_the_attack_is_scored(page: Any) -> None:
     assert "Not quite" in stage(page).inner_text() and "A common mistake" in stage(page).inner_text()
     answer(page, [0])
     assert "✓ Right." in stage(page).inner_text()
-    page.screenshot(path=SHOTS / "lesson_attack.png")
+    shoot(page, "lesson_attack")
 
 
 def test_the_cards_are_turned_when_all_are_sorted(page: Any) -> None:
@@ -89,7 +93,7 @@ def test_the_cards_are_turned_when_all_are_sorted(page: Any) -> None:
     stage(page).get_by_role("button", name="Turn the cards over").click()
     rightly = sum(is_memory(one) for one in cards)
     assert f"You sorted {rightly} of {len(cards)} rightly." in stage(page).inner_text()
-    page.screenshot(path=SHOTS / "lesson_cards.png", full_page=True)
+    shoot(page, "lesson_cards", full_page=True)
 
 
 def test_the_price_of_privacy_comes_after_the_choice(page: Any) -> None:
@@ -97,7 +101,7 @@ def test_the_price_of_privacy_comes_after_the_choice(page: Any) -> None:
     assert "nats" not in stage(page).inner_text()
     stage(page).get_by_role("radio", name="private").check()
     assert "nats a code" in stage(page).inner_text() and "people like you" in stage(page).inner_text()
-    page.screenshot(path=SHOTS / "lesson_training.png", full_page=True)
+    shoot(page, "lesson_training", full_page=True)
 
 
 def test_the_committee_votes_before_and_after_the_report(page: Any) -> None:
@@ -147,7 +151,7 @@ def test_axe_finds_nothing_on_any_step_and_a_phone_shows_it_whole(page: Any) -> 
     for one in lesson().steps:
         step(page, one.key)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, one.key
-    page.screenshot(path=SHOTS / "lesson_phone.png", full_page=True)
+    shoot(page, "lesson_phone", full_page=True)
     page.set_viewport_size({"width": 1280, "height": 800})
 
 
@@ -158,14 +162,14 @@ def test_reset_forgets_everything(page: Any) -> None:
         assert stage(page).locator(".stage input:checked").count() == 0
 
 
-def test_codes_are_python_s(chromium: Any, tmp_path: Path) -> None:
+def test_codes_are_python_s(browser: Any, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
 
     def some() -> tuple[int | None, ...]:
         return tuple(None if one == 4 else int(one) for one in rng.integers(0, 5, ITEMS))
 
     asked = [Quiz(some(), some()) for _ in range(200)]
-    with modules_in(chromium) as run:
+    with modules_in(browser) as run:
         made = run(
             'const { resultsCode } = await import("./lesson.js"); return data.map(([before, after]) => resultsCode(before, after, 1));',
             [[list(one.before), list(one.after)] for one in asked],

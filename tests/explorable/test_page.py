@@ -36,8 +36,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(file: Path, chromium: Any) -> Iterator[Any]:
-    context = chromium.new_context(offline=True, viewport={"width": 1280, "height": 800})
+def page(file: Path, browser: Any) -> Iterator[Any]:
+    context = browser.new_context(offline=True, viewport={"width": 1280, "height": 800})
     opened = context.new_page()
     asked: list[str] = []
     errors: list[str] = []
@@ -54,6 +54,10 @@ def page(file: Path, chromium: Any) -> Iterator[Any]:
 
 def settled(page: Any) -> None:
     page.locator(".bar[aria-busy=false]").wait_for(timeout=WAIT)
+
+
+def shoot(page: Any, name: str, **options: Any) -> None:
+    page.screenshot(path=SHOTS / f"{name}_{page.context.browser.browser_type.name}.png", **options)
 
 
 def again(page: Any, act: Any) -> None:
@@ -120,8 +124,7 @@ def test_a_patient_facts_and_models_by_mouse(page: Any) -> None:
     page.get_by_role("tab", name="Other attributes").click()
     assert page.locator("tbody tr").count() > 5
     again(page, lambda: page.locator("#who").select_option(index=11))
-    SHOTS.mkdir(exist_ok=True)
-    page.screenshot(path=SHOTS / "explorable.png")
+    shoot(page, "explorable")
 
 
 def test_all_of_it_by_keyboard(page: Any) -> None:
@@ -152,13 +155,13 @@ def test_axe_finds_nothing_and_a_phone_shows_it_whole(page: Any) -> None:
     for name, width, height in (("phone", 390, 844), ("tablet", 820, 1180)):
         page.set_viewport_size({"width": width, "height": height})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        page.screenshot(path=SHOTS / f"explorable_{name}.png")
+        shoot(page, f"explorable_{name}")
     page.set_viewport_size({"width": 1280, "height": 800})
 
 
-def test_without_wasm_it_answers_the_same_and_says_that_it_is_slower(file: Path, chromium: Any, page: Any) -> None:
+def test_without_wasm_it_answers_the_same_and_says_that_it_is_slower(file: Path, browser: Any, page: Any) -> None:
     again(page, lambda: page.reload())
-    slow = chromium.new_context(offline=True).new_page()
+    slow = browser.new_context(offline=True).new_page()
     slow.goto(f"{file.as_uri()}?kernels=js")
     settled(slow)
     assert "slowly" in slow.locator(".status").inner_text()

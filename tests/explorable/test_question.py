@@ -93,8 +93,8 @@ def packed64(numbers: np.ndarray, kind: type) -> str:
 
 
 @pytest.fixture(scope="module")
-def run(chromium: Any) -> Iterator[Run]:
-    with modules_in(chromium) as run:
+def run(browser: Any) -> Iterator[Run]:
+    with modules_in(browser) as run:
         yield run
 
 
