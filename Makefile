@@ -81,25 +81,30 @@ check-python:
 	  echo "ehrmem needs Python 3.11 or newer, but '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo missing)."; \
 	  echo "Install a newer Python and name it:  make PYTHON=python3.11 ..."; exit 1; }
 
-# Browser tests use the system's Chromium. A machine that has none and may not install it still passes: they are skipped.
+# Browser tests use the system's Chromium and Firefox ESR. A machine that lacks one and may not install it still passes: its tests are skipped.
 browser:
-	@if command -v chromium >/dev/null && { ! command -v fc-list >/dev/null || fc-list | grep -qi dejavu; }; then exit 0; fi; \
+	@missing=; why=; sudo=; \
+	command -v chromium >/dev/null && { ! command -v fc-list >/dev/null || fc-list | grep -qi dejavu; } || missing=chromium; \
+	command -v firefox-esr >/dev/null || missing="$$missing firefox-esr"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
 	if ! command -v apt-get >/dev/null; then why="this machine has no apt-get"; \
-	else \
-	  if [ "$$(id -u)" = 0 ]; then sudo=; \
-	  elif sudo -n true 2>/dev/null; then sudo="sudo -n"; \
-	  else sudo=no; fi; \
-	  if [ "$$sudo" = no ]; then why="only root may use apt-get here"; \
-	  else \
-	    echo "Installing chromium and fonts-dejavu-core for the browser tests (about 1 minute, once) ..."; \
-	    if $$sudo apt-get -qq update >/dev/null && \
-	       $$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
-	         chromium fonts-dejavu-core </dev/null >/dev/null; \
-	    then exit 0; fi; \
-	    why="apt-get failed (above)"; \
+	elif [ "$$(id -u)" != 0 ]; then \
+	  if sudo -n true 2>/dev/null; then sudo="sudo -n"; else why="only root may use apt-get here"; fi; \
+	fi; \
+	if [ -z "$$why" ]; then \
+	  echo "Installing" $$missing "and fonts-dejavu-core for the browser tests (about 1 minute, once) ..."; \
+	  why="apt-get failed (above)"; left=; \
+	  if $$sudo apt-get -qq update >/dev/null; then \
+	    for one in $$missing; do \
+	      $$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+	        $$one fonts-dejavu-core </dev/null >/dev/null || left="$$left $$one"; \
+	    done; \
+	    missing=$$left; \
 	  fi; \
 	fi; \
-	echo "!!!! NO CHROMIUM: $$why. BROWSER TESTS WILL BE SKIPPED. !!!!"
+	for one in $$missing; do \
+	  echo "!!!! NO $$(echo $$one | tr a-z A-Z): $$why. ITS BROWSER TESTS WILL BE SKIPPED. !!!!"; \
+	done
 
 # uv resolves for every system at once and knows the hashes of all files; versions that stand in a lock stay unless ARGS says otherwise.
 lock: check-python ## Rebuild the lock files from pyproject.toml (ARGS=--upgrade for the newest versions; then carry them over to environment.yml)
