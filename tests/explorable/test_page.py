@@ -165,6 +165,7 @@ def test_without_wasm_it_answers_the_same_and_says_that_it_is_slower(file: Path,
     slow.goto(f"{file.as_uri()}?kernels=js")
     settled(slow)
     assert "slowly" in slow.locator(".status").inner_text()
+    assert "slowly" not in page.locator(".status").inner_text()
     assert slow.locator(".said").inner_text() == page.locator(".said").inner_text()
     slow.context.close()
 
