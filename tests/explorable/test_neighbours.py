@@ -23,8 +23,8 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def run(chromium: Any) -> Iterator[Run]:
-    with modules_in(chromium) as run:
+def run(browser: Any) -> Iterator[Run]:
+    with modules_in(browser) as run:
         yield run
 
 
