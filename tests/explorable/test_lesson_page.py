@@ -116,7 +116,7 @@ def test_the_committee_votes_before_and_after_the_report(page: Any) -> None:
     asked = committee_patient()
     assert asked.patient in report.locator("body").inner_text() and "moderate" in report.locator("body").inner_text()
     page.locator("iframe.report").scroll_into_view_if_needed()
-    page.screenshot(path=SHOTS / "lesson_committee.png")
+    shoot(page, "lesson_committee")
     stage(page).get_by_label("One reason").fill("It names HIV from three facts.")
     stage(page).locator(".question").nth(1).get_by_role("radio", name=votes[2], exact=True).check()
     assert f"from “{votes[0]}” to “{votes[2]}”" in stage(page).inner_text()

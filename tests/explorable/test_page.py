@@ -120,7 +120,7 @@ def test_a_patient_facts_and_models_by_mouse(page: Any) -> None:
     assert about.inner_text() != before  # the query moved
     canvas = page.locator("[role=tabpanel]:visible canvas[role=img]")
     assert canvas.get_attribute("aria-label") == about.inner_text() and canvas.bounding_box()["height"] > 200
-    page.screenshot(path=SHOTS / "explorable_map.png")
+    shoot(page, "explorable_map")
     page.get_by_role("tab", name="Other attributes").click()
     assert page.locator("tbody tr").count() > 5
     again(page, lambda: page.locator("#who").select_option(index=11))
