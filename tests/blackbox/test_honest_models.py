@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from ehrmem_widgets.blackbox.checks import check_looks_back_only, check_samples_
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.opening import open_with
-from ehrmem_widgets.blackbox.protocol import Step
+from ehrmem_widgets.blackbox.protocol import BlackBox, Step
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.samples.folders import sample_data, sample_model
@@ -142,7 +142,7 @@ def test_scores_that_change_beside_a_long_record_are_refused(chain: MarkovChain,
     with pytest.raises(
         BadInput, match=r"beside a record of 4,500 codes those of shorter ones change by up to 2\.30 nats \(n = 4\)"
     ):
-        check_scores_alone(Stretching(), records)
+        check_scores_alone(cast(BlackBox, Stretching()), records)
 
 
 def test_all_of_it_is_looked_at_when_a_model_is_opened(chain: MarkovChain) -> None:
