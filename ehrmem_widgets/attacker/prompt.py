@@ -229,7 +229,9 @@ def _age_slots(record: Record, fact: KnownFact, vocabulary: Vocabulary) -> list[
     first, last = (age, age) if fact.value is ValuePrecision.EXACT else (age // 10 * 10, age // 10 * 10 + 9)
     if true[0] != vocabulary.token_scheme.birth:
         return [tuple(code for code, years in vocabulary.ages.items() if first <= min(years, OLDEST) <= last)]
-    if vocabulary.gap_rule is None or len(true) == 1:
+    if (
+        vocabulary.gap_rule is None or len(true) == 1 or fact.value is ValuePrecision.EXACT
+    ):  # as with values: exactly is its bin
         return [(code,) for code in true]
     day = date(2000, 1, 1)  # any: only the years between count
     then = (day + timedelta(days=first * YEAR), day + timedelta(days=(last + 1) * YEAR))

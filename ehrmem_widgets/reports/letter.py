@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import ehrmem_widgets
 from ehrmem_widgets.charts.markup import BLUE, ORANGE
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.files import read_json, write_whole
+from ehrmem_widgets.files import read_text, write_whole
 from ehrmem_widgets.reports.audit_letter import audit_letter
 from ehrmem_widgets.reports.letter_texts import Texts, count, day, icons, of_100, texts_in
 from ehrmem_widgets.reports.page_template import whole_page
@@ -41,11 +41,12 @@ def make_letter(source: str | Path, out: str | Path, *, audience: str = "", lang
 
 
 def _read(path: Path) -> Report:
+    text = read_text(path, f"The report {str(path)!r}")
     try:
-        found = cast("dict[str, Any]", read_json(path, f"The report {str(path)!r}"))
+        found = json.loads(text)
         focus = found["settings"]["focus"]
         assert any(one["name"] == focus for one in found["attributes"]) and found["known"]["facts"] >= 0
-    except (KeyError, TypeError, AssertionError):
+    except (ValueError, KeyError, TypeError, AssertionError, RecursionError):
         raise BadInput(
             f"{path.name} is not the JSON file of a patient's report: 'ehrmem report' writes it beside the HTML file."
         ) from None
