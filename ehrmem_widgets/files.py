@@ -1,16 +1,51 @@
-"""The one way to write: whole or not at all, and for this user's eyes only."""
+"""The one way to write: whole or not at all, and for this user's eyes only; and to read what people name: files of bounded size."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from textwrap import shorten
 from typing import BinaryIO
 
-from ehrmem_widgets.errors import Unavailable
+from ehrmem_widgets.errors import BadInput, Unavailable
+
+MOST_BYTES = 100_000_000
+"""Of a text file that is read whole."""
+
+
+def read_text(path: Path, what: str, *, most: int = MOST_BYTES) -> str:
+    """A text file in UTF-8; ``what`` names it in the error's sentence. Raises BadInput for one that cannot be read, is no text, or is larger than
+    ``most`` bytes, and for a pipe or a device, which might never end."""
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise BadInput(f"{what} cannot be read: it is not a regular file.")
+            content = file.read(most + 1)
+    except OSError as error:
+        raise BadInput(f"{what} cannot be read: {error.strerror}.") from None
+    if len(content) > most:
+        raise BadInput(f"{what} cannot be read: it is larger than {most / 1e6:g} MB.")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadInput(f"{what} cannot be read: it is not text in UTF-8.") from None
+
+
+def read_json(path: Path, what: str) -> object:
+    """The content of a JSON file; errors as of ``read_text``, and for what is no JSON, is nested too deeply, or holds a number without end."""
+    text = read_text(path, what)
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise BadInput(f"{what} cannot be read as JSON: it is nested too deeply.") from None
+    except ValueError as error:
+        raise BadInput(f"{what} cannot be read as JSON: {shorten(str(error), 120)}.") from None
 
 
 @contextmanager

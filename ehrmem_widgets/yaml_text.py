@@ -10,8 +10,11 @@ from textwrap import shorten
 import yaml
 
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.files import read_text
 from ehrmem_widgets.settings import shown
 
+MOST_BYTES = 4_000_000
+"""Of a YAML file: it is written by hand."""
 _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 
 
@@ -41,16 +44,23 @@ def read_yaml(text: str, what: str) -> object:
 def read_yaml_file(path: Path, what: str, *, hint: str = "") -> object:
     """The content of a YAML (or JSON) file; errors as of ``read_yaml``, and for a file that cannot be read, with a ``hint``."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"{what} cannot be read: {error.strerror}.{hint}") from None
-    except UnicodeDecodeError:
-        raise BadInput(f"{what} cannot be read as YAML: it is not text in UTF-8.") from None
+        text = read_text(path, what, most=MOST_BYTES)
+    except BadInput as error:
+        raise BadInput(f"{error}{hint}") from None
     return read_yaml(text, what)
 
 
 class _Once(yaml.SafeLoader):
-    """Refuses a key that stands twice in one mapping and numbers that mean others, and says where a date or number is none."""
+    """Refuses a key that stands twice in one mapping, numbers that mean others, and aliases, which make a book of a line; says where a date or
+    number is none."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(
+                None, None, f"the alias *{event.anchor} is not allowed: write it out", event.start_mark
+            )
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         seen = set()

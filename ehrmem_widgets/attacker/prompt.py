@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from ehrmem_widgets.attacker.facts import AGE, DatePrecision, KnownFact, ValuePrecision
 from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.cohort.time_codes import AGE_CODES, OLDEST, days_of_unit
+from ehrmem_widgets.tokens.sequence import age_places, encode, own_sequence
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 Slot = tuple[str, ...]
@@ -45,8 +46,11 @@ def build_prompt(
 ) -> Prompt:
     """The prompt that known facts make (methods, section 2).
 
-    ``strip`` holds the base codes of the attributes asked about and of their proxies: such facts never enter.
+    ``strip`` holds the base codes of the attributes asked about and of their proxies: such facts never enter. Of a record that came as the
+    model's own sequence the codes stand as they do there, with all that lies between them, so that the first codes are its literal prefix.
     """
+    if own_sequence(record, vocabulary) is not None:
+        return _from_sequence(record, facts, vocabulary, strip)
     slots: list[Slot] = [(code,) for code in vocabulary.opening]
     places: list[int] = [BETWEEN] * len(slots)
     used: list[KnownFact] = []
@@ -83,6 +87,89 @@ def build_prompt(
         add(written, fact.place)
         used.append(fact)
     return Prompt(tuple(slots), tuple(places), tuple(used), stripped, left_out)
+
+
+def _from_sequence(
+    record: Record, facts: Sequence[KnownFact], vocabulary: Vocabulary, strip: Collection[str]
+) -> Prompt:
+    """As ``build_prompt``, along the record's own sequence. What lies between two known events (gaps, marks of visits) is taken with them;
+    where an event between them is not known, or a date only roughly, the gap is what the attacker can tell."""
+    sequence = encode(record, vocabulary)
+    of_age = age_places(sequence.codes, vocabulary)
+    known = {fact.place: fact for fact in facts}
+    stripped = {p for p in known if (AGE_CODES[0] if p == AGE else record.events[p].code) in strip}
+    age: list[Slot] = []
+    if AGE in known and AGE not in stripped and of_age:
+        exact = known[AGE].value is ValuePrecision.EXACT
+        age = [(sequence.codes[at],) for at in of_age] if exact else _age_slots(record, known[AGE], vocabulary)
+    written = {place for place in sequence.event_of if place >= 0}
+    taken = {
+        place
+        for place in written & known.keys() - stripped
+        if value_slots(record.events[place], known[place].value, vocabulary)
+    }
+    left_out = len(known.keys() - {AGE} - stripped - taken)
+    if AGE in known and AGE not in stripped and not age and known[AGE].value is not ValuePrecision.UNKNOWN:
+        left_out += 1
+    slots: list[Slot] = []
+    places: list[int] = []
+    between: list[str] = []
+    before: tuple[Event, KnownFact] | None = None
+    whole = True  # nothing dated was passed over since the last code taken
+
+    def add(more: Sequence[Slot], place: int) -> None:
+        slots.extend(more)
+        places.extend([place] * len(more))
+
+    for at, (code, place) in enumerate(zip(sequence.codes, sequence.event_of, strict=True)):
+        if at < len(vocabulary.opening) and code == vocabulary.opening[at]:
+            add([(code,)], BETWEEN)
+        elif at in of_age:
+            if at == of_age[0]:
+                add(age, AGE)
+        elif place < 0:
+            between.append(code)
+        elif place not in taken:
+            whole = whole and record.events[place].time is None
+        else:
+            event, fact = record.events[place], known[place]
+            if place not in places:
+                add(_between(between, before, (event, fact), vocabulary, whole=whole), BETWEEN)
+                between, whole = [], True
+                before = (event, fact) if event.time is not None else before
+                if fact.value is not ValuePrecision.EXACT:
+                    add(value_slots(event, fact.value, vocabulary), place)
+            if fact.value is ValuePrecision.EXACT:
+                add([(code,)], place)
+    used = tuple(
+        fact
+        for fact in sorted(facts, key=lambda fact: fact.place)
+        if fact.place in taken or (fact.place == AGE and age)
+    )
+    return Prompt(tuple(slots), tuple(places), used, len(stripped), left_out)
+
+
+def _between(
+    codes: Sequence[str],
+    before: tuple[Event, KnownFact] | None,
+    now: tuple[Event, KnownFact],
+    vocabulary: Vocabulary,
+    *,
+    whole: bool,
+) -> list[Slot]:
+    """What stands before a known event: the very ``codes`` where nothing was passed over and both dates are known exactly."""
+    event, fact = now
+    if before is None or event.time is None:
+        return [(code,) for code in codes] if whole else []
+    if whole and before[1].date is fact.date is DatePrecision.EXACT:
+        return [(code,) for code in codes]
+    slots = _gap_slots(before, now, vocabulary)
+    if not whole:
+        return slots
+    for code in codes:
+        if not vocabulary.is_gap(code):
+            slots.append((code,))
+    return slots
 
 
 def value_slots(event: Event, precision: ValuePrecision, vocabulary: Vocabulary) -> tuple[Slot, ...]:
@@ -142,7 +229,9 @@ def _age_slots(record: Record, fact: KnownFact, vocabulary: Vocabulary) -> list[
     first, last = (age, age) if fact.value is ValuePrecision.EXACT else (age // 10 * 10, age // 10 * 10 + 9)
     if true[0] != vocabulary.token_scheme.birth:
         return [tuple(code for code, years in vocabulary.ages.items() if first <= min(years, OLDEST) <= last)]
-    if vocabulary.gap_rule is None or len(true) == 1:
+    if (
+        vocabulary.gap_rule is None or len(true) == 1 or fact.value is ValuePrecision.EXACT
+    ):  # as with values: exactly is its bin
         return [(code,) for code in true]
     day = date(2000, 1, 1)  # any: only the years between count
     then = (day + timedelta(days=first * YEAR), day + timedelta(days=(last + 1) * YEAR))

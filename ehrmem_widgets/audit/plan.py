@@ -19,6 +19,7 @@ from ehrmem_widgets.checked import Declared, Texts, checked, expecting, meant, w
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, attributes_with, load_attributes
 from ehrmem_widgets.cohort.pseudonym import user_key
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.files import read_text
 from ehrmem_widgets.probes.base import Probe
 from ehrmem_widgets.probes.options import given as given_to
 from ehrmem_widgets.registry import probes
@@ -286,11 +287,9 @@ def _beside(given: str | list[str] | None, name: str, path: Path) -> str | list[
 
 def _read_patients(given: str, path: Path) -> tuple[str, ...]:
     refuse_all_but_samples(path.parent / given)
-    try:
-        lines = tuple(dict.fromkeys((path.parent / given).read_text(encoding="utf-8").split()))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-        raise BadInput(f"{path.name}: the file of patients {shown(given)} cannot be read: {why}.") from None
+    lines = tuple(
+        dict.fromkeys(read_text(path.parent / given, f"{path.name}: the file of patients {shown(given)}").split())
+    )
     if not lines:
         raise BadInput(f"{path.name}: the file of patients {shown(given)} is empty.")
     return lines

@@ -6,7 +6,6 @@ Findings may hold tens of millions of rows, so that patients' rows are aggregate
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -18,7 +17,9 @@ import pandas as pd
 from ehrmem_widgets import settings
 from ehrmem_widgets.audit.run import FINDINGS, RESULTS, SEAL, SEVERITY, ProbeState, Results, Seal, What
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes
+from ehrmem_widgets.cohort.dataset import NO_EXTENSIONS
 from ehrmem_widgets.errors import BadInput, Damaged
+from ehrmem_widgets.files import read_json
 from ehrmem_widgets.findings.disclosure_control import disclosed
 from ehrmem_widgets.findings.finding import EXCLUDED, FIGURES, PATIENTS, Finding, OtherVersion
 from ehrmem_widgets.probes.people import CANARY, DRAWN, NULL_CANARY, PAIRS
@@ -222,7 +223,9 @@ class AuditResults:
     def _database(self) -> duckdb.DuckDBPyConnection:
         import duckdb
 
-        return duckdb.connect(config={"memory_limit": MEMORY, "threads": 2})
+        return duckdb.connect(
+            config={**NO_EXTENSIONS, "memory_limit": MEMORY, "threads": 2, "lock_configuration": True}
+        )
 
 
 def _load_figures(folder: Path) -> Finding:
@@ -253,8 +256,8 @@ def _read_results(folder: Path) -> Results:
 
 def _read_json(path: Path) -> dict[str, object]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(path, path.name)
+    except BadInput:
         return {}
     return content if isinstance(content, dict) else {}
 

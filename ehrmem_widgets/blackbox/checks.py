@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import chi2
 
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
@@ -15,6 +16,12 @@ from ehrmem_widgets.tokens.vocabulary import Vocabulary
 LEAST_KNOWN = 0.5
 _COMPARED, _SAME = 4, 1e-3  # sequences, and the difference in nats per code up to which two models are one
 _LOOKED_AT = 24  # records whose likelihood is looked at
+_MOVED = 0.05  # nats by which the score of a code may change with what should not matter: rounding in 16 bit
+_LONGEST = 4_500  # codes of a record beside which others are scored: some models change their positions beyond 4,096
+_PROMPTS, _DRAWN = 4, 128  # prompts, and single codes drawn after each with each of two seeds
+_COPIED = 16  # codes of a continuation that are looked at where there are no probabilities
+_EXPECTED = 5  # draws of a code before it is a cell of the test
+_ALARM = 1e-6
 
 
 def sample_sequences(model: BlackBox, dataset: MedsDataset, split: str, records: int = _LOOKED_AT) -> list[list[int]]:
@@ -76,6 +83,90 @@ def check_codes_in_place(model: BlackBox, sequences: Sequence[Sequence[int]]) ->
         raise BadInput(f"The vocabulary does not fit the model {model.name!r}. {_off_by_one(*moved)}")
 
 
+def check_looks_back_only(model: BlackBox, sequences: Sequence[Sequence[int]]) -> float:
+    """The most nats by which the last code changes the score of an earlier one; BadInput for more than rounding: such a model (BERT,
+    RoBERTa) fills gaps and continues nothing, and what it is asked here would mean nothing."""
+    real = [list(s) for s in sequences if len(s) > 3][:_COMPARED]
+    changed = [[*s[:-1], (s[-1] + 1) % len(model.vocabulary)] for s in real]
+    most = _most_moved(model.score(real), model.score(changed), but_last=1)
+    if most > _MOVED:
+        raise BadInput(
+            f"The model {model.name!r} reads what comes after: changing the last code of a record changes the scores of earlier codes by up "
+            f"to {most:.2f} nats (n = {len(real)}). It fills gaps and cannot continue a record, so none of these tests can be asked of it. Give a "
+            "model that predicts the next code."
+        )
+    return most
+
+
+def check_scores_alone(model: BlackBox, sequences: Sequence[Sequence[int]]) -> float:
+    """The most nats by which a score changes when a long record is scored in the same call; BadInput for more than rounding."""
+    real = [list(s) for s in sequences if len(s) > 3][:_COMPARED]
+    longest = min(model.context_length, _LONGEST)
+    long = [code for s in real * (1 + longest // max(1, sum(map(len, real)))) for code in s][:longest]
+    most = _most_moved(model.score(real), model.score([*real, long])[:-1]) if real else 0.0
+    if most > _MOVED:
+        raise BadInput(
+            f"The scores of the model {model.name!r} depend on what else is asked: beside a record of {len(long):,} codes those of shorter ones "
+            f"change by up to {most:.2f} nats (n = {len(real)}). So members and others would not be compared alike. Models whose positions change "
+            "with the longest record of a call (longrope) do this: set a shorter context in its config.json."
+        )
+    return most
+
+
+def check_samples_honest(model: BlackBox, sequences: Sequence[Sequence[int]], *, seed: int = 0) -> float:
+    """The p-value of single codes drawn after a few prompts against the probabilities that the model reports; BadInput where they do not
+    follow them (a temperature, top-p or top-k is set, or all are copies), or where another seed changes nothing (a cache). Of a model that
+    reports none, only copies are found, and the p-value is 1."""
+    prompts = [[[code] for code in s[: max(1, len(s) // 2)]] for s in sequences if len(s) > 3][:_PROMPTS]
+    scored = Query.SCORES in model.answers
+    horizon = 1 if scored else _COPIED
+    drawn = [
+        np.stack([step.codes for step in model.generate(prompts, horizon, _DRAWN, seed=one)])
+        for one in (seed, seed + 1)
+    ]
+    for row, prompt in enumerate(prompts):
+        first, second = (one[:, row] for one in drawn)
+        if np.array_equal(first, second) and len(np.unique(first, axis=1).T) >= _EXPECTED:
+            raise BadInput(
+                f"The model {model.name!r} gives the same samples whatever the seed ({_DRAWN} draws after {len(prompt)} codes): what it answers is "
+                "kept somewhere, and intervals would be too narrow. Switch the cache or the fixed seed of its server off."
+            )
+    if not scored:
+        if prompts and all(len(np.unique(one[:, row], axis=1).T) == 1 for one in drawn for row in range(len(prompts))):
+            raise BadInput(
+                f"The model {model.name!r} gives one and the same continuation {_DRAWN} times after each of {len(prompts)} prompts: it does not "
+                "sample. Switch its temperature on (1), and top-p and top-k off."
+            )
+        return 1.0
+    statistic, cells, worst = 0.0, 0, (0.0, 0, 0, 0.0)
+    for row, prompt in enumerate(prompts):
+        codes = np.concatenate([one[0, row] for one in drawn])
+        seen, counts = np.unique(codes[codes >= 0], return_counts=True)
+        ids = [code for [code] in prompt]
+        expected = len(codes) * np.exp([score[-1] for score in model.score([[*ids, int(code)] for code in seen])])
+        own = expected >= _EXPECTED
+        pairs = sorted(zip(expected[own].tolist(), counts[own].tolist(), seen[own].tolist(), strict=True), reverse=True)
+        rest = (len(codes) - expected[own].sum(), len(codes) - counts[own].sum(), -1)
+        if rest[0] < _EXPECTED and pairs:  # too few for a cell of their own
+            of, count, _ = pairs.pop()
+            rest = (rest[0] + of, rest[1] + count, -1)
+        for of, count, code in [*pairs, rest]:
+            part = (count - of) ** 2 / max(of, 0.5)
+            statistic, cells = statistic + part, cells + 1
+            worst = max(worst, (part, code, count, of))
+        cells -= 1
+    p = float(chi2.sf(statistic, max(cells, 1)))
+    if p < _ALARM:
+        _, code, count, of = worst
+        what = f"the code {model.vocabulary.codes[code]}" if code >= 0 else "every other code"
+        raise BadInput(
+            f"The samples of the model {model.name!r} do not follow the probabilities that it reports: {what} came {count} times in {2 * _DRAWN} "
+            f"draws, where {of:.0f} were expected (p < {_ALARM:g}). A temperature, top-p or top-k is set, or samples are copies. Switch that off: "
+            "leaks would be wrong either way."
+        )
+    return p
+
+
 def is_same_model(one: BlackBox, other: BlackBox, sequences: Sequence[Sequence[int]]) -> bool:
     """Whether two black boxes are one model: they give a few sequences the same probabilities, whatever their folders or addresses are
     called; where they give none, by their fingerprints."""
@@ -109,6 +200,12 @@ def _likelier_moved(model: BlackBox, real: list[list[int]]) -> tuple[int, float]
         if len(gain) > 3 and np.isfinite(gain).all() and gain.mean() - 3 * gain.std() / np.sqrt(len(gain)) > 0:
             return by, float(gain.mean())
     return None
+
+
+def _most_moved(before: Sequence[np.ndarray], after: Sequence[np.ndarray], but_last: int = 0) -> float:
+    """The largest difference of scores, the last ones of each sequence left out."""
+    pairs = ((_finite(a), _finite(b)) for a, b in zip(before, after, strict=True))
+    return max((float(np.abs(a - b)[: len(a) - but_last].max()) for a, b in pairs), default=0.0)
 
 
 def _off_by_one(by: int, gain: float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -23,6 +22,7 @@ from ehrmem_widgets.blackbox.state_space_decoding import read_without_filling
 from ehrmem_widgets.cohort.fingerprints import fingerprint
 from ehrmem_widgets.cores import threads
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.files import read_json
 from ehrmem_widgets.tokens.token_scheme import TokenScheme, token_scheme_in
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from ehrmem_widgets.tokens.vocabulary_files import find_vocabulary
@@ -172,8 +172,8 @@ class FolderModel:
         """What ``training.json`` says of how the model was trained; empty where there is none."""
         path = self.folder / "training.json"
         try:
-            found = json.loads(path.read_text()) if path.exists() else {}
-        except ValueError:  # no JSON, or no text at all
+            found = read_json(path, path.name) if path.exists() else {}
+        except BadInput:
             found = None
         if not isinstance(found, dict) or not isinstance(found.get("split"), str | None):
             raise BadInput(
@@ -268,9 +268,9 @@ def _check_folder(folder: Path) -> None:
     if not (folder / "config.json").exists():
         raise BadInput(f"{str(folder)!r} is not a Hugging Face model folder: it has no config.json.")
     try:
-        config = json.loads((folder / "config.json").read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise BadInput(f"config.json of {str(folder)!r} is not JSON.") from None
+        config = read_json(folder / "config.json", "it")
+    except BadInput as error:
+        raise BadInput(f"config.json of {str(folder)!r} is not JSON that this kit reads: {error}") from None
     if not isinstance(config, dict):
         raise BadInput(f"config.json of {str(folder)!r} is not a JSON object.")
     if "auto_map" in config:

@@ -8,15 +8,19 @@ from typing import TypeVar
 
 import numpy as np
 
+from ehrmem_widgets.attacker.facts import facts_of_level
+from ehrmem_widgets.attacker.prompt import build_prompt
 from ehrmem_widgets.blackbox.checks import (
     check_codes_in_place,
     check_has_learned,
+    check_looks_back_only,
     is_same_model,
     known_share,
     sample_sequences,
 )
 from ehrmem_widgets.blackbox.mean_reference import models_of
 from ehrmem_widgets.blackbox.opening import (
+    check_asked_alike,
     check_named_splits,
     check_training_split,
     open_audited,
@@ -31,6 +35,7 @@ from ehrmem_widgets.cohort.data_checks import check_data
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import EhrmemError
 from ehrmem_widgets.sources import Sources, option
+from ehrmem_widgets.statistics.discrimination import mean_with_interval
 from ehrmem_widgets.tokens.attribute_codes import AttributeCodes
 from ehrmem_widgets.tokens.sequence import encode
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
@@ -41,6 +46,8 @@ _LENGTHS_OF = 200  # records whose length is looked at
 _SAMPLES, _STEPS = 32, 16  # continued to see how fast the model is
 _ANSWER = 2 * (128 + 1024 + 40 * 8) * 64  # codes generated for a settled answer of the main screen, at most
 _COHORT = 400
+_CODES = 64  # of each record: a served model answers code by code
+_FIRST, _PREFIXES = 20, 20  # codes of a prompt, and records whose prompts are looked at
 
 
 def every_check(sources: Sources) -> Iterator[Check]:
@@ -198,6 +205,9 @@ def check_model(model: BlackBox, dataset: MedsDataset) -> Iterator[Check]:
     yield _attribute_line(model, dataset)
     yield _capability_line(model)
     yield from _likelihood_lines(model, dataset, trained_on(model))
+    yield from _honesty_lines(model, dataset)
+    yield _prompts_line(model, dataset)
+    yield from _self_test_lines(model, dataset)
     yield from _time_lines(model, dataset)
 
 
@@ -326,6 +336,72 @@ def _likelihood_lines(model: BlackBox, dataset: MedsDataset, split: str, whose: 
             str(error),
             "Ask whoever trained the model for its own list of codes and its weights.",
         )
+
+
+def _honesty_lines(model: BlackBox, dataset: MedsDataset) -> Iterator[Check]:
+    """Whether the model continues records, and answers each question by itself and as it says."""
+    some = [ids[:_CODES] for ids in sample_sequences(model, dataset, trained_on(model))]
+    if Query.SCORES in model.answers:
+        try:
+            check_looks_back_only(model, some)
+            yield Check("Looks back only", "pass", "Changing the last code of a record changes no earlier score.")
+        except EhrmemError as error:
+            yield Check("Looks back only", "fail", str(error))
+    try:
+        check_asked_alike(model, some)
+        yield Check(
+            "Answers alike",
+            "pass",
+            "An answer depends neither on what is asked beside it nor on settings of the server.",
+        )
+    except EhrmemError as error:
+        yield Check("Answers alike", "fail", str(error))
+
+
+def _prompts_line(model: BlackBox, dataset: MedsDataset) -> Check:
+    """Whether what an attacker's facts make is what the model was trained on: the first codes of a record, as they stand there."""
+    vocabulary, split = model.vocabulary, trained_on(model)
+    literal, asked = 0, 0
+    for record in dataset.records(dataset.ids(split if split in dataset.splits else None)[:_PREFIXES]):
+        prompt = build_prompt(record, facts_of_level(f"first_{_FIRST}", record, vocabulary), vocabulary)
+        own = encode(record, vocabulary).codes[: len(prompt.slots)]
+        asked, literal = asked + 1, literal + ([*prompt.slots] == [(code,) for code in own])
+    words = f"Prompts of the first {_FIRST} codes are prefixes of {literal} of {asked} sequences."
+    if literal == asked:
+        return Check("Prompts", "pass", words)
+    return Check(
+        "Prompts", "fail", f"{words} The others are not what the model was trained on, so leaks would look smaller than they are.",
+        "Give the model's own sequences (--sequences), or correct the token scheme (--token-scheme).",
+    )  # fmt: skip
+
+
+def _self_test_lines(model: BlackBox, dataset: MedsDataset) -> Iterator[Check]:
+    """How likely the codes are that really follow a record's own first ones: of members, and of people whom the model never saw."""
+    if Query.SCORES not in model.answers:
+        return
+    never = [split for split in dataset.splits if split not in {trained_on(model), REFERENCE_SPLIT}]
+    groups = {"members": trained_on(model), **({"never seen": never[-1]} if never else {})}
+    found = {words: _next_codes(model, dataset, split) for words, split in groups.items() if split in dataset.splits}
+    if "members" not in found or not len(found["members"]):
+        return
+    told = {words: mean_with_interval(losses) for words, losses in found.items() if len(losses)}
+    words = "; ".join(
+        f"{name}: {one.value:.2f} ({one.low:.2f} to {one.high:.2f}, n = {one.n})" for name, one in told.items()
+    )
+    words = f"The {_FIRST} codes that really follow the first {_FIRST}, in nats a code (lower: likelier). {words[:1].upper()}{words[1:]}."
+    worse = len(told) == 2 and told["members"].low > told["never seen"].high
+    yield Check(
+        "Self-test", "fail" if worse else "pass", words,
+        "Members cannot be less likely than others: the splits are mixed up, or the model was trained on others. Name the right split." if worse else "",
+    )  # fmt: skip
+
+
+def _next_codes(model: BlackBox, dataset: MedsDataset, split: str) -> np.ndarray:
+    """(n,) mean loss of the codes behind the first ones, of records that have as many."""
+    ids = [ids[: 2 * _FIRST + 1] for ids in sample_sequences(model, dataset, split, 4 * _PREFIXES)]
+    scores = model.score([one for one in ids if len(one) == 2 * _FIRST + 1][:_PREFIXES])
+    losses = np.array([-float(one[-_FIRST:].mean()) for one in scores])
+    return losses[np.isfinite(losses)]
 
 
 def _time_lines(model: BlackBox, dataset: MedsDataset) -> Iterator[Check]:

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 from ehrmem_widgets.blackbox.checks import (
     check_codes_in_place,
     check_has_learned,
+    check_looks_back_only,
     check_reference_differs,
+    check_samples_honest,
+    check_scores_alone,
     check_vocabulary_fits,
     sample_sequences,
 )
@@ -108,9 +111,23 @@ def _checked(
             some = _some_sequences(one, dataset, trained_on(model))
             check_has_learned(one, some)
             check_codes_in_place(one, some)
+            check_looks_back_only(one, some)
+        check_asked_alike(one, _some_sequences(one, dataset, trained_on(model)))
     for one in models_of(reference):
         check_reference_differs(one, model, _some_sequences(model, dataset, trained_on(model)))
     return dataset, model, reference
+
+
+def check_asked_alike(model: BlackBox, sequences: Sequence[Sequence[int]]) -> None:
+    """Refuse a model whose answer depends on what is asked beside it, or whose samples are not those that it reports. A folder is sampled by
+    ourselves and scored in batches; of a function, both are our own."""
+    from ehrmem_widgets.blackbox.callable import CallableModel
+    from ehrmem_widgets.blackbox.folder import FolderModel
+
+    if isinstance(model, FolderModel):
+        check_scores_alone(model, sequences)
+    elif not isinstance(model, CallableModel):
+        check_samples_honest(model, sequences)
 
 
 def _some_sequences(model: BlackBox, dataset: MedsDataset, split: str) -> list[list[int]]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import threading
@@ -44,8 +43,16 @@ from ehrmem_widgets.cohort.meds_index import (
 from ehrmem_widgets.cohort.pseudonym import SYNTHETIC_KEY, Pseudonyms, is_pseudonym, pseudonym, user_key
 from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.errors import BadInput, Damaged, Unavailable
+from ehrmem_widgets.files import read_json
 
 MEMBER_SPLIT = "train"
+
+
+NO_EXTENSIONS: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+}
+"""For every connection: DuckDB fetches nothing, and loads no code but its own."""
 
 
 class MedsDataset:
@@ -76,7 +83,7 @@ class MedsDataset:
         """Changes with any byte of what ``declare`` was given; empty where that was nothing."""
         self._lock = threading.Lock()
         self._holders: dict[frozenset[str], np.ndarray] = {}
-        self._connection = duckdb.connect()
+        self._connection = duckdb.connect(config=NO_EXTENSIONS)
         self._connection.execute("SET threads = 2")
         self._connection.execute("SET TimeZone = 'UTC'")
         shards, run = shards_of(self.root), self._connection.execute
@@ -103,6 +110,7 @@ class MedsDataset:
                 self._view(name, f"FROM kept.{name}")
             if self.index.sorted_copy:
                 self._view("events", "SELECT *, '' AS filename, rowid AS file_row_number FROM kept.events")
+        self._connection.execute("SET lock_configuration = true")
 
     def __repr__(self) -> str:
         return f"MedsDataset({self.name!r}: {len(self):,} patients)"
@@ -135,8 +143,8 @@ class MedsDataset:
         """The contents of ``metadata/dataset.json``; empty where there is none."""
         path = self.root / "metadata" / "dataset.json"
         try:
-            found = json.loads(path.read_text()) if path.exists() else {}
-        except ValueError:  # no JSON, or no text at all
+            found = read_json(path, path.name) if path.exists() else {}
+        except BadInput:
             found = {}
         return found if isinstance(found, dict) else {}
 

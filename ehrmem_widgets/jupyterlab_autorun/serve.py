@@ -98,6 +98,7 @@ def options(notebook: Path, port: int | None, browser: bool, *, token: str) -> l
         "ServerApp.root_dir": notebook.parent,
         "ServerApp.preferred_dir": notebook.parent,
         "ServerApp.answer_yes": True,  # Ctrl-C once is enough
+        "ServerApp.terminals_enabled": False,
         "ServerApp.log_level": "ERROR",
         "IdentityProvider.token": token,
         "ContentsManager.pre_save_hook": f"{__name__}.without_outputs",

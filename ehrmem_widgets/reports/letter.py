@@ -3,7 +3,6 @@ figures of the findings, in the words of a file that can be translated."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import cast
 import ehrmem_widgets
 from ehrmem_widgets.charts.markup import BLUE, ORANGE
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.files import write_whole
+from ehrmem_widgets.files import read_text, write_whole
 from ehrmem_widgets.reports.audit_letter import audit_letter
 from ehrmem_widgets.reports.letter_texts import Texts, count, day, icons, of_100, texts_in
 from ehrmem_widgets.reports.page_template import whole_page
@@ -42,12 +41,11 @@ def make_letter(source: str | Path, out: str | Path, *, audience: str = "", lang
 
 
 def _read(path: Path) -> Report:
+    text = read_text(path, f"The report {str(path)!r}")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(text)
         focus = found["settings"]["focus"]
         assert any(one["name"] == focus for one in found["attributes"]) and found["known"]["facts"] >= 0
-    except OSError as error:
-        raise BadInput(f"The report {str(path)!r} cannot be read: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError, AssertionError, RecursionError):
         raise BadInput(
             f"{path.name} is not the JSON file of a patient's report: 'ehrmem report' writes it beside the HTML file."

@@ -21,7 +21,7 @@ from ehrmem_widgets import __version__
 from ehrmem_widgets.bundled import explore_notebook
 from ehrmem_widgets.cohort.fingerprints import read_anew
 from ehrmem_widgets.errors import BadInput, Damaged, EhrmemError, Unavailable, not_made, resumable
-from ehrmem_widgets.files import write_whole
+from ehrmem_widgets.files import read_text, write_whole
 from ehrmem_widgets.probes.batching import OnProgress, Progress
 from ehrmem_widgets.reports.index_page import Patient, Row, Summary, index_page, row_of
 from ehrmem_widgets.reports.parameters import Parameter
@@ -115,10 +115,7 @@ def make_reports(
 
 def patients_in(path: str | Path) -> list[str]:
     """The patients that a text file names, by pseudonym or id, separated by line breaks or spaces."""
-    try:
-        named = Path(path).read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"The file of patients {str(path)!r} cannot be read: {error}.") from None
+    named = read_text(Path(path), f"The file of patients {str(path)!r}").split()
     if not named:
         raise BadInput(
             f"{str(path)!r} names no patients. Give one pseudonym or id a line ('ehrmem patients' lists them)."

@@ -28,13 +28,28 @@ class CodeSequence:
     age_ends: int = 0
 
 
+def own_sequence(record: Record, vocabulary: Vocabulary) -> tuple[str, ...] | None:
+    """The model's own sequence that the record came as, None where it came as events, or where this vocabulary lacks one of its codes."""
+    if record.sequence is None or not all(code in vocabulary for code in record.sequence):
+        return None
+    return record.sequence
+
+
+def age_places(codes: Sequence[str], vocabulary: Vocabulary) -> range:
+    """Where a sequence first tells the age: in codes of it, or in the birth and the gap behind it; empty where it does not."""
+    birth = vocabulary.token_scheme.birth
+    start = next((at for at, code in enumerate(codes) if code == birth or code in vocabulary.ages), len(codes))
+    told = vocabulary.is_gap if start < len(codes) and codes[start] == birth else vocabulary.ages.__contains__
+    return range(start, next((at for at in range(start + 1, len(codes)) if not told(codes[at])), len(codes)))
+
+
 def encode(record: Record, vocabulary: Vocabulary) -> CodeSequence:
     """The code sequence of a record, with start and end codes where the vocabulary has them. A record that came as the model's own
     sequence stays as it is."""
-    if record.sequence is not None and all(code in vocabulary for code in record.sequence):
-        assert record.event_of is not None
-        age = max((i + 1 for i, code in enumerate(record.sequence) if code in vocabulary.ages), default=0)
-        return CodeSequence(record.sequence, record.event_of, 0, age)
+    own = own_sequence(record, vocabulary)
+    if own is not None and record.event_of is not None:
+        age = age_places(own, vocabulary)
+        return CodeSequence(own, record.event_of, 0, age[-1] + 1 if age else 0)
     born = record.birth if vocabulary.token_scheme.birth else None
     codes: list[str] = [*vocabulary.opening, *(() if born else vocabulary.age_codes_of(record))]
     age_ends = len(codes) if len(codes) > len(vocabulary.opening) else 0

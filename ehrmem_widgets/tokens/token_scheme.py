@@ -6,7 +6,6 @@ file, written by hand, or guessed from the codes and shown for confirmation. ``p
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import tomllib
@@ -21,6 +20,7 @@ from pydantic import AfterValidator, AllowInfNan, BeforeValidator, model_validat
 from ehrmem_widgets.checked import LIST, Declared, checked, expecting
 from ehrmem_widgets.cohort.time_codes import CALENDAR, GapRule, Gaps, days_of_unit
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.files import read_json, read_text
 from ehrmem_widgets.registry import left_out, token_schemes
 from ehrmem_widgets.settings import shown
 from ehrmem_widgets.yaml_text import read_yaml_file
@@ -311,12 +311,14 @@ def _presets() -> dict[str, TokenScheme]:
 def _content(path: Path) -> object:
     if path.suffix not in (".toml", ".json"):
         return read_yaml_file(path, f"The token scheme file {str(path)!r}")
+    what = f"The token scheme file {str(path)!r}"
+    if path.suffix == ".json":
+        return read_json(path, what)
     try:
-        text = path.read_text(encoding="utf-8")
-        return tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        return tomllib.loads(read_text(path, what))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         said = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
-        raise BadInput(f"The token scheme file {str(path)!r} cannot be read: {said}.") from None
+        raise BadInput(f"{what} cannot be read: {said}.") from None
 
 
 def _from(content: object, file: str) -> TokenScheme:

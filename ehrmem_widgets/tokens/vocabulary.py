@@ -21,6 +21,7 @@ from ehrmem_widgets.cohort.codes import Kind, code_label, parse_code
 from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.cohort.time_codes import AGE_CODES, OLDEST, TIME_CODES, GapRule
 from ehrmem_widgets.errors import BadInput, CannotAnswer
+from ehrmem_widgets.files import read_json
 from ehrmem_widgets.tokens.token_scheme import (
     OWN,
     TokenScheme,
@@ -373,8 +374,8 @@ def _own_format(path: Path) -> dict[str, Any] | None:
     if path.suffix != ".json":
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        content = read_json(path, path.name)
+    except ValueError as error:
         raise BadInput(f"{path.name} is not a vocabulary: it is not JSON ({error}).") from None
     return content if isinstance(content, dict) and "format" in content else None
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.files import read_json
 
 IN_A_MODEL_FOLDER = (
     "vocabulary.json", "vocab.json", "codes.parquet", "metadata/codes.parquet", "tokenizer.json", "tokenizer_config.json",
@@ -57,7 +57,7 @@ def read_codes(path: str | Path) -> dict[int, str]:
         elif path.suffix in (".csv", ".txt", ".tsv"):
             pairs = list(_from_rows(path))
         elif path.suffix == ".json":
-            pairs = list(_from_json(json.loads(path.read_text(encoding="utf-8"))))
+            pairs = list(_from_json(read_json(path, path.name)))
         else:
             raise ValueError("expected .json, .csv, .txt or .parquet")
         codes: dict[int, str] = {}
@@ -166,6 +166,7 @@ def _whole(number: str | float) -> int:
 def _lists_codes(path: Path) -> bool:
     """Whether a tokenizer_config.json is hf_ehr's: transformers writes one of that name beside its tokenizers, without codes."""
     try:
-        return isinstance(json.loads(path.read_text(encoding="utf-8")).get("tokens"), list)
-    except (OSError, ValueError, AttributeError):
+        content = read_json(path, path.name)
+    except BadInput:
         return False
+    return isinstance(content, dict) and isinstance(content.get("tokens"), list)

@@ -13,6 +13,7 @@ import numpy as np
 from ehrmem_widgets.charts.markup import interval, known, plural
 from ehrmem_widgets.charts.table import Markup, figure
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.files import read_text
 from ehrmem_widgets.reports.page_template import whole_page
 from ehrmem_widgets.settings import shown
 from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown, coarse_share
@@ -47,10 +48,11 @@ def read_codes(given: Sequence[str]) -> list[Quiz]:
     codes: list[str] = []
     for one in given:
         if Path(one).is_file():
-            try:
-                lines = Path(one).read_text(encoding="utf-8-sig").splitlines()
-            except (OSError, UnicodeDecodeError):
-                raise BadInput(f"{one!r} is not a text file of results codes, one a line.") from None
+            lines = (
+                read_text(Path(one), f"The file of results codes {one!r}", most=1_000_000)
+                .removeprefix("\ufeff")
+                .splitlines()
+            )
             codes += [code for line in lines for code in re.split("[,;]", line.partition("#")[0]) if code.strip()]
         elif re.search(r"[./\\]", one):
             raise BadInput(

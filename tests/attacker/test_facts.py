@@ -287,5 +287,5 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="cannot be read as YAML"):
         load(tmp_path, "[{code: 1")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x01")
-    with pytest.raises(BadInput, match="cannot be read as YAML"):
+    with pytest.raises(BadInput, match="cannot be read: it is not text in UTF-8"):
         load_facts(tmp_path / "binary", RECORD, VOCABULARY)

@@ -67,6 +67,7 @@ def test_the_notebook_runs_without_a_click_and_nothing_leaves(chromium: Any, add
 def test_options_keep_the_server_private(tmp_path: Path) -> None:
     given = options(tmp_path / "one.ipynb", None, False, token="secret")
     assert "--ServerApp.ip=127.0.0.1" in given and "--IdentityProvider.token=secret" in given
+    assert "--ServerApp.terminals_enabled=False" in given
     assert (
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate" in given and "--LabApp.news_url=None" in given
     )

@@ -76,6 +76,64 @@ def test_every_token_scheme_reads_its_own_sequences(codes: tuple[str, ...], tmp_
     assert [slot[0] for slot in prompt.slots] == own[:-1] and prompt.exact
 
 
+OWN = {
+    foreign.MEICAR: ONE,
+    foreign.EHRMAMBA2: ["[CLS]", "GENDER//F", "AGE//53", "LAB//50912//2", "TIME//1", "LAB//50912//0", "AGE//54", "TIME//1W", "DIAGNOSIS//ICD//9//25000", "[EOS]"],
+    foreign.ETHOS: ["TIMELINE_START", "GENDER//F", "LAB//GLUCOSE", "Q3", "5m-15m", "LAB//GLUCOSE", "Q10", "=6mt", "=6mt", "ICD//CM//B20", "TIMELINE_END"],
+    foreign.CONTEXT_CLUES: ["[CLS]", "[BOS]", "Gender/F", "[SEP]", f"{foreign.GLUCOSE} || None || 99.5 - 140.0", "[SEP]", "ICD10CM/B20", "[EOS]"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("codes", OWN)
+def test_the_first_codes_are_the_literal_prefix_of_the_models_own_sequence(
+    codes: tuple[str, ...], tmp_path: Path
+) -> None:
+    vocabulary, own = foreign.vocabulary(codes), OWN[codes]
+    data = SequenceDataset(lines(tmp_path / "s.jsonl", {"subject_id": 1, "codes": own}), vocabulary)
+    record = data.record(1)
+    ends = {
+        place: max(at for at, one in enumerate(record.event_of or ()) if one == place) + 1
+        for place in record.event_of or ()
+    }
+    for n in range(1, len(own)):
+        prompt = build_prompt(record, facts_of_level(f"first_{n}", record, data.vocabulary), data.vocabulary)
+        assert prompt.exact and [slot[0] for slot in prompt.slots] == own[: len(prompt.slots)]
+        assert len(prompt.slots) >= max((end for place, end in ends.items() if 0 <= place <= prompt.last), default=0)
+    assert len(prompt.slots) == len(own) - 1  # all but the end
+
+
+def test_what_is_not_known_is_left_out_of_a_sequence_and_the_rest_keeps_its_order(tmp_path: Path) -> None:
+    vocabulary = foreign.vocabulary(foreign.EHRMAMBA2)
+    own = OWN[foreign.EHRMAMBA2]
+    data = SequenceDataset(lines(tmp_path / "s.jsonl", {"subject_id": 1, "codes": own}), vocabulary)
+    record = data.record(1)
+    sex, first, second, diagnosis = range(4)
+    assert [event.code for event in record.events] == [
+        "GENDER//F",
+        "LAB//50912",
+        "LAB//50912",
+        "DIAGNOSIS//ICD//9//25000",
+    ]
+
+    def slots(*facts: KnownFact) -> list[str]:
+        prompt = build_prompt(record, facts, data.vocabulary)
+        return [slot[0] for slot in prompt.slots if len(slot) == 1]
+
+    assert slots(KnownFact(AGE), KnownFact(sex)) == ["[CLS]", "GENDER//F", "AGE//53"]
+    assert slots(KnownFact(sex), KnownFact(first)) == ["[CLS]", "GENDER//F", "LAB//50912//2"]
+    between = slots(
+        KnownFact(first), KnownFact(diagnosis)
+    )  # the lab between them is not known: its age and gaps are not told
+    assert between[:2] == ["[CLS]", "LAB//50912//2"] and between[-1] == own[8] and "AGE//54" not in between
+    stripped = build_prompt(record, (KnownFact(sex), KnownFact(first)), data.vocabulary, strip={"GENDER//F"})
+    assert [slot[0] for slot in stripped.slots] == ["[CLS]", "LAB//50912//2"] and stripped.stripped == 1
+    rough = build_prompt(
+        record, (KnownFact(first, ValuePrecision.UNKNOWN), KnownFact(second, date=DatePrecision.MONTH)), data.vocabulary
+    )
+    assert set(rough.slots[1]) == {f"LAB//50912//{b}" for b in range(3)} and "TIME//1" in rough.slots[2]
+    assert second == rough.last
+
+
 def test_facts_of_a_sequence_can_be_known_imprecisely(tmp_path: Path) -> None:
     vocabulary = foreign.vocabulary(foreign.MEICAR)
     data = SequenceDataset(lines(tmp_path / "s.jsonl", {"subject_id": 7, "codes": ONE}), vocabulary)
