@@ -3,6 +3,7 @@ figures of the findings, in the words of a file that can be translated."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
