@@ -148,7 +148,11 @@ def left_out_picture(found: AllLeftOut | None) -> str:
         for words, figure in (("with the record", one.with_record), ("trained without it", one.without_record))
     ]
     title = "What the model says about you with and without your record"
-    return interval_rows(rows, title=title, ends=(0, 1), level=(0, "nothing"))
+    words = (
+        "For each person the model was trained once more, with the same seed and everybody else, and then asked the same. The ten are the members of the "
+        "cards and patients who were planted: they show what one record can do, and not how often it does."
+    )
+    return interval_rows(rows, title=title, ends=(0, 1), level=(0, "nothing")) + f"<p>{escape(words)}</p>"
 
 
 def attack_key(found: Chosen) -> str:
