@@ -404,6 +404,37 @@ def _write_page(out: Path, page: Callable[[], str]) -> None:
     print(f"Wrote {out}.")
 
 
+def attributes(arguments: argparse.Namespace) -> None:
+    """Write a draft of a file of sensitive attributes."""
+    from ehrmem_widgets.cohort.attribute_draft import attribute_draft
+    from ehrmem_widgets.cohort.dataset import MedsDataset
+    from ehrmem_widgets.files import write_whole
+    from ehrmem_widgets.samples.folders import sample_data
+
+    out: Path = arguments.write
+    if out.exists():
+        raise BadInput(f"{str(out)!r} already exists and was not overwritten. Name another file.")
+    if not out.parent.is_dir():
+        raise BadInput(f"There is no folder {str(out.parent)!r} to write into.")
+    write_whole({out: attribute_draft(MedsDataset(arguments.data or sample_data()))})
+    print(f"Wrote {out}. Choose codes in it, then name it with --attribute-file.")
+
+
+def forget(arguments: argparse.Namespace) -> None:
+    """List what is kept about patients on this computer, and remove it if told."""
+    from ehrmem_widgets import kept
+
+    found = kept.forget() if arguments.yes else kept.kept()
+    for one in found:
+        print(f"{one.size / 1e6:>10,.1f} MB  {one.words}: {one.path}")
+    if not found:
+        print("Nothing is kept about patients on this computer, but what you wrote yourself: reports, results, models.")
+    elif arguments.yes:
+        print("Removed. Reports, results and models stay where you wrote them; so does the key of the pseudonyms.")
+    else:
+        print("'ehrmem forget --yes' removes it. It is made again when it is needed.")
+
+
 def check(arguments: argparse.Namespace) -> None:
     """Say whether a model can be audited on a data set, one line per check."""
     from dataclasses import asdict
@@ -705,6 +736,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     _source_options(table, ("data", "sequences", "model", "vocabulary", "token_scheme"))
     table.add_argument("--json", action="store_true", help="as JSON, for scripts")
+    forgets = add(
+        "forget",
+        forget,
+        "List what is kept about patients on this computer (embeddings, indexes, sequences), and remove it.",
+        "It is kept in your user's cache folder so that it need not be computed again. Reports, results and models are yours and stay.",
+        "ehrmem forget\n  ehrmem forget --yes",
+    )
+    forgets.add_argument("--yes", action="store_true", help="remove it")
+    drafts = add(
+        "attributes",
+        attributes,
+        "Write a draft of your own sensitive attributes, from the codes of a data set, for you to edit.",
+        "What is sensitive, and how severe, is for people to say. The file lists the data set's codes with their labels, and says what to do with them.\n"
+        "Codes of fewer than 11 patients are not listed.",
+        "ehrmem attributes --data my_meds --write own.yaml",
+    )
+    drafts.add_argument("--data", type=Path, metavar="DIR", help="folder of a MEDS data set (the sample cohort)")
+    drafts.add_argument("--write", type=Path, metavar="FILE.yaml", required=True, help="the file")
     _train_options(
         add(
             "train",

@@ -38,6 +38,7 @@ from ehrmem_widgets.sources import Sources, option
 from ehrmem_widgets.statistics.discrimination import mean_with_interval
 from ehrmem_widgets.tokens.attribute_codes import AttributeCodes
 from ehrmem_widgets.tokens.sequence import encode
+from ehrmem_widgets.tokens.token_scheme import NONE
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 Opened = TypeVar("Opened")
@@ -115,8 +116,11 @@ def check_vocabulary(model: BlackBox) -> Iterator[Check]:
         "read at once.",
     )  # fmt: skip
     declared = "guessed from the codes" if vocabulary.token_scheme_guessed else "declared"
+    words = f"{token_scheme.name}, {declared}."
+    if token_scheme.name == NONE.name and vocabulary.token_scheme_guessed:
+        words = "None of the published ones fits these codes."
     yield Check(
-        "Token scheme", "warn" if vocabulary.token_scheme_guessed else "pass", f"{token_scheme.name}, {declared}.",
+        "Token scheme", "warn" if vocabulary.token_scheme_guessed else "pass", words,
         "Read the next lines. If they are right, nothing needs to be done; 'ehrmem check --write-token-scheme token_scheme.yaml' writes it "
         "down for you to change, and --token-scheme names it." if vocabulary.token_scheme_guessed else "",
     )  # fmt: skip
@@ -281,7 +285,7 @@ def _attribute_line(model: BlackBox, dataset: MedsDataset) -> Check:
     if not known:
         return Check(
             "Codes of sensitive attributes", "fail", "The model has no code of any declared sensitive attribute.",
-            "Declare what matters in these data in sensitive_attributes.yaml.",
+            "'ehrmem attributes --data DIR --write own.yaml' lists the codes of the data for you to choose from; --attribute-file names that file.",
         )  # fmt: skip
     words = f"The model has codes of {len(known)} of {len(known) + len(unknown)}: {', '.join(codes.attributes[n].title for n in known)}."
     return Check("Codes of sensitive attributes", "pass", words)

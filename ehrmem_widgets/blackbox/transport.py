@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import ipaddress
 import json
+import os
 import ssl
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
@@ -20,6 +22,14 @@ from ehrmem_widgets.errors import BadInput, CannotAnswer, Unavailable
 
 _LONGEST_WAIT = 120.0  # seconds; a server that asks for more is not waited for
 _SHOWN = 300  # characters of a server's words
+_MOST_ANSWER, _MOST_LINE, _MOST_REFUSAL = (
+    512_000_000,
+    64_000_000,
+    64_000,
+)  # bytes: of an answer, a line of a stream, a refusal
+_DEADLINE, _SERIES = 30, 60  # times the timeout: for one answer, and for all tries of a question
+CLEAR_TEXT = "EHRMEM_CLEAR_TEXT"
+"""The environment variable that lets facts go to another computer without encryption."""
 Answer = TypeVar("Answer")
 JsonObject = Mapping[str, object]
 """What is sent to a server, and what it answers: nothing of it is known to be as it should."""
@@ -46,7 +56,8 @@ class Server:
     """One address, asked from one thread of its own, at most ``concurrency`` requests at a time.
 
     ``address`` may end in ``/v1``. Proxies that the environment names are not used: what is asked about patients goes to the
-    address given and nowhere else. ``found_right``: set once the server was seen to answer as it should; then a refused token or another
+    address given and nowhere else. An answer may come as slowly as ``timeout`` allows from one byte to the next, but is given up after 30 times
+    that, all tries of a question after 60 times; it is never unpacked, and is bounded in bytes. ``found_right``: set once the server was seen to answer as it should; then a refused token or another
     program at its address is no longer the user's mistake, but a server that went away.
     """
 
@@ -68,7 +79,7 @@ class Server:
             raise BadInput("The token holds characters that no token can have. Copy it again.")
         self._client = httpx.AsyncClient(
             base_url=self.address,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
+            headers={"Accept-Encoding": "identity", **({"Authorization": f"Bearer {token}"} if token else {})},
             timeout=timeout,
             limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
             trust_env=False,
@@ -119,7 +130,8 @@ class Server:
         async with self._places:
             try:
                 return await tenacity.AsyncRetrying(
-                    stop=tenacity.stop_after_attempt(self._retries + 1),
+                    stop=tenacity.stop_after_attempt(self._retries + 1)
+                    | tenacity.stop_after_delay(_SERIES * self._timeout),
                     wait=self._pause,
                     sleep=self._sleep,
                     retry=tenacity.retry_if_exception_type(PassingError),
@@ -133,11 +145,10 @@ class Server:
         """The JSON objects of a stream of server-sent events, asked for once."""
         async with self._answer("POST", path, body) as response:
             if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
-                await response.aread()
-                yield self._object(response.text)  # a server that does not stream answers all at once
+                yield self._object(await self._text(response))  # a server that does not stream answers all at once
                 return
             done = False
-            async for line in response.aiter_lines():  # to the end, so that the connection serves again
+            async for line in self._lines(response):  # to the end, so that the connection serves again
                 if line == "data: [DONE]":
                     done = True
                 elif line.startswith("data:"):
@@ -151,16 +162,61 @@ class Server:
 
     async def _once(self, method: str, path: str, body: JsonObject | None) -> JsonObject:
         async with self._answer(method, path, body) as response:
-            return self._object((await response.aread()).decode(errors="replace"))
+            return self._object(await self._text(response))
+
+    async def _text(self, response: httpx.Response, most: int | None = None) -> str:
+        """The whole answer, as it was sent."""
+        most = most or _MOST_ANSWER
+        parts, size = [], 0
+        async for part in response.aiter_raw():
+            size += len(part)
+            if size > most:
+                raise self._too_long(most)
+            parts.append(part)
+        return b"".join(parts).decode(errors="replace")
+
+    async def _lines(self, response: httpx.Response) -> AsyncIterator[str]:
+        begun = bytearray()
+        async for part in response.aiter_raw():
+            begun += part
+            *whole, rest = begun.split(b"\n")
+            for line in whole:
+                yield line.decode(errors="replace").rstrip("\r")
+            begun = rest
+            if len(begun) > _MOST_LINE:
+                raise self._too_long(_MOST_LINE)
+        if begun:
+            yield begun.decode(errors="replace")
+
+    def _too_long(self, most: int) -> RefusedError:
+        return RefusedError(
+            f"The server at {self.address} sends an answer without end (more than {most / 1e6:g} MB at once). No model server does that: "
+            "is it the right address?",
+            200,
+        )
 
     @asynccontextmanager
     async def _answer(self, method: str, path: str, body: JsonObject | None) -> AsyncIterator[httpx.Response]:
         try:
-            async with self._client.stream(method, path, json=body) as response:
+            async with (
+                asyncio.timeout(_DEADLINE * self._timeout),
+                self._client.stream(method, path, json=body) as response,
+            ):
+                packed = response.headers.get("Content-Encoding", "identity")
+                if packed.lower() != "identity":
+                    raise RefusedError(
+                        f"The server at {self.address} sends packed answers ({_words(packed)[:20]}), though it was asked for plain ones: what "
+                        "they unpack to has no bound. Switch compression off there, or in the proxy before it.",
+                        200,
+                    )
                 if response.status_code != 200:
-                    await response.aread()
-                    self._refuse(path, response)
+                    self._refuse(path, response, await self._text(response, _MOST_REFUSAL))
                 yield response
+        except TimeoutError:
+            raise PassingError(
+                f"The server at {self.address} had not finished an answer after {_DEADLINE * self._timeout:g} seconds. Ask for less at once, or "
+                "allow more time."
+            ) from None
         except httpx.TimeoutException:
             raise PassingError(
                 f"The server at {self.address} did not answer within {self._timeout:g} seconds. Ask for less at once, or allow "
@@ -174,8 +230,8 @@ class Server:
             said = _words(str(error)) or type(error).__name__
             raise PassingError(f"The connection to {self.address} broke off ({said}).") from None
 
-    def _refuse(self, path: str, response: httpx.Response) -> None:
-        status, said = response.status_code, _said(response.text)
+    def _refuse(self, path: str, response: httpx.Response, text: str) -> None:
+        status, said = response.status_code, _said(text)
         if status == 429 or status >= 500:
             after = _retry_after(response.headers.get("Retry-After"))
             if after is not None and after > _LONGEST_WAIT:
@@ -204,6 +260,8 @@ class Server:
                     f"The server at {self.address} sent an answer that breaks off in the middle."
                 ) from None
             found = None
+        except RecursionError:
+            found = None
         if not isinstance(found, dict):
             raise RefusedError(
                 f"What answers at {self.address} is not a model server: it sent {_words(text)[:60]!r} where JSON was expected. Give "
@@ -230,7 +288,23 @@ def _checked_address(address: str) -> str:
         raise BadInput(f"{address!r} is not an address of a model server. Give one such as http://localhost:8000.")
     if url.userinfo or url.query:
         raise BadInput("Give the address of the model server alone, and its token apart from it.")
+    if (
+        url.scheme == "http"
+        and not _is_this_computer(url.host)
+        and os.environ.get(CLEAR_TEXT, "").lower() not in ("yes", "1", "true")
+    ):
+        raise BadInput(
+            f"{address} is another computer and the connection is not encrypted: facts about patients and the token could be read on the way. Give "
+            f"an https address, or a tunnel to 127.0.0.1. To send them in clear all the same, set {CLEAR_TEXT}=yes."
+        )
     return address.rstrip("/").removesuffix("/v1")
+
+
+def _is_this_computer(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _certificates() -> ssl.SSLContext:
@@ -257,7 +331,7 @@ def _said(text: str) -> str:
     """A server's own words, from the forms that they come in, to end a sentence with; empty where there are none."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     for key in ("error", "message", "detail"):
         if isinstance(found, dict) and found.get(key):

@@ -44,6 +44,8 @@ _SORTING = 4  # an event takes so many times as long to sort as to count
 _SECONDS_COUNTED, _SECONDS_COPIED = 0.5e-6, 1.2e-6  # an event, on two cores
 _BYTES_COUNTED, _BYTES_COPIED = 3, 25  # of disk an event while the index is made
 _ABOUT, _DATABASE = "about.json", "index.duckdb"
+IN_WORK = "*@*@*@*"
+"""Names of folders in which somebody is at work."""
 
 PATIENTS = """
     SELECT patient_id,
@@ -261,10 +263,15 @@ def _remove_leftovers() -> None:
     """Remove what processes of this machine left behind that were killed."""
     if os.name != "posix":  # elsewhere one cannot ask without disturbing
         return
-    for folder in cache_folder().glob("*@*@*@*"):
-        _, host, process, _ = folder.name.split("@")
-        if host == socket.gethostname() and not _runs(int(process)):
+    for folder in cache_folder().glob(IN_WORK):
+        if not in_use(folder):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a private folder belongs to a process that runs, here or (which nobody can tell) on another machine."""
+    _, host, process, _ = folder.name.split("@")
+    return host != socket.gethostname() or _runs(int(process))
 
 
 def _runs(process: int) -> bool:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ADDRESS = "127.0.0.1"
 WORKSPACE = "ehrmem"  # a layout of its own: a person's other JupyterLab windows stay as they are
 _OPEN_AHEAD = "from ehrmem_widgets.probes.opened import open_ahead; open_ahead(); del open_ahead"
-_EXTENSIONS = Path(__file__).parent / "labextensions"
+_EXTENSIONS, _SETTINGS = Path(__file__).parent / "labextensions", Path(__file__).parent / "settings"
 
 
 def serve(notebook: Path, *, port: int | None = None, browser: bool = True) -> None:
@@ -104,6 +104,7 @@ def options(notebook: Path, port: int | None, browser: bool, *, token: str) -> l
         "ContentsManager.pre_save_hook": f"{__name__}.without_outputs",
         "LabApp.default_url": _page(notebook),
         "LabApp.extra_labextensions_path": _EXTENSIONS,
+        "LabApp.app_settings_dir": _SETTINGS,  # no subshells: remoteEntry.js says why
         "LabApp.extension_manager": "readonly",  # the other one lists packages from the outside
         "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
         "LabApp.news_url": None,

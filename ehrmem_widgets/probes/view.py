@@ -84,7 +84,7 @@ class ProbeView:
     held_against: ClassVar[str] = ""
     how_to_read: ClassVar[str] = ""
     judged_figure: ClassVar[str] = ""
-    control_figure: ClassVar[str] = ""  # of the planted, where another one carries no verdict
+    control_figure: ClassVar[str] = ""  # of the planted, where another one carries no verdict (a pattern)
     memorized: ClassVar[str] = "More is given away of people it was trained on than of others: by {figure}{where}."
     population: ClassVar[str] = "No more is given away of people it was trained on: largest difference {figure}{where}."
     compared_with: ClassVar[str] = "Members against people never seen"
@@ -160,7 +160,7 @@ class ProbeView:
         rows = self.found.figures
         planted = rows[(rows["group"] == CANARIES) | rows["group"].str.fullmatch(rf"{CANARY}( x\d+)? - {NULL_CANARY}")]
         if self.control_figure or self.judged_figure:
-            planted = planted[planted["figure"] == (self.control_figure or self.judged_figure)]
+            planted = planted[planted["figure"].str.fullmatch(self.control_figure or self.judged_figure)]
         return planted[planted["model"] != "reference"]
 
     def compared(self, one: AnyRow) -> str:

@@ -196,6 +196,8 @@ class TokenScheme(Declared):
         return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
+NONE = TokenScheme(name="none", age=None, time=None, values=None)
+"""Nothing is known of how the codes tell time, age or values."""
 OWN = TokenScheme()
 """The token scheme of models that ``ehrmem train`` makes (arXiv 2510.12950, section 4.1)."""
 
@@ -234,9 +236,10 @@ def preset_names() -> tuple[str, ...]:
 
 def guess_token_scheme(codes: Sequence[str]) -> TokenScheme:
     """The published token scheme that explains most of these codes: its start and stop codes, gaps, ages and values. What it names
-    and the codes lack is left out; a start or a stop of a common name is taken when it names none."""
-    best = max(_presets().values(), key=lambda one: _explained(one, codes))
-    return fitted(best, codes)
+    and the codes lack is left out; a start or a stop of a common name is taken when it names none. None of them where it explains nothing but
+    special codes, which all share."""
+    best = max(_presets().values(), key=lambda one: sum(_explained(one, codes)))
+    return fitted(best if _explained(best, codes)[1] else NONE, codes)
 
 
 def fitted(token_scheme: TokenScheme, codes: Sequence[str]) -> TokenScheme:
@@ -265,22 +268,22 @@ def fitted(token_scheme: TokenScheme, codes: Sequence[str]) -> TokenScheme:
     )
 
 
-def _explained(token_scheme: TokenScheme, codes: Sequence[str]) -> int:
+def _explained(token_scheme: TokenScheme, codes: Sequence[str]) -> tuple[int, int]:
+    """How much of the special codes is explained, and how much of gaps, ages and values."""
     known = set(codes)
     special = {
         token_scheme.start,
         token_scheme.pad,
-        token_scheme.birth,
         *token_scheme.stops,
         *token_scheme.before_start,
     } & known
     gaps = token_scheme.gaps(codes)
-    count = 3 * len(special) + 3 * (len(known & set(gaps.codes)) if gaps else 0)
+    count = 3 * (len(known & set(gaps.codes)) if gaps else 0) + 3 * (token_scheme.birth in known)
     values = token_scheme.values
     pattern = re.compile(values.pattern) if values and values.pattern else None
     for code in codes:
         count += bool(pattern and pattern.fullmatch(code)) + (token_scheme.years(code) is not None)
-    return count
+    return 3 * len(special), count
 
 
 def _length(match: re.Match[str], unit: str | None) -> tuple[float, float]:

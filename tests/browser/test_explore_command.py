@@ -55,6 +55,10 @@ def test_the_notebook_runs_without_a_click_and_nothing_leaves(chromium: Any, add
         assert visitor.page.locator(".jp-Notebook").count() == 0
         visitor.page.get_by_text("it ran: 42").wait_for(timeout=60_000)
         assert visitor.page.locator("#ehrmem-skeleton").count() == 0
+        kernels = visitor.page.evaluate(
+            "fetch('/lab/api/settings/@jupyterlab/apputils-extension:kernels-settings').then((answer) => answer.json())"
+        )
+        assert kernels["schema"]["properties"]["commsOverSubshells"]["default"] == "disabled"
         visitor.page.keyboard.press("Control+s")
         visitor.page.wait_for_timeout(1500)
         with pytest.raises(HTTPError, match="403"):  # no way in without the token

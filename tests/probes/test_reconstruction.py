@@ -88,8 +88,23 @@ def test_a_model_that_knows_nothing_is_never_called_memorized(dataset: MedsDatas
     )
     excess = found.about("figures", figure="timed_distance_excess")
     assert (excess["value"] == 0).all()  # the same model twice, with common random numbers
-    alone = ask_alone("reconstruction", by_heart(), dataset, knowledge_levels=("nothing",), samples=2)
-    assert alone.sentences[0].startswith("Cannot conclude") and "no reference" in alone.sentences[0]
+
+
+def test_without_a_reference_people_never_seen_are_the_control(dataset: MedsDataset) -> None:
+    """Members .08 and people never seen .77 is an answer (once: "cannot conclude")."""
+    found = ask_alone("reconstruction", by_heart(), dataset, knowledge_levels=("nothing", "first_2"), samples=4)
+    for knowledge in ("nothing", "first_2"):
+        nearer = found.about("figures", figure="timed_distance_difference", knowledge=knowledge).iloc[0]
+        assert nearer["verdict"] == Verdict.MEMORIZED and nearer["low"] > 0 and nearer["p_adjusted"] < 0.001
+        member, other = (
+            found.estimate("timed_distance", knowledge=knowledge, group=group, model="audited").value
+            for group in ("member", "non-member")
+        )
+        assert nearer["value"] == pytest.approx(other - member)
+    assert "no reference model" in found.sentences[0] and "Memorized" in found.sentences[1]
+    assert not found.about("figures")["figure"].str.contains("_gap|_excess").any()
+    alone = ask_alone("reconstruction", ignorant(), dataset, knowledge_levels=("nothing", "first_1"), samples=3)
+    assert str(Verdict.MEMORIZED) not in set(alone.about("figures")["verdict"])
 
 
 def test_whoever_cannot_be_asked_is_counted_with_the_reason(dataset: MedsDataset) -> None:

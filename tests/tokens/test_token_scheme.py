@@ -272,3 +272,9 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-un
         return MedsDataset(write(tmp_path / "d", {"0.parquet": rows}))
 
     return data
+
+
+def test_special_codes_alone_fit_no_published_token_scheme() -> None:
+    found = guess_token_scheme(["[PAD]", "[CLS]", "[BOS]", "[EOS]", "A10", "B20", "C30"])
+    assert (found.name, found.start, found.stops, found.pad) == ("none", "[BOS]", ("[EOS]",), "[PAD]")
+    assert found.time is found.values is found.age is None

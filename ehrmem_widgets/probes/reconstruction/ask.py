@@ -80,7 +80,8 @@ class Reconstruction(ProbeRun):
     that at least a quarter of the training patients holds, and gaps). Cohort rows: their means by group, with an
     interval over patients; with a reference also ``NAME_excess``, how much nearer the audited model comes than the reference,
     and ``NAME_gap``, the members' mean excess minus the non-members' (Welch), one-sided p, adjusted by Holm over all knowledge levels and
-    the figures in ``TESTED``, and the verdict; the same for canaries against those never trained on, not adjusted.
+    the figures in ``TESTED``, and the verdict; without one ``NAME_difference``, how much nearer members' continuations come than non-members', in the
+    same way; the same for canaries against those never trained on, not adjusted.
     ``NAME_fall``: by how much a distance falls from the first knowledge level to this one in the same patients, of each model and, with
     ``model`` empty, the audited model's beyond the reference's. What follows the facts differs from knowledge level to knowledge level (its ease,
     its length), and that difference is the reference's too: the fall beyond the reference's is the one to read.
@@ -266,15 +267,20 @@ def _means(measured: Measured, people: People) -> list[FindingRow]:
 def _excesses(
     measured: Measured, people: People, knowledge_levels: Sequence[str], confounded: Judgement | None
 ) -> list[FindingRow]:
-    """How much nearer the audited model comes than the reference, by group, and the gaps with p and verdict."""
+    """How much nearer the audited model comes than the reference, by group, and the gaps with p and verdict. Without a reference, how much nearer
+    it comes for members than for people never seen: what is easier in one group counts then, too."""
     rows: list[FindingRow] = []
     family: list[tuple[FindingRow, int, int]] = []
+    with_reference = any(model == REFERENCE for _, _, model in measured)
+    gap = "gap" if with_reference else "difference"
     for figure, sign in FIGURES.items():
         for knowledge in knowledge_levels if sign else ():
             audited = measured.get((figure, knowledge, AUDITED), {})
-            reference = measured.get((figure, knowledge, REFERENCE), {})
+            reference = (
+                measured.get((figure, knowledge, REFERENCE), {}) if with_reference else dict.fromkeys(audited, 0.0)
+            )
             excess = {p: sign * (audited[p] - reference[p]) for p in audited if p in reference}
-            for group in people.counts():
+            for group in people.counts() if with_reference else ():
                 of_group = _of_group(excess, people, group)
                 if len(of_group):
                     rows.append(row(f"{figure}_excess", mean_with_interval(of_group), knowledge=knowledge, group=group))
@@ -283,7 +289,7 @@ def _excesses(
                 if not len(a) and not len(b):
                     continue
                 made = row(
-                    f"{figure}_gap",
+                    f"{figure}_{gap}",
                     difference_of_means(a, b),
                     knowledge=knowledge,
                     group=f"{seen} - {never}",
@@ -302,7 +308,7 @@ def _excesses(
             kind=ProbeKind.MEASURE,
             members=members,
             non_members=non_members,
-            what=f"the gap in {_WORDS[one['figure'].removesuffix('_gap')]}",
+            what=f"the {gap} in {_WORDS[one['figure'].removesuffix(f'_{gap}')]}",
             confounded=confounded,
         )
         one |= {"p_adjusted": float(p), **told(judgement)}
@@ -370,7 +376,10 @@ def _sentences(cohort: list[FindingRow], knowledge_levels: Sequence[str], with_r
 
     said = []
     if not with_reference:
-        said.append(f"{Verdict.CANNOT_CONCLUDE}: there is no reference model that never saw the patients.")
+        said.append(
+            "There is no reference model that never saw the patients: members are compared with people never seen by the audited model alone. What is "
+            "easier to continue in one of the two groups counts then as well; a reference model would take it out."
+        )
     for verdict_ in Verdict:
         judged = [r for r in cohort if r.get("verdict") == str(verdict_)]
         if judged:
@@ -399,7 +408,8 @@ def _sentences(cohort: list[FindingRow], knowledge_levels: Sequence[str], with_r
             f"facts known, the audited model {_moved(asked[-1])} "
             + (f"than the reference does, by {shown(asked[-1])}." if with_reference else f"by {shown(asked[-1])}.")
         )
-    for gap in of("timed_distance_gap", group=f"{CANARY} - {NULL_CANARY}", knowledge=knowledge_levels[-1]):
+    control = "timed_distance_gap" if with_reference else "timed_distance_difference"
+    for gap in of(control, group=f"{CANARY} - {NULL_CANARY}", knowledge=knowledge_levels[-1]):
         said.append(
             f"Positive control: canaries beyond those never trained on, at {knowledge_levels[-1]}: {shown(gap)}."
         )

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 _COMPARED = {
-    "demd_gap": ", published distance",
-    "timed_distance_gap": ", distance with order and time",
-    "rare_overlap_1_gap": ", rare codes",
+    "demd": ", published distance",
+    "timed_distance": ", distance with order and time",
+    "rare_overlap_1": ", rare codes",
 }
 
 
@@ -35,9 +35,10 @@ class ReconstructionView(ProbeView):
 
     rules = (
         (".*_gap", between_means("_gap", "_excess")),
+        (".*_difference", between_means("_difference", "")),
         ("demd|timed_distance|rare_overlap_.|routine_share|.*_excess|.*_fall", mean),
     )
-    control_figure = "timed_distance_gap"
+    control_figure = "timed_distance_(gap|difference)"
     asked = (
         "The model is given the beginning of a record and goes on by itself. How near does it come to what really happened to this "
         "person?"
@@ -56,7 +57,7 @@ class ReconstructionView(ProbeView):
 
     def compared(self, one: AnyRow) -> str:
         """What is known, and the distance."""
-        return f"{knowledge_words(str(one['knowledge']))}{_COMPARED.get(str(one['figure']), '')}"
+        return f"{knowledge_words(str(one['knowledge']))}{_COMPARED.get(str(one['figure']).rpartition('_')[0], '')}"
 
     def pictures(self) -> list[str]:
         """Distances by what the attacker knows."""

@@ -15,6 +15,8 @@
     description: "Runs all cells of an ehrmem notebook when it is first shown.",
     autoStart: true,
     activate: (app) => {
+      // Before any message: a subshell that is taken away loses what the person did, without a word (settings/overrides.json keeps it so).
+      app.serviceManager.kernels.commsOverSubshells = "disabled";
       const seen = new WeakSet();
       const run = async () => {
         const panel = app.shell.currentWidget;
