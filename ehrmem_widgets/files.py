@@ -29,6 +29,10 @@ def read_text(path: Path, what: str, *, most: int = MOST_BYTES) -> str:
             content = file.read(most + 1)
     except OSError as error:
         raise BadInput(f"{what} cannot be read: {error.strerror}.") from None
+    except BadInput:
+        raise
+    except ValueError:  # a name with a zero in it
+        raise BadInput(f"{what} cannot be read: no file can have that name.") from None
     if len(content) > most:
         raise BadInput(f"{what} cannot be read: it is larger than {most / 1e6:g} MB.")
     try:

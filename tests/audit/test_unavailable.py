@@ -198,7 +198,7 @@ def test_a_full_disk_ends_the_audit_and_the_same_command_goes_on(
             full()
 
     with monkeypatch.context() as patch:
-        like_os = {name: getattr(os, name) for name in ("fdopen", "replace")}
+        like_os = {name: value for name, value in vars(os).items() if name != "fsync"}
         patch.setattr("ehrmem_widgets.files.os", SimpleNamespace(**like_os, fsync=full_there))
         assert audit(plan, here) == 3
     said = capsys.readouterr().err
