@@ -17,7 +17,11 @@ LEAST_KNOWN = 0.5
 _COMPARED, _SAME = 4, 1e-3  # sequences, and the difference in nats per code up to which two models are one
 _LOOKED_AT = 24  # records whose likelihood is looked at
 _MOVED = 0.05  # nats by which the score of a code may change with what should not matter: rounding in 16 bit
-_LONGEST = 4_500  # codes of a record beside which others are scored: some models change their positions beyond 4,096
+_COMPANY = (
+    200,
+    800,
+    2_000,
+)  # codes of records beside which a shorter one is scored: how many go together depends on the model
 _PROMPTS, _DRAWN = 4, 128  # prompts, and single codes drawn after each with each of two seeds
 _COPIED = 16  # codes of a continuation that are looked at where there are no probabilities
 _EXPECTED = 5  # draws of a code before it is a cell of the test
@@ -99,16 +103,20 @@ def check_looks_back_only(model: BlackBox, sequences: Sequence[Sequence[int]]) -
 
 
 def check_scores_alone(model: BlackBox, sequences: Sequence[Sequence[int]]) -> float:
-    """The most nats by which a score changes when a long record is scored in the same call; BadInput for more than rounding."""
-    real = [list(s) for s in sequences if len(s) > 3][:_COMPARED]
-    longest = min(model.context_length, _LONGEST)
-    long = [code for s in real * (1 + longest // max(1, sum(map(len, real)))) for code in s][:longest]
-    most = _most_moved(model.score(real), model.score([*real, long])[:-1]) if real else 0.0
+    """The most nats by which a score changes when a longer record is scored in the same call; BadInput for more than rounding."""
+    short = max((list(s) for s in sequences if len(s) > 3), key=len, default=[])
+    alone = model.score([short]) if short else []
+    most, longest = 0.0, 0
+    for length in _COMPANY:
+        if short and len(short) < length <= model.context_length:
+            long = (short * (1 + length // len(short)))[:length]
+            moved = _most_moved(alone, model.score([short, long])[:1])
+            most, longest = max((most, longest), (moved, length))
     if most > _MOVED:
         raise BadInput(
-            f"The scores of the model {model.name!r} depend on what else is asked: beside a record of {len(long):,} codes those of shorter ones "
-            f"change by up to {most:.2f} nats (n = {len(real)}). So members and others would not be compared alike. Models whose positions change "
-            "with the longest record of a call (longrope) do this: set a shorter context in its config.json."
+            f"The scores of the model {model.name!r} depend on what else is asked: beside a record of {longest:,} codes those of one of {len(short)} "
+            f"change by up to {most:.2f} nats. So members and others would not be compared alike. Models whose positions change with the longest "
+            "record of a call (longrope) do this: set a shorter context in its config.json."
         )
     return most
 
