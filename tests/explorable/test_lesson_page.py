@@ -131,8 +131,10 @@ def test_the_exit_quiz_by_keyboard_gives_a_code_that_python_reads(page: Any) -> 
         page.keyboard.press("Space")
         for _ in range(place):
             page.keyboard.press("ArrowDown")
+        question.locator(f"input[value='{place}']:checked").wait_for(timeout=WAIT)
     stage(page).get_by_role("button", name="Check my answers").focus()
     page.keyboard.press("Enter")
+    stage(page).locator(".code").wait_for(timeout=WAIT)
     told = stage(page).inner_text()
     before = sum(one == 0 for one in right)
     assert f"Before: {before} of {ITEMS} right. Now: {ITEMS}." in told
