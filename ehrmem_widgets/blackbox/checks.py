@@ -17,13 +17,10 @@ LEAST_KNOWN = 0.5
 _COMPARED, _SAME = 4, 1e-3  # sequences, and the difference in nats per code up to which two models are one
 _LOOKED_AT = 24  # records whose likelihood is looked at
 _MOVED = 0.05  # nats by which the score of a code may change with what should not matter: rounding in 16 bit
-_COMPANY = (
-    200,
-    800,
-    2_000,
-)  # codes of records beside which a shorter one is scored: how many go together depends on the model
+_COMPANY = (200, 800, 2_000)
+"""Codes of records beside which a shorter one is scored: how many go together depends on the model."""
 _PROMPTS, _DRAWN = 4, 128  # prompts, and single codes drawn after each with each of two seeds
-_COPIED = 16  # codes of a continuation that are looked at where there are no probabilities
+_COPIED = 16  # continuations from the start of a record, and their codes, where there are no probabilities
 _EXPECTED = 5  # draws of a code before it is a cell of the test
 _ALARM = 1e-6
 
@@ -124,26 +121,29 @@ def check_scores_alone(model: BlackBox, sequences: Sequence[Sequence[int]]) -> f
 def check_samples_honest(model: BlackBox, sequences: Sequence[Sequence[int]], *, seed: int = 0) -> float:
     """The p-value of single codes drawn after a few prompts against the probabilities that the model reports; BadInput where they do not
     follow them (a temperature, top-p or top-k is set, or all are copies), or where another seed changes nothing (a cache). Of a model that
-    reports none, only copies are found, and the p-value is 1."""
-    prompts = [[[code] for code in s[: max(1, len(s) // 2)]] for s in sequences if len(s) > 3][:_PROMPTS]
+    reports none, only copies are found, and the p-value is 1: from the start of a record alone, since one that knows the records by heart may well
+    go on from half of one in a single way."""
     scored = Query.SCORES in model.answers
-    horizon = 1 if scored else _COPIED
+    some = [s for s in sequences if len(s) > 3][:_PROMPTS] if scored else [s for s in sequences if s][:1]
+    prompts = [[[code] for code in s[: len(s) // 2 if scored else 1]] for s in some]
+    if not prompts:
+        return 1.0
+    horizon, draws = (1, _DRAWN) if scored else (_COPIED, _COPIED)
     drawn = [
-        np.stack([step.codes for step in model.generate(prompts, horizon, _DRAWN, seed=one)])
-        for one in (seed, seed + 1)
+        np.stack([step.codes for step in model.generate(prompts, horizon, draws, seed=one)]) for one in (seed, seed + 1)
     ]
     for row, prompt in enumerate(prompts):
         first, second = (one[:, row] for one in drawn)
         if np.array_equal(first, second) and len(np.unique(first, axis=1).T) >= _EXPECTED:
             raise BadInput(
-                f"The model {model.name!r} gives the same samples whatever the seed ({_DRAWN} draws after {len(prompt)} codes): what it answers is "
+                f"The model {model.name!r} gives the same samples whatever the seed ({draws} draws after {len(prompt)} codes): what it answers is "
                 "kept somewhere, and intervals would be too narrow. Switch the cache or the fixed seed of its server off."
             )
     if not scored:
-        if prompts and all(len(np.unique(one[:, row], axis=1).T) == 1 for one in drawn for row in range(len(prompts))):
+        if all(len(np.unique(one[:, 0], axis=1).T) == 1 for one in drawn):
             raise BadInput(
-                f"The model {model.name!r} gives one and the same continuation {_DRAWN} times after each of {len(prompts)} prompts: it does not "
-                "sample. Switch its temperature on (1), and top-p and top-k off."
+                f"The model {model.name!r} begins every record in one and the same way ({2 * draws} continuations from the start): it does not sample. "
+                "Switch its temperature on (1), and top-p and top-k off."
             )
         return 1.0
     statistic, cells, worst = 0.0, 0, (0.0, 0, 0, 0.0)

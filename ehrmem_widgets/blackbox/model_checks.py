@@ -352,12 +352,8 @@ def _honesty_lines(model: BlackBox, dataset: MedsDataset) -> Iterator[Check]:
         except EhrmemError as error:
             yield Check("Looks back only", "fail", str(error))
     try:
-        check_asked_alike(model, some)
-        yield Check(
-            "Answers alike",
-            "pass",
-            "An answer depends neither on what is asked beside it nor on settings of the server.",
-        )
+        words = check_asked_alike(model, some)
+        yield Check("Answers alike", "pass", words)
     except EhrmemError as error:
         yield Check("Answers alike", "fail", str(error))
 

@@ -118,16 +118,23 @@ def _checked(
     return dataset, model, reference
 
 
-def check_asked_alike(model: BlackBox, sequences: Sequence[Sequence[int]]) -> None:
-    """Refuse a model whose answer depends on what is asked beside it, or whose samples are not those that it reports. A folder is sampled by
-    ourselves and scored in batches; of a function, both are our own."""
+def check_asked_alike(model: BlackBox, sequences: Sequence[Sequence[int]]) -> str:
+    """Refuse a model whose answer depends on what is asked beside it, or whose samples are not those that it reports; else say what was looked
+    at. A folder is sampled by ourselves and scored in batches; of a function, both are our own."""
     from ehrmem_widgets.blackbox.callable import CallableModel
     from ehrmem_widgets.blackbox.folder import FolderModel
 
     if isinstance(model, FolderModel):
         check_scores_alone(model, sequences)
-    elif not isinstance(model, CallableModel):
-        check_samples_honest(model, sequences)
+        return "A record is scored the same beside longer ones; continuations are drawn by this kit."
+    if isinstance(model, CallableModel):
+        return "Each record is asked about by itself; continuations are drawn by this kit."
+    check_samples_honest(model, sequences)
+    if Query.SCORES in model.answers:
+        return "Its samples follow the probabilities that it reports, and change with the seed."
+    return (
+        "Its samples change with the seed. It reports no probabilities, so a temperature or top-p would go unnoticed."
+    )
 
 
 def _some_sequences(model: BlackBox, dataset: MedsDataset, split: str) -> list[list[int]]:

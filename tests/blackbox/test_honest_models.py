@@ -99,7 +99,7 @@ def test_a_model_that_only_generates_and_repeats_itself_is_refused(
         return np.random.default_rng(seed).integers(0, SIZE, (samples, longest)).tolist()
 
     assert check_samples_honest(model(varied), records) == 1.0
-    with pytest.raises(BadInput, match="one and the same continuation 128 times"):
+    with pytest.raises(BadInput, match="begins every record in one and the same way"):
         check_samples_honest(model(lambda prompt, samples, longest, seed: [[1] * longest] * samples), records)
     with pytest.raises(BadInput, match="whatever the seed"):
         check_samples_honest(model(lambda prompt, samples, longest, seed: varied(prompt, samples, longest, 0)), records)

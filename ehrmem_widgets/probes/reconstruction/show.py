@@ -43,9 +43,7 @@ class ReconstructionView(ProbeView):
         "The model is given the beginning of a record and goes on by itself. How near does it come to what really happened to this "
         "person?"
     )
-    held_against = (
-        "What the reference model continues for the same people, and both models' continuations for people never seen."
-    )
+    held_against = "What the model continues for people never seen, and what a reference model, where there is one, continues for both."
     how_to_read = (
         "Distance 0 is the record itself, 1 nothing alike, in codes, order and time. A curve that falls no more than the reference's is "
         "general medicine. The published distance cannot see a shift in time, and routine codes match in everyone; so rare codes are "
