@@ -89,12 +89,12 @@ class Workshop:
             self._screens[step.key] = self._screen(step)
         if step.key == "attack":
             self.attack.start()
+        teacher = [_html(_for_the_teacher(step))] if self._teacher else []
+        self._body.children = [*self._screens[step.key], *teacher]
         self._title.value = (
             f'<div class="ehrmem-lesson"><h3>{self.place + 1} of {len(steps)}: {escape(step.title)} ({step.minutes} minutes)</h3>'
             f"{head(step)}</div>"
         )
-        teacher = [_html(_for_the_teacher(step))] if self._teacher else []
-        self._body.children = [*self._screens[step.key], *teacher]
         self._back.disabled, self._next.disabled = self.place == 0, self.place == len(steps) - 1
 
     @property

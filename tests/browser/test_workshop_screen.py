@@ -75,5 +75,7 @@ def test_a_participant_goes_through_the_lesson(tmp_path: Path, chromium: Any) ->
         shoot(visitor, "6_exit")
         page.get_by_role("button", name="Reset").click()
         page.get_by_text("1 of 6: Predict before the reveal").wait_for()
-        assert page.locator(".ehrmem-screen input[type=radio]:checked").count() == 0
+        # The step's words come before its questions: an answer still there after this wait was not forgotten.
+        page.wait_for_function("document.querySelectorAll('.ehrmem-screen input[type=radio]').length === 24")
+        page.wait_for_function("!document.querySelector('.ehrmem-screen input[type=radio]:checked')")
         assert visitor.errors == [] and visitor.outside == []
