@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from ehrmem_widgets.charts.marks import Key, legend, mark
-from ehrmem_widgets.charts.markup import INK, PAPER, RULE, VERMILION, escape, svg, text
+from ehrmem_widgets.charts.markup import INK, PAPER, PURPLE, RULE, VERMILION, escape, svg, text
 
 MOST_POINTS = 3000
 WIDTH, HEIGHT, LEGEND, MARGIN = 640, 440, 48, 16
 # Beyond its start, each point of a kind: a line of no length with round ends is a disc.
 _DRAWN = {"disc": "h0", "ring": "m-2 0a2 2 0 1 0 4 0a2 2 0 1 0-4 0", "cross": "m-2-2l4 4m0-4l-4 4"}
 _QUERY = Key("what the attacker holds (dashed: placed roughly)", "currentColor", "plus")
+_LED_TO = Key("where the model's own continuations lead", PURPLE, "square")
 _OWN = Key("this patient's record", VERMILION, "diamond")
 _NEAREST = Key("nearest records", "currentColor", "ring")
 
@@ -31,14 +32,17 @@ def point_map(
     label: str,
     query: np.ndarray | None = None,
     roughly: bool = False,
+    led_to: np.ndarray | None = None,
     nearest: Sequence[int] = (),
     own: int = -1,
 ) -> str:
     """An SVG of ``points`` (n, 2), the same scale both ways; ``kinds`` (n,) says which of ``keys`` (disc, ring or cross) each is.
 
-    ``nearest`` and ``own`` are rows of ``points``; ``query`` (2,) is a cross, dashed where it is placed ``roughly``.
+    ``nearest`` and ``own`` are rows of ``points``; ``query`` (2,) is a cross, dashed where it is placed ``roughly``;
+    ``led_to`` (k, 2) are small open squares.
     """
-    every = points if query is None else np.vstack([points, query])
+    led = np.empty((0, 2)) if led_to is None else led_to
+    every = np.vstack([points, led, *([] if query is None else [query])])
     low, high = every.min(axis=0), every.max(axis=0)
     scale = ((WIDTH, HEIGHT) - np.full(2, 2 * MARGIN)) / np.maximum(high - low, 1e-9)
     at = ((every - (low + high) / 2) * (scale.min(), -scale.min()) + (WIDTH / 2, HEIGHT / 2)).round(1)
@@ -46,6 +50,10 @@ def point_map(
     body = f'<rect x=".5" y=".5" width="{WIDTH - 1}" height="{HEIGHT - 1}" fill="none" style="stroke:{RULE}"/>'
     body += "".join(_points(at[shown][kinds[shown] == kind], key) for kind, key in enumerate(keys))
     listed = list(keys)
+    if len(led):
+        listed.append(_LED_TO)
+        places = at[len(points) : len(points) + len(led)].tolist()
+        body += "".join(mark("square", x, y, PURPLE, 4, edged=True) for x, y in places)
     around = at[[row for row in nearest if 0 <= row < len(points)]].tolist()
     body += "".join(mark("ring", x, y, "currentColor", 6.5, hollow=True) for x, y in around)
     if query is not None:

@@ -18,7 +18,7 @@ def pack_map(exploration: Exploration, patients: Sequence[int]) -> Packed | None
 
     ``points`` (n, 2) and ``kinds`` (n,) of all records of the store, as ``EmbeddingMap`` takes them, without a name. ``people``: the
     pseudonyms of the chosen ``patients`` and of the pool that they are compared with, ``rows`` their points (-1: none), ``embeddings``
-    (people, ``width``). Makes the store and fits the map where there are none yet, which takes up to minutes.
+    (people, ``width``) less ``centre`` (``width``), the mean of the store's records. Makes the store and fits the map where there are none yet, which takes up to minutes.
     """
     store, chart = exploration.store, exploration.map
     if store is None or chart is None:
@@ -42,5 +42,6 @@ def pack_map(exploration: Exploration, patients: Sequence[int]) -> Packed | None
         "people": [dataset.pseudonym(patient) for patient in ids],
         "rows": [place if place < len(store.ids) else -1 for place in places],
         "width": embeddings.shape[1],
+        "centre": packed_array(store.centre.astype(np.float32)),
         "embeddings": packed_array(embeddings[places].astype(np.float16).astype(np.float32)),
     }

@@ -245,9 +245,9 @@ class Page {
     const { model } = this.ready.map ?? {};
     const found = this.answers[model]?.neighbours;
     if (!chart || (this.answers[model] && !found)) return; // the answer before stands until this one's comes
-    if (!found) chart.set({ query: [], nearest: [], patient: -1, description: `The map is that of ${model}, which is switched off.` });
-    else chart.set({ query: found.position ?? [], nearest: found.nearest, patient: found.own,
-      description: `Each point is a record of ${model}. The cross is what the attacker holds, placed roughly, by its neighbours; the patient's own record is number ${found.rank} of the ${found.n} people of this page by distance.` });
+    if (!found) chart.set({ query: [], led_to: [], nearest: [], patient: -1, description: `The map is that of ${model}, which is switched off.` });
+    else chart.set({ query: found.position ?? [], led_to: found.ledTo, nearest: found.nearest, patient: found.own,
+      description: `Each point is a record of ${model}. The cross is what the attacker holds, placed roughly, by its neighbours; the patient's own record is number ${found.rank} of the ${found.n} people of this page by distance${found.continuedRank ? `, and ${found.continuedRank === 1 ? "the nearest" : `number ${found.continuedRank}`} by where the model's own continuations lead` : ""}.` });
   }
 
   #drawOthers(answer) {

@@ -13,7 +13,7 @@ import {
   leaksOfMany,
   rounded,
 } from "./estimators.js";
-import { embedSlots, findNeighbours, openMap } from "./neighbours.js";
+import { CONTINUATIONS, CONTINUED_BY, embedContinued, embedSlots, findNeighbours, openMap } from "./neighbours.js";
 import { CONTROLS, buildPrompt, opened, sameFactsOf, similar, stripOf, trueContinuation } from "./prompts.js";
 import { generateState } from "./rng.js";
 import { CANNOT_CONCLUDE, LEAK_MARGIN, Peers, judgePerson, judgement } from "./verdicts.js";
@@ -179,7 +179,9 @@ export class Question {
     const { map } = this.page;
     if (map?.model !== this.state.model) return;
     const query = embedSlots(this.models[0], this.slots[0]);
-    this.#better({ neighbours: findNeighbours(map, query, this.record.pseudonym) });
+    const codes = this.sums[0].trajectories.slice(0, CONTINUATIONS).map((row) => row.slice(0, CONTINUED_BY));
+    const led = embedContinued(this.models[0], this.slots[0], codes);
+    this.#better({ neighbours: findNeighbours(map, query, this.record.pseudonym, led) });
     yield this.answer;
   }
 

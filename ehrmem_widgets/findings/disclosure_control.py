@@ -161,7 +161,7 @@ def between_means(suffix: str, of_a_side: str) -> Rule:
 
 def between_shares(*of: tuple[str, str | None]) -> Rule:
     """A difference of shares: none of them is withheld, or it would follow from this and the other. ``of``: figure, with {} for
-    the row's number, and model (None: the row's own). It is moved by as much as the shares are by being rounded: an exact difference would
+    the row's number, and model (None: the row's own; "": of no model and no attribute). It is moved by as much as the shares are by being rounded: an exact difference would
     tell them."""
 
     def rule(one: FindingRow, figures: Figures) -> Estimate:
@@ -170,6 +170,7 @@ def between_shares(*of: tuple[str, str | None]) -> Rule:
         for group in figures.sides(one["group"]):
             for figure, model in of:
                 where = {"group": group, "model": one["model"] if model is None else model}
+                where |= {"attribute": ""} if model == "" else {}
                 n, exact = figures.at(one, figure.format(number), **where)
                 coarse = coarse_share(Estimate(exact, 0.0, 1.0, n)) if n else NOTHING
                 if not math.isfinite(coarse.value):

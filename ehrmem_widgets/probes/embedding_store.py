@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import platformdirs
 
-from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
+from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.files import whole_file
 from ehrmem_widgets.probes.bag_of_codes import own_ranks
+from ehrmem_widgets.probes.batching import OnProgress, Progress
 from ehrmem_widgets.probes.findings import Neighbour, NeighbourFinding
 from ehrmem_widgets.tokens.sequence import encode
 
@@ -35,7 +36,8 @@ class EmbeddingStore:
 
     ``ids``: (n,) patient ids, a fixed sample of a larger data set; ``embeddings``: (n, d) of unit length, None until ``build`` is
     through. ``folder`` may hold embeddings shipped beside the model. Whoever is asked about and is not of the sample stands in it
-    all the same for that question.
+    all the same for that question. Searched by the cosine of what is left when the records' mean is taken away: what all records
+    share points at nobody (methods, 8.8).
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class EmbeddingStore:
         self.key = key
         self._path = platformdirs.user_cache_path("ehrmem") / f"embeddings-{key}.npz"
         self._parts: list[np.ndarray] = []
-        self._others: dict[int, np.ndarray] = {}  # of those asked about who are not of the sample
+        self._others: dict[int, np.ndarray] = {}  # centred, of those asked about who are not of the sample
+        self._centre: np.ndarray | None = None
+        self._centred: np.ndarray | None = None
         self._seen_to_fit = False
         self.embeddings: np.ndarray | None = kept_rows(self._path, "embeddings", len(ids))
         if self.embeddings is None and folder is not None:
@@ -65,7 +69,7 @@ class EmbeddingStore:
         if self.embeddings is not None:
             if self._seen_to_fit or self._fits(self.embeddings):
                 return
-            self.embeddings = None
+            self.embeddings = self._centre = self._centred = None
         for start in range(len(self._parts) * _AT_ONCE, len(self.ids), _AT_ONCE):
             self._parts.append(self._embed(self.ids[start : start + _AT_ONCE].tolist()))
             yield min(1.0, (start + _AT_ONCE) / len(self.ids))
@@ -77,23 +81,44 @@ class EmbeddingStore:
         rows = np.flatnonzero(self.ids == patient_id)
         return int(rows[0]) if len(rows) else -1
 
-    def including(self, patients: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Ids (m,) and embeddings (m, d): the store's, and behind them those of the patients who are not of its sample."""
+    @property
+    def centre(self) -> np.ndarray:
+        """(d,) the mean of the records' embeddings."""
         assert self.embeddings is not None, "build the store first"
+        if self._centre is None:
+            self._centre = self.embeddings.mean(axis=0)
+        return self._centre
+
+    def including(self, patients: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Ids (m,) and centred embeddings (m, d): the store's, and behind them those of the patients who are not of its sample."""
+        assert self.embeddings is not None, "build the store first"
+        if self._centred is None:
+            self._centred = self.centred(self.embeddings)
         more = [patient for patient in dict.fromkeys(patients) if self.row(patient) < 0]
         if not more:
-            return self.ids, self.embeddings
+            return self.ids, self._centred
         if missing := [patient for patient in more if patient not in self._others]:
-            self._others |= dict(zip(missing, self._embed(missing).astype(np.float32), strict=True))
+            self._others |= dict(zip(missing, self.centred(self._embed(missing)), strict=True))
         others = np.stack([self._others[patient] for patient in more])
-        return np.append(self.ids, more), np.concatenate([self.embeddings, others])
+        return np.append(self.ids, more), np.concatenate([self._centred, others])
+
+    def nearness(self, queries: np.ndarray, records: np.ndarray) -> np.ndarray:
+        """(n, m) cosine between queries (n, d) and centred records (m, d); of several queries a person (n, k, d) the nearest counts."""
+        centred = self.centred(queries)
+        if centred.ndim == 2:
+            return np.asarray(centred @ records.T)
+        return np.stack([(some @ records.T).max(axis=0) for some in centred])
+
+    def distances(self, queries: np.ndarray) -> np.ndarray:
+        """(n, m) from each query (n, d) to the store's records."""
+        return _distances(self.nearness(queries, self.including([])[1]))
 
     def find(self, query: np.ndarray, patient_id: int, *, shown: int = 10) -> tuple[NeighbourFinding, np.ndarray]:
-        """The rank of a patient's own record by distance from a query (d,), among the store's records and it; and the distances
-        (n,) to the store's. A tie is no help to the attacker."""
-        ids, embeddings = self.including([patient_id])
-        similarities = embeddings @ query.astype(np.float32)
-        distances = np.sqrt(np.maximum(0, 2 - 2 * similarities))
+        """The rank of a patient's own record by distance from a query (d,), or from the nearest of several (k, d), among the store's
+        records and it; and the distances (n,) to the store's. A tie is no help to the attacker."""
+        ids, records = self.including([patient_id])
+        [similarities] = self.nearness(query[None], records)
+        distances = _distances(similarities)
         [rank] = own_ranks(similarities[None], np.flatnonzero(ids == patient_id))
         nearest = tuple(
             Neighbour(self._dataset.pseudonym(int(ids[place])), float(distances[place]), bool(ids[place] == patient_id))
@@ -107,11 +132,26 @@ class EmbeddingStore:
             [vocabulary.ids(encode(record, vocabulary).codes) for record in self._dataset.records(patients)]
         )
 
+    def centred(self, embeddings: np.ndarray) -> np.ndarray:
+        """Embeddings (..., d) less the records' mean, of unit length again; nothing where nothing is left."""
+        left = embeddings.astype(np.float32) - self.centre
+        length = np.linalg.norm(left, axis=-1, keepdims=True)
+        return np.asarray(left / np.maximum(length, np.finfo(np.float32).tiny))
+
     def _fits(self, kept: np.ndarray) -> bool:
         """Whether the first record's embedding is the one that the model gives (up to rounding on another machine)."""
         [now] = self._embed(self.ids[:1].tolist())
         self._seen_to_fit = bool(kept.shape[1] == len(now) and np.linalg.norm(kept[0] - now) < _ROUNDING)
         return self._seen_to_fit
+
+
+def built_store(model: BlackBox, dataset: MedsDataset, name: str, progress: OnProgress | None) -> EmbeddingStore:
+    """The store of a model, made now where there is none; ``name``: of the model, for progress."""
+    store = EmbeddingStore(model, dataset, folder=getattr(model, "folder", None))
+    for share in store.build():
+        if progress:
+            progress(Progress(f"Embedding all records ({name} model)", round(share * len(store.ids)), len(store.ids)))
+    return store
 
 
 class NeighbourMap:
@@ -158,6 +198,10 @@ class NeighbourMap:
         return weights @ self.coordinates[nearest] / weights.sum(), True
 
 
+def _distances(similarities: np.ndarray) -> np.ndarray:
+    return np.asarray(np.sqrt(np.maximum(0, 2 - 2 * similarities)))
+
+
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Write an .npz whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -177,14 +221,3 @@ def kept_rows(path: Path, name: str, n: int, key: str | None = None, *, may_miss
     except Exception:  # a damaged file ends in whatever zipfile, zlib and numpy stumble over; it is made anew
         return None
     return found if found.ndim == 2 and len(found) == n and (may_miss or np.isfinite(found).all()) else None
-
-
-def embed_slots(model: BlackBox, slots: SlotIds, *, fills: int = 8) -> np.ndarray:
-    """The embedding (d,) of a partial record. What is known as one of several codes (a lab without its value, a date to
-    the week) is filled at random ``fills`` times, always in the same way, and the embeddings are averaged."""
-    if all(len(slot) == 1 for slot in slots):
-        return model.embed([[slot[0] for slot in slots]])[0]
-    rng = np.random.default_rng(0)
-    filled = np.stack([rng.choice(np.asarray(slot), fills) for slot in slots], axis=1)
-    mean = model.embed(filled.tolist()).mean(axis=0)
-    return np.asarray(mean / np.linalg.norm(mean))

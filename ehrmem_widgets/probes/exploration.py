@@ -24,10 +24,11 @@ from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.probes.calibration import calibration_in_words, reference_calibration
 from ehrmem_widgets.probes.continuations_compared import comparer_of, mean_over_trajectories
 from ehrmem_widgets.probes.controls import CONTROLS, ControlPool, same_facts_of
-from ehrmem_widgets.probes.embedding_store import EmbeddingStore, NeighbourMap, embed_slots
+from ehrmem_widgets.probes.embedding_store import EmbeddingStore, NeighbourMap
 from ehrmem_widgets.probes.findings import Answer, AttributeFinding, ReadableEvent, ReconstructionFinding
 from ehrmem_widgets.probes.interleave import interleave
 from ehrmem_widgets.probes.leak import Leaks, ProductForm, SumForm, leaks_of_many, slot_ids
+from ehrmem_widgets.probes.prompt_embeddings import CONTINUATIONS, CONTINUED_BY, continued, embed_slots
 from ehrmem_widgets.probes.sequence_distance import Comparer
 from ehrmem_widgets.probes.truth import true_continuation
 from ehrmem_widgets.statistics.intervals import STOPPED, Estimate, difference, rounded
@@ -227,7 +228,17 @@ class Question:
         query = embed_slots(self.exploration.model, self.slots[0])
         finding, distances = store.find(query, self.state.patient_id)
         position, approximate = chart.place(query, distances)
-        self.answer = replace(self.answer, neighbours=replace(finding, position=position, approximate=approximate))
+        codes = [row[:CONTINUED_BY] for row in self.sums[0].trajectories[:CONTINUATIONS]]
+        led = self.exploration.model.embed(continued(self.slots[0], codes))
+        places = [chart.place(one, away)[0] for one, away in zip(led, store.distances(led), strict=True)]
+        found = replace(
+            finding,
+            position=position,
+            approximate=approximate,
+            continued_rank=store.find(led, self.state.patient_id)[0].rank,
+            led_to=None if chart.coordinates is None else np.array(places),
+        )
+        self.answer = replace(self.answer, neighbours=found)
         yield self.answer
 
     def refine(self) -> Iterator[Answer | None]:

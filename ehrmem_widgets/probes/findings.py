@@ -67,13 +67,16 @@ class Neighbour:
 class NeighbourFinding:
     """Where the patient's own full record stands among all ``n``, by distance from what the attacker holds (rank 1: the
     nearest). ``position`` (2,) is the query on the map, ``approximate`` until UMAP itself has placed it; both
-    are None where there is no map yet."""
+    are None where there is no map yet. ``continued_rank``: the same place by the nearest of the model's own continuations of what the
+    attacker holds, None where there are none; ``led_to`` (k, 2): where these lie on the map."""
 
     rank: int
     n: int
     nearest: tuple[Neighbour, ...]
     position: np.ndarray | None = None
     approximate: bool = True
+    continued_rank: int | None = None
+    led_to: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,21 @@ def neighbour_sentence(finding: NeighbourFinding | None) -> str:
         return "<p>Nearest records: nothing has been asked of the model yet.</p>"
     first = "the nearest" if finding.rank == 1 else f"number {finding.rank:,}"
     place = f"{first} of {finding.n:,} by distance from what the attacker holds"
-    said = f"The patient's own record is <b>{place}</b>." if finding.n else "There are no records to compare with."
-    return f"<p>{said}</p>"
+    if not finding.n:
+        return "<p>There are no records to compare with.</p>"
+    return f"<p>The patient's own record is <b>{place}</b>{continued_words(finding)}.</p>"
+
+
+def continued_words(finding: NeighbourFinding) -> str:
+    """Where the own record stands by the model's own continuations, behind its place by the facts; empty where there are none.
+
+    >>> continued_words(NeighbourFinding(214, 3000, (), continued_rank=1))
+    ", and the nearest by where the model's own continuations lead"
+    """
+    if finding.continued_rank is None:
+        return ""
+    first = "the nearest" if finding.continued_rank == 1 else f"number {finding.continued_rank:,}"
+    return f", and {first} by where the model's own continuations lead"
 
 
 def neighbour_map(
@@ -64,6 +77,7 @@ def neighbour_map(
         label=_map_sentence(len(points), every_kind, finding),
         query=None if position is None else np.asarray(position, dtype=float),
         roughly=finding is not None and finding.approximate,
+        led_to=None if finding is None else finding.led_to,
         nearest=nearest,
         own=patient,
     )
@@ -87,5 +101,5 @@ def _map_sentence(n: int, kinds: np.ndarray, finding: NeighbourFinding | None) -
         sentence += f", {drawn:,} of them drawn"
     if finding is not None and finding.n:
         rank = f"number {finding.rank:,} of {finding.n:,}"
-        sentence += f"; the patient's own record is {rank} by distance (measured in the embedding, not on the map)"
+        sentence += f"; the patient's own record is {rank} by distance (measured in the embedding, not on the map){continued_words(finding)}"
     return sentence + "."

@@ -1,6 +1,7 @@
 // The map of embeddings on a canvas. All points are drawn once into a base layer; a frame copies it and adds the query.
 const KINDS = [["seen in training", "#0072B2"], ["not seen in training", "#E69F00"], ["other", "#8A8A8A"]];
 const PATIENT = "#D55E00";
+const LED_TO = "#CC79A7";
 const MARGIN = 18;
 const STRIDE = 7919; // a prime
 
@@ -60,6 +61,13 @@ function drawRing(c, x, y, ink, paper) {
   c.strokeStyle = ink; c.lineWidth = 1.5; c.stroke();
 }
 
+function drawLedTo(c, x, y, paper) {
+  c.fillStyle = LED_TO;
+  c.strokeStyle = paper;
+  c.lineWidth = 1;
+  c.beginPath(); c.rect(x - 4.5, y - 4.5, 9, 9); c.fill(); c.stroke();
+}
+
 function drawQuery(c, x, y, ink, paper, dashed) {
   c.beginPath(); c.moveTo(x - 15, y); c.lineTo(x + 15, y); c.moveTo(x, y - 15); c.lineTo(x, y + 15);
   c.strokeStyle = paper; c.lineWidth = 6; c.stroke();
@@ -100,6 +108,7 @@ function legend({ ink, paper }) {
   return [
     ...KINDS.map(([words, colour], kind) => legendItem(words, scaled(1.7, (c) => drawKind(c, kind, colour)))),
     legendItem("what the attacker holds (dashed: placed roughly)", scaled(0.5, (c) => drawQuery(c, 0, 0, ink, paper, false))),
+    legendItem("where the model's own continuations lead", (c) => drawLedTo(c, 0, 0, paper)),
     legendItem("this patient's own record", scaled(0.6, (c) => drawPatient(c, 0, 0, paper))),
     legendItem("the nearest ten", scaled(0.95, (c) => drawRing(c, 0, 0, ink, paper))),
   ];
@@ -170,6 +179,7 @@ function render({ model, el }) {
     const place = (i) => at(points[2 * i], points[2 * i + 1]);
     const known = (i) => i >= 0 && 2 * i + 1 < points.length;
     for (const i of model.get("nearest") || []) if (known(i)) drawRing(c, ...place(i), colours.ink, colours.paper);
+    for (const [x, y] of points.length ? model.get("led_to") || [] : []) drawLedTo(c, ...at(x, y), colours.paper);
     if (known(model.get("patient"))) drawPatient(c, ...place(model.get("patient")), colours.paper);
     const query = model.get("query") || [];
     if (query.length === 2 && points.length) {
@@ -201,7 +211,7 @@ function render({ model, el }) {
   }
 
   const handlers = [
-    ["change:points", readPoints], ["change:kinds", readPoints], ["change:height", redraw], ["change:query", draw],
+    ["change:points", readPoints], ["change:kinds", readPoints], ["change:height", redraw], ["change:query", draw], ["change:led_to", draw],
     ["change:nearest", draw], ["change:patient", draw], ["change:approximate", draw], ["change:description", describe],
   ];
   for (const [event, handler] of handlers) model.on(event, handler);

@@ -19,7 +19,7 @@ class EmbeddingMap(anywidget.AnyWidget):
     """A canvas of records; the base layer is drawn once, so that moving the query costs next to nothing.
 
     ``coordinates`` (n, 2) are the stored map, ``kinds`` (n,) is 0 (seen in training), 1 (not seen) or 2 (other).
-    ``query`` is [x, y] or [], ``nearest`` up to ten rows of the map, ``patient`` the row of the patient's own or -1;
+    ``query`` is [x, y] or [], ``led_to`` [x, y] of each continuation, ``nearest`` up to ten rows of the map, ``patient`` the row of the patient's own or -1;
     ``approximate`` draws the query dashed; ``description`` is the sentence below the map and its accessible name.
 
     >>> EmbeddingMap([[0, 0], [1, 2]], [0, 1], patient=1).patient
@@ -31,6 +31,7 @@ class EmbeddingMap(anywidget.AnyWidget):
     points = traitlets.Bytes(b"").tag(sync=True)
     kinds = traitlets.Bytes(b"").tag(sync=True)
     query = traitlets.List(traitlets.Float()).tag(sync=True)
+    led_to = traitlets.List(traitlets.List(traitlets.Float())).tag(sync=True)
     nearest = traitlets.List(traitlets.Int()).tag(sync=True)
     patient = traitlets.Int(-1).tag(sync=True)
     approximate = traitlets.Bool(False).tag(sync=True)
@@ -63,12 +64,14 @@ class EmbeddingMap(anywidget.AnyWidget):
         query: Sequence[float] | np.ndarray | None,
         nearest: Sequence[int] = (),
         *,
+        led_to: Sequence[Sequence[float]] | np.ndarray | None = None,
         approximate: bool = False,
         description: str | None = None,
     ) -> None:
-        """Move the query and its nearest records, in one message. ``query`` None takes it off the map."""
+        """Move the query, where the model's continuations of it lead, and its nearest records, in one message. ``query`` None takes it off the map."""
         with self.hold_sync():
             self.query = [] if query is None else [float(x) for x in query]
+            self.led_to = [] if led_to is None else np.asarray(led_to, dtype=float).tolist()
             self.nearest = [int(row) for row in nearest][:10]
             self.approximate = approximate
             if description is not None:

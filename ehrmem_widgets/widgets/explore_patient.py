@@ -589,6 +589,7 @@ def results_of(answer: Answer, state: State, exploration: Exploration) -> dict[s
         "neighbours": neighbours
         and {
             "rank": neighbours.rank,
+            "continued_rank": neighbours.continued_rank,
             "of": neighbours.n,
             "nearest": [asdict(neighbour) for neighbour in neighbours.nearest],
         },

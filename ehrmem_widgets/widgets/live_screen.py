@@ -37,7 +37,7 @@ from ehrmem_widgets.views.answer_bar import Said, answer_bar
 from ehrmem_widgets.views.continuations import continuations
 from ehrmem_widgets.views.known_facts import known_facts_sentence
 from ehrmem_widgets.views.leak_bars import leak_bars
-from ehrmem_widgets.views.neighbours import neighbour_list
+from ehrmem_widgets.views.neighbours import continued_words, neighbour_list
 from ehrmem_widgets.views.reconstruction import reconstruction_sentence
 from ehrmem_widgets.views.steps import ShownStep, steps_chart
 from ehrmem_widgets.views.styles import style_tag
@@ -306,9 +306,10 @@ class LiveScreen:
             self.page.place(
                 finding.position,
                 view.nearest_rows(answer),
+                led_to=finding.led_to,
                 approximate=finding.approximate,
                 description=f"Each point is a record. The cross is what the attacker holds, placed {how}; the patient's own record is number "
-                f"{finding.rank:,} of {finding.n:,} by distance.",
+                f"{finding.rank:,} of {finding.n:,} by distance{continued_words(finding)}.",
             )
 
     def _follow(self, state: State) -> None:

@@ -13,6 +13,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.probes.attribute.ask import ALL
 from ehrmem_widgets.probes.membership.scores import LOSS, RATIO
+from ehrmem_widgets.probes.neighbours.ask import CONTINUED
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
 from ehrmem_widgets.samples.canary_alternatives import canary_alternatives
 from ehrmem_widgets.samples.folders import (
@@ -29,6 +30,8 @@ from tests.probes.alone import ask_alone
 
 KNOWLEDGE_LEVELS = ("demographics", "one_lab", "first_20")
 ALARM_LEVELS = ("one_lab", "first_20")
+MAP_LEVELS = ("one_lab", "lab_dates", "lab_values")
+MAP_SEED = 21  # of people on whom nothing was chosen
 ASKED = 200  # ordinary people, half of them members, of the models between and without
 
 
@@ -42,7 +45,8 @@ def memorizing(lines: Lines) -> None:
     leaks(lines, dataset, model, reference, people, "memorizing", found=True)
     rebuilt(lines, dataset, model, reference, people, "memorizing", found=True)
     spikes(lines, dataset, model, reference, people, "memorizing", found=True)
-    neighbours(lines, dataset, model, reference, people)
+    found_on_the_map(lines, dataset, model, reference, "memorizing", found=True)
+    read_from_continuations(lines, dataset, model, reference, "memorizing")
     false_alarms(lines, dataset, model, reference, everybody)
 
 
@@ -66,6 +70,7 @@ def private(lines: Lines) -> None:
     leaks(lines, dataset, model, reference, people, "private", found=False)
     rebuilt(lines, dataset, model, reference, people, "private", found=None)
     spikes(lines, dataset, model, reference, people, "private", found=False)
+    found_on_the_map(lines, dataset, model, reference, "private", found=False)
 
 
 def reference(lines: Lines) -> None:
@@ -79,6 +84,7 @@ def reference(lines: Lines) -> None:
         above(lines, f"t4_auroc_{LOSS.lower()}_{group}_reference", one, None, 0.5)
     exposed(lines, dataset, model, None, people, "reference")
     leaks(lines, dataset, model, private_, people, "reference", found=False)
+    found_on_the_map(lines, dataset, model, private_, "reference", found=False)
 
 
 def _opened(folder: Callable[[], Path]) -> tuple[MedsDataset, FolderModel, FolderModel]:
@@ -246,21 +252,46 @@ def spikes(
         lines.add(f"t5_spike_{label}_{name}", one.value, words_of(one), one.n, goal)
 
 
-def neighbours(lines: Lines, dataset: MedsDataset, model: BlackBox, reference: BlackBox, people: People) -> None:
-    """Embedding neighbours: hit@10 of members minus non-members, and of canaries."""
+def found_on_the_map(
+    lines: Lines, dataset: MedsDataset, model: BlackBox, reference: BlackBox, name: str, *, found: bool
+) -> None:
+    """Embedding neighbours of a sample of people drawn for this alone: members beyond others, by the facts alone and by the model's own continuations
+    of them; and of the canaries, whose own record is the very nearest."""
+    people = choose_people(dataset, model, reference, most=400, seed=MAP_SEED)
     made = ask_alone(
-        "neighbours",
-        model,
-        dataset,
-        reference=reference,
-        people=people,
-        knowledge_levels=("demographics", "lab_values"),
+        "neighbours", model, dataset, reference=reference, people=people, knowledge_levels=MAP_LEVELS, seed=MAP_SEED
     )
-    rows = made.about("figures")
-    for one in rows[rows["figure"].str.contains("difference") & (rows["model"] == "audited")].itertuples():
-        if "10" in one.figure:
-            name = f"neighbours_{one.figure}_{one.group}_{one.knowledge}".replace(" ", "_")
-            lines.add(name, one.value, f"{one.low:.3f} to {one.high:.3f}, verdict: {one.verdict}", one.n, ">= -1")
+    rows = made.about("figures", figure="hit@10_difference", model="audited", group="all")
+    for one in rows.itertuples():
+        label = f"neighbours_members_{one.attribute or 'facts_alone'}_{one.knowledge}_{name}"
+        lines.add(label, one.value, f"{one.low:.3f} to {one.high:.3f}, verdict: {one.verdict}", one.n, ">= -1")
+    continued = rows[rows["attribute"] == CONTINUED]
+    levels = int((continued["low"] > 0).sum()) if found else int((continued["verdict"] == Verdict.MEMORIZED).sum())
+    goal = ">= 2" if found else "<= 0"
+    lines.add(f"neighbours_levels_that_tell_members_{name}", levels, "a count", len(continued), goal)
+    for group, goal in ((CANARY, ">= 0.9" if found else ">= 0"), (NULL_CANARY, "<= 0.35" if found else ">= 0")):
+        where = {"group": group, "knowledge": "one_lab", "model": "audited", "attribute": CONTINUED}
+        hit = made.estimate("hit@1", **where)
+        label = f"neighbours_hit@1_{group}_continued_one_lab_{name}".replace(" ", "_")
+        lines.add(label, hit.value, words_of(hit), hit.n, goal)
+
+
+def read_from_continuations(
+    lines: Lines, dataset: MedsDataset, model: BlackBox, reference: BlackBox, name: str
+) -> None:
+    """T3 by the embedding of continuations, and what the same reader makes of whole records."""
+    people = choose_people(dataset, model, reference, most=400, seed=MAP_SEED)
+    made = ask_alone(
+        "embedding", model, dataset, reference=reference, people=people, knowledge_levels=("lab_values",), seed=MAP_SEED
+    )
+    for group in ("all", "canaries"):
+        where = {"group": group, "model": "audited", "attribute": ""}
+        one = made.estimate("excess_gain_continued", **where)
+        lines.add(f"t3_excess_gain_continued_{group}_{name}", one.value, words_of(one), one.n, ">= -1")
+    for group in (MEMBER, NON_MEMBER, CANARY, NULL_CANARY):
+        one = made.estimate("ceiling_auroc_continued", group=group, attribute="")
+        label = f"t3_ceiling_auroc_{group}_{name}".replace(" ", "_")
+        lines.add(label, one.value, words_of(one), one.n, ">= 0")
 
 
 def false_alarms(lines: Lines, dataset: MedsDataset, model: BlackBox, reference: BlackBox, everybody: People) -> None:

@@ -99,7 +99,7 @@ def test_others_are_asked_about_when_the_button_is_pressed(neighbours: Visitor) 
     page.locator(".ehrmem-neighbours-screen table").wait_for(timeout=120_000)
     _until(neighbours, ".ehrmem-neighbours-screen", knowledge="first_10")
     said = page.locator(".ehrmem-neighbours-screen").inner_text()
-    assert "Trained on, by the audited model" in said and "Cannot conclude" in said
+    assert "Trained on, by the audited model, facts alone" in said and "Cannot conclude" in said
     _nothing_wrong(neighbours)
 
 

@@ -14,12 +14,13 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.explorable.map import pack_map
 from ehrmem_widgets.explorable.pack import pack_model
 from ehrmem_widgets.probes.bag_of_codes import own_ranks
-from ehrmem_widgets.probes.embedding_store import embed_slots
 from ehrmem_widgets.probes.exploration import Exploration, Question, State
+from ehrmem_widgets.probes.prompt_embeddings import continued, embed_slots
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from tests.explorable.modules import Run, modules_in
 
 pytestmark = pytest.mark.browser
+FOLLOWED = np.where(np.arange(12) < [[12], [9], [3]], np.random.default_rng(0).integers(20, 300, (3, 12)), -1)
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +54,17 @@ def test_ranks_nearest_and_place_are_pythons(run: Run, exploration: Exploration)
     assert any(len(slot) > 1 for _, slots in questions for slot in slots)
     found = run(
         """const { openModel } = await import("./engine.js");
-        const { embedSlots, findNeighbours, openMap } = await import("./neighbours.js");
+        const { embedContinued, embedSlots, findNeighbours, openMap } = await import("./neighbours.js");
         const map = openMap(data);
         const model = openModel(data.packed);
         return { points: map.points.length, found: data.questions.map(([who, slots]) => {
           const query = embedSlots(model, slots);
-          return [query, findNeighbours(map, query, who)];
+          return [query, findNeighbours(map, query, who, embedContinued(model, slots, data.followed))];
         }) };""",
         {
             "map": packed,
             "packed": pack_model(sample_model()),
+            "followed": FOLLOWED.tolist(),
             "questions": [(exploration.dataset.pseudonym(patient), slots) for patient, slots in questions],
         },
     )
@@ -76,7 +78,8 @@ def test_ranks_nearest_and_place_are_pythons(run: Run, exploration: Exploration)
     for (patient, slots), (query, theirs) in zip(questions, found["found"], strict=True):
         ours = embed_slots(exploration.model, slots)
         assert np.allclose(query, ours, atol=1e-5)
-        likeness = store.embeddings[rows] @ ours.astype(np.float32)
+        records = store.including(ids)[1][rows]
+        [likeness] = store.nearness(ours[None], records)
         order = np.argsort(-likeness, kind="stable")
         away = np.full(len(store.ids), np.inf)
         away[rows] = np.sqrt(np.maximum(0, 2 - 2 * likeness))
@@ -86,6 +89,9 @@ def test_ranks_nearest_and_place_are_pythons(run: Run, exploration: Exploration)
         assert theirs["rank"] == pytest.approx(rank, abs=1)  # rounding may turn two that are as near
         assert len({*theirs["nearest"]} & {rows[place] for place in order[:10]}) >= 9
         assert np.allclose(theirs["position"], position, atol=0.05)
+        led = exploration.model.embed(continued(slots, FOLLOWED))
+        [rank] = own_ranks(store.nearness(led[None], records), np.array([ids.index(patient)]))
+        assert theirs["continuedRank"] == pytest.approx(rank, abs=1) and len(theirs["ledTo"]) == len(led)
 
 
 def test_a_page_of_a_model_without_embeddings_has_no_map(

@@ -15,9 +15,9 @@ from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.bag_of_codes import bags, own_ranks
-from ehrmem_widgets.probes.embedding.ask import attribute_codes, embed_prompts, out_of_fold, stripped_prompt
-from ehrmem_widgets.probes.embedding_store import embed_slots
+from ehrmem_widgets.probes.embedding.ask import attribute_codes, out_of_fold, stripped_prompt
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_people
+from ehrmem_widgets.probes.prompt_embeddings import embed_prompts, embed_slots
 from ehrmem_widgets.samples.folders import sample_data, sample_model
 from ehrmem_widgets.statistics.discrimination import auroc
 from tests.probes.alone import ask_alone

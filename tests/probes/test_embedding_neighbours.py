@@ -13,9 +13,10 @@ from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.embedding.ask import attribute_codes, stripped_prompt
-from ehrmem_widgets.probes.embedding_store import EmbeddingStore, embed_slots
-from ehrmem_widgets.probes.neighbours.ask import paired_difference
+from ehrmem_widgets.probes.embedding_store import EmbeddingStore
+from ehrmem_widgets.probes.neighbours.ask import CONTINUED, FACTS, paired_difference
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_people
+from ehrmem_widgets.probes.prompt_embeddings import continued, embed_continued, embed_slots
 from ehrmem_widgets.samples.folders import sample_data, sample_model
 from ehrmem_widgets.statistics.intervals import difference, proportion
 from tests.probes.alone import ask_alone
@@ -67,41 +68,87 @@ def test_ranks_are_those_of_the_main_screen(
     codes = attribute_codes(model, dataset)
     for record in people.records[:6]:
         for knowledge in KNOWLEDGE_LEVELS[:2]:
-            query = embed_slots(model, stripped_prompt(record, knowledge, model, codes, codes.default_names()))
-            rank = store.find(query, record.patient_id)[0].rank
-            (row,) = found.about(
-                "patients", patient=record.pseudonym, figure="rank", knowledge=knowledge, model="audited"
-            ).to_dict("records")
-            assert row["value"] == pytest.approx(rank, abs=1) and row["n"] == len(dataset)  # float32 near-ties
+            prompt = stripped_prompt(record, knowledge, model, codes, codes.default_names())
+            for way, query in ((FACTS, embed_slots(model, prompt)), (CONTINUED, embed_continued(model, [prompt])[0])):
+                rank = store.find(query, record.patient_id)[0].rank
+                (row,) = found.about(
+                    "patients",
+                    patient=record.pseudonym,
+                    figure="rank",
+                    knowledge=knowledge,
+                    model="audited",
+                    attribute=way,
+                ).to_dict("records")
+                assert row["value"] == pytest.approx(rank, abs=1) and row["n"] == len(dataset)  # float32 near-ties
+
+
+def test_continuations_are_the_models_own_and_depend_on_nothing_else(
+    dataset: MedsDataset, model: FolderModel, people: People
+) -> None:
+    codes = attribute_codes(model, dataset)
+    prompts = [stripped_prompt(r, "lab_dates", model, codes, codes.default_names()) for r in people.records[:5]]
+    together = embed_continued(model, prompts, samples=3, horizon=5, seed=7)
+    assert together.shape == (5, 3, model.embed([[0]]).shape[1])
+    for prompt, found in zip(prompts, together, strict=True):
+        np.testing.assert_allclose(embed_continued(model, [prompt], samples=3, horizon=5, seed=7)[0], found, atol=1e-5)
+    steps = list(model.generate(prompts[:1], 5, 3, seed=7))
+    by_hand = continued(prompts[0], np.stack([step.codes[0] for step in steps], axis=-1))
+    np.testing.assert_allclose(model.embed(by_hand), together[0], atol=1e-5)
+    longest = [[0]] * model.context_length  # no room to go on
+    np.testing.assert_allclose(
+        embed_continued(model, [longest], samples=2)[0, 0], embed_slots(model, longest), atol=1e-5
+    )
+
+
+def test_what_all_records_share_is_taken_away(dataset: MedsDataset, model: FolderModel) -> None:
+    store = EmbeddingStore(model, dataset, folder=model.folder)
+    assert not list(store.build()) or store.embeddings is not None
+    assert store.embeddings is not None
+    left = store.embeddings - store.embeddings.mean(axis=0)
+    left /= np.linalg.norm(left, axis=1, keepdims=True)
+    query = store.embeddings[3] + store.embeddings[4]
+    wanted = query - store.embeddings.mean(axis=0)
+    order = np.argsort(-(left @ wanted), kind="stable")
+    found, distances = store.find(query, int(store.ids[3]))
+    assert found.rank == list(order).index(3) + 1
+    np.testing.assert_allclose(
+        distances, np.sqrt(np.maximum(0, 2 - 2 * left @ wanted / np.linalg.norm(wanted))), atol=1e-3
+    )
+    several, _ = store.find(np.stack([query, store.embeddings[9]]), int(store.ids[9]))
+    assert several.rank == 1  # the nearest of several counts
 
 
 def test_rates_follow_from_the_ranks_and_a_plain_code_search_does_better(found: Finding) -> None:
     for knowledge in KNOWLEDGE_LEVELS[:2]:
-        for figure, model in (("rank", "audited"), ("code_rank", "")):
-            ranks = found.about("patients", figure=figure, knowledge=knowledge, model=model, group=MEMBER)["value"]
-            name = figure.replace("rank", "hit@10")
-            share = found.estimate(name, knowledge=knowledge, model=model, group=MEMBER)
+        for figure, model, way in (
+            ("rank", "audited", FACTS),
+            ("rank", "audited", CONTINUED),
+            ("code_rank", "", FACTS),
+        ):
+            where = {"knowledge": knowledge, "model": model, "attribute": way, "group": MEMBER}
+            ranks = found.about("patients", figure=figure, **where)["value"]
+            share = found.estimate(figure.replace("rank", "hit@10"), **where)
             assert share.n == len(ranks) == 25 and share.value == pytest.approx((ranks <= 10).mean())
             assert share.low <= share.value <= share.high and share.high - share.low > 0.1
-    over = found.estimate("hit@10_over_codes", knowledge="lab_dates", group=MEMBER)
+    over = found.estimate("hit@10_over_codes", knowledge="lab_dates", group=MEMBER, attribute=FACTS)
     assert over.value < 0.1  # the sample model's embedding is a worse index of records than their codes
     member, other = (
-        found.estimate("hit@10", knowledge="lab_dates", model="audited", group=g).value for g in (MEMBER, NON_MEMBER)
+        found.estimate("hit@10", knowledge="lab_dates", model="audited", attribute=CONTINUED, group=g).value
+        for g in (MEMBER, NON_MEMBER)
     )
-    both = found.estimate("hit@10_difference", knowledge="lab_dates", model="audited", group="all")
+    both = found.estimate("hit@10_difference", knowledge="lab_dates", model="audited", attribute=CONTINUED, group="all")
     assert both.value == pytest.approx(member - other) and both.n == 50
     assert (
-        found.estimate("hit@10_beyond_reference", knowledge="lab_dates", group="all").value == 0
+        found.estimate("hit@10_beyond_reference", knowledge="lab_dates", group="all", attribute=CONTINUED).value == 0
     )  # the model against itself
     assert "Memorized" not in set(found.figures["verdict"])
 
 
 def test_a_knowledge_that_leaves_nothing_to_find_is_left_out_and_counted(found: Finding) -> None:
     assert found.exclusions["what is known is the whole record"] == 50
-    (row,) = found.about("figures", figure="hit@10_difference", knowledge="first_9999", model="audited").to_dict(
-        "records"
-    )
-    assert row["verdict"] == "Cannot conclude" and "0 members and 0 non-members" in row["note"]
+    rows = found.about("figures", figure="hit@10_difference", knowledge="first_9999", model="audited")
+    assert set(rows["attribute"]) == {FACTS, CONTINUED} and set(rows["verdict"]) == {"Cannot conclude"}
+    assert rows["note"].str.contains("0 members and 0 non-members").all()
 
 
 def test_a_model_without_embeddings_is_told_so(dataset: MedsDataset, model: FolderModel, people: People) -> None:

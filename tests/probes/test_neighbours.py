@@ -12,8 +12,9 @@ from ehrmem_widgets import ExplorePatient
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.probes import embedding_store
-from ehrmem_widgets.probes.embedding_store import EmbeddingStore, NeighbourMap, embed_slots, save_arrays
+from ehrmem_widgets.probes.embedding_store import EmbeddingStore, NeighbourMap, save_arrays
 from ehrmem_widgets.probes.exploration import Question
+from ehrmem_widgets.probes.prompt_embeddings import embed_slots
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.tokens.sequence import encode
 from tests.widgets.opened import few_patients
@@ -54,12 +55,19 @@ def codes_of(store: EmbeddingStore, model: FolderModel, patient: int) -> list[in
     return model.vocabulary.ids(encode(record, model.vocabulary).codes)
 
 
+def by_themselves(store: EmbeddingStore, embeddings: np.ndarray) -> np.ndarray:
+    """Embeddings without what all records share, of unit length."""
+    assert store.embeddings is not None
+    left = embeddings - store.embeddings.mean(axis=0)
+    return np.asarray(left / np.linalg.norm(left, axis=-1, keepdims=True))
+
+
 def test_a_full_record_is_its_own_nearest_neighbour(store: EmbeddingStore, model: FolderModel) -> None:
     patient = int(store.ids[7])
     query = embed_slots(model, [[code] for code in codes_of(store, model, patient)])
     finding, distances = store.find(query, patient)
     assert finding.rank == 1 and finding.n == PATIENTS and finding.nearest[0].distance == pytest.approx(0, abs=2e-3)
-    by_hand = np.linalg.norm(store.embeddings - query, axis=1)
+    by_hand = np.linalg.norm(by_themselves(store, store.embeddings) - by_themselves(store, query), axis=1)
     np.testing.assert_allclose(distances, by_hand, atol=2e-3)
     order = np.argsort(by_hand)[:10]
     assert {n.pseudonym for n in finding.nearest} == {store._dataset.pseudonym(int(store.ids[i])) for i in order}
@@ -160,10 +168,11 @@ def test_who_is_not_of_the_sample_has_the_rank_among_the_sample_and_oneself(
     dataset = MedsDataset(sample_data())
     others = sorted(set(dataset.ids()) - set(store.ids.tolist()))[:4]
     vectors = model.embed([codes_of(store, model, patient) for patient in others])
-    queries = {"the own record": vectors[0], "another's": vectors[1], "far away": -vectors[0]}
+    queries = {"the own record": vectors[0], "another's": vectors[1], "far away": 2 * store.centre - vectors[0]}
     for name, query in queries.items():
         finding, distances = store.find(query, others[0])
-        by_hand = np.linalg.norm(np.concatenate([store.embeddings, vectors[:1]]) - query, axis=1)
+        records = by_themselves(store, np.concatenate([store.embeddings, vectors[:1]]))
+        by_hand = np.linalg.norm(records - by_themselves(store, query), axis=1)
         assert finding.rank == (by_hand <= by_hand[-1] + 1e-4).sum() and finding.n == PATIENTS + 1, name
         assert distances.shape == (PATIENTS,)  # those on the map
         assert [n.is_patient for n in finding.nearest] == [place == PATIENTS for place in np.argsort(by_hand)[:10]], (
@@ -173,7 +182,7 @@ def test_who_is_not_of_the_sample_has_the_rank_among_the_sample_and_oneself(
     assert store.find(queries["far away"], others[0])[0].rank == PATIENTS + 1
     ids, embeddings = store.including([*others, int(store.ids[3]), others[0]])
     assert ids.tolist() == [*store.ids.tolist(), *others] and len(store.ids) == PATIENTS
-    np.testing.assert_allclose(embeddings[PATIENTS:], vectors, atol=1e-5)
+    np.testing.assert_allclose(embeddings[PATIENTS:], by_themselves(store, vectors), atol=1e-5)
 
 
 def test_the_main_screen_ranks_a_patient_who_is_not_of_the_sample(

@@ -17,7 +17,7 @@ from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
 from tests.views.examples import EVIL, assert_harmless, label, parsed, words
 
 STEPS = (
-    Step("demographics", 812, 2790, 13),
+    Step("demographics", 812, 2790, 13, 5),
     Step("one_lab", why_not="the record has no laboratory test"),
     Step("lab_values", 3, None, 1),
 )
@@ -48,23 +48,28 @@ def test_the_ladder_says_every_rank_with_n_and_why_a_knowledge_is_not_asked() ->
     for expected in ("among 3,000", "812", "2,790", "13", "not asked: the record has no laboratory test", "—"):
         assert expected in said
     name = label(ladder)
-    assert "among 3,000 records" in name and "Demographics: audited 812, codes 13, reference 2,790" in name
-    assert "audited 3, codes 1, reference not known yet" in name
+    assert "among 3,000 records" in name and "Demographics: audited 812, continued 5, codes 13, reference 2,790" in name
+    assert "audited 3, continued not known yet, codes 1, reference not known yet" in name
 
 
-def test_the_three_searches_differ_in_shape_and_have_a_legend() -> None:
+def test_the_searches_differ_in_shape_and_have_a_legend() -> None:
     drawn = parsed(rank_ladder(STEPS[:1], "", n=3000))
     marks = [e.tag for e in drawn.iter() if e.tag in ("circle", "rect")]
     assert "circle" in marks and "rect" in marks
     said = words(rank_ladder(STEPS, "", n=3000))
-    for name in ("audited model's embedding", "plain search for the known codes", "reference model, which never saw"):
+    for name in (
+        "audited model's embedding of the facts",
+        "audited model's own continuations",
+        "plain search for the known codes",
+        "continuations by the reference model, which never saw",
+    ):
         assert name in said
-    assert "reference" not in words(rank_ladder(STEPS, "", n=3000, reference=False))
+    assert "reference" not in words(rank_ladder(STEPS, "", n=3000, searches=("audited", "continued", "codes")))
 
 
 def test_a_better_rank_stands_further_to_the_left_on_a_logarithmic_axis() -> None:
     def x(rank: int) -> float:
-        drawn = parsed(rank_ladder([Step("nothing", rank)], "", n=1000))
+        drawn = parsed(rank_ladder([Step("nothing", continued=rank)], "", n=1000))
         return float(next(e for e in drawn.iter("circle")).attrib["cx"])
 
     assert x(1) < x(10) < x(100) < x(1000) < 600
@@ -73,7 +78,7 @@ def test_a_better_rank_stands_further_to_the_left_on_a_logarithmic_axis() -> Non
 
 def test_only_the_chosen_knowledge_is_marked() -> None:
     plain, chosen = rank_ladder(STEPS, "", n=3000), rank_ladder(STEPS, "demographics", n=3000)
-    assert chosen.count('font-weight="700"') == plain.count('font-weight="700"') + 4
+    assert chosen.count('font-weight="700"') == plain.count('font-weight="700"') + 5
 
 
 @pytest.mark.parametrize("n", [1, 2, 10, 20_000])
@@ -105,7 +110,7 @@ def test_the_cohort_table_has_interval_and_n_for_every_figure_and_the_fixed_verd
         "0.23 (0.12 to 0.41)",
         "1.00 (0.89 to 1.00)",
         "1,234 (900 to 2,000)",
-        "Trained on, by the audited model 30",
+        "Trained on, by the audited model, facts alone 30",
         "Never seen, by a plain code search 30",
         "1 time",
     ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ehrmem_widgets.probes.base import Option, Probe
-from ehrmem_widgets.settings import FOLDS
+from ehrmem_widgets.settings import FOLDS, HORIZON, SAMPLES_EACH
 
 PROBE = Probe(
     name="embedding",
@@ -15,6 +15,11 @@ PROBE = Probe(
     order=40,
     knowledge_levels=("lab_values",),
     one_level=True,
-    options={"attributes": Option(None), "folds": Option(5, FOLDS.check)},
+    options={
+        "attributes": Option(None),
+        "folds": Option(5, FOLDS.check),
+        "samples": Option(8, SAMPLES_EACH.check),
+        "horizon": Option(32, HORIZON.check),
+    },
     bears_on=("inference",),
 )

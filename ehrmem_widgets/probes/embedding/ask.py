@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,8 +22,10 @@ from ehrmem_widgets.findings.finding import Finding, FindingRow, Where, excluded
 from ehrmem_widgets.probes.bag_of_codes import bags
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.batching import OnProgress, Progress, Rows
+from ehrmem_widgets.probes.embedding_store import built_store
 from ehrmem_widgets.probes.leak import slot_ids
-from ehrmem_widgets.probes.people import ALL, CANARIES, MEMBER, NON_MEMBER, PAIRS
+from ehrmem_widgets.probes.people import ALL, CANARIES, MEMBER, NON_MEMBER, PAIRS, several
+from ehrmem_widgets.probes.prompt_embeddings import embed_continued, embed_prompts
 from ehrmem_widgets.statistics.discrimination import (
     NOTHING,
     auroc,
@@ -44,18 +47,26 @@ from ehrmem_widgets.tokens.attribute_codes import AttributeCodes
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+    from sklearn.pipeline import Pipeline
 
 FEWEST_HOLDERS = 11
-CLASSIFIERS = ("logistic", "mlp")
-DECLARED = "logistic"  # the classifier that verdicts rest on; the other stands beside it
+CONTINUED = "continued"
+CLASSIFIERS = ("logistic", "mlp", CONTINUED)
+"""Who reads: a logistic classifier or a small network that learned from the facts of others asked about; or, from the model's own continuations of
+the facts, a logistic one that learned from the full records of people not asked about."""
+DECLARED = ("logistic", CONTINUED)  # those that verdicts rest on; the other stands beside them
 TOGETHER = ""  # in the column "attribute": all attributes together
 _PERMUTATIONS = 2000
 _RESAMPLES = 400
+_AT_ONCE = 500  # records read at once
 
 
 class Embedding(ProbeRun):
     """Train classifiers to read each attribute from the embedding of what the attacker knows, and compare with the same
-    classifiers on the bag of the known codes and on shuffled labels.
+    classifiers on the bag of the known codes and on shuffled labels. What a model remembers shows when it generates (methods, 8.8): "continued" reads
+    the mean embedding of ``samples`` continuations of at most ``horizon`` codes, where the model gives any; it learned from the full records of the
+    embedding store, those of the people asked about left out. ``ceiling_auroc_continued``: how well the same reader does where it is given
+    a person's whole record, the attribute's code in it: no continuation can tell it more.
 
     One probe is trained across everybody asked (one row per patient, folds stratified by the attribute), so it cannot itself
     learn a patient's secret. That an embedding tells more than a bag of codes is no memorization either: order, time
@@ -63,7 +74,7 @@ class Embedding(ProbeRun):
     though the codes do not, more than it does for a non-member: the figure is ``excess_gain``, the gain in AUROC over the
     bag among members minus the gain among non-members, and it must not be there in the reference model. Its p-value comes
     from exchanging members and non-members (2,000 permutations; membership plays no part in the training, so the test is
-    exact when the two are alike), Holm over the attributes; the one figure for all attributes together stands by itself.
+    exact when the two are alike), Holm over the attributes and the two declared readers; the figures for all attributes together are corrected by themselves.
 
     ``attributes``: names (all that the vocabulary has, unless given); their codes and proxies are taken out of the
     prompts, and the label is whether the record holds one. Figures, for each classifier C of ``CLASSIFIERS``: auroc_C and
@@ -83,17 +94,35 @@ class Embedding(ProbeRun):
         self._models = with_embeddings(task.model, task.reference)
         if Query.EMBEDDINGS not in task.model.answers:
             self.records = ()
+        self._store = lru_cache(lambda name: built_store(self._models[name], task.dataset, name, task.progress))
+
+    @classmethod
+    def prepare(cls, task: Task) -> None:
+        """The embeddings of all records are kept in the user's cache folder: once for all workers."""
+        if Query.EMBEDDINGS in task.model.answers and task.people.records:
+            for name, model in with_embeddings(task.model, task.reference).items():
+                built_store(model, task.dataset, name, task.progress)
 
     def ask(self, records: list[Record]) -> Rows:
         """Of each person the embedding of what is known, by model."""
-        found = {
-            name: embed_prompts(model, [self._prompt(record, model) for record in records])
-            for name, model in self._models.items()
-        }
+        found: dict[str, np.ndarray] = {}
+        options = self.task.options
+        for name, model in self._models.items():
+            prompts = [self._prompt(record, model) for record in records]
+            found[name] = embed_prompts(model, prompts)
+            if self._continues:
+                led = embed_continued(
+                    model, prompts, samples=options["samples"], horizon=options["horizon"], seed=self.task.seed
+                )
+                found[f"{name} {CONTINUED}"] = self._store(name).centred(led).mean(axis=1)
         return [
-            {"patient": record.pseudonym, **{name: found[name][place] for name in self._models}}
+            {"patient": record.pseudonym, **{name: rows[place] for name, rows in found.items()}}
             for place, record in enumerate(records)
         ]
+
+    @property
+    def _continues(self) -> bool:
+        return all(Query.SAMPLE in model.answers for model in self._models.values())
 
     def judge(self, answers: Rows) -> Finding:
         """What classifiers read from the embeddings, and whether of members more than of others."""
@@ -103,7 +132,8 @@ class Embedding(ProbeRun):
             rows = [row("embeddings", judgement=NO_EMBEDDINGS), *out]
             return finding(self.probe.name, rows, self.settings, [NO_EMBEDDINGS.sentence])
         names, seed, records = self._names, task.seed, people.records
-        features = {name: np.array([person[name] for person in answers]) for name in self._models}
+        read = [name for name in answers[0] if name != "patient"] if answers else []
+        features = {name: np.array([person[name] for person in answers]) for name in read}
         prompts = [self._prompt(record, task.model) for record in records]
         features["bag"] = _columns_used(bags(prompts, len(task.model.vocabulary)))
         groups = np.array([people.group(record) for record in records])
@@ -116,15 +146,28 @@ class Embedding(ProbeRun):
                 few[name] = too_few.sentence
         asked = [name for name in names if name not in few]
         scores = _scores(features, {name: truths[name] for name in asked}, task.options["folds"], seed, task.progress)
+        learned = self._learned_from_others(asked, features) if self._continues else {}
+        readers = [
+            one for one in CLASSIFIERS if one != CONTINUED or len(learned) == len(asked) * (len(self._models) + 1)
+        ]
+        if learned and CONTINUED in readers:
+            scores |= {(name, "bag", CONTINUED): scores[name, "bag", "logistic"] for name in asked} | learned
         for name in asked:
             rows += _figures_of(name, truths[name], groups, {k[1:]: s for k, s in scores.items() if k[0] == name}, seed)
         readings = {
             (m, c): [_Reading.of(truths[name], scores[name, m, c], scores[name, "bag", c]) for name in asked]
             for m in self._models
-            for c in CLASSIFIERS
+            for c in readers
         }
-        compared, sentences = _verdicts(asked, readings, groups, self._models, seed, task.confounded)
-        titles = {name: task.dataset.attributes[name].title for name in names}
+        titles = {name: attribute.title for name, attribute in task.dataset.attributes.items()}
+        compared, sentences = _verdicts(asked, titles, readings, groups, self._models, readers, seed, task.confounded)
+        if asked and CONTINUED in readers:
+            whole = [
+                _Reading.of(truths[name], scores[name, "ceiling", CONTINUED], np.zeros(len(groups))) for name in asked
+            ]
+            ceilings = _ceilings(whole, groups, seed)
+            compared += ceilings
+            sentences.append(("Whole records", _ceiling_words(ceilings)))
         said = [f"{titles.get(who, who)}: {text}" for who, text in [*sentences, *few.items()]]
         knowledge = task.knowledge_levels[0]
         about = (
@@ -134,6 +177,35 @@ class Embedding(ProbeRun):
         if not asked:
             said.insert(0, f"Cannot conclude: no attribute has {FEWEST_HOLDERS} holders and {FEWEST_HOLDERS} others.")
         return finding(self.probe.name, [*rows, *compared, *out], self.settings, [*said, about])
+
+    def _learned_from_others(
+        self, names: Sequence[str], features: Mapping[str, np.ndarray]
+    ) -> dict[tuple[str, str, str], np.ndarray]:
+        """Scores of a reader that learned from the full records of people not asked about, by (attribute, model, reader): of the continuations,
+        and, as the model "ceiling", of the people's own full records."""
+        patients = [record.patient_id for record in self.records]
+        scores: dict[tuple[str, str, str], np.ndarray] = {}
+        for model in self._models:
+            ids, full = self._store(model).including(patients)
+            others = ~np.isin(ids, patients)
+            own = full[[int(np.flatnonzero(ids == patient)[0]) for patient in patients]]
+            held = self._held(ids[others].tolist(), names)
+            for name in names:
+                if _too_few(held[name]):
+                    continue
+                reader = _reader("logistic", self.task.seed).fit(full[others], held[name])
+                scores[name, model, CONTINUED] = reader.predict_proba(features[f"{model} {CONTINUED}"])[:, 1]
+                if model == "audited":
+                    scores[name, "ceiling", CONTINUED] = reader.predict_proba(own)[:, 1]
+        return scores
+
+    def _held(self, patients: Sequence[int], names: Sequence[str]) -> dict[str, np.ndarray]:
+        """(n,) whether each patient holds an attribute."""
+        found: list[list[bool]] = []
+        for start in range(0, len(patients), _AT_ONCE):
+            for record in self.task.dataset.records(patients[start : start + _AT_ONCE]):
+                found.append([self._codes.held(name, record) for name in names])
+        return dict(zip(names, np.array(found, dtype=bool).reshape(-1, len(names)).T, strict=True))
 
     def _prompt(self, record: Record, model: BlackBox) -> SlotIds:
         return stripped_prompt(record, self.task.knowledge_levels[0], model, self._codes, self._names)
@@ -159,42 +231,28 @@ def stripped_prompt(
     return slot_ids(build_prompt(record, facts, vocabulary, strip=codes.strip(names, record)), vocabulary)
 
 
-def embed_prompts(model: BlackBox, prompts: Sequence[SlotIds], *, fills: int = 8) -> np.ndarray:
-    """(n, d): ``neighbours.embed_slots`` of each prompt, all in one call of the model."""
-    sequences: list[list[int]] = []
-    ends = []
-    for slots in prompts:
-        if all(len(slot) == 1 for slot in slots):
-            sequences.append([slot[0] for slot in slots])
-        else:
-            rng = np.random.default_rng(0)
-            sequences += np.stack([rng.choice(np.asarray(slot), fills) for slot in slots], axis=1).tolist()
-        ends.append(len(sequences))
-    found = model.embed(sequences)
-    means = np.stack([part.mean(axis=0) for part in np.split(found, ends[:-1])])
-    return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True))
-
-
 def out_of_fold(
     features: np.ndarray, truth: np.ndarray, classifier: str, *, folds: int = 5, seed: int = 0
 ) -> np.ndarray:
     """(n,) probability of the attribute for each patient, by a classifier trained on the other folds alone (standardised
     within them). ``classifier``: "logistic" (L2, C = 0.01) or "mlp" (one hidden layer of 8, L2)."""
-    from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    parts = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    made = _reader(classifier, seed)
+    return np.asarray(cross_val_predict(made, features, truth, cv=parts, method="predict_proba")[:, 1])
+
+
+def _reader(classifier: str, seed: int) -> Pipeline:
+    from sklearn.linear_model import LogisticRegression
     from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     if classifier == "logistic":
-        chosen = LogisticRegression(C=0.01, max_iter=5000)
-    else:
-        chosen = MLPClassifier(
-            (8,), alpha=10, solver="lbfgs", tol=1e-2, max_iter=5000, max_fun=100_000, random_state=seed
-        )
-    parts = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    made = make_pipeline(StandardScaler(), chosen)
-    return np.asarray(cross_val_predict(made, features, truth, cv=parts, method="predict_proba")[:, 1])
+        return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=5000))
+    network = MLPClassifier((8,), alpha=10, solver="lbfgs", tol=1e-2, max_iter=5000, max_fun=100_000, random_state=seed)
+    return make_pipeline(StandardScaler(), network)
 
 
 def not_in_reference(beyond: Estimate | None, what: str) -> Judgement | None:
@@ -279,12 +337,14 @@ def _scores(
 ) -> dict[tuple[str, str, str], np.ndarray]:
     """Out-of-fold probabilities by (attribute, what is read, classifier); read are each model's embedding, "bag", and the
     audited model's embedding with labels shuffled beforehand ("shuffled audited": scores for ``_shuffled`` labels)."""
-    scores = {}
+    scores: dict[tuple[str, str, str], np.ndarray] = {}
     for done, (name, truth) in enumerate(truths.items()):
         if progress:
             progress(Progress("Reading attributes from embeddings", done, len(truths)))
-        for classifier in CLASSIFIERS:
+        for classifier in ("logistic", "mlp"):
             for read, matrix in features.items():
+                if read.endswith(CONTINUED):
+                    continue
                 scores[name, read, classifier] = out_of_fold(matrix, truth, classifier, folds=folds, seed=seed)
                 if read == "audited":
                     labels = _shuffled(truth, seed)
@@ -310,8 +370,8 @@ def _figures_of(
     for (read, classifier), score in scores.items():
         labels = _shuffled(truth, seed) if read.startswith("shuffled") else truth
         model = read.removeprefix("shuffled ")
-        kind = "bag_" if read == "bag" else "shuffled_" if read != model else ""
-        about: Where = {"attribute": name, "model": "" if read == "bag" else model}
+        kind = f"{read}_" if read in ("bag", "ceiling") else "shuffled_" if read != model else ""
+        about: Where = {"attribute": name, "model": "" if read == "bag" else "audited" if read == "ceiling" else model}
         for group, inside in {ALL: everybody, MEMBER: groups == MEMBER, NON_MEMBER: groups == NON_MEMBER}.items():
             of: Where = {**about, "group": group}
             holders, others = inside & labels, inside & ~labels
@@ -328,9 +388,11 @@ def _figures_of(
 
 def _verdicts(
     asked: Sequence[str],
+    titles: Mapping[str, str],
     readings: Mapping[tuple[str, str], list[_Reading]],
     groups: np.ndarray,
     models: Mapping[str, BlackBox],
+    readers: Sequence[str],
     seed: int,
     confounded: Judgement | None,
 ) -> tuple[list[FindingRow], list[tuple[str, str]]]:
@@ -342,32 +404,46 @@ def _verdicts(
             continue
         for place in [None, *(range(len(asked)) if pair_name == ALL else ())]:
             name = TOGETHER if place is None else asked[place]
-            for classifier in CLASSIFIERS:
+            for classifier in readers:
                 chosen = {m: _at(readings[m, classifier], place) for m in models}
                 figures, beyond = _excess(name, chosen, groups, pair_name, classifier, seed)
                 rows += figures
-                if classifier == DECLARED:
+                if classifier in DECLARED:
                     audited = next(
                         r for r in figures if r["figure"].startswith("excess_gain") and r["model"] == "audited"
                     )
                     judged.append((audited, beyond, pair, chosen["audited"]))
-    single = [made for made, *_ in judged if made["attribute"] != TOGETHER]
-    for made, adjusted in zip(single, holm([made["p"] for made in single]), strict=True):
-        made["p_adjusted"] = float(adjusted)
+    families = [[made for made, _, pair, _ in judged if pair == PAIRS[group] and (made["attribute"] == TOGETHER) is together]
+                for group in PAIRS for together in (True, False)]  # fmt: skip
+    for family in families:
+        for made, adjusted in zip(family, holm([made["p"] for made in family]), strict=True):
+            made["p_adjusted"] = float(adjusted)
     said = []
-    control = PositiveControl.NONE
+    controls: dict[str, PositiveControl] = {}
     for made, beyond, pair, chosen_readings in sorted(judged, key=lambda one: one[2] != PAIRS[CANARIES]):
+        reader = str(made["figure"])
+        control = controls.get(reader, PositiveControl.NONE)
         judgement = _judge(made, beyond, pair, chosen_readings, groups, control, confounded)
         made |= told(judgement)
         planted = pair == PAIRS[CANARIES]
         together = "Planted canaries, all attributes together" if planted else "All attributes together"
-        said.append((made["attribute"] or together, f"{judgement.verdict}: {judgement.sentence}"))
+        who = titles.get(str(made["attribute"]), "") or together
+        said.append((who + reader_words(reader), f"{judgement.verdict}: {judgement.sentence}"))
         if planted:
             found = judgement.verdict is Verdict.MEMORIZED
-            control = PositiveControl.FOUND if found else PositiveControl.MISSED
+            controls[reader] = PositiveControl.FOUND if found else PositiveControl.MISSED
             words = "the planted canaries are found" if found else "this test does not find the planted canaries"
-            said.append(("Positive control", f"{words}."))
+            said.append((f"Positive control{reader_words(reader)}", f"{words}."))
     return rows, said
+
+
+def reader_words(figure: str) -> str:
+    """What a figure's reader reads, behind what it is about.
+
+    >>> reader_words("excess_gain_continued")
+    ', continued by the model'
+    """
+    return ", continued by the model" if figure.endswith(CONTINUED) else ""
 
 
 def _excess(
@@ -399,6 +475,28 @@ def _excess(
     beyond = difference(*(_gain_of_group(against, groups == group, seed) for group in pair))
     rows.append(row(f"excess_beyond_reference_{classifier}", beyond, group=pair_name, attribute=name))
     return rows, beyond
+
+
+def _ceilings(readings: Sequence[_Reading], groups: np.ndarray, seed: int) -> list[FindingRow]:
+    """AUROC over all attributes of the reader that is given whole records, by group. ``readings``: gains over a coin."""
+    rows = []
+    for group in dict.fromkeys(groups.tolist()):
+        found = _gain_of_group(readings, groups == group, seed)
+        auroc_there = Estimate(found.value + 0.5, found.low + 0.5, found.high + 0.5, int((groups == group).sum()))
+        rows.append(row(f"ceiling_auroc_{CONTINUED}", auroc_there, group=group, model="audited"))
+    return rows
+
+
+def _ceiling_words(rows: Sequence[FindingRow]) -> str:
+    shown = [
+        f"{several(str(one['group']))} {Estimate(one['value'], one['low'], one['high'], one['n'])}"
+        for one in rows
+        if math.isfinite(one["value"])
+    ]
+    return (
+        "given a person's whole record, the attribute's code in it, the reader of continuations tells holders from others with an AUROC of "
+        f"{', '.join(shown)}. A continuation that leads to the true record cannot tell more."
+    )
 
 
 def _holding(reading: _Reading, groups: np.ndarray, pair: tuple[str, str]) -> list[int]:

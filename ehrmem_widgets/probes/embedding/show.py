@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ehrmem_widgets.charts.markup import known
+from ehrmem_widgets.charts.table import inline
 from ehrmem_widgets.findings.disclosure_control import (
     Figures,
     mean,
@@ -16,11 +18,13 @@ from ehrmem_widgets.findings.disclosure_control import (
     of_whole_groups,
 )
 from ehrmem_widgets.findings.finding import AnyRow, Finding, FindingRow, estimate_of
+from ehrmem_widgets.probes.embedding.ask import DECLARED, reader_words
 from ehrmem_widgets.probes.people import ALL, MEMBER, NON_MEMBER, PAIRS
 from ehrmem_widgets.probes.view import (
     METHOD_GROUPS,
     ProbeView,
     first_estimate,
+    group_words,
     picture,
 )
 from ehrmem_widgets.statistics.disclosure import (
@@ -50,11 +54,11 @@ class EmbeddingView(ProbeView):
     """What an embedding adds to the known codes, for members more than for others."""
 
     rules = (
-        ("(bag_|shuffled_)?auroc_.*|gain_.*|excess_gain_.*|excess_beyond_reference_.*", of_readers),
+        ("(bag_|shuffled_|ceiling_)?auroc_.*|gain_.*|excess_gain_.*|excess_beyond_reference_.*", of_readers),
         ("embeddings", not_of_people),
     )
     settings = ("folds",)
-    judged_figure = "excess_gain_logistic"
+    judged_figure = "excess_gain_(logistic|continued)"
     asked = (
         "The model turns what is known into numbers (an embedding). Can somebody read a sensitive attribute from these numbers that the "
         "known codes themselves do not give away?"
@@ -79,27 +83,31 @@ class EmbeddingView(ProbeView):
         return rows[rows["attribute"] == ""]
 
     def compared(self, one: AnyRow) -> str:
-        """All attributes together."""
-        return "All attributes together"
+        """All attributes together, and who reads."""
+        return f"All attributes together{reader_words(str(one['figure']))}"
 
     def pictures(self) -> list[str]:
         """What the embedding adds for those trained on, by attribute."""
         audit, found = self.audit, self.found
         rows = []
-        for group, heading in (
-            ("all", "Members minus people never seen"),
-            ("canaries", "Planted canaries, trained on minus never trained on"),
+        for (group, heading), reader in product(
+            (
+                ("all", "Members minus people never seen"),
+                ("canaries", "Planted canaries, trained on minus never trained on"),
+            ),
+            DECLARED,
         ):
-            for one in found.about("figures", figure="excess_gain_logistic", group=group, model="audited").to_dict(
+            head = heading + reader_words(reader)
+            for one in found.about("figures", figure=f"excess_gain_{reader}", group=group, model="audited").to_dict(
                 "records"
             ):
                 words = audit.title(one["attribute"]) if one["attribute"] else "All attributes together"
                 if known(estimate_of(one)):
-                    rows.append(IntervalRow(words, estimate_of(one), heading=heading, marked=not one["attribute"]))
+                    rows.append(IntervalRow(words, estimate_of(one), heading=head, marked=not one["attribute"]))
             for one in found.about(
-                "figures", figure="excess_beyond_reference_logistic", group=group, attribute=""
+                "figures", figure=f"excess_beyond_reference_{reader}", group=group, attribute=""
             ).to_dict("records"):
-                rows.append(IntervalRow("All together, beyond the reference's", estimate_of(one), heading=heading))
+                rows.append(IntervalRow("All together, beyond the reference's", estimate_of(one), heading=head))
         if not rows:
             return ["<p>No figure: the model gives no embeddings, or too few people hold an attribute.</p>"]
         drawn = interval_rows(
@@ -112,22 +120,40 @@ class EmbeddingView(ProbeView):
         return [
             picture(
                 drawn,
-                "Logistic classifiers on the embedding, cross-validated over people, minus the same on the known codes.",
+                "Logistic classifiers on the embedding, minus the same on the known codes. Of the facts: cross-validated over the people asked about. "
+                f"Continued by the model: learned from whole records of other people.{self._ceilings()}",
             )
         ]
 
+    def _ceilings(self) -> str:
+        """How well the reader does that is given whole records, in a sentence; empty where there was none."""
+        shown = [
+            f"{group_words(str(one['group'])).lower()} {inline(estimate_of(one))}"
+            for one in self.found.about("figures", figure="ceiling_auroc_continued", attribute="").to_dict("records")
+            if known(estimate_of(one))
+        ]
+        if not shown:
+            return ""
+        return f" Given whole records, the attribute's code in them, this reader reaches an AUROC of {', '.join(shown)}: continuations cannot tell it more."
+
     def shared(self, comparison: Comparison) -> Iterable[Shared]:
         """What it adds over all attributes."""
-        where = {"figure": "excess_gain_logistic", "group": ALL, "attribute": ""}
-        heading = "what it adds to the codes, members minus non-members"
-        yield from comparison.shared(self.probe.name, heading, "All attributes together", where, None)
+        for reader in DECLARED:
+            where = {"figure": f"excess_gain_{reader}", "group": ALL, "attribute": ""}
+            heading = f"what it adds to the codes{reader_words(reader)}, members minus non-members"
+            yield from comparison.shared(self.probe.name, heading, "All attributes together", where, None)
 
     @classmethod
     def method_picture(cls, findings: Mapping[str, Finding]) -> str:
         """The gain over the codes."""
         found = findings["embedding"]
         rows = [
-            IntervalRow(words, first_estimate(found, "gain_logistic", group=group, model=model, attribute=""), heading)
+            IntervalRow(
+                words,
+                first_estimate(found, f"gain_{reader}", group=group, model=model, attribute=""),
+                heading + reader_words(reader),
+            )
+            for reader in DECLARED
             for model, heading in (
                 ("audited", "In the audited model"),
                 ("reference", "In the reference model, which saw none of them"),
@@ -137,13 +163,14 @@ class EmbeddingView(ProbeView):
         rows += [
             IntervalRow(
                 words,
-                first_estimate(found, "excess_gain_logistic", group=group, model="audited", attribute=""),
-                heading,
+                first_estimate(found, f"excess_gain_{reader}", group=group, model="audited", attribute=""),
+                f"What is tested (audited model){reader_words(reader)}",
                 True,
             )
-            for group, words, heading in (
-                ("all", "members minus non-members", "What is tested (audited model)"),
-                ("canaries", "canaries trained on minus those never trained on", "What is tested (audited model)"),
+            for reader in DECLARED
+            for group, words in (
+                ("all", "members minus non-members"),
+                ("canaries", "canaries trained on minus those never trained on"),
             )
         ]
         return interval_rows(

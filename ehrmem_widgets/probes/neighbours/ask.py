@@ -7,20 +7,22 @@ them, and more often than by a plain search for the known codes, which needs no 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from ehrmem_widgets.attacker.facts import KNOWLEDGE_LEVELS, facts_of_level
-from ehrmem_widgets.blackbox.protocol import BlackBox, Query
-from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.blackbox.protocol import Query, SlotIds
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.findings.finding import (
     Exclusion,
     Finding,
     FindingRow,
     Where,
+    estimate_of,
     excluded_row,
     finding,
     patient_row,
@@ -29,17 +31,17 @@ from ehrmem_widgets.findings.finding import (
 )
 from ehrmem_widgets.probes.bag_of_codes import CodeSearch, own_ranks
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
-from ehrmem_widgets.probes.batching import OnProgress, Progress, Rows
+from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.embedding.ask import (
     NO_EMBEDDINGS,
     attribute_codes,
-    embed_prompts,
     not_in_reference,
     stripped_prompt,
     with_embeddings,
 )
-from ehrmem_widgets.probes.embedding_store import EmbeddingStore
-from ehrmem_widgets.probes.people import CANARIES, CANARY, MEMBER, NON_MEMBER, NULL_CANARY, PAIRS, People, several
+from ehrmem_widgets.probes.embedding_store import built_store
+from ehrmem_widgets.probes.people import CANARIES, CANARY, MEMBER, NON_MEMBER, NULL_CANARY, PAIRS, several
+from ehrmem_widgets.probes.prompt_embeddings import embed_continued, embed_prompts
 from ehrmem_widgets.statistics.discrimination import patient_bootstrap
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
 from ehrmem_widgets.statistics.multiple_testing import holm
@@ -50,6 +52,8 @@ from ehrmem_widgets.tokens.vocabulary import Vocabulary
 NEAREST = (1, 5, 10)
 DECLARED = 10  # verdicts rest on being among the ten nearest; the other figures stand beside it
 CODES = "code search"
+FACTS, CONTINUED = "", "continued"
+"""What is searched by, as the column "attribute" of a figure names it: the facts alone, or the model's own continuations of them."""
 _LAB_LEVELS = ("one_lab", "lab_dates", "lab_values")
 _AT_ONCE = 256
 NO_LAB = Exclusion("no_lab", "the record has no laboratory test")
@@ -61,6 +65,9 @@ class Neighbours(ProbeRun):
     """The rank of each person's own full record among all records, by distance from the embedding of what is known, for the
     audited and the reference model, and by a search for the known codes (cosine of TF-IDF).
 
+    Each model is asked in two declared ways (``attribute``): by the facts alone, read once, and "continued": the model goes on from the facts
+    ``samples`` times by at most ``horizon`` codes, and the nearest of these continuations counts. What a model remembers shows when it
+    generates (methods, 8.8). A model that gives no continuations is asked by the facts alone.
     The records searched are those of the embedding store (all of the data set, or a fixed 20,000 of them and all who are asked).
     Codes of the sensitive attributes and their proxies are taken out of what is known, as on the main screen. A tie is no
     help to the attacker. At each knowledge level, people without labs (for the levels with labs) or without anything beyond what is known are
@@ -70,7 +77,7 @@ class Neighbours(ProbeRun):
     the search for codes: ``hit@k`` (Wilson) and ``median_rank`` (patient bootstrap); ``hit@k_over_codes``, the audited model's less the
     code search's for the same people (Newcombe's paired interval, exact McNemar p); by group "all" (members less
     non-members) and "canaries" (trained on less never trained on) ``hit@k_difference`` (MOVER, one-sided Fisher p) and
-    ``hit@k_beyond_reference``, that difference minus the reference model's. P-values by Holm over the knowledge levels. The verdict rests on
+    ``hit@k_beyond_reference``, that difference minus the reference model's. P-values by Holm over the knowledge levels and both ways. The verdict rests on
     hit@10: *memorized* when members are found more often than non-members, and more so than by the reference model.
     """
 
@@ -85,10 +92,11 @@ class Neighbours(ProbeRun):
         if not self.records:
             return
         self._stores = {
-            name: _full_records(each, task.dataset, task.people, name, task.progress)
-            for name, each in self._models.items()
+            name: built_store(each, task.dataset, name, task.progress) for name, each in self._models.items()
         }
-        ids = self._stores["audited"][0]
+        patients = [record.patient_id for record in task.people.records]
+        self._full = {name: store.including(patients) for name, store in self._stores.items()}
+        ids = self._full["audited"][0]
         self.settings["searched"] = len(ids)
         self._codes = attribute_codes(task.model, task.dataset)
         self._names, vocabulary = self._codes.default_names(), task.model.vocabulary
@@ -98,12 +106,20 @@ class Neighbours(ProbeRun):
         self._search = CodeSearch([_full(record, vocabulary) for some in batches for record in some], len(vocabulary))
         self._column = {int(patient): place for place, patient in enumerate(ids)}
 
+    @property
+    def _searches(self) -> list[_Search]:
+        return [
+            _Search(name, way)
+            for name, model in self._models.items()
+            for way in ((FACTS, CONTINUED) if Query.SAMPLE in model.answers else (FACTS,))
+        ]
+
     @classmethod
     def prepare(cls, task: Task) -> None:
         """The embeddings of all records are kept in the user's cache folder: once for all workers."""
         if Query.EMBEDDINGS in task.model.answers and task.people.records:
             for name, model in with_embeddings(task.model, task.reference).items():
-                _built(model, task.dataset, name, task.progress)
+                built_store(model, task.dataset, name, task.progress)
 
     def ask(self, records: list[Record]) -> Rows:
         """The rank of each person's own record at each knowledge level, by each search."""
@@ -121,20 +137,32 @@ class Neighbours(ProbeRun):
                 continue
             own = np.array([self._column[record.patient_id] for record in asked])
             ranks = {}
-            for name, each in self._models.items():
-                prompts = [stripped_prompt(r, knowledge, each, self._codes, self._names) for r in asked]
-                near = embed_prompts(each, prompts).astype(np.float32) @ self._stores[name][1].T
-                ranks[name] = own_ranks(near, own)
-                if name == "audited":
-                    ranks[CODES] = own_ranks(self._search.similarities(prompts), own)
+            prompts = {
+                name: [stripped_prompt(r, knowledge, each, self._codes, self._names) for r in asked]
+                for name, each in self._models.items()
+            }
+            for search in self._searches:
+                store, (_, full) = self._stores[search.model], self._full[search.model]
+                queries = self._queries(search, prompts[search.model])
+                ranks[search.column] = own_ranks(store.nearness(queries, full), own)
+            ranks[CODES] = own_ranks(self._search.similarities(prompts["audited"]), own)
             for place, record in enumerate(asked):
                 found = {name: int(rank[place]) for name, rank in ranks.items()}
                 rows.append({"patient": record.pseudonym, "knowledge": knowledge, "why": None, **found})
         return rows
 
+    def _queries(self, search: _Search, prompts: Sequence[SlotIds]) -> np.ndarray:
+        """(n, d), or (n, samples, d) of continuations."""
+        model, options = self._models[search.model], self.task.options
+        if search.way == FACTS:
+            return embed_prompts(model, prompts)
+        return embed_continued(
+            model, prompts, samples=options["samples"], horizon=options["horizon"], seed=self.task.seed
+        )
+
     def judge(self, answers: Rows) -> Finding:
         """How often the own record is found, and of members more often than of others."""
-        people, knowledge_levels, models = self.task.people, self.task.knowledge_levels, self._models
+        people, knowledge_levels = self.task.people, self.task.knowledge_levels
         out = [excluded_row(patient, why) for patient, why in people.left_out]
         if Query.EMBEDDINGS not in self.task.model.answers:
             nothing = [row("embeddings", judgement=NO_EMBEDDINGS), *out]
@@ -142,7 +170,9 @@ class Neighbours(ProbeRun):
         if not self.records:
             return finding(self.probe.name, out, self.settings, ["Cannot conclude: there is nobody to ask about."])
         n = self.settings["searched"]
-        found = pd.DataFrame(answers, columns=["patient", "knowledge", "why", *models, CODES])
+        searches = self._searches
+        every = [*searches, _BY_CODES]
+        found = pd.DataFrame(answers, columns=["patient", "knowledge", "why", *(by.column for by in every)])
         found["group"] = found["patient"].map(people.group_of_pseudonym)
         out += [
             excluded_row(one["patient"], Exclusion(*one["why"]), knowledge=one["knowledge"])
@@ -151,14 +181,14 @@ class Neighbours(ProbeRun):
         ]
         found = found[found["why"].isna()]
         single = [
-            patient_row(one["patient"], f"{_prefix(by)}rank", value=float(one[by]), n=n, knowledge=one["knowledge"], group=one["group"],
-                        model=_model(by))
-            for one in found.to_dict("records") for by in (*models, CODES)
+            patient_row(one["patient"], by.figure("rank"), value=float(one[by.column]), n=n, knowledge=one["knowledge"], group=one["group"],
+                        model=by.model, attribute=by.way)
+            for one in found.to_dict("records") for by in every
         ]  # fmt: skip
         rows = [
-            *_rates(found, knowledge_levels, (*models, CODES), n, self.task.seed),
-            *(over := _over_codes(found, knowledge_levels)),
-            *(compared := _compared(found, knowledge_levels, models, self.task.confounded)),
+            *_rates(found, knowledge_levels, every, n, self.task.seed),
+            *(over := _over_codes(found, knowledge_levels, searches)),
+            *(compared := _compared(found, knowledge_levels, searches, self.task.confounded)),
         ]
         said = _sentences(rows, over, compared, knowledge_levels)
         about = (
@@ -192,21 +222,6 @@ def paired_difference(a: np.ndarray, b: np.ndarray) -> Estimate:
     return Estimate(value, max(-1.0, low), min(1.0, high), n)
 
 
-def _full_records(
-    model: BlackBox, dataset: MedsDataset, people: People, name: str, progress: OnProgress | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Ids (n,) and embeddings (n, d) of the records searched: the store's, and those asked about who are not in it."""
-    return _built(model, dataset, name, progress).including([record.patient_id for record in people.records])
-
-
-def _built(model: BlackBox, dataset: MedsDataset, name: str, progress: OnProgress | None) -> EmbeddingStore:
-    store = EmbeddingStore(model, dataset, folder=getattr(model, "folder", None))
-    for share in store.build():
-        if progress:
-            progress(Progress(f"Embedding all records ({name} model)", round(share * len(store.ids)), len(store.ids)))
-    return store
-
-
 def _full(record: Record, vocabulary: Vocabulary) -> list[int]:
     return vocabulary.ids(encode(record, vocabulary).codes)
 
@@ -222,16 +237,26 @@ def why_not(record: Record, knowledge: str, vocabulary: Vocabulary) -> Exclusion
     return None
 
 
-def _prefix(search: str) -> str:
-    return "code_" if search == CODES else ""
+@dataclass(frozen=True)
+class _Search:
+    """A search for the own record: by an embedding ``model`` in one ``way``, or, with no model, for the known codes."""
+
+    model: str
+    way: str = FACTS
+
+    @property
+    def column(self) -> str:
+        return f"{self.model} {self.way}".strip() or CODES
+
+    def figure(self, name: str) -> str:
+        return name if self.model else f"code_{name}"
 
 
-def _model(search: str) -> str:
-    return "" if search == CODES else search
+_BY_CODES = _Search("")
 
 
 def _rates(
-    found: pd.DataFrame, knowledge_levels: Sequence[str], searches: Sequence[str], searched: int, seed: int
+    found: pd.DataFrame, knowledge_levels: Sequence[str], searches: Sequence[_Search], searched: int, seed: int
 ) -> list[FindingRow]:
     """Hit rates and median ranks by knowledge level, group and search."""
     rows = []
@@ -241,10 +266,10 @@ def _rates(
             if not len(some):
                 continue
             for by in searches:
-                ranks = some[by].to_numpy(float)
-                of: Where = {"knowledge": knowledge, "group": group, "model": _model(by)}
+                ranks = some[by.column].to_numpy(float)
+                of: Where = {"knowledge": knowledge, "group": group, "model": by.model, "attribute": by.way}
                 rows += [
-                    row(f"{_prefix(by)}hit@{k}", proportion(int((ranks <= k).sum()), len(ranks)), **of) for k in NEAREST
+                    row(by.figure(f"hit@{k}"), proportion(int((ranks <= k).sum()), len(ranks)), **of) for k in NEAREST
                 ]
                 median = patient_bootstrap(
                     lambda at, ranks=ranks: float(np.median(ranks[at])),  # type: ignore[misc]
@@ -252,90 +277,89 @@ def _rates(
                     seed=seed,
                     bounds=(1, searched),
                 )
-                rows.append(row(f"{_prefix(by)}median_rank", median, **of))
+                rows.append(row(by.figure("median_rank"), median, **of))
     return rows
 
 
-def _over_codes(found: pd.DataFrame, knowledge_levels: Sequence[str]) -> list[FindingRow]:
-    """The audited model's hit rate less the code search's, for the same people."""
+def _over_codes(found: pd.DataFrame, knowledge_levels: Sequence[str], searches: Sequence[_Search]) -> list[FindingRow]:
+    """The audited model's hit rates less the code search's, for the same people."""
     from scipy import stats
 
     rows = []
     for group in _GROUPS:
         for k in NEAREST:
             family: list[FindingRow] = []
-            for knowledge in knowledge_levels:
+            for by, knowledge in product(_of(searches, "audited"), knowledge_levels):
                 some = found[(found["knowledge"] == knowledge) & (found["group"] == group)]
                 if not len(some):
                     continue
-                a, b = (some["audited"] <= k).to_numpy(), (some[CODES] <= k).to_numpy()
+                a, b = (some[by.column] <= k).to_numpy(), (some[CODES] <= k).to_numpy()
                 only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
                 p = float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
-                family.append(
-                    row(
-                        f"hit@{k}_over_codes",
-                        paired_difference(a, b),
-                        knowledge=knowledge,
-                        group=group,
-                        model="audited",
-                        p=p,
-                    )
-                )
+                of: Where = {"knowledge": knowledge, "group": group, "model": by.model, "attribute": by.way}
+                family.append(row(f"hit@{k}_over_codes", paired_difference(a, b), p=p, **of))
             rows += _corrected(family)
     return rows
 
 
 def _compared(
-    found: pd.DataFrame, knowledge_levels: Sequence[str], models: Mapping[str, BlackBox], confounded: Judgement | None
+    found: pd.DataFrame, knowledge_levels: Sequence[str], searches: Sequence[_Search], confounded: Judgement | None
 ) -> list[FindingRow]:
     """Members minus non-members, and canaries trained on minus those never trained on; with the verdicts."""
-    from scipy import stats
-
     rows: list[FindingRow] = []
-    controls: dict[str, PositiveControl] = {}
+    controls: dict[tuple[str, str], PositiveControl] = {}
     for pair_name, pair in reversed(PAIRS.items()):  # the canaries first: they are the positive control
         if pair_name == CANARIES and not set(pair) <= set(found["group"]):
             continue
-        for k in NEAREST:
-            for name in models:
-                family: list[FindingRow] = []
-                beyond: list[Estimate | None] = []
-                for knowledge in knowledge_levels:
-                    here = found[found["knowledge"] == knowledge]
-                    hits = [(here.loc[here["group"] == group, name] <= k).to_numpy() for group in pair]
-                    if not all(len(hit) for hit in hits):
-                        beyond.append(None)
-                        family.append(row(f"hit@{k}_difference", knowledge=knowledge, group=pair_name, model=name))
-                        continue
-                    table = [[int(hit.sum()), int((~hit).sum())] for hit in hits]
-                    effect = difference(*(proportion(yes, yes + no) for yes, no in table))
-                    p = float(stats.fisher_exact(table, alternative="greater").pvalue)
-                    made = row(f"hit@{k}_difference", effect, knowledge=knowledge, group=pair_name, model=name, p=p)
-                    made["n"] = sum(map(sum, table))
-                    family.append(made)
-                    if name == "audited" and "reference" in models:
-                        against = [(here.loc[here["group"] == group, "reference"] <= k).to_numpy() for group in pair]
-                        gains = [paired_difference(a, r) for a, r in zip(hits, against, strict=True)]
-                        beyond.append(difference(*gains))
-                        rows.append(row(f"hit@{k}_beyond_reference", beyond[-1], knowledge=knowledge, group=pair_name))
-                    else:
-                        beyond.append(None)
-                _corrected(family)
-                if k == DECLARED and name == "audited":
-                    for made, more in zip(family, beyond, strict=True):
-                        _judge(
-                            made, more, found, pair, controls.get(made["knowledge"], PositiveControl.NONE), confounded
-                        )
-                        if pair_name == CANARIES:
-                            memorized = made["verdict"] == Verdict.MEMORIZED
-                            controls[made["knowledge"]] = PositiveControl.FOUND if memorized else PositiveControl.MISSED
-                rows += family
+        for k, name in product(NEAREST, dict.fromkeys(by.model for by in searches)):
+            family = [
+                _difference(found[found["knowledge"] == knowledge], k, by, knowledge, pair_name)
+                for by, knowledge in product(_of(searches, name), knowledge_levels)
+            ]
+            _corrected([made for made, _ in family])
+            rows += [beyond for _, beyond in family if beyond]
+            for made, beyond in family if k == DECLARED and name == "audited" else ():
+                asked = made["attribute"], made["knowledge"]
+                _judge(made, beyond, found, pair, controls.get(asked, PositiveControl.NONE), confounded)
+                if pair_name == CANARIES:
+                    memorized = made["verdict"] == Verdict.MEMORIZED
+                    controls[asked] = PositiveControl.FOUND if memorized else PositiveControl.MISSED
+            rows += [made for made, _ in family]
     return rows
+
+
+def _of(searches: Sequence[_Search], model: str) -> list[_Search]:
+    return [by for by in searches if by.model == model]
+
+
+def _difference(
+    here: pd.DataFrame, k: int, by: _Search, knowledge: str, pair_name: str
+) -> tuple[FindingRow, FindingRow | None]:
+    """How many more of the first group are found, and of the audited model how far that goes beyond the reference's."""
+    from scipy import stats
+
+    of: Where = {"knowledge": knowledge, "group": pair_name, "attribute": by.way, "model": by.model}
+    pair = PAIRS[pair_name]
+    hits = [(here.loc[here["group"] == group, by.column] <= k).to_numpy() for group in pair]
+    if not all(len(hit) for hit in hits):
+        return row(f"hit@{k}_difference", **of), None
+    table = [[int(hit.sum()), int((~hit).sum())] for hit in hits]
+    effect = difference(*(proportion(yes, yes + no) for yes, no in table))
+    p = float(stats.fisher_exact(table, alternative="greater").pvalue)
+    made = row(f"hit@{k}_difference", effect, p=p, **of)
+    made["n"] = sum(map(sum, table))
+    reference = _Search("reference", by.way).column
+    if by.model != "audited" or reference not in here:
+        return made, None
+    against = [(here.loc[here["group"] == group, reference] <= k).to_numpy() for group in pair]
+    gains = [paired_difference(a, r) for a, r in zip(hits, against, strict=True)]
+    of["model"] = ""
+    return made, row(f"hit@{k}_beyond_reference", difference(*gains), **of)
 
 
 def _judge(
     made: FindingRow,
-    beyond: Estimate | None,
+    beyond: FindingRow | None,
     found: pd.DataFrame,
     pair: tuple[str, str],
     control: PositiveControl,
@@ -354,7 +378,8 @@ def _judge(
         members=int((here == pair[0]).sum()),
         non_members=int((here == pair[1]).sum()),
         what=f"the share found among the {DECLARED} nearest, of {whose},",
-        confounded=(None if planted else confounded) or not_in_reference(beyond, "the difference"),
+        confounded=(None if planted else confounded)
+        or not_in_reference(estimate_of(beyond) if beyond else None, "the difference"),
     )
     made |= told(judgement)
 
@@ -376,19 +401,25 @@ def _sentences(
     judged = [made for made in compared if made.get("verdict")]
     for made in judged:
         who = "Planted canaries, " if made["group"] == CANARIES else ""
-        said.append(f"{who}{_words(made['knowledge'])}: {made['verdict']}: {made['note']}")
+        said.append(
+            f"{who}{_words(made['knowledge'])}{way_words(made['attribute'])}: {made['verdict']}: {made['note']}"
+        )
     planted = [made for made in judged if made["group"] == CANARIES]
     if planted and not any(made["verdict"] == Verdict.MEMORIZED for made in planted):
         said.append(
             "Positive control: this probe does not find the planted canaries more often than those never trained on, so that it "
             "finds nothing says little."
         )
-    shown = {(r["figure"], r["knowledge"], r["group"], r["model"]): r for r in rows if r["figure"].endswith("hit@10")}
-    for knowledge in knowledge_levels:
+    shown = {
+        (r["figure"], r["knowledge"], r["group"], r["model"], r["attribute"]): r
+        for r in rows
+        if r["figure"].endswith("hit@10")
+    }
+    for knowledge, way in product(knowledge_levels, (FACTS, CONTINUED)):
         parts = []
         for group in (MEMBER, NON_MEMBER):
-            by_model = shown.get(("hit@10", knowledge, group, "audited"))
-            by_codes = shown.get(("code_hit@10", knowledge, group, ""))
+            by_model = shown.get(("hit@10", knowledge, group, "audited", way))
+            by_codes = shown.get(("code_hit@10", knowledge, group, "", FACTS))
             if by_model and by_codes:
                 parts.append(
                     f"{_share(by_model)} of {several(group)} by the embedding, {_share(by_codes)} by a code search"
@@ -398,10 +429,20 @@ def _sentences(
         better = [
             r
             for r in over
-            if r["figure"] == "hit@10_over_codes" and r["knowledge"] == knowledge and r["group"] == MEMBER
+            if (r["figure"], r["knowledge"], r["group"], r["attribute"])
+            == ("hit@10_over_codes", knowledge, MEMBER, way)
         ]
-        said.append(f"{_words(knowledge)}: hit@10 is {'; '.join(parts)}{_against_codes(better)}.")
+        said.append(f"{_words(knowledge)}{way_words(way)}: hit@10 is {'; '.join(parts)}{_against_codes(better)}.")
     return said
+
+
+def way_words(way: str) -> str:
+    """What is searched by, behind what is known.
+
+    >>> way_words(CONTINUED)
+    ', continued by the model'
+    """
+    return ", continued by the model" if way == CONTINUED else ""
 
 
 def _against_codes(rows: Sequence[FindingRow]) -> str:

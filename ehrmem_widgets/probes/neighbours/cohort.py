@@ -7,18 +7,22 @@ import pandas as pd
 from ehrmem_widgets.attacker.facts import knowledge_words
 from ehrmem_widgets.charts.markup import escape, icon, interval, plural
 from ehrmem_widgets.findings.finding import Finding
+from ehrmem_widgets.probes.neighbours.ask import CONTINUED, FACTS, way_words
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Verdict
 
 FIGURES = (("hit@1", "The nearest"), ("hit@5", "Among 5 nearest"), ("hit@10", "Among 10 nearest"), ("median_rank", "Median place"))  # fmt: skip
-_ROWS = (
-    ("audited", "", MEMBER, "Trained on, by the audited model"),
-    ("audited", "", NON_MEMBER, "Never seen, by the audited model"),
-    ("reference", "", MEMBER, "Trained on, by the reference model"),
-    ("reference", "", NON_MEMBER, "Never seen, by the reference model"),
-    ("", "code_", MEMBER, "Trained on, by a plain code search"),
-    ("", "code_", NON_MEMBER, "Never seen, by a plain code search"),
+_ROWS = tuple(
+    (model, way, prefix, group, f"{who}, {how}")
+    for model, way, prefix, how in (
+        ("audited", CONTINUED, "", "by the audited model's continuations"),
+        ("audited", FACTS, "", "by the audited model, facts alone"),
+        ("reference", CONTINUED, "", "by the reference model's continuations"),
+        ("reference", FACTS, "", "by the reference model, facts alone"),
+        ("", FACTS, "code_", "by a plain code search"),
+    )
+    for group, who in ((MEMBER, "Trained on"), (NON_MEMBER, "Never seen"))
 )
 
 
@@ -42,7 +46,7 @@ def neighbours_cohort(found: Finding | None) -> str:
         f"<table><thead><tr>{head}</tr></thead>{body}</table>"
         f'<p class="ehrmem-note">Shares are of the people asked about, with 95 % intervals (Wilson; the median\'s by '
         f"bootstrap over people) among n; a place is among {searched:,} records. The verdicts compare people trained on "
-        f"with people never seen, and are corrected for the number of rows of knowledge (Holm)."
+        f"with people never seen, and are corrected for the number of rows of knowledge and the two ways to search (Holm)."
         f"{f' Left out: {out}.' if out else ''}</p>"
     )
 
@@ -54,18 +58,18 @@ def _verdict(rows: pd.DataFrame, knowledge: str) -> str:
     made = made[made["group"] == "all"]
     if made.empty:
         return f"<li><b>{escape(knowledge_words(knowledge))}</b>: nobody could be asked at this knowledge level.</li>"
-    one = made.iloc[0]
-    return (
-        f"<li>{icon(Verdict(one['verdict']) if one['verdict'] else None, 16)} <b>{escape(knowledge_words(knowledge))}: {escape(one['verdict'])}</b>. "
-        f"{escape(_capital(str(one['note'])))}</li>"
+    return "".join(
+        f"<li>{icon(Verdict(one['verdict']) if one['verdict'] else None, 16)} <b>{escape(knowledge_words(knowledge) + way_words(one['attribute']))}: "
+        f"{escape(one['verdict'])}</b>. {escape(_capital(str(one['note'])))}</li>"
+        for one in made.to_dict("records")
     )
 
 
 def _knowledge(rows: pd.DataFrame, knowledge: str) -> str:
     here = rows[rows["knowledge"] == knowledge]
     lines = []
-    for model, prefix, group, words in _ROWS:
-        some = here[(here["model"] == model) & (here["group"] == group)]
+    for model, way, prefix, group, words in _ROWS:
+        some = here[(here["model"] == model) & (here["attribute"] == way) & (here["group"] == group)]
         cells = [some[some["figure"] == f"{prefix}{figure}"] for figure, _ in FIGURES]
         if all(cell.empty for cell in cells):
             continue

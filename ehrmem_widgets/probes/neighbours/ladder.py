@@ -1,26 +1,27 @@
-"""Where one patient's own full record stands among all records as facts are added: by the audited model's embedding, by the
-reference model's, and by a plain search for the known codes, which needs no model (methods, section 4)."""
+"""Where one patient's own full record stands among all records as facts are added: by the audited model's embedding of the facts, by its own
+continuations of them, by the reference model's continuations, and by a plain search for the known codes, which needs no model (methods, sections 4 and 8.8)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
+from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import CannotAnswer
 from ehrmem_widgets.probes.bag_of_codes import CodeSearch, own_ranks
-from ehrmem_widgets.probes.embedding.ask import attribute_codes, embed_prompts, stripped_prompt, with_embeddings
+from ehrmem_widgets.probes.embedding.ask import attribute_codes, stripped_prompt, with_embeddings
 from ehrmem_widgets.probes.embedding_store import EmbeddingStore
 from ehrmem_widgets.probes.findings import NeighbourFinding
 from ehrmem_widgets.probes.neighbours.ask import why_not
+from ehrmem_widgets.probes.prompt_embeddings import embed_continued, embed_prompts
 from ehrmem_widgets.tokens.sequence import encode
 
 LADDER = ("demographics", "one_lab", "lab_dates", "lab_values", "first_10", "first_20")
-AUDITED, REFERENCE, CODES = "audited", "reference", "codes"
+AUDITED, CONTINUED, REFERENCE, CODES = "audited", "continued", "reference", "codes"
 _AT_ONCE = 500
 
 
@@ -28,19 +29,20 @@ _AT_ONCE = 500
 class Step:
     """One knowledge level: the rank of the own record by each search (1: the nearest; None: not asked yet, or no such model).
 
-    ``why_not`` says why the knowledge level cannot be asked about this patient; empty when it can.
+    ``audited`` by the embedding of the facts alone, ``continued`` and ``reference`` by the two models' own continuations of them. ``why_not`` says why the
+    knowledge level cannot be asked about this patient; empty when it can.
     """
 
     knowledge: str
     audited: int | None = None
     reference: int | None = None
     codes: int | None = None
+    continued: int | None = None
     why_not: str = ""
 
     def ranked(self, by: str, rank: int | None) -> Step:
         """The same knowledge level with a rank by one search."""
-        found = {AUDITED: self.audited, REFERENCE: self.reference, CODES: self.codes, by: rank}
-        return Step(self.knowledge, found[AUDITED], found[REFERENCE], found[CODES], self.why_not)
+        return replace(self, **{by: rank})  # type: ignore[arg-type]  # by is one of the searches
 
 
 class RecordSearch:
@@ -62,14 +64,20 @@ class RecordSearch:
         self._search: CodeSearch | None = None
 
     @property
-    def has_reference(self) -> bool:
-        """Whether there is a reference model that gives embeddings."""
-        return REFERENCE in self._models
+    def searches(self) -> list[str]:
+        """The searches there are, in the order in which they are made."""
+        continued = [name for name, model in self._models.items() if Query.SAMPLE in model.answers]
+        return [
+            AUDITED,
+            *([CONTINUED] if AUDITED in continued else []),
+            CODES,
+            *([REFERENCE] if REFERENCE in continued else []),
+        ]
 
     def prepare(self, by: str) -> Iterator[float]:
         """Read all records for one search; yields the share done. Resumes where an earlier call was interrupted."""
         if by != CODES:
-            yield from self.stores[by].build()
+            yield from self.stores[_model_of(by)].build()
             return
         ids = self.stores[AUDITED].ids
         while len(self._full) < len(ids):
@@ -91,8 +99,9 @@ class RecordSearch:
                 )
             found = search.similarities(self._prompts(AUDITED, record, knowledge_levels))
             return [int(rank) for rank in own_ranks(found, np.full(len(knowledge_levels), row))]
-        store = self.stores[by]
-        queries = embed_prompts(self._models[by], self._prompts(by, record, knowledge_levels))
+        model, store = self._models[_model_of(by)], self.stores[_model_of(by)]
+        prompts = self._prompts(_model_of(by), record, knowledge_levels)
+        queries = embed_prompts(model, prompts) if by == AUDITED else embed_continued(model, prompts)
         return [store.find(query, record.patient_id)[0].rank for query in queries]
 
     def nearest(self, record: Record, knowledge: str) -> tuple[NeighbourFinding, np.ndarray, np.ndarray]:
@@ -115,3 +124,7 @@ class RecordSearch:
     def _codes_of(self, record: Record) -> list[int]:
         vocabulary = self._models[AUDITED].vocabulary
         return vocabulary.ids(encode(record, vocabulary).codes)
+
+
+def _model_of(by: str) -> str:
+    return REFERENCE if by == REFERENCE else AUDITED

@@ -1,4 +1,4 @@
-"""The rank of a patient's own record as facts are added, one row per knowledge level, by three searches."""
+"""The rank of a patient's own record as facts are added, one row per knowledge level, by each search."""
 
 from __future__ import annotations
 
@@ -13,30 +13,38 @@ from ehrmem_widgets.probes.neighbours.ladder import Step
 
 WIDTH, NEAREST = 796, 10
 _SEARCHES = {
-    "audited": Key("audited model's embedding", BLUE, "disc"),
+    "audited": Key("audited model's embedding of the facts", BLUE, "box"),
+    "continued": Key("audited model's own continuations of the facts", BLUE, "disc"),
     "codes": Key("plain search for the known codes (no model)", GREY, "cross"),
-    "reference": Key("reference model, which never saw the patient", ORANGE, "box"),
+    "reference": Key("continuations by the reference model, which never saw the patient", ORANGE, "box"),
 }
-_COLUMNS = [Column(name, x, anchor="end") for name, x in zip(_SEARCHES, (648, 708, 784), strict=True)]
+_COLUMNS = [
+    Column(head, x, anchor="end")
+    for head, x in zip(("facts", "continued", "codes", "reference"), (592, 662, 716, 786), strict=True)
+]
 
 
-def rank_ladder(steps: Sequence[Step], chosen: str, *, n: int, reference: bool = True) -> str:
-    """An SVG with one row per knowledge level: the rank of the own record among ``n`` on a logarithmic axis, 1 on the left.
+def rank_ladder(steps: Sequence[Step], chosen: str, *, n: int, searches: Sequence[str] = tuple(_SEARCHES)) -> str:
+    """An SVG with one row per knowledge level: the rank of the own record among ``n`` on a logarithmic axis, 1 on the left, by those
+    ``searches`` that there are.
 
-    The audited model is a filled disc, the search for codes a cross, the reference model an open square; the ranks stand in
-    figures beside them. The knowledge level ``chosen`` is marked. A rank that is not known yet is a dash.
+    The audited model's continuations are a filled disc, its embedding of the facts an open square, the search for codes a cross, the reference
+    model an open square of another colour; the ranks stand in figures beside them. The knowledge level ``chosen`` is marked. A rank that is not known yet is a dash.
     """
     if not steps or n < 1:
         return nothing("No ranks yet: nothing has been asked of the model.", width=WIDTH)
-    searches = [which for which in _SEARCHES if reference or which != "reference"]
+    searches = [which for which in _SEARCHES if which in searches]
     tens = [10**power for power in range(len(str(n)))]
     ticks = [(tick, f"{tick:,}") for tick in tens if tick == 1 or tick <= n / 4] + ([(n, f"{n:,}")] if n > 1 else [])
     many = n > NEAREST
     beside = f"; left of the dashed line: among the ten nearest of {n:,}" if many else ""
     return row_chart(
         [_row(step, step.knowledge == chosen, searches) for step in steps],
-        [Column("What the attacker knows", 12, 36), *_COLUMNS[: len(searches)]],
-        Axis(1, max(n, 2), 248, 570, ticks, log=True),
+        [
+            Column("What the attacker knows", 12, 36),
+            *(column for which, column in zip(_SEARCHES, _COLUMNS, strict=True) if which in searches),
+        ],
+        Axis(1, max(n, 2), 248, 530, ticks, log=True),
         head=f"Place among {n:,}, the nearest first",
         notes=[(1, f"1: found at once{beside}", "start")],
         level=NEAREST if many else None,

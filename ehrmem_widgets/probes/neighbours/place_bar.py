@@ -16,9 +16,10 @@ def place_bar(step: Step, n: int, cohort: Finding | None, *, ranking: bool) -> s
     """``step``: the ranks among ``n`` records at what the attacker knows; ``cohort``: what was found about many people (None: nobody else was asked);
     ``ranking``: whether ranks are still to come."""
     ranks = (
-        ("the audited model", step.audited, BLUE, False),
+        ("the model's own continuations", step.continued, BLUE, False),
+        ("the facts as the model reads them", step.audited, BLUE, True),
         ("a plain code search", step.codes, GREY, False),
-        ("a model that never saw them", step.reference, ORANGE, True),
+        ("continuations by a model that never saw them", step.reference, ORANGE, True),
     )
     rows = [
         BarRow(
@@ -45,9 +46,13 @@ def _place(rank: int) -> str:
 
 
 def _of_many(cohort: Finding, knowledge: str) -> tuple[Verdict, str] | None:
-    """The verdict over many people at a knowledge level, and its sentence; None where they were not asked at it."""
+    """The verdict over many people at a knowledge level, and its sentence; of the two ways to search the one that finds more, else by continuations.
+    None where they were not asked at it."""
     rows = cohort.about("figures", figure="hit@10_difference", knowledge=knowledge, model="audited", group="all")
-    if not len(rows) or not rows.iloc[0]["verdict"]:
+    rows = rows[rows["verdict"] != ""].sort_values("attribute", ascending=False)  # the continued first
+    if not len(rows):
         return None
-    note = str(rows.iloc[0]["note"])
-    return Verdict(rows.iloc[0]["verdict"]), f"over many people: {note[:1].lower()}{note[1:]}"
+    memorized = rows[rows["verdict"] == Verdict.MEMORIZED]
+    one = (memorized if len(memorized) else rows).iloc[0]
+    note = str(one["note"])
+    return Verdict(one["verdict"]), f"over many people: {note[:1].lower()}{note[1:]}"

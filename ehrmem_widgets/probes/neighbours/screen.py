@@ -30,9 +30,10 @@ from ehrmem_widgets.probes.embedding_store import NeighbourMap
 from ehrmem_widgets.probes.findings import NeighbourFinding
 from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
 from ehrmem_widgets.probes.neighbours.cohort import neighbours_cohort
-from ehrmem_widgets.probes.neighbours.ladder import AUDITED, CODES, LADDER, REFERENCE, RecordSearch, Step
+from ehrmem_widgets.probes.neighbours.ladder import AUDITED, CODES, CONTINUED, LADDER, REFERENCE, RecordSearch, Step
 from ehrmem_widgets.probes.neighbours.ladder_chart import rank_ladder
 from ehrmem_widgets.probes.neighbours.place_bar import place_bar
+from ehrmem_widgets.probes.options import given
 from ehrmem_widgets.probes.people import choose_people
 from ehrmem_widgets.probes.run import asked
 from ehrmem_widgets.registry import probe_named
@@ -47,6 +48,12 @@ from ehrmem_widgets.widgets.probe_screen import ProbeScreen
 
 DEFAULT_KNOWLEDGE = "lab_values"
 COHORT = 60
+_NAMES = {
+    AUDITED: "audited model",
+    CONTINUED: "model's continuations",
+    CODES: "code search",
+    REFERENCE: "reference model",
+}
 
 
 @dataclass(frozen=True)
@@ -146,16 +153,14 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
             missing="the ranks",
         )
         yield answer
-        searches = [AUDITED, CODES, *([REFERENCE] if search.has_reference else [])]
+        searches = search.searches
         for place, by in enumerate(searches):
-            yield from self._prepare(by, {CODES: "code search"}.get(by, f"{by} model"))
+            yield from self._prepare(by, _NAMES[by])
             asked = [step.knowledge for step in answer.steps if not step.why_not]
             ranks = dict(zip(asked, search.ranks(by, record, asked), strict=True)) if asked else {}
             steps = tuple(step.ranked(by, ranks.get(step.knowledge)) for step in answer.steps)
             rest = searches[place + 1 :]
-            missing = (
-                f"the ranks by the {' and the '.join('code search' if b == CODES else f'{b} model' for b in rest)}"
-            )
+            missing = f"the ranks by the {' and the '.join(_NAMES[b] for b in rest)}"
             answer = replace(answer, steps=steps, missing=missing if rest else "")
             yield answer
         if state.cohort:
@@ -202,7 +207,7 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
 
     def _ladder_of(self, state: NeighboursState, answer: NeighboursAnswer) -> str:
         return "<h3>The place of the patient's own record as facts are added</h3>" + rank_ladder(
-            answer.steps, state.knowledge, n=answer.nearest.n, reference=self._search.has_reference
+            answer.steps, state.knowledge, n=answer.nearest.n, searches=self._search.searches
         )
 
     def controls(self) -> Sequence[widgets.Widget]:
@@ -308,6 +313,8 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
         stop = threading.Event()
         models = [_Stoppable(model, stop) if model else None for model in (self.model, self.reference)]
 
+        probe = probe_named("neighbours")
+
         def ask() -> None:
             assert models[0] is not None
             task = Task(
@@ -315,11 +322,11 @@ class ExploreNeighbours(ProbeScreen[NeighboursState, NeighboursAnswer]):
                 models[0],
                 models[1],
                 people,
-                knowledge_levels=LADDER,
+                **given(probe, LADDER, {}),
                 seed=state.seed,
                 progress=self.progress,
             )
-            self._found[state.cohort, state.seed] = asked(probe_named("neighbours"), task)
+            self._found[state.cohort, state.seed] = asked(probe, task)
 
         yield from _meanwhile(ask, stop)
 

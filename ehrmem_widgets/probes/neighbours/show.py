@@ -15,10 +15,11 @@ from ehrmem_widgets.findings.disclosure_control import (
     not_of_people,
     share,
 )
-from ehrmem_widgets.findings.finding import Finding
-from ehrmem_widgets.probes.neighbours.ask import DECLARED
+from ehrmem_widgets.findings.finding import AnyRow, Finding
+from ehrmem_widgets.probes.neighbours.ask import CONTINUED, DECLARED, FACTS, way_words
 from ehrmem_widgets.probes.people import ALL, CANARY, MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.view import ProbeView, picture
+from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.knowledge_curve import by_level, knowledge_curve
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class NeighboursView(ProbeView):
     )
     settings = ("searched",)
     judged_figure = "hit@10_difference"
-    asked = "All full records lie in the model's own map. Do the facts that an attacker knows lead to this person's own record?"
+    asked = "All full records lie in the model's own map. Do the facts that an attacker knows, or what the model itself makes of them when it goes on, lead to this person's own record?"
     held_against = "The share found for people never seen, by a reference model, and by a plain search for the known codes, which needs no model."
     how_to_read = (
         "The share of people whose own full record is among the ten nearest. If a plain search for the codes does as well, the known "
@@ -54,13 +55,17 @@ class NeighboursView(ProbeView):
     def pictures(self) -> list[str]:
         """The share found, by each search."""
         found = self.found
-        lines = {
-            "Members, audited model": by_level(found, "hit@10", group=MEMBER, model="audited"),
-            "People never seen, audited model": by_level(found, "hit@10", group=NON_MEMBER, model="audited"),
-            "Members, plain code search": by_level(found, "code_hit@10", group=MEMBER, model=""),
-            "Members, reference model": by_level(found, "hit@10", group=MEMBER, model="reference"),
-            "Planted canaries, audited model": by_level(found, "hit@10", group=CANARY, model="audited"),
-        }
+        lines = _lines(
+            found,
+            {
+                "Members, model's continuations": ("hit@10", MEMBER, "audited", CONTINUED),
+                "People never seen, model's continuations": ("hit@10", NON_MEMBER, "audited", CONTINUED),
+                "Members, facts alone": ("hit@10", MEMBER, "audited", FACTS),
+                "Members, plain code search": ("code_hit@10", MEMBER, "", FACTS),
+                "Members, reference model's continuations": ("hit@10", MEMBER, "reference", CONTINUED),
+                "Planted canaries, model's continuations": ("hit@10", CANARY, "audited", CONTINUED),
+            },
+        )
         knowledge_levels = list(found.settings.get("knowledge_levels", ()))
         searched = int(found.settings.get("searched", 0))
         drawn = knowledge_curve(
@@ -86,30 +91,54 @@ class NeighboursView(ProbeView):
     def shared(self, comparison: Comparison) -> Iterable[Shared]:
         """Own record among the ten nearest, of members beyond people never seen."""
 
-        def found(audit: AuditResults, where: Mapping[str, str]) -> pd.Series:
-            hits: pd.Series = (self.values(model="audited")(audit, where) <= DECLARED).astype(float)
-            return hits
+        def of(way: str) -> Iterable[Shared]:
+            ranks = self.values(model="audited", attribute=way)
 
-        yield from comparison.by_level(
-            self.probe.name,
-            "own record among the ten nearest, members minus non-members",
-            {"figure": self.judged_figure, "group": ALL},
-            lambda knowledge: comparison.gap_of_gaps(found, {"figure": "rank", "knowledge": knowledge}, shares=True),
-        )
+            def found(audit: AuditResults, where: Mapping[str, str]) -> pd.Series:
+                hits: pd.Series = (ranks(audit, where) <= DECLARED).astype(float)
+                return hits
+
+            return comparison.by_level(
+                self.probe.name,
+                f"own record among the ten nearest{way_words(way)}, members minus non-members",
+                {"figure": self.judged_figure, "group": ALL, "model": "audited", "attribute": way},
+                lambda knowledge: comparison.gap_of_gaps(
+                    found, {"figure": "rank", "knowledge": knowledge}, shares=True
+                ),
+            )
+
+        for way in (CONTINUED, FACTS):
+            yield from of(way)
+
+    def compared(self, one: AnyRow) -> str:
+        """What is known, and whether the model went on from it."""
+        return super().compared(one) + way_words(str(one["attribute"]))
 
     @classmethod
     def method_picture(cls, findings: Mapping[str, Finding]) -> str:
         """Whose own record is found."""
         found = findings["neighbours"]
-        lines = {
-            "members, by the embedding": by_level(found, "hit@10", group=MEMBER, model="audited"),
-            "non-members, by the embedding": by_level(found, "hit@10", group=NON_MEMBER, model="audited"),
-            "members, by a plain code search": by_level(found, "code_hit@10", group=MEMBER),
-            "non-members, by a code search": by_level(found, "code_hit@10", group=NON_MEMBER),
-        }
+        lines = _lines(
+            found,
+            {
+                "members, model's continuations": ("hit@10", MEMBER, "audited", CONTINUED),
+                "non-members, model's continuations": ("hit@10", NON_MEMBER, "audited", CONTINUED),
+                "members, facts alone": ("hit@10", MEMBER, "audited", FACTS),
+                "non-members, facts alone": ("hit@10", NON_MEMBER, "audited", FACTS),
+                "members, by a plain code search": ("code_hit@10", MEMBER, "", FACTS),
+            },
+        )
         return knowledge_curve(
             lines,
             found.settings["knowledge_levels"],
             title=f"Whose own record is among the ten nearest of {int(found.settings.get('searched', 0)):,}?",
             axis="hit@10: share of people whose record is found",
         )
+
+
+def _lines(found: Finding, of: Mapping[str, tuple[str, str, str, str]]) -> dict[str, dict[str, Estimate]]:
+    """Figures by knowledge level under a name; each by its figure, group, model and way."""
+    return {
+        name: by_level(found, figure, group=group, model=model, attribute=way)
+        for name, (figure, group, model, way) in of.items()
+    }

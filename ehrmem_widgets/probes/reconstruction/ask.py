@@ -36,7 +36,7 @@ from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.code_embeddings import TextEmbedder, sentence_transformer
 from ehrmem_widgets.probes.continuations_compared import RARE_SHARE, ROUTINE_SHARE, comparer_of, mean_over_trajectories
-from ehrmem_widgets.probes.leak import in_like_forms, slot_ids
+from ehrmem_widgets.probes.leak import slot_ids
 from ehrmem_widgets.probes.people import (
     CANARY,
     MEMBER,
@@ -44,6 +44,7 @@ from ehrmem_widgets.probes.people import (
     NULL_CANARY,
     People,
 )
+from ehrmem_widgets.probes.prompt_embeddings import continuations
 from ehrmem_widgets.probes.sequence_distance import Comparer
 from ehrmem_widgets.probes.truth import true_continuation
 from ehrmem_widgets.statistics.discrimination import difference_of_means, mean_with_interval
@@ -186,7 +187,7 @@ def _portion(
         for place, one in enumerate(asked):
             prompts = [task.prompts[place] for task in together]
             for task, (codes, log_weights) in zip(
-                together, _continuations(one.model, prompts, steps, samples, int(state)), strict=True
+                together, continuations(one.model, prompts, steps, samples, int(state)), strict=True
             ):
                 found = one.comparer.compare(task.truths[place], codes)
                 for name, values in found.items():
@@ -220,20 +221,6 @@ def _task(record: Record, knowledge: str, asked: Sequence[_Asked], horizon: int)
         return NOTHING_LEFT
     needed = _STEPS * math.ceil(max(map(len, truths)) / _STEPS)
     return _Task(record, knowledge, tuple(slots), tuple(truths), min(needed, room))
-
-
-def _continuations(
-    model: BlackBox, prompts: Sequence[SlotIds], horizon: int, samples: int, seed: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each prompt the codes (S, T) and log weights (S,). Equal prompts are asked once: they get equal answers."""
-    keys = [tuple(map(tuple, prompt)) for prompt in prompts]
-    unique = list(dict.fromkeys(keys))
-    found: dict[tuple[tuple[int, ...], ...], tuple[np.ndarray, np.ndarray]] = {}
-    for places in in_like_forms(unique, samples):
-        steps = list(model.generate([unique[place] for place in places], horizon, samples, seed=seed))
-        codes = np.stack([step.codes for step in steps], axis=-1)
-        found |= {unique[p]: (codes[i], steps[-1].log_weight[i]) for i, p in enumerate(places)}
-    return [found[key] for key in keys]
 
 
 Measured = dict[tuple[str, str, str], dict[str, float]]

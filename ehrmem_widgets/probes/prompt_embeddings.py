@@ -1,0 +1,78 @@
+"""What is known, as points among the records: embedded alone, or continued by the model first and then embedded (methods, 8.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
+from ehrmem_widgets.probes.leak import in_like_forms
+
+CONTINUATIONS, CONTINUED_BY = 8, 32
+"""How many continuations of one prompt are embedded, and how many codes each has at most."""
+_FILLS = 8
+Codes = tuple[tuple[int, ...], ...]
+
+
+def embed_prompts(model: BlackBox, prompts: Sequence[SlotIds]) -> np.ndarray:
+    """(n, d) embeddings of partial records, in one call of the model. What is known as one of several codes (a lab without its value, a
+    date to the week) is filled at random eight times, always in the same way, and the embeddings are averaged."""
+    written = [filled(prompt, _FILLS if any(len(slot) > 1 for slot in prompt) else 1) for prompt in prompts]
+    ends = np.cumsum([len(rows) for rows in written])
+    found = model.embed([row for rows in written for row in rows])
+    means = np.stack([part.mean(axis=0) for part in np.split(found, ends[:-1])])
+    return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True))
+
+
+def embed_slots(model: BlackBox, slots: SlotIds) -> np.ndarray:
+    """``embed_prompts`` of one prompt: (d,)."""
+    return np.asarray(embed_prompts(model, [slots])[0])
+
+
+def embed_continued(
+    model: BlackBox,
+    prompts: Sequence[SlotIds],
+    *,
+    samples: int = CONTINUATIONS,
+    horizon: int = CONTINUED_BY,
+    seed: int = 0,
+) -> np.ndarray:
+    """(n, samples, d) embeddings of the model's own continuations, the prompt before them. A prompt that fills the context stays as it is.
+    An answer about one prompt does not depend on which others are asked with it."""
+    rooms = [min(horizon, model.context_length - len(prompt)) for prompt in prompts]
+    followed: list[np.ndarray] = [np.empty((samples, 0), dtype=int) for _ in prompts]
+    for room in sorted({room for room in rooms if room > 0}):
+        places = [place for place, its in enumerate(rooms) if its == room]
+        found = continuations(model, [prompts[place] for place in places], room, samples, seed)
+        for place, (codes, _) in zip(places, found, strict=True):
+            followed[place] = codes
+    written = [row for prompt, codes in zip(prompts, followed, strict=True) for row in continued(prompt, codes)]
+    return model.embed(written).reshape(len(prompts), samples, -1)
+
+
+def continued(prompt: SlotIds, codes: Sequence[np.ndarray] | np.ndarray) -> list[list[int]]:
+    """The prompt, its open slots filled as ``embed_prompts`` fills them, before each of several continuations (-1: ended)."""
+    heads = filled(prompt, len(codes))
+    return [head + [int(code) for code in row if code >= 0] for head, row in zip(heads, codes, strict=True)]
+
+
+def continuations(
+    model: BlackBox, prompts: Sequence[SlotIds], horizon: int, samples: int, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each prompt the codes (samples, steps) and log weights (samples,). Equal prompts are asked once: they get equal answers."""
+    keys: list[Codes] = [tuple(map(tuple, prompt)) for prompt in prompts]
+    unique = list(dict.fromkeys(keys))
+    found: dict[Codes, tuple[np.ndarray, np.ndarray]] = {}
+    for places in in_like_forms(unique, samples):
+        steps = list(model.generate([unique[place] for place in places], horizon, samples, seed=seed))
+        codes = np.stack([step.codes for step in steps], axis=-1)
+        found |= {unique[p]: (codes[i], steps[-1].log_weight[i]) for i, p in enumerate(places)}
+    return [found[key] for key in keys]
+
+
+def filled(prompt: SlotIds, rows: int) -> list[list[int]]:
+    """``rows`` times the prompt's ids, a slot of several filled at random, always in the same way."""
+    rng = np.random.default_rng(0)
+    columns = np.stack([rng.choice(np.asarray(slot), rows) for slot in prompt], axis=1)
+    return [list(map(int, row)) for row in columns]
