@@ -19,7 +19,7 @@ from ehrmem_widgets.reports.audit_page import page_of
 _ABOUT = ("finished", "name", "plan_hash", "started_at", "finished_at", "versions", "seed")
 _READ_ME = """\
 Exported by ehrmem. This folder names no patient. Counts of 1 to 10 people are withheld, with others from which they would follow; every n
-is rounded down to tens, and of a share eleven counts in a row look the same. The exact figures stay in the results folder, which
+is rounded down to tens, and a share is told to ten people. The exact figures stay in the results folder, which
 is to be kept like patient data.
 
 report.html     the report of the audit

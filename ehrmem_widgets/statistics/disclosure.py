@@ -93,17 +93,17 @@ def rounded_n(n: int) -> int:
 
 
 def coarse_share(estimate: Estimate) -> Estimate:
-    """A share of n people as it may be shown: at least eleven counts in a row look the same, even to a reader who knows n, so that neither a
-    count nor the difference of two counts, one within the other, can be told where it is 1 to 10. ``n`` is rounded down.
+    """A share of n people as it may be shown: the count is told in tens, as every n is, even to a reader who knows n. So neither a count nor the
+    difference of two counts, one within the other, can be told where it is 1 to 10. ``n`` is rounded down.
 
     The value is the middle of what these counts allow, and the interval reaches over the intervals (Wilson) of all of them, for every n
     that is rounded alike: it says nothing of which it was, and covers no less often than the exact one. There is no value (nan) where the
-    count, or the rest, is 1 to 10 people, or n too small for eleven others; ``NOTHING`` where n is below 11.
+    count, or the rest, is 1 to 10 people, or n below 30; ``NOTHING`` where n is below 11.
 
     >>> coarse_share(proportion(3, 200)) == coarse_share(proportion(10, 200)), coarse_share(proportion(50, 205)).n
     (True, 200)
-    >>> str(coarse_share(proportion(55, 200))), str(coarse_share(proportion(65, 203)))
-    ('0.29 (0.21 to 0.39, n = 200)', '0.29 (0.21 to 0.39, n = 200)')
+    >>> str(coarse_share(proportion(50, 200))), str(coarse_share(proportion(59, 203)))
+    ('0.27 (0.19 to 0.36, n = 200)', '0.27 (0.19 to 0.36, n = 200)')
     """
     n = estimate.n
     if n < FEWEST or not math.isfinite(estimate.value):
@@ -115,21 +115,9 @@ def counts_alike(hits: int, n: int) -> tuple[int, int]:
     """The least and the largest count that look the same as ``hits`` of n people do.
 
     >>> [counts_alike(hits, 200) for hits in (0, 3, 11, 21, 22, 189, 195)]
-    [(0, 0), (1, 10), (11, 21), (11, 21), (22, 32), (176, 189), (190, 199)]
+    [(0, 0), (1, 10), (11, 19), (20, 29), (20, 29), (180, 189), (190, 199)]
     """
     return _range(_place(hits, n), n)
-
-
-def in_elevens(count: int) -> str:
-    """A count of people in words, to the same steps as shares are told.
-
-    >>> in_elevens(0), in_elevens(7), in_elevens(123)
-    ('0', 'fewer than 11', '121 to 131')
-    """
-    if count < FEWEST:
-        return WITHHELD if count else "0"
-    first = count // FEWEST * FEWEST
-    return f"{first:,} to {first + FEWEST - 1:,}"
 
 
 def as_shown(estimate: Estimate) -> Estimate:
@@ -170,9 +158,10 @@ def shown_judgement(judgement: Judgement, own: Estimate, shown: Estimate) -> Jud
             return in_tens(given)
         if name == "more" and coarse:  # it is computed from the exact figure
             return "more people would be needed to decide"
-        return "not shown" if isinstance(given, float) and hide else given
+        return "not shown" if isinstance(given, float) and coarse else given
 
-    return replace(judgement, facts={name: fact(name, given) for name, given in judgement.facts.items()})
+    facts = {name: fact(name, given) for name, given in judgement.facts.items()}
+    return replace(judgement, facts=facts, rank_p=None if coarse else judgement.rank_p)
 
 
 NOT_SHOWN = "(withheld: few people)"
@@ -190,15 +179,15 @@ def in_tens(count: int) -> str:
 
 
 def share_step(shown: int) -> float:
-    """How much eleven people are, as a share, where n is shown as ``shown``."""
-    return FEWEST / shown
+    """How much ten people are, as a share, where n is shown as ``shown``."""
+    return 10 / shown
 
 
 _NOBODY, _FEW, _SOME, _ALL_BUT_FEW, _EVERYBODY = -5, -4, -3, -2, -1
 
 
 def _place(hits: int, n: int) -> int:
-    """What a count of n people is told as: one of the above, or at which multiple of 11 it stands, the last taking in the rest."""
+    """What a count of n people is told as: one of the above, or how many tens it is, the last taking in the rest."""
     if hits in (0, n):
         return _EVERYBODY if hits else _NOBODY
     last = _last(n)
@@ -206,13 +195,12 @@ def _place(hits: int, n: int) -> int:
         return _SOME
     if is_small(hits):
         return _FEW
-    return _ALL_BUT_FEW if is_small(n - hits) else min(hits // FEWEST, last)
+    return _ALL_BUT_FEW if is_small(n - hits) else min(hits // 10, last)
 
 
 def _last(n: int) -> int:
-    """The last multiple of 11 from which on there are eleven counts that leave a rest of 11 at least; 0: there is none. The same for every n
-    that is rounded alike."""
-    return max(0, (rounded_n(n) - 2 * FEWEST + 1) // FEWEST)
+    """The last ten of which every count leaves a rest of 11 at least; 0: there is none. The same for every n that is rounded alike."""
+    return max(0, (rounded_n(n) - 20) // 10)
 
 
 def _range(place: int, n: int) -> tuple[int, int]:
@@ -225,7 +213,7 @@ def _range(place: int, n: int) -> tuple[int, int]:
     }
     if place in named:
         return named[place]
-    return place * FEWEST, n - FEWEST if place == _last(n) else (place + 1) * FEWEST - 1
+    return max(FEWEST, place * 10), n - FEWEST if place == _last(n) else place * 10 + 9
 
 
 @cache
