@@ -57,7 +57,7 @@ class Severities:
 
 class Cell(NamedTuple):
     """What a set of people is of: those of a group whom a probe asked about, or (``figure``, ``attribute``) those of them who have a figure of
-    one attribute."""
+    one attribute, and those who have not."""
 
     probe: str
     group: str
@@ -251,7 +251,9 @@ class AuditResults:
             of_figures = shown.figures["attribute"].unique().tolist()
             rows = self.query(name, PATIENTS, _OF_ATTRIBUTES, [*groups, of_figures])
             for (group, figure, attribute), people in rows.groupby(["group", "figure", "attribute"])["patient"]:
-                found[Cell(name, str(group), str(figure), str(attribute))] = frozenset(people)
+                cell = Cell(name, str(group), str(figure), str(attribute))
+                found[cell] = frozenset(people)
+                found[cell._replace(figure=f"others than {figure}")] = frozenset(asked[cell.group] - found[cell])
         return found
 
     @property
