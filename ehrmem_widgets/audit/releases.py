@@ -12,7 +12,7 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     """(people,) keyed hashes, ascending."""
 
 _VERSION = 1
+_ZERO = 1e-9
 
 
 def to_leave(folder: str | Path) -> AuditResults:
@@ -48,7 +49,7 @@ def to_leave(folder: str | Path) -> AuditResults:
         return audit
     own, data = _hashed(audit.cells()), _token(str((audit.results.get("data") or {}).get("fingerprint")))
     held = _withheld(audit, own, data, list(_records()))
-    if held.because:
+    if held:
         audit = AuditResults(folder, held)
         if not audit.findings:
             raise BadInput(_refused(audit, held))
@@ -66,27 +67,80 @@ class _Record:
     data: str
     cells: Mapping[str, Sequence[Hashes]]
 
+    def apart(self, cell: Cell, people: Hashes) -> list[int]:
+        """How many people are in one alone, of each set of this report that shares people with these."""
+        compared = [_compared(people, one) for one in self.cells.get(_about(cell), ())]
+        return [apart for shared, apart in compared if shared]
+
+    def changed(self, cell: Cell, people: Hashes, data: str) -> bool:
+        """Whether it is about some of these people and others, or about these in other data."""
+        return any(apart or data != self.data for apart in self.apart(cell, people))
+
     def __str__(self) -> str:
         return f"{self.name!r} of {self.at} (record: {self.path})"
 
 
-def _withheld(audit: AuditResults, own: Mapping[Cell, Hashes], data: str, records: Iterable[_Record]) -> Withheld:
+def _withheld(audit: AuditResults, own: Mapping[Cell, Hashes], data: str, records: Sequence[_Record]) -> Withheld:
     """What may not be shown beside these reports."""
     cells: set[Cell] = set()
-    parts, because = False, []
+    because: dict[str, int] = {}  # how many people are in one alone, at the least
+    known: dict[str, list[Hashes]] = {}
     for record in records:
-        close, changed = set(), False
-        for cell, people in own.items():
-            for earlier in record.cells.get(_about(cell), ()):
-                shared, apart = _compared(people, earlier)
-                if shared and is_small(apart) and min(len(people), len(earlier)) >= FEWEST:
-                    close.add(cell)
-                changed |= bool(shared) and (apart > 0 or record.data != data)
-        hit = changed and audit.has_parts
-        if close or hit:
-            because.append(str(record))
-        cells, parts = cells | close, parts or hit
-    return Withheld.of(cells, parts, tuple(because))
+        for about, groups in record.cells.items():
+            known.setdefault(about, []).extend(groups)
+    for cell, people in own.items():
+        if len(people) < FEWEST:
+            continue
+        beside = known.setdefault(_about(cell), [])
+        if any(np.array_equal(people, one) for one in beside):
+            continue
+        if tell_of_few([*beside, people]):
+            cells.add(cell)
+            because |= {str(record): min(near) for record in records if (near := record.apart(cell, people))}
+        else:
+            beside.append(people)
+    changed = [record for record in records if any(record.changed(cell, people, data) for cell, people in own.items())]
+    parts = bool(changed) and audit.has_parts
+    nearest = sorted(because, key=lambda said: because[said])
+    return Withheld.of(cells, parts, (*nearest, *(str(one) for one in changed if parts and str(one) not in because)))
+
+
+def tell_of_few(sets: Sequence[Hashes]) -> bool:
+    """Whether sums over these sets of people, added and subtracted as often as one likes, give one over 1 to 10 people.
+
+    Everybody in the same sets counts as one unknown, the equations are solved (Gauss and Jordan, the most people first), and each is looked
+    at for how many people are left in it: the audit of sum queries (Chin and Ozsoyoglu, IEEE Transactions on Software Engineering 1982).
+
+    >>> everybody = np.arange(100, dtype=np.uint64)
+    >>> tell_of_few([everybody, everybody[3:]]), tell_of_few([everybody, everybody[11:]])
+    (True, False)
+    >>> tell_of_few([everybody, everybody[:50], everybody[53:]])
+    True
+    """
+    shown = [one for one in sets if len(one) >= FEWEST]
+    people = np.unique(np.concatenate(shown))
+    equations, sizes = np.unique([np.isin(people, one) for one in shown], axis=1, return_counts=True)
+    order = np.argsort(-sizes, kind="stable")
+    solved = _solved(equations[:, order].astype(float))
+    return any(is_small(int(sizes[order][row != 0].sum())) for row in solved)
+
+
+def _solved(equations: np.ndarray) -> np.ndarray:
+    """(equations, unknowns) in reduced row echelon form."""
+    solved, top = equations.copy(), 0
+    for column in range(solved.shape[1]):
+        if top == len(solved):
+            break
+        pivot = top + int(np.abs(solved[top:, column]).argmax())
+        if solved[pivot, column] == 0:
+            continue
+        solved[[top, pivot]] = solved[[pivot, top]]
+        solved[top] /= solved[top, column]
+        others = np.arange(len(solved)) != top
+        solved[others] -= np.outer(solved[others, column], solved[top])
+        solved[np.abs(solved) < _ZERO] = 0
+        top += 1
+    return solved
 
 
 def _compared(a: Hashes, b: Hashes) -> tuple[int, int]:
@@ -97,8 +151,8 @@ def _compared(a: Hashes, b: Hashes) -> tuple[int, int]:
 
 def _refused(audit: AuditResults, held: Withheld) -> str:
     return (
-        f"The results in {str(audit.folder)!r} are about nearly the same people as what has left before: {'; '.join(held.because[:3])}. 1 to 10 "
-        "people are in one of them alone, and both together would tell of those few. Ask about the very same people again ('patients: FILE' "
+        f"The results in {str(audit.folder)!r} are about nearly the same people as what has left before: {'; '.join(held.because[:3])}. "
+        "Together they would tell of the 1 to 10 people who are in one of them alone. Ask about the very same people again ('patients: FILE' "
         f"in the plan), or about at least {FEWEST} others. If the earlier report has not left and never will, delete it and its record."
     )
 

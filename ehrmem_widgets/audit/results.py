@@ -81,6 +81,10 @@ class Withheld:
         whole = frozenset(cell.probe for cell in cells if not cell.attribute)
         return cls(whole, frozenset(cell.attribute for cell in cells if cell.attribute), parts, because)
 
+    def __bool__(self) -> bool:
+        """Whether anything is."""
+        return bool(self.probes or self.attributes or self.parts)
+
     def holds(self, cell: Cell) -> bool:
         """Whether what is of these people is not shown."""
         return cell.probe in self.probes or cell.attribute in self.attributes

@@ -45,7 +45,7 @@ def audit_letter(folder: Path, texts: Texts) -> dict[str, object]:
         if one.key in said["found"] and known(one.figure)
         for picture in _pictures(one, texts, given)
     ]
-    withheld = [said["withheld"].format_map(given)] if audit.withheld.because else []
+    withheld = [said["withheld"].format_map(given)] if audit.withheld else []
     return {
         "language": texts["language"], "title": said["title"], "greeting": said["greeting"].format_map(given),
         "answer": said["answer"][str(verdict or "none")], "why": texts["why"].format_map(given), "what_title": texts["what_title"],

@@ -75,7 +75,7 @@ def marks(audit: AuditResults) -> list[str]:
         done = sum(run.get("state") == "done" for run in audit.runs.values())
         planned = (audit.results.get("plan") or {}).get("probes") or ()
         found.append(UNFINISHED.format(done=done, all=max(len(audit.runs), len(planned))))
-    if audit.withheld.because:
+    if audit.withheld:
         found.append(WITHHELD.format(what=_withheld(audit), fewest=FEWEST))
     return found
 

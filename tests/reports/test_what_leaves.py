@@ -146,6 +146,19 @@ def test_a_subgroup_that_left_is_withheld_and_the_rest_is_shown(tmp_path: Path) 
     assert "an earlier report is about nearly the same people" in (tmp_path / "letter.html").read_text()
 
 
+def test_three_reports_tell_of_few_where_no_two_do(tmp_path: Path) -> None:
+    """All, half of them, and the other half but three: the three are all less both halves."""
+    members = members_with()
+    half = np.concatenate([members[:70], np.flatnonzero(WHOLE.group == NON_MEMBER)[:70]])
+    other = np.setdiff1d(np.arange(PEOPLE), half)
+    to_leave(WHOLE.write(tmp_path / "all"))
+    assert "membership" in to_leave(Cohort(other).write(tmp_path / "half")).findings
+    three = members[-3:]
+    with pytest.raises(BadInput, match="nearly the same people"):
+        to_leave(Cohort(np.union1d(half, three)).write(tmp_path / "but_three"))
+    assert "membership" in to_leave(Cohort(half).write(tmp_path / "other")).findings
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_of_no_figure_that_left_twice_do_the_people_differ_by_few(seed: int, tmp_path: Path) -> None:
     """Whoever leaves: every figure that both reports show is of the same people, or of 11 others at least."""
