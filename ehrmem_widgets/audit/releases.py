@@ -59,12 +59,14 @@ def to_leave(folder: str | Path) -> AuditResults:
 
 @dataclass(frozen=True)
 class _Record:
-    """A report that has left: ``cells`` by the hash of what they are about, in every group that there was."""
+    """A report that has left: ``cells`` by the hash of what they are about, in every group that there was; ``parts``: whether it shows parts of
+    these people of whom no rows are kept."""
 
     path: Path
     name: str
     at: str
     data: str
+    parts: bool
     cells: Mapping[str, Sequence[Hashes]]
 
     def apart(self, cell: Cell, people: Hashes) -> list[int]:
@@ -73,8 +75,8 @@ class _Record:
         return [apart for shared, apart in compared if shared]
 
     def changed(self, cell: Cell, people: Hashes, data: str) -> bool:
-        """Whether it is about some of these people and others, or about these in other data."""
-        return any(apart or data != self.data for apart in self.apart(cell, people))
+        """Whether it shows parts of some of these people and of others, or of these in other data."""
+        return self.parts and any(apart or data != self.data for apart in self.apart(cell, people))
 
     def __str__(self) -> str:
         return f"{self.name!r} of {self.at} (record: {self.path})"
@@ -174,7 +176,8 @@ def _records() -> Iterator[_Record]:
             cells = {
                 about: [_unpacked(one, people) for one in groups] for about, groups in dict(content["cells"]).items()
             }
-            yield _Record(path, str(content["name"]), str(content["at"]), str(content["data"]), cells)
+            name, at, data = (str(content[one]) for one in ("name", "at", "data"))
+            yield _Record(path, name, at, data, bool(content["parts"]), cells)
         except (BadInput, AssertionError, KeyError, TypeError, ValueError, AttributeError):
             raise Damaged(
                 f"{str(path)!r}, the record of a report that has left, cannot be read, so that no other report can be held against it. Delete it "
@@ -187,7 +190,7 @@ def _record(audit: AuditResults, cells: Mapping[Cell, Hashes], data: str) -> Non
     packed: dict[str, list[str]] = {}
     for cell, inside in sorted(cells.items()):
         packed.setdefault(_about(cell), []).append(_base64(np.packbits(np.isin(people, inside))))
-    content = {"people": _base64(people), "cells": packed, "data": data}
+    content = {"people": _base64(people), "cells": packed, "data": data, "parts": audit.has_parts}
     path = folder_of_records() / f"{hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]}.json"
     if path.exists():
         return
