@@ -31,7 +31,8 @@ class Kept:
 
 def kept() -> tuple[Kept, ...]:
     """All that is kept in this user's cache and state folders, and in the folder of indexes. The pseudonyms' key is not among it: without it
-    nobody could say any more of whom an older report speaks."""
+    nobody could say any more of whom an older report speaks. Nor is the record of what has left (``audit.releases``), which names nobody: without
+    it the next report could not be held against it."""
     return tuple(sorted(_found(), key=lambda one: (one.words, str(one.path))))
 
 

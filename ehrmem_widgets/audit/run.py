@@ -318,6 +318,7 @@ class _Audit:
                 "name": about.dataset.name,
                 "fingerprint": about.dataset.fingerprint,
                 "patients": len(about.dataset),
+                "synthetic": about.dataset.declared_synthetic,
             },
             "model": about_model(about.model),
             "reference": {"name": about.reference.name, "fingerprint": about.reference.fingerprint}

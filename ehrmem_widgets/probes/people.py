@@ -133,11 +133,12 @@ def choose_people(
 
 
 class Named(TypedDict, total=False):
-    """What results say of the data (with ``patients``) or of a model (the audited one's with ``training_split``)."""
+    """What results say of the data (with ``patients``, and ``synthetic``: declared as made up) or of a model (the audited one's with ``training_split``)."""
 
     name: str
     fingerprint: str
     patients: int
+    synthetic: bool
     training_split: str | None
 
 

@@ -12,6 +12,7 @@ from ehrmem_widgets.attacker.facts import KNOWLEDGE_LEVELS, knowledge_words, kno
 from ehrmem_widgets.charts.markup import escape, icon, interval, percent, plural
 from ehrmem_widgets.charts.table import Markup, figure, inline
 from ehrmem_widgets.probes.people import several
+from ehrmem_widgets.statistics.disclosure import in_tens
 
 _OUTSIDE = re.compile(
     r"<script|<iframe|<object|<embed|<base\b|<link\b|\bon[a-z]+\s*=\s*[\"']|@import|url\(\s*[\"']?(?!data:|#)"
@@ -46,6 +47,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "figure": figure,
         "icon": icon,
+        "in_tens": in_tens,
         "inline": inline,
         "interval": interval,
         "knows": knows,

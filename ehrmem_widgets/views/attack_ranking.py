@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ehrmem_widgets.attacker.identifiability import ALREADY_IDENTIFIED
 from ehrmem_widgets.charts.markup import escape, known
 from ehrmem_widgets.charts.table import figure, table
-from ehrmem_widgets.statistics.disclosure import FEWEST, rounded_n
+from ehrmem_widgets.statistics.disclosure import FEWEST, in_tens, rounded_n
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
 
@@ -128,6 +128,6 @@ def attack_shares(found: AttackTable) -> str:
 
 
 def _cells(row: AttackRow) -> tuple[object, ...]:
-    counts = [WITHHELD if cell is None else f"{cell:,}" for cell in (*row.cells, row.total)]
+    counts = [WITHHELD if cell is None else in_tens(cell) for cell in (*row.cells, row.total)]
     bits = "" if row.bits is None else f"{row.bits:.1f}"
     return (row.words, *counts, figure(row.share, n=False), bits)
