@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -157,6 +158,10 @@ def test_wrong_input_is_refused_in_one_sentence(tmp_path: Path) -> None:
     twice.mkdir()
     for name in ("patient.csv", "patient.csv.gz"):
         (twice / name).write_bytes(b"")
+    german = tmp_path / "german"
+    shutil.copytree(raw, german)
+    stays = (german / "patient.csv").read_text(encoding="utf-8")
+    (german / "patient.csv").write_text(stays.replace(",2015,", ",15.,", 1), encoding="utf-8")
     for arguments, words in (
         (("nix", raw, tmp_path / "meds"), "Known: cehrbert, eicu, fhir, mimic_iv, omop."),
         (("omop", raw, tmp_path / "meds"), "no file person.csv, .csv.gz or .parquet"),
@@ -164,6 +169,7 @@ def test_wrong_input_is_refused_in_one_sentence(tmp_path: Path) -> None:
         (("eicu", raw, tmp_path / "there"), "exists already"),
         (("eicu", twice, tmp_path / "meds"), "patient is there twice"),
         (("eicu", raw, tmp_path / "meds", "--members", strangers), "2 of 3 ids"),
+        (("eicu", german, tmp_path / "meds"), "15.-12-31"),
     ):
         ran = to_meds(*arguments)
         assert ran.returncode == 2 and words in ran.stderr and ran.stderr.count("\n") == 1
