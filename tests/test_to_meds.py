@@ -114,14 +114,16 @@ def test_the_list_of_members_makes_the_splits(tmp_path: Path) -> None:
 
 
 def test_two_stays_of_one_person_are_never_on_both_sides(tmp_path: Path) -> None:
-    """In eICU a subject is a stay: one that the model did not see, of a person whom it did, is neither member nor never seen."""
+    """In eICU a subject is a stay: one that the model did not see, of a person whom it did, is neither a member nor a control."""
     who = people()
-    raw, _ = raw_folder(tmp_path, "eicu", who)
+    raw, expected = raw_folder(tmp_path, "eicu", who)
     members = tmp_path / "members.txt"
     members.write_text(who[0].key, encoding="utf-8")
-    assert to_meds("eicu", raw, tmp_path / "meds", "--members", members).returncode == 0
-    _, splits = read(tmp_path / "meds")
-    assert [splits[p.key] for p in who[:3]] == ["train", "same_person", "held_out"]
+    ran = to_meds("eicu", raw, tmp_path / "meds", "--members", members)
+    assert "left out, as other stays of people in training: 1\n" in ran.stdout
+    events, splits = read(tmp_path / "meds")
+    assert splits == {p.key: "train" if p is who[0] else "held_out" for p in who if p is not who[1]}
+    assert Counter(events) == Counter(event for event in expected if event[0] != who[1].key)
     for seed in range(2):
         assert to_meds("eicu", raw, tmp_path / f"meds{seed}", "--seed", str(seed)).returncode == 0
         _, splits = read(tmp_path / f"meds{seed}")

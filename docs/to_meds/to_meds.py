@@ -38,7 +38,7 @@ NUMBERS = """
 SELECT *, CASE WHEN (SELECT bool_and(CAST(own_number AS VARCHAR) = subject) FROM subjects) THEN own_number
     ELSE row_number() OVER (ORDER BY md5(subject)) END AS subject_id FROM subjects
 """
-BY_LIST = """CASE WHEN member THEN 'train' WHEN bool_or(member) OVER (PARTITION BY person) THEN 'same_person' ELSE 'held_out' END"""
+BY_LIST = """CASE WHEN member THEN 'train' WHEN NOT bool_or(member) OVER (PARTITION BY person) THEN 'held_out' END"""
 AT_RANDOM = """CASE WHEN draw < 0.8 THEN 'train' WHEN draw < 0.9 THEN 'tuning' ELSE 'held_out' END"""
 
 
@@ -160,6 +160,12 @@ def _split(tables: duckdb.DuckDBPyConnection, members: Path | None, seed: int) -
     tables.execute(
         f"CREATE TABLE numbered AS SELECT *, {split} AS split FROM (SELECT *, {draw} AS draw FROM ({NUMBERS}))"
     )
+    # Of a person in training, what the model did not see: neither a member nor a control.
+    between = _number(tables, "SELECT count(*) FROM numbered WHERE split IS NULL")
+    tables.execute("DELETE FROM events WHERE subject IN (SELECT subject FROM numbered WHERE split IS NULL)")
+    tables.execute("DELETE FROM numbered WHERE split IS NULL")
+    if between:
+        print(f"left out, as other stays of people in training: {between}")
 
 
 def _write(tables: duckdb.DuckDBPyConnection, out: Path, name: str) -> None:
