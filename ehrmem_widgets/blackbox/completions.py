@@ -148,7 +148,7 @@ def read_object(body: bytes, model: BlackBox) -> dict[str, object]:
     if not isinstance(given, dict):
         raise BadInput("The request must be a JSON object.")
     if given.get("model") not in (None, model.name):
-        raise RefusedError(f"There is no model {given['model']!r} here, only {model.name!r}.", 404)
+        raise RefusedError(f"There is no model {shown(given['model'])} here, only {model.name!r}.", 404)
     return given
 
 
