@@ -21,6 +21,7 @@ from ehrmem_widgets.checked import LIST, Declared, checked, expecting
 from ehrmem_widgets.cohort.time_codes import CALENDAR, GapRule, Gaps, days_of_unit
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.files import read_json, read_text
+from ehrmem_widgets.patterns import number_in, pattern, whole_in
 from ehrmem_widgets.registry import left_out, token_schemes
 from ehrmem_widgets.settings import shown
 from ehrmem_widgets.yaml_text import read_yaml_file
@@ -30,10 +31,7 @@ _ENDINGS = ("yaml", "yml", "toml", "json")
 
 
 def _pattern(text: str, groups: Sequence[str], key: str) -> str:
-    try:
-        found = re.compile(text).groupindex
-    except (re.error, OverflowError, RecursionError) as error:
-        raise BadInput(f"the pattern of {key} is not a regular expression ({error}): {shown(text)}.") from None
+    found = pattern(text, key).groups
     missing = [name for name in groups if name not in found]
     if missing:
         example = "".join(f"(?P<{name}>...)" for name in missing)
@@ -48,14 +46,9 @@ def _ordered(gap: tuple[float, float]) -> tuple[float, float]:
 
 
 def _rename(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    for pattern, replacement in pairs:
-        _pattern(pattern, (), "rename")
-        try:
-            re.sub(pattern, replacement, "")
-        except (re.error, IndexError) as error:
-            raise BadInput(
-                f"the replacement {shown(replacement)} of rename does not fit its pattern ({error})."
-            ) from None
+    for text, replacement in pairs:
+        pattern(text, "rename")
+        pattern(f"|{text}", "rename").replaced("", replacement)  # it finds something: else nobody looks
     return pairs
 
 
@@ -163,8 +156,8 @@ class TokenScheme(Declared):
 
     def renamed(self, code: str) -> str:
         """A data set's code as the model writes it, without its value."""
-        for pattern, replacement in self.rename:
-            code = re.sub(pattern, replacement, code)
+        for text, replacement in self.rename:
+            code = pattern(text, "rename").replaced(code, replacement)
         return code
 
     def gaps(self, codes: Sequence[str]) -> GapRule | None:
@@ -175,8 +168,9 @@ class TokenScheme(Declared):
             return CALENDAR
         rule, lengths = self.time, dict(self.time.lengths)
         if rule.pattern:
+            time = pattern(rule.pattern, "time")
             for code in codes:
-                if match := re.fullmatch(rule.pattern, code):
+                if match := time.fullmatch(code):
                     lengths[code] = _length(match, rule.unit)
         known = set(codes)
         lengths = {code: length for code, length in lengths.items() if code in known}
@@ -184,8 +178,8 @@ class TokenScheme(Declared):
 
     def years(self, code: str) -> int | None:
         """The age that a code stands for, None for any other code."""
-        match = re.fullmatch(self.age, code) if self.age else None
-        return int(match["years"]) if match else None
+        match = pattern(self.age, "age").fullmatch(code) if self.age else None
+        return whole_in(match, "years") if match else None
 
     def to_yaml(self) -> str:
         """The token scheme as a file that ``read_token_scheme`` reads."""
@@ -280,23 +274,22 @@ def _explained(token_scheme: TokenScheme, codes: Sequence[str]) -> tuple[int, in
     gaps = token_scheme.gaps(codes)
     count = 3 * (len(known & set(gaps.codes)) if gaps else 0) + 3 * (token_scheme.birth in known)
     values = token_scheme.values
-    pattern = re.compile(values.pattern) if values and values.pattern else None
+    bins = pattern(values.pattern, "values") if values and values.pattern else None
     for code in codes:
-        count += bool(pattern and pattern.fullmatch(code)) + (token_scheme.years(code) is not None)
+        count += bool(bins and bins.fullmatch(code)) + (token_scheme.years(code) is not None)
     return 3 * len(special), count
 
 
 def _length(match: re.Match[str], unit: str | None) -> tuple[float, float]:
-    found = match.groupdict()
-    low = _days(found.get("low"), unit, 0.0)
-    return low, _days(found.get("high"), unit, math.inf)
+    return _days(match, "low", unit, 0.0), _days(match, "high", unit, math.inf)
 
 
-def _days(text: str | None, unit: str | None, missing: float) -> float:
+def _days(match: re.Match[str], group: str, unit: str | None, missing: float) -> float:
+    text = match.groupdict().get(group)
     if text is None:
         return missing
     if unit is not None:
-        return float(text) * days_of_unit(unit)
+        return number_in(match, group) * days_of_unit(unit)
     return sum(float(number) * days_of_unit(name) for number, name in re.findall(r"(\d+(?:\.\d+)?)([a-z]+)", text))
 
 

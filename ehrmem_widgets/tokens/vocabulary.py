@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import json
 import math
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -22,6 +21,7 @@ from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.cohort.time_codes import AGE_CODES, OLDEST, TIME_CODES, GapRule
 from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.files import read_json
+from ehrmem_widgets.patterns import number_in, pattern, whole_in
 from ehrmem_widgets.tokens.token_scheme import (
     OWN,
     TokenScheme,
@@ -141,7 +141,8 @@ class Vocabulary:
         rule = self.token_scheme.values
         if rule is None or rule.kind != "next":
             return ()
-        found = [(int(match["bin"]), c) for c in self.codes if (match := re.fullmatch(str(rule.pattern), c))]
+        values = pattern(str(rule.pattern), "values")
+        found = [(whole_in(match, "bin"), c) for c in self.codes if (match := values.fullmatch(c))]
         return tuple(code for _, code in sorted(found))
 
     @cached_property
@@ -414,26 +415,30 @@ def _bins(codes: Sequence[str], edges: Sequence[float] | None) -> tuple[ValueBin
     return tuple(ValueBin(low, high, code) for low, high, code in zip(ends[:-1], ends[1:], codes, strict=True))
 
 
-def _ranges(codes: Sequence[str], pattern: str) -> dict[str, tuple[ValueBin, ...]]:
+def _ranges(codes: Sequence[str], text: str) -> dict[str, tuple[ValueBin, ...]]:
     """The bins whose ends stand in their codes. Where a code has bins in several units, those of the first unit listed."""
     found: dict[str, list[ValueBin]] = {}
     unit: dict[str, str | None] = {}
+    values = pattern(text, "values")
     for code in codes:
-        if match := re.fullmatch(pattern, code):
+        if match := values.fullmatch(code):
             part = match.groupdict()
             if unit.setdefault(part["code"], part.get("unit")) == part.get("unit"):
-                low, high = (float(np.float32(part[end])) for end in ("low", "high"))  # as MEDS holds values
+                low, high = (
+                    float(np.float32(number_in(match, end))) for end in ("low", "high")
+                )  # as MEDS holds values
                 found.setdefault(part["code"], []).append(ValueBin(low, high, code))
     return {base: tuple(sorted(bins, key=lambda one: one.low)) for base, bins in found.items()}
 
 
-def _numbered(codes: Sequence[str], pattern: str) -> dict[str, list[str]]:
+def _numbered(codes: Sequence[str], text: str) -> dict[str, list[str]]:
     """The codes of bins by base, where their numbers run without a gap from 0 or 1: else the number is no bin's (such as an ICD
     code's)."""
     found: dict[str, dict[int, str]] = {}
+    values = pattern(text, "values")
     for code in codes:
-        if match := re.fullmatch(pattern, code):
-            found.setdefault(match["code"], {})[int(match["bin"])] = code
+        if match := values.fullmatch(code):
+            found.setdefault(match["code"], {})[whole_in(match, "bin")] = code
     return {
         base: [bins[b] for b in sorted(bins)]
         for base, bins in found.items()
