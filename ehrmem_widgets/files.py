@@ -22,17 +22,11 @@ MOST_BYTES = 100_000_000
 def read_text(path: Path, what: str, *, most: int = MOST_BYTES) -> str:
     """A text file in UTF-8; ``what`` names it in the error's sentence. Raises BadInput for one that cannot be read, is no text, or is larger than
     ``most`` bytes, and for a pipe or a device, which might never end."""
-    try:
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise BadInput(f"{what} cannot be read: it is not a regular file.")
+    with opened(path, what) as file:
+        try:
             content = file.read(most + 1)
-    except OSError as error:
-        raise BadInput(f"{what} cannot be read: {error.strerror}.") from None
-    except BadInput:
-        raise
-    except ValueError:  # a name with a zero in it
-        raise BadInput(f"{what} cannot be read: no file can have that name.") from None
+        except OSError as error:
+            raise BadInput(f"{what} cannot be read: {error.strerror}.") from None
     if len(content) > most:
         raise BadInput(f"{what} cannot be read: it is larger than {most / 1e6:g} MB.")
     try:
@@ -41,13 +35,33 @@ def read_text(path: Path, what: str, *, most: int = MOST_BYTES) -> str:
         raise BadInput(f"{what} cannot be read: it is not text in UTF-8.") from None
 
 
-def read_json(path: Path, what: str) -> object:
-    """The content of a JSON file; errors as of ``read_text``, and for what is no JSON, is nested too deeply, or holds a number without end."""
-    text = read_text(path, what)
+def opened(path: Path, what: str) -> BinaryIO:
+    """A regular file, open for who reads it within bounds of his own; errors as of ``read_text``."""
+    try:
+        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    except OSError as error:
+        raise BadInput(f"{what} cannot be read: {error.strerror}.") from None
+    except ValueError:  # a name with a zero in it
+        raise BadInput(f"{what} cannot be read: no file can have that name.") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise BadInput(f"{what} cannot be read: it is not a regular file.")
+    return file
+
+
+def read_json(path: Path, what: str, *, most: int = MOST_BYTES) -> object:
+    """The content of a JSON file; errors as of ``read_text`` and ``parsed_json``."""
+    return parsed_json(read_text(path, what, most=most), what)
+
+
+def parsed_json(text: str | bytes, what: str) -> object:
+    """The content of a JSON text. Raises BadInput for what is no JSON, is nested too deeply, or holds a number without end."""
     try:
         return json.loads(text)
     except RecursionError:
         raise BadInput(f"{what} cannot be read as JSON: it is nested too deeply.") from None
+    except MemoryError:
+        raise BadInput(f"{what} cannot be read as JSON: this computer has too little memory for it.") from None
     except ValueError as error:
         raise BadInput(f"{what} cannot be read as JSON: {shorten(str(error), 120)}.") from None
 

@@ -19,6 +19,7 @@ from ehrmem_widgets.blackbox.llama import open_llama
 from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step
 from ehrmem_widgets.blackbox.sampling import sample
 from ehrmem_widgets.blackbox.state_space_decoding import read_without_filling
+from ehrmem_widgets.blackbox.weight_shapes import Shapes, check_config_fits, no_larger_than, read_config, read_shapes
 from ehrmem_widgets.cohort.fingerprints import fingerprint
 from ehrmem_widgets.cores import threads
 from ehrmem_widgets.errors import BadInput
@@ -74,9 +75,10 @@ class FolderModel:
     ) -> None:
         self.folder = Path(folder)
         self.name = self.folder.name
-        _check_folder(self.folder)
+        shapes = _check_folder(self.folder, 2 if dtype == "bfloat16" else 4)
         listed = folder_vocabulary(self.folder, vocabulary, token_scheme)
-        self._model = _load(self.folder, _device(device), dtype)
+        with no_larger_than(self.folder, shapes):
+            self._model = _load(self.folder, _device(device), dtype)
         head = int(self._model.get_output_embeddings().weight.shape[0])
         if head < len(listed):
             raise BadInput(
@@ -262,21 +264,25 @@ def _fingerprint(folder: Path, vocabulary: Vocabulary) -> str:
     return hashlib.sha256(f"{files} {vocabulary.identity}".encode()).hexdigest()[:16]
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(folder: Path, bytes_a_number: int) -> Shapes:
+    """The shapes of its weights, which its config fits as far as can be told before it is built."""
     if not folder.is_dir():
         raise BadInput(f"There is no model folder {str(folder)!r}.")
     if not (folder / "config.json").exists():
         raise BadInput(f"{str(folder)!r} is not a Hugging Face model folder: it has no config.json.")
-    try:
-        config = read_json(folder / "config.json", "it")
-    except BadInput as error:
-        raise BadInput(f"config.json of {str(folder)!r} is not JSON that this kit reads: {error}") from None
-    if not isinstance(config, dict):
-        raise BadInput(f"config.json of {str(folder)!r} is not a JSON object.")
-    if "auto_map" in config:
+    config = read_config(folder)
+    own_code = [
+        name for name in config if name == "auto_map" or (name.endswith("_implementation") and "/" in str(config[name]))
+    ]
+    if own_code:
         raise BadInput(
-            f"The model in {str(folder)!r} wants to run code of its own ('auto_map' in config.json), which this kit never "
+            f"The model in {str(folder)!r} wants to run code of its own ({own_code[0]!r} in config.json), which this kit never "
             "does. Ask the vendor for a model of an architecture that transformers itself knows."
+        )
+    if (folder / "adapter_config.json").exists():
+        raise BadInput(
+            f"{str(folder)!r} holds an adapter beside or instead of a model: which model is meant cannot be told. Merge the two where they were made "
+            "(peft: merge_and_unload) and save them as one model."
         )
     if not any(folder.glob("*.safetensors")):
         if any(p.suffix in {".bin", ".pt", ".pth", ".pkl", ".ckpt"} for p in folder.iterdir()):
@@ -286,6 +292,9 @@ def _check_folder(folder: Path) -> None:
                 "safe_serialization=True)."
             )
         raise BadInput(f"{str(folder)!r} holds no weights (*.safetensors).")
+    shapes = read_shapes(folder, bytes_a_number)
+    check_config_fits(folder, config, shapes)
+    return shapes
 
 
 def _device(named: str | None) -> torch.device:
@@ -326,8 +335,20 @@ def _load(folder: Path, device: torch.device, dtype: str) -> PreTrainedModel:
         model, report = loaded
     except SafetensorError as error:
         raise BadInput(f"The weights in {str(folder)!r} are broken: {error}. Copy the file again.") from None
+    except BadInput:
+        raise
     except (
-        *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, ImportError, OSError, RuntimeError),
+        *(
+            ValueError,
+            TypeError,
+            LookupError,
+            AttributeError,
+            ArithmeticError,
+            ImportError,
+            OSError,
+            RuntimeError,
+            MemoryError,
+        ),
         StrictDataclassError,
     ) as error:
         said = " ".join(str(error).split())[:300] or type(error).__name__

@@ -22,6 +22,7 @@ from ehrmem_widgets.cohort.time_codes import AGE_CODES, OLDEST, TIME_CODES, GapR
 from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.files import read_json
 from ehrmem_widgets.patterns import number_in, pattern, whole_in
+from ehrmem_widgets.settings import shown
 from ehrmem_widgets.tokens.token_scheme import (
     OWN,
     TokenScheme,
@@ -30,7 +31,7 @@ from ehrmem_widgets.tokens.token_scheme import (
     read_token_scheme,
     token_scheme_in,
 )
-from ehrmem_widgets.tokens.vocabulary_files import read_codes
+from ehrmem_widgets.tokens.vocabulary_files import MOST_IDS, read_codes
 
 if TYPE_CHECKING:
     from ehrmem_widgets.cohort.dataset import MedsDataset
@@ -358,7 +359,12 @@ class Vocabulary:
         )
 
     def widened(self, head: int) -> Vocabulary:
-        """With placeholders for the ids that the model's head has beyond the vocabulary."""
+        """With placeholders for the ids that the model's head has beyond the vocabulary. Raises BadInput where these are far more than its codes."""
+        if head > max(MOST_IDS, 2 * len(self)):
+            raise BadInput(
+                f"The vocabulary does not fit the model: it lists {len(self):,} codes and the model knows {head:,}. Give the vocabulary "
+                "that the model was trained with."
+            )
         more = tuple(f"{_NO_CODE}{number}]" for number in range(len(self), head))
         return replace(self, codes=self.codes + more) if more else self
 
@@ -384,18 +390,22 @@ def _own_format(path: Path) -> dict[str, Any] | None:
 def _from_own_format(content: dict[str, Any], name: str) -> Vocabulary:
     try:
         if content["format"] != FORMAT:
-            raise ValueError(f"format is {content['format']!r}, expected {FORMAT!r}")
+            raise ValueError(f"format is {shown(content['format'])}, expected {FORMAT!r}")
         if not isinstance(content["codes"], list) or not all(isinstance(code, str) for code in content["codes"]):
             raise ValueError("codes is not a list of texts")
-        codes = tuple(content["codes"])
-        if len(set(codes)) != len(codes):
+        codes, known = tuple(content["codes"]), frozenset(content["codes"])
+        if len(known) != len(codes):
             raise ValueError("a code is listed twice")
         for code in (content["start"], content["pad"], *content["stops"]):
-            if code is not None and code not in codes:
-                raise ValueError(f"{code!r} is not among its codes")
+            if code is not None and code not in known:
+                raise ValueError(f"{shown(code)} is not among its codes")
         for code, edges in content["bins"].items():
-            if any(a >= b for a, b in itertools.pairwise(map(float, edges))):
-                raise ValueError(f"the edges of {code!r} do not rise")
+            if not all(type(edge) in (int, float) and math.isfinite(edge) for edge in edges):
+                raise ValueError(f"the edges of {shown(code)} are not numbers")
+            if not all(a < b for a, b in itertools.pairwise(map(float, edges))):
+                raise ValueError(f"the edges of {shown(code)} do not rise")
+        if not all(isinstance(words, str) for words in content["labels"].values()):
+            raise ValueError("labels are not texts")
         return Vocabulary(
             codes=codes,
             bins={code: tuple(edges) for code, edges in content["bins"].items()},
@@ -404,8 +414,8 @@ def _from_own_format(content: dict[str, Any], name: str) -> Vocabulary:
             stops=frozenset(content["stops"]),
             pad=content["pad"],
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{name} is not a vocabulary of this kit: {error}.") from None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise BadInput(f"{name} is not a vocabulary of this kit: {str(error)[:300]}.") from None
 
 
 def _bins(codes: Sequence[str], edges: Sequence[float] | None) -> tuple[ValueBin, ...]:
