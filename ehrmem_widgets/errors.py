@@ -68,6 +68,12 @@ def extra(name: str, what: str) -> Iterator[None]:
         ) from None
 
 
+def said_by(error: BaseException) -> str:
+    """What an error that is not ours says, to be quoted in a sentence: one line of at most 300 characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__
+
+
 def not_made(folder: Path, error: OSError) -> EhrmemError:
     """Why a folder that a person named cannot be made: a mistake in its name, or a disk that is full or gone."""
     kind = BadInput if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) else Unavailable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from functools import lru_cache
@@ -98,7 +99,10 @@ def whole_in(match: re.Match[str], group: str) -> int:
 def number_in(match: re.Match[str], group: str) -> float:
     """The number that a group found. Raises BadInput where that is none."""
     try:
-        return float(match[group])
+        found = float(match[group])
+        if math.isnan(found):
+            raise ValueError
+        return found
     except (TypeError, ValueError):
         raise _no_number(match, group) from None
 

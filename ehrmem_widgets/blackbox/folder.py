@@ -22,7 +22,7 @@ from ehrmem_widgets.blackbox.state_space_decoding import read_without_filling
 from ehrmem_widgets.blackbox.weight_shapes import Shapes, check_config_fits, no_larger_than, read_config, read_shapes
 from ehrmem_widgets.cohort.fingerprints import fingerprint
 from ehrmem_widgets.cores import threads
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, said_by
 from ehrmem_widgets.files import read_json
 from ehrmem_widgets.tokens.token_scheme import TokenScheme, token_scheme_in
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
@@ -351,7 +351,7 @@ def _load(folder: Path, device: torch.device, dtype: str) -> PreTrainedModel:
         ),
         StrictDataclassError,
     ) as error:
-        said = " ".join(str(error).split())[:300] or type(error).__name__
+        said = said_by(error)
         raise BadInput(f"The model in {str(folder)!r} cannot be opened: {said}") from None
     faults = [
         f"{len(report[kind])} {kind.split('_')[0]} (such as {_name(sorted(map(str, report[kind]))[0])})"

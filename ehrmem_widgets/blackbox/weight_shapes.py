@@ -13,7 +13,7 @@ import psutil
 import torch
 from torch.nn.modules import module as torch_modules
 
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, said_by
 from ehrmem_widgets.files import opened, read_json
 from ehrmem_widgets.settings import shown
 
@@ -130,7 +130,7 @@ def _shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
         with safe_open(path, framework="pt") as weights:
             return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as error:
-        raise BadInput(f"{broken}: {' '.join(str(error).split())[:200]}. Copy the file again.") from None
+        raise BadInput(f"{broken}: {said_by(error)}. Copy the file again.") from None
 
 
 def _check_index(folder: Path, index: object) -> None:

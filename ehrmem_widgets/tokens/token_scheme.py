@@ -174,12 +174,17 @@ class TokenScheme(Declared):
                     lengths[code] = _length(match, rule.unit)
         known = set(codes)
         lengths = {code: length for code, length in lengths.items() if code in known}
+        if lengths.get(rule.repeat or "", (1.0, 1.0))[0] < 1 / 24:
+            raise BadInput(
+                f"the code {shown(rule.repeat)} that is repeated for long gaps must stand for an hour or more."
+            )
         return Gaps(lengths, rule.repeat if rule.repeat in lengths else None) if lengths else None
 
     def years(self, code: str) -> int | None:
         """The age that a code stands for, None for any other code."""
         match = pattern(self.age, "age").fullmatch(code) if self.age else None
-        return whole_in(match, "years") if match else None
+        years = whole_in(match, "years") if match else None
+        return years if years is not None and years < 1000 else None
 
     def to_yaml(self) -> str:
         """The token scheme as a file that ``read_token_scheme`` reads."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, said_by
 from ehrmem_widgets.files import opened, read_json, read_text
 from ehrmem_widgets.settings import shown
 
@@ -170,7 +170,7 @@ def _from_parquet(path: Path) -> Iterator[_Pair]:
             for batch in table.iter_batches(columns=["code", number]):
                 yield from _pairs(batch["code"], batch[number])
     except (ArrowException, OSError) as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(said_by(error)) from None
 
 
 def _pairs(codes: Array, places: Array) -> Iterator[_Pair]:

@@ -224,7 +224,7 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"is not a file of sequences. Give a .parquet or .jsonl file"):
         SequenceDataset(tmp_path / "s.csv", vocabulary)
     (tmp_path / "s.jsonl").write_text('{"subject_id": 1, "codes"')
-    with pytest.raises(BadInput, match=r"s\.jsonl cannot be read"):
+    with pytest.raises(BadInput, match=r"s\.jsonl, line 1 cannot be read as JSON"):
         SequenceDataset(tmp_path / "s.jsonl", vocabulary)
     (tmp_path / "s.parquet").write_bytes(b"nothing")
     with pytest.raises(BadInput, match=r"s\.parquet cannot be read"):
