@@ -17,6 +17,7 @@ from ehrmem_widgets.errors import BadInput, Unavailable
 
 MOST_BYTES = 100_000_000
 """Of a text file that is read whole."""
+_MOST_BYTES_OF_JSON = 40_000_000  # each byte of it may become thirty in memory
 
 
 def read_text(path: Path, what: str, *, most: int = MOST_BYTES) -> str:
@@ -49,7 +50,7 @@ def opened(path: Path, what: str) -> BinaryIO:
     return file
 
 
-def read_json(path: Path, what: str, *, most: int = MOST_BYTES) -> object:
+def read_json(path: Path, what: str, *, most: int = _MOST_BYTES_OF_JSON) -> object:
     """The content of a JSON file; errors as of ``read_text`` and ``parsed_json``."""
     return parsed_json(read_text(path, what, most=most), what)
 

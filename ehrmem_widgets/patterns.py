@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import cast
 
@@ -16,8 +17,17 @@ from ehrmem_widgets.settings import shown
 MOST_CHARACTERS = 1_000
 """Of a pattern, and of what replaces what it finds."""
 _LONGEST_CODE = 10_000  # that a replacement may make
-_SECONDS_OF_A_CODE = 1.0
-_SECONDS, _SECONDS_A_CODE = 2.0, 2e-4  # for all codes; an honest one takes some 2e-6
+_SECONDS_OF_A_CODE = 1.0  # of computing
+_SECONDS, _SECONDS_A_CODE = (
+    5.0,
+    5e-4,
+)  # for all codes, by the clock on the wall; most of an honest one's 2e-6 is to look at the clock
+_trusted: set[str] = set()
+
+
+def trust(texts: Iterable[str]) -> None:
+    """Let patterns that this kit brings itself be matched without a limit, which takes longer than they do."""
+    _trusted.update(texts)
 
 
 class Pattern:
@@ -58,14 +68,16 @@ class Pattern:
         return found
 
     def _timed(self, method: str, *given: str) -> object:
-        before = time.thread_time()
+        if self._text in _trusted:
+            return cast("object", getattr(self._compiled, method)(*given))
+        before = time.perf_counter()
         try:
             return cast("object", getattr(self._compiled, method)(*given, timeout=_SECONDS_OF_A_CODE))
         except (TimeoutError, MemoryError):
             raise self._endless(given[-1]) from None
         finally:
             self._codes += 1
-            self._spent += time.thread_time() - before
+            self._spent += time.perf_counter() - before
             if self._spent > _SECONDS + self._codes * _SECONDS_A_CODE:
                 raise self._endless(given[-1])
 

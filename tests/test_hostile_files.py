@@ -85,7 +85,7 @@ def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "big.json"
     with path.open("wb") as file:
         file.truncate(10**12)  # a hole: nothing on the disk
-    with pytest.raises(BadInput, match="It cannot be read: it is larger than 100 MB"):
+    with pytest.raises(BadInput, match="It cannot be read: it is larger than 40 MB"):
         read_json(path, "It")
     with pytest.raises(BadInput, match="larger than 1 MB"):
         read_text(path, "It", most=1_000_000)

@@ -35,6 +35,10 @@ VOCABULARY_FILE = "vocabulary.json"
 _ROWS_OF_LOGITS = 64
 _CODES_AT_ONCE = 4096  # in one forward pass of score and embed: fits any laptop, with
 _NUMBERS_AT_ONCE = 2**26  # in its largest tensor
+_FAULTS = (
+    ValueError, TypeError, LookupError, AttributeError, ArithmeticError, ImportError, OSError, RuntimeError, MemoryError,
+)  # fmt: skip
+"""By which a library says that a config is none."""
 _NUMBER_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 torch.set_num_threads(threads())
@@ -89,6 +93,7 @@ class FolderModel:
         self.codes_in_head = head
         self.fingerprint = _fingerprint(self.folder, listed)
         self.context_length = context_length(self._model) or 2**20
+        _check_runs(self._model, self.folder)
         self._stops = [self.vocabulary.id(code) for code in sorted(self.vocabulary.stops)]
         split = self.training.get("split")
         self.training_split = split if isinstance(split, str) else None
@@ -337,22 +342,8 @@ def _load(folder: Path, device: torch.device, dtype: str) -> PreTrainedModel:
         raise BadInput(f"The weights in {str(folder)!r} are broken: {error}. Copy the file again.") from None
     except BadInput:
         raise
-    except (
-        *(
-            ValueError,
-            TypeError,
-            LookupError,
-            AttributeError,
-            ArithmeticError,
-            ImportError,
-            OSError,
-            RuntimeError,
-            MemoryError,
-        ),
-        StrictDataclassError,
-    ) as error:
-        said = said_by(error)
-        raise BadInput(f"The model in {str(folder)!r} cannot be opened: {said}") from None
+    except (*_FAULTS, StrictDataclassError) as error:
+        raise BadInput(f"The model in {str(folder)!r} cannot be opened: {said_by(error)}") from None
     faults = [
         f"{len(report[kind])} {kind.split('_')[0]} (such as {_name(sorted(map(str, report[kind]))[0])})"
         for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
@@ -367,6 +358,15 @@ def _load(folder: Path, device: torch.device, dtype: str) -> PreTrainedModel:
     if device.type == "cpu":
         read_without_filling(model)
     return model.eval().to(device)
+
+
+def _check_runs(model: PreTrainedModel, folder: Path) -> None:
+    """Raise BadInput for a model that cannot even read two codes: its config fits its weights and says what cannot be computed."""
+    try:
+        with torch.inference_mode():
+            model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=model.device))
+    except _FAULTS as error:
+        raise BadInput(f"The model in {str(folder)!r} cannot be run: {said_by(error)}") from None
 
 
 def _name(key: str) -> str:

@@ -4,6 +4,7 @@ that fills any computer."""
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,12 +20,15 @@ from ehrmem_widgets.settings import shown
 
 Shapes = Mapping[str, tuple[int, ...]]
 """By the name of a weight."""
-_LARGEST_JSON = 20_000_000
+_INDEX = "model.safetensors.index.json"
+_LARGEST_CONFIG, _LARGEST_INDEX = 2_000_000, 20_000_000
 _LARGEST_HEADER = 20_000_000
+_MOST_WEIGHTS = 40_000  # the largest mixtures of experts have 36,000
 _LARGEST_NUMBER = 2**24  # of a config: the longest contexts are of 10 million codes
 _MOST_LABELS = 2**16
 _LAYERS = {"num_hidden_layers", "num_layers", "n_layers", "n_layer"}
-_READ_BY_TRANSFORMERS = ("config.json", "generation_config.json", "model.safetensors.index.json")
+_COUNTS = re.compile(r"(num|n)_\w+|\w+_(size|heads|layers|embeddings|positions)")
+_READ_BY_TRANSFORMERS = ("config.json", "generation_config.json", _INDEX)
 _TIMES, _PARTS, _MASKS = (
     4,
     1_000,
@@ -39,12 +43,12 @@ def read_config(folder: Path) -> dict[str, object]:
         if name != "config.json" and not (folder / name).exists():
             continue
         try:
-            contents[name] = read_json(folder / name, "it", most=_LARGEST_JSON)
+            contents[name] = read_json(folder / name, "it", most=_LARGEST_INDEX if name == _INDEX else _LARGEST_CONFIG)
         except BadInput as error:
             raise BadInput(f"{name} of {str(folder)!r} is not JSON that this kit reads: {error}") from None
         if not isinstance(contents[name], dict):
             raise BadInput(f"{name} of {str(folder)!r} is not a JSON object.")
-    _check_index(folder, contents.get("model.safetensors.index.json"))
+    _check_index(folder, contents.get(_INDEX))
     config = contents["config.json"]
     assert isinstance(config, dict)
     return config
@@ -56,6 +60,10 @@ def read_shapes(folder: Path, bytes_a_number: int = 4) -> Shapes:
     found: dict[str, tuple[int, ...]] = {}
     for path in sorted(folder.glob("*.safetensors")):
         found |= _shapes_in(path)
+    if len(found) > _MOST_WEIGHTS:
+        raise BadInput(
+            f"The weights in {str(folder)!r} are {len(found):,} pieces, and this kit reads {_MOST_WEIGHTS:,} at most."
+        )
     if empty := next((name for name, shape in found.items() if 0 in shape), None):
         raise BadInput(f"The weights in {str(folder)!r} are broken: {shown(empty)} holds no numbers.")
     needed, there = bytes_a_number * _numbers(found), psutil.virtual_memory().total
@@ -69,11 +77,12 @@ def read_shapes(folder: Path, bytes_a_number: int = 4) -> Shapes:
 
 def check_config_fits(folder: Path, config: Mapping[str, object], shapes: Shapes) -> None:
     """Raise BadInput for a number in the config that no weight bears out, and that would be waited for: more layers than weights, or sizes and
-    contexts beyond 16 million."""
+    contexts beyond 16 million, and for a size or number of parts below 0."""
     sizes = {size for shape in shapes.values() for size in shape}
     for key, number in _whole_numbers(config):
         most = len(shapes) if key in _LAYERS else _MOST_LABELS if key == "num_labels" else _LARGEST_NUMBER
-        if number > most and number not in sizes and "theta" not in key:
+        beyond = number > most and number not in sizes and "theta" not in key
+        if beyond or (number < 0 and _COUNTS.fullmatch(key)):
             raise BadInput(
                 f"config.json of {str(folder)!r} says {shown(key)}: {shown(number)}, which its {len(shapes):,} weights do not bear out. Ask for "
                 "the complete, matching files."
@@ -139,7 +148,7 @@ def _check_index(folder: Path, index: object) -> None:
         return
     files = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(files, dict) or not all(isinstance(one, str) and one == Path(one).name for one in files.values()):
-        raise BadInput(f"model.safetensors.index.json of {str(folder)!r} must name files of this folder only.")
+        raise BadInput(f"{_INDEX} of {str(folder)!r} must name files of this folder only.")
 
 
 def _whole_numbers(config: Mapping[str, object]) -> Iterator[tuple[str, int]]:

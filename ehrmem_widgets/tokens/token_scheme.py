@@ -21,7 +21,7 @@ from ehrmem_widgets.checked import LIST, Declared, checked, expecting
 from ehrmem_widgets.cohort.time_codes import CALENDAR, GapRule, Gaps, days_of_unit
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.files import read_json, read_text
-from ehrmem_widgets.patterns import number_in, pattern, whole_in
+from ehrmem_widgets.patterns import number_in, pattern, trust, whole_in
 from ehrmem_widgets.registry import left_out, token_schemes
 from ehrmem_widgets.settings import shown
 from ehrmem_widgets.yaml_text import read_yaml_file
@@ -154,6 +154,12 @@ class TokenScheme(Declared):
     values: ValueRule | None = ValueRule(kind="number")
     rename: Annotated[_Pairs, AfterValidator(_rename)] = ()
 
+    @property
+    def patterns(self) -> list[str]:
+        """All of its regular expressions."""
+        rules = [rule.pattern for rule in (self.time, self.values) if isinstance(rule, TimeRule | ValueRule)]
+        return [text for text in (self.age, *rules, *(text for text, _ in self.rename)) if text]
+
     def renamed(self, code: str) -> str:
         """A data set's code as the model writes it, without its value."""
         for text, replacement in self.rename:
@@ -198,6 +204,7 @@ class TokenScheme(Declared):
 NONE = TokenScheme(name="none", age=None, time=None, values=None)
 """Nothing is known of how the codes tell time, age or values."""
 OWN = TokenScheme()
+trust(OWN.patterns)
 """The token scheme of models that ``ehrmem train`` makes (arXiv 2510.12950, section 4.1)."""
 
 
@@ -301,6 +308,8 @@ def _days(match: re.Match[str], group: str, unit: str | None, missing: float) ->
 @cache
 def _presets() -> dict[str, TokenScheme]:
     found = {path.stem: _from(_content(path), path.name) for path in sorted(PRESETS.glob("*.yaml"))}
+    for ours in found.values():
+        trust(ours.patterns)
     for name, path in token_schemes().items():
         try:
             found.setdefault(name, _from(_content(path), path.name))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ CONTEXT_CLUES_SPECIAL = (
     "[CLS]",
     "[MASK]",
 )  # hf_ehr puts them before all others
-MOST_IDS = 2**20
+MOST_IDS = 2**18
 """Ids run to this, or to twice the number of codes, at most: the ids between them are kept as well."""
 _MOST_ROWS = 10_000_000
 _LONGEST_CODE = 10_000
@@ -62,11 +63,11 @@ def read_codes(path: str | Path) -> dict[int, str]:
         raise BadInput(f"There is no vocabulary file {str(path)!r}.")
     try:
         if path.suffix == ".parquet":
-            pairs = list(_from_parquet(path))
+            pairs = _from_parquet(path)
         elif path.suffix in (".csv", ".txt", ".tsv"):
-            pairs = list(_from_rows(path))
+            pairs = _from_rows(path)
         elif path.suffix == ".json":
-            pairs = list(_from_json(read_json(path, path.name)))
+            pairs = _from_json(read_json(path, path.name))
         else:
             raise ValueError("expected .json, .csv, .txt or .parquet")
         codes: dict[int, str] = {}
@@ -83,8 +84,19 @@ def read_codes(path: str | Path) -> dict[int, str]:
             raise ValueError("it lists no codes")
         if max(codes) >= max(MOST_IDS, 2 * len(codes)):
             raise ValueError(f"its {len(codes):,} codes have ids of up to {shown(max(codes))}")
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, csv.Error) as error:
-        said = " ".join(str(error).split())[:300]
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        OverflowError,
+        MemoryError,
+        RecursionError,
+        csv.Error,
+    ) as error:
+        if isinstance(error, BadInput):
+            raise
+        said = said_by(error)
         raise BadInput(
             f"{path.name} is not a list of codes that this kit can read: {said}. Readable are JSON ({{code: id}}, {{id: code}} or a "
             "list), a tokenizer.json of word level, CSV with one code per row, and Parquet with code and code/vocab_index."
@@ -92,20 +104,20 @@ def read_codes(path: str | Path) -> dict[int, str]:
     return codes
 
 
-def _from_json(content: object) -> Iterable[_Pair]:
+def _from_json(content: object) -> Iterator[_Pair]:
     if isinstance(content, Mapping):
         if isinstance(content.get("model"), Mapping):  # a tokenizer.json
-            return _from_tokenizer(content)
+            return iter(_from_tokenizer(content))
         if isinstance(content.get("tokens"), list):  # hf_ehr
             return _from_hf_ehr(content["tokens"])
         for key in ("token_to_id", "code_to_id", "stoi", "vocab", "vocabulary", "codes", "tokens"):
             if isinstance(content.get(key), Mapping | list):
                 return _from_json(content[key])
         if content and all(isinstance(v, str) for v in content.values()):
-            return [(code, _whole(number)) for number, code in content.items()]
-        return [(code, _whole(number)) for code, number in content.items()]
+            return ((code, _whole(number)) for number, code in content.items())
+        return ((code, _whole(number)) for code, number in content.items())
     if isinstance(content, list):
-        return [(code, place) for place, code in enumerate(content)]
+        return ((code, place) for place, code in enumerate(content))
     raise ValueError("it holds neither a list nor names with ids")
 
 
@@ -120,7 +132,7 @@ def _from_tokenizer(content: Mapping[str, Any]) -> list[_Pair]:
     return [*dict([*model["vocab"].items(), *added]).items()]
 
 
-def _from_hf_ehr(tokens: list[Mapping[str, Any]]) -> Iterable[_Pair]:
+def _from_hf_ehr(tokens: list[Mapping[str, Any]]) -> Iterator[_Pair]:
     for place, code in enumerate(CONTEXT_CLUES_SPECIAL):
         yield code, place
     for place, one in enumerate(tokens, len(CONTEXT_CLUES_SPECIAL)):
@@ -133,23 +145,26 @@ def _from_hf_ehr(tokens: list[Mapping[str, Any]]) -> Iterable[_Pair]:
         yield code, place
 
 
-def _from_rows(path: Path) -> Iterable[_Pair]:
+def _from_rows(path: Path) -> Iterator[_Pair]:
     file = io.StringIO(read_text(path, path.name), newline="")
     if path.suffix == ".txt":
-        return [(line.rstrip("\r\n"), place) for place, line in enumerate(file) if line.strip()]
-    rows = [row for row in csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",") if row]
-    if not rows:
-        raise ValueError("it has no rows")
-    head = [name.strip().lower() for name in rows[0]]
+        yield from ((line.rstrip("\r\n"), place) for place, line in enumerate(file) if line.strip())
+        return
+    rows = (row for row in csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",") if row)
+    first = next(rows, [])
+    head = [name.strip().lower() for name in first]
     code = next((head.index(name) for name in ("code", "token") if name in head), None)
     number = next(
         (head.index(name) for name in ("id", "index", "code/vocab_index", "vocab_index") if name in head), None
     )
     if code is not None:
-        return [(row[code], _whole(row[number]) if number is not None else place) for place, row in enumerate(rows[1:])]
-    if any(len(row) != 1 for row in rows):
-        raise ValueError("its rows have several columns and no heading names 'code' (and 'id')")
-    return [(row[0], place) for place, row in enumerate(rows)]
+        for place, row in enumerate(rows):
+            yield row[code], _whole(row[number]) if number is not None else place
+        return
+    for place, row in enumerate(itertools.chain([first] if first else [], rows)):
+        if len(row) != 1:
+            raise ValueError("its rows have several columns and no heading names 'code' (and 'id')")
+        yield row[0], place
 
 
 def _from_parquet(path: Path) -> Iterator[_Pair]:
