@@ -69,9 +69,8 @@ def extra(name: str, what: str) -> Iterator[None]:
 
 
 def said_by(error: BaseException) -> str:
-    """What an error that is not ours says, to be quoted in a sentence: one line of at most 300 characters."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__
+    """What an error that is not ours says, to be quoted in a sentence: its first paragraph on a line, of at most 300 characters."""
+    return " ".join(str(error).strip().partition("\n\n")[0].split())[:300] or type(error).__name__
 
 
 def not_made(folder: Path, error: OSError) -> EhrmemError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -17,6 +18,7 @@ from ehrmem_widgets.errors import BadInput, Unavailable
 
 MOST_BYTES = 100_000_000
 """Of a text file that is read whole."""
+_HALF_A_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")  # two of them may be a whole one
 _MOST_BYTES_OF_JSON = 40_000_000  # each byte of it may become thirty in memory
 
 
@@ -25,7 +27,8 @@ def read_text(path: Path, what: str, *, most: int = MOST_BYTES) -> str:
     ``most`` bytes, and for a pipe or a device, which might never end."""
     with opened(path, what) as file:
         try:
-            content = file.read(most + 1)
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(min(most, max(size, 2**16)) + 1)  # what is asked for is set aside at once
         except OSError as error:
             raise BadInput(f"{what} cannot be read: {error.strerror}.") from None
     if len(content) > most:
@@ -56,9 +59,12 @@ def read_json(path: Path, what: str, *, most: int = _MOST_BYTES_OF_JSON) -> obje
 
 
 def parsed_json(text: str | bytes, what: str) -> object:
-    """The content of a JSON text. Raises BadInput for what is no JSON, is nested too deeply, or holds a number without end."""
+    """The content of a JSON text. Raises BadInput for what is no JSON, is nested too deeply, or holds a number without end or half a character."""
     try:
-        return json.loads(text)
+        found: object = json.loads(text)
+        if _HALF_A_CHARACTER.search(text if isinstance(text, bytes) else text.encode()):
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
     except RecursionError:
         raise BadInput(f"{what} cannot be read as JSON: it is nested too deeply.") from None
     except MemoryError:

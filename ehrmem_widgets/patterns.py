@@ -6,6 +6,7 @@ import math
 import re
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from typing import cast
 
@@ -17,7 +18,7 @@ from ehrmem_widgets.settings import shown
 MOST_CHARACTERS = 1_000
 """Of a pattern, and of what replaces what it finds."""
 _LONGEST_CODE = 10_000  # that a replacement may make
-_SECONDS_OF_A_CODE = 1.0  # of computing
+_SECONDS_OF_A_CODE = 0.5  # of computing, of all threads: an honest pattern may lose them once to others that compute
 _SECONDS, _SECONDS_A_CODE = (
     5.0,
     5e-4,
@@ -72,6 +73,8 @@ class Pattern:
             return cast("object", getattr(self._compiled, method)(*given))
         before = time.perf_counter()
         try:
+            with suppress(TimeoutError):
+                return cast("object", getattr(self._compiled, method)(*given, timeout=_SECONDS_OF_A_CODE))
             return cast("object", getattr(self._compiled, method)(*given, timeout=_SECONDS_OF_A_CODE))
         except (TimeoutError, MemoryError):
             raise self._endless(given[-1]) from None

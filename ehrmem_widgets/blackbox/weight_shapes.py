@@ -57,8 +57,10 @@ def read_config(folder: Path) -> dict[str, object]:
 def read_shapes(folder: Path, bytes_a_number: int = 4) -> Shapes:
     """The shape of every weight, by the files' headers alone. Raises BadInput for a file that is broken, whose header is endless or that
     holds empty weights, and for weights that do not fit into this computer's memory as they are run."""
+    files = sorted(folder.glob("*.safetensors"))
+    _check_memory(folder, sum(path.stat().st_size for path in files))
     found: dict[str, tuple[int, ...]] = {}
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in files:
         found |= _shapes_in(path)
     if len(found) > _MOST_WEIGHTS:
         raise BadInput(
@@ -66,12 +68,7 @@ def read_shapes(folder: Path, bytes_a_number: int = 4) -> Shapes:
         )
     if empty := next((name for name, shape in found.items() if 0 in shape), None):
         raise BadInput(f"The weights in {str(folder)!r} are broken: {shown(empty)} holds no numbers.")
-    needed, there = bytes_a_number * _numbers(found), psutil.virtual_memory().total
-    if needed > there:
-        raise BadInput(
-            f"The model in {str(folder)!r} needs {needed / 1e9:,.0f} GB of memory, and this computer has {there / 1e9:,.0f} GB. Open it on a "
-            "larger one, or serve it there and name its address."
-        )
+    _check_memory(folder, bytes_a_number * _numbers(found))
     return found
 
 
@@ -126,6 +123,15 @@ class _Limit:
                 f"The weights in {str(self._folder)!r} do not belong to its config.json, which describes a far larger model. Ask for the complete, "
                 "matching files."
             )
+
+
+def _check_memory(folder: Path, needed: int) -> None:
+    there = psutil.virtual_memory().total
+    if needed > there:
+        raise BadInput(
+            f"The model in {str(folder)!r} needs {needed / 1e9:,.0f} GB of memory, and this computer has {there / 1e9:,.0f} GB. Open it on a "
+            "larger one, or serve it there and name its address."
+        )
 
 
 def _shapes_in(path: Path) -> dict[str, tuple[int, ...]]:

@@ -260,14 +260,17 @@ def _rows(file: Path, vocabulary: Vocabulary) -> Iterator[tuple[int, str | None,
                 f"{file.name}, row {number}: a row needs subject_id and either codes or ids; it has {', '.join(map(str, row))[:200] or 'nothing'}."
             )
         try:
-            patient = int(patient)
-            if not -(2**63) <= patient < 2**63 or not _are_all(int, ids) or not _are_all(str, codes):
+            whole = int(patient)
+            if isinstance(patient, bool) or not -(2**63) <= whole < 2**63:
                 raise ValueError
-        except (TypeError, ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError):  # what was given may be somebody's number: it is not shown
             raise BadInput(
-                f"{file.name}, row {number}: subject_id must be a whole number, ids whole numbers and codes texts; got {shown(patient)}. Number "
-                "the patients and keep the list of numbers."
+                f"{file.name}, row {number}: subject_id must be a whole number of 64 bits. Number the patients and keep the list of numbers."
             ) from None
+        if not _are_all(int, ids) or not _are_all(str, codes):
+            raise BadInput(
+                f"{file.name}, row {number}: ids must be a list of whole numbers, and codes a list of texts."
+            )
         if codes is not None:
             unknown = next((code for code in codes if code not in vocabulary), None)
             if unknown is not None:
@@ -282,7 +285,9 @@ def _rows(file: Path, vocabulary: Vocabulary) -> Iterator[tuple[int, str | None,
                 "sequences and this vocabulary do not belong together."
             )
         split = row.get("split")
-        yield patient, None if split is None else str(split), list(ids or ())
+        if not isinstance(split, str | None):
+            raise BadInput(f"{file.name}, row {number}: split must be a text; got {shown(split)}.")
+        yield whole, split, list(ids or ())
 
 
 def _raw_rows(file: Path) -> Iterator[Mapping[str, Any]]:

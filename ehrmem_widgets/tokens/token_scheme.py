@@ -19,14 +19,15 @@ from pydantic import AfterValidator, AllowInfNan, BeforeValidator, model_validat
 
 from ehrmem_widgets.checked import LIST, Declared, checked, expecting
 from ehrmem_widgets.cohort.time_codes import CALENDAR, GapRule, Gaps, days_of_unit
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, said_by
 from ehrmem_widgets.files import read_json, read_text
 from ehrmem_widgets.patterns import number_in, pattern, trust, whole_in
 from ehrmem_widgets.registry import left_out, token_schemes
 from ehrmem_widgets.settings import shown
-from ehrmem_widgets.yaml_text import read_yaml_file
+from ehrmem_widgets.yaml_text import MOST_BYTES, read_yaml_file
 
 PRESETS = Path(__file__).with_name("presets")
+_MOST_DOTS = 1_000  # in a line of TOML: a key of so many parts is read for minutes
 _ENDINGS = ("yaml", "yml", "toml", "json")
 
 
@@ -324,10 +325,13 @@ def _content(path: Path) -> object:
     what = f"The token scheme file {str(path)!r}"
     if path.suffix == ".json":
         return read_json(path, what)
+    text = read_text(path, what, most=MOST_BYTES)
     try:
-        return tomllib.loads(read_text(path, what))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        said = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        if any(line.count(".") > _MOST_DOTS for line in text.splitlines()):
+            raise RecursionError
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        said = "it is nested too deeply" if isinstance(error, RecursionError) else said_by(error)
         raise BadInput(f"{what} cannot be read: {said}.") from None
 
 
