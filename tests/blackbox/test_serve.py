@@ -141,6 +141,12 @@ def test_a_wrong_request_is_refused_in_words_and_does_no_harm(client: httpx.Clie
     assert len(choice["token_ids"]) == 1
 
 
+def test_lists_without_end_are_not_watched() -> None:
+    body = b'{"prompt": [1], "watch_token_ids": [' + b"[]," * 140_000 + b"[]]}"
+    with pytest.raises(BadInput, match="watch_token_ids must be at most 134,217 lists of code ids"):
+        read_request(body, MarkovChain(np.full((2_000, 2_000), 1 / 2_000)))
+
+
 def test_another_model_is_not_here(client: httpx.Client) -> None:
     answer = client.post("/v1/completions", json={"model": "gpt", "prompt": [1]})
     assert (answer.status_code, "There is no model 'gpt' here" in answer.text) == (404, True)
