@@ -19,7 +19,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.files import read_json, read_text
-from ehrmem_widgets.findings.finding import Finding
+from ehrmem_widgets.findings.finding import ABOUT_FILE, Finding
 from ehrmem_widgets.reports.letter import make_letter
 from ehrmem_widgets.reports.patient_reports import patients_in
 from ehrmem_widgets.samples.folders import sample_data
@@ -124,7 +124,7 @@ def test_a_pipe_or_a_device_among_the_data_is_refused_unopened(name: str, what: 
 
 @pytest.mark.parametrize("what", ["pipe", DEEP, DIGITS, "[]", "{}"])
 def test_a_finding_that_is_none_is_refused(what: str, tmp_path: Path) -> None:
-    about = tmp_path / "about.json"
+    about = tmp_path / ABOUT_FILE
     os.mkfifo(about) if what == "pipe" else about.write_text(what)
     with pytest.raises(BadInput, match="finding"):
         Finding.load(tmp_path)
