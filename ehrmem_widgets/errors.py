@@ -68,6 +68,11 @@ def extra(name: str, what: str) -> Iterator[None]:
         ) from None
 
 
+def said_by(error: BaseException) -> str:
+    """What an error that is not ours says, to be quoted in a sentence: its first paragraph on a line, of at most 300 characters."""
+    return " ".join(str(error).strip().partition("\n\n")[0].split())[:300] or type(error).__name__
+
+
 def not_made(folder: Path, error: OSError) -> EhrmemError:
     """Why a folder that a person named cannot be made: a mistake in its name, or a disk that is full or gone."""
     kind = BadInput if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) else Unavailable

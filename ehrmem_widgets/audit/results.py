@@ -19,7 +19,7 @@ from ehrmem_widgets import settings
 from ehrmem_widgets.audit.run import FINDINGS, RESULTS, SEAL, SEVERITY, ProbeState, Results, Seal, What
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes
 from ehrmem_widgets.cohort.dataset import NO_EXTENSIONS
-from ehrmem_widgets.errors import BadInput, Damaged
+from ehrmem_widgets.errors import BadInput, Damaged, said_by
 from ehrmem_widgets.files import read_json
 from ehrmem_widgets.findings.disclosure_control import disclosed
 from ehrmem_widgets.findings.finding import EXCLUDED, FIGURES, PATIENTS, Finding, OtherVersion
@@ -284,7 +284,7 @@ class AuditResults:
             self._database.execute(view)
             return self._database.execute(query, list(given)).df()
         except duckdb.Error as error:
-            raise _damaged(self.files[name], str(error).splitlines()[0]) from None
+            raise _damaged(self.files[name], said_by(error)) from None
 
     def _disclosed(self, name: str) -> Finding:
         view = probes()[name].view_type

@@ -28,7 +28,7 @@ from ehrmem_widgets.charts.markup import plural
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.fingerprints import read_anew
 from ehrmem_widgets.errors import GOES_ON, BadInput, CannotAnswer, Damaged, Unavailable, extra, not_made, resumable
-from ehrmem_widgets.files import write_whole
+from ehrmem_widgets.files import read_json, write_whole
 from ehrmem_widgets.findings.finding import Finding, as_json
 from ehrmem_widgets.probes.base import AlternativesOf, ProbeRun, Task, loaded
 from ehrmem_widgets.probes.batching import BatchesMissingError, Checkpoint, OnProgress, Progress
@@ -366,7 +366,7 @@ def ask_stripe(plan: Plan, out: str, name: str, stripe: int, stripes: int) -> No
 def _read_seal(path: Path) -> Seal:
     """Raises Damaged for a seal that is none: nothing then says whose the answers are."""
     try:
-        return cast("Seal", dict(json.loads(path.read_text(encoding="utf-8"))))
+        return cast("Seal", dict(cast("dict[str, object]", read_json(path, path.name))))
     except (ValueError, TypeError):
         raise Damaged(
             f"The seal {path} is damaged, so nothing says of which plan, data and models the results are. Name another folder."

@@ -42,7 +42,7 @@ from ehrmem_widgets.cohort.meds_index import (
 )
 from ehrmem_widgets.cohort.pseudonym import SYNTHETIC_KEY, Pseudonyms, is_pseudonym, pseudonym, user_key
 from ehrmem_widgets.cohort.record import Event, Record
-from ehrmem_widgets.errors import BadInput, Damaged, Unavailable
+from ehrmem_widgets.errors import BadInput, Damaged, Unavailable, said_by
 from ehrmem_widgets.files import read_json
 
 MEMBER_SPLIT = "train"
@@ -133,7 +133,7 @@ class MedsDataset:
                 ) from error
             if isinstance(error, duckdb.IOException):
                 raise Unavailable(
-                    f"A file of {self.name} can no longer be read: {str(error).splitlines()[0]}. "
+                    f"A file of {self.name} can no longer be read: {said_by(error)}. "
                     "Were the data changed or moved in the meantime? Then start again."
                 ) from error
             raise

@@ -11,7 +11,8 @@ import duckdb
 import numpy as np
 
 from ehrmem_widgets.cohort.fingerprints import digests
-from ehrmem_widgets.errors import BadInput, Unavailable
+from ehrmem_widgets.errors import BadInput, Unavailable, said_by
+from ehrmem_widgets.files import opened
 
 Query = Callable[[str], duckdb.DuckDBPyConnection]
 """Runs SQL and gives its cursor."""
@@ -69,7 +70,7 @@ def events_query(root: Path, shards: Sequence[Path], query: Query) -> str:
     try:
         types = dict(row[:2] for row in query(f"DESCRIBE SELECT * FROM {source}").fetchall())
     except duckdb.Error as error:
-        raise BadInput(f"A Parquet file of {str(root)!r} cannot be read: {str(error).splitlines()[0]}") from None
+        raise BadInput(f"A Parquet file of {str(root)!r} cannot be read: {said_by(error)}") from None
     if "patient_id" in types and "events" in types:
         raise BadInput(
             f"{str(root)!r} has the layout of MEDS 0.2 (patient_id with nested events). "
@@ -118,12 +119,11 @@ def splits_query(root: Path, query: Query, member_split: str) -> str:
 
 def columns_of(path: Path, query: Query) -> dict[str, str]:
     """The columns of one file of metadata, with their types. Raises BadInput when it cannot be read."""
+    opened(path, f"metadata/{path.name} of {str(path.parents[1])!r}").close()
     try:
         return dict(row[:2] for row in query(f"DESCRIBE SELECT * FROM {parquet(path)}").fetchall())
     except duckdb.Error as error:
-        raise BadInput(
-            f"metadata/{path.name} of {str(path.parents[1])!r} cannot be read: {str(error).splitlines()[0]}"
-        ) from None
+        raise BadInput(f"metadata/{path.name} of {str(path.parents[1])!r} cannot be read: {said_by(error)}") from None
 
 
 def rows_in(shards: Sequence[Path], query: Query) -> int:

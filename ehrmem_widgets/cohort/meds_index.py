@@ -24,7 +24,7 @@ import numpy as np
 import platformdirs
 
 from ehrmem_widgets.cohort.meds_files import quoted, rows_looked_through
-from ehrmem_widgets.errors import Unavailable
+from ehrmem_widgets.errors import Unavailable, said_by
 
 INDEX_FROM = 10_000_000
 """Data sets of fewer events are opened without an index, and nothing is written: two cores read them in a second or two."""
@@ -98,7 +98,7 @@ def open_index(connection: duckdb.DuckDBPyConnection, fingerprint: str) -> Index
         index = Index(folder, about["events"], about["sorted_copy"], about["seconds"])
         connection.execute(f"ATTACH {quoted(str(folder / _DATABASE))} AS kept (READ_ONLY)")
     except (OSError, ValueError, KeyError, TypeError, duckdb.Error) as error:
-        reason = str(error).splitlines()[0]
+        reason = said_by(error)
         print(f"The index in {str(folder)!r} is damaged ({reason}) and is made again.", file=sys.stderr)
         shutil.rmtree(folder, ignore_errors=True)
         return None
@@ -150,7 +150,7 @@ def build_index(
     except (OSError, duckdb.Error) as error:
         raise Unavailable(
             f"{root.name} has {rows:,} events, too many to be read without an index, and none could be made in {str(place)!r}: "
-            f"{str(error).splitlines()[0]}. It needs about {needed / 1e9:.1f} GB there. Make room, or name another folder in "
+            f"{said_by(error)}. It needs about {needed / 1e9:.1f} GB there. Make room, or name another folder in "
             "EHRMEM_INDEX, one that you alone can read: it will hold data of patients."
         ) from error
     _remove_older(root, fingerprint)

@@ -8,13 +8,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypedDict, Unpack, cast
 
 import numpy as np
 import pandas as pd
 
-from ehrmem_widgets.errors import BadInput, Unavailable
-from ehrmem_widgets.files import whole_folder
+from ehrmem_widgets.errors import BadInput, Unavailable, said_by
+from ehrmem_widgets.files import opened, parsed_json, read_json, whole_folder
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Fact, Judgement, Verdict
 
@@ -222,7 +222,6 @@ class Finding:
         """Read what ``save`` wrote; tables that are not asked for are left empty. Raises BadInput for anything else, also for a
         finding of another version of the tables."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         folder = Path(folder)
         if folder.is_file():
@@ -231,13 +230,10 @@ class Finding:
                 "made again."
             )
         try:
-            about = json.loads((folder / ABOUT_FILE).read_text(encoding="utf-8"))
-            found = {
-                name: pq.read_table(folder / f"{name}.parquet", page_checksum_verification=True).to_pandas()
-                for name in tables
-            }
+            about = read_json(folder / ABOUT_FILE, ABOUT_FILE)
+            found = {name: _table(folder / f"{name}.parquet") for name in tables}
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise BadInput(f"{str(folder)!r} is not a finding of this kit: {str(error).splitlines()[0]}") from None
+            raise BadInput(f"{str(folder)!r} is not a finding of this kit: {said_by(error)}") from None
         if not isinstance(about, dict) or about.get("schema") != SCHEMA:
             raise OtherVersion(f"{str(folder)!r} is a finding of another version of this kit. It must be made again.")
         if wrong := [name for name, table in found.items() if list(table.columns) != list(TABLES[name])]:
@@ -246,8 +242,20 @@ class Finding:
             text = [column for column, kind in TABLES[name].items() if kind == "str"]
             found[name] = table.astype(dict.fromkeys(text, object))
         whole = {name: found.get(name, _typed((), columns)) for name, columns in TABLES.items()}
-        sentences = tuple(Sentence(**one) for one in about["sentences"])
-        return cls(about["probe"], **whole, settings=about["settings"], sentences=sentences)
+        try:
+            sentences = tuple(Sentence(**one) for one in about["sentences"])
+            return cls(about["probe"], **whole, settings=about["settings"], sentences=sentences)
+        except (KeyError, TypeError):
+            raise BadInput(
+                f"{str(folder)!r} is not a finding of this kit: its {ABOUT_FILE} is of another form."
+            ) from None
+
+
+def _table(path: Path) -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
+    with opened(path, path.name) as file:
+        return pq.read_table(file, page_checksum_verification=True).to_pandas()
 
 
 def check_free(folder: Path) -> None:
@@ -312,7 +320,7 @@ def told(judgement: Judgement | None) -> FindingRow:
 
 def judgement_of(one: AnyRow) -> Judgement | None:
     """What was judged of a cohort figure; None where nothing was."""
-    return _judgement(json.loads(one["judgement"])) if one["judgement"] else None
+    return _judgement(cast("Any", parsed_json(one["judgement"], "A judgement"))) if one["judgement"] else None
 
 
 def estimate_of(one: AnyRow) -> Estimate:

@@ -23,8 +23,9 @@ from ehrmem_widgets.cohort.fingerprints import fingerprint
 from ehrmem_widgets.cohort.meds_files import quoted_literally
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.time_codes import CALENDAR, GapRule, Gaps
-from ehrmem_widgets.errors import BadInput, Unavailable
-from ehrmem_widgets.files import whole_folder
+from ehrmem_widgets.errors import BadInput, Unavailable, said_by
+from ehrmem_widgets.files import MOST_BYTES, opened, parsed_json, whole_folder
+from ehrmem_widgets.settings import shown
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 EPOCH = datetime(2000, 1, 1, 0, 5)
@@ -112,7 +113,12 @@ class _Reading:
         vocabulary, rule = self.vocabulary, self.vocabulary.gap_rule
         place = -1
         if vocabulary.is_gap(code) and rule is not None:
-            self.now = _later(self.now, code, rule)
+            try:
+                self.now = _later(self.now, code, rule)
+            except OverflowError:
+                raise BadInput(
+                    f"The gaps of a sequence add up to more than the calendar has (the last is {shown(code)}). Correct the token scheme or the sequences."
+                ) from None
         elif code in vocabulary.ages:
             self.birth = EPOCH.replace(year=EPOCH.year - vocabulary.ages[code]) - _BIRTHDAY
         elif code == vocabulary.token_scheme.birth and code is not None:
@@ -226,7 +232,7 @@ def _gathered(
         while more and more[0] in pad:
             more.pop(0)
         if split is not None and splits.setdefault(patient, split) != split:
-            raise BadInput(f"{file.name}: a patient stands in two splits, {splits[patient]!r} and {split!r}.")
+            raise BadInput(f"{file.name}: a patient stands in two splits, {shown(splits[patient])} and {shown(split)}.")
         if patient == now:
             about["joined"] += 1
             ids += more[len(opening) :] if opening and more[: len(opening)] == opening else more
@@ -251,49 +257,61 @@ def _rows(file: Path, vocabulary: Vocabulary) -> Iterator[tuple[int, str | None,
         codes, ids = row.get("codes"), next((row[name] for name in _IDS if row.get(name) is not None), None)
         if patient is None or (codes is None) == (ids is None):
             raise BadInput(
-                f"{file.name}, row {number}: a row needs subject_id and either codes or ids; it has {', '.join(map(str, row)) or 'nothing'}."
+                f"{file.name}, row {number}: a row needs subject_id and either codes or ids; it has {', '.join(map(str, row))[:200] or 'nothing'}."
             )
         try:
-            patient = int(patient)
-            if ids is not None and any(isinstance(one, bool | float | str) for one in ids):
+            whole = int(patient)
+            if isinstance(patient, bool) or not -(2**63) <= whole < 2**63:
                 raise ValueError
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):  # what was given may be somebody's number: it is not shown
             raise BadInput(
-                f"{file.name}, row {number}: subject_id must be a whole number and ids whole numbers; got {patient!r}. Number "
-                "the patients and keep the list of numbers."
+                f"{file.name}, row {number}: subject_id must be a whole number of 64 bits. Number the patients and keep the list of numbers."
             ) from None
+        if not _are_all(int, ids) or not _are_all(str, codes):
+            raise BadInput(
+                f"{file.name}, row {number}: ids must be a list of whole numbers, and codes a list of texts."
+            )
         if codes is not None:
             unknown = next((code for code in codes if code not in vocabulary), None)
             if unknown is not None:
                 raise BadInput(
-                    f"{file.name}, row {number}: the model has no code {unknown!r}. These sequences and this vocabulary do not belong "
+                    f"{file.name}, row {number}: the model has no code {shown(unknown)}. These sequences and this vocabulary do not belong "
                     "together."
                 )
             ids = vocabulary.ids(codes)
         elif ids and not 0 <= min(ids) <= max(ids) <= last:
             raise BadInput(
-                f"{file.name}, row {number}: ids run from 0 to {last:,} in this model, and the row has {min(ids)} to {max(ids):,}. These "
+                f"{file.name}, row {number}: ids run from 0 to {last:,} in this model, and the row has {shown(min(ids))} to {shown(max(ids))}. These "
                 "sequences and this vocabulary do not belong together."
             )
         split = row.get("split")
-        yield patient, None if split is None else str(split), list(ids or ())
+        if not isinstance(split, str | None):
+            raise BadInput(f"{file.name}, row {number}: split must be a text; got {shown(split)}.")
+        yield whole, split, list(ids or ())
 
 
 def _raw_rows(file: Path) -> Iterator[Mapping[str, Any]]:
     try:
         if file.suffix == ".parquet":
-            with pq.ParquetFile(file) as opened:
-                for batch in opened.iter_batches(batch_size=500):
+            with opened(file, file.name) as content, pq.ParquetFile(content) as table:
+                for batch in table.iter_batches(batch_size=500):
                     yield from batch.to_pylist()
             return
-        with file.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
+        with opened(file, file.name) as lines:
+            for number, line in enumerate(iter(lambda: lines.readline(MOST_BYTES), b""), 1):
+                if len(line) == MOST_BYTES:
+                    raise BadInput(f"{file.name}, line {number} is longer than {MOST_BYTES / 1e6:g} MB.")
                 if line.strip():
-                    row = json.loads(line)
+                    row = parsed_json(line, f"{file.name}, line {number}")
                     if not isinstance(row, dict):
                         raise BadInput(
                             f"{file.name}, line {number}: expected an object with subject_id and codes or ids."
                         )
                     yield row
-    except (pa.ArrowInvalid, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{file.name} cannot be read: {' '.join(str(error).split())[:200]}.") from None
+    except (pa.ArrowException, OSError) as error:
+        raise BadInput(f"{file.name} cannot be read: {said_by(error)}.") from None
+
+
+def _are_all(kind: type, given: object) -> bool:
+    """Whether this is a list of nothing else; None, which is not there, is."""
+    return given is None or (isinstance(given, list) and all(type(one) is kind for one in given))

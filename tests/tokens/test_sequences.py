@@ -16,6 +16,8 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.tokens.sequence import encode
 from ehrmem_widgets.tokens.sequences import SequenceDataset
+from ehrmem_widgets.tokens.token_scheme import TimeRule, TokenScheme
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from tests.cohort.meds import at, write
 from tests.tokens import foreign
 
@@ -224,8 +226,47 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"is not a file of sequences. Give a .parquet or .jsonl file"):
         SequenceDataset(tmp_path / "s.csv", vocabulary)
     (tmp_path / "s.jsonl").write_text('{"subject_id": 1, "codes"')
-    with pytest.raises(BadInput, match=r"s\.jsonl cannot be read"):
+    with pytest.raises(BadInput, match=r"s\.jsonl, line 1 cannot be read as JSON"):
         SequenceDataset(tmp_path / "s.jsonl", vocabulary)
     (tmp_path / "s.parquet").write_bytes(b"nothing")
     with pytest.raises(BadInput, match=r"s\.parquet cannot be read"):
         SequenceDataset(tmp_path / "s.parquet", vocabulary)
+
+
+HOSTILE = {
+    "deep": ('{"subject_id": 1, "ids": ' + "[" * 100_000, "nested too deeply"),
+    "digits": ('{"subject_id": 1, "ids": [' + "9" * 5_000 + "]}", "cannot be read as JSON"),
+    "half a character": ('{"subject_id": 1, "ids": [3], "split": "\\ud800"}', "cannot be read as JSON"),
+    "a text of ids": ('{"subject_id": 1, "ids": "abc"}', "ids must be a list of whole numbers"),
+    "one id": ('{"subject_id": 1, "ids": 5}', "ids must be a list of whole numbers"),
+    "ids in ids": ('{"subject_id": 1, "ids": [[1]]}', "ids must be a list of whole numbers"),
+    "codes in codes": ('{"subject_id": 1, "codes": [["A"]]}', "ids must be a list of whole numbers"),
+    "a number of codes": ('{"subject_id": 1, "codes": 5}', "ids must be a list of whole numbers"),
+    "an id without end": ('{"subject_id": Infinity, "ids": [3]}', "subject_id must be a whole number"),
+    "an id of 30 digits": ('{"subject_id": 1' + "0" * 30 + ', "ids": [3]}', "subject_id must be a whole number"),
+    "a truth value": ('{"subject_id": true, "ids": [3]}', "subject_id must be a whole number"),
+    "a split of its own": ('{"subject_id": 1, "ids": [3], "split": {"a": 1}}', "split must be a text"),
+    "a long code": ('{"subject_id": 1, "codes": ["' + "x" * 1_000_000 + '"]}', "the model has no code 'xxx"),
+    "long names": ('{"' + "x" * 1_000_000 + '": 1}', "a row needs subject_id"),
+}
+
+
+@pytest.mark.parametrize(("line", "told"), HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_line_is_refused_with_its_number(line: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "s.jsonl").write_text(line + "\n")
+    with pytest.raises(BadInput, match=rf"s\.jsonl, (row|line) 1\b.*{told}") as refused:
+        SequenceDataset(tmp_path / "s.jsonl", foreign.vocabulary(foreign.MEICAR))
+    assert len(str(refused.value)) < 400
+
+
+def test_a_line_without_end_and_gaps_beyond_the_calendar_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = TimeRule(lengths={"AEONS": (1e9, 1e9)})
+    eternal = Vocabulary(("A", "AEONS"), start=None, stops=frozenset(), pad=None, token_scheme=TokenScheme(time=rule))
+    (tmp_path / "s.jsonl").write_text('{"subject_id": 1, "ids": [0, 1, 0]}\n')
+    with pytest.raises(BadInput, match=r"more than the calendar has \(the last is 'AEONS'\)"):
+        SequenceDataset(tmp_path / "s.jsonl", eternal)
+    monkeypatch.setattr("ehrmem_widgets.tokens.sequences.MOST_BYTES", 30)
+    with pytest.raises(BadInput, match="line 1 is longer than"):
+        SequenceDataset(tmp_path / "s.jsonl", eternal)
