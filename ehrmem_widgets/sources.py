@@ -23,7 +23,7 @@ SOURCES: Mapping[str, str] = {
     "once, their mean is used",
     "vocabulary": "file of the model's codes and ids, if it is not in the model's folder",
     "token_scheme": "how the model writes time, ages and values: a file, or ehrmamba2, meicar, context_clues or ethos (guessed)",
-    "sequences": "the patients in the model's own codes or ids: .parquet or .jsonl with subject_id, codes or ids, and split",
+    "sequences": "the patients in the model's own codes or ids: .parquet or .jsonl with subject_id, codes or input_ids (or both), and split",
     "endpoint": "address of the server that answers for the model (http://...), if model is a folder with only its codes",
     "training_split": "the split of the data that the model was trained on (default: as its training.json says, else train)",
     "reference_training_split": "the same for a reference without a training.json; none: nobody in these data (default: reference, if there is such "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import chi2
@@ -16,6 +17,9 @@ from ehrmem_widgets.tokens.vocabulary import Vocabulary
 LEAST_KNOWN = 0.5
 _COMPARED, _SAME = 4, 1e-3  # sequences, and the difference in nats per code up to which two models are one
 _LOOKED_AT = 24  # records whose likelihood is looked at
+_RENAMINGS, _RENAMED = 12, (8, 64)  # times that codes swap names at random, in the first codes of so many records
+_FEWEST_NAMES = 20  # different codes below which names that are dealt out anew are often the same
+_BEYOND = 2  # standard deviations of those by which the right names must be likelier than the best of them
 _MOVED = 0.05  # nats by which the score of a code may change with what should not matter: rounding in 16 bit
 _COMPANY = (200, 800, 2_000)
 """Codes of records beside which a shorter one is scored: how many go together depends on the model."""
@@ -67,21 +71,19 @@ def check_has_learned(model: BlackBox, sequences: Sequence[Sequence[int]], *, se
     if len(gain) == 0:
         raise BadInput(f"No record is long enough to see whether the model {model.name!r} has learned anything.")
     if not np.isfinite(gain).all() or gain.mean() - 3 * gain.std() / np.sqrt(len(gain)) <= 0:
-        moved = _likelier_moved(model, real)
         raise BadInput(
             f"The model {model.name!r} finds real records no likelier than shuffled ones ({gain.mean():+.3f} nats per code, "
-            f"n = {len(gain)}). Its weights or its vocabulary are wrong, and an audit of it would mean nothing."
-            + (f" {_off_by_one(*moved)}" if moved else "")
+            f"n = {len(gain)}). Its weights or its vocabulary are wrong, and an audit of it would mean nothing. "
+            f"{_out_of_place(model, real, seed)}".rstrip()
         )
     return float(gain.mean())
 
 
-def check_codes_in_place(model: BlackBox, sequences: Sequence[Sequence[int]]) -> None:
-    """Raise BadInput when every id moved by one makes real sequences clearly likelier: the vocabulary is off by one."""
-    real = [list(s) for s in sequences if len(s) > 3]
-    moved = _likelier_moved(model, real)
-    if moved:
-        raise BadInput(f"The vocabulary does not fit the model {model.name!r}. {_off_by_one(*moved)}")
+def check_codes_in_place(model: BlackBox, sequences: Sequence[Sequence[int]], *, seed: int = 0) -> None:
+    """Raise BadInput when the list of codes is not that of the model: with every id moved by one real sequences are clearly likelier (it is off
+    by one), or they are no likelier than when the codes of each kind swap ids at random (it belongs to another model)."""
+    if why := _out_of_place(model, [list(s) for s in sequences if len(s) > 3], seed):
+        raise BadInput(f"The vocabulary does not fit the model {model.name!r}. {why}")
 
 
 def check_looks_back_only(model: BlackBox, sequences: Sequence[Sequence[int]]) -> float:
@@ -198,15 +200,66 @@ def check_reference_differs(reference: BlackBox, model: BlackBox, sequences: Seq
         )
 
 
-def _likelier_moved(model: BlackBox, real: list[list[int]]) -> tuple[int, float] | None:
-    """By how much ids must be moved (-1 or 1) to make the sequences clearly likelier, and by how many nats per code."""
-    highest = len(model.vocabulary) - 1
+def _out_of_place(model: BlackBox, real: list[list[int]], seed: int) -> str:
+    """What is wrong with the places of the codes, in a sentence; empty where nothing is found."""
+    chance = _renamed(model, real, seed)
+    bar = max(chance, default=-np.inf) + _BEYOND * float(np.std(chance) if chance else 0)
+    if (moved := _likelier_moved(model, real)) is not None and moved.nats > bar:
+        way = "one higher" if moved.by > 0 else "one lower"
+        return (
+            f"With every id {way} real records are {moved.gain:.2f} nats per code likelier: the list of codes is off by one (does the first "
+            "id belong to padding, or has the file a heading?)."
+        )
+    own = float(np.mean([_mean(one) for one in model.score(_beginnings(real))])) if chance else np.inf
+    if own > bar:
+        return ""
+    return (
+        f"With its list of codes real records are no likelier ({own:.2f} nats per code) than where codes of a kind swap ids at random "
+        f"({max(chance):.2f} at best, n = {len(chance)}): the list belongs to another model, or its order was changed."
+    )
+
+
+def _beginnings(real: list[list[int]]) -> list[list[int]]:
+    records, codes = _RENAMED
+    return [s[:codes] for s in real[:records]]
+
+
+def _renamed(model: BlackBox, real: list[list[int]], seed: int) -> list[float]:
+    """How likely records are, in nats per code, when the codes of each kind that occur in them swap ids at random, once each time; nothing
+    where too few different codes occur."""
+    some, codes = _beginnings(real), model.vocabulary.codes
+    kinds: dict[str, list[int]] = {}
+    for number in sorted({number for s in some for number in s}):
+        kinds.setdefault(model.vocabulary.kind(codes[number]), []).append(number)
+    if sum(len(ids) for ids in kinds.values() if len(ids) > 1) < _FEWEST_NAMES:
+        return []
+    rng = np.random.default_rng([seed, 7])
+    ways = [
+        {old: int(new) for ids in kinds.values() for old, new in zip(ids, rng.permutation(ids), strict=True)}
+        for _ in range(_RENAMINGS)
+    ]
+    scores = model.score([[way[number] for number in s] for way in ways for s in some])
+    return [float(one) for one in np.array([_mean(one) for one in scores]).reshape(_RENAMINGS, -1).mean(axis=1)]
+
+
+class _Moved(NamedTuple):
+    """``by``: -1 or 1; ``gain``: how much likelier records are with every id moved so; ``nats``: how likely their beginnings are then. Per code."""
+
+    by: int
+    gain: float
+    nats: float
+
+
+def _likelier_moved(model: BlackBox, real: list[list[int]]) -> _Moved | None:
+    """The way to move ids by one that makes the sequences clearly likelier."""
+    highest, records = len(model.vocabulary) - 1, _RENAMED[0]
     ways = (0, 1, -1)
     scores = model.score([[min(max(number + by, 0), highest) for number in s] for by in ways for s in real])
     means = np.array([_mean(one) for one in scores]).reshape(len(ways), len(real))
-    for by, gain in zip(ways[1:], means[1:] - means[0], strict=True):
+    for by, moved in zip(ways[1:], means[1:], strict=True):
+        gain = moved - means[0]
         if len(gain) > 3 and np.isfinite(gain).all() and gain.mean() - 3 * gain.std() / np.sqrt(len(gain)) > 0:
-            return by, float(gain.mean())
+            return _Moved(by, float(gain.mean()), float(moved[:records].mean()))
     return None
 
 
@@ -214,14 +267,6 @@ def _most_moved(before: Sequence[np.ndarray], after: Sequence[np.ndarray], but_l
     """The largest difference of scores, the last ones of each sequence left out."""
     pairs = ((_finite(a), _finite(b)) for a, b in zip(before, after, strict=True))
     return max((float(np.abs(a - b)[: len(a) - but_last].max()) for a, b in pairs), default=0.0)
-
-
-def _off_by_one(by: int, gain: float) -> str:
-    way = "one higher" if by > 0 else "one lower"
-    return (
-        f"With every id {way} real records are {gain:.2f} nats per code likelier: the list of codes is off by one (does the first "
-        "id belong to padding, or has the file a heading?)."
-    )
 
 
 def _gain(model: BlackBox, some: list[list[int]], others: list[list[int]]) -> np.ndarray:
