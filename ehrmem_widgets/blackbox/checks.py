@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -36,26 +37,50 @@ def sample_sequences(model: BlackBox, dataset: MedsDataset, split: str, records:
     return [vocabulary.ids(encode(r, vocabulary).codes[: model.context_length]) for r in found]
 
 
-def known_share(vocabulary: Vocabulary, dataset: MedsDataset) -> tuple[float, list[str]]:
-    """The share of the data set's events (birth left out, and facts without a date where the model is told none) whose code the
-    model knows, and the three commonest codes that it does not know."""
+@dataclass(frozen=True)
+class UnknownCodes:
+    """The ``codes`` of a data set that a model does not know, the commonest first, of how many that it has (``of``), and the ``share`` of its
+    events that they make up."""
+
+    codes: tuple[str, ...]
+    of: int
+    share: float
+
+    def in_words(self) -> str:
+        """How many, and how often they occur."""
+        return unknown_in_words(len(self.codes), self.of, self.share)
+
+
+def unknown_in_words(codes: int, of: int, share: float) -> str:
+    """How many codes of a data set are unknown, and which share of its events they make up.
+
+    >>> unknown_in_words(2, 40, 0.0003)
+    '2 of 40 codes of the data (less than 0.1% of the events)'
+    """
+    shown = f"{share:.1%}" if share >= 0.001 else "less than 0.1%"
+    return f"{codes:,} of {of:,} codes of the data ({shown} of the events)"
+
+
+def unknown_codes(vocabulary: Vocabulary, dataset: MedsDataset) -> UnknownCodes:
+    """What a model does not know of a data set (birth left out, and facts without a date where the model is told none)."""
     codes = dataset.codes[~dataset.codes["code"].str.startswith("MEDS_BIRTH")]
     names = [vocabulary.token_scheme.renamed(code) for code in codes["code"]]
     known = np.array([bool(vocabulary.bins_of(name)) or name in vocabulary for name in names], dtype=bool)
-    share = float(codes["events"][known].sum() / max(codes["events"].sum(), 1))
-    return share, codes[~known].nlargest(3, "events")["code"].tolist()
+    unknown = codes[~known].sort_values("events", ascending=False, kind="stable")
+    share = float(unknown["events"].sum() / max(codes["events"].sum(), 1))
+    return UnknownCodes(tuple(unknown["code"]), len(codes), share)
 
 
 def check_vocabulary_fits(vocabulary: Vocabulary, dataset: MedsDataset) -> float:
     """The share of the data set's events whose code the model knows; BadInput below one half."""
-    share, missing = known_share(vocabulary, dataset)
-    if share < LEAST_KNOWN:
+    unknown = unknown_codes(vocabulary, dataset)
+    if 1 - unknown.share < LEAST_KNOWN:
         raise BadInput(
-            f"The model does not speak this data set's codes: it knows {share:.0%} of the events of {dataset.name} "
-            f"(unknown are {', '.join(missing)}). Open it with the data set that it was trained on, or say with a token scheme's "
+            f"The model does not speak this data set's codes: it knows {1 - unknown.share:.0%} of the events of {dataset.name} "
+            f"(unknown are {', '.join(unknown.codes[:3])}). Open it with the data set that it was trained on, or say with a token scheme's "
             "'rename' how the model writes these codes."
         )
-    return share
+    return 1 - unknown.share
 
 
 def check_has_learned(model: BlackBox, sequences: Sequence[Sequence[int]], *, seed: int = 0) -> float:

@@ -42,7 +42,8 @@ def test_a_field_that_is_wrong_fails_in_words_and_shows_no_next_step(tmp_path: P
     try:
         failed = [check for check in screen.checks if check.level == "fail"]
         assert failed and "holds no weights" in failed[0].words and screen._next.value == ""
-        screen._fields["model"].value = ""
+        screen._fields["data"].value = ""
+        screen._fields["model"].value = str(tmp_path / "model")
         screen.check()
         assert "Give the data set and the model together" in screen._view.value
     finally:
