@@ -35,6 +35,7 @@ from ehrmem_widgets.blackbox.training_splits import NOBODY, REFERENCE_SPLIT, see
 from ehrmem_widgets.cohort.check import Check, Stops
 from ehrmem_widgets.cohort.data_checks import check_data
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.errors import EhrmemError
 from ehrmem_widgets.sources import Sources, option
 from ehrmem_widgets.statistics.discrimination import mean_with_interval
@@ -467,6 +468,7 @@ def _in_words(seconds: float) -> str:
 def _open_data(sources: Sources, model: BlackBox | None) -> MedsDataset:
     dataset = _read_data(sources, model)
     dataset.declare(attribute_file=sources.attribute_file, canaries=sources.canaries)
+    canary_repetitions(dataset)  # a file of canaries that cannot be read is said here
     return dataset
 
 
