@@ -17,6 +17,7 @@ import pandas as pd
 
 from ehrmem_widgets import settings
 from ehrmem_widgets.audit.run import FINDINGS, RESULTS, SEAL, SEVERITY, ProbeState, Results, Seal, What
+from ehrmem_widgets.blackbox.checks import unknown_in_words
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes
 from ehrmem_widgets.cohort.dataset import NO_EXTENSIONS
 from ehrmem_widgets.errors import BadInput, Damaged, said_by
@@ -148,6 +149,12 @@ class AuditResults:
     def holders(self) -> int:
         """How many members and non-members who hold each attribute were asked about where there are so many; 0: as it came."""
         return int((self.results.get("plan") or {}).get("holders") or 0)
+
+    @property
+    def unknown_codes(self) -> str:
+        """Which codes of the data the model does not know, in words: how many, and how often they occur; empty where it knows all."""
+        found = (self.results.get("data") or {}).get("unknown_codes")
+        return unknown_in_words(**found) if found and found["codes"] else ""
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of each finding: of its files in the order of their names."""

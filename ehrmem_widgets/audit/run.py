@@ -22,6 +22,7 @@ from typing import Any, Literal, TypedDict, cast
 
 from ehrmem_widgets import __version__
 from ehrmem_widgets.audit.plan import Plan
+from ehrmem_widgets.blackbox.checks import unknown_codes
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.blackbox.training_splits import training_splits
 from ehrmem_widgets.charts.markup import plural
@@ -305,6 +306,7 @@ class _Audit:
 
     def _write(self, *, finished: bool) -> Results:
         about = self.opened
+        unknown = unknown_codes(about.model.vocabulary, about.dataset)
         results: Results = {
             "finished": finished,
             "name": self.plan.name,
@@ -319,6 +321,7 @@ class _Audit:
                 "fingerprint": about.dataset.fingerprint,
                 "patients": len(about.dataset),
                 "synthetic": about.dataset.declared_synthetic,
+                "unknown_codes": {"codes": len(unknown.codes), "of": unknown.of, "share": round(unknown.share, 4)},
             },
             "model": about_model(about.model),
             "reference": {"name": about.reference.name, "fingerprint": about.reference.fingerprint}

@@ -92,6 +92,7 @@ def _splits(dataset: MedsDataset, member_split: str) -> Check:
             "fail",
             f"{words} Nobody is in {member_split!r}, so those in training would be taken for strangers.",
             f"{write}, {member_split!r} for those in training, with the ids that the events have.",
+            stops="members",
         )
     twice = _count(
         dataset,
@@ -209,7 +210,7 @@ def _attributes(dataset: MedsDataset) -> Check:
             "Sensitive attributes in the data",
             "warn",
             "No code of any declared sensitive attribute occurs.",
-            "Declare what matters in these data in sensitive_attributes.yaml: which codes disclose what.",
+            "'ehrmem attributes --data DIR --write own.yaml' lists the codes of the data for you to choose from; --attribute-file names that file.",
         )
     words = f"Patients who hold a code of each: {'; '.join(found)}."
     return Check(

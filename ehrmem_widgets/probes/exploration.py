@@ -512,6 +512,14 @@ class Question:
         if silent:
             titles = ", ".join(codes.attributes[name].title for name in silent)
             warnings.append(f"The record holds {titles}, of which the model knows no code: that is not asked about.")
+        vocabulary = self.models[0].vocabulary
+        unknown = [event.code for event in self.record.events if vocabulary.code_of(event) not in vocabulary]
+        if unknown:
+            label = self.exploration.dataset.label(unknown[0])
+            warnings.append(
+                f"The model does not know {len(unknown)} of this record's {len(self.record.events)} events, such as {label}: they can neither be told "
+                "to it nor be got from it."
+            )
         if self.exploration.reference is None:
             warnings.append("There is no reference model, so no leak can be called memorized.")
         return tuple(warnings)

@@ -104,7 +104,7 @@ def test_labels_values_and_births_that_are_missing(tmp_path: Path) -> None:
     assert found["Births"].words.startswith("0% of the patients") and "MEDS_BIRTH" in found["Births"].todo
     assert (
         found["Sensitive attributes in the data"].level == "warn"
-        and "sensitive_attributes.yaml" in found["Sensitive attributes in the data"].todo
+        and "ehrmem attributes --data DIR --write own.yaml" in found["Sensitive attributes in the data"].todo
     )
 
 

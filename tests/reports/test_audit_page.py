@@ -182,6 +182,12 @@ def test_what_the_model_has_no_code_of_is_not_passed_over(tmp_path: Path) -> Non
     assert "did not ask about these, as the model has no code of them: Self-harm and suicidality." in audit_page(
         audit.folder
     )
+    path = audit.folder / "results.json"
+    results = json.loads(path.read_text())
+    assert "The model does not know" not in audit_page(audit.folder)
+    results["data"]["unknown_codes"] = {"codes": 107, "of": 1512, "share": 0.0234}
+    path.write_text(json.dumps(results))
+    assert "The model does not know 107 of 1,512 codes of the data (2.3% of the events)." in audit_page(audit.folder)
 
 
 def test_what_was_not_run_and_why(page: str) -> None:

@@ -197,9 +197,42 @@ def test_what_was_read_is_kept_for_this_user_and_read_anew_when_the_file_changes
     assert not list(folder.parent.glob(".*"))
 
 
+def test_codes_beside_ids_are_compared_and_padding_needs_none(tmp_path: Path) -> None:
+    vocabulary = foreign.vocabulary(foreign.MEICAR)
+    one, two = vocabulary.ids(ONE), vocabulary.ids(TWO)
+    rows = {
+        "subject_id": [7, 9],
+        "split": ["train", "held_out"],
+        "input_ids": [[*one, 0, 0], [0, *two]],
+        "codes": [ONE, ["<pad>", *TWO]],
+    }
+    pq.write_table(pa.table(rows), tmp_path / "s.parquet")
+    data = SequenceDataset(tmp_path / "s.parquet", vocabulary)
+    assert data.record(7).sequence == tuple(ONE) and data.record(9).sequence == tuple(TWO)
+    assert data.splits == {"held_out": 1, "train": 1}
+
+
+def test_codes_that_are_not_those_of_the_ids_are_refused_with_the_first_and_how_many(tmp_path: Path) -> None:
+    vocabulary = foreign.vocabulary(foreign.MEICAR)
+    swapped = [{"MEDS_BIRTH": SODIUM, SODIUM: "MEDS_BIRTH"}.get(code, code) for code in ONE]
+    rows = [
+        {"subject_id": 3, "input_ids": vocabulary.ids(TWO), "codes": TWO},
+        {"subject_id": 7, "input_ids": vocabulary.ids(ONE), "codes": swapped},
+    ]
+    with pytest.raises(BadInput) as caught:
+        SequenceDataset(lines(tmp_path / "s.jsonl", *rows), vocabulary)
+    assert str(caught.value) == (
+        f"s.jsonl, row 2, place 2: the id 1 stands for 'MEDS_BIRTH' in the model, and the row says {SODIUM!r}. So it is at 2 of 14 places, "
+        "in 1 row of s.jsonl. These sequences and this vocabulary do not belong together."
+    )
+    assert not list((tmp_path / "cache").glob("ehrmem/*"))
+
+
 BAD = {
-    "no patient": ([{"codes": ONE}], "row 1: a row needs subject_id and either codes or ids; it has codes"),
-    "both": ([{"subject_id": 1, "codes": ONE, "ids": [1]}], "either codes or ids"),
+    "no patient": ([{"codes": ONE}], "row 1: a row needs subject_id, and codes or ids or both; it has codes"),
+    "neither": ([{"subject_id": 1, "split": "train"}], "codes or ids or both; it has subject_id, split"),
+    "of two lengths": ([{"subject_id": 1, "codes": ONE, "ids": [1]}], "row 1: there are 11 codes beside 1 ids, padding left out. Give one code for each id"),
+    "nested": ([{"subject_id": 1, "ids": [[1]]}], "ids must be a list of whole numbers"), "a text for codes": ([{"subject_id": 1, "codes": "ONE"}], "codes a list of texts"),
     "no number": ([{"subject_id": "Smith", "codes": ONE}], "subject_id must be a whole number"),
     "another code": ([{"subject_id": 1, "codes": ["ELSE"]}], "the model has no code 'ELSE'. These sequences and this vocabulary do not belong"),
     "an id beyond": ([{"subject_id": 1, "ids": [0, 99]}], "ids run from 0 to 14 in this model, and the row has 0 to 99"),

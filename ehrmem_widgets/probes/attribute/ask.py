@@ -34,6 +34,7 @@ from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.calibration import calibration_in_words, reference_calibration
 from ehrmem_widgets.probes.interleave import interleave
 from ehrmem_widgets.probes.leak import Leaks, leaks_of_many, slot_ids
+from ehrmem_widgets.probes.needs import ATTRIBUTES, CONTINUATIONS, HOLDERS, LEAKS, PROMPTS, Can, reference
 from ehrmem_widgets.probes.people import (
     CANARY,
     MEMBER,
@@ -98,6 +99,14 @@ class Attributes(ProbeRun):
 
     doing = "sensitive attributes"
     batch = 32
+    needs = (
+        CONTINUATIONS,
+        PROMPTS,
+        ATTRIBUTES,
+        LEAKS,
+        HOLDERS,
+        reference(Can.IN_PART, "a leak may be general knowledge"),
+    )
 
     def __init__(self, probe: Probe, task: Task) -> None:
         super().__init__(probe, task)

@@ -43,6 +43,16 @@ from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.interleave import interleave, to_the_end
 from ehrmem_widgets.probes.leak import Leaks, leaks_of_many, slot_ids
+from ehrmem_widgets.probes.needs import (
+    ATTRIBUTES,
+    CONTINUATIONS,
+    HOLDERS,
+    LEAKS,
+    PLANTED_CONTROL,
+    PROMPTS,
+    Can,
+    reference,
+)
 from ehrmem_widgets.probes.people import (
     CANARY,
     HOLDS_NONE,
@@ -111,6 +121,15 @@ class Ranking(ProbeRun):
 
     doing = "attack ranking"
     batch = 8
+    needs = (
+        CONTINUATIONS,
+        PROMPTS,
+        ATTRIBUTES,
+        LEAKS,
+        HOLDERS,
+        reference(Can.NO, "nothing can be called a leak"),
+        PLANTED_CONTROL,
+    )
 
     def __init__(self, probe: Probe, task: Task) -> None:
         super().__init__(probe, task)

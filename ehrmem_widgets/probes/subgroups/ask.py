@@ -32,6 +32,7 @@ from ehrmem_widgets.probes.attribute.ask import LARGEST_EXCESS
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.membership.scores import LOSS, RATIO
+from ehrmem_widgets.probes.needs import Can, reference
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.statistics.discrimination import NOTHING, difference_of_means, mean_with_interval
 from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate
@@ -141,6 +142,7 @@ class Subgroups(ProbeRun):
 
     doing = "subgroups"
     asks = False
+    needs = (reference(Can.IN_PART, "only membership scores are divided"),)
 
     def __init__(self, probe: Probe, task: Task) -> None:
         super().__init__(probe, task)
