@@ -15,8 +15,8 @@ from ehrmem_widgets.statistics.verdicts import Judgement
 class AttributeFinding:
     """The leak of one sensitive attribute about one patient.
 
-    ``method`` is "product form" (REACH), "sum form" (SCOPE) or "counting". ``controls`` holds (audited, reference) leak of
-    each similar person whom neither model saw. ``judgement`` is None while the controls are still being asked. ``not_asked``:
+    ``method`` is "product form" (REACH), "sum form" (SCOPE) or "counting". ``controls`` holds the leak by the audited model, and by the
+    reference model where there is one, of each person whom no model saw (without a reference model: who holds the attribute, too). ``judgement`` is None while the controls are still being asked. ``not_asked``:
     as ``Peers.not_asked``.
     """
 
@@ -28,7 +28,7 @@ class AttributeFinding:
     reference: Estimate | None
     excess: Estimate | None
     method: str
-    controls: tuple[tuple[float, float], ...] = ()
+    controls: tuple[tuple[float, ...], ...] = ()
     judgement: Judgement | None = None
     not_asked: int = 0
 

@@ -109,7 +109,7 @@ def _unfinished(answer: Answer) -> str:
 def _three(finding: AttributeFinding) -> str:
     """What the model, the reference and similar people come to, as natural frequencies."""
     typical = typical_control(finding)
-    others = [audited for audited, _ in finding.controls]
+    others = [audited for audited, *_ in finding.controls]
     low, high = (in_100(Estimate(one, one, one, 1)) for one in (min(others), max(others))) if others else ("", "")
     figures = (
         (in_100(finding.audited), "answers of this model name it", interval(finding.audited)),

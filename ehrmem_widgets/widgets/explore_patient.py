@@ -572,7 +572,7 @@ def results_of(answer: Answer, state: State, exploration: Exploration) -> dict[s
                 "method": finding.method,
                 "controls": len(finding.controls),
                 "controls_not_asked": finding.not_asked,
-                "control_mean": float(np.mean([a for a, _ in finding.controls])) if finding.controls else None,
+                "control_mean": float(np.mean([a for a, *_ in finding.controls])) if finding.controls else None,
                 "verdict": str(finding.judgement.verdict) if finding.judgement else None,
                 "sentence": finding.judgement.sentence if finding.judgement else None,
                 "rank_p": finding.judgement.rank_p if finding.judgement else None,
