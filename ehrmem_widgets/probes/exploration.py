@@ -407,7 +407,9 @@ class Question:
         excess = finding.excess
         if finding.reference is not None:
             reference = rounded(finding.reference.value, finding.reference.low, finding.reference.high)
-            shown += f", against {reference[0]} ({reference[1]} to {reference[2]}) from a model that never saw the patient"
+            shown += (
+                f", against {reference[0]} ({reference[1]} to {reference[2]}) from a model that never saw the patient"
+            )
         if excess is None:
             excess = beyond_people_never_seen(finding.audited, others)
         return judge_person(
@@ -426,7 +428,10 @@ class Question:
         if not self.own_leaks:
             return 0.0, np.empty(0)
         rows = self._rows(column)
-        own, others = (float(leaks[column]) for leaks in self.own_leaks), (leaks[rows, column] for leaks in self.control_leaks)
+        own, others = (
+            (float(leaks[column]) for leaks in self.own_leaks),
+            (leaks[rows, column] for leaks in self.control_leaks),
+        )
         audited, *reference = zip(own, others, strict=True)
         if not reference:
             return audited

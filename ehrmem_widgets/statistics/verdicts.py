@@ -34,9 +34,7 @@ HIT_MARGIN = 0.1
 """The margin of a share of people who are found."""
 Fact = Union[str, int, float, Estimate, "Judgement"]
 """What a sentence may be made of."""
-_EASY = (
-    "There is no reference model: a record that is unusually easy to predict would look the same. One that never saw the patient would tell."
-)
+_EASY = "There is no reference model: a record that is unusually easy to predict would look the same. One that never saw the patient would tell."
 _TIE = 1e-6
 _HOPELESS = 100  # times as many people as were asked
 

@@ -103,7 +103,9 @@ def test_the_similar_people_who_are_not_asked_could_not_change_a_verdict(
             assert len(few.controls) + few.not_asked == len(all_.controls)
             if not alone:  # alone, those compared about another attribute are asked between them
                 same = np.isclose(few.controls, all_.controls[: len(few.controls)], atol=1e-6)
-                assert same.mean() >= 0.9  # rounding differs with who is asked beside, and may turn a draw (one in 10,000)
+                assert (
+                    same.mean() >= 0.9
+                )  # rounding differs with who is asked beside, and may turn a draw (one in 10,000)
             assert (few.judgement is None) == (all_.judgement is None)
             if few.judgement is not None and all_.judgement is not None:
                 assert few.judgement.verdict is all_.judgement.verdict
