@@ -39,9 +39,9 @@ def export(results: Path, out: Path) -> None:
         )
     page = audit_page(results)
     tables = [
-        found.figures[(found.figures["n"] > 0) | (found.figures["figure"] == audit.views[name].judged_figure)].assign(
-            probe=name
-        )
+        found.figures[
+            (found.figures["n"] > 0) | found.figures["figure"].str.fullmatch(audit.views[name].judged_figure)
+        ].assign(probe=name)
         for name, found in audit.findings.items()
     ]
     try:

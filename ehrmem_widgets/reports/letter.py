@@ -78,13 +78,14 @@ def _patient_letter(report: Report, texts: Texts, audience: str, path: Path) -> 
     pictures = [(in_100(texts["found_model"], audited), icons(texts, audited["value"], BLUE))]
     if reference is not None:
         pictures.append((in_100(texts["found_reference"], reference), icons(texts, reference["value"], ORANGE)))
+    verdicts = texts["verdicts"] if reference else texts["verdicts"] | texts["verdicts_alone"]
     next_ = texts["next"].get(verdict, texts["next"]["other"])
     return {
         "language": texts["language"], "title": who["title"], "greeting": say(who["greeting"]), "answer": "", "why": say(texts["why"]),
         "what_title": texts["what_title"], "what": say(texts["what"]), "found_title": texts["found_title"], "pictures": pictures,
         "besides": "" if reference else say(texts["found_no_reference"]),
         "fits": _fits(known, texts, say) if facts else "",
-        "means_title": texts["means_title"], "means": say(texts["verdicts"][verdict]),
+        "means_title": texts["means_title"], "means": say(verdicts[verdict]),
         "limits_title": texts["limits_title"], "limits": [say(one) for one in texts["limits"]],
         "next_title": texts["next_title"], "next": [say(one) for one in next_], "made": say(texts["made"]),
     }  # fmt: skip

@@ -49,14 +49,14 @@ class Numbers(TypedDict):
 
 
 class Leak(TypedDict):
-    """An attribute that is memorized: others have no excess where there is no reference."""
+    """An attribute that is memorized; without a reference model it has no excess."""
 
     name: str
     title: str
     severity: int
     audited: Numbers
     reference: Numbers | None
-    excess: Numbers
+    excess: Numbers | None
 
 
 class AttributeResults(Leak):

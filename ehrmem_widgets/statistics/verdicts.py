@@ -185,6 +185,7 @@ def judge_person(
     blind: str = "",
     unit: str = "samples",
     reference: bool = True,
+    confounded: Judgement | None = None,
 ) -> Judgement:
     """The verdict on one patient.
 
@@ -196,7 +197,8 @@ def judge_person(
     makes the question ``blind`` (why, in words). ``shown`` is the figure in words; ``unit`` is what n counts.
 
     Without a ``reference`` model the effect is ``beyond_people_never_seen`` and the peers are people who hold what is asked about, too:
-    they alone are the control, so that no verdict stands without enough of them.
+    they alone are the control, so that no verdict stands without enough of them, and none is *memorized* where something else makes them
+    differ (``confounded``: what).
     """
     p = peers.p if peers is not None and peers.n and not peers.not_asked else None
     whom = "similar people whom no model saw" if reference else "people who have it, too, and whom the model never saw"
@@ -209,6 +211,8 @@ def judge_person(
         assert peers is not None
         others = f"{peers.n}" if not peers.as_high else f"{peers.n - peers.as_high} of {peers.n}"
         caveat = "" if reference else f" {_EASY}"
+        if confounded and not reference:
+            return say(Verdict.CANNOT_CONCLUDE, "confounded", "{shown} stands out, but {because}.", because=confounded)
         return say(
             Verdict.MEMORIZED, "stands_out", f"{{shown}}: more than for {{others}} {whom}.{caveat}", others=others
         )

@@ -24,14 +24,14 @@ RECOMMENDED: Mapping[Verdict, tuple[str, ...]] = {
 }
 NOT_HELD = ("Choose an attribute that the record holds: only that can be given away.",)
 NOT_JUDGED = (
-    "Make the report with similar people and a reference model to compare with: without them nothing can be judged.",
+    "Make the report with similar people or a reference model to compare with: without them nothing can be judged.",
 )
 CONFIRM = "Confirm it by a sealed question before anything rests on it: ehrmem report --sealed."
 
 CHANGES: Mapping[str, tuple[str, ...]] = {
     "stands_out": (
         "The same question with another seed does not stand out.",
-        "The record turns out not to have been in the training data, or the reference model turns out to know less in general.",
+        "The record turns out not to have been in the training data, or a reference model that knows as much in general says it, too.",
     ),
     "within_margin": (
         "Other facts, a longer horizon or another attack brings out more than is said of others like this patient.",
@@ -41,6 +41,7 @@ CHANGES: Mapping[str, tuple[str, ...]] = {
     "others_too": ("A reference model that predicts people never seen as well as the audited model does.",),
     "less": ("A reference model that is more like the audited model.",),
     "planted": ("Other facts about this patient.",),
+    "confounded": ("People never seen who are like the members in all but membership.",),
     "control_missed": ("More people, or more facts: the test must first find what was planted.",),
     "nothing_planted": ("Planted canaries that the test finds.",),
 }
@@ -59,7 +60,7 @@ def would_change(finding: AttributeFinding | None) -> list[str]:
     """What would change our mind."""
     if finding is None or finding.judgement is None:
         return [
-            "An answer that can be judged: about an attribute in the record, beside a reference model and similar people."
+            "An answer that can be judged: about an attribute in the record, beside similar people, and better beside a reference model, too."
         ]
     return [*_open(finding.judgement), *CHANGES.get(finding.judgement.reason, ())]
 

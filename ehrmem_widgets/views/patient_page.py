@@ -19,15 +19,15 @@ from ehrmem_widgets.views.leak_bars import leak_bars, typical_control
 from ehrmem_widgets.views.neighbours import neighbour_map, neighbour_sentence
 from ehrmem_widgets.views.reconstruction import reconstruction_sentence
 from ehrmem_widgets.views.styles import style_tag
-from ehrmem_widgets.views.verdict import WHY, compared, questions
+from ehrmem_widgets.views.verdict import compared, questions, why
 
 HOW_TO_READ = (
     "An attacker who holds the facts listed on this page asks the model what comes next for this patient.",
     "The leak probability is the chance that the model names a sensitive attribute within the horizon; the range "
     "in brackets is "
     "its 95 % interval, and n is the number of samples behind it.",
-    "The same question is put to a reference model that never saw the patient, and about similar people whom no "
-    "model saw.",
+    "The same question is put to a reference model that never saw the patient, where there is one, and about similar people whom no "
+    "model saw (without a reference model: who have the attribute, too).",
     "Severity is declared by people and likelihood is measured; the two stand side by side and are never mixed "
     "into one score.",
 )
@@ -76,7 +76,7 @@ def patient_page(
             + reconstruction_sentence(answer.reconstruction),
         ),
         _section("Nearest records", _neighbours(answer, coordinates, kinds, nearest, patient_row)),
-        _section("How to read this", _items((*HOW_TO_READ, *WHY), "ol", "ehrmem-read")),
+        _section("How to read this", _items((*HOW_TO_READ, *why(finding)), "ol", "ehrmem-read")),
         _section("Settings", _settings(answer, settings)),
     )
     return f'<div class="ehrmem ehrmem-report">{style_tag()}{"".join(parts)}</div>'

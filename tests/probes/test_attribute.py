@@ -12,7 +12,7 @@ from ehrmem_widgets.probes.attribute.holders import Holders
 from ehrmem_widgets.probes.people import CANARY, IN_REFERENCE, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
 from ehrmem_widgets.probes.run import run
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
-from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.statistics.verdicts import Verdict, too_few_people
 from ehrmem_widgets.tokens.attribute_codes import AttributeCodes
 from tests.probes.alone import ask_alone
 
@@ -182,10 +182,16 @@ def test_without_a_reference_a_rare_leak_is_held_against_people_with_the_same_at
     ]
     groups = {row["patient"]: NON_MEMBER for row in rows} | {"p0": MEMBER}
     level = _KnowledgeLevel("one_lab", rows, groups, 16)
-    made = level.leak_rows(names, codes, Holders((), {}, {}))
+    made = level.leak_rows(names, codes, Holders((), {}, {}), None)
     own = next(one for one in made if one["patient"] == "p0" and one["figure"] == "leak")
     assert own["verdict"] == Verdict.MEMORIZED and own["p"] == pytest.approx(1 / 21)
     assert sum(one.get("verdict") == Verdict.MEMORIZED for one in made) == 1
+    unlike = too_few_people(3, 3)
+    told = level.leak_rows(names, codes, Holders((), {}, {}), unlike)
+    assert not any(one.get("verdict") == Verdict.MEMORIZED for one in told)
+    assert f"stands out, but {unlike.sentence.rstrip('.')}" in next(
+        one["note"] for one in told if one["patient"] == "p0"
+    )
 
 
 @pytest.mark.parametrize("with_reference", [True, False])

@@ -258,7 +258,7 @@ def test_page_is_one_self_contained_block_that_says_its_limits() -> None:
     said = words(page)
     for expected in ("It is not a clearance", "membership inference", "How to read this", "horizon 80 codes"):
         assert expected in said
-    assert len(next(e for e in root.iter("ol") if e.attrib.get("class") == "ehrmem-read")) == 8
+    assert len(next(e for e in root.iter("ol") if e.attrib.get("class") == "ehrmem-read")) == 9
     assert not list(root.iter("table"))  # no table repeats a chart
 
 

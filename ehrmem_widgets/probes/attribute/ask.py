@@ -322,7 +322,11 @@ def _summarised(
             continue
         for group in dict.fromkeys(group for group in asked.groups if group not in _DRAWN):
             rows += asked.group_rows(group, names, seed)
-        rows += asked.excess_rows(names, codes, drawn) if has_reference else asked.leak_rows(names, codes, drawn)
+        rows += (
+            asked.excess_rows(names, codes, drawn)
+            if has_reference
+            else asked.leak_rows(names, codes, drawn, confounded)
+        )
         effect, p, members, others = asked.gap(MEMBER, NON_MEMBER)
         gaps.append((knowledge, effect, p, members, others))
         planted, p_planted, n_planted, n_null = asked.gap(CANARY, NULL_CANARY)
@@ -481,7 +485,9 @@ class _KnowledgeLevel:
                 rows.append(patient_row(patient, LARGEST_EXCESS, gap, p=p, **where))
         return _screened(rows, "excess")
 
-    def leak_rows(self, names: tuple[str, ...], codes: AttributeCodes, drawn: Holders) -> list[FindingRow]:
+    def leak_rows(
+        self, names: tuple[str, ...], codes: AttributeCodes, drawn: Holders, confounded: Judgement | None
+    ) -> list[FindingRow]:
         """Without a reference model: a patient's leaks, with the verdict, for each attribute held (of those drawn: drawn for)."""
         rows: list[FindingRow] = []
         asked_for = np.array(
@@ -509,6 +515,7 @@ class _KnowledgeLevel:
                     planted=self.groups[place] == CANARY,
                     blind="" if self.reached[place, column] else NOT_REACHED,
                     reference=False,
+                    confounded=None if self.groups[place] == CANARY else confounded,
                 )
                 p = min(1.0, tests * peers.p) if peers.n and self.reached[place, column] else math.nan
                 about: Where = {**where, "attribute": names[column], "model": "audited"}
