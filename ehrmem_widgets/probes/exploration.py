@@ -25,13 +25,20 @@ from ehrmem_widgets.probes.calibration import calibration_in_words, reference_ca
 from ehrmem_widgets.probes.continuations_compared import comparer_of, mean_over_trajectories
 from ehrmem_widgets.probes.controls import CONTROLS, ControlPool, same_facts_of
 from ehrmem_widgets.probes.embedding_store import EmbeddingStore, NeighbourMap, embed_slots
-from ehrmem_widgets.probes.findings import Answer, AttributeFinding, ReadableEvent, ReconstructionFinding
+from ehrmem_widgets.probes.findings import (
+    Answer,
+    AttributeFinding,
+    MembershipFinding,
+    ReadableEvent,
+    ReconstructionFinding,
+)
 from ehrmem_widgets.probes.interleave import interleave
 from ehrmem_widgets.probes.leak import Leaks, ProductForm, SumForm, leaks_of_many, slot_ids
 from ehrmem_widgets.probes.sequence_distance import Comparer
 from ehrmem_widgets.probes.truth import true_continuation
 from ehrmem_widgets.statistics.intervals import STOPPED, Estimate, difference, rounded
 from ehrmem_widgets.statistics.verdicts import (
+    EASY_TO_PREDICT,
     LEAK_MARGIN,
     Judgement,
     Peers,
@@ -40,7 +47,8 @@ from ehrmem_widgets.statistics.verdicts import (
     beyond_people_never_seen,
     judge_person,
 )
-from ehrmem_widgets.tokens.attribute_codes import AttributeCodes
+from ehrmem_widgets.tokens.attribute_codes import DECLARE, AttributeCodes
+from ehrmem_widgets.tokens.sequence import encode
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 HORIZON = 64
@@ -51,6 +59,7 @@ CONTROL_SAMPLES = 8
 """Trajectories for each similar person, and for the patient where the two are compared."""
 CONTROLS_FIRST = 10
 """Similar people who are asked always; the others where a verdict hangs on them."""
+NO_ATTRIBUTES = f"The model has no code of any declared sensitive attribute, so none is asked about. {DECLARE}"
 NO_REFERENCE = (
     "There is no reference model: the patient is compared with people whom the model never saw and who hold the attribute, too. What is easier to "
     "predict of this patient than of them counts then as well; a reference model that never saw the patient would take it out."
@@ -88,7 +97,7 @@ class State:
             object.__setattr__(self, name, bounds.check(getattr(self, name), name))  # a NumPy number as a plain one
         if self.knowledge is not None:
             check_knowledge(self.knowledge)
-        if self.focus not in self.attributes:
+        if self.focus not in (self.attributes or ("",)):
             raise BadInput(f"The attribute in focus, {self.focus!r}, is not among those asked about.")
 
 
@@ -136,6 +145,7 @@ class Exploration:
         yield from question.refine()
         yield from question.reconstruct()
         yield from question.compare()
+        yield from question.recognise()
         yield question.settled()
 
     def known(self, record: Record, prompt: Prompt, population: int | None = None) -> Identifiability:
@@ -177,7 +187,7 @@ class Question:
         self.models: list[BlackBox] = models
         codes = exploration.attributes
         self.strip = codes.strip(state.attributes, self.record)
-        self.focus_column = state.attributes.index(state.focus)
+        self.focus_column = state.attributes.index(state.focus) if state.attributes else -1
         self.held = [codes.held(name, self.record) for name in state.attributes]
         self.watches = [self._watch(model.vocabulary) for model in models]
         self.prompts = [build_prompt(self.record, state.facts, m.vocabulary, strip=self.strip) for m in models]
@@ -193,7 +203,7 @@ class Question:
         self.products = [
             ProductForm(m, s, w[:, self.focus_column], self.horizon)
             for m, s, w in zip(models, self.slots, self.watches, strict=True)
-            if Query.PROBABILITIES in m.answers
+            if Query.PROBABILITIES in m.answers and state.attributes
         ]
         if len(self.products) < len(models):
             self.products = []
@@ -342,6 +352,29 @@ class Question:
             self.control_leaks = [np.concatenate(pair) for pair in zip(first, self.control_leaks, strict=True)]
             self.asked, self._not_asked = asked + self.asked, set()
 
+    def recognise(self) -> Iterator[Answer | None]:
+        """T4, where there is no attribute to ask about: is the whole record likelier than those of similar people whom no model saw?"""
+        if self.state.attributes or not all(Query.SCORES in model.answers for model in self.models):
+            return
+        others = self.exploration.controls.similar(self.record, self.prompts[0].facts, CONTROLS)
+        scores = []
+        for model in self.models:
+            ids = [
+                model.vocabulary.ids(encode(one, model.vocabulary).codes)[: model.context_length]
+                for one in (self.record, *others)
+            ]
+            long = [place for place, row in enumerate(ids) if len(row) > 1]
+            found = np.full(len(ids), np.nan)
+            found[long] = [float(np.mean(said)) for said in model.score([ids[place] for place in long])]
+            scores.append(found)
+            yield None
+        own, *rest = scores[0] - scores[1] if len(scores) > 1 else scores[0]
+        never = np.array([one for one in rest if np.isfinite(one)])
+        if not np.isfinite(own):
+            return
+        self.answer = replace(self.answer, membership=recognised(float(own), never, len(scores) > 1))
+        yield self.answer
+
     def _hangs_on(self) -> bool:
         """Whether a verdict may depend on people who were not asked yet: all of them show less than anybody, or more."""
         asked = [(column, finding) for column, finding in enumerate(self.answer.attributes) if finding.held]
@@ -477,6 +510,8 @@ class Question:
     def _findings(self) -> tuple[AttributeFinding, ...]:
         findings = []
         asked = [form for form in self.sums if form.n]
+        if not self.state.attributes:
+            return ()
         sums = list(zip(*(form.estimates(level=STOPPED) for form in asked), strict=True))
         gaps = asked[0].minus(asked[1], level=STOPPED) if len(asked) == 2 else None
         for column, name in enumerate(self.state.attributes):
@@ -513,7 +548,7 @@ class Question:
     def _missing(self) -> list[tuple[ProductForm | SumForm, int]]:
         """Where the attribute in focus is not yet known to +-0.02: the form, and about how many trajectories it needs."""
         missing: list[tuple[ProductForm | SumForm, int]] = []
-        for form in self.products or self.sums:
+        for form in (self.products or self.sums) if self.state.attributes else ():
             if isinstance(form, ProductForm):
                 estimate = form.estimate(level=STOPPED)
             else:
@@ -573,13 +608,35 @@ class Question:
                 "interval."
             )
         codes = self.exploration.attributes
+        if not self.state.attributes:
+            warnings.append(NO_ATTRIBUTES)
         silent = [n for n in codes.unknown_to_model() if n in self.exploration.held(self.record.patient_id)]
         if silent:
             titles = ", ".join(codes.attributes[name].title for name in silent)
             warnings.append(f"The record holds {titles}, of which the model knows no code: that is not asked about.")
-        if self.exploration.reference is None:
+        if self.exploration.reference is None and self.state.attributes:
             warnings.append(NO_REFERENCE)
         return tuple(warnings)
+
+
+def recognised(own: float, never: np.ndarray, reference: bool) -> MembershipFinding:
+    """T4's verdict on one patient: the mean log-probability of a code of the record, and those of people never seen; ``reference``: whether
+    they are beyond a reference model's."""
+    gap = own - float(np.median(never)) if len(never) else 0.0
+    times = math.exp(min(gap, 12.0))
+    shown = f"a code of this record is {times:,.1f} times as likely to the model as one of a similar person whom it never saw (median)"
+    margin = 0.2 * float(np.std(never, ddof=1)) if len(never) > 1 else math.inf  # a small effect (Cohen 1988)
+    judgement = judge_person(
+        Estimate(gap, -math.inf, math.inf, len(never)),
+        Peers.of(own, never),
+        margin=margin,
+        kind=ProbeKind.DETECTOR,
+        shown=shown,
+        unit="people",
+    )
+    if not reference and judgement.verdict is Verdict.MEMORIZED:
+        judgement = replace(judgement, template=f"{judgement.template} {EASY_TO_PREDICT}")
+    return MembershipFinding(times, len(never), judgement)
 
 
 def _together(several: Iterable[Sequence[Record]]) -> list[Record]:
@@ -588,6 +645,6 @@ def _together(several: Iterable[Sequence[Record]]) -> list[Record]:
 
 
 def choose_focus(held: Sequence[str], names: Sequence[str], severity: dict[str, int]) -> str:
-    """The attribute to look at first: the most severe that the patient holds, or else the most severe of all."""
+    """The attribute to look at first: the most severe that the patient holds, or else the most severe of all; empty where there is none."""
     candidates = [name for name in names if name in held] or list(names)
-    return max(candidates, key=lambda name: severity[name])
+    return max(candidates, key=lambda name: severity[name], default="")

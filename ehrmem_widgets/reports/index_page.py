@@ -56,11 +56,12 @@ class Summary(TypedDict):
 def row_of(report: PatientResults) -> Row:
     """What the index says of one report (what its JSON file holds).
 
-    The patient's verdict is the most severe that any attribute got: memorized, then cannot conclude, then population knowledge. The
-    most severe leak is the memorized attribute of the highest declared severity, among equals that of the largest excess (without a reference model: leak).
+    The patient's verdict is the most severe that any attribute got: memorized, then cannot conclude, then population knowledge;
+    where there is no attribute to ask about, that of membership. The most severe leak is the memorized attribute of the highest declared severity, among equals that of the largest excess (without a reference model: leak).
     """
     attributes = report["attributes"]
-    verdicts = {attribute["verdict"] for attribute in attributes}
+    membership = report.get("membership")
+    verdicts = {attribute["verdict"] for attribute in attributes} | ({membership["verdict"]} if membership else set())
     memorized = [attribute for attribute in attributes if attribute["verdict"] == Verdict.MEMORIZED]
     leak = max(memorized, key=lambda a: (a["severity"], _beyond(a)["value"]), default=None)
     return {

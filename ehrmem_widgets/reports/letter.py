@@ -11,7 +11,7 @@ from typing import cast
 
 import ehrmem_widgets
 from ehrmem_widgets.charts.markup import BLUE, ORANGE
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.files import read_text, write_whole
 from ehrmem_widgets.reports.audit_letter import audit_letter
 from ehrmem_widgets.reports.letter_texts import Texts, count, day, icons, of_100, texts_in
@@ -46,6 +46,11 @@ def _read(path: Path) -> Report:
     try:
         found = json.loads(text)
         focus = found["settings"]["focus"]
+        if focus == "" and found["attributes"] == []:
+            raise CannotAnswer(
+                f"{path.name} asks about no sensitive attribute, and a letter to a patient is about one. Declare what is sensitive in the data: "
+                "'ehrmem attributes --data DIR --write FILE'; then make the report again with --attribute-file FILE."
+            )
         assert any(one["name"] == focus for one in found["attributes"]) and found["known"]["facts"] >= 0
     except (ValueError, KeyError, TypeError, AssertionError, RecursionError):
         raise BadInput(

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import ehrmem_widgets
 from ehrmem_widgets.attacker.facts import check_knowledge
@@ -64,6 +64,13 @@ class AttributeResults(Leak):
     verdict: str | None
 
 
+class MembershipResults(TypedDict):
+    """What stands in the place of attributes where there is none to ask about."""
+
+    verdict: str
+    sentence: str
+
+
 class PatientResults(TypedDict):
     """What the notebook writes (``results_of`` of the main screen), as far as it is read here."""
 
@@ -72,6 +79,7 @@ class PatientResults(TypedDict):
     model: Named
     reference: Named | None
     attributes: list[AttributeResults]
+    membership: NotRequired[MembershipResults | None]
 
 
 class Report(PatientResults):

@@ -34,7 +34,7 @@ HIT_MARGIN = 0.1
 """The margin of a share of people who are found."""
 Fact = Union[str, int, float, Estimate, "Judgement"]
 """What a sentence may be made of."""
-_EASY = "There is no reference model: a record that is unusually easy to predict would look the same. One that never saw the patient would tell."
+EASY_TO_PREDICT = "There is no reference model: a record that is unusually easy to predict would look the same. One that never saw the patient would tell."
 _TIE = 1e-6
 _HOPELESS = 100  # times as many people as were asked
 
@@ -210,7 +210,7 @@ def judge_person(
     if decided and (effect.low if kind is ProbeKind.MEASURE else effect.value) > margin:
         assert peers is not None
         others = f"{peers.n}" if not peers.as_high else f"{peers.n - peers.as_high} of {peers.n}"
-        caveat = "" if reference else f" {_EASY}"
+        caveat = "" if reference else f" {EASY_TO_PREDICT}"
         if confounded and not reference:
             return say(Verdict.CANNOT_CONCLUDE, "confounded", "{shown} stands out, but {because}.", because=confounded)
         return say(

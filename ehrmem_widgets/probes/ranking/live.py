@@ -8,8 +8,8 @@ import numpy as np
 
 from ehrmem_widgets.charts.markup import escape, interval, plural
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.probes.exploration import Exploration, State
+from ehrmem_widgets.errors import BadInput, CannotAnswer
+from ehrmem_widgets.probes.exploration import NO_ATTRIBUTES, Exploration, State
 from ehrmem_widgets.probes.live_part import LivePart, PartAnswer
 from ehrmem_widgets.probes.ranking import PROBE
 from ehrmem_widgets.probes.ranking.ask import NO_REFERENCE, SEARCH, THRESHOLD, Attack, AttackSearch, facts_in_words
@@ -29,6 +29,8 @@ class SmallestFacts(LivePart):
 
     def answers(self, exploration: Exploration, state: State, choice: str) -> Iterator[PartAnswer | None]:
         """The patient's facts first; then, person by person, what the same search finds about people whom no model saw."""
+        if not state.focus:
+            raise CannotAnswer(NO_ATTRIBUTES)
         record, focus = exploration.record(state.patient_id), state.focus
         codes = exploration.attributes
         title = codes.attributes[focus].title
