@@ -59,7 +59,13 @@ def test_a_patients_report_says_what_can_be_said(said: dict[str, Said], folder: 
     assert "There is no reference model" in found["membership"]["sentence"]
     assert found["reconstruction"] and found["neighbours"]["of"] == 110
     assert f"Memorized: somebody who holds the whole record of patient {patient} can tell" in page
-    for words in (WHAT_TO_DO, "Membership (T4)", "reconstruction, T1", "Nearest records", "Not run here: sensitive attributes"):
+    for words in (
+        WHAT_TO_DO,
+        "Membership (T4)",
+        "reconstruction, T1",
+        "Nearest records",
+        "Not run here: sensitive attributes",
+    ):
         assert words in page
     assert "All sensitive attributes" not in page and "How the leak grows" not in page
 

@@ -131,7 +131,7 @@ class AttributeView(ProbeView):
                             likely.title,
                             figure(likely.excess) if likely.excess else likely.why,
                             figure(likely.never_seen) if likely.why != NO_CODE else "—",
-                            figure(likely.memorized) if likely.why != NO_CODE else "—",
+                            _share_in_words(likely),
                         ]
                     )
             heads = (
@@ -240,9 +240,9 @@ class AttributeView(ProbeView):
         why = ""
         if excess is None:
             why = "no member asked about holds it" if member is None else f"fewer than {FEWEST} members hold it"
-        shares = None
-        if member is not None and not member["too_few"].all():
-            shares = coarse_share(proportion(int(member["memorized"].sum()), len(member)))
+        shares, judged = None, None if member is None else member[~member["too_few"]]
+        if judged is not None and len(judged):
+            shares = coarse_share(proportion(int(judged["memorized"].sum()), len(judged)))
         return Likelihood(name, self.audit.title(name), knowledge, excess, _mean(other), shares, why)
 
     @cached_property
@@ -318,6 +318,13 @@ class AttributeView(ProbeView):
             axis="AUROC: 1 always right, 0.5 no better than a coin",
             level=(0.5, "coin toss"),
         )
+
+
+def _share_in_words(likely: Likelihood) -> str:
+    """The share of members called memorized, or why there is none."""
+    if likely.memorized is None and likely.why != NO_CODE and likely.excess is not None:
+        return "too few people never seen to judge by"
+    return "—" if likely.why == NO_CODE else figure(likely.memorized)
 
 
 def _mean(rows: pd.DataFrame | None) -> Estimate | None:

@@ -146,6 +146,7 @@ class RankingView(ProbeView):
             never_seen=estimate_of(null[0]) if null else None,
             population=population,
             identified=_identified(cheapest) if population else None,
+            beyond=bool(self.audit.results.get("reference")),
         )
 
     @cached_property
