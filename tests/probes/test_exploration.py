@@ -11,7 +11,7 @@ from ehrmem_widgets.attacker.facts import facts_of_level
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.probes.exploration import Exploration, Question, State
+from ehrmem_widgets.probes.exploration import Exploration, Question, State, recognised
 from ehrmem_widgets.samples.folders import example_patient, sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.verdicts import Peers, Verdict
 from ehrmem_widgets.tokens.attribute_codes import AttributeCodes
@@ -208,3 +208,14 @@ def test_what_the_patient_holds_and_the_model_has_no_code_of_is_said(exploration
         replace(codes.vocabulary, codes=tuple(without)), codes.attributes, sorted(codes._all[held[0]])
     )
     assert narrow.unknown_to_model() == (held[0],) and held[0] not in narrow.default_names()
+
+
+@pytest.mark.parametrize("reference", [True, False])
+def test_membership_of_one_patient_is_a_rank_among_people_never_seen(reference: bool) -> None:
+    never = np.linspace(-4, -3, 40)
+    found = recognised(-1.5, never, reference)
+    assert found.judgement.verdict is Verdict.MEMORIZED and found.judgement.rank_p == pytest.approx(1 / 41)
+    assert found.times == pytest.approx(np.exp(2.0)) and "7.4 times as likely" in found.judgement.sentence
+    assert ("There is no reference model" in found.judgement.sentence) is not reference
+    for own, others in ((-3.1, never), (-1.5, never[:18])):
+        assert recognised(own, others, reference).judgement.verdict is Verdict.CANNOT_CONCLUDE

@@ -337,7 +337,7 @@ def test_page_of_an_empty_answer() -> None:
         attributes=(), curve=None, reference_curve=None, generated=(), truth=(), neighbours=None, settled=False
     )
     said = words(patient_page(empty, patient="p", facts_html="", settings={}))
-    assert "partial results" in said and "No attribute is in focus." in said
+    assert "partial results" in said and "No sensitive attribute is asked about." in said
 
 
 def test_interval_never_shows_minus_zero() -> None:
