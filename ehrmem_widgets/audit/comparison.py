@@ -82,6 +82,8 @@ class Comparison:
             for audit in (self.a, self.b)
         ]
         rows = []
+        if bool(self.a.results.get("reference")) != bool(self.b.results.get("reference")):
+            return []  # beyond a reference model, and without one, are two figures
         for name in [name for name in sides[0] if name in sides[1]]:
             one, other = (side[name].excess for side in sides)
             gap, how = None, ""

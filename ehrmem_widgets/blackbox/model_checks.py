@@ -85,7 +85,9 @@ def _with_model(sources: Sources, model: BlackBox, dataset: MedsDataset) -> Gene
     yield from check_model(model, dataset)
     if not sources.reference:
         yield Check(
-            "Reference model", "warn", "There is no reference model, so no leak can be called memorized.",
+            "Reference model", "warn",
+            "There is no reference model: members are compared with people never seen alone. A record that is unusually easy to predict looks like "
+            "memory then.",
             "Name one with --reference: a model of the same kind, trained on other patients. 'ehrmem train --split tuning "
             "--vocabulary MODEL' makes a small one.",
         )  # fmt: skip

@@ -74,7 +74,7 @@ class ProbeView:
     (disclosure control fails closed), and with ``rules`` alone it has a headline, its verdicts and a chart of its figures.
 
     ``rules``: the figures that a report may show, as patterns of their names, and the rule of each. ``asked``, ``held_against``,
-    ``how_to_read``: the fixed words of its section. ``judged_figure``: the figure that its verdict is about (empty: all that carry one).
+    ``how_to_read``: the fixed words of its section. ``judged_figure``: the figure that its verdict is about (a pattern; empty: all that carry one).
     ``memorized``, ``population``: the headline's sentence where that is the verdict, with {figure}, {where} and {what}.
     """
 
@@ -137,7 +137,7 @@ class ProbeView:
         rows = self.found.figures
         rows = rows[(rows["verdict"] != "") & rows["group"].isin([ALL, f"{MEMBER} - {NON_MEMBER}"])]
         if self.judged_figure:
-            rows = rows[rows["figure"] == self.judged_figure]
+            rows = rows[rows["figure"].str.fullmatch(self.judged_figure)]
         return rows[rows["model"] != "reference"]
 
     def control(self) -> str:
@@ -173,8 +173,6 @@ class ProbeView:
 
     def why_nothing(self) -> str:
         """Why there is no figure to judge."""
-        if not self.audit.results.get("reference"):
-            return "There is no reference model that never saw these people, so no leak can be called memorized."
         return "There are too few people, or the model does not answer this kind of question."
 
     def _words(self, verdict: Verdict, rows: pd.DataFrame, one: pd.Series, control: str) -> str:

@@ -54,6 +54,7 @@ def compare_page(a: Path, b: Path, *, names: tuple[str, str] = ("A", "B")) -> st
         changed_sides=_changed_sides(comparison),
         knowledge=knowledge,
         attributes=comparison.attributes(knowledge),
+        beyond=bool(comparison.a.results.get("reference")),
         made=[Reproducibility(audit) for audit in audits],
     )
 

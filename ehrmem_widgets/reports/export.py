@@ -41,9 +41,9 @@ def export(results: Path, out: Path) -> None:
     audit = to_leave(results)
     page = page_of(audit)
     tables = [
-        found.figures[(found.figures["n"] > 0) | (found.figures["figure"] == audit.views[name].judged_figure)].assign(
-            probe=name
-        )
+        found.figures[
+            (found.figures["n"] > 0) | found.figures["figure"].str.fullmatch(audit.views[name].judged_figure)
+        ].assign(probe=name)
         for name, found in audit.findings.items()
     ]
     try:

@@ -43,6 +43,7 @@ class Texts(TypedDict):
     date: str
     frequency: dict[str, str]
     verdicts: dict[str, str]
+    verdicts_alone: dict[str, str]
     patient: dict[str, str]
     board: dict[str, str]
     why: str
