@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ehrmem_widgets import __version__, settings
-from ehrmem_widgets.errors import BadInput, EhrmemError, Unavailable, resumable
+from ehrmem_widgets.errors import BadInput, EhrmemError, Unavailable, in_words, resumable
 from ehrmem_widgets.files import whole_folder
 from ehrmem_widgets.registry import probe_named, probes
 from ehrmem_widgets.settings import Number, Whole
@@ -80,6 +80,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # such as `ehrmem patients | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # what nobody put in words: a place that is forbidden, full or gone
+        if debug:
+            raise
+        said = in_words(error)
+        return _say(str(said), said.exit_code)
+    except MemoryError:
+        if debug:
+            raise
+        return _say(
+            "The memory is full. Close other programs, or take a computer with more of it.", Unavailable.exit_code
+        )
     except Exception as error:
         if debug:
             raise
@@ -310,7 +321,11 @@ def audit(arguments: argparse.Namespace) -> None:
     if arguments.plan is None or arguments.out is None:
         raise BadInput("Name a plan and a folder for the results: ehrmem audit plan.yaml --out results.")
     plan = read_plan(arguments.plan)
+    from ehrmem_widgets.audit.cluster import in_the_clear
     from ehrmem_widgets.audit.run import command_of, run_audit
+
+    if arguments.cluster is not None and (warning := in_the_clear(arguments.cluster)):
+        say(warning, errors=True)
 
     command = command_of(arguments.plan, arguments.out, arguments.workers, arguments.cluster)
 
@@ -896,7 +911,7 @@ def _audit_options(parser: argparse.ArgumentParser) -> None:
     many.add_argument(
         "--workers", type=_typed(settings.WORKERS), default=1, metavar="N", help="processes on this computer (1)"
     )
-    many.add_argument("--cluster", metavar="ADDRESS", help="a Dask scheduler, such as tcp://10.0.0.1:8786")
+    many.add_argument("--cluster", metavar="ADDRESS", help="a Dask scheduler, such as tls://10.0.0.1:8786")
     parser.add_argument("--example", action="store_true", help="print a commented plan for the sample patients")
 
 

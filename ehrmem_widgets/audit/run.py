@@ -21,13 +21,14 @@ from platform import python_version
 from typing import Any, Literal, TypedDict, cast
 
 from ehrmem_widgets import __version__
+from ehrmem_widgets.audit.cluster import connected
 from ehrmem_widgets.audit.plan import Plan
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.blackbox.training_splits import training_splits
 from ehrmem_widgets.charts.markup import plural
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.fingerprints import read_anew
-from ehrmem_widgets.errors import GOES_ON, BadInput, CannotAnswer, Damaged, Unavailable, extra, not_made, resumable
+from ehrmem_widgets.errors import GOES_ON, BadInput, CannotAnswer, Damaged, Unavailable, not_made, resumable
 from ehrmem_widgets.files import write_whole
 from ehrmem_widgets.findings.finding import Finding, as_json
 from ehrmem_widgets.probes.base import AlternativesOf, ProbeRun, Task, loaded
@@ -37,7 +38,6 @@ from ehrmem_widgets.registry import alternatives_for, probes
 from ehrmem_widgets.settings import WORKERS
 
 SHARDS, FINDINGS, SEAL, RESULTS, SEVERITY = "shards", "findings", "audit.json", "results.json", "severity.yaml"
-_CLUSTER_TIMEOUT = "20s"
 _STRIPES_A_WORKER = 4  # small enough that the last worker is not waited for long
 
 
@@ -529,20 +529,9 @@ def _pool(workers: int, cluster: str | None) -> Iterator[_Pool]:
 
 
 def _dask(address: str) -> Iterator[_Pool]:
-    with extra("cluster", "--cluster"):
-        from dask.distributed import CancelledError, Client, KilledWorker
-        from dask.distributed import wait as wait_for
-
-    try:
-        client = Client(address, timeout=_CLUSTER_TIMEOUT)
-    except (OSError, ValueError) as error:
-        raise Unavailable(f"No Dask scheduler answers at {address!r}: {' '.join(str(error).split())[:200]}.") from None
-
-    if not client.nthreads():
-        client.close()
-        raise BadInput(
-            f"The Dask scheduler at {address!r} has no workers yet. Start some: dask worker {address} --nthreads 1."
-        )
+    client = connected(address)
+    from dask.distributed import CancelledError, KilledWorker
+    from dask.distributed import wait as wait_for
 
     def submit(function: Callable[..., None], *arguments: object) -> Any:  # Dask's future is no Future, but alike
         return client.submit(function, *arguments, pure=False, retries=2)

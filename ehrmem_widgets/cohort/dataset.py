@@ -40,7 +40,14 @@ from ehrmem_widgets.cohort.meds_index import (
     open_index,
     remove_index,
 )
-from ehrmem_widgets.cohort.pseudonym import SYNTHETIC_KEY, Pseudonyms, is_pseudonym, pseudonym, user_key
+from ehrmem_widgets.cohort.pseudonym import (
+    SAMPLE_FINGERPRINT,
+    SAMPLE_KEY,
+    Pseudonyms,
+    is_pseudonym,
+    pseudonym,
+    user_key,
+)
 from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.errors import BadInput, Damaged, Unavailable
 from ehrmem_widgets.files import read_json
@@ -341,7 +348,7 @@ class MedsDataset:
 
     @cached_property
     def _key(self) -> bytes:
-        return SYNTHETIC_KEY if self.declared_synthetic else user_key()
+        return SAMPLE_KEY if self.fingerprint == SAMPLE_FINGERPRINT else user_key()
 
     @cached_property
     def _pseudonyms(self) -> Pseudonyms:
