@@ -55,6 +55,7 @@ exit codes:
        the figures come out as if nothing had happened
   1    an internal error (--debug shows more)
   130  interrupted; run the same command to resume"""
+_HALF = 400  # characters of an error's sentence
 MODEL_FILES = {"config.json", "training.json", "vocabulary.json"}
 
 
@@ -556,7 +557,7 @@ class _Parser(argparse.ArgumentParser):
             given = (word.partition("=")[0] for word in message.split())
             now = {option(before): option(name) for before, name in settings.NAMES_BEFORE.items()}
             message = next((f"{word} is called {now[word]} now" for word in given if word in now), message)
-        self.exit(2, f"{self.prog}: {message}. '{self.prog} --help' explains.\n")
+        self.exit(2, f"{self.prog}: {_shortened(one_line(message))}. '{self.prog} --help' explains.\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -1043,8 +1044,13 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
 
 def _say(sentence: str, code: int) -> int:
-    say(f"ehrmem: {one_line(sentence)}", errors=True)
+    say(f"ehrmem: {_shortened(one_line(sentence))}", errors=True)
     return code
+
+
+def _shortened(sentence: str) -> str:
+    """A name of a megabyte may stand in it: the beginning says what is wrong, the end what to do."""
+    return sentence if len(sentence) <= 2 * _HALF else f"{sentence[:_HALF]} ... {sentence[-_HALF:]}"
 
 
 if __name__ == "__main__":

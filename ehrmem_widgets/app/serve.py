@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.files import read_text
 from ehrmem_widgets.jupyterlab_autorun.serve import ADDRESS, free
 from ehrmem_widgets.reports.notebook_helpers import APP
 from ehrmem_widgets.sources import SAMPLES_ONLY, SOURCES
@@ -120,10 +121,7 @@ def _password(file: Path | None) -> str:
     """The password as it is kept: from the file, the environment (which the kernels then do not get to see), or typed."""
     given = os.environ.pop(PASSWORD, "")
     if file is not None:
-        try:
-            given = file.read_text(encoding="utf-8").partition("\n")[0].strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"The password's file {str(file)!r} cannot be read: {error}.") from None
+        given = read_text(file, f"The password's file {str(file)!r}", most=10_000).partition("\n")[0].strip()
     elif not given:
         try:
             given = getpass.getpass("Password for the class: ")

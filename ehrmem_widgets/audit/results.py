@@ -19,9 +19,9 @@ from ehrmem_widgets.audit.run import FINDINGS, RESULTS, SEAL, SEVERITY, ProbeSta
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes
 from ehrmem_widgets.cohort.dataset import NO_EXTENSIONS
 from ehrmem_widgets.errors import BadInput, Damaged
-from ehrmem_widgets.files import read_json
+from ehrmem_widgets.files import is_changed, read_json
 from ehrmem_widgets.findings.disclosure_control import disclosed
-from ehrmem_widgets.findings.finding import EXCLUDED, FIGURES, PATIENTS, Finding, OtherVersion
+from ehrmem_widgets.findings.finding import EXCLUDED, FIGURES, PATIENTS, Finding, OtherVersion, check_table
 from ehrmem_widgets.probes.people import CANARY, DRAWN, NULL_CANARY, PAIRS
 from ehrmem_widgets.probes.view import Headline, ProbeView
 from ehrmem_widgets.registry import probes
@@ -71,6 +71,7 @@ class AuditResults:
                 f"{str(self.folder)!r} holds findings of an earlier version ({old[0].name}). Run the audit again with this version, in "
                 "another folder."
             )
+        self._checked: set[tuple[str, str]] = set()
         self.findings = {name: self._disclosed(name) for name in self.files}
         self.severities = _read_severities(self.folder / SEVERITY)
         self.seal = cast("Seal", _read_json(self.folder / SEAL))
@@ -205,6 +206,7 @@ class AuditResults:
         the attributes drawn for and no others."""
         import duckdb
 
+        self._check(name, table)
         source = str(self.files[name] / f"{table}.parquet").replace("'", "''")
         view = f"""CREATE OR REPLACE VIEW rows AS SELECT * REPLACE (replace("group", '{DRAWN}', '') AS "group")
             FROM read_parquet('{source}')"""
@@ -213,6 +215,14 @@ class AuditResults:
             return self._database.execute(query, list(given)).df()
         except duckdb.Error as error:
             raise _damaged(self.files[name], str(error).splitlines()[0]) from None
+
+    def _check(self, name: str, table: str) -> None:
+        if (name, table) not in self._checked:
+            try:
+                check_table(self.files[name], table)
+            except BadInput as error:
+                raise _damaged(self.files[name], str(error)) from None
+            self._checked.add((name, table))
 
     def _disclosed(self, name: str) -> Finding:
         view = probes()[name].view_type
@@ -251,6 +261,8 @@ def _read_results(folder: Path) -> Results:
             f"{str(folder)!r} holds no audit ({RESULTS} is missing or is another file). Name the folder that 'ehrmem "
             "audit PLAN.yaml --out DIR' wrote."
         )
+    if is_changed(results):
+        raise _damaged(folder / RESULTS, "it was changed since it was written")
     return cast("Results", results)
 
 

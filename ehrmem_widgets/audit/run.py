@@ -29,7 +29,7 @@ from ehrmem_widgets.charts.markup import plural
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.fingerprints import read_anew
 from ehrmem_widgets.errors import GOES_ON, BadInput, CannotAnswer, Damaged, Unavailable, not_made, resumable
-from ehrmem_widgets.files import write_whole
+from ehrmem_widgets.files import as_signed_json, read_json, write_whole
 from ehrmem_widgets.findings.finding import Finding, as_json
 from ehrmem_widgets.probes.base import AlternativesOf, ProbeRun, Task, loaded
 from ehrmem_widgets.probes.batching import BatchesMissingError, Checkpoint, OnProgress, Progress
@@ -330,7 +330,7 @@ class _Audit:
             "workers_lost": self.workers_lost,
             "runs": list(self.runs.values()),
         }
-        _write_whole(self.out / RESULTS, results)
+        _write_text(self.out / RESULTS, as_signed_json(cast("dict[str, object]", as_json(results)), indent=1))
         return results
 
 
@@ -365,8 +365,11 @@ def ask_stripe(plan: Plan, out: str, name: str, stripe: int, stripes: int) -> No
 def _read_seal(path: Path) -> Seal:
     """Raises Damaged for a seal that is none: nothing then says whose the answers are."""
     try:
-        return cast("Seal", dict(json.loads(path.read_text(encoding="utf-8"))))
-    except (ValueError, TypeError):
+        seal = read_json(path, path.name)
+        if not isinstance(seal, dict) or not isinstance(seal.get("versions", {}), dict):
+            raise BadInput("It is no seal.")
+        return cast("Seal", seal)
+    except BadInput:
         raise Damaged(
             f"The seal {path} is damaged, so nothing says of which plan, data and models the results are. Name another folder."
         ) from None

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import platformdirs
 
-from ehrmem_widgets.files import whole_file
+from ehrmem_widgets.files import read_json, whole_file
 from ehrmem_widgets.terminal import progress_bar
 
 _SETTLED = 2_000_000_000  # nanoseconds: a file changed just now may change again within the same tick of its file system's clock
@@ -96,9 +96,10 @@ def _kept_in(root: Path) -> Path:
 def _read(path: Path) -> _Remembered:
     """What is remembered of a folder's files; nothing where the file is missing, broken or of another form."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {str(name): [*map(int, marks), str(digest)] for name, (*marks, digest) in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        content = read_json(path, path.name)
+        items = content.items() if isinstance(content, dict) else ()
+        return {str(name): [*map(int, marks), str(digest)] for name, (*marks, digest) in items}
+    except (ValueError, TypeError):  # BadInput among them
         return {}
 
 

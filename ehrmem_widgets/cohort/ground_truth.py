@@ -14,6 +14,7 @@ import pandas as pd
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.terminal import one_line
 
 GROUND_TRUTH = "ground_truth.parquet"
 COLUMNS = ("subject_id", "repetitions", "alternative", "time", "code", "numeric_value")
@@ -27,10 +28,29 @@ def canary_repetitions(dataset: MedsDataset) -> dict[int, int]:
     path = dataset.root / GROUND_TRUTH
     if not path.exists():
         return {}
-    truth = pd.read_parquet(path, columns=["subject_id", "canary", "repetitions"])
+    truth = _read_truth(path)
     return {
         int(i): int(n) for i, n, canary in zip(truth.subject_id, truth.repetitions, truth.canary, strict=True) if canary
     }
+
+
+def _read_truth(path: Path) -> pd.DataFrame:
+    try:
+        truth = pd.read_parquet(path, columns=["subject_id", "canary", "repetitions"])
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"{path.name}, which names the planted canaries, cannot be read: {one_line(str(error))[:200]}."
+        ) from None
+    kinds = truth.dtypes
+    if not (
+        kinds["subject_id"] == np.int64
+        and pd.api.types.is_bool_dtype(kinds["canary"])
+        and pd.api.types.is_integer_dtype(kinds["repetitions"])
+    ):
+        raise BadInput(
+            f"{path.name}, which names the planted canaries, must hold subject_id and repetitions (whole numbers) and canary (true or false)."
+        )
+    return truth
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ehrmem_widgets.cohort.fingerprints import digests
 from ehrmem_widgets.errors import BadInput, Unavailable
+from ehrmem_widgets.terminal import one_line
 
 Query = Callable[[str], duckdb.DuckDBPyConnection]
 """Runs SQL and gives its cursor."""
@@ -151,6 +152,27 @@ def rows_looked_through(shards: Sequence[Path], query: Query) -> int:
     order = np.lexsort((np.repeat([0, 1], len(rows)), np.concatenate([lows, highs])))
     most = int(np.cumsum(np.concatenate([here, -here])[order]).max(initial=0))
     return most + EVERY_FILE * len(shards)
+
+
+def said_of(name: str, error: duckdb.Error) -> Exception:
+    """What DuckDB found wrong with the files of a data set, in words; its own error where the question was wrong, which is ours."""
+    words = one_line(str(error))[:300]
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return Unavailable(f"{name} needs more memory than there is: {words}.")
+    if isinstance(error, duckdb.IOException):
+        return Unavailable(
+            f"A file of {name} can no longer be read: {words}. Were the data changed or moved in the meantime? Then start again."
+        )
+    if isinstance(
+        error,
+        duckdb.DataError
+        | duckdb.OperationalError
+        | duckdb.NotSupportedError
+        | duckdb.InternalError
+        | duckdb.InvalidInputException,
+    ):
+        return BadInput(f"A file of {name} cannot be read: {words}. Write it anew, as the MEDS schema says.")
+    return error
 
 
 def parquet(path: Path) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 import platformdirs
 
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.files import read_bytes
 
 if TYPE_CHECKING:
     from _hashlib import HASH
@@ -114,8 +115,7 @@ def _read_or_make(path: Path) -> bytes:
         else:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(secrets.token_bytes(32))
-    with path.open("rb") as file:
-        return file.read(_LONGEST_KEY)
+    return read_bytes(path, f"The key of the pseudonyms {str(path)!r}", most=_LONGEST_KEY)
 
 
 def _digest(patient_id: int, key: bytes) -> bytes:

@@ -25,11 +25,13 @@ from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.time_codes import CALENDAR, GapRule, Gaps
 from ehrmem_widgets.errors import BadInput, Unavailable
 from ehrmem_widgets.files import whole_folder
+from ehrmem_widgets.settings import shown
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 EPOCH = datetime(2000, 1, 1, 0, 5)
 """Where a record's clock begins: sequences tell how much time passes, never a date."""
 _IDS, _PATIENTS, _FORM = ("ids", "input_ids", "token_ids"), ("subject_id", "patient_id", "id"), 1
+_LONGEST_LINE = 100_000_000  # characters
 _AT_ONCE = 2000  # patients written at once
 _BIRTHDAY = timedelta(days=182)  # before the first event, besides the years of the age
 
@@ -253,20 +255,19 @@ def _rows(file: Path, vocabulary: Vocabulary) -> Iterator[tuple[int, str | None,
             raise BadInput(
                 f"{file.name}, row {number}: a row needs subject_id and either codes or ids; it has {', '.join(map(str, row)) or 'nothing'}."
             )
-        try:
-            patient = int(patient)
-            if ids is not None and any(isinstance(one, bool | float | str) for one in ids):
-                raise ValueError
-        except (TypeError, ValueError):
+        patient = _checked_id(patient)
+        of = str if ids is None else int
+        given = codes if ids is None else ids
+        if patient is None or not isinstance(given, list) or not all(type(one) is of for one in given):
             raise BadInput(
-                f"{file.name}, row {number}: subject_id must be a whole number and ids whole numbers; got {patient!r}. Number "
+                f"{file.name}, row {number}: subject_id must be a whole number of 64 bits, and {'codes a list of texts' if of is str else 'ids a list of whole numbers'}. Number "
                 "the patients and keep the list of numbers."
-            ) from None
+            )
         if codes is not None:
             unknown = next((code for code in codes if code not in vocabulary), None)
             if unknown is not None:
                 raise BadInput(
-                    f"{file.name}, row {number}: the model has no code {unknown!r}. These sequences and this vocabulary do not belong "
+                    f"{file.name}, row {number}: the model has no code {shown(unknown)}. These sequences and this vocabulary do not belong "
                     "together."
                 )
             ids = vocabulary.ids(codes)
@@ -279,6 +280,15 @@ def _rows(file: Path, vocabulary: Vocabulary) -> Iterator[tuple[int, str | None,
         yield patient, None if split is None else str(split), list(ids or ())
 
 
+def _checked_id(given: object) -> int | None:
+    """A patient's number, as one or as text; None for what is none."""
+    try:
+        number = int(given) if isinstance(given, int | str) and not isinstance(given, bool) else None
+    except ValueError:
+        return None
+    return number if number is not None and -(2**63) <= number < 2**63 else None
+
+
 def _raw_rows(file: Path) -> Iterator[Mapping[str, Any]]:
     try:
         if file.suffix == ".parquet":
@@ -287,7 +297,9 @@ def _raw_rows(file: Path) -> Iterator[Mapping[str, Any]]:
                     yield from batch.to_pylist()
             return
         with file.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
+            for number, line in enumerate(iter(lambda: lines.readline(_LONGEST_LINE + 1), ""), 1):
+                if len(line) > _LONGEST_LINE:
+                    raise BadInput(f"{file.name}, line {number}: it is longer than {_LONGEST_LINE / 1e6:g} MB.")
                 if line.strip():
                     row = json.loads(line)
                     if not isinstance(row, dict):
@@ -295,5 +307,9 @@ def _raw_rows(file: Path) -> Iterator[Mapping[str, Any]]:
                             f"{file.name}, line {number}: expected an object with subject_id and codes or ids."
                         )
                     yield row
-    except (pa.ArrowInvalid, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise BadInput(f"{file.name} cannot be read: it is nested too deeply.") from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, BadInput):
+            raise
         raise BadInput(f"{file.name} cannot be read: {' '.join(str(error).split())[:200]}.") from None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.files import read_json
+from ehrmem_widgets.files import read_json, read_text
 
 IN_A_MODEL_FOLDER = (
     "vocabulary.json", "vocab.json", "codes.parquet", "metadata/codes.parquet", "tokenizer.json", "tokenizer_config.json",
@@ -123,10 +124,14 @@ def _from_hf_ehr(tokens: list[Mapping[str, Any]]) -> Iterable[_Pair]:
 
 
 def _from_rows(path: Path) -> Iterable[_Pair]:
-    with path.open(encoding="utf-8", newline="") as file:
-        if path.suffix == ".txt":
-            return [(line.rstrip("\r\n"), place) for place, line in enumerate(file) if line.strip()]
-        rows = [row for row in csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",") if row]
+    text = read_text(path, path.name)
+    if path.suffix == ".txt":
+        return [(line.rstrip("\r"), place) for place, line in enumerate(text.split("\n")) if line.strip()]
+    rows = [
+        row
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix == ".tsv" else ",")
+        if row
+    ]
     head = [name.strip().lower() for name in rows[0]]
     code = next((head.index(name) for name in ("code", "token") if name in head), None)
     number = next(

@@ -19,7 +19,7 @@ from tests.fuzz.cases import every_case
 
 MEMORY = 4 * 10**9
 _RESTARTED_ABOVE = 1.5e9  # bytes: what one command keeps must not be counted for the next
-WALL = 10
+WALL = 4
 """So many times its processor time may a command take by the clock, on a machine that others use as well."""
 
 
