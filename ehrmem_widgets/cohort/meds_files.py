@@ -94,6 +94,21 @@ def events_query(root: Path, shards: Sequence[Path], query: Query) -> str:
     )
 
 
+def odd_cells_query(shards: Sequence[Path], query: Query) -> str:
+    """SQL for how many rows have no patient, no code, a code without a letter or digit, and a value that is no number."""
+    source = f"read_parquet({_listed(shards)}, union_by_name = true, hive_partitioning = false)"
+    value = (
+        "numeric_value"
+        if "numeric_value" in {row[0] for row in query(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+        else "NULL"
+    )
+    return (
+        "SELECT count(*) FILTER (subject_id IS NULL), count(*) FILTER (code IS NULL), "
+        "count(*) FILTER (NOT regexp_matches(CAST(code AS VARCHAR), '[\\pL\\pN]')), "
+        f"count(*) FILTER ({value} IS NOT NULL AND NOT coalesce(isfinite(TRY_CAST({value} AS DOUBLE)), false)) FROM {source}"
+    )
+
+
 def splits_query(root: Path, query: Query, member_split: str) -> str:
     """SQL for the splits, one row per patient: patient_id, split. Without metadata/subject_splits.parquet it gives no rows.
 
