@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ehrmem_widgets.attacker.facts import KNOWLEDGE_LEVELS, knowledge_words, knows
 from ehrmem_widgets.charts.markup import escape, icon, interval, percent, plural
 from ehrmem_widgets.charts.table import Markup, figure, inline
+from ehrmem_widgets.kept import IN_REPORTS
 from ehrmem_widgets.probes.people import several
 
 _FORBIDDEN = frozenset({"script", "iframe", "frame", "object", "embed", "applet", "base", "link", "form"})
@@ -58,6 +59,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["kept"] = IN_REPORTS
     environment.filters |= {
         "figure": figure,
         "icon": icon,
