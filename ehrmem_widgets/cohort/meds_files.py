@@ -169,23 +169,25 @@ def rows_looked_through(shards: Sequence[Path], query: Query) -> int:
     return most + EVERY_FILE * len(shards)
 
 
+_OF_A_FILE = (
+    duckdb.DataError,
+    duckdb.OperationalError,
+    duckdb.NotSupportedError,
+    duckdb.InternalError,
+    duckdb.InvalidInputException,
+)
+
+
 def said_of(name: str, error: duckdb.Error) -> Exception:
     """What DuckDB found wrong with the files of a data set, in words; its own error where the question was wrong, which is ours."""
-    words = one_line(str(error))[:300]
+    words = one_line(str(error).partition("\n")[0])[:300]
     if isinstance(error, duckdb.OutOfMemoryException):
         return Unavailable(f"{name} needs more memory than there is: {words}.")
     if isinstance(error, duckdb.IOException):
         return Unavailable(
             f"A file of {name} can no longer be read: {words}. Were the data changed or moved in the meantime? Then start again."
         )
-    if isinstance(
-        error,
-        duckdb.DataError
-        | duckdb.OperationalError
-        | duckdb.NotSupportedError
-        | duckdb.InternalError
-        | duckdb.InvalidInputException,
-    ):
+    if type(error) is duckdb.Error or isinstance(error, _OF_A_FILE):  # the plain one: what Parquet's own reader found
         return BadInput(f"A file of {name} cannot be read: {words}. Write it anew, as the MEDS schema says.")
     return error
 

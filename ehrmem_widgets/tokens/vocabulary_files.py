@@ -132,12 +132,16 @@ def _from_rows(path: Path) -> Iterable[_Pair]:
         for row in csv.reader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix == ".tsv" else ",")
         if row
     ]
+    if not rows:
+        raise ValueError("it is empty")
     head = [name.strip().lower() for name in rows[0]]
     code = next((head.index(name) for name in ("code", "token") if name in head), None)
     number = next(
         (head.index(name) for name in ("id", "index", "code/vocab_index", "vocab_index") if name in head), None
     )
     if code is not None:
+        if short := next((place for place, row in enumerate(rows, 1) if len(row) <= max(code, number or 0)), None):
+            raise ValueError(f"row {short} has fewer columns than the heading")
         return [(row[code], _whole(row[number]) if number is not None else place) for place, row in enumerate(rows[1:])]
     if any(len(row) != 1 for row in rows):
         raise ValueError("its rows have several columns and no heading names 'code' (and 'id')")

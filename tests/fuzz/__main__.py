@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -11,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.fuzz.run import Ended, fuzz
-from tests.fuzz.valid import home, make_valid
+from tests.fuzz.valid import make_valid
 
 
 def main() -> int:
@@ -27,7 +26,6 @@ def main() -> int:
     ended: list[Ended] = []
     with tempfile.TemporaryDirectory(prefix="ehrmem-fuzz-") as name:
         valid = Path(name) / "valid"
-        os.environ |= home(valid)
         make_valid(valid)
         for one in fuzz(valid, numbers, seed=given.seed, seconds=given.seconds):
             ended.append(one)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -41,7 +43,12 @@ def home(folder: Path) -> dict[str, str]:
 
 
 def make_valid(folder: Path) -> None:
-    """Fill a folder, in the environment of its ``home``. Takes some ten seconds, once."""
+    """Fill a folder. Takes some ten seconds, once."""
+    with patch.dict(os.environ, home(folder)):
+        _make(folder)
+
+
+def _make(folder: Path) -> None:
     from ehrmem_widgets.cohort.attributes import load_attributes
     from ehrmem_widgets.cohort.dataset import MedsDataset
     from ehrmem_widgets.samples.synthetic_cohort import generate_cohort

@@ -40,6 +40,8 @@ def main(valid: Path, seed: int, seconds: int) -> None:
         backend = _serve(valid, stack)
         for server in _SERVERS:
             stack.enter_context(patch(server, lambda *_, **__: None))
+        # drawn by a library that compiles itself anew in each process, half a minute long
+        stack.enter_context(patch("ehrmem_widgets.explorable.page.pack_map", lambda *_: {}))
         stack.enter_context(
             patch("ehrmem_widgets.blackbox.transport.Server._pause", lambda *_: 0.0)
         )  # as often as always, without the waits
