@@ -90,7 +90,7 @@ def in_place(path: Path, rng: Random) -> None:
         path.symlink_to(path.parent / "no" / "such" / "file")
     elif kind == "hole":
         with path.open("wb") as file:
-            file.truncate(10**10)
+            file.truncate(10**9)
 
 
 def bytes_changed(path: Path, rng: Random) -> None:
