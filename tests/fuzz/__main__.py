@@ -7,6 +7,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tests.fuzz.run import Ended, fuzz
@@ -21,22 +23,26 @@ def main() -> int:
     parser.add_argument("--only", type=int, nargs="+", help="the inputs of these numbers alone, with what was said")
     parser.add_argument("--seconds", type=int, default=30, help="of processor time that one may take (30)")
     given = parser.parse_args()
-    numbers = given.only or range(given.first, given.first + given.inputs)
+    numbers: Sequence[int] = given.only or range(given.first, given.first + given.inputs)
     begun = time.monotonic()
     ended: list[Ended] = []
     with tempfile.TemporaryDirectory(prefix="ehrmem-fuzz-") as name:
         valid = Path(name) / "valid"
         make_valid(valid)
-        for one in fuzz(valid, numbers, seed=given.seed, seconds=given.seconds):
-            ended.append(one)
-            if one["wrong"] or given.only:
-                print(
-                    f"{one['number']}: {one['command']}, {one['what']}, {one['how']}: {one['code']}. {one['wrong']}\n  {one['words']}\n  {one['said']!r}",
-                    flush=True,
-                )
+        with suppress(KeyboardInterrupt):  # what was tried so far is said
+            for one in fuzz(valid, numbers, seed=given.seed, seconds=given.seconds):
+                ended.append(one)
+                print(f"\r{len(ended):,} of {len(numbers):,}", end="", file=sys.stderr, flush=True)
+                if one["wrong"] or given.only:
+                    print("\n" + in_full(one), flush=True)
     print(table(ended))
     print(f"{len(ended):,} inputs in {(time.monotonic() - begun) / 60:.1f} minutes, seed {given.seed}.")
     return 1 if any(one["wrong"] for one in ended) else 0
+
+
+def in_full(one: Ended) -> str:
+    """One input, and what became of it."""
+    return f"{one['number']}: {one['command']}, {one['what']}, {one['how']}: {one['code']}. {one['wrong']}\n  {one['words']}\n  {one['said']!r}"
 
 
 def table(ended: list[Ended]) -> str:
