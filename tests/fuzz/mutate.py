@@ -336,6 +336,7 @@ def mutate(path: Path, rng: Random) -> str:
         pa.ArrowTypeError,
         pa.ArrowNotImplementedError,
         OverflowError,
+        RecursionError,
     ):  # a table that Arrow itself will not write
         path.unlink(missing_ok=True)
         path.write_bytes(rng.randbytes(100))

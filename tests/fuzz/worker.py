@@ -128,7 +128,7 @@ def _wrong(code: int | str, said: str, errors: str) -> str:
         return "a traceback"
     if any(sign in said for sign in "\x1b\x07\u202e\u2066\x9b"):
         return "what acts on a terminal was printed"
-    last = errors.strip().rpartition("\n")[2]
+    last = errors.strip().rpartition("\n")[2].rpartition("\r")[2]  # behind a bar
     if code and not last.startswith("ehrmem"):
         return "no sentence"
     if code and len(last) > LONGEST:
