@@ -35,6 +35,8 @@ def canary_repetitions(dataset: MedsDataset) -> dict[int, int]:
 
 
 def _read_truth(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise BadInput(f"{path.name}, which names the planted canaries, cannot be read: it is not a regular file.")
     try:
         truth = pd.read_parquet(path, columns=["subject_id", "canary", "repetitions"])
     except (OSError, ValueError) as error:

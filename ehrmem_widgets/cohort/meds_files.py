@@ -133,7 +133,9 @@ def splits_query(root: Path, query: Query, member_split: str) -> str:
 
 
 def columns_of(path: Path, query: Query) -> dict[str, str]:
-    """The columns of one file of metadata, with their types. Raises BadInput when it cannot be read."""
+    """The columns of one file of metadata, with their types. Raises BadInput when it cannot be read, and for a pipe, which might never end."""
+    if not path.is_file():
+        raise BadInput(f"metadata/{path.name} of {str(path.parents[1])!r} cannot be read: it is not a regular file.")
     try:
         return dict(row[:2] for row in query(f"DESCRIBE SELECT * FROM {parquet(path)}").fetchall())
     except duckdb.Error as error:
