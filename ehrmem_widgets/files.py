@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -23,8 +24,16 @@ _MOST_BYTES_OF_JSON = 40_000_000  # each byte of it may become thirty in memory
 
 
 def read_text(path: Path, what: str, *, most: int = MOST_BYTES) -> str:
-    """A text file in UTF-8; ``what`` names it in the error's sentence. Raises BadInput for one that cannot be read, is no text, or is larger than
-    ``most`` bytes, and for a pipe or a device, which might never end."""
+    """A text file in UTF-8; errors as of ``read_bytes``, and for what is no text."""
+    try:
+        return read_bytes(path, what, most=most).decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadInput(f"{what} cannot be read: it is not text in UTF-8.") from None
+
+
+def read_bytes(path: Path, what: str, *, most: int = MOST_BYTES) -> bytes:
+    """A whole file; ``what`` names it in the error's sentence. Raises BadInput for one that cannot be read or is larger than ``most`` bytes, and
+    for a pipe or a device, which might never end."""
     with opened(path, what) as file:
         try:
             size = os.fstat(file.fileno()).st_size
@@ -33,14 +42,11 @@ def read_text(path: Path, what: str, *, most: int = MOST_BYTES) -> str:
             raise BadInput(f"{what} cannot be read: {error.strerror}.") from None
     if len(content) > most:
         raise BadInput(f"{what} cannot be read: it is larger than {most / 1e6:g} MB.")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        raise BadInput(f"{what} cannot be read: it is not text in UTF-8.") from None
+    return content
 
 
 def opened(path: Path, what: str) -> BinaryIO:
-    """A regular file, open for who reads it within bounds of his own; errors as of ``read_text``."""
+    """A regular file, open for who reads it within bounds of his own; errors as of ``read_bytes``."""
     try:
         file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
     except OSError as error:
@@ -71,6 +77,26 @@ def parsed_json(text: str | bytes, what: str) -> object:
         raise BadInput(f"{what} cannot be read as JSON: this computer has too little memory for it.") from None
     except ValueError as error:
         raise BadInput(f"{what} cannot be read as JSON: {shorten(str(error), 120)}.") from None
+
+
+def as_signed_json(content: Mapping[str, object], *, indent: int | None = None) -> str:
+    """JSON that says itself, under ``digest``, whether it is as it was written: against a disk or a hand that changed it, not against an attacker."""
+    plain = json.loads(json.dumps(content))
+    return json.dumps({**plain, _DIGEST: _digest(plain)}, indent=indent, sort_keys=indent is None) + "\n"
+
+
+def is_changed(content: Mapping[str, object]) -> bool:
+    """Whether what ``as_signed_json`` wrote was changed since; an earlier version wrote no digest."""
+    return _DIGEST in content and content[_DIGEST] != _digest(
+        {name: one for name, one in content.items() if name != _DIGEST}
+    )
+
+
+_DIGEST = "digest"
+
+
+def _digest(content: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 @contextmanager

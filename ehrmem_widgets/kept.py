@@ -11,6 +11,10 @@ import platformdirs
 
 from ehrmem_widgets.errors import Unavailable
 
+IN_REPORTS = (
+    "Embeddings, indexes and sequences of these records stay on the computer that made this; 'ehrmem forget' lists what is kept there about "
+    "patients, and 'ehrmem forget --yes' removes it."
+)
 _IN_THE_CACHE = {
     "embeddings-*.npz": "embeddings of the records of a data set",
     "map-*.npz": "the map of these embeddings",

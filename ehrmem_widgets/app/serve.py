@@ -20,6 +20,7 @@ from ehrmem_widgets.files import read_text
 from ehrmem_widgets.jupyterlab_autorun.serve import ADDRESS, free
 from ehrmem_widgets.reports.notebook_helpers import APP
 from ehrmem_widgets.sources import SAMPLES_ONLY, SOURCES
+from ehrmem_widgets.terminal import say
 
 if TYPE_CHECKING:
     from tornado.web import RequestHandler
@@ -62,9 +63,8 @@ def serve_app(
         if token
         else "Everybody in this network who has the password can open them there."
     )
-    print(
+    say(
         f"The screens open in your browser, at\n\n    {address}\n\n{where} Keep this window open while you work; Ctrl-C here ends it.",
-        flush=True,
     )
     if browser:
         threading.Timer(1, webbrowser.open, [address]).start()
@@ -100,7 +100,7 @@ def allow_network(host: str, *, real_patients: bool, password_file: Path | None)
         if real_patients
         else "the sample patients and models, which are made up, and the folder in which these lie; no other file of this computer can be opened"
     )
-    print(
+    say(
         f"""\
 You are opening the screens to the network of {host}.
 - Who has the password sees {seen}.
@@ -108,7 +108,6 @@ You are opening the screens to the network of {host}.
 - What is shown and typed travels unencrypted, the password included: whoever listens in this network can read it. Choose a password that you use
   nowhere else, and end this with Ctrl-C when the class is over.
 """,
-        flush=True,
     )
     if real_patients:
         if _typed(f"Type {host} once more to show these patients: ") != host:
@@ -140,7 +139,8 @@ def _password(file: Path | None) -> str:
 
 def _typed(question: str) -> str:
     try:
-        return input(question).strip()
+        say(question, end="")
+        return input().strip()
     except EOFError:
         return ""
 

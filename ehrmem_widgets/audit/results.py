@@ -21,9 +21,9 @@ from ehrmem_widgets.blackbox.checks import unknown_in_words
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes
 from ehrmem_widgets.cohort.dataset import NO_EXTENSIONS
 from ehrmem_widgets.errors import BadInput, Damaged, said_by
-from ehrmem_widgets.files import read_json
+from ehrmem_widgets.files import is_changed, read_json
 from ehrmem_widgets.findings.disclosure_control import disclosed
-from ehrmem_widgets.findings.finding import EXCLUDED, FIGURES, PATIENTS, Finding, OtherVersion
+from ehrmem_widgets.findings.finding import EXCLUDED, FIGURES, PATIENTS, Finding, OtherVersion, check_table
 from ehrmem_widgets.probes.people import CANARY, DRAWN, MEMBER, NON_MEMBER, NULL_CANARY, PAIRS
 from ehrmem_widgets.probes.view import Headline, ProbeView
 from ehrmem_widgets.registry import probes
@@ -108,6 +108,7 @@ class AuditResults:
                 f"{str(self.folder)!r} holds findings of an earlier version ({old[0].name}). Run the audit again with this version, in "
                 "another folder."
             )
+        self._checked: set[tuple[str, str]] = set()
         shown = {name: self._disclosed(name) for name in self.files if name not in withheld.probes}
         self.findings = {name: found for name, found in shown.items() if not withheld.parts or len(found.figures)}
         self.files = {name: path for name, path in self.files.items() if name in self.findings}
@@ -282,6 +283,7 @@ class AuditResults:
         the attributes drawn for and no others."""
         import duckdb
 
+        self._check(name, table)
         source = _quoted(str(self.files[name] / f"{table}.parquet"))
         but = ", ".join(map(_quoted, ("no attribute", *sorted(self.withheld.attributes))))
         view = f"""CREATE OR REPLACE VIEW rows AS
@@ -292,6 +294,14 @@ class AuditResults:
             return self._database.execute(query, list(given)).df()
         except duckdb.Error as error:
             raise _damaged(self.files[name], said_by(error)) from None
+
+    def _check(self, name: str, table: str) -> None:
+        if (name, table) not in self._checked:
+            try:
+                check_table(self.files[name], table)
+            except BadInput as error:
+                raise _damaged(self.files[name], str(error)) from None
+            self._checked.add((name, table))
 
     def _disclosed(self, name: str) -> Finding:
         view = probes()[name].view_type
@@ -358,6 +368,8 @@ def _read_results(folder: Path) -> Results:
             f"{str(folder)!r} holds no audit ({RESULTS} is missing or is another file). Name the folder that 'ehrmem "
             "audit PLAN.yaml --out DIR' wrote."
         )
+    if is_changed(results):
+        raise _damaged(folder / RESULTS, "it was changed since it was written")
     return cast("Results", results)
 
 

@@ -21,6 +21,7 @@ from platform import python_version
 from typing import Any, Literal, TypedDict, cast
 
 from ehrmem_widgets import __version__
+from ehrmem_widgets.audit.cluster import connected
 from ehrmem_widgets.audit.plan import Plan
 from ehrmem_widgets.blackbox.checks import unknown_codes
 from ehrmem_widgets.blackbox.protocol import BlackBox
@@ -28,8 +29,8 @@ from ehrmem_widgets.blackbox.training_splits import training_splits
 from ehrmem_widgets.charts.markup import plural
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.fingerprints import read_anew
-from ehrmem_widgets.errors import GOES_ON, BadInput, CannotAnswer, Damaged, Unavailable, extra, not_made, resumable
-from ehrmem_widgets.files import read_json, write_whole
+from ehrmem_widgets.errors import GOES_ON, BadInput, CannotAnswer, Damaged, Unavailable, not_made, resumable
+from ehrmem_widgets.files import as_signed_json, read_json, write_whole
 from ehrmem_widgets.findings.finding import Finding, as_json
 from ehrmem_widgets.probes.base import AlternativesOf, ProbeRun, Task, loaded
 from ehrmem_widgets.probes.batching import BatchesMissingError, Checkpoint, OnProgress, Progress
@@ -38,7 +39,6 @@ from ehrmem_widgets.registry import alternatives_for, probes
 from ehrmem_widgets.settings import WORKERS
 
 SHARDS, FINDINGS, SEAL, RESULTS, SEVERITY = "shards", "findings", "audit.json", "results.json", "severity.yaml"
-_CLUSTER_TIMEOUT = "20s"
 _STRIPES_A_WORKER = 4  # small enough that the last worker is not waited for long
 
 
@@ -334,7 +334,7 @@ class _Audit:
             "workers_lost": self.workers_lost,
             "runs": list(self.runs.values()),
         }
-        _write_whole(self.out / RESULTS, results)
+        _write_text(self.out / RESULTS, as_signed_json(cast("dict[str, object]", as_json(results)), indent=1))
         return results
 
 
@@ -369,8 +369,11 @@ def ask_stripe(plan: Plan, out: str, name: str, stripe: int, stripes: int) -> No
 def _read_seal(path: Path) -> Seal:
     """Raises Damaged for a seal that is none: nothing then says whose the answers are."""
     try:
-        return cast("Seal", dict(cast("dict[str, object]", read_json(path, path.name))))
-    except (ValueError, TypeError):
+        seal = read_json(path, path.name)
+        if not isinstance(seal, dict) or not isinstance(seal.get("versions", {}), dict):
+            raise BadInput("It is no seal.")
+        return cast("Seal", seal)
+    except BadInput:
         raise Damaged(
             f"The seal {path} is damaged, so nothing says of which plan, data and models the results are. Name another folder."
         ) from None
@@ -533,20 +536,9 @@ def _pool(workers: int, cluster: str | None) -> Iterator[_Pool]:
 
 
 def _dask(address: str) -> Iterator[_Pool]:
-    with extra("cluster", "--cluster"):
-        from dask.distributed import CancelledError, Client, KilledWorker
-        from dask.distributed import wait as wait_for
-
-    try:
-        client = Client(address, timeout=_CLUSTER_TIMEOUT)
-    except (OSError, ValueError) as error:
-        raise Unavailable(f"No Dask scheduler answers at {address!r}: {' '.join(str(error).split())[:200]}.") from None
-
-    if not client.nthreads():
-        client.close()
-        raise BadInput(
-            f"The Dask scheduler at {address!r} has no workers yet. Start some: dask worker {address} --nthreads 1."
-        )
+    client = connected(address)
+    from dask.distributed import CancelledError, KilledWorker
+    from dask.distributed import wait as wait_for
 
     def submit(function: Callable[..., None], *arguments: object) -> Any:  # Dask's future is no Future, but alike
         return client.submit(function, *arguments, pure=False, retries=2)

@@ -36,6 +36,7 @@ from ehrmem_widgets.blackbox.completions import (
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.errors import BadInput, CannotAnswer, EhrmemError
 from ehrmem_widgets.settings import shown
+from ehrmem_widgets.terminal import say
 
 HOST = "127.0.0.1"
 _HOSTS = (
@@ -62,17 +63,16 @@ class Served(NamedTuple):
 def serve(model: BlackBox, port: int | None = None) -> None:
     """Serve the model until Ctrl-C, and say where. Raises BadInput when the port is taken."""
     with serve_model(model, port=port) as (address, token):
-        print(
+        say(
             f"The model {model.name!r} answers at\n\n    address  {address}\n    token    {token}\n\n"
             "To ask it: set EHRMEM_ENDPOINT_TOKEN to the token (and EHRMEM_EMBEDDINGS to the address, for nearest records), and name\n"
             "the address with --model and the model's list of codes with --vocabulary.\n\n"
             "On this computer only. Keep this window open while you work; Ctrl-C here ends it.",
-            flush=True,
         )
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
-            print("Ended.")
+            say("Ended.")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from ehrmem_widgets.cohort.check import Check
 from ehrmem_widgets.cohort.codes import parse_code
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
 from ehrmem_widgets.cohort.meds_files import parquet, shards_of
+from ehrmem_widgets.cohort.oddities import oddities
 
 FEWEST = 11
 """Counts of 1 to 10 patients with a sensitive attribute are not shown (methods, section 4, T6)."""
@@ -38,6 +39,7 @@ def check_data(dataset: MedsDataset, *, member_split: str = MEMBER_SPLIT) -> lis
         _attributes(dataset),
         _same_records(dataset, member_split),
         _doubled_events(dataset),
+        *oddities(dataset),
     ]
 
 

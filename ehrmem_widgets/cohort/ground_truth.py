@@ -28,10 +28,24 @@ def canary_repetitions(dataset: MedsDataset) -> dict[int, int]:
     path = dataset.root / GROUND_TRUTH
     if not path.exists():
         return {}
-    truth = _table(path, ("subject_id", "canary", "repetitions"), path.name)
+    truth = _read_truth(path)
     return {
         int(i): int(n) for i, n, canary in zip(truth.subject_id, truth.repetitions, truth.canary, strict=True) if canary
     }
+
+
+def _read_truth(path: Path) -> pd.DataFrame:
+    truth = _table(path, ("subject_id", "canary", "repetitions"), f"{path.name}, which names the planted canaries,")
+    kinds = truth.dtypes
+    if not (
+        kinds["subject_id"] == np.int64
+        and pd.api.types.is_bool_dtype(kinds["canary"])
+        and pd.api.types.is_integer_dtype(kinds["repetitions"])
+    ):
+        raise BadInput(
+            f"{path.name}, which names the planted canaries, must hold subject_id and repetitions (whole numbers) and canary (true or false)."
+        )
+    return truth
 
 
 @dataclass(frozen=True)

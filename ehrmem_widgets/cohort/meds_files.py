@@ -13,6 +13,7 @@ import numpy as np
 from ehrmem_widgets.cohort.fingerprints import digests
 from ehrmem_widgets.errors import BadInput, Unavailable, said_by
 from ehrmem_widgets.files import opened
+from ehrmem_widgets.terminal import one_line
 
 Query = Callable[[str], duckdb.DuckDBPyConnection]
 """Runs SQL and gives its cursor."""
@@ -94,6 +95,21 @@ def events_query(root: Path, shards: Sequence[Path], query: Query) -> str:
     )
 
 
+def odd_cells_query(shards: Sequence[Path], query: Query) -> str:
+    """SQL for how many rows have no patient, no code, a code without a letter or digit, and a value that is no number."""
+    source = f"read_parquet({_listed(shards)}, union_by_name = true, hive_partitioning = false)"
+    value = (
+        "numeric_value"
+        if "numeric_value" in {row[0] for row in query(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+        else "NULL"
+    )
+    return (
+        "SELECT count(*) FILTER (subject_id IS NULL), count(*) FILTER (code IS NULL), "
+        "count(*) FILTER (NOT regexp_matches(CAST(code AS VARCHAR), '[\\pL\\pN]')), "
+        f"count(*) FILTER ({value} IS NOT NULL AND NOT coalesce(isfinite(TRY_CAST({value} AS DOUBLE)), false)) FROM {source}"
+    )
+
+
 def splits_query(root: Path, query: Query, member_split: str) -> str:
     """SQL for the splits, one row per patient: patient_id, split. Without metadata/subject_splits.parquet it gives no rows.
 
@@ -151,6 +167,29 @@ def rows_looked_through(shards: Sequence[Path], query: Query) -> int:
     order = np.lexsort((np.repeat([0, 1], len(rows)), np.concatenate([lows, highs])))
     most = int(np.cumsum(np.concatenate([here, -here])[order]).max(initial=0))
     return most + EVERY_FILE * len(shards)
+
+
+_OF_A_FILE = (
+    duckdb.DataError,
+    duckdb.OperationalError,
+    duckdb.NotSupportedError,
+    duckdb.InternalError,
+    duckdb.InvalidInputException,
+)
+
+
+def said_of(name: str, error: duckdb.Error) -> Exception:
+    """What DuckDB found wrong with the files of a data set, in words; its own error where the question was wrong, which is ours."""
+    words = one_line(str(error).partition("\n")[0])[:300]
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return Unavailable(f"{name} needs more memory than there is: {words}.")
+    if isinstance(error, duckdb.IOException):
+        return Unavailable(
+            f"A file of {name} can no longer be read: {words}. Were the data changed or moved in the meantime? Then start again."
+        )
+    if type(error) is duckdb.Error or isinstance(error, _OF_A_FILE):  # the plain one: what Parquet's own reader found
+        return BadInput(f"A file of {name} cannot be read: {words}. Write it anew, as the MEDS schema says.")
+    return error
 
 
 def parquet(path: Path) -> str:

@@ -95,10 +95,12 @@ class State:
     def __post_init__(self) -> None:
         for name, bounds in (("horizon", settings.HORIZON), ("samples", settings.SAMPLES), ("seed", settings.SEED)):
             object.__setattr__(self, name, bounds.check(getattr(self, name), name))  # a NumPy number as a plain one
+        if self.population is not None:
+            object.__setattr__(self, "population", settings.POPULATION.check(self.population, "population"))
         if self.knowledge is not None:
             check_knowledge(self.knowledge)
         if self.focus not in (self.attributes or ("",)):
-            raise BadInput(f"The attribute in focus, {self.focus!r}, is not among those asked about.")
+            raise BadInput(f"The attribute in focus, {settings.shown(self.focus)}, is not among those asked about.")
 
 
 class Exploration:

@@ -98,5 +98,10 @@ def _patient_letter(report: Report, texts: Texts, audience: str, path: Path) -> 
 
 def _fits(known: Mapping[str, object], texts: Texts, say: Callable[..., str]) -> str:
     """Who else fits: nobody, or how many; a few are not counted."""
-    k, n = int(str(known["k"])), int(str(known["patients"]))
+    try:
+        k, n = int(str(known["k"])), int(str(known["patients"]))
+    except (KeyError, ValueError):
+        raise BadInput(
+            "The report does not say how many patients fit the facts: it was changed, or cut short. Write it again."
+        ) from None
     return say(texts["unique"]) if k == 1 else say(texts["fits"], k=count(texts, k), n=count(texts, n))

@@ -159,6 +159,8 @@ def _from_rows(path: Path) -> Iterator[_Pair]:
     )
     if code is not None:
         for place, row in enumerate(rows):
+            if len(row) <= max(code, number or 0):
+                raise ValueError(f"row {place + 2} has fewer columns than the heading")
             yield row[code], _whole(row[number]) if number is not None else place
         return
     for place, row in enumerate(itertools.chain([first] if first else [], rows)):

@@ -20,6 +20,7 @@ from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cores import threads
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.settings import EPOCHS, MINUTES, SEED
+from ehrmem_widgets.terminal import say
 from ehrmem_widgets.tokens.sequence import encode
 from ehrmem_widgets.tokens.vocabulary import Vocabulary, learn_vocabulary
 
@@ -44,7 +45,7 @@ def train_model(
     width: int = 192,
     layers: int = 2,
     dropout: float = 0.0,
-    report: Callable[[str], None] = print,
+    report: Callable[[str], None] = say,
 ) -> dict[str, object]:
     """Train on one split and write a model folder: config, safetensors (16 bit), vocabulary and how it was trained.
 

@@ -243,7 +243,7 @@ def test_without_the_confounding_check_no_comparison_is_made(tmp_path: Path, mon
 
 def test_no_scheduler_answers(undisturbed: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, _ = undisturbed
-    monkeypatch.setattr(run, "_CLUSTER_TIMEOUT", "1s")
+    monkeypatch.setattr("ehrmem_widgets.audit.cluster._TIMEOUT", "1s")
     with pytest.raises(Unavailable, match=r"No Dask scheduler answers at 'tcp://127.0.0.1:1'"):
         run_audit(read_plan(plan), tmp_path / "out", cluster="tcp://127.0.0.1:1")
 
