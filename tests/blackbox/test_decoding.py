@@ -12,8 +12,6 @@ import transformers
 from ehrmem_widgets.blackbox import attention_decoding, state_space_decoding
 from ehrmem_widgets.blackbox.decoding import (
     Decoder,
-    LibraryDecoder,
-    RereadingDecoder,
     SharedPromptDecoder,
     StateSpaceDecoder,
     best_decoder,
@@ -21,6 +19,7 @@ from ehrmem_widgets.blackbox.decoding import (
     state_space_parts,
     transformer_parts,
 )
+from ehrmem_widgets.blackbox.library_decoding import LibraryDecoder, RereadingDecoder
 
 SIZE = 40
 COMMON = {"vocab_size": SIZE, "hidden_size": 32, "num_hidden_layers": 2}
