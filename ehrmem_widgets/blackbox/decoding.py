@@ -79,7 +79,8 @@ def _decoders(model: PreTrainedModel) -> Iterator[Callable[[], Decoder]]:
         yield lambda: StateSpaceDecoder(state_space)
     from ehrmem_widgets.blackbox.library_decoding import LibraryDecoder
 
-    yield lambda: LibraryDecoder(model)
+    yield lambda: LibraryDecoder(model, shared=True)
+    yield lambda: LibraryDecoder(model, shared=False)
 
 
 def context_length(model: PreTrainedModel) -> int | None:
