@@ -99,7 +99,7 @@ def train_model(
             break
     if not steps:
         raise BadInput(
-            f"The time of {minutes:g} minutes was over before the training began: reading the data took {time.monotonic() - begun:.0f} seconds. Give more."
+            f"The time of {minutes:g} minutes was over before the training began: reading the data and getting ready took {time.monotonic() - begun:.0f} seconds. Give more."
         )
     facts = {
         "data": dataset.name,

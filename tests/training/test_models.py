@@ -72,5 +72,5 @@ def test_the_command_says_how_long_it_took(cohort: Path, tmp_path: Path, capsys:
 
 def test_no_time_for_a_single_step_is_said(cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--data", str(cohort), "--out", str(tmp_path / "m"), "--minutes", "0.00001"]) == 2
-    assert "was over before the training began: reading the data took" in capsys.readouterr().err
+    assert "was over before the training began: reading the data and getting ready took" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
