@@ -907,9 +907,17 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
         "--seed", type=_typed(settings.SEED), default=0, metavar="N", help="same seed, same weights (0)"
     )
     parser.add_argument(
-        "--minutes", type=_typed(settings.MINUTES), metavar="M", help="end after this many minutes, reading and saving included (no limit)"
+        "--minutes",
+        type=_typed(settings.MINUTES),
+        metavar="M",
+        help="end after this many minutes, reading and saving included (no limit)",
     )
-    parser.add_argument("--epochs", type=_typed(settings.EPOCHS), metavar="N", help="passes over the patients (30; with --minutes, as many as fit)")
+    parser.add_argument(
+        "--epochs",
+        type=_typed(settings.EPOCHS),
+        metavar="N",
+        help="passes over the patients (30; with --minutes, as many as fit)",
+    )
     parser.add_argument(
         "--epsilon",
         type=_typed(settings.EPSILON),

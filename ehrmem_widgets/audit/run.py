@@ -298,7 +298,9 @@ class _Audit:
         _write_whole(self.out / "plan.json", self.plan.as_json())
         first = {"by": "plan", "at": self.begun, "severities": self.plan.as_json()["severities"]}
         write_severities(self.out, [first])
-        _write_whole(path, {**_sealed(self.plan, self.opened.sources), "started_at": self.begun, "versions": versions()})
+        _write_whole(
+            path, {**_sealed(self.plan, self.opened.sources), "started_at": self.begun, "versions": versions()}
+        )
 
     def _write(self, *, finished: bool) -> Results:
         about = self.opened

@@ -88,4 +88,3 @@ def context_length(model: PreTrainedModel) -> int | None:
     config = model.config.get_text_config()
     names = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
     return next((int(n) for name in names if (n := getattr(config, name, None))), None)
-

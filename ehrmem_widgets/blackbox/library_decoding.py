@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _ATTENTION = "ehrmem_shared_prompt"
+_GROWING = (DynamicLayer, DynamicSlidingWindowLayer)  # layers of keys and values that the library copies at every step
 _STATES_INSIDE = ("conv1d_state", "recurrent_states")  # that RecurrentGemma's layers keep themselves
 
 
@@ -91,7 +92,9 @@ class RereadingDecoder:
 
     def bytes_a_sample(self, longest: int, room: int) -> int:
         """As ``Decoder.bytes_a_sample``: the logits of every place, and as much as a cache would hold."""
-        numbers = _numbers_of_a_code(self._model) + cast("nn.Linear", self._model.get_output_embeddings()).weight.shape[0]
+        numbers = (
+            _numbers_of_a_code(self._model) + cast("nn.Linear", self._model.get_output_embeddings()).weight.shape[0]
+        )
         return numbers * (longest + room) * self._model.dtype.itemsize
 
     def begin(self, prompts: list[list[int]], samples: int, room: int) -> Tensor:
@@ -143,12 +146,14 @@ class _ReadIntoCache:
 
     def repeat(self, samples: int, room: int) -> None:
         cache: Cache = getattr(self._cache, "self_attention_cache", self._cache)
-        same = torch.zeros(samples, dtype=torch.long, device=self._model.device)  # every sample is the first (and only) row
+        same = torch.zeros(
+            samples, dtype=torch.long, device=self._model.device
+        )  # every sample is the first (and only) row
         for place, layer in enumerate(cache.layers):
-            if type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) and layer.get_seq_length():
+            if isinstance(layer, DynamicLayer) and type(layer) in _GROWING and layer.is_initialized:
                 cache.layers[place] = _with_room(layer, samples, room, self._shared)
             else:
-                layer.reorder_cache(same)
+                layer.reorder_cache(cast("torch.LongTensor", same))
         self._asks_apart = self._shared
         self._select_inside(same)
 
@@ -174,7 +179,7 @@ class _ReadIntoState:
             self._state = [part[:, None] for part in answer.state]
             return cast("Tensor", answer.logits[:, -1]).float()
         logits, self._state = torch.vmap(self._of_one)(ids[:, None], self._state)
-        return cast("Tensor", logits).float()
+        return logits.float()
 
     def repeat(self, samples: int, room: int) -> None:
         self.select(torch.zeros(samples, dtype=torch.long, device=self._model.device))
@@ -191,7 +196,8 @@ class _ReadIntoState:
 class _Room:
     """The keys or the values of a layer in memory with room for every step, so that none is copied when another is added."""
 
-    def __init__(self, prompt: Tensor, samples: int, room: int, shared: bool) -> None:
+    def __init__(self, prompt: Tensor | None, samples: int, room: int, shared: bool) -> None:
+        assert prompt is not None  # what was read fills it
         _, heads, length, width = prompt.shape
         self.prompt = prompt if shared else None  # else copied to each
         self._end = 0 if shared else length
@@ -250,9 +256,7 @@ class _WindowWithRoom(DynamicSlidingWindowLayer):
         self._values.select(beam_idx)
 
 
-def _with_room(
-    layer: DynamicLayer, samples: int, room: int, shared: bool
-) -> _LayerWithRoom | _WindowWithRoom:
+def _with_room(layer: DynamicLayer, samples: int, room: int, shared: bool) -> _LayerWithRoom | _WindowWithRoom:
     """A layer that has read one prompt, for its continuations. A window that they will not leave is none."""
     if isinstance(layer, DynamicSlidingWindowLayer) and layer.get_seq_length() + room >= layer.sliding_window:
         return _WindowWithRoom(layer, samples, room)
@@ -287,10 +291,7 @@ def _attend(
     """
     prompt = getattr(key, "of_prompt", None)
     if prompt is None:
-        return cast(
-            "tuple[Tensor, None]",
-            sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **more),
-        )
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **more)
     if any(more.get(name) is not None for name in ("softcap", "position_bias", "s_aux")):
         raise NotImplementedError
     rows, heads, _, width = query.shape

@@ -340,7 +340,9 @@ class MedsDataset:
                 if code == "MEDS_BIRTH" or code.startswith("MEDS_BIRTH//"):
                     births.setdefault(patient, time)
                 else:
-                    before = before if time == before else time  # one object for what happens at one time, and for a code
+                    before = (
+                        before if time == before else time
+                    )  # one object for what happens at one time, and for a code
                     events[patient].append(Event(before, sys.intern(code), value))
         return [Record(p, self.pseudonym(p), tuple(events[p]), births.get(p)) for p in wanted]
 

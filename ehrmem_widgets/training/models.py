@@ -87,7 +87,9 @@ def train_model(
                     break
                 done = 0.0 if epochs is None else (epoch + place / len(batches)) / epochs
                 for group in optimizer.param_groups:
-                    group["lr"] = 1e-3 * min(1.0, (epoch * len(batches) + place + 1) / 50) * falling(max(done, deadline.part()))
+                    group["lr"] = (
+                        1e-3 * min(1.0, (epoch * len(batches) + place + 1) / 50) * falling(max(done, deadline.part()))
+                    )
                 with deadline.step():
                     total += _learn(model, optimizer, batch)
                 steps += 1

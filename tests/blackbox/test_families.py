@@ -22,7 +22,7 @@ SMALL: dict[str, Any] = {
 GPT: dict[str, Any] = {"vocab_size": SIZE, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32}
 FAMILIES: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("gpt2", "openai-gpt", "gpt_bigcode"), GPT),
-    **dict.fromkeys(("codegen", "gptj"), GPT | {"rotary_dim": 4, "n_inner": 24}),
+    **dict.fromkeys(("codegen", "gptj"), GPT | {"n_head": 4, "rotary_dim": 4, "n_inner": 24}),
     **dict.fromkeys(
         ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "phi", "phi3", "olmo", "olmo2", "cohere", "cohere2"), SMALL
     ),
@@ -47,7 +47,9 @@ FAMILIES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_every_family_is_scored_as_its_forward_pass_says(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(5)
-    library = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(kind, **FAMILIES[kind])).eval()
+    library = transformers.AutoModelForCausalLM.from_config(
+        transformers.AutoConfig.for_model(kind, **FAMILIES[kind])
+    ).eval()
     for name, parameter in library.named_parameters():
         if parameter.dim() > 1 and not name.endswith("A_log"):
             parameter.data.mul_(4)  # so that the answers differ from code to code

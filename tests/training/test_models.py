@@ -52,14 +52,21 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=["quick", "busy: every fourth step takes long", "slow"],
 )
 def test_training_takes_the_minutes_that_were_given(
-    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: tuple[float, ...], saving: float, reading: float
+    cohort: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: tuple[float, ...],
+    saving: float,
+    reading: float,
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(models, "time", clock)
     monkeypatch.setattr(models, "_learn", clock.slow(lambda *_: 1.0, *step))
     monkeypatch.setattr(models, "save_model", clock.slow(models.save_model, saving))
     monkeypatch.setattr(models, "record_windows", clock.slow(models.record_windows, reading))
-    models.train_model(MedsDataset(cohort), tmp_path / "m", epochs=None, minutes=MINUTES, width=48, layers=1, report=lambda _: None)
+    models.train_model(
+        MedsDataset(cohort), tmp_path / "m", epochs=None, minutes=MINUTES, width=48, layers=1, report=lambda _: None
+    )
     assert clock.now == pytest.approx(60 * MINUTES, rel=0.1)
     assert (tmp_path / "m" / "model.safetensors").exists()
 
