@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -509,6 +510,7 @@ def serve(arguments: argparse.Namespace) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Train a small model on a data set."""
+    begun = time.monotonic()
     from ehrmem_widgets.cohort.dataset import MedsDataset
 
     if arguments.epsilon is not None and (arguments.epochs or arguments.minutes):
@@ -528,8 +530,9 @@ def train(arguments: argparse.Namespace) -> None:
         else:
             from ehrmem_widgets.training.models import train_model
 
-            train_model(dataset, unfinished, epochs=arguments.epochs or 30, minutes=arguments.minutes, **common)
-    say(f"Wrote the model to {arguments.out}.")
+            epochs = arguments.epochs or (None if arguments.minutes else 30)
+            train_model(dataset, unfinished, epochs=epochs, minutes=arguments.minutes, begun=begun, **common)
+    say(f"Wrote the model to {arguments.out} after {time.monotonic() - begun:.1f} seconds.")
 
 
 def build_samples(arguments: argparse.Namespace) -> None:
@@ -940,9 +943,17 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
         "--seed", type=_typed(settings.SEED), default=0, metavar="N", help="same seed, same weights (0)"
     )
     parser.add_argument(
-        "--minutes", type=_typed(settings.MINUTES), metavar="M", help="stop after this many minutes (no limit)"
+        "--minutes",
+        type=_typed(settings.MINUTES),
+        metavar="M",
+        help="end after this many minutes, reading and saving included (no limit)",
     )
-    parser.add_argument("--epochs", type=_typed(settings.EPOCHS), metavar="N", help="passes over the patients (30)")
+    parser.add_argument(
+        "--epochs",
+        type=_typed(settings.EPOCHS),
+        metavar="N",
+        help="passes over the patients (30; with --minutes, as many as fit)",
+    )
     parser.add_argument(
         "--epsilon",
         type=_typed(settings.EPSILON),

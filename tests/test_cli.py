@@ -191,7 +191,7 @@ def test_train_leaves_other_folders_alone(cohort: Path, tmp_path: Path, capsys: 
 
 
 def test_train_writes_a_model_with_a_shared_vocabulary_and_replaces_only_its_own(cohort: Path, tmp_path: Path) -> None:
-    words = ["train", "--data", cohort, "--epochs", 1, "--minutes", 0.02]
+    words = ["train", "--data", cohort, "--epochs", 1]
     assert run(*words, "--out", tmp_path / "a") == 0
     assert run(*words, "--out", tmp_path / "b", "--split", "reference", "--vocabulary", tmp_path / "a") == 0
     first, second = (json.loads((tmp_path / name / "training.json").read_text()) for name in "ab")

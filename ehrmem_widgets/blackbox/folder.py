@@ -203,9 +203,8 @@ class FolderModel:
     def _batches(self, sequences: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], Tensor]]:
         """Sequences of like length together, padded on the right (harmless to what stands before it)."""
         config = self._model.config
-        states = getattr(config, "state_size", 0) * getattr(
-            config, "intermediate_size", 0
-        )  # Mamba has them at each code
+        # Mamba has them at each code; a config may name a size without a number (GPT-Neo)
+        states = (getattr(config, "state_size", 0) or 0) * (getattr(config, "intermediate_size", 0) or 0)
         at_once = min(_CODES_AT_ONCE, _NUMBERS_AT_ONCE // max(self.codes_in_head, states))
         order = sorted(range(len(sequences)), key=lambda place: len(sequences[place]))
         batch: list[int] = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 import threading
 import weakref
 from collections.abc import Iterable, Sequence
@@ -55,6 +56,7 @@ from ehrmem_widgets.errors import BadInput, Damaged
 from ehrmem_widgets.files import read_json
 
 MEMBER_SPLIT = "train"
+_ROWS_AT_ONCE = 10_000
 
 
 NO_EXTENSIONS: dict[str, str | bool | int | float | list[str]] = {
@@ -339,14 +341,19 @@ class MedsDataset:
             "SELECT patient_id, time, code, value FROM events WHERE patient_id IN (SELECT unnest(?::BIGINT[])) "
             "ORDER BY patient_id, time NULLS FIRST, filename, file_row_number",
             [wanted],
-        ).fetchall()
+        )
         events: dict[int, list[Event]] = {patient: [] for patient in wanted}
         births: dict[int, datetime | None] = {}
-        for patient, time, code, value in rows:
-            if code == "MEDS_BIRTH" or code.startswith("MEDS_BIRTH//"):
-                births.setdefault(patient, time)
-            else:
-                events[patient].append(Event(time, code, value))
+        before: datetime | None = None
+        while some := rows.fetchmany(_ROWS_AT_ONCE):
+            for patient, time, code, value in some:
+                if code == "MEDS_BIRTH" or code.startswith("MEDS_BIRTH//"):
+                    births.setdefault(patient, time)
+                else:
+                    before = (
+                        before if time == before else time
+                    )  # one object for what happens at one time, and for a code
+                    events[patient].append(Event(before, sys.intern(code), value))
         return [Record(p, self.pseudonym(p), tuple(events[p]), births.get(p)) for p in wanted]
 
     @cached_property

@@ -481,15 +481,18 @@ class Question:
         """Those of the people to compare with who were not asked."""
         return [one for one in self.peers[column] if one.patient_id in self._not_asked] if self._not_asked else []
 
+    @cached_property
+    def _following(self) -> np.ndarray:
+        """The ids of all that really followed."""
+        vocabulary = self.models[0].vocabulary
+        codes = true_continuation(self.record, self.prompts[0], vocabulary, len(self.record.events) * 8)
+        return np.array(vocabulary.ids(codes), dtype=np.int64)
+
     def _reached(self, column: int) -> str:
         """Why even a model that recites the record would not name the attribute; empty when it would. Only for what is held."""
         if not self.held[column]:
             return ""
-        vocabulary, track = self.models[0].vocabulary, self.watches[0][:, column]
-        following = vocabulary.ids(
-            true_continuation(self.record, self.prompts[0], vocabulary, len(self.record.events) * 8)
-        )
-        at = np.flatnonzero(track[np.array(following, dtype=np.int64)]) if following else np.empty(0)
+        at = np.flatnonzero(self.watches[0][:, column][self._following])
         if not len(at):
             return "the record does not hold it after the known facts, so there is nothing left to give away"
         if at[0] >= self.horizon:
