@@ -17,7 +17,7 @@ NBSTRIPOUT := nbstripout --keep-id
 NOTEBOOKS   = $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help explore workshop explorable report test lint browser bench evidence samples docs sbom lock clean check-python
+.PHONY: help explore workshop explorable report test lint browser fuzz bench evidence samples docs sbom lock clean check-python
 .DELETE_ON_ERROR:
 
 help: ## List the commands
@@ -44,6 +44,9 @@ lint: $(STAMP) ## Check style, types and that notebooks carry no outputs
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(if $(NOTEBOOKS),$(BIN)/$(NBSTRIPOUT) --verify $(NOTEBOOKS),echo "no notebooks to check")
+
+fuzz: $(STAMP) ## Try damaged files, options and answers on every command (ARGS="--inputs 2000 --seed 7"; a part of it is in the tests)
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: $(STAMP) ## Measure speed on this machine (ARGS="--only attribute" for one part)
 	@$(BIN)/python -m tests.benchmarks $(ARGS)

@@ -108,7 +108,7 @@ def meant(given: object, known: Collection[str]) -> str:
     now = NAMES_BEFORE.get(given) if isinstance(given, str) else None
     if now in known:
         return f" It is called {now!r} now."
-    near = difflib.get_close_matches(given, known, n=1) if isinstance(given, str) else []
+    near = difflib.get_close_matches(given[:99], known, n=1) if isinstance(given, str) else []  # its time grows fast
     return f" Is {near[0]!r} meant?" if near else f" Known are {shorten(', '.join(known), 180, placeholder=' ...')}."
 
 

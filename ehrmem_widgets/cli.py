@@ -12,13 +12,14 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ehrmem_widgets import __version__, settings
-from ehrmem_widgets.errors import BadInput, EhrmemError, Unavailable, resumable
+from ehrmem_widgets.errors import BadInput, EhrmemError, Unavailable, in_words, resumable
 from ehrmem_widgets.files import whole_folder
 from ehrmem_widgets.registry import probe_named, probes
 from ehrmem_widgets.settings import Number, Whole
@@ -31,7 +32,9 @@ from ehrmem_widgets.sources import (
     given_sources,
     is_address,
     option,
+    sources_to_check,
 )
+from ehrmem_widgets.terminal import one_line, progress_bar, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +57,7 @@ exit codes:
        the figures come out as if nothing had happened
   1    an internal error (--debug shows more)
   130  interrupted; run the same command to resume"""
+_HALF = 400  # characters of an error's sentence
 MODEL_FILES = {"config.json", "training.json", "vocabulary.json"}
 
 
@@ -79,6 +83,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # such as `ehrmem patients | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # what nobody put in words: a place that is forbidden, full or gone
+        if debug:
+            raise
+        said = in_words(error)
+        return _say(str(said), said.exit_code)
+    except MemoryError:
+        if debug:
+            raise
+        return _say(
+            "The memory is full. Close other programs, or take a computer with more of it.", Unavailable.exit_code
+        )
     except Exception as error:
         if debug:
             raise
@@ -157,9 +172,9 @@ def report(arguments: argparse.Namespace) -> None:
         return _reports(arguments, given)
     if arguments.workers:
         raise BadInput("--workers needs --patients: a single report is written by one process.")
-    print("Asking the model; this takes about half a minute ...", file=sys.stderr, flush=True)
+    say("Asking the model; this takes about half a minute ...", errors=True)
     make_report(arguments.out, **given)
-    print(f"Wrote {arguments.out} and {arguments.out.with_suffix('.json')} (identifying: internal use).")
+    say(f"Wrote {arguments.out} and {arguments.out.with_suffix('.json')} (identifying: internal use).")
 
 
 def explorable(arguments: argparse.Namespace) -> None:
@@ -179,16 +194,15 @@ def explorable(arguments: argparse.Namespace) -> None:
     models = arguments.models or [sample_model(), sample_moderate(), sample_private()]
     reference = arguments.reference or (None if own else sample_reference())
     if not own:
-        print(
+        say(
             "Writing the committee's report and the page; this takes about half a minute ...",
-            file=sys.stderr,
-            flush=True,
+            errors=True,
         )
     size = make_page(
         arguments.out, data=arguments.data or sample_data(), models=models, reference=reference, patients=_asked_patients(arguments.patients),
         max_bytes=int(1e6 * arguments.max_size), lesson=not own,
     )  # fmt: skip
-    print(
+    say(
         f"Wrote {arguments.out} ({size / 1e6:.1f} MB). It opens in a browser, from a disk or a stick, with the network off."
     )
 
@@ -216,7 +230,7 @@ def letter(arguments: argparse.Namespace) -> None:
         if arguments.report.is_dir()
         else "about one patient: treat it like a patient record"
     )
-    print(f"Wrote {arguments.out} ({about}).")
+    say(f"Wrote {arguments.out} ({about}).")
 
 
 def _reports(arguments: argparse.Namespace, given: dict[str, object]) -> None:
@@ -224,7 +238,7 @@ def _reports(arguments: argparse.Namespace, given: dict[str, object]) -> None:
 
     summary = make_reports(arguments.patients, arguments.out, workers=arguments.workers, progress=_Bar(), **given)
     made, failed = len(summary["reports"]), len(summary["failed"])
-    print(f"{arguments.out / INDEX} lists {made:,} reports (identifying: internal use).")
+    say(f"{arguments.out / INDEX} lists {made:,} reports (identifying: internal use).")
     if failed:
         raise BadInput(f"{failed:,} without a report ({INDEX} says why). Run the same command to try them again.")
 
@@ -238,10 +252,10 @@ def patients(arguments: argparse.Namespace) -> None:
     else:
         table = patient_table(_data(arguments.data))
     if arguments.json:
-        print(json.dumps(table.to_dict("records"), indent=1))
+        say(json.dumps(table.to_dict("records"), indent=1))
     else:
         table["attributes"] = [", ".join(names) for names in table["attributes"]]
-        print(_aligned(table))
+        say(_aligned(table))
 
 
 def probe(arguments: argparse.Namespace) -> None:
@@ -270,16 +284,16 @@ def probe(arguments: argparse.Namespace) -> None:
     checkpoint = Checkpoint(out.with_name(out.name + ".unfinished"))
     with resumable(), checkpoint.alone():
         found = run(
-            asked.name, dataset, model, reference, knowledge_levels=arguments.knowledge, patients=patients, seed=arguments.seed,
+            asked.name, dataset, model, reference, knowledge_levels=arguments.knowledge_levels, patients=patients, seed=arguments.seed,
             checkpoint=checkpoint, progress=_Bar(), alternatives_of=alternatives_for(dataset), **more,
         )  # fmt: skip
         found.save(out)
     if checkpoint.remove():
-        print(
+        say(
             f"{checkpoint.folder} still holds answers of an earlier run with other settings. Remove it if they are not needed."
         )
-    print(found.summary())
-    print(f"Wrote {out} ({found.rows:,} rows; patients by pseudonym: internal use).")
+    say(found.summary())
+    say(f"Wrote {out} ({found.rows:,} rows; patients by pseudonym: internal use).")
 
 
 class _Bar:
@@ -287,14 +301,14 @@ class _Bar:
 
     def __init__(self) -> None:
         self._bar: tqdm | None = None
+        self._bar_of = ""
 
     def __call__(self, progress: Progress) -> None:
-        from tqdm import tqdm
-
-        if self._bar is None or self._bar.desc != progress.what:
+        if self._bar is None or self._bar_of != progress.what:
             if self._bar is not None:
                 self._bar.close()
-            self._bar = tqdm(total=progress.total, desc=progress.what, unit="", initial=progress.done)
+            self._bar_of = progress.what
+            self._bar = progress_bar(progress.what, progress.total, unit="", initial=progress.done)
         self._bar.update(progress.done - self._bar.n)
         if progress.done >= progress.total:
             self._bar.close()
@@ -305,12 +319,16 @@ def audit(arguments: argparse.Namespace) -> None:
     from ehrmem_widgets.audit.plan import example, read_plan
 
     if arguments.example:
-        print(example(), end="")
+        say(example(), end="")
         return
     if arguments.plan is None or arguments.out is None:
         raise BadInput("Name a plan and a folder for the results: ehrmem audit plan.yaml --out results.")
     plan = read_plan(arguments.plan)
+    from ehrmem_widgets.audit.cluster import in_the_clear
     from ehrmem_widgets.audit.run import command_of, run_audit
+
+    if arguments.cluster is not None and (warning := in_the_clear(arguments.cluster)):
+        say(warning, errors=True)
 
     command = command_of(arguments.plan, arguments.out, arguments.workers, arguments.cluster)
 
@@ -320,7 +338,7 @@ def audit(arguments: argparse.Namespace) -> None:
         said: list[str] = []
         for foreseen in foresee(plan, about, workers=arguments.workers):
             new = [sentence for sentence in foreseen.in_words() if sentence not in said]
-            print("\n".join(new), file=sys.stderr, flush=True)
+            say("\n".join(new), errors=True)
             said += new
 
     found = run_audit(
@@ -333,14 +351,14 @@ def audit(arguments: argparse.Namespace) -> None:
         before=before,
     )
     for run in found["runs"]:
-        print(f"\n{run['probe']}: {probes()[run['probe']].full_question}")
+        say(f"\n{run['probe']}: {probes()[run['probe']].full_question}")
         said = run.get("sentences", [])[:3] if run["state"] == "done" else [f"Not run: {run['reason']}"]
-        print("\n".join(f"  {sentence}" for sentence in said))
+        say("\n".join(f"  {sentence}" for sentence in said))
     if found["workers_lost"]:
         from ehrmem_widgets.charts.markup import plural
 
-        print(f"\n{plural(found['workers_lost'], 'worker')} died, perhaps because memory ran out; the rest carried on.")
-    print(f"\nWrote {arguments.out}. Next: ehrmem audit-report {arguments.out} --out report.html")
+        say(f"\n{plural(found['workers_lost'], 'worker')} died, perhaps because memory ran out; the rest carried on.")
+    say(f"\nWrote {arguments.out}. Next: ehrmem audit-report {arguments.out} --out report.html")
 
 
 def audit_report(arguments: argparse.Namespace) -> None:
@@ -348,7 +366,7 @@ def audit_report(arguments: argparse.Namespace) -> None:
     from ehrmem_widgets.reports.audit_page import audit_page
 
     _write_page(arguments.out, lambda: audit_page(arguments.folder))
-    print(
+    say(
         f"The folder {arguments.folder} names patients by pseudonym and must not leave with it: ehrmem export writes one that may."
     )
 
@@ -358,7 +376,7 @@ def export(arguments: argparse.Namespace) -> None:
     from ehrmem_widgets.reports.export import export as write_export
 
     write_export(arguments.folder, arguments.out)
-    print(f"Wrote {arguments.out}. It names no patient; the results folder does and must not leave with it.")
+    say(f"Wrote {arguments.out}. It names no patient; the results folder does and must not leave with it.")
 
 
 def plugins(arguments: argparse.Namespace) -> None:
@@ -370,9 +388,9 @@ def plugins(arguments: argparse.Namespace) -> None:
         ("Attribute files", attribute_files()),
     )  # fmt: skip
     for title, found in listed:
-        print(f"{title}: {', '.join(found) or 'none besides the built-in ones'}")
+        say(f"{title}: {', '.join(found) or 'none besides the built-in ones'}")
     for sentence in problems():
-        print(sentence)
+        say(sentence)
 
 
 def compare(arguments: argparse.Namespace) -> None:
@@ -388,7 +406,7 @@ def workshop_results(arguments: argparse.Namespace) -> None:
     from ehrmem_widgets.workshop.class_results import class_results, in_words, page, read_codes
 
     found = class_results(read_codes(arguments.codes))
-    print(in_words(found))
+    say(in_words(found))
     if arguments.out:
         _write_page(arguments.out, lambda: page(found))
 
@@ -401,7 +419,7 @@ def _write_page(out: Path, page: Callable[[], str]) -> None:
 
     checked_out(out, kinds=(".html", ".htm", ".pdf"))
     write_whole({out: as_pdf(page()) if out.suffix.lower() == ".pdf" else page()})
-    print(f"Wrote {out}.")
+    say(f"Wrote {out}.")
 
 
 def attributes(arguments: argparse.Namespace) -> None:
@@ -417,7 +435,7 @@ def attributes(arguments: argparse.Namespace) -> None:
     if not out.parent.is_dir():
         raise BadInput(f"There is no folder {str(out.parent)!r} to write into.")
     write_whole({out: attribute_draft(MedsDataset(arguments.data or sample_data()))})
-    print(f"Wrote {out}. Choose codes in it, then name it with --attribute-file.")
+    say(f"Wrote {out}. Choose codes in it, then name it with --attribute-file.")
 
 
 def forget(arguments: argparse.Namespace) -> None:
@@ -426,39 +444,50 @@ def forget(arguments: argparse.Namespace) -> None:
 
     found = kept.forget() if arguments.yes else kept.kept()
     for one in found:
-        print(f"{one.size / 1e6:>10,.1f} MB  {one.words}: {one.path}")
+        say(f"{one.size / 1e6:>10,.1f} MB  {one.words}: {one.path}")
     if not found:
-        print("Nothing is kept about patients on this computer, but what you wrote yourself: reports, results, models.")
+        say("Nothing is kept about patients on this computer, but what you wrote yourself: reports, results, models.")
     elif arguments.yes:
-        print("Removed. Reports, results and models stay where you wrote them; so does the key of the pseudonyms.")
+        say("Removed. Reports, results and models stay where you wrote them; so does the key of the pseudonyms.")
     else:
-        print("'ehrmem forget --yes' removes it. It is made again when it is needed.")
+        say("'ehrmem forget --yes' removes it. It is made again when it is needed.")
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Say whether a model can be audited on a data set, one line per check."""
+    """Say whether a model can be audited on a data set, one line per check, and then test by test."""
     from dataclasses import asdict
 
-    from ehrmem_widgets.blackbox.model_checks import every_check
+    from ehrmem_widgets.cohort.check import Check
+    from ehrmem_widgets.probes.answerable import Answerable, checked, in_lines, in_sum
 
-    sources = _sources(arguments)
+    sources = sources_to_check(**{name: getattr(arguments, name) for name in SOURCES})
     if arguments.write_token_scheme:
         _write_token_scheme(sources, arguments.write_token_scheme)
-    found = []
-    for one in every_check(sources):
+    found: list[Check] = []
+    tests: list[Answerable] = []
+    for one in checked(sources):
+        if isinstance(one, Answerable):
+            tests.append(one)
+            continue
         found.append(one)
         if not arguments.json:
-            print(f"{one.level:<5} {one.name}: {one.words}", flush=True)
+            say(f"{one.level:<5} {one.name}: {one_line(one.words)}")
             if one.todo:
-                print(f"      To do: {one.todo}", flush=True)
-    failed = sum(one.level == "fail" for one in found)
+                say(f"      To do: {one_line(one.todo)}")
     if arguments.json:
-        print(json.dumps({"sources": asdict(sources), "checks": [asdict(one) for one in found]}, indent=1))
-    if failed:
-        raise BadInput(f"{failed} of {len(found)} checks failed: an audit would be wrong or impossible.")
+        whole = {
+            "sources": asdict(sources),
+            "checks": [asdict(one) for one in found],
+            "tests": [asdict(one) for one in tests],
+        }
+        say(json.dumps(whole, indent=1))
+    else:
+        say("\n".join(in_lines(tests)))
+    possible, said = in_sum(found, tests)
+    if not possible:
+        raise BadInput(said)
     if not arguments.json:
-        warned = sum(one.level == "warn" for one in found)
-        print(f"{len(found)} checks, none failed, {warned} with a warning.")
+        say(said)
 
 
 def _write_token_scheme(sources: Sources, out: Path) -> None:
@@ -481,6 +510,7 @@ def serve(arguments: argparse.Namespace) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Train a small model on a data set."""
+    begun = time.monotonic()
     from ehrmem_widgets.cohort.dataset import MedsDataset
 
     if arguments.epsilon is not None and (arguments.epochs or arguments.minutes):
@@ -500,8 +530,9 @@ def train(arguments: argparse.Namespace) -> None:
         else:
             from ehrmem_widgets.training.models import train_model
 
-            train_model(dataset, unfinished, epochs=arguments.epochs or 30, minutes=arguments.minutes, **common)
-    print(f"Wrote the model to {arguments.out}.")
+            epochs = arguments.epochs or (None if arguments.minutes else 30)
+            train_model(dataset, unfinished, epochs=epochs, minutes=arguments.minutes, begun=begun, **common)
+    say(f"Wrote the model to {arguments.out} after {time.monotonic() - begun:.1f} seconds.")
 
 
 def build_samples(arguments: argparse.Namespace) -> None:
@@ -509,7 +540,7 @@ def build_samples(arguments: argparse.Namespace) -> None:
     from ehrmem_widgets.samples.build import build_samples as build
     from ehrmem_widgets.samples.folders import SAMPLES
 
-    build(arguments.out or SAMPLES, report=_progress)
+    build(arguments.out or SAMPLES, report=say)
 
 
 def patient_table(dataset: MedsDataset) -> pd.DataFrame:
@@ -532,12 +563,16 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(**options, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
         self._negative_number_matcher = re.compile(r"-\.?[0-9]")  # -1e9 is a bad number, and not an unknown option
 
+    def _print_message(self, message: str, file: object = None) -> None:
+        if message:
+            say(message, errors=file is not sys.stdout, end="")
+
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments: "):
             given = (word.partition("=")[0] for word in message.split())
             now = {option(before): option(name) for before, name in settings.NAMES_BEFORE.items()}
             message = next((f"{word} is called {now[word]} now" for word in given if word in now), message)
-        self.exit(2, f"{self.prog}: {message}. '{self.prog} --help' explains.\n")
+        self.exit(2, f"{self.prog}: {_shortened(one_line(message))}. '{self.prog} --help' explains.\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -704,9 +739,9 @@ def _parser() -> argparse.ArgumentParser:
     checks = add(
         "check",
         check,
-        "Check whether a model can be audited on a data set: one line per check (pass, warn or fail), and what to do.",
-        "Start here with a model of your own: its folder or address, and the MEDS data that it was trained on. Exit code 2\n"
-        "if a check fails.",
+        "Check whether a model can be audited on a data set: one line per check (pass, warn or fail), then test by test, and what to do.",
+        "Start here with a model of your own: its folder or address, and the MEDS data that it was trained on. With --data alone it says\n"
+        "what the data allow, and what each test would ask of a model. Exit code 2 if no test can be done.",
         "ehrmem check --data my_meds --model their_model --vocabulary codes.parquet",
     )
     _source_options(checks)
@@ -866,7 +901,11 @@ def _probe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", type=_probe, help="one of " + ", ".join(probes()))
     _source_options(parser)
     parser.add_argument(
-        "--knowledge", type=_knowledge, metavar="NAME", help="what the attacker knows (each probe has its own levels)"
+        "--knowledge-levels",
+        "--knowledge",
+        type=_knowledge_levels,
+        metavar="A,B",
+        help="what the attacker knows: one level or several, as first_10,first_20 (each probe has its own)",
     )
     parser.add_argument(
         "--patients",
@@ -892,7 +931,7 @@ def _audit_options(parser: argparse.ArgumentParser) -> None:
     many.add_argument(
         "--workers", type=_typed(settings.WORKERS), default=1, metavar="N", help="processes on this computer (1)"
     )
-    many.add_argument("--cluster", metavar="ADDRESS", help="a Dask scheduler, such as tcp://10.0.0.1:8786")
+    many.add_argument("--cluster", metavar="ADDRESS", help="a Dask scheduler, such as tls://10.0.0.1:8786")
     parser.add_argument("--example", action="store_true", help="print a commented plan for the sample patients")
 
 
@@ -904,9 +943,17 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
         "--seed", type=_typed(settings.SEED), default=0, metavar="N", help="same seed, same weights (0)"
     )
     parser.add_argument(
-        "--minutes", type=_typed(settings.MINUTES), metavar="M", help="stop after this many minutes (no limit)"
+        "--minutes",
+        type=_typed(settings.MINUTES),
+        metavar="M",
+        help="end after this many minutes, reading and saving included (no limit)",
     )
-    parser.add_argument("--epochs", type=_typed(settings.EPOCHS), metavar="N", help="passes over the patients (30)")
+    parser.add_argument(
+        "--epochs",
+        type=_typed(settings.EPOCHS),
+        metavar="N",
+        help="passes over the patients (30; with --minutes, as many as fit)",
+    )
     parser.add_argument(
         "--epsilon",
         type=_typed(settings.EPSILON),
@@ -937,6 +984,12 @@ def _knowledge(text: str) -> str:
     from ehrmem_widgets.attacker.facts import check_knowledge
 
     return _told(lambda: check_knowledge(text))
+
+
+def _knowledge_levels(text: str) -> tuple[str, ...]:
+    from ehrmem_widgets.attacker.facts import check_knowledge_levels
+
+    return _told(lambda: check_knowledge_levels([one.strip() for one in text.split(",")]))
 
 
 def _probe(text: str) -> str:
@@ -977,7 +1030,7 @@ def _check_named() -> None:
 
 def _aligned(table: pd.DataFrame) -> str:
     heads = [name.replace("_", " ") for name in table.columns]
-    rows = [heads, *([str(value) for value in row] for row in table.itertuples(index=False))]
+    rows = [heads, *([one_line(str(value)) for value in row] for row in table.itertuples(index=False))]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     return "\n".join("  ".join(f"{v:<{w}}" for v, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
@@ -1023,13 +1076,14 @@ def _terminated_like_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _progress(line: str) -> None:
-    print(line, flush=True)
-
-
 def _say(sentence: str, code: int) -> int:
-    print(f"ehrmem: {sentence}", file=sys.stderr)
+    say(f"ehrmem: {_shortened(one_line(sentence))}", errors=True)
     return code
+
+
+def _shortened(sentence: str) -> str:
+    """A name of a megabyte may stand in it: the beginning says what is wrong, the end what to do."""
+    return sentence if len(sentence) <= 2 * _HALF else f"{sentence[:_HALF]} ... {sentence[-_HALF:]}"
 
 
 if __name__ == "__main__":

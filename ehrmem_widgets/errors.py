@@ -5,6 +5,7 @@ Four kinds, because a caller acts differently on each. Everything else that is r
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +47,7 @@ class Damaged(EhrmemError):
 def resumable() -> Iterator[None]:
     """Around work that keeps what is done: whatever went away in it is said together with how to go on.
 
-    A file or a share that can no longer be read or written (an OSError that nobody put in words) is ``Unavailable`` as well.
+    A file or a share that can no longer be read or written (an OSError that nobody put in words) is said ``in_words``.
     """
     try:
         yield
@@ -54,7 +55,8 @@ def resumable() -> Iterator[None]:
         words = str(error)
         raise Unavailable(words if GOES_ON in words else f"{words} {GOES_ON}") from error
     except OSError as error:
-        raise Unavailable(f"A file could not be read or written: {error.strerror or error}. {GOES_ON}") from error
+        said = in_words(error)
+        raise type(said)(f"{said} {GOES_ON}") from error
 
 
 @contextmanager
@@ -68,10 +70,33 @@ def extra(name: str, what: str) -> Iterator[None]:
         ) from None
 
 
+def said_by(error: BaseException) -> str:
+    """What an error that is not ours says, to be quoted in a sentence: its first paragraph on a line, of at most 300 characters."""
+    return " ".join(str(error).strip().partition("\n\n")[0].split())[:300] or type(error).__name__
+
+
 def not_made(folder: Path, error: OSError) -> EhrmemError:
     """Why a folder that a person named cannot be made: a mistake in its name, or a disk that is full or gone."""
-    kind = BadInput if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) else Unavailable
-    return kind(f"The folder {str(folder)!r} cannot be made: {error.strerror or error}.")
+    return _kind(error)(f"The folder {str(folder)!r} cannot be made: {error.strerror or error}.")
+
+
+def in_words(error: OSError) -> EhrmemError:
+    """What the operating system refused: ``Unavailable`` where it may work later (a full disk, a share that went away), else the name or the
+    permissions of what a person named (``BadInput``)."""
+    named = error.filename if isinstance(error.filename, str) else ""
+    return _kind(error)(
+        f"{repr(named) if named else 'A file or folder'} cannot be used: {error.strerror or str(error) or type(error).__name__}."
+    )
+
+
+_OF_THE_NAME = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP,
+    errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO, errno.ENODEV, errno.EADDRINUSE, errno.EADDRNOTAVAIL,
+}  # fmt: skip
+
+
+def _kind(error: OSError) -> type[BadInput] | type[Unavailable]:
+    return BadInput if error.errno in _OF_THE_NAME else Unavailable
 
 
 def kind_named(name: str, words: str) -> EhrmemError | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -17,39 +19,84 @@ from ehrmem_widgets.errors import BadInput, Unavailable
 
 MOST_BYTES = 100_000_000
 """Of a text file that is read whole."""
+_HALF_A_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")  # two of them may be a whole one
+_MOST_BYTES_OF_JSON = 40_000_000  # each byte of it may become thirty in memory
 
 
 def read_text(path: Path, what: str, *, most: int = MOST_BYTES) -> str:
-    """A text file in UTF-8; ``what`` names it in the error's sentence. Raises BadInput for one that cannot be read, is no text, or is larger than
-    ``most`` bytes, and for a pipe or a device, which might never end."""
+    """A text file in UTF-8; errors as of ``read_bytes``, and for what is no text."""
     try:
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise BadInput(f"{what} cannot be read: it is not a regular file.")
-            content = file.read(most + 1)
-    except OSError as error:
-        raise BadInput(f"{what} cannot be read: {error.strerror}.") from None
-    except BadInput:
-        raise
-    except ValueError:  # a name with a zero in it
-        raise BadInput(f"{what} cannot be read: no file can have that name.") from None
-    if len(content) > most:
-        raise BadInput(f"{what} cannot be read: it is larger than {most / 1e6:g} MB.")
-    try:
-        return content.decode("utf-8")
+        return read_bytes(path, what, most=most).decode("utf-8")
     except UnicodeDecodeError:
         raise BadInput(f"{what} cannot be read: it is not text in UTF-8.") from None
 
 
-def read_json(path: Path, what: str) -> object:
-    """The content of a JSON file; errors as of ``read_text``, and for what is no JSON, is nested too deeply, or holds a number without end."""
-    text = read_text(path, what)
+def read_bytes(path: Path, what: str, *, most: int = MOST_BYTES) -> bytes:
+    """A whole file; ``what`` names it in the error's sentence. Raises BadInput for one that cannot be read or is larger than ``most`` bytes, and
+    for a pipe or a device, which might never end."""
+    with opened(path, what) as file:
+        try:
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(min(most, max(size, 2**16)) + 1)  # what is asked for is set aside at once
+        except OSError as error:
+            raise BadInput(f"{what} cannot be read: {error.strerror}.") from None
+    if len(content) > most:
+        raise BadInput(f"{what} cannot be read: it is larger than {most / 1e6:g} MB.")
+    return content
+
+
+def opened(path: Path, what: str) -> BinaryIO:
+    """A regular file, open for who reads it within bounds of his own; errors as of ``read_bytes``."""
     try:
-        return json.loads(text)
+        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    except OSError as error:
+        raise BadInput(f"{what} cannot be read: {error.strerror}.") from None
+    except ValueError:  # a name with a zero in it
+        raise BadInput(f"{what} cannot be read: no file can have that name.") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise BadInput(f"{what} cannot be read: it is not a regular file.")
+    return file
+
+
+def read_json(path: Path, what: str, *, most: int = _MOST_BYTES_OF_JSON) -> object:
+    """The content of a JSON file; errors as of ``read_text`` and ``parsed_json``."""
+    return parsed_json(read_text(path, what, most=most), what)
+
+
+def parsed_json(text: str | bytes, what: str) -> object:
+    """The content of a JSON text. Raises BadInput for what is no JSON, is nested too deeply, or holds a number without end or half a character."""
+    try:
+        found: object = json.loads(text)
+        if _HALF_A_CHARACTER.search(text if isinstance(text, bytes) else text.encode()):
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
     except RecursionError:
         raise BadInput(f"{what} cannot be read as JSON: it is nested too deeply.") from None
+    except MemoryError:
+        raise BadInput(f"{what} cannot be read as JSON: this computer has too little memory for it.") from None
     except ValueError as error:
         raise BadInput(f"{what} cannot be read as JSON: {shorten(str(error), 120)}.") from None
+
+
+def as_signed_json(content: Mapping[str, object], *, indent: int | None = None) -> str:
+    """JSON that says itself, under ``digest``, whether it is as it was written: against a disk or a hand that changed it, not against an attacker."""
+    plain = json.loads(json.dumps(content))
+    return json.dumps({**plain, _DIGEST: _digest(plain)}, indent=indent, sort_keys=indent is None) + "\n"
+
+
+def is_changed(content: Mapping[str, object]) -> bool:
+    """Whether what ``as_signed_json`` wrote was changed since; an earlier version wrote no digest."""
+    return _DIGEST in content and content[_DIGEST] != _digest(
+        {name: one for name, one in content.items() if name != _DIGEST}
+    )
+
+
+_DIGEST = "digest"
+
+
+def _digest(content: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 @contextmanager

@@ -11,6 +11,10 @@ import platformdirs
 
 from ehrmem_widgets.errors import Unavailable
 
+IN_REPORTS = (
+    "Embeddings, indexes and sequences of these records stay on the computer that made this; 'ehrmem forget' lists what is kept there about "
+    "patients, and 'ehrmem forget --yes' removes it."
+)
 _IN_THE_CACHE = {
     "embeddings-*.npz": "embeddings of the records of a data set",
     "map-*.npz": "the map of these embeddings",
@@ -31,7 +35,8 @@ class Kept:
 
 def kept() -> tuple[Kept, ...]:
     """All that is kept in this user's cache and state folders, and in the folder of indexes. The pseudonyms' key is not among it: without it
-    nobody could say any more of whom an older report speaks."""
+    nobody could say any more of whom an older report speaks. Nor is the record of what has left (``audit.releases``), which names nobody: without
+    it the next report could not be held against it."""
     return tuple(sorted(_found(), key=lambda one: (one.words, str(one.path))))
 
 

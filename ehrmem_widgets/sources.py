@@ -23,7 +23,7 @@ SOURCES: Mapping[str, str] = {
     "once, their mean is used",
     "vocabulary": "file of the model's codes and ids, if it is not in the model's folder",
     "token_scheme": "how the model writes time, ages and values: a file, or ehrmamba2, meicar, context_clues or ethos (guessed)",
-    "sequences": "the patients in the model's own codes or ids: .parquet or .jsonl with subject_id, codes or ids, and split",
+    "sequences": "the patients in the model's own codes or ids: .parquet or .jsonl with subject_id, codes or input_ids (or both), and split",
     "endpoint": "address of the server that answers for the model (http://...), if model is a folder with only its codes",
     "training_split": "the split of the data that the model was trained on (default: as its training.json says, else train)",
     "reference_training_split": "the same for a reference without a training.json; none: nobody in these data (default: reference, if there is such "
@@ -144,6 +144,15 @@ def given_sources(**given: str | Path | Iterable[str | Path] | None) -> Sources:
     """What was given, else what the environment names (EHRMEM_DATA, EHRMEM_MODEL, ...; several references with commas between
     them); the samples only when neither names data nor model, or the model alone and it is one of them. Raises BadInput for data without a model or the other way round, and for anything but the
     samples where only these are shown (``ehrmem app --host``)."""
+    return _given(given, data_alone=False)
+
+
+def sources_to_check(**given: str | Path | Iterable[str | Path] | None) -> Sources:
+    """As ``given_sources``, but data may stand alone, without a model and a reference."""
+    return _given(given, data_alone=True)
+
+
+def _given(given: Mapping[str, str | Path | Iterable[str | Path] | None], *, data_alone: bool) -> Sources:
     for before, name in NAMES_BEFORE.items():
         if os.environ.get(f"EHRMEM_{before.upper()}"):
             raise BadInput(f"The environment names EHRMEM_{before.upper()}, which is called EHRMEM_{name.upper()} now.")
@@ -159,7 +168,7 @@ def given_sources(**given: str | Path | Iterable[str | Path] | None) -> Sources:
             )
         named = {name: value or samples[name] for name, value in named.items()}
         reference = reference or samples["reference"]
-    elif not records or not model:
+    elif not records or not (model or (data_alone and not reference)):
         raise BadInput("Give the data set and the model together: a model is audited on the data it was trained on.")
     files = (value for name, value in named.items() if not name.endswith("_split"))
     refuse_all_but_samples(*filter(None, files), *reference)

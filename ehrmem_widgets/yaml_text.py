@@ -13,7 +13,7 @@ from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.files import read_text
 from ehrmem_widgets.settings import shown
 
-MOST_BYTES = 4_000_000
+MOST_BYTES = 1_000_000
 """Of a YAML file: it is written by hand."""
 _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 

@@ -8,6 +8,7 @@ os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # before anything imports torch: a thread that waits for a core costs most
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,12 @@ def nothing_of_this_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def nothing_has_left(nothing_of_this_user: None) -> None:
+    """No report of another test has left before."""
+    shutil.rmtree(Path(os.environ["XDG_STATE_HOME"]) / "ehrmem" / "released", ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -191,7 +191,7 @@ def test_train_leaves_other_folders_alone(cohort: Path, tmp_path: Path, capsys: 
 
 
 def test_train_writes_a_model_with_a_shared_vocabulary_and_replaces_only_its_own(cohort: Path, tmp_path: Path) -> None:
-    words = ["train", "--data", cohort, "--epochs", 1, "--minutes", 0.02]
+    words = ["train", "--data", cohort, "--epochs", 1]
     assert run(*words, "--out", tmp_path / "a") == 0
     assert run(*words, "--out", tmp_path / "b", "--split", "reference", "--vocabulary", tmp_path / "a") == 0
     first, second = (json.loads((tmp_path / name / "training.json").read_text()) for name in "ab")
@@ -218,7 +218,11 @@ def test_an_older_model_survives_an_interrupt(cohort: Path, tmp_path: Path) -> N
         (["membership", "--out", "no/such/x"], "Name a folder for the finding, inside a folder that exists"),
         (["memory", "--out", "x"], "There is no probe 'memory'"),
         (["attribute", "--knowledge", "labs", "--out", "x"], "no knowledge level 'labs'"),
-        (["membership", "--knowledge", "one_lab", "--out", "x"], "takes no knowledge level"),
+        (["membership", "--knowledge-levels", "one_lab", "--out", "x"], "takes no knowledge level"),
+        (
+            ["embedding", "--knowledge-levels", "first_10,first_20", "--out", "x"],
+            "asks at one knowledge level; got first_10, first_20",
+        ),
         (["confounding", "--patients", "nobody.txt", "--out", "x"], "cannot be read"),
         (["preflight", "--out", "x"], "The probe 'preflight' is called 'confounding' now"),
     ],
@@ -230,6 +234,18 @@ def test_a_probe_that_cannot_be_run_is_refused(
     assert run("probe", *words) == 2
     assert expected in one_sentence(capsys.readouterr().err)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_probe_asks_at_the_knowledge_levels_that_are_named(tmp_path: Path) -> None:
+    from ehrmem_widgets.findings.finding import Finding
+    from ehrmem_widgets.samples.folders import sample_data, sample_moderate
+
+    dataset, out = MedsDataset(sample_data()), tmp_path / "reconstruction"
+    names = tmp_path / "people.txt"
+    names.write_text("\n".join(map(dataset.pseudonym, dataset.ids("train")[:3])))
+    words = ("--data", sample_data(), "--model", sample_moderate(), "--patients", names, "--out", out)
+    assert run("probe", "reconstruction", *words, "--knowledge-levels", "first_10, first_20") == 0
+    assert set(Finding.load(out).patients["knowledge"]) == {"first_10", "first_20"}
 
 
 def test_a_probe_writes_its_finding_and_says_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

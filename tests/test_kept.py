@@ -8,12 +8,16 @@ import platformdirs
 import pytest
 
 from ehrmem_widgets.blackbox.folder import FolderModel
+from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.cli import main
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.pseudonym import user_key
-from ehrmem_widgets.kept import kept
+from ehrmem_widgets.kept import IN_REPORTS, kept
 from ehrmem_widgets.probes.embedding_store import EmbeddingStore
+from ehrmem_widgets.reports.audit_page import audit_page
+from ehrmem_widgets.reports.page_template import whole_page
 from ehrmem_widgets.samples.folders import sample_data, sample_model
+from tests.reports.synthetic_audit import SyntheticAudit
 
 
 def test_what_is_kept_is_listed_and_removed(
@@ -47,3 +51,12 @@ def test_what_is_kept_is_listed_and_removed(
     assert (mine / "report.html").exists() and (platformdirs.user_state_path("ehrmem") / "pseudonym.key").exists()
     left = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     assert left == []
+
+
+def test_reports_say_how_it_is_removed(tmp_path: Path) -> None:
+    folder = SyntheticAudit(60).write(tmp_path / "audit")
+    page = audit_page(folder)
+    assert page.count(escape(IN_REPORTS)) == 1 and "ehrmem forget" in IN_REPORTS
+    run = {name: "x" for name in ("made_by", "made_at", "data", "model", "reference", "seed", "command", "handling")}
+    report = whole_page("patient.html.j2", patient="P-AAAA-AAAA", notebook="", run={**run, "versions": {}})
+    assert report.count(escape(IN_REPORTS)) == 1

@@ -24,6 +24,7 @@ from ehrmem_widgets.tokens.token_scheme import token_scheme_in
         (["report", "--rung", "one_lab", "--out", "x.html"], "--rung is called --knowledge now"),
         (["report", "--rung=one_lab", "--out", "x.html"], "--rung is called --knowledge now"),
         (["probe", "attribute", "--rung", "one_lab", "--out", "x"], "--rung is called --knowledge now"),
+        (["probe", "attribute", "--rungs", "one_lab", "--out", "x"], "--rungs is called --knowledge-levels now"),
         (["check", "--grammar", "meicar"], "--grammar is called --token-scheme now"),
         (["check", "--write-grammar", "x.yaml"], "--write-grammar is called --write-token-scheme now"),
     ],

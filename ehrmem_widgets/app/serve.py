@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.files import read_text
 from ehrmem_widgets.jupyterlab_autorun.serve import ADDRESS, free
 from ehrmem_widgets.reports.notebook_helpers import APP
 from ehrmem_widgets.sources import SAMPLES_ONLY, SOURCES
+from ehrmem_widgets.terminal import say
 
 if TYPE_CHECKING:
     from tornado.web import RequestHandler
@@ -61,9 +63,8 @@ def serve_app(
         if token
         else "Everybody in this network who has the password can open them there."
     )
-    print(
+    say(
         f"The screens open in your browser, at\n\n    {address}\n\n{where} Keep this window open while you work; Ctrl-C here ends it.",
-        flush=True,
     )
     if browser:
         threading.Timer(1, webbrowser.open, [address]).start()
@@ -99,7 +100,7 @@ def allow_network(host: str, *, real_patients: bool, password_file: Path | None)
         if real_patients
         else "the sample patients and models, which are made up, and the folder in which these lie; no other file of this computer can be opened"
     )
-    print(
+    say(
         f"""\
 You are opening the screens to the network of {host}.
 - Who has the password sees {seen}.
@@ -107,7 +108,6 @@ You are opening the screens to the network of {host}.
 - What is shown and typed travels unencrypted, the password included: whoever listens in this network can read it. Choose a password that you use
   nowhere else, and end this with Ctrl-C when the class is over.
 """,
-        flush=True,
     )
     if real_patients:
         if _typed(f"Type {host} once more to show these patients: ") != host:
@@ -121,10 +121,7 @@ def _password(file: Path | None) -> str:
     """The password as it is kept: from the file, the environment (which the kernels then do not get to see), or typed."""
     given = os.environ.pop(PASSWORD, "")
     if file is not None:
-        try:
-            given = file.read_text(encoding="utf-8").partition("\n")[0].strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"The password's file {str(file)!r} cannot be read: {error}.") from None
+        given = read_text(file, f"The password's file {str(file)!r}", most=10_000).partition("\n")[0].strip()
     elif not given:
         try:
             given = getpass.getpass("Password for the class: ")
@@ -142,7 +139,8 @@ def _password(file: Path | None) -> str:
 
 def _typed(question: str) -> str:
     try:
-        return input(question).strip()
+        say(question, end="")
+        return input().strip()
     except EOFError:
         return ""
 

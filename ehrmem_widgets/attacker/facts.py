@@ -251,15 +251,23 @@ def facts_to_json(facts: Sequence[KnownFact], record: Record) -> str:
 
 def _first_labs(record: Record) -> tuple[list[int], list[int]]:
     """Places of the labs of the first day that has any with a value (else any), and of that day's encounters before them."""
-    dated = [(place, event) for place, event in enumerate(record.events) if event.time is not None]
-    labs = [(place, event) for place, event in dated if parse_code(event.code).kind is Kind.laboratory]
-    labs = [(place, event) for place, event in labs if event.value is not None] or labs
-    if not labs:
+    first = _first_lab(record.events, with_value=True)
+    if first is None and (first := _first_lab(record.events, with_value=False)) is None:
         return [], []
-    first, day = labs[0][0], labs[0][1].time.date()  # type: ignore[union-attr]
-    that_day = [(place, event) for place, event in dated if event.time.date() == day]  # type: ignore[union-attr]
-    visit = [p for p, e in that_day if p < first and parse_code(e.code).kind is Kind.encounter]
-    return [place for place, _ in labs if place in {p for p, _ in that_day}], visit
+    with_value = record.events[first].value is not None
+    day = record.events[first].time.date()  # type: ignore[union-attr]
+    that_day = [(p, e) for p, e in enumerate(record.events) if e.time is not None and e.time.date() == day]
+    labs = [p for p, e in that_day if _is_lab(e) and (e.value is not None or not with_value)]
+    return labs, [p for p, e in that_day if p < first and parse_code(e.code).kind is Kind.encounter]
+
+
+def _first_lab(events: Sequence[Event], *, with_value: bool) -> int | None:
+    dated = (place for place, event in enumerate(events) if event.time is not None and _is_lab(event))
+    return next((place for place in dated if events[place].value is not None or not with_value), None)
+
+
+def _is_lab(event: Event) -> bool:
+    return parse_code(event.code).kind is Kind.laboratory
 
 
 def _fact_from(item: Mapping[str, object], record: Record, vocabulary: Vocabulary, taken: set[int]) -> KnownFact:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ from ehrmem_widgets.attacker.facts import knowledge_words
 from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.findings.finding import estimate_of
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
-from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown, rounded_n, share_step
+from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown, is_small, rounded_n, share_step
 from ehrmem_widgets.statistics.discrimination import patient_bootstrap
 from ehrmem_widgets.statistics.intervals import Estimate, difference
 
@@ -81,6 +82,8 @@ class Comparison:
             for audit in (self.a, self.b)
         ]
         rows = []
+        if bool(self.a.results.get("reference")) != bool(self.b.results.get("reference")):
+            return []  # beyond a reference model, and without one, are two figures
         for name in [name for name in sides[0] if name in sides[1]]:
             one, other = (side[name].excess for side in sides)
             gap, how = None, ""
@@ -171,7 +174,8 @@ class Comparison:
         if not shares:
             return found
         step = share_step(rounded_n(min(len(members), len(others))))
-        value, low, high = (round(round(x / step) * step, 4) for x in (found.value, found.low, found.high))
+        steps = round(found.value / step), math.floor(found.low / step), math.ceil(found.high / step)
+        value, low, high = (round(x * step, 2) for x in steps)
         return Estimate(value, low, high, found.n)
 
     def same_people(self, values: Values, where: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray] | None:
@@ -193,8 +197,9 @@ class Comparison:
 
 
 def _the_same(sides: Sequence[pd.Series]) -> pd.Index | None:
-    """The people whom both sides have, if they are nearly all of both, and enough."""
+    """The people whom both sides have, if they are nearly all of both, and enough, and nobody else or 11 others at least are in one alone:
+    of fewer, this difference would tell beside the two figures."""
     both = sides[0].index.intersection(sides[1].index)
-    if len(both) < FEWEST or len(both) < _SAME * max(map(len, sides)):
+    if len(both) < FEWEST or len(both) < _SAME * max(map(len, sides)) or is_small(sum(map(len, sides)) - 2 * len(both)):
         return None
     return both

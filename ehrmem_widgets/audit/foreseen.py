@@ -60,7 +60,9 @@ def foresee(plan: Plan, about: Opened, *, workers: int = 1) -> Iterator[Foreseen
             cannot.append(f"{probes()[name].full_title} will not be run: {error}")
         started[name] = time.monotonic() - began
     if about.reference is None:
-        cannot.append("There is no reference model, so no leak can be called memorized.")
+        cannot.append(
+            "There is no reference model: members are compared with people never seen alone, which decides less about a single patient."
+        )
     cannot += undecidable({name: run.compared() for name, run in runs.items()}, holders=plan.holders)
     found = Foreseen(_begin(plan, about), tuple(cannot))
     yield found

@@ -6,26 +6,28 @@ Findings may hold tens of millions of rows, so that patients' rows are aggregate
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, cast
 
 import pandas as pd
 
 from ehrmem_widgets import settings
 from ehrmem_widgets.audit.run import FINDINGS, RESULTS, SEAL, SEVERITY, ProbeState, Results, Seal, What
+from ehrmem_widgets.blackbox.checks import unknown_in_words
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes
 from ehrmem_widgets.cohort.dataset import NO_EXTENSIONS
-from ehrmem_widgets.errors import BadInput, Damaged
-from ehrmem_widgets.files import read_json
+from ehrmem_widgets.errors import BadInput, Damaged, said_by
+from ehrmem_widgets.files import is_changed, read_json
 from ehrmem_widgets.findings.disclosure_control import disclosed
-from ehrmem_widgets.findings.finding import EXCLUDED, FIGURES, PATIENTS, Finding, OtherVersion
-from ehrmem_widgets.probes.people import CANARY, DRAWN, NULL_CANARY, PAIRS
+from ehrmem_widgets.findings.finding import EXCLUDED, FIGURES, PATIENTS, Finding, OtherVersion, check_table
+from ehrmem_widgets.probes.people import CANARY, DRAWN, MEMBER, NON_MEMBER, NULL_CANARY, PAIRS
 from ehrmem_widgets.probes.view import Headline, ProbeView
 from ehrmem_widgets.registry import probes
-from ehrmem_widgets.statistics.disclosure import FEWEST, hidden_counts, is_small, rounded_n
+from ehrmem_widgets.statistics.disclosure import FEWEST, in_tens, is_small, rounded_n
 from ehrmem_widgets.views.attack_ranking import AttackTable
 from ehrmem_widgets.views.risk_matrix import Likelihood
 from ehrmem_widgets.yaml_text import read_yaml_file
@@ -54,15 +56,50 @@ class Severities:
     reason: Mapping[str, str]
 
 
+class Cell(NamedTuple):
+    """What a set of people is of: those of a group whom a probe asked about, or (``figure``, ``attribute``) those of them who have a figure of
+    one attribute, and those who have not."""
+
+    probe: str
+    group: str
+    figure: str = ""
+    attribute: str = ""
+
+
+@dataclass(frozen=True)
+class Withheld:
+    """What beside earlier reports may not be shown: whole ``probes``, ``attributes``, and of probes that keep no rows about people the ``parts``
+    of the people asked about. ``because``: the earlier reports, in words."""
+
+    probes: frozenset[str] = frozenset()
+    attributes: frozenset[str] = frozenset()
+    parts: bool = False
+    because: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, cells: Iterable[Cell], parts: bool, because: tuple[str, ...]) -> Withheld:
+        """Where these sets of people are too near to those of earlier reports."""
+        whole = frozenset(cell.probe for cell in cells if not cell.attribute)
+        return cls(whole, frozenset(cell.attribute for cell in cells if cell.attribute), parts, because)
+
+    def __bool__(self) -> bool:
+        """Whether anything is."""
+        return bool(self.probes or self.attributes or self.parts)
+
+    def holds(self, cell: Cell) -> bool:
+        """Whether what is of these people is not shown."""
+        return cell.probe in self.probes or cell.attribute in self.attributes
+
+
 class AuditResults:
     """An audit's folder, read for its report. ``findings``: by probe, what ``disclosed`` lets through; the rest is computed when
-    it is asked for.
+    it is asked for. ``withheld``: what not to show, beside earlier reports (``releases.to_leave``).
 
     Raises BadInput for a folder that holds no audit.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, withheld: Withheld = Withheld()) -> None:
+        self.folder, self.withheld = Path(folder), withheld
         self.results = _read_results(self.folder)
         self.people: Mapping[str, int] = self.results.get("people") or {}
         self.files = {name: path for name in probes() if (path := self.folder / FINDINGS / name).is_dir()}
@@ -71,7 +108,10 @@ class AuditResults:
                 f"{str(self.folder)!r} holds findings of an earlier version ({old[0].name}). Run the audit again with this version, in "
                 "another folder."
             )
-        self.findings = {name: self._disclosed(name) for name in self.files}
+        self._checked: set[tuple[str, str]] = set()
+        shown = {name: self._disclosed(name) for name in self.files if name not in withheld.probes}
+        self.findings = {name: found for name, found in shown.items() if not withheld.parts or len(found.figures)}
+        self.files = {name: path for name, path in self.files.items() if name in self.findings}
         self.severities = _read_severities(self.folder / SEVERITY)
         self.seal = cast("Seal", _read_json(self.folder / SEAL))
 
@@ -87,6 +127,11 @@ class AuditResults:
         """Whether the plan declares an internal report that names patients by pseudonym."""
         return bool(self.results.get("identifying"))
 
+    @property
+    def made_up(self) -> bool:
+        """Whether the data declare that no person stands behind any record."""
+        return bool((self.results.get("data") or {}).get("synthetic"))
+
     def name_of(self, what: What) -> str:
         """The name of what was audited: of its ``data``, ``model`` or ``reference``; empty where there is none."""
         return str((self.results.get(what) or {}).get("name", ""))
@@ -99,12 +144,18 @@ class AuditResults:
     @property
     def people_shown(self) -> Mapping[str, str]:
         """How many of each group were asked about, as it may be shown."""
-        return {group: f"fewer than {FEWEST}" if is_small(n) else f"{n:,}" for group, n in self.people.items()}
+        return {group: in_tens(n) for group, n in self.people.items()}
 
     @property
     def holders(self) -> int:
         """How many members and non-members who hold each attribute were asked about where there are so many; 0: as it came."""
         return int((self.results.get("plan") or {}).get("holders") or 0)
+
+    @property
+    def unknown_codes(self) -> str:
+        """Which codes of the data the model does not know, in words: how many, and how often they occur; empty where it knows all."""
+        found = (self.results.get("data") or {}).get("unknown_codes")
+        return unknown_in_words(**found) if found and found["codes"] else ""
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of each finding: of its files in the order of their names."""
@@ -167,13 +218,12 @@ class AuditResults:
                 EXCLUDED,
                 "SELECT words, count(DISTINCT patient) AS n FROM rows GROUP BY words ORDER BY n DESC, words",
             )
-            hidden: Sequence[bool] = hidden_counts(rows["n"].to_numpy(), []).tolist()
             found[name] = [
-                f"{rounded_n(int(n)):,} or more: {words}"
-                for words, n, hide in zip(rows["words"], rows["n"], hidden, strict=True)
-                if not hide
+                f"{rounded_n(n):,} or more: {words}"
+                for words, n in zip(rows["words"], rows["n"].tolist(), strict=True)
+                if not is_small(n)
             ]
-            if any(hidden):
+            if any(map(is_small, rows["n"].tolist())):
                 found[name].append(
                     f"for {'other ' if found[name] else ''}reasons that concern fewer than {FEWEST} people each"
                 )
@@ -198,6 +248,34 @@ class AuditResults:
         }
         return found | trained
 
+    def cells(self) -> dict[Cell, frozenset[str]]:
+        """Of whom the figures are that the report shows, by pseudonym; never to be shown. Planted canaries are nobody."""
+        groups = (MEMBER, NON_MEMBER)
+        drawn_too = {name: self.query(name, PATIENTS, _ASKED, groups) for name in self.files}
+        asked = {
+            g: {p for rows in drawn_too.values() for p in rows[(rows["group"] == g) & ~rows["drawn"]]["patient"]}
+            for g in groups
+        }
+        found: dict[Cell, frozenset[str]] = {}
+        for name, shown in self.findings.items():
+            left_out = set(self.query(name, EXCLUDED, "SELECT DISTINCT patient FROM rows")["patient"])
+            found |= {Cell(name, group): frozenset(people - left_out) for group, people in asked.items()}
+            of_figures = shown.figures["attribute"].unique().tolist()
+            rows = self.query(name, PATIENTS, _OF_ATTRIBUTES, [*groups, of_figures])
+            for (group, figure, attribute), people in rows.groupby(["group", "figure", "attribute"])["patient"]:
+                cell = Cell(name, str(group), str(figure), str(attribute))
+                found[cell] = frozenset(people)
+                found[cell._replace(figure=f"others than {figure}")] = frozenset(asked[cell.group] - found[cell])
+        return found
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether there are figures of parts of the people, of whom no rows are kept."""
+        return any(not self._keeps_rows(name) and _of_parts(found).any() for name, found in self.findings.items())
+
+    def _keeps_rows(self, name: str) -> bool:
+        return len(self.query(name, PATIENTS, "SELECT 1 FROM rows LIMIT 1")) > 0
+
     # Reading ---------------------------------------------------------------------------------------------------------
 
     def query(self, name: str, table: str, query: str, given: Sequence[object] = ()) -> pd.DataFrame:
@@ -205,19 +283,41 @@ class AuditResults:
         the attributes drawn for and no others."""
         import duckdb
 
-        source = str(self.files[name] / f"{table}.parquet").replace("'", "''")
-        view = f"""CREATE OR REPLACE VIEW rows AS SELECT * REPLACE (replace("group", '{DRAWN}', '') AS "group")
-            FROM read_parquet('{source}')"""
+        self._check(name, table)
+        source = _quoted(str(self.files[name] / f"{table}.parquet"))
+        but = ", ".join(map(_quoted, ("no attribute", *sorted(self.withheld.attributes))))
+        view = f"""CREATE OR REPLACE VIEW rows AS
+            SELECT * REPLACE (replace("group", '{DRAWN}', '') AS "group"), ends_with("group", '{DRAWN}') AS drawn
+            FROM read_parquet({source}) WHERE attribute NOT IN ({but})"""
         try:
             self._database.execute(view)
             return self._database.execute(query, list(given)).df()
         except duckdb.Error as error:
-            raise _damaged(self.files[name], str(error).splitlines()[0]) from None
+            raise _damaged(self.files[name], said_by(error)) from None
+
+    def _check(self, name: str, table: str) -> None:
+        if (name, table) not in self._checked:
+            try:
+                check_table(self.files[name], table)
+            except BadInput as error:
+                raise _damaged(self.files[name], str(error)) from None
+            self._checked.add((name, table))
 
     def _disclosed(self, name: str) -> Finding:
         view = probes()[name].view_type
         found = _load_figures(self.files[name])
-        return disclosed(found, view.rules, self.people, pairs=PAIRS, settings=view.settings)
+        shown = disclosed(found, view.rules, self.people, pairs=PAIRS, settings=view.settings)
+        attributes = self.withheld.attributes
+        if attributes:
+            settings = {**shown.settings}
+            if "attributes" in settings:
+                settings["attributes"] = [one for one in settings["attributes"] if one not in attributes]
+            shown = replace(
+                shown, figures=shown.figures[~shown.figures["attribute"].isin(attributes)], settings=settings
+            )
+        if self.withheld.parts and not self._keeps_rows(name):
+            shown = replace(shown, figures=shown.figures[~_of_parts(shown)])
+        return shown
 
     @cached_property
     def _database(self) -> duckdb.DuckDBPyConnection:
@@ -226,6 +326,23 @@ class AuditResults:
         return duckdb.connect(
             config={**NO_EXTENSIONS, "memory_limit": MEMORY, "threads": 2, "lock_configuration": True}
         )
+
+
+_ASKED = 'SELECT DISTINCT patient, "group", drawn FROM rows WHERE "group" IN (?, ?)'
+_OF_ATTRIBUTES = """SELECT DISTINCT patient, "group", figure, attribute FROM rows
+    WHERE "group" IN (?, ?) AND attribute <> '' AND attribute IN (SELECT unnest(?::VARCHAR[]))"""
+_WHOLE = {MEMBER, NON_MEMBER, CANARY, NULL_CANARY, *PAIRS, ""}
+
+
+def _of_parts(found: Finding) -> pd.Series:
+    """(figures,) bool: about some of a group's people only, by an attribute or a subgroup."""
+    whole = found.figures["group"].map(lambda group: set(re.split(" [-/] ", re.sub(r" x\d+", "", group))) <= _WHOLE)
+    return (found.figures["attribute"] != "") | ~whole.astype(bool)
+
+
+def _quoted(text: str) -> str:
+    doubled = text.replace("'", "''")
+    return f"'{doubled}'"
 
 
 def _load_figures(folder: Path) -> Finding:
@@ -251,6 +368,8 @@ def _read_results(folder: Path) -> Results:
             f"{str(folder)!r} holds no audit ({RESULTS} is missing or is another file). Name the folder that 'ehrmem "
             "audit PLAN.yaml --out DIR' wrote."
         )
+    if is_changed(results):
+        raise _damaged(folder / RESULTS, "it was changed since it was written")
     return cast("Results", results)
 
 

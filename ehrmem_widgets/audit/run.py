@@ -21,14 +21,16 @@ from platform import python_version
 from typing import Any, Literal, TypedDict, cast
 
 from ehrmem_widgets import __version__
+from ehrmem_widgets.audit.cluster import connected
 from ehrmem_widgets.audit.plan import Plan
+from ehrmem_widgets.blackbox.checks import unknown_codes
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.blackbox.training_splits import training_splits
 from ehrmem_widgets.charts.markup import plural
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.fingerprints import read_anew
-from ehrmem_widgets.errors import GOES_ON, BadInput, CannotAnswer, Damaged, Unavailable, extra, not_made, resumable
-from ehrmem_widgets.files import write_whole
+from ehrmem_widgets.errors import GOES_ON, BadInput, CannotAnswer, Damaged, Unavailable, not_made, resumable
+from ehrmem_widgets.files import as_signed_json, read_json, write_whole
 from ehrmem_widgets.findings.finding import Finding, as_json
 from ehrmem_widgets.probes.base import AlternativesOf, ProbeRun, Task, loaded
 from ehrmem_widgets.probes.batching import BatchesMissingError, Checkpoint, OnProgress, Progress
@@ -37,7 +39,6 @@ from ehrmem_widgets.registry import alternatives_for, probes
 from ehrmem_widgets.settings import WORKERS
 
 SHARDS, FINDINGS, SEAL, RESULTS, SEVERITY = "shards", "findings", "audit.json", "results.json", "severity.yaml"
-_CLUSTER_TIMEOUT = "20s"
 _STRIPES_A_WORKER = 4  # small enough that the last worker is not waited for long
 
 
@@ -94,6 +95,10 @@ class Seal(TypedDict, total=False):
     versions: dict[str, str]
 
 
+Audited = tuple[MedsDataset, BlackBox, BlackBox | None]
+"""The data set, the model and the reference."""
+
+
 @dataclass(frozen=True)
 class Opened:
     """What a worker needs, opened once."""
@@ -103,6 +108,11 @@ class Opened:
     reference: BlackBox | None
     people: People
     alternatives_of: AlternativesOf | None
+
+    @property
+    def sources(self) -> Audited:
+        """What the audit is of."""
+        return self.dataset, self.model, self.reference
 
     def task(self, plan: Plan, name: str, progress: OnProgress | None = None) -> Task:
         """What a probe of a plan is given."""
@@ -152,9 +162,10 @@ def run_audit(
         (out / FINDINGS).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise not_made(out, error) from None
-    one_thread_each()
     try:
         with filelock.FileLock(out / ".lock", timeout=0, mode=0o600), resumable():
+            _refuse_other_plan(plan, out)  # at once: opening what the plan names may take minutes
+            one_thread_each()
             audit = _Audit(plan, out, command, progress)
             if before is not None and not (out / SEAL).exists():
                 before(audit.opened)
@@ -189,7 +200,7 @@ class _Audit:
     def __init__(self, plan: Plan, out: Path, command: str, progress: OnProgress | None) -> None:
         self.plan, self.out, self.command, self.progress = plan, out, command, progress
         with read_anew():
-            self.opened = open_plan(plan)
+            self.opened = open_plan(plan, before=lambda about: _refuse_changed(plan, out, about))
         self.begun = datetime.now(UTC).isoformat(timespec="seconds")
         self.workers_lost = 0
         self.runs: dict[str, ProbeState] = {name: {"probe": name, "state": "pending"} for name in plan.probes}
@@ -280,31 +291,21 @@ class _Audit:
                     left.extendleft(asked.values())
 
     def _seal(self) -> None:
-        """Refuse a folder of another audit; seal a new one."""
+        """Seal a new folder."""
         path = self.out / SEAL
         if path.exists():
-            before = _read_seal(path)
-            self.begun = before.get("started_at", self.begun)
-            if other := _other_version(before):
-                raise BadInput(
-                    f"{str(self.out)!r} was sealed by ehrmem {other}, and this is ehrmem {__version__}: two versions may count differently, so "
-                    f"their figures must not stand in one audit. Go on with ehrmem {other}, or name another folder."
-                )
-            if changed := _changed(before, self.plan, self.opened):
-                raise BadInput(
-                    f"{str(self.out)!r} holds the results of another audit: the {' and the '.join(changed)} changed since. Name another "
-                    "folder, or go back to what was sealed."
-                )
+            self.begun = _read_seal(path).get("started_at", self.begun)
             return
-        if (self.out / SHARDS).exists() or any((self.out / FINDINGS).iterdir()):
-            raise BadInput(f"{str(self.out)!r} holds results without a seal (audit.json). Name another folder.")
         _write_whole(self.out / "plan.json", self.plan.as_json())
         first = {"by": "plan", "at": self.begun, "severities": self.plan.as_json()["severities"]}
         write_severities(self.out, [first])
-        _write_whole(path, {**_sealed(self.plan, self.opened), "started_at": self.begun, "versions": versions()})
+        _write_whole(
+            path, {**_sealed(self.plan, self.opened.sources), "started_at": self.begun, "versions": versions()}
+        )
 
     def _write(self, *, finished: bool) -> Results:
         about = self.opened
+        unknown = unknown_codes(about.model.vocabulary, about.dataset)
         results: Results = {
             "finished": finished,
             "name": self.plan.name,
@@ -318,6 +319,8 @@ class _Audit:
                 "name": about.dataset.name,
                 "fingerprint": about.dataset.fingerprint,
                 "patients": len(about.dataset),
+                "synthetic": about.dataset.declared_synthetic,
+                "unknown_codes": {"codes": len(unknown.codes), "of": unknown.of, "share": round(unknown.share, 4)},
             },
             "model": about_model(about.model),
             "reference": {"name": about.reference.name, "fingerprint": about.reference.fingerprint}
@@ -330,7 +333,7 @@ class _Audit:
             "workers_lost": self.workers_lost,
             "runs": list(self.runs.values()),
         }
-        _write_whole(self.out / RESULTS, results)
+        _write_text(self.out / RESULTS, as_signed_json(cast("dict[str, object]", as_json(results)), indent=1))
         return results
 
 
@@ -350,23 +353,57 @@ def ask_stripe(plan: Plan, out: str, name: str, stripe: int, stripes: int) -> No
         if other := _other_version(sealed):
             raise WorkerError(f"A worker runs ehrmem {__version__}, and the audit was sealed by ehrmem {other}.")
         about = opened(plan)
-        if _changed(sealed, plan, about):  # since this worker opened it for an earlier audit, perhaps
+        if _changed(sealed, plan, about.sources):  # since this worker opened it for an earlier audit, perhaps
             _kept.clear()
             about = opened(plan)
     except (BadInput, CannotAnswer, Damaged, OSError) as error:
         raise WorkerError(f"A worker cannot open what the plan names: {error}") from None
-    if changed := _changed(sealed, plan, about):
+    if changed := _changed(sealed, plan, about.sources):
         raise WorkerError(f"A worker sees another {' and another '.join(changed)} under the same name.")
     checkpoint = Checkpoint(Path(out) / SHARDS, stripe, stripes, asks_only=True)
     with suppress(BatchesMissingError):
         ask(plan, about, name, checkpoint, Path(out))
 
 
+def _refuse_other_plan(plan: Plan, out: Path) -> None:
+    """Raise BadInput for a folder of another plan or version of the kit, or of results of unknown origin."""
+    path = out / SEAL
+    if not path.exists():
+        if (out / SHARDS).exists() or any((out / FINDINGS).iterdir()):
+            raise BadInput(f"{str(out)!r} holds results without a seal (audit.json). Name another folder.")
+        return
+    before = _read_seal(path)
+    if other := _other_version(before):
+        raise BadInput(
+            f"{str(out)!r} was sealed by ehrmem {other}, and this is ehrmem {__version__}: two versions may count differently, so "
+            f"their figures must not stand in one audit. Go on with ehrmem {other}, or name another folder."
+        )
+    if before.get("plan_hash") != plan.hash:
+        raise _another_audit(out, ["plan"])
+
+
+def _refuse_changed(plan: Plan, out: Path, about: Audited) -> None:
+    """Raise BadInput where data or models are not those that the folder was sealed with."""
+    path = out / SEAL
+    if path.exists() and (changed := _changed(_read_seal(path), plan, about)):
+        raise _another_audit(out, changed)
+
+
+def _another_audit(out: Path, changed: Sequence[str]) -> BadInput:
+    return BadInput(
+        f"{str(out)!r} holds the results of another audit: the {' and the '.join(changed)} changed since. Name another "
+        "folder, or go back to what was sealed."
+    )
+
+
 def _read_seal(path: Path) -> Seal:
     """Raises Damaged for a seal that is none: nothing then says whose the answers are."""
     try:
-        return cast("Seal", dict(json.loads(path.read_text(encoding="utf-8"))))
-    except (ValueError, TypeError):
+        seal = read_json(path, path.name)
+        if not isinstance(seal, dict) or not isinstance(seal.get("versions", {}), dict):
+            raise BadInput("It is no seal.")
+        return cast("Seal", seal)
+    except BadInput:
         raise Damaged(
             f"The seal {path} is damaged, so nothing says of which plan, data and models the results are. Name another folder."
         ) from None
@@ -388,19 +425,20 @@ def _kept_finding(path: Path) -> Finding:
         ) from None
 
 
-def _sealed(plan: Plan, about: Opened) -> Seal:
+def _sealed(plan: Plan, about: Audited) -> Seal:
     """What an audit is sealed with."""
+    dataset, model, reference = about
     return {
         "plan_hash": plan.hash,
-        "data": about.dataset.fingerprint,
-        "declared": about.dataset.declared,
-        "model": about.model.fingerprint,
-        "reference": about.reference.fingerprint if about.reference else None,
-        "training_splits": training_splits(about.model, about.reference),
+        "data": dataset.fingerprint,
+        "declared": dataset.declared,
+        "model": model.fingerprint,
+        "reference": reference.fingerprint if reference else None,
+        "training_splits": training_splits(model, reference),
     }
 
 
-def _changed(sealed: Seal, plan: Plan, about: Opened) -> list[str]:
+def _changed(sealed: Seal, plan: Plan, about: Audited) -> list[str]:
     """What is not what was sealed, in words."""
     words = {
         "plan_hash": "plan",
@@ -452,14 +490,17 @@ def in_order(names: Sequence[str]) -> list[list[str]]:
 _kept: dict[str, Opened] = {}
 
 
-def open_plan(plan: Plan) -> Opened:
-    """Data, models and people of a plan."""
+def open_plan(plan: Plan, before: Callable[[Audited], None] | None = None) -> Opened:
+    """Data, models and people of a plan. ``before``: called with what was opened, before the models are asked anything."""
     from ehrmem_widgets.attacker.identifiability import checked_population
-    from ehrmem_widgets.blackbox.opening import open_sources
+    from ehrmem_widgets.blackbox.opening import check_opened, open_unchecked
     from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
     from ehrmem_widgets.probes.people import choose_people
 
-    dataset, model, reference = open_sources(plan.sources)
+    opened = open_unchecked(plan.sources)
+    if before is not None:
+        before(opened)
+    dataset, model, reference = check_opened(*opened)
     checked_population(plan.population, len(dataset))
     if isinstance(plan.patients, int):
         people = choose_people(dataset, model, reference, seed=plan.seed, most=plan.patients)
@@ -529,20 +570,9 @@ def _pool(workers: int, cluster: str | None) -> Iterator[_Pool]:
 
 
 def _dask(address: str) -> Iterator[_Pool]:
-    with extra("cluster", "--cluster"):
-        from dask.distributed import CancelledError, Client, KilledWorker
-        from dask.distributed import wait as wait_for
-
-    try:
-        client = Client(address, timeout=_CLUSTER_TIMEOUT)
-    except (OSError, ValueError) as error:
-        raise Unavailable(f"No Dask scheduler answers at {address!r}: {' '.join(str(error).split())[:200]}.") from None
-
-    if not client.nthreads():
-        client.close()
-        raise BadInput(
-            f"The Dask scheduler at {address!r} has no workers yet. Start some: dask worker {address} --nthreads 1."
-        )
+    client = connected(address)
+    from dask.distributed import CancelledError, KilledWorker
+    from dask.distributed import wait as wait_for
 
     def submit(function: Callable[..., None], *arguments: object) -> Any:  # Dask's future is no Future, but alike
         return client.submit(function, *arguments, pure=False, retries=2)

@@ -156,7 +156,9 @@ async def served_model(server: Server, name: str | None) -> JsonObject:
     """What ``/v1/models`` says of the model of this name, or of the only one."""
     listed = (await server.get("/v1/models")).get("data")
     models = (
-        {one["id"]: one for one in listed if isinstance(one, dict) and "id" in one} if isinstance(listed, list) else {}
+        {one["id"]: one for one in listed if isinstance(one, dict) and isinstance(one.get("id"), str)}
+        if isinstance(listed, list)
+        else {}
     )
     if name is None and len(models) == 1:
         return next(iter(models.values()))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import chi2
@@ -16,6 +18,17 @@ from ehrmem_widgets.tokens.vocabulary import Vocabulary
 LEAST_KNOWN = 0.5
 _COMPARED, _SAME = 4, 1e-3  # sequences, and the difference in nats per code up to which two models are one
 _LOOKED_AT = 24  # records whose likelihood is looked at
+_RENAMINGS, _FEW, _BEGINNING = 12, 8, 64
+"""Times that codes swap ids at random, records looked at first (all of them where these do not settle it), and their first codes."""
+_FEWEST_NAMES = 20  # different codes below which ids that are dealt out anew are often the same
+_SURELY, _BEYOND = 4, 2
+"""Standard deviations of those by which the right ids must be likelier than the best of them, for a few records and for all: right ones were
+3.5 or more beyond (8 draws each of 5 models, one of them trained with epsilon 3), wrong ones 1.2 at most (over 100)."""
+_COMPARED, _SAME = 4, 1e-3  # sequences, and the difference in nats per code up to which two models are one
+_LOOKED_AT = 24  # records whose likelihood is looked at
+_RENAMINGS, _RENAMED = 12, (8, 32)  # times that codes swap names at random, in the first codes of so many records
+_FEWEST_NAMES = 20  # different codes below which names that are dealt out anew are often the same
+_BEYOND = 2  # standard deviations of those by which the right names must be likelier than the best of them
 _MOVED = 0.05  # nats by which the score of a code may change with what should not matter: rounding in 16 bit
 _COMPANY = (200, 800, 2_000)
 """Codes of records beside which a shorter one is scored: how many go together depends on the model."""
@@ -32,26 +45,50 @@ def sample_sequences(model: BlackBox, dataset: MedsDataset, split: str, records:
     return [vocabulary.ids(encode(r, vocabulary).codes[: model.context_length]) for r in found]
 
 
-def known_share(vocabulary: Vocabulary, dataset: MedsDataset) -> tuple[float, list[str]]:
-    """The share of the data set's events (birth left out, and facts without a date where the model is told none) whose code the
-    model knows, and the three commonest codes that it does not know."""
+@dataclass(frozen=True)
+class UnknownCodes:
+    """The ``codes`` of a data set that a model does not know, the commonest first, of how many that it has (``of``), and the ``share`` of its
+    events that they make up."""
+
+    codes: tuple[str, ...]
+    of: int
+    share: float
+
+    def in_words(self) -> str:
+        """How many, and how often they occur."""
+        return unknown_in_words(len(self.codes), self.of, self.share)
+
+
+def unknown_in_words(codes: int, of: int, share: float) -> str:
+    """How many codes of a data set are unknown, and which share of its events they make up.
+
+    >>> unknown_in_words(2, 40, 0.0003)
+    '2 of 40 codes of the data (less than 0.1% of the events)'
+    """
+    shown = f"{share:.1%}" if share >= 0.001 else "less than 0.1%"
+    return f"{codes:,} of {of:,} codes of the data ({shown} of the events)"
+
+
+def unknown_codes(vocabulary: Vocabulary, dataset: MedsDataset) -> UnknownCodes:
+    """What a model does not know of a data set (birth left out, and facts without a date where the model is told none)."""
     codes = dataset.codes[~dataset.codes["code"].str.startswith("MEDS_BIRTH")]
     names = [vocabulary.token_scheme.renamed(code) for code in codes["code"]]
     known = np.array([bool(vocabulary.bins_of(name)) or name in vocabulary for name in names], dtype=bool)
-    share = float(codes["events"][known].sum() / max(codes["events"].sum(), 1))
-    return share, codes[~known].nlargest(3, "events")["code"].tolist()
+    unknown = codes[~known].sort_values("events", ascending=False, kind="stable")
+    share = float(unknown["events"].sum() / max(codes["events"].sum(), 1))
+    return UnknownCodes(tuple(unknown["code"]), len(codes), share)
 
 
 def check_vocabulary_fits(vocabulary: Vocabulary, dataset: MedsDataset) -> float:
     """The share of the data set's events whose code the model knows; BadInput below one half."""
-    share, missing = known_share(vocabulary, dataset)
-    if share < LEAST_KNOWN:
+    unknown = unknown_codes(vocabulary, dataset)
+    if 1 - unknown.share < LEAST_KNOWN:
         raise BadInput(
-            f"The model does not speak this data set's codes: it knows {share:.0%} of the events of {dataset.name} "
-            f"(unknown are {', '.join(missing)}). Open it with the data set that it was trained on, or say with a token scheme's "
+            f"The model does not speak this data set's codes: it knows {1 - unknown.share:.0%} of the events of {dataset.name} "
+            f"(unknown are {', '.join(unknown.codes[:3])}). Open it with the data set that it was trained on, or say with a token scheme's "
             "'rename' how the model writes these codes."
         )
-    return share
+    return 1 - unknown.share
 
 
 def check_has_learned(model: BlackBox, sequences: Sequence[Sequence[int]], *, seed: int = 0) -> float:
@@ -67,21 +104,19 @@ def check_has_learned(model: BlackBox, sequences: Sequence[Sequence[int]], *, se
     if len(gain) == 0:
         raise BadInput(f"No record is long enough to see whether the model {model.name!r} has learned anything.")
     if not np.isfinite(gain).all() or gain.mean() - 3 * gain.std() / np.sqrt(len(gain)) <= 0:
-        moved = _likelier_moved(model, real)
         raise BadInput(
             f"The model {model.name!r} finds real records no likelier than shuffled ones ({gain.mean():+.3f} nats per code, "
-            f"n = {len(gain)}). Its weights or its vocabulary are wrong, and an audit of it would mean nothing."
-            + (f" {_off_by_one(*moved)}" if moved else "")
+            f"n = {len(gain)}). Its weights or its vocabulary are wrong, and an audit of it would mean nothing. "
+            f"{_out_of_place(model, real, seed)}".rstrip()
         )
     return float(gain.mean())
 
 
-def check_codes_in_place(model: BlackBox, sequences: Sequence[Sequence[int]]) -> None:
-    """Raise BadInput when every id moved by one makes real sequences clearly likelier: the vocabulary is off by one."""
-    real = [list(s) for s in sequences if len(s) > 3]
-    moved = _likelier_moved(model, real)
-    if moved:
-        raise BadInput(f"The vocabulary does not fit the model {model.name!r}. {_off_by_one(*moved)}")
+def check_codes_in_place(model: BlackBox, sequences: Sequence[Sequence[int]], *, seed: int = 0) -> None:
+    """Raise BadInput when the list of codes is not that of the model: with every id moved by one real sequences are clearly likelier (it is off
+    by one), or they are no likelier than when the codes of each kind swap ids at random (it belongs to another model)."""
+    if why := _out_of_place(model, [list(s) for s in sequences if len(s) > 3], seed):
+        raise BadInput(f"The vocabulary does not fit the model {model.name!r}. {why}")
 
 
 def check_looks_back_only(model: BlackBox, sequences: Sequence[Sequence[int]]) -> float:
@@ -198,15 +233,72 @@ def check_reference_differs(reference: BlackBox, model: BlackBox, sequences: Seq
         )
 
 
-def _likelier_moved(model: BlackBox, real: list[list[int]]) -> tuple[int, float] | None:
-    """By how much ids must be moved (-1 or 1) to make the sequences clearly likelier, and by how many nats per code."""
+def _out_of_place(model: BlackBox, real: list[list[int]], seed: int) -> str:
+    """What is wrong with the places of the codes, in a sentence; empty where nothing is found."""
+    moved = _likelier_moved(model, real)
+    if moved is None and _likelihood(model, real[:_FEW]) > _bar(_renamed(model, real[:_FEW], seed), _SURELY):
+        return ""
+    chance = _renamed(model, real, seed)
+    bar = _bar(chance, _BEYOND)
+    if moved is not None and _likelihood(model, moved.sequences) > bar:
+        way = "one higher" if moved.by > 0 else "one lower"
+        return (
+            f"With every id {way} real records are {moved.gain:.2f} nats per code likelier: the list of codes is off by one (does the first "
+            "id belong to padding, or has the file a heading?)."
+        )
+    own = _likelihood(model, real)
+    if own > bar:
+        return ""
+    return (
+        f"With its list of codes real records are no likelier ({own:.2f} nats per code) than where codes of a kind swap ids at random "
+        f"({max(chance):.2f} at best, n = {len(chance)}): the list belongs to another model, or its order was changed."
+    )
+
+
+def _bar(chance: list[float], deviations: float) -> float:
+    """What is not reached by chance; minus infinity where chance was not asked."""
+    return max(chance) + deviations * float(np.std(chance)) if chance else -np.inf
+
+
+def _likelihood(model: BlackBox, sequences: list[list[int]]) -> float:
+    """How likely the beginnings of sequences are, in nats per code: the mean over sequences."""
+    return float(np.mean([_mean(one) for one in model.score([s[:_BEGINNING] for s in sequences])]))
+
+
+def _renamed(model: BlackBox, real: list[list[int]], seed: int) -> list[float]:
+    """``_likelihood`` when the codes of each kind that occur in the records swap ids at random, once each time; nothing where too few
+    different codes occur."""
+    some, codes = [s[:_BEGINNING] for s in real], model.vocabulary.codes
+    kinds: dict[str, list[int]] = {}
+    for number in sorted({number for s in some for number in s}):
+        kinds.setdefault(model.vocabulary.kind(codes[number]), []).append(number)
+    if sum(len(ids) for ids in kinds.values() if len(ids) > 1) < _FEWEST_NAMES:
+        return []
+    rng, found = np.random.default_rng([seed, 7]), []
+    for _ in range(_RENAMINGS):
+        to = {old: int(new) for ids in kinds.values() for old, new in zip(ids, rng.permutation(ids), strict=True)}
+        found.append(_likelihood(model, [[to[number] for number in s] for s in some]))
+    return found
+
+
+class _Moved(NamedTuple):
+    """``by``: -1 or 1; ``gain``: how much likelier records are with every id moved so, in nats per code; ``sequences``: those records."""
+
+    by: int
+    gain: float
+    sequences: list[list[int]]
+
+
+def _likelier_moved(model: BlackBox, real: list[list[int]]) -> _Moved | None:
+    """The way to move ids by one that makes the sequences clearly likelier."""
     highest = len(model.vocabulary) - 1
-    ways = (0, 1, -1)
-    scores = model.score([[min(max(number + by, 0), highest) for number in s] for by in ways for s in real])
-    means = np.array([_mean(one) for one in scores]).reshape(len(ways), len(real))
-    for by, gain in zip(ways[1:], means[1:] - means[0], strict=True):
+    ways = {by: [[min(max(number + by, 0), highest) for number in s] for s in real] for by in (0, 1, -1)}
+    scores = model.score([s for moved in ways.values() for s in moved])
+    means = dict(zip(ways, np.array([_mean(one) for one in scores]).reshape(len(ways), len(real)), strict=True))
+    for by in (1, -1):
+        gain = means[by] - means[0]
         if len(gain) > 3 and np.isfinite(gain).all() and gain.mean() - 3 * gain.std() / np.sqrt(len(gain)) > 0:
-            return by, float(gain.mean())
+            return _Moved(by, float(gain.mean()), ways[by])
     return None
 
 
@@ -214,14 +306,6 @@ def _most_moved(before: Sequence[np.ndarray], after: Sequence[np.ndarray], but_l
     """The largest difference of scores, the last ones of each sequence left out."""
     pairs = ((_finite(a), _finite(b)) for a, b in zip(before, after, strict=True))
     return max((float(np.abs(a - b)[: len(a) - but_last].max()) for a, b in pairs), default=0.0)
-
-
-def _off_by_one(by: int, gain: float) -> str:
-    way = "one higher" if by > 0 else "one lower"
-    return (
-        f"With every id {way} real records are {gain:.2f} nats per code likelier: the list of codes is off by one (does the first "
-        "id belong to padding, or has the file a heading?)."
-    )
 
 
 def _gain(model: BlackBox, some: list[list[int]], others: list[list[int]]) -> np.ndarray:

@@ -36,6 +36,7 @@ from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.settings import Whole, shown
 
 LEAST_LOG_PROBABILITY = -9999.0  # JSON has no minus infinity; vLLM writes the same
+_MOST_WATCHED = 2**28  # numbers of the codes times the lists
 _MOST_ROWS = 16_384  # continuations of one request
 Part = tuple[np.ndarray, np.ndarray | None, np.ndarray]
 """A request's part of a ``Step``: codes, mass and log weight."""
@@ -148,7 +149,7 @@ def read_object(body: bytes, model: BlackBox) -> dict[str, object]:
     if not isinstance(given, dict):
         raise BadInput("The request must be a JSON object.")
     if given.get("model") not in (None, model.name):
-        raise RefusedError(f"There is no model {given['model']!r} here, only {model.name!r}.", 404)
+        raise RefusedError(f"There is no model {shown(given['model'])} here, only {model.name!r}.", 404)
     return given
 
 
@@ -197,6 +198,8 @@ def _ids(given: object, size: int) -> object:
 def _watch(given: object, size: int) -> np.ndarray:
     if not isinstance(given, list) or not all(_are_ids(ids, size) for ids in given):
         raise expected(f"lists of code ids, each from 0 to {size - 1:,}")
+    if len(given) * size > _MOST_WATCHED:
+        raise expected(f"at most {_MOST_WATCHED // size:,} lists of code ids")
     track = np.zeros((size, len(given)), dtype=bool)
     for group, ids in enumerate(given):
         track[ids, group] = True

@@ -1,12 +1,11 @@
-"""Decode many continuations of few prompts, fast: which decoder serves a model, and the two that serve any.
+"""Decode many continuations of few prompts, fast: which decoder serves a model.
 
-``attention_decoding`` and ``state_space_decoding`` run the layers of the architectures that they know themselves.
-``LibraryDecoder`` leaves the others to transformers and its own cache; ``RereadingDecoder`` needs no cache at all.
+``attention_decoding`` and ``state_space_decoding`` run the layers of the architectures that they know themselves;
+``library_decoding`` leaves the others to transformers.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -14,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from ehrmem_widgets.blackbox.attention_decoding import SharedPromptDecoder, transformer_parts
-from ehrmem_widgets.blackbox.rows import Rows
 from ehrmem_widgets.blackbox.state_space_decoding import StateSpaceDecoder, state_space_parts
 
 if TYPE_CHECKING:
@@ -44,82 +42,6 @@ class Decoder(Protocol):
         ...
 
 
-class LibraryDecoder:
-    """Any causal model of transformers, by its own forward and its own cache, one prompt after the other."""
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        self._model = model
-        takes = inspect.signature(model.forward).parameters
-        self._cache_name = "cache_params" if "cache_params" in takes else "past_key_values"
-
-    def bytes_a_sample(self, longest: int, room: int) -> int:
-        """As ``Decoder.bytes_a_sample``: as many keys and values as the layers are wide, or states of that size."""
-        return _numbers_of_a_code(self._model) * (longest + room) * self._model.dtype.itemsize
-
-    @torch.inference_mode()
-    def begin(self, prompts: list[list[int]], samples: int, room: int) -> Tensor:
-        device = self._model.device
-        self._rows, self._caches, logits = Rows(len(prompts), samples, device), [], []
-        same = torch.zeros(samples, dtype=torch.long, device=device)
-        for prompt in prompts:
-            answer = self._model(input_ids=torch.tensor([prompt], device=device), use_cache=True)
-            cache = getattr(answer, self._cache_name)
-            if samples > 1:
-                cache.reorder_cache(same)  # every sample is the first (and only) row
-            self._caches.append(cache)
-            logits.append(answer.logits[:, -1].float())
-        return torch.cat(logits)
-
-    @torch.inference_mode()
-    def step(self, codes: Tensor) -> Tensor:
-        logits = []
-        for cache, row in zip(self._caches, self._rows.parts(codes.clamp(min=0)), strict=True):
-            answer = self._model(input_ids=row[:, None], use_cache=True, **{self._cache_name: cache})
-            logits.append(answer.logits[:, -1].float())
-        return torch.cat(logits)
-
-    @torch.inference_mode()
-    def keep(self, rows: Tensor) -> None:
-        kept = self._rows.parts(self._rows.mask(rows))
-        self._caches = [cache for cache, there in zip(self._caches, kept, strict=True) if bool(there.any())]
-        for cache, there in zip(self._caches, (one for one in kept if bool(one.any())), strict=True):
-            cache.reorder_cache(there.nonzero()[:, 0])
-        self._rows.keep(rows)
-
-
-class RereadingDecoder:
-    """Any causal model of transformers, read from its first code at every step: slow, and right by definition."""
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        self._model = model
-
-    def bytes_a_sample(self, longest: int, room: int) -> int:
-        """As ``Decoder.bytes_a_sample``: the logits of every place, and as much as a cache would hold."""
-        numbers = _numbers_of_a_code(self._model) + self._model.get_output_embeddings().weight.shape[0]
-        return numbers * (longest + room) * self._model.dtype.itemsize
-
-    def begin(self, prompts: list[list[int]], samples: int, room: int) -> Tensor:
-        self._rows = Rows(len(prompts), samples, self._model.device)
-        self._read = [torch.tensor([prompt], device=self._model.device) for prompt in prompts]
-        logits = self._logits()
-        self._read = [ids.expand(samples, -1) for ids in self._read]
-        return logits
-
-    def step(self, codes: Tensor) -> Tensor:
-        new = self._rows.parts(codes.clamp(min=0)[:, None])
-        self._read = [torch.cat([ids, one], dim=1) for ids, one in zip(self._read, new, strict=True)]
-        return self._logits()
-
-    def keep(self, rows: Tensor) -> None:
-        kept = self._rows.parts(self._rows.mask(rows))
-        self._read = [ids[there] for ids, there in zip(self._read, kept, strict=True) if bool(there.any())]
-        self._rows.keep(rows)
-
-    @torch.inference_mode()
-    def _logits(self) -> Tensor:
-        return torch.cat([self._model(input_ids=ids).logits[:, -1].float() for ids in self._read])
-
-
 def best_decoder(model: PreTrainedModel) -> Callable[[], Decoder]:
     """What makes a decoder: the fastest that gives the logits of the library's plain forward pass, code for code."""
     size = cast("nn.Embedding", model.get_input_embeddings()).weight.shape[0]
@@ -143,6 +65,8 @@ def best_decoder(model: PreTrainedModel) -> Callable[[], Decoder]:
                 return new_decoder
         except _DISAGREES:  # a config of this architecture that the decoder does not know
             continue
+    from ehrmem_widgets.blackbox.library_decoding import RereadingDecoder
+
     return lambda: RereadingDecoder(model)
 
 
@@ -153,7 +77,10 @@ def _decoders(model: PreTrainedModel) -> Iterator[Callable[[], Decoder]]:
         yield lambda: SharedPromptDecoder(transformer)
     if state_space is not None:
         yield lambda: StateSpaceDecoder(state_space)
-    yield lambda: LibraryDecoder(model)
+    from ehrmem_widgets.blackbox.library_decoding import LibraryDecoder
+
+    yield lambda: LibraryDecoder(model, shared=True)
+    yield lambda: LibraryDecoder(model, shared=False)
 
 
 def context_length(model: PreTrainedModel) -> int | None:
@@ -161,8 +88,3 @@ def context_length(model: PreTrainedModel) -> int | None:
     config = model.config.get_text_config()
     names = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
     return next((int(n) for name in names if (n := getattr(config, name, None))), None)
-
-
-def _numbers_of_a_code(model: PreTrainedModel) -> int:
-    config = model.config.get_text_config()
-    return 2 * config.num_hidden_layers * config.hidden_size

@@ -19,9 +19,10 @@ from ehrmem_widgets.blackbox.llama import open_llama
 from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step
 from ehrmem_widgets.blackbox.sampling import sample
 from ehrmem_widgets.blackbox.state_space_decoding import read_without_filling
+from ehrmem_widgets.blackbox.weight_shapes import Shapes, check_config_fits, no_larger_than, read_config, read_shapes
 from ehrmem_widgets.cohort.fingerprints import fingerprint
 from ehrmem_widgets.cores import threads
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, said_by
 from ehrmem_widgets.files import read_json
 from ehrmem_widgets.tokens.token_scheme import TokenScheme, token_scheme_in
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
@@ -34,6 +35,10 @@ VOCABULARY_FILE = "vocabulary.json"
 _ROWS_OF_LOGITS = 64
 _CODES_AT_ONCE = 4096  # in one forward pass of score and embed: fits any laptop, with
 _NUMBERS_AT_ONCE = 2**26  # in its largest tensor
+_FAULTS = (
+    ValueError, TypeError, LookupError, AttributeError, ArithmeticError, ImportError, OSError, RuntimeError, MemoryError,
+)  # fmt: skip
+"""By which a library says that a config is none."""
 _NUMBER_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 torch.set_num_threads(threads())
@@ -74,9 +79,10 @@ class FolderModel:
     ) -> None:
         self.folder = Path(folder)
         self.name = self.folder.name
-        _check_folder(self.folder)
+        shapes = _check_folder(self.folder, 2 if dtype == "bfloat16" else 4)
         listed = folder_vocabulary(self.folder, vocabulary, token_scheme)
-        self._model = _load(self.folder, _device(device), dtype)
+        with no_larger_than(self.folder, shapes):
+            self._model = _load(self.folder, _device(device), dtype)
         head = int(self._model.get_output_embeddings().weight.shape[0])
         if head < len(listed):
             raise BadInput(
@@ -87,6 +93,7 @@ class FolderModel:
         self.codes_in_head = head
         self.fingerprint = _fingerprint(self.folder, listed)
         self.context_length = context_length(self._model) or 2**20
+        _check_runs(self._model, self.folder)
         self._stops = [self.vocabulary.id(code) for code in sorted(self.vocabulary.stops)]
         split = self.training.get("split")
         self.training_split = split if isinstance(split, str) else None
@@ -196,9 +203,8 @@ class FolderModel:
     def _batches(self, sequences: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], Tensor]]:
         """Sequences of like length together, padded on the right (harmless to what stands before it)."""
         config = self._model.config
-        states = getattr(config, "state_size", 0) * getattr(
-            config, "intermediate_size", 0
-        )  # Mamba has them at each code
+        # Mamba has them at each code; a config may name a size without a number (GPT-Neo)
+        states = (getattr(config, "state_size", 0) or 0) * (getattr(config, "intermediate_size", 0) or 0)
         at_once = min(_CODES_AT_ONCE, _NUMBERS_AT_ONCE // max(self.codes_in_head, states))
         order = sorted(range(len(sequences)), key=lambda place: len(sequences[place]))
         batch: list[int] = []
@@ -262,21 +268,25 @@ def _fingerprint(folder: Path, vocabulary: Vocabulary) -> str:
     return hashlib.sha256(f"{files} {vocabulary.identity}".encode()).hexdigest()[:16]
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(folder: Path, bytes_a_number: int) -> Shapes:
+    """The shapes of its weights, which its config fits as far as can be told before it is built."""
     if not folder.is_dir():
         raise BadInput(f"There is no model folder {str(folder)!r}.")
     if not (folder / "config.json").exists():
         raise BadInput(f"{str(folder)!r} is not a Hugging Face model folder: it has no config.json.")
-    try:
-        config = read_json(folder / "config.json", "it")
-    except BadInput as error:
-        raise BadInput(f"config.json of {str(folder)!r} is not JSON that this kit reads: {error}") from None
-    if not isinstance(config, dict):
-        raise BadInput(f"config.json of {str(folder)!r} is not a JSON object.")
-    if "auto_map" in config:
+    config = read_config(folder)
+    own_code = [
+        name for name in config if name == "auto_map" or (name.endswith("_implementation") and "/" in str(config[name]))
+    ]
+    if own_code:
         raise BadInput(
-            f"The model in {str(folder)!r} wants to run code of its own ('auto_map' in config.json), which this kit never "
+            f"The model in {str(folder)!r} wants to run code of its own ({own_code[0]!r} in config.json), which this kit never "
             "does. Ask the vendor for a model of an architecture that transformers itself knows."
+        )
+    if (folder / "adapter_config.json").exists():
+        raise BadInput(
+            f"{str(folder)!r} holds an adapter beside or instead of a model: which model is meant cannot be told. Merge the two where they were made "
+            "(peft: merge_and_unload) and save them as one model."
         )
     if not any(folder.glob("*.safetensors")):
         if any(p.suffix in {".bin", ".pt", ".pth", ".pkl", ".ckpt"} for p in folder.iterdir()):
@@ -286,6 +296,9 @@ def _check_folder(folder: Path) -> None:
                 "safe_serialization=True)."
             )
         raise BadInput(f"{str(folder)!r} holds no weights (*.safetensors).")
+    shapes = read_shapes(folder, bytes_a_number)
+    check_config_fits(folder, config, shapes)
+    return shapes
 
 
 def _device(named: str | None) -> torch.device:
@@ -326,12 +339,10 @@ def _load(folder: Path, device: torch.device, dtype: str) -> PreTrainedModel:
         model, report = loaded
     except SafetensorError as error:
         raise BadInput(f"The weights in {str(folder)!r} are broken: {error}. Copy the file again.") from None
-    except (
-        *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, ImportError, OSError, RuntimeError),
-        StrictDataclassError,
-    ) as error:
-        said = " ".join(str(error).split())[:300] or type(error).__name__
-        raise BadInput(f"The model in {str(folder)!r} cannot be opened: {said}") from None
+    except BadInput:
+        raise
+    except (*_FAULTS, StrictDataclassError) as error:
+        raise BadInput(f"The model in {str(folder)!r} cannot be opened: {said_by(error)}") from None
     faults = [
         f"{len(report[kind])} {kind.split('_')[0]} (such as {_name(sorted(map(str, report[kind]))[0])})"
         for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
@@ -346,6 +357,15 @@ def _load(folder: Path, device: torch.device, dtype: str) -> PreTrainedModel:
     if device.type == "cpu":
         read_without_filling(model)
     return model.eval().to(device)
+
+
+def _check_runs(model: PreTrainedModel, folder: Path) -> None:
+    """Raise BadInput for a model that cannot even read two codes: its config fits its weights and says what cannot be computed."""
+    try:
+        with torch.inference_mode():
+            model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=model.device))
+    except _FAULTS as error:
+        raise BadInput(f"The model in {str(folder)!r} cannot be run: {said_by(error)}") from None
 
 
 def _name(key: str) -> str:

@@ -6,13 +6,15 @@ what they answer are those of transformers, so that it can stand in for its clas
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ehrmem_widgets.blackbox.weight_shapes import read_config
+from ehrmem_widgets.errors import BadInput
 
 _SAYS_NOTHING = {
     "architectures", "attention_dropout", "dtype", "torch_dtype", "initializer_range", "transformers_version", "use_cache", "bos_token_id",
@@ -39,7 +41,7 @@ def open_llama(folder: Path, dtype: torch.dtype) -> Llama | None:
     from safetensors.torch import load_file
 
     try:
-        config = _config(json.loads((folder / "config.json").read_text()))
+        config = _config(read_config(folder))
         if config is None or [file.name for file in folder.glob("*.safetensors")] != ["model.safetensors"]:
             return None
         with torch.device("meta"):
@@ -48,6 +50,8 @@ def open_llama(folder: Path, dtype: torch.dtype) -> Llama | None:
         if config.tie_word_embeddings:
             weights.setdefault("lm_head.weight", weights["model.embed_tokens.weight"])
         model.load_state_dict(weights, assign=True)
+    except BadInput:
+        raise
     except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError, OSError, SafetensorError):
         return None  # transformers says what is wrong
     model.model.rotary_emb = _Positions(config)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -11,12 +11,14 @@ import numpy as np
 from ehrmem_widgets.attacker.facts import facts_of_level
 from ehrmem_widgets.attacker.prompt import build_prompt
 from ehrmem_widgets.blackbox.checks import (
+    LEAST_KNOWN,
+    UnknownCodes,
     check_codes_in_place,
     check_has_learned,
     check_looks_back_only,
     is_same_model,
-    known_share,
     sample_sequences,
+    unknown_codes,
 )
 from ehrmem_widgets.blackbox.mean_reference import models_of
 from ehrmem_widgets.blackbox.opening import (
@@ -30,9 +32,10 @@ from ehrmem_widgets.blackbox.opening import (
 )
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.blackbox.training_splits import NOBODY, REFERENCE_SPLIT, seen_by, trained_on
-from ehrmem_widgets.cohort.check import Check, Level
+from ehrmem_widgets.cohort.check import Check, Stops
 from ehrmem_widgets.cohort.data_checks import check_data
-from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
+from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.errors import EhrmemError
 from ehrmem_widgets.sources import Sources, option
 from ehrmem_widgets.statistics.discrimination import mean_with_interval
@@ -43,40 +46,57 @@ from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 Opened = TypeVar("Opened")
 WELL_KNOWN = 0.9  # the share of events that a model should know
+_NAMED = 3  # codes of many that are named
 _LENGTHS_OF = 200  # records whose length is looked at
 _SAMPLES, _STEPS = 32, 16  # continued to see how fast the model is
 _ANSWER = 2 * (128 + 1024 + 40 * 8) * 64  # codes generated for a settled answer of the main screen, at most
 _COHORT = 400
 _CODES = 64  # of each record: a served model answers code by code
+_TO_MEDS = "docs/to_meds.md (From your data to MEDS) has commands for MIMIC-IV, OMOP, FHIR, eICU and CEHR-BERT data."
 _FIRST, _PREFIXES = 20, 20  # codes of a prompt, and records whose prompts are looked at
 
 
-def every_check(sources: Sources) -> Iterator[Check]:
-    """Every check, in the order in which a failure explains the next: the model opens, its codes, the data, how they fit, what the
-    model says. Nothing raises BadInput: it becomes a line that fails."""
-    model = yield from _opened("Model opens", lambda: open_audited(sources))
+Looked = tuple[MedsDataset, BlackBox | None, BlackBox | None]
+"""What was opened: the data, the model and the reference model."""
+
+
+def every_check(sources: Sources) -> Generator[Check, None, Looked | None]:
+    """Every check, in the order in which a failure explains the next: the model opens (where one is named), its codes, the data, how they fit,
+    what the model says. Nothing raises BadInput: it becomes a line that fails. Returns what was opened, None where data or model were not."""
+    named = bool(sources.model or sources.endpoint)
+    model = (yield from _opened("Model opens", lambda: open_audited(sources))) if named else None
     if model is not None:
         yield from check_vocabulary(model)
-    dataset = yield from _opened("Data open", lambda: _open_data(sources, model))
+    dataset = yield from _opened("Data open", lambda: _open_data(sources, model), todo=_TO_MEDS)
     if dataset is not None:
-        yield from check_data(dataset, member_split=trained_on(model))
-    if model is None or dataset is None:
-        return
+        split = (model and model.training_split) or sources.training_split or MEMBER_SPLIT
+        yield from check_data(dataset, member_split=split)
+    if dataset is None or (named and model is None):
+        return None
+    if model is None:
+        return dataset, None, None
+    return (yield from _with_model(sources, model, dataset))
+
+
+def _with_model(sources: Sources, model: BlackBox, dataset: MedsDataset) -> Generator[Check, None, Looked]:
     if dataset.splits:
         yield _members_line(model, dataset, sources)
     model.vocabulary = with_labels_and_edges(model.vocabulary, dataset, trained_on(model))
     yield from check_model(model, dataset)
     if not sources.reference:
         yield Check(
-            "Reference model", "warn", "There is no reference model, so no leak can be called memorized.",
+            "Reference model", "warn",
+            "There is no reference model: members are compared with people never seen alone. A record that is unusually easy to predict looks like "
+            "memory then.",
             "Name one with --reference: a model of the same kind, trained on other patients. 'ehrmem train --split tuning "
             "--vocabulary MODEL' makes a small one.",
         )  # fmt: skip
-        return
-    reference = yield from _opened("Reference opens", lambda: open_reference(sources, model))
+        return dataset, model, None
+    reference = yield from _opened("Reference opens", lambda: open_reference(sources, model), stops="reference")
     if reference is not None:
         reference.vocabulary = with_labels_and_edges(reference.vocabulary, dataset, trained_on(model))
         yield from check_reference(reference, model, dataset)
+    return dataset, model, reference
 
 
 def _members_line(model: BlackBox, dataset: MedsDataset, sources: Sources) -> Check:
@@ -92,7 +112,7 @@ def _members_line(model: BlackBox, dataset: MedsDataset, sources: Sources) -> Ch
         return Check(
             "Members", "fail",
             f"Nothing says on whom the model was trained, and the data set has no split {split!r} (it has {', '.join(dataset.splits)}).",
-            f"{name_it[:1].upper()}{name_it[1:]}",
+            f"{name_it[:1].upper()}{name_it[1:]}", "members",
         )  # fmt: skip
     words = f"{len(dataset.ids(split)):,} patients count as members: those of the split {split!r}, "
     if model.training_split is None:
@@ -198,13 +218,7 @@ def _value_line(vocabulary: Vocabulary) -> Check:
 
 def check_model(model: BlackBox, dataset: MedsDataset) -> Iterator[Check]:
     """How the model fits the data, and what it says about them."""
-    share, missing = known_share(model.vocabulary, dataset)
-    level: Level = "pass" if share >= WELL_KNOWN else "warn" if share >= 0.5 else "fail"
-    yield Check(
-        "Vocabulary fits", level,
-        f"The model knows the codes of {share:.1%} of the events" + (f"; unknown are {', '.join(missing)}." if missing else "."),
-        "" if level == "pass" else "Give the data set that it was trained on, or say with a token scheme's 'rename' how it writes these codes.",
-    )  # fmt: skip
+    yield _unknown_line(unknown_codes(model.vocabulary, dataset), dataset)
     yield _length_line(model, dataset)
     yield _attribute_line(model, dataset)
     yield _capability_line(model)
@@ -225,7 +239,7 @@ def check_reference(reference: BlackBox, model: BlackBox, dataset: MedsDataset) 
     if not set(dataset.splits) - seen_by(model, reference):
         yield Check(
             "Strangers", "fail", f"Nobody is left whom no model saw (splits: {', '.join(dataset.splits)}).",
-            "Keep a split apart that neither model is trained on.",
+            "Keep a split apart that neither model is trained on.", "members",
         )  # fmt: skip
     several = models_of(reference)
     for one in several:
@@ -234,7 +248,7 @@ def check_reference(reference: BlackBox, model: BlackBox, dataset: MedsDataset) 
         if is_same_model(one, model, sample_sequences(model, dataset, trained_on(model), 4)):
             yield Check(
                 f"Reference{which} differs", "fail", "The reference model is the audited model itself.",
-                "Name a model that was trained on others.",
+                "Name a model that was trained on others.", "reference",
             )  # fmt: skip
         yield from _likelihood_lines(one, dataset, trained_on(model), f"Reference{which} ")
 
@@ -247,7 +261,7 @@ def _reference_training_line(reference: BlackBox, model: BlackBox, dataset: Meds
         'training.json in its folder, such as {"split": "tuning"}.'
     )
     if split is None and REFERENCE_SPLIT not in dataset.splits:
-        return Check(name, "fail", "Nothing says on which patients the reference model was trained.", say)
+        return Check(name, "fail", "Nothing says on which patients the reference model was trained.", say, "reference")
     if split is None:
         words = f"Supposed: on the split {REFERENCE_SPLIT!r}. Nothing says on which patients the reference model was trained."
         return Check(name, "warn", words, f"If that is wrong: {say[:1].lower()}{say[1:]}")
@@ -255,13 +269,36 @@ def _reference_training_line(reference: BlackBox, model: BlackBox, dataset: Meds
         return Check(
             name, "fail",
             f"It was trained on the split {split!r}, as the audited model was: it cannot show what a model says that never saw them.",
-            "Name a model that was trained on others.",
+            "Name a model that was trained on others.", "reference",
         )  # fmt: skip
     if split not in dataset.splits:
         return Check(
             name, "pass", f"It saw nobody of this data set: it was trained on {split!r}, which is not a split of it."
         )
     return Check(name, "pass", f"It was trained on the split {split!r}.")
+
+
+def _unknown_line(unknown: UnknownCodes, dataset: MedsDataset) -> Check:
+    """What the model does not know of the data: it cannot be told, and neither can it be leaked."""
+    if not unknown.codes:
+        return Check("Vocabulary fits", "pass", f"The model knows all {unknown.of:,} codes of the data.")
+    words = f"The model does not know {unknown.in_words()}. The most frequent: {', '.join(unknown.codes[:_NAMED])}."
+    codes = dataset.attribute_codes.query("role == 'code'")
+    sensitive = codes[codes["code"].isin(unknown.codes)].groupby("attribute", sort=False)["code"].agg(list)
+    if len(sensitive):
+        named = (f"{dataset.attributes[name].title} ({_some(found)})" for name, found in sensitive.items())
+        words += f" Sensitive ones: {'; '.join(named)}."
+    return Check(
+        "Vocabulary fits", "warn" if 1 - unknown.share >= LEAST_KNOWN else "fail",
+        f"{words} What they say cannot be asked, nor leak.",
+        "If the model writes some of them otherwise, say how with a token scheme's 'rename'; else give the data set that it was trained on."
+        if 1 - unknown.share < WELL_KNOWN else "",
+    )  # fmt: skip
+
+
+def _some(codes: Sequence[str]) -> str:
+    more = len(codes) - _NAMED
+    return ", ".join(codes[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _length_line(model: BlackBox, dataset: MedsDataset) -> Check:
@@ -284,7 +321,7 @@ def _attribute_line(model: BlackBox, dataset: MedsDataset) -> Check:
     known, unknown = codes.default_names(), codes.unknown_to_model()
     if not known:
         return Check(
-            "Codes of sensitive attributes", "fail", "The model has no code of any declared sensitive attribute.",
+            "Codes of sensitive attributes", "warn", "The model has no code of any declared sensitive attribute.",
             "'ehrmem attributes --data DIR --write own.yaml' lists the codes of the data for you to choose from; --attribute-file names that file.",
         )  # fmt: skip
     words = f"The model has codes of {len(known)} of {len(known) + len(unknown)}: {', '.join(codes.attributes[n].title for n in known)}."
@@ -292,22 +329,24 @@ def _attribute_line(model: BlackBox, dataset: MedsDataset) -> Check:
 
 
 def _capability_line(model: BlackBox) -> Check:
-    lacks = {
-        Query.PROBABILITIES: "no whole distributions, so leaks are counted, which needs many times the samples",
-        Query.SCORES: "no probabilities of given codes, so membership (T4), exposure and the likelihood check cannot be run",
-        Query.EMBEDDINGS: "no embeddings, so T3 and nearest records cannot be run",
+    gives = {
+        Query.SAMPLE: "continuations",
+        Query.SCORES: "log-probabilities of given codes",
+        Query.PROBABILITIES: "whole distributions",
+        Query.EMBEDDINGS: "embeddings",
     }
-    missing = [words for query, words in lacks.items() if query not in model.answers]
-    if Query.SAMPLE not in model.answers:
-        return Check(
-            "Capabilities", "fail", "The model gives no continuations.", "Nothing can be audited without them."
-        )
+    given, missing = (
+        [words for query, words in gives.items() if (query in model.answers) is there] for there in (True, False)
+    )
+    words = f"It gives {', '.join(given) or 'nothing'}."
     if not missing:
-        return Check(
-            "Capabilities", "pass", "It gives continuations, probabilities and embeddings: every test can be run."
-        )
-    notes = " ".join(getattr(model, "notes", ()))
-    return Check("Capabilities", "warn", f"It gives continuations, but {'; '.join(missing)}.", notes)
+        return Check("Capabilities", "pass", words)
+    return Check(
+        "Capabilities",
+        "warn",
+        f"{words} It gives no {', and no '.join(missing)}.",
+        " ".join(getattr(model, "notes", ())),
+    )
 
 
 def _likelihood_lines(model: BlackBox, dataset: MedsDataset, split: str, whose: str = "") -> Iterator[Check]:
@@ -339,6 +378,7 @@ def _likelihood_lines(model: BlackBox, dataset: MedsDataset, split: str, whose: 
             "fail",
             str(error),
             "Ask whoever trained the model for its own list of codes and its weights.",
+            "reference" if whose else "everything",
         )
 
 
@@ -371,7 +411,7 @@ def _prompts_line(model: BlackBox, dataset: MedsDataset) -> Check:
         return Check("Prompts", "pass", words)
     return Check(
         "Prompts", "fail", f"{words} The others are not what the model was trained on, so leaks would look smaller than they are.",
-        "Give the model's own sequences (--sequences), or correct the token scheme (--token-scheme).",
+        "Give the model's own sequences (--sequences), or correct the token scheme (--token-scheme).", "prompts",
     )  # fmt: skip
 
 
@@ -392,7 +432,7 @@ def _self_test_lines(model: BlackBox, dataset: MedsDataset) -> Iterator[Check]:
     worse = len(told) == 2 and told["members"].low > told["never seen"].high
     yield Check(
         "Self-test", "fail" if worse else "pass", words,
-        "Members cannot be less likely than others: the splits are mixed up, or the model was trained on others. Name the right split." if worse else "",
+        "Members cannot be less likely than others: the splits are mixed up, or the model was trained on others. Name the right split." if worse else "", "members",
     )  # fmt: skip
 
 
@@ -428,6 +468,13 @@ def _in_words(seconds: float) -> str:
 
 
 def _open_data(sources: Sources, model: BlackBox | None) -> MedsDataset:
+    dataset = _read_data(sources, model)
+    dataset.declare(attribute_file=sources.attribute_file, canaries=sources.canaries)
+    canary_repetitions(dataset)  # a file of canaries that cannot be read is said here
+    return dataset
+
+
+def _read_data(sources: Sources, model: BlackBox | None) -> MedsDataset:
     if not sources.sequences:
         return MedsDataset(str(sources.data))
     given = open_sequences(sources, model.vocabulary if model else None)
@@ -436,11 +483,13 @@ def _open_data(sources: Sources, model: BlackBox | None) -> MedsDataset:
     return given
 
 
-def _opened(what: str, open_it: Callable[[], Opened]) -> Generator[Check, None, Opened | None]:
+def _opened(
+    what: str, open_it: Callable[[], Opened], *, todo: str = "", stops: Stops = "everything"
+) -> Generator[Check, None, Opened | None]:
     try:
         found = open_it()
     except EhrmemError as error:
-        yield Check(what, "fail", str(error))
+        yield Check(what, "fail", str(error), todo if "MEDS data set" in str(error) else "", stops)
         return None
     shown = repr(found)  # such as MedsDataset('sample cohort': 3,000 patients): a clinician reads it without the class
     yield Check(what, "pass", shown.partition("(")[2].removesuffix(")") or shown)

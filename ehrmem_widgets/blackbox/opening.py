@@ -78,7 +78,7 @@ def open_model(
 
 def open_sources(sources: Sources) -> tuple[MedsDataset, BlackBox, BlackBox | None]:
     """Open data, model and reference, and refuse models that do not fit the data or have learned nothing of it."""
-    return _checked(*open_unchecked(sources))
+    return check_opened(*open_unchecked(sources))
 
 
 def open_with(
@@ -95,16 +95,17 @@ def open_with(
     for one in named_references(reference):
         others.append(open_model(one, vocabulary=model.vocabulary) if isinstance(one, str | Path) else one)
     check_training_split(model, dataset)
-    return _checked(dataset, model, _mean_of(others))
+    return check_opened(dataset, model, _mean_of(others))
 
 
 def _mean_of(references: Sequence[BlackBox]) -> BlackBox | None:
     return MeanReference(references) if len(references) > 1 else references[0] if references else None
 
 
-def _checked(
+def check_opened(
     dataset: MedsDataset, model: BlackBox, reference: BlackBox | None
 ) -> tuple[MedsDataset, BlackBox, BlackBox | None]:
+    """Refuse models that do not fit the data or have learned nothing of it; else all three as they are."""
     for one in (model, *models_of(reference)):
         check_vocabulary_fits(one.vocabulary, dataset)
         if Query.SCORES in one.answers:

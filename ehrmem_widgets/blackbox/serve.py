@@ -8,18 +8,19 @@ import json
 import queue
 import secrets
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
+from tornado.http1connection import HTTP1Connection
 from tornado.httpserver import HTTPServer
-from tornado.iostream import StreamClosedError
+from tornado.iostream import IOStream, StreamClosedError
 from tornado.netutil import bind_sockets
-from tornado.web import Application, HTTPError, RequestHandler
+from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
 
 from ehrmem_widgets.blackbox.completions import (
     Choice,
@@ -34,10 +35,21 @@ from ehrmem_widgets.blackbox.completions import (
 )
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.errors import BadInput, CannotAnswer, EhrmemError
+from ehrmem_widgets.settings import shown
+from ehrmem_widgets.terminal import say
 
 HOST = "127.0.0.1"
+_HOSTS = (
+    HOST,
+    "localhost",
+)  # under another name a page of the web asks, whose name was made to lead here (DNS rebinding)
 _ROWS_AT_ONCE = 1024  # continuations that are sampled together
 _LARGEST_BODY = 64 * 2**20
+_LARGEST_HEADERS = 2**14
+_MAX_CONNECTIONS = 256
+_HEADERS_WITHIN = 10.0  # seconds, for all of them; a connection may be idle as long
+_BODY_WITHIN = 60.0  # for all of it
+_TAKEN_WITHIN = 600.0  # for an answer, or a part of a stream, to leave
 Answer = TypeVar("Answer")
 
 
@@ -51,17 +63,16 @@ class Served(NamedTuple):
 def serve(model: BlackBox, port: int | None = None) -> None:
     """Serve the model until Ctrl-C, and say where. Raises BadInput when the port is taken."""
     with serve_model(model, port=port) as (address, token):
-        print(
+        say(
             f"The model {model.name!r} answers at\n\n    address  {address}\n    token    {token}\n\n"
             "To ask it: set EHRMEM_ENDPOINT_TOKEN to the token (and EHRMEM_EMBEDDINGS to the address, for nearest records), and name\n"
             "the address with --model and the model's list of codes with --vocabulary.\n\n"
             "On this computer only. Keep this window open while you work; Ctrl-C here ends it.",
-            flush=True,
         )
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
-            print("Ended.")
+            say("Ended.")
 
 
 @contextmanager
@@ -84,7 +95,13 @@ def serve_model(model: BlackBox, *, port: int | None = None, token: str | None =
     loop, stop, started = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
 
     async def run() -> None:
-        server = HTTPServer(_application(model, worker, token), max_buffer_size=_LARGEST_BODY)
+        server = _Server(
+            _application(model, worker, token),
+            max_header_size=_LARGEST_HEADERS,
+            max_body_size=_LARGEST_BODY,
+            idle_connection_timeout=_HEADERS_WITHIN,
+            body_timeout=_BODY_WITHIN,
+        )
         server.add_socket(listening)
         started.set()
         await stop.wait()
@@ -104,6 +121,23 @@ def serve_model(model: BlackBox, *, port: int | None = None, token: str | None =
         worker.close()
         loop.call_soon_threadsafe(stop.set)
         thread.join()
+
+
+class _Server(HTTPServer):
+    """Closes a connection at once where too many are open."""
+
+    _open = 0
+
+    def handle_stream(self, stream: IOStream, address: tuple[object, ...]) -> None:
+        if self._open >= _MAX_CONNECTIONS:
+            stream.close()
+            return
+        self._open += 1
+        super().handle_stream(stream, address)
+
+    def on_close(self, server_conn: object) -> None:
+        self._open -= 1
+        super().on_close(server_conn)
 
 
 @dataclass(eq=False)
@@ -191,29 +225,54 @@ class _Worker:
                 job.hear(None)
 
 
+@stream_request_body
 class _Handler(RequestHandler):
-    """The bearer token, errors in OpenAI's form, and the way to the model's thread."""
+    """The bearer token (before anything of a body is read), errors in OpenAI's form, and the way to the model's thread."""
 
     _job: _Job | None = None
 
     def initialize(self, model: BlackBox, worker: _Worker, token: str) -> None:
         self.model, self.worker, self.token = model, worker, token
+        self.body = bytearray()
 
     def prepare(self) -> None:
+        if self.request.host_name not in _HOSTS:
+            raise RefusedError(f"This server answers under the names {' and '.join(_HOSTS)} only.", 403)
+        self.check_token()
+        length = self.request.headers.get("Content-Length", "")
+        if length.isdecimal() and (len(length) > 18 or int(length) > _LARGEST_BODY):
+            raise BadInput(f"A request may have at most {_LARGEST_BODY // 2**20} MB.")
+
+    def check_token(self) -> None:
         given = self.request.headers.get("Authorization", "")
         if not hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode()):
             raise RefusedError("This server asks for its token: Authorization: Bearer TOKEN.", 401)
 
+    def data_received(self, chunk: bytes) -> None:
+        self.body += chunk
+
     def on_connection_close(self) -> None:
+        super().on_connection_close()
+        self.on_finish()
+
+    def on_finish(self) -> None:
+        """Nobody listens any more: heard of here, or when the connection closes."""
         if self._job is not None:
             self._job.given_up = True
 
-    on_finish = on_connection_close  # whichever notices first that nobody listens any more
+    async def hand_over(self, leaving: Awaitable[None]) -> None:
+        """Wait until what was written has left; close the connection of somebody who does not take it."""
+        try:
+            await asyncio.wait_for(leaving, _TAKEN_WITHIN)
+        except TimeoutError:
+            cast("HTTP1Connection", self.request.connection).close()
+            raise StreamClosedError() from None
 
     def write_error(
         self, status_code: int, **details: tuple[type[BaseException], BaseException, TracebackType]
     ) -> None:
         self.set_status(self._status(details["exc_info"][1], status_code))
+        self.set_header("Connection", "close")  # as happens where the rest of a request is left unread
         self.finish(self._in_words(details["exc_info"][1]))
 
     def log_exception(
@@ -230,7 +289,7 @@ class _Handler(RequestHandler):
         if isinstance(error, RefusedError | EhrmemError):
             words = str(error)
         elif isinstance(error, HTTPError):
-            words = f"{self.request.method} {self.request.path} is not offered here."
+            words = f"{shown(self.request.method)} {shown(self.request.path)} is not offered here."
         return {"error": {"message": words, "code": self._status(error, self.get_status())}}
 
     async def ask(self, question: Callable[[], Answer]) -> Answer:
@@ -244,13 +303,17 @@ class _Handler(RequestHandler):
         return answer
 
 
-class _Health(RequestHandler):
+class _Health(_Handler):
+    def check_token(self) -> None:
+        """Whether it runs may be known to all on this computer."""
+
     def get(self) -> None:
         self.finish({})
 
 
 class _Unknown(_Handler):
     def prepare(self) -> None:
+        super().prepare()
         raise HTTPError(404)
 
 
@@ -266,16 +329,16 @@ class _Embeddings(_Handler):
         model = self.model
         if Query.EMBEDDINGS not in model.answers:
             raise RefusedError(f"The model {model.name!r} gives no embeddings.", 404)
-        prompts = read_embedding_request(self.request.body, model)
+        prompts = read_embedding_request(bytes(self.body), model)
         found = await self.ask(lambda: model.embed(prompts))
         data = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(found.tolist())]
-        self.finish({"object": "list", "model": model.name, "data": data})
+        await self.hand_over(self.finish({"object": "list", "model": model.name, "data": data}))
 
 
 class _Completions(_Handler):
     async def post(self) -> None:
         model = self.model
-        request = read_request(self.request.body, model)
+        request = read_request(bytes(self.body), model)
         writer = Continuations(request, {model.vocabulary.id(code) for code in model.vocabulary.stops})
         if request.stream:
             await self._stream(request, writer)
@@ -290,7 +353,7 @@ class _Completions(_Handler):
                 for new in writer.choices(steps):
                     append(choices[new["index"]], new)
         self.set_header("Content-Type", "application/json")
-        self.finish(_json({"object": "text_completion", "model": model.name, "choices": choices}))
+        await self.hand_over(self.finish(_json({"object": "text_completion", "model": model.name, "choices": choices})))
 
     async def _stream(self, request: CompletionRequest, writer: Continuations) -> None:
         self.set_header("Content-Type", "text/event-stream")
@@ -300,7 +363,7 @@ class _Completions(_Handler):
                 part = {"object": "text_completion", "model": self.model.name, "choices": writer.choices(steps)}
                 self.write(b"data: " + _json(part) + b"\n\n")
                 started = True
-                await self.flush()
+                await self.hand_over(self.flush())
         except StreamClosedError:
             return
         except Exception as error:
@@ -335,7 +398,7 @@ def _application(model: BlackBox, worker: _Worker, token: str) -> Application:
     given = {"model": model, "worker": worker, "token": token}
     return Application(
         [
-            ("/health", _Health),
+            ("/health", _Health, given),
             ("/v1/models", _Models, given),
             ("/v1/completions", _Completions, given),
             ("/v1/embeddings", _Embeddings, given),

@@ -16,6 +16,7 @@ _KINDS = {
     Kind.procedure: "Procedures",
     Kind.medication: "Drugs",
     Kind.laboratory: "Laboratory tests",
+    Kind.other: "Codes of a kind that the kit does not know",
 }
 _HEAD = """\
 # Sensitive attributes of {name}: a draft from its own codes. It names nothing yet: what is sensitive, and how severe, is for people to say.

@@ -21,8 +21,9 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from ehrmem_widgets.checked import LIST, Declared, checked, expected, expecting, within
 from ehrmem_widgets.cohort.codes import CodeParts, Kind, parse_code
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.patterns import pattern
 from ehrmem_widgets.registry import attribute_files, left_out
-from ehrmem_widgets.settings import SEVERITY, shown
+from ehrmem_widgets.settings import SEVERITY
 from ehrmem_widgets.yaml_text import read_yaml_file
 
 PACKAGED = Path(__file__).with_name("sensitive_attributes.yaml")
@@ -47,7 +48,7 @@ class Rule:
         concept, system = parts.concept, parts.system
         return (
             any(system == name and concept.startswith(beginnings) for name, beginnings in self.prefixes)
-            or any(system == name and re.match(pattern, concept) is not None for name, pattern in self.patterns)
+            or any(system == name and pattern(text, name).match(concept) for name, text in self.patterns)
             or any(system == name and concept in known for name, known in self.exact)
             or any(code == known or code.startswith(known + "//") for known in self.meds)
             or any(parts.kind == kind and not said.isdisjoint(words) for kind, words in self.words)
@@ -178,13 +179,9 @@ _KINDS = (Kind.medication, Kind.laboratory)
 _PREFIX_KEYS = {"icd10cm": "ICD10CM", "icd9cm": "ICD9CM", "icd10pcs": "ICD10PCS", "icd9proc": "ICD9Proc"}
 
 
-def _compiling(pattern: str) -> str:
-    try:
-        return re.compile(pattern).pattern
-    except (re.error, OverflowError, RecursionError) as error:
-        raise BadInput(
-            f"the pattern {shown(pattern)} is not a regular expression ({error}); correct or remove it."
-        ) from None
+def _compiling(text: str) -> str:
+    pattern(text, "icd10cm")
+    return text
 
 
 def _phrase(phrase: str) -> str:

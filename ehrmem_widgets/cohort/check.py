@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 Level = Literal["pass", "warn", "fail"]
+Stops = Literal["everything", "prompts", "members", "reference"]
+"""What of an audit a check stops when it fails: all of it, tests whose questions begin with known facts, comparisons of members with others, or
+those with a reference model."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """``warn``: an audit runs, but something is missing from it. ``fail``: an audit would be wrong or impossible.
+    """``warn``: an audit runs, but something is missing from it. ``fail``: what it ``stops`` would be wrong or impossible.
 
     ``words`` say what was found; ``todo`` what to do about it, empty when there is nothing to do.
     """
@@ -19,3 +22,4 @@ class Check:
     level: Level
     words: str
     todo: str = ""
+    stops: Stops = "everything"

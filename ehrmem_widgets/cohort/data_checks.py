@@ -8,6 +8,7 @@ from ehrmem_widgets.cohort.check import Check
 from ehrmem_widgets.cohort.codes import parse_code
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
 from ehrmem_widgets.cohort.meds_files import parquet, shards_of
+from ehrmem_widgets.cohort.oddities import oddities
 
 FEWEST = 11
 """Counts of 1 to 10 patients with a sensitive attribute are not shown (methods, section 4, T6)."""
@@ -38,6 +39,7 @@ def check_data(dataset: MedsDataset, *, member_split: str = MEMBER_SPLIT) -> lis
         _attributes(dataset),
         _same_records(dataset, member_split),
         _doubled_events(dataset),
+        *oddities(dataset),
     ]
 
 
@@ -92,6 +94,7 @@ def _splits(dataset: MedsDataset, member_split: str) -> Check:
             "fail",
             f"{words} Nobody is in {member_split!r}, so those in training would be taken for strangers.",
             f"{write}, {member_split!r} for those in training, with the ids that the events have.",
+            stops="members",
         )
     twice = _count(
         dataset,
@@ -209,7 +212,7 @@ def _attributes(dataset: MedsDataset) -> Check:
             "Sensitive attributes in the data",
             "warn",
             "No code of any declared sensitive attribute occurs.",
-            "Declare what matters in these data in sensitive_attributes.yaml: which codes disclose what.",
+            "'ehrmem attributes --data DIR --write own.yaml' lists the codes of the data for you to choose from; --attribute-file names that file.",
         )
     words = f"Patients who hold a code of each: {'; '.join(found)}."
     return Check(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 import threading
 import weakref
 from collections.abc import Iterable, Sequence
@@ -28,6 +29,7 @@ from ehrmem_widgets.cohort.meds_files import (
     parquet,
     refuse_copies,
     rows_in,
+    said_of,
     shards_of,
     splits_query,
 )
@@ -35,17 +37,26 @@ from ehrmem_widgets.cohort.meds_index import (
     CODES,
     INDEX_FROM,
     PATIENTS,
+    Index,
     build_index,
     keep_within_memory,
     open_index,
     remove_index,
 )
-from ehrmem_widgets.cohort.pseudonym import SYNTHETIC_KEY, Pseudonyms, is_pseudonym, pseudonym, user_key
+from ehrmem_widgets.cohort.pseudonym import (
+    SAMPLE_FINGERPRINT,
+    SAMPLE_KEY,
+    Pseudonyms,
+    is_pseudonym,
+    pseudonym,
+    user_key,
+)
 from ehrmem_widgets.cohort.record import Event, Record
-from ehrmem_widgets.errors import BadInput, Damaged, Unavailable
+from ehrmem_widgets.errors import BadInput, Damaged
 from ehrmem_widgets.files import read_json
 
 MEMBER_SPLIT = "train"
+_ROWS_AT_ONCE = 10_000
 
 
 NO_EXTENSIONS: dict[str, str | bool | int | float | list[str]] = {
@@ -86,8 +97,15 @@ class MedsDataset:
         self._connection = duckdb.connect(config=NO_EXTENSIONS)
         self._connection.execute("SET threads = 2")
         self._connection.execute("SET TimeZone = 'UTC'")
+        try:
+            self._open()
+        except duckdb.Error as error:
+            raise said_of(self.name, error) from error
+        self._connection.execute("SET lock_configuration = true")
+
+    def _open(self) -> None:
         shards, run = shards_of(self.root), self._connection.execute
-        self.index = open_index(self._connection, self.fingerprint)
+        self.index: Index | None = open_index(self._connection, self.fingerprint)
         """What is kept of a large data set so that any patient is found at once; None for a small one."""
         if self.index is None:
             refuse_copies(self.root, shards, self._digests, run)
@@ -110,7 +128,6 @@ class MedsDataset:
                 self._view(name, f"FROM kept.{name}")
             if self.index.sorted_copy:
                 self._view("events", "SELECT *, '' AS filename, rowid AS file_row_number FROM kept.events")
-        self._connection.execute("SET lock_configuration = true")
 
     def __repr__(self) -> str:
         return f"MedsDataset({self.name!r}: {len(self):,} patients)"
@@ -131,12 +148,7 @@ class MedsDataset:
                 raise Damaged(
                     f"The index of {self.name} was damaged and has been removed: start again, and it is rebuilt."
                 ) from error
-            if isinstance(error, duckdb.IOException):
-                raise Unavailable(
-                    f"A file of {self.name} can no longer be read: {str(error).splitlines()[0]}. "
-                    "Were the data changed or moved in the meantime? Then start again."
-                ) from error
-            raise
+            raise said_of(self.name, error) from error
 
     @cached_property
     def information(self) -> dict[str, object]:
@@ -329,19 +341,24 @@ class MedsDataset:
             "SELECT patient_id, time, code, value FROM events WHERE patient_id IN (SELECT unnest(?::BIGINT[])) "
             "ORDER BY patient_id, time NULLS FIRST, filename, file_row_number",
             [wanted],
-        ).fetchall()
+        )
         events: dict[int, list[Event]] = {patient: [] for patient in wanted}
         births: dict[int, datetime | None] = {}
-        for patient, time, code, value in rows:
-            if code == "MEDS_BIRTH" or code.startswith("MEDS_BIRTH//"):
-                births.setdefault(patient, time)
-            else:
-                events[patient].append(Event(time, code, value))
+        before: datetime | None = None
+        while some := rows.fetchmany(_ROWS_AT_ONCE):
+            for patient, time, code, value in some:
+                if code == "MEDS_BIRTH" or code.startswith("MEDS_BIRTH//"):
+                    births.setdefault(patient, time)
+                else:
+                    before = (
+                        before if time == before else time
+                    )  # one object for what happens at one time, and for a code
+                    events[patient].append(Event(before, sys.intern(code), value))
         return [Record(p, self.pseudonym(p), tuple(events[p]), births.get(p)) for p in wanted]
 
     @cached_property
     def _key(self) -> bytes:
-        return SYNTHETIC_KEY if self.declared_synthetic else user_key()
+        return SAMPLE_KEY if self.fingerprint == SAMPLE_FINGERPRINT else user_key()
 
     @cached_property
     def _pseudonyms(self) -> Pseudonyms:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import platformdirs
 
-from ehrmem_widgets.files import whole_file
+from ehrmem_widgets.files import read_json, whole_file
+from ehrmem_widgets.terminal import progress_bar
 
 _SETTLED = 2_000_000_000  # nanoseconds: a file changed just now may change again within the same tick of its file system's clock
 _SAID_AFTER = 3.0  # seconds of reading until progress is shown
@@ -47,15 +48,13 @@ def combined(found: Mapping[str, str]) -> str:
 
 def digests(root: Path, files: Sequence[Path]) -> dict[str, str]:
     """The SHA-256 of each file, by its path below ``root``. Raises OSError for a file that cannot be read."""
-    from tqdm import tqdm
-
     kept_in = _kept_in(root)
     remembered = {} if _anew.get() else _read(kept_in)
     found: dict[str, str] = {}
     fresh: _Remembered = {}
-    with tqdm(
-        total=sum(path.stat().st_size for path in files),
-        desc=f"Fingerprint of {root.name}",
+    with progress_bar(
+        f"Fingerprint of {root.name}",
+        sum(path.stat().st_size for path in files),
         unit="B",
         unit_scale=True,
         delay=_SAID_AFTER,
@@ -97,9 +96,10 @@ def _kept_in(root: Path) -> Path:
 def _read(path: Path) -> _Remembered:
     """What is remembered of a folder's files; nothing where the file is missing, broken or of another form."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {str(name): [*map(int, marks), str(digest)] for name, (*marks, digest) in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        content = read_json(path, path.name)
+        items = content.items() if isinstance(content, dict) else ()
+        return {str(name): [*map(int, marks), str(digest)] for name, (*marks, digest) in items}
+    except (ValueError, TypeError):  # BadInput among them
         return {}
 
 

@@ -4,7 +4,7 @@ data); a hospital that planted its own names a file."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import pandas as pd
 
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Event, Record
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, said_by
+from ehrmem_widgets.files import opened
 
 GROUND_TRUTH = "ground_truth.parquet"
 COLUMNS = ("subject_id", "repetitions", "alternative", "time", "code", "numeric_value")
@@ -27,10 +28,24 @@ def canary_repetitions(dataset: MedsDataset) -> dict[int, int]:
     path = dataset.root / GROUND_TRUTH
     if not path.exists():
         return {}
-    truth = pd.read_parquet(path, columns=["subject_id", "canary", "repetitions"])
+    truth = _read_truth(path)
     return {
         int(i): int(n) for i, n, canary in zip(truth.subject_id, truth.repetitions, truth.canary, strict=True) if canary
     }
+
+
+def _read_truth(path: Path) -> pd.DataFrame:
+    truth = _table(path, ("subject_id", "canary", "repetitions"), f"{path.name}, which names the planted canaries,")
+    kinds = truth.dtypes
+    if not (
+        kinds["subject_id"] == np.int64
+        and pd.api.types.is_bool_dtype(kinds["canary"])
+        and pd.api.types.is_integer_dtype(kinds["repetitions"])
+    ):
+        raise BadInput(
+            f"{path.name}, which names the planted canaries, must hold subject_id and repetitions (whole numbers) and canary (true or false)."
+        )
+    return truth
 
 
 @dataclass(frozen=True)
@@ -55,13 +70,7 @@ class CanaryFile:
 
     @classmethod
     def _read(cls, path: Path, dataset: MedsDataset) -> CanaryFile:
-        try:
-            table = pd.read_parquet(path, columns=list(COLUMNS))
-        except (OSError, ValueError) as error:
-            raise BadInput(
-                f"The canaries {path.name} cannot be read ({str(error).splitlines()[0]}). Expected a Parquet file with the columns "
-                f"{', '.join(COLUMNS)}, one row per event of an alternative."
-            ) from None
+        table = _table(path, COLUMNS, f"The canaries {path.name}", ", one row per event of an alternative")
         if table.empty:
             raise BadInput(f"The canaries {path.name} name nobody. Leave the file out where nothing was planted.")
         for column, least in (("subject_id", -math.inf), ("repetitions", 0), ("alternative", 0)):
@@ -106,6 +115,18 @@ class CanaryFile:
         every = self.alternatives.get(record.patient_id, ())
         rng = np.random.default_rng([seed, record.patient_id % 2**32])
         return [record.with_events(every[i]) for i in rng.permutation(len(every))[:n]]
+
+
+def _table(path: Path, columns: Sequence[str], what: str, rows: str = "") -> pd.DataFrame:
+    try:
+        with opened(path, what) as file:
+            return pd.read_parquet(file, columns=list(columns))
+    except BadInput:
+        raise
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"{what} cannot be read ({said_by(error)}). Expected a Parquet file with the columns {', '.join(columns)}{rows}."
+        ) from None
 
 
 _READ: dict[object, CanaryFile] = {}

@@ -11,7 +11,9 @@ import duckdb
 import numpy as np
 
 from ehrmem_widgets.cohort.fingerprints import digests
-from ehrmem_widgets.errors import BadInput, Unavailable
+from ehrmem_widgets.errors import BadInput, Unavailable, said_by
+from ehrmem_widgets.files import opened
+from ehrmem_widgets.terminal import one_line
 
 Query = Callable[[str], duckdb.DuckDBPyConnection]
 """Runs SQL and gives its cursor."""
@@ -69,7 +71,7 @@ def events_query(root: Path, shards: Sequence[Path], query: Query) -> str:
     try:
         types = dict(row[:2] for row in query(f"DESCRIBE SELECT * FROM {source}").fetchall())
     except duckdb.Error as error:
-        raise BadInput(f"A Parquet file of {str(root)!r} cannot be read: {str(error).splitlines()[0]}") from None
+        raise BadInput(f"A Parquet file of {str(root)!r} cannot be read: {said_by(error)}") from None
     if "patient_id" in types and "events" in types:
         raise BadInput(
             f"{str(root)!r} has the layout of MEDS 0.2 (patient_id with nested events). "
@@ -90,6 +92,21 @@ def events_query(root: Path, shards: Sequence[Path], query: Query) -> str:
         f"SELECT CAST(subject_id AS BIGINT) AS patient_id, {time} AS time, CAST(code AS VARCHAR) AS code, "
         f"CASE WHEN isfinite({value}) THEN {value} END AS value, filename, file_row_number FROM {source} "
         "WHERE code IS NOT NULL AND subject_id IS NOT NULL"
+    )
+
+
+def odd_cells_query(shards: Sequence[Path], query: Query) -> str:
+    """SQL for how many rows have no patient, no code, a code without a letter or digit, and a value that is no number."""
+    source = f"read_parquet({_listed(shards)}, union_by_name = true, hive_partitioning = false)"
+    value = (
+        "numeric_value"
+        if "numeric_value" in {row[0] for row in query(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+        else "NULL"
+    )
+    return (
+        "SELECT count(*) FILTER (subject_id IS NULL), count(*) FILTER (code IS NULL), "
+        "count(*) FILTER (NOT regexp_matches(CAST(code AS VARCHAR), '[\\pL\\pN]')), "
+        f"count(*) FILTER ({value} IS NOT NULL AND NOT coalesce(isfinite(TRY_CAST({value} AS DOUBLE)), false)) FROM {source}"
     )
 
 
@@ -118,12 +135,11 @@ def splits_query(root: Path, query: Query, member_split: str) -> str:
 
 def columns_of(path: Path, query: Query) -> dict[str, str]:
     """The columns of one file of metadata, with their types. Raises BadInput when it cannot be read."""
+    opened(path, f"metadata/{path.name} of {str(path.parents[1])!r}").close()
     try:
         return dict(row[:2] for row in query(f"DESCRIBE SELECT * FROM {parquet(path)}").fetchall())
     except duckdb.Error as error:
-        raise BadInput(
-            f"metadata/{path.name} of {str(path.parents[1])!r} cannot be read: {str(error).splitlines()[0]}"
-        ) from None
+        raise BadInput(f"metadata/{path.name} of {str(path.parents[1])!r} cannot be read: {said_by(error)}") from None
 
 
 def rows_in(shards: Sequence[Path], query: Query) -> int:
@@ -151,6 +167,29 @@ def rows_looked_through(shards: Sequence[Path], query: Query) -> int:
     order = np.lexsort((np.repeat([0, 1], len(rows)), np.concatenate([lows, highs])))
     most = int(np.cumsum(np.concatenate([here, -here])[order]).max(initial=0))
     return most + EVERY_FILE * len(shards)
+
+
+_OF_A_FILE = (
+    duckdb.DataError,
+    duckdb.OperationalError,
+    duckdb.NotSupportedError,
+    duckdb.InternalError,
+    duckdb.InvalidInputException,
+)
+
+
+def said_of(name: str, error: duckdb.Error) -> Exception:
+    """What DuckDB found wrong with the files of a data set, in words; its own error where the question was wrong, which is ours."""
+    words = one_line(str(error).partition("\n")[0])[:300]
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return Unavailable(f"{name} needs more memory than there is: {words}.")
+    if isinstance(error, duckdb.IOException):
+        return Unavailable(
+            f"A file of {name} can no longer be read: {words}. Were the data changed or moved in the meantime? Then start again."
+        )
+    if type(error) is duckdb.Error or isinstance(error, _OF_A_FILE):  # the plain one: what Parquet's own reader found
+        return BadInput(f"A file of {name} cannot be read: {words}. Write it anew, as the MEDS schema says.")
+    return error
 
 
 def parquet(path: Path) -> str:

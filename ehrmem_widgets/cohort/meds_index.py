@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import socket
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,8 @@ import numpy as np
 import platformdirs
 
 from ehrmem_widgets.cohort.meds_files import quoted, rows_looked_through
-from ehrmem_widgets.errors import Unavailable
+from ehrmem_widgets.errors import Unavailable, said_by
+from ehrmem_widgets.terminal import progress_bar, say
 
 INDEX_FROM = 10_000_000
 """Data sets of fewer events are opened without an index, and nothing is written: two cores read them in a second or two."""
@@ -98,8 +98,8 @@ def open_index(connection: duckdb.DuckDBPyConnection, fingerprint: str) -> Index
         index = Index(folder, about["events"], about["sorted_copy"], about["seconds"])
         connection.execute(f"ATTACH {quoted(str(folder / _DATABASE))} AS kept (READ_ONLY)")
     except (OSError, ValueError, KeyError, TypeError, duckdb.Error) as error:
-        reason = str(error).splitlines()[0]
-        print(f"The index in {str(folder)!r} is damaged ({reason}) and is made again.", file=sys.stderr)
+        reason = said_by(error)
+        say(f"The index in {str(folder)!r} is damaged ({reason}) and is made again.", errors=True)
         shutil.rmtree(folder, ignore_errors=True)
         return None
     return index
@@ -123,10 +123,10 @@ def build_index(
             if free < needed:
                 raise OSError(f"only {free / 1e9:.1f} GB are free there")
             time_needed = f"about {minutes:.0f} minutes" if minutes >= 1.5 else "about a minute"
-            print(
+            say(
                 f"{root.name} has {rows:,} events. It is indexed once, in {str(place)!r} ({time_needed} on two cores). "
                 f"{_what_is_kept(copied)}",
-                file=sys.stderr,
+                errors=True,
             )
             connection.execute(f"ATTACH {quoted(str(folder / _DATABASE))} AS making")
             try:
@@ -150,7 +150,7 @@ def build_index(
     except (OSError, duckdb.Error) as error:
         raise Unavailable(
             f"{root.name} has {rows:,} events, too many to be read without an index, and none could be made in {str(place)!r}: "
-            f"{str(error).splitlines()[0]}. It needs about {needed / 1e9:.1f} GB there. Make room, or name another folder in "
+            f"{said_by(error)}. It needs about {needed / 1e9:.1f} GB there. Make room, or name another folder in "
             "EHRMEM_INDEX, one that you alone can read: it will hold data of patients."
         ) from error
     _remove_older(root, fingerprint)
@@ -197,8 +197,6 @@ def ranges_of(ids: np.ndarray, events: np.ndarray, most: float) -> Iterator[tupl
 
 def _fill(connection: duckdb.DuckDBPyConnection, copied: bool) -> int:
     """Write the tables, a range of patients at a time; how many events there are."""
-    from tqdm import tqdm
-
     counted = connection.execute(
         "SELECT patient_id, count(*) AS events FROM events GROUP BY patient_id ORDER BY patient_id"
     ).fetchnumpy()
@@ -211,9 +209,9 @@ def _fill(connection: duckdb.DuckDBPyConnection, copied: bool) -> int:
     tables = {"making.patients": PATIENTS, "making.parts": CODES}
     for table, query in tables.items():
         connection.execute(f"CREATE TABLE {table} AS {query.format(events=f'(FROM {source} LIMIT 0)')}")
-    with tqdm(
-        total=total * (1 + _SORTING * copied),
-        desc="Indexing",
+    with progress_bar(
+        "Indexing",
+        total * (1 + _SORTING * copied),
         bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left",
     ) as bar:
         if copied:

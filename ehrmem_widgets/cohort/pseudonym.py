@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import secrets
+import time
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,11 +17,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import platformdirs
 
+from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.files import read_bytes
+
 if TYPE_CHECKING:
     from _hashlib import HASH
 
-SYNTHETIC_KEY = b"synthetic patients have nothing to hide, and every laptop of a class shows the same names"
+SAMPLE_KEY = b"synthetic patients have nothing to hide, and every laptop of a class shows the same names"
+"""For the sample cohort alone: a data set that merely says it is synthetic may not be."""
+SAMPLE_FINGERPRINT = "1219ec9ad861b068"
+"""Of the sample cohort (``fingerprints.fingerprint``): ``make samples`` gives the same."""
 
+
+_SHORTEST_KEY, _LONGEST_KEY = 16, 10_000  # bytes
+_BEING_FILLED = 0.2  # seconds
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _COMPARED = 1000  # pseudonyms that are compared letter by letter with a misspelt one
@@ -75,19 +85,37 @@ class Pseudonyms:
 def user_key() -> bytes:
     """This user's secret key, made on first use and readable by this user only.
 
-    ``EHRMEM_PSEUDONYM_KEY`` names another file, for a team that must share pseudonyms.
+    ``EHRMEM_PSEUDONYM_KEY`` names another file, for a team that must share pseudonyms. Raises BadInput where it can be neither read nor made, and
+    for one so short that it could be guessed.
     """
     given = os.environ.get("EHRMEM_PSEUDONYM_KEY")
     path = Path(given) if given else platformdirs.user_state_path("ehrmem") / "pseudonym.key"
+    try:
+        key = _read_or_make(path)
+    except OSError as error:
+        raise BadInput(
+            f"The key of the pseudonyms {str(path)!r} can be neither read nor made: {error.strerror}. Name a file of your own in "
+            "EHRMEM_PSEUDONYM_KEY."
+        ) from None
+    if len(key) < _SHORTEST_KEY:
+        raise BadInput(
+            f"The key of the pseudonyms {str(path)!r} has {len(key)} bytes, and could be guessed: {_SHORTEST_KEY} or more are needed. "
+            "Remove it and a new one is made, with other pseudonyms."
+        )
+    return key
+
+
+def _read_or_make(path: Path) -> bytes:
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:  # another process made it in this very moment
-            return path.read_bytes()
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(32))
-    return path.read_bytes()
+        except FileExistsError:  # another process made it in this very moment, and is about to fill it
+            time.sleep(_BEING_FILLED)
+        else:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_bytes(32))
+    return read_bytes(path, f"The key of the pseudonyms {str(path)!r}", most=_LONGEST_KEY)
 
 
 def _digest(patient_id: int, key: bytes) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # slots: a record may have a million
 class Event:
     """One row of a MEDS data set. ``time`` is None for a static fact; ``value`` is None where none was recorded."""
 

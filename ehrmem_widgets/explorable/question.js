@@ -281,7 +281,8 @@ export class Question {
       return judgement(CANNOT_CONCLUDE, "too_open", sentence);
     }
     if (finding.reference === null || finding.excess === null) {
-      const why = "there is no reference model that never saw the patient: it may be knowledge of a population";
+      const why = "this page holds no reference model that never saw the patient: it may be knowledge of a population. " +
+        "'ehrmem report' compares with people never seen who have it, too";
       return judgement(CANNOT_CONCLUDE, "no_reference", `${shown}, and ${why}.`);
     }
     const reference = inWords(finding.reference);
@@ -406,7 +407,7 @@ export class Question {
       const titles = silent.map((one) => one.title).join(", ");
       warnings.push(`The record holds ${titles}, of which the model knows no code: that is not asked about.`);
     }
-    if (this.models.length < 2) warnings.push("There is no reference model, so no leak can be called memorized.");
+    if (this.models.length < 2) warnings.push("This page holds no reference model, so it calls no leak memorized.");
     return warnings;
   }
 

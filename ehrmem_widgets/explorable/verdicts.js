@@ -1,4 +1,7 @@
-/** Port of statistics/verdicts.py, as far as one patient is judged by a measure: the same verdicts in the same sentences. */
+/**
+ * Port of statistics/verdicts.py, as far as one patient is judged by a measure beside a reference model: the same verdicts in the same
+ * sentences. Without one the page concludes nothing: it packs too few people who hold an attribute to be compared with.
+ */
 
 import { fixed, halfWidth } from "./estimators.js";
 
@@ -62,7 +65,7 @@ export function judgePerson(effect, peers, { margin, shown, planted, blind }) {
   }
   if (peers === null || peers.n + peers.notAsked < NEEDED) {
     const words = `similar people whom no model saw to compare with; at least ${NEEDED} are needed`;
-    return cannot("too_few", `${shown}, but there are ${peers?.n ?? 0} ${words}.`);
+    return cannot("too_few", `${shown}, but there are ${peers ? peers.n + peers.notAsked : 0} ${words}.`);
   }
   let asHigh = `${peers.asHigh || "none"} of ${peers.n} similar people whom no model saw show as much`;
   if (peers.notAsked) asHigh += ` (no answer of the other ${peers.notAsked} could change the verdict)`;

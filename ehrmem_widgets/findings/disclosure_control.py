@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 
 from ehrmem_widgets.findings.finding import (
     FIGURES,
@@ -22,9 +23,9 @@ from ehrmem_widgets.findings.finding import (
     judgement_of,
     told,
 )
-from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown, coarse_share, rounded_n, shown_judgement
+from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown, coarse_share, is_exact, rounded_n, shown_judgement
 from ehrmem_widgets.statistics.discrimination import NOTHING
-from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.statistics.intervals import Estimate, difference
 
 SETTINGS = (
     "knowledge_levels",
@@ -76,9 +77,9 @@ def disclosed(
 
 
 def _tested(one: FindingRow, shown: Estimate) -> Columns:
-    """The p-value, to two decimals and at least 0.01: an exact one tells of counts. Corrected, where it was."""
+    """The p-value, to two decimals and at least 0.01: an exact one tells of counts, and that of shares in any case. Corrected, where it was."""
     p = one["p_adjusted"] if math.isfinite(one["p_adjusted"]) else one["p"]
-    if not math.isfinite(shown.value) or not math.isfinite(p):
+    if not is_exact(estimate_of(one), shown) or not math.isfinite(p):
         return {}
     return {"p_adjusted": max(round(float(p), 2), 0.01)}
 
@@ -160,25 +161,25 @@ def between_means(suffix: str, of_a_side: str) -> Rule:
 
 
 def between_shares(*of: tuple[str, str | None]) -> Rule:
-    """A difference of shares: none of them is withheld, or it would follow from this and the other. ``of``: figure, with {} for
-    the row's number, and model (None: the row's own; "": of no model and no attribute). It is moved by as much as the shares are by being rounded: an exact difference would
-    tell them."""
+    """A difference of shares, made anew (MOVER) of the shares as they are shown: the exact one, its interval and its p-value would tell the
+    counts. None of them is withheld, or it would follow from this and the other. ``of``: figure, with {} for the row's number, and model
+    (None: the row's own; "": of no model and no attribute)."""
 
     def rule(one: FindingRow, figures: Figures) -> Estimate:
         number = re.findall(r"\d+", one["figure"])[0]
-        moved = []
+        sides = []
         for group in figures.sides(one["group"]):
+            shown = []
             for figure, model in of:
                 where = {"group": group, "model": one["model"] if model is None else model}
                 where |= {"attribute": ""} if model == "" else {}
                 n, exact = figures.at(one, figure.format(number), **where)
-                coarse = coarse_share(Estimate(exact, 0.0, 1.0, n)) if n else NOTHING
-                if not math.isfinite(coarse.value):
-                    return NOTHING
-                moved.append(coarse.value - exact)
-        signs = (1, -1) if len(moved) <= 2 else (1, -1, -1, 1)
-        off = sum(sign * move for sign, move in zip(signs, moved, strict=True))
-        value, low, high = (round(float(one[name]) + off, 2) for name in ("value", "low", "high"))
+                shown.append(coarse_share(Estimate(exact, 0.0, 1.0, n)) if n else NOTHING)
+            if not all(math.isfinite(each.value) for each in shown):
+                return NOTHING
+            sides.append(reduce(difference, shown))
+        gap = reduce(difference, sides)
+        value, low, high = (round(x, 2) for x in (gap.value, gap.low, gap.high))
         return Estimate(value, low, high, rounded_n(int(one["n"])))
 
     return rule

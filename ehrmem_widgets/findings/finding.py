@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypedDict, Unpack, cast
 
 import numpy as np
 import pandas as pd
 
-from ehrmem_widgets.errors import BadInput, Unavailable
-from ehrmem_widgets.files import whole_folder
+from ehrmem_widgets.errors import BadInput, Unavailable, said_by
+from ehrmem_widgets.files import as_signed_json, is_changed, opened, parsed_json, read_json, whole_folder
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Fact, Judgement, Verdict
 
@@ -211,7 +212,10 @@ class Finding:
                 for name in TABLES:
                     table = pa.Table.from_pandas(getattr(self, name), schema=_schema(name), preserve_index=False)
                     pq.write_table(table, new / f"{name}.parquet", compression="zstd", write_page_checksum=True)
-                (new / ABOUT_FILE).write_text(json.dumps(as_json(about), sort_keys=True) + "\n", encoding="utf-8")
+                about["tables"] = {name: _size_and_digest(new / f"{name}.parquet") for name in TABLES}
+                (new / ABOUT_FILE).write_text(
+                    as_signed_json(cast("dict[str, object]", as_json(about))), encoding="utf-8"
+                )
         except OSError as error:
             raise Unavailable(
                 f"{folder} could not be written: {error.strerror or error}. Nothing was changed."
@@ -222,7 +226,6 @@ class Finding:
         """Read what ``save`` wrote; tables that are not asked for are left empty. Raises BadInput for anything else, also for a
         finding of another version of the tables."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         folder = Path(folder)
         if folder.is_file():
@@ -231,23 +234,59 @@ class Finding:
                 "made again."
             )
         try:
-            about = json.loads((folder / ABOUT_FILE).read_text(encoding="utf-8"))
-            found = {
-                name: pq.read_table(folder / f"{name}.parquet", page_checksum_verification=True).to_pandas()
-                for name in tables
-            }
+            about = _read_about(folder)
+            for name in tables:
+                check_table(folder, name)
+            found = {name: _table(folder / f"{name}.parquet") for name in tables}
+        except BadInput:
+            raise
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise BadInput(f"{str(folder)!r} is not a finding of this kit: {str(error).splitlines()[0]}") from None
-        if not isinstance(about, dict) or about.get("schema") != SCHEMA:
-            raise OtherVersion(f"{str(folder)!r} is a finding of another version of this kit. It must be made again.")
+            raise BadInput(f"{str(folder)!r} is not a finding of this kit: {said_by(error)}") from None
         if wrong := [name for name, table in found.items() if list(table.columns) != list(TABLES[name])]:
             raise BadInput(f"{str(folder)!r} is not a finding of this kit: {wrong[0]}.parquet has other columns.")
         for name, table in found.items():
             text = [column for column, kind in TABLES[name].items() if kind == "str"]
             found[name] = table.astype(dict.fromkeys(text, object))
         whole = {name: found.get(name, _typed((), columns)) for name, columns in TABLES.items()}
-        sentences = tuple(Sentence(**one) for one in about["sentences"])
-        return cls(about["probe"], **whole, settings=about["settings"], sentences=sentences)
+        try:
+            sentences = tuple(Sentence(**one) for one in about["sentences"])
+            return cls(about["probe"], **whole, settings=about["settings"], sentences=sentences)
+        except (KeyError, TypeError):
+            raise BadInput(
+                f"{str(folder)!r} is not a finding of this kit: its {ABOUT_FILE} is of another form."
+            ) from None
+
+
+def _table(path: Path) -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
+    with opened(path, path.name) as file:
+        return pq.read_table(file, page_checksum_verification=True).to_pandas()
+
+
+def check_table(folder: Path, name: str) -> None:
+    """Raise BadInput where a table of a finding is not as it was written."""
+    path = folder / f"{name}.parquet"
+    if not path.is_file():
+        raise BadInput(f"{str(folder)!r} is not a finding of this kit: {path.name} is missing.")
+    said = _read_about(folder).get("tables", {}).get(name)  # an earlier version says nothing
+    if said is not None and (said[0] != path.stat().st_size or said != _size_and_digest(path)):
+        raise BadInput(f"{str(path)!r} was changed since it was written.")
+
+
+def _read_about(folder: Path) -> dict[str, Any]:
+    """What ``finding.json`` says. Raises BadInput where it is none, or was changed, and OtherVersion."""
+    about = read_json(folder / ABOUT_FILE, f"{ABOUT_FILE} of {str(folder)!r}")
+    if not isinstance(about, dict) or about.get("schema") != SCHEMA:
+        raise OtherVersion(f"{str(folder)!r} is a finding of another version of this kit. It must be made again.")
+    if is_changed(about):
+        raise BadInput(f"{ABOUT_FILE} of {str(folder)!r} was changed since it was written.")
+    return about
+
+
+def _size_and_digest(path: Path) -> list[int | str]:
+    with path.open("rb") as file:
+        return [path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()]
 
 
 def check_free(folder: Path) -> None:
@@ -312,7 +351,7 @@ def told(judgement: Judgement | None) -> FindingRow:
 
 def judgement_of(one: AnyRow) -> Judgement | None:
     """What was judged of a cohort figure; None where nothing was."""
-    return _judgement(json.loads(one["judgement"])) if one["judgement"] else None
+    return _judgement(cast("Any", parsed_json(one["judgement"], "A judgement"))) if one["judgement"] else None
 
 
 def estimate_of(one: AnyRow) -> Estimate:

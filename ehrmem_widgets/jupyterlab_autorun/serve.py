@@ -14,6 +14,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FunctionLoader
 
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.terminal import say
 
 if TYPE_CHECKING:
     from jupyter_server.serverapp import ServerApp
@@ -63,10 +64,9 @@ def _put_skeleton(pages: Environment) -> None:
 
 
 def _say(address: str) -> None:
-    print(
+    say(
         f"The main screen opens in your browser, at\n\n    {address}\n\n"
         "It runs on this computer only. Keep this window open while you work; Ctrl-C here ends it.",
-        flush=True,
     )
 
 

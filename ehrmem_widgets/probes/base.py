@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ehrmem_widgets.findings.finding import Finding
     from ehrmem_widgets.probes.batching import OnProgress, Rows
     from ehrmem_widgets.probes.live_part import LivePart, QuickScan
+    from ehrmem_widgets.probes.needs import Need
     from ehrmem_widgets.probes.people import People
     from ehrmem_widgets.probes.view import ProbeView
     from ehrmem_widgets.statistics.verdicts import Judgement
@@ -165,12 +166,14 @@ class ProbeRun(ABC):
 
     ``records`` are asked about in batches of ``batch``, in their order; what ``ask`` returns is kept as JSON, so that a run that was
     interrupted goes on. ``settings`` is all that the answers depend on; it stands in the finding. ``doing`` says what goes on, for progress.
-    A run that asks nothing of a model says so (``asks``), leaves ``records`` empty and does its work in ``judge``.
+    A run that asks nothing of a model says so (``asks``), leaves ``records`` empty and does its work in ``judge``. ``needs``: what must be there
+    before it can be asked (``probes.needs``), besides members and people never seen where the probe compares them.
     """
 
     doing: ClassVar[str]
     batch: ClassVar[int] = 32
     asks: ClassVar[bool] = True
+    needs: ClassVar[tuple[Need, ...]] = ()
 
     def __init__(self, probe: Probe, task: Task) -> None:
         from ehrmem_widgets.probes.people import about_people

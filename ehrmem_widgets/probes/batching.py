@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.errors import GOES_ON, BadInput, Damaged, Unavailable
+from ehrmem_widgets.errors import GOES_ON, BadInput, Damaged, Unavailable, said_by
 from ehrmem_widgets.files import whole_file
 from ehrmem_widgets.findings.finding import Settings, as_json
 
@@ -65,7 +65,7 @@ class Checkpoint:
             return [json.loads(answer) for answer in table["answer"].to_pylist()]
         except (OSError, ValueError, pa.ArrowException, KeyError) as error:
             raise Damaged(
-                f"{path} is damaged ({str(error).splitlines()[0]}). Remove it and give the same command again: only this part is asked again."
+                f"{path} is damaged ({said_by(error)}). Remove it and give the same command again: only this part is asked again."
             ) from None
 
     def put(self, key: str, place: int, rows: Rows) -> None:

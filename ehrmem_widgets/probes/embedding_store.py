@@ -15,6 +15,7 @@ import platformdirs
 
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.files import whole_file
 from ehrmem_widgets.probes.bag_of_codes import own_ranks
 from ehrmem_widgets.probes.batching import OnProgress, Progress
@@ -73,6 +74,8 @@ class EmbeddingStore:
         for start in range(len(self._parts) * _AT_ONCE, len(self.ids), _AT_ONCE):
             self._parts.append(self._embed(self.ids[start : start + _AT_ONCE].tolist()))
             yield min(1.0, (start + _AT_ONCE) / len(self.ids))
+        if not self._parts:
+            raise BadInput(f"{self._dataset.name} has no patient whose record could be compared with others.")
         self.embeddings, self._seen_to_fit = np.concatenate(self._parts).astype(np.float32), True
         save_arrays(self._path, embeddings=self.embeddings)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -25,15 +25,31 @@ from ehrmem_widgets.probes.calibration import calibration_in_words, reference_ca
 from ehrmem_widgets.probes.continuations_compared import comparer_of, mean_over_trajectories
 from ehrmem_widgets.probes.controls import CONTROLS, ControlPool, same_facts_of
 from ehrmem_widgets.probes.embedding_store import EmbeddingStore, NeighbourMap
-from ehrmem_widgets.probes.findings import Answer, AttributeFinding, ReadableEvent, ReconstructionFinding
+from ehrmem_widgets.probes.findings import (
+    Answer,
+    AttributeFinding,
+    MembershipFinding,
+    ReadableEvent,
+    ReconstructionFinding,
+)
 from ehrmem_widgets.probes.interleave import interleave
 from ehrmem_widgets.probes.leak import Leaks, ProductForm, SumForm, leaks_of_many, slot_ids
 from ehrmem_widgets.probes.prompt_embeddings import CONTINUATIONS, CONTINUED_BY, continued, embed_slots
 from ehrmem_widgets.probes.sequence_distance import Comparer
 from ehrmem_widgets.probes.truth import true_continuation
 from ehrmem_widgets.statistics.intervals import STOPPED, Estimate, difference, rounded
-from ehrmem_widgets.statistics.verdicts import LEAK_MARGIN, Judgement, Peers, ProbeKind, Verdict, judge_person
-from ehrmem_widgets.tokens.attribute_codes import AttributeCodes
+from ehrmem_widgets.statistics.verdicts import (
+    EASY_TO_PREDICT,
+    LEAK_MARGIN,
+    Judgement,
+    Peers,
+    ProbeKind,
+    Verdict,
+    beyond_people_never_seen,
+    judge_person,
+)
+from ehrmem_widgets.tokens.attribute_codes import DECLARE, AttributeCodes
+from ehrmem_widgets.tokens.sequence import encode
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 HORIZON = 64
@@ -44,6 +60,11 @@ CONTROL_SAMPLES = 8
 """Trajectories for each similar person, and for the patient where the two are compared."""
 CONTROLS_FIRST = 10
 """Similar people who are asked always; the others where a verdict hangs on them."""
+NO_ATTRIBUTES = f"The model has no code of any declared sensitive attribute, so none is asked about. {DECLARE}"
+NO_REFERENCE = (
+    "There is no reference model: the patient is compared with people whom the model never saw and who hold the attribute, too. What is easier to "
+    "predict of this patient than of them counts then as well; a reference model that never saw the patient would take it out."
+)
 _FIRST = 16  # trajectories behind the first interval, so that something is seen at once
 _SHARED_CHUNK = 56
 MOST_AT_ONCE = 256
@@ -75,17 +96,19 @@ class State:
     def __post_init__(self) -> None:
         for name, bounds in (("horizon", settings.HORIZON), ("samples", settings.SAMPLES), ("seed", settings.SEED)):
             object.__setattr__(self, name, bounds.check(getattr(self, name), name))  # a NumPy number as a plain one
+        if self.population is not None:
+            object.__setattr__(self, "population", settings.POPULATION.check(self.population, "population"))
         if self.knowledge is not None:
             check_knowledge(self.knowledge)
-        if self.focus not in self.attributes:
-            raise BadInput(f"The attribute in focus, {self.focus!r}, is not among those asked about.")
+        if self.focus not in (self.attributes or ("",)):
+            raise BadInput(f"The attribute in focus, {settings.shown(self.focus)}, is not among those asked about.")
 
 
 class Exploration:
     """Holds what answers need: the data set, the audited model, the reference model, controls and neighbours.
 
-    ``reference`` is a model that never saw the patients; without it every verdict is "cannot conclude". ``folder`` may hold
-    embeddings and a map of the cohort.
+    ``reference`` is a model that never saw the patients; without it a patient is compared with people never seen who hold the attribute,
+    too, which concludes less. ``folder`` may hold embeddings and a map of the cohort.
     """
 
     def __init__(
@@ -106,7 +129,7 @@ class Exploration:
         self.store = EmbeddingStore(model, dataset, folder=folder) if Query.EMBEDDINGS in model.answers else None
         self.map = NeighbourMap(self.store, folder) if self.store else None
         self._comparers: dict[str, Comparer] = {}
-        self.canaries = self._planted()
+        self.planted, self.canaries = self._planted()
 
     @cached_property
     def calibration(self) -> Estimate | None:
@@ -125,6 +148,7 @@ class Exploration:
         yield from question.refine()
         yield from question.reconstruct()
         yield from question.compare()
+        yield from question.recognise()
         yield question.settled()
 
     def known(self, record: Record, prompt: Prompt, population: int | None = None) -> Identifiability:
@@ -138,13 +162,13 @@ class Exploration:
             self._comparers[key] = comparer_of(model, self.dataset, trained_on(self.model))
         return self._comparers[key]
 
-    def _planted(self) -> tuple[int, ...]:
-        """The canaries that the audited model was trained on, those seen most often first."""
+    def _planted(self) -> tuple[frozenset[int], tuple[int, ...]]:
+        """All canaries; and those that the audited model was trained on, those seen most often first."""
         split = trained_on(self.model)
         times = canary_repetitions(self.dataset)
         there = self.dataset.splits_of(list(times)) if times else {}
         trained = [patient for patient, its in there.items() if its == split and times[patient]]
-        return tuple(sorted(trained, key=lambda patient: (-times[patient], patient)))
+        return frozenset(times), tuple(sorted(trained, key=lambda patient: (-times[patient], patient)))
 
     def held(self, patient_id: int) -> tuple[str, ...]:
         """The names of the sensitive attributes that a patient's record holds."""
@@ -166,7 +190,7 @@ class Question:
         self.models: list[BlackBox] = models
         codes = exploration.attributes
         self.strip = codes.strip(state.attributes, self.record)
-        self.focus_column = state.attributes.index(state.focus)
+        self.focus_column = state.attributes.index(state.focus) if state.attributes else -1
         self.held = [codes.held(name, self.record) for name in state.attributes]
         self.watches = [self._watch(model.vocabulary) for model in models]
         self.prompts = [build_prompt(self.record, state.facts, m.vocabulary, strip=self.strip) for m in models]
@@ -182,13 +206,14 @@ class Question:
         self.products = [
             ProductForm(m, s, w[:, self.focus_column], self.horizon)
             for m, s, w in zip(models, self.slots, self.watches, strict=True)
-            if Query.PROBABILITIES in m.answers
+            if Query.PROBABILITIES in m.answers and state.attributes
         ]
         if len(self.products) < len(models):
             self.products = []
         self.own_leaks: list[np.ndarray] = []
         self.control_leaks: list[np.ndarray] = []
-        self._not_asked = 0
+        self.asked: list[int] = []
+        self._not_asked: set[int] = set()
         self.reached = [self._reached(column) for column in range(len(state.attributes))]
         self.answer = Answer(
             known=exploration.known(self.record, self.prompts[0], state.population),
@@ -286,53 +311,107 @@ class Question:
         self.answer = replace(self.answer, reconstruction=finding)
         yield self.answer
 
+    @cached_property
+    def peers(self) -> list[list[Record]]:
+        """By attribute, the people whom no model saw with whom the patient is compared, the most similar first. Without a reference model
+        they hold the attribute, too, and their records come to it within the horizon as the patient's does; none where that is not asked."""
+        facts = self.prompts[0].facts
+        if self.exploration.reference is not None:
+            return [self.exploration.controls.similar(self.record, facts, CONTROLS)] * len(self.held)
+        pool = self.exploration.controls
+        planted = self.exploration.planted
+        everybody = [r for r in pool.similar(self.record, facts, len(pool.records)) if r.patient_id not in planted]
+        coming = [held and not self.reached[column] for column, held in enumerate(self.held)]
+        found: list[list[Record]] = [[] for _ in coming]
+        for other in everybody:
+            wanted = [c for c, those in enumerate(found) if coming[c] and len(those) < CONTROLS]
+            if not wanted:
+                break
+            for column in wanted:
+                if self._comes_to(other, column):
+                    found[column].append(other)
+        return found
+
     def controls(self) -> list[Record]:
-        """The similar people whom no model saw."""
-        return self.exploration.controls.similar(self.record, self.prompts[0].facts, CONTROLS)
+        """All of the people with whom the patient is compared."""
+        return _together(self.peers)
+
+    def _comes_to(self, other: Record, column: int) -> bool:
+        """Whether another record comes to the attribute within the horizon, after as much of it as is known of the patient."""
+        codes, name = self.exploration.attributes, self.state.attributes[column]
+        if not codes.held(name, other):
+            return False
+        vocabulary, track = self.models[0].vocabulary, self.watches[0][:, column]
+        prompt = self._prompt_of(other, vocabulary)
+        following = vocabulary.ids(true_continuation(other, prompt, vocabulary, self.horizon))
+        return bool(track[np.array(following, dtype=np.int64)].any())
+
+    def _prompt_of(self, other: Record, vocabulary: Vocabulary) -> Prompt:
+        """As much of another record as is known of the patient."""
+        facts = same_facts_of(other, self.record, self.state.facts, self.state.knowledge, vocabulary)
+        return build_prompt(other, facts, vocabulary, strip=self.strip)
 
     def compare(self) -> Iterator[Answer | None]:
         """Ask the nearest of the similar people, and the others only where a verdict hangs on them: the verdicts are those of asking all."""
-        if self.exploration.reference is None:
+        nearest = _together(those[:CONTROLS_FIRST] for those in self.peers)
+        rest = [one for one in self.controls() if one not in nearest]
+        if not nearest:
             return
-        everybody = self.controls()
-        yield from self.ask_controls(everybody[:CONTROLS_FIRST])
-        if self._hangs_on(left := len(everybody[CONTROLS_FIRST:])):
-            nearest = self.control_leaks
-            yield from self.ask_controls(everybody[CONTROLS_FIRST:])
-            pairs = zip(nearest, self.control_leaks, strict=True)
-            self.control_leaks, left = [np.concatenate(pair) for pair in pairs], 0
-        self._not_asked = left
+        yield from self.ask_controls(nearest)
+        self._not_asked = {one.patient_id for one in rest}
+        if rest and self._hangs_on():
+            first, asked = self.control_leaks, self.asked
+            yield from self.ask_controls(rest)
+            self.control_leaks = [np.concatenate(pair) for pair in zip(first, self.control_leaks, strict=True)]
+            self.asked, self._not_asked = asked + self.asked, set()
 
-    def _hangs_on(self, left: int) -> bool:
-        """Whether a verdict may depend on so many similar people who were not asked yet."""
+    def recognise(self) -> Iterator[Answer | None]:
+        """T4, where there is no attribute to ask about: is the whole record likelier than those of similar people whom no model saw?"""
+        if self.state.attributes or not all(Query.SCORES in model.answers for model in self.models):
+            return
+        others = self.exploration.controls.similar(self.record, self.prompts[0].facts, CONTROLS)
+        scores = []
+        for model in self.models:
+            ids = [
+                model.vocabulary.ids(encode(one, model.vocabulary).codes)[: model.context_length]
+                for one in (self.record, *others)
+            ]
+            long = [place for place, row in enumerate(ids) if len(row) > 1]
+            found = np.full(len(ids), np.nan)
+            found[long] = [float(np.mean(said)) for said in model.score([ids[place] for place in long])]
+            scores.append(found)
+            yield None
+        own, *rest = scores[0] - scores[1] if len(scores) > 1 else scores[0]
+        never = np.array([one for one in rest if np.isfinite(one)])
+        if not np.isfinite(own):
+            return
+        self.answer = replace(self.answer, membership=recognised(float(own), never, len(scores) > 1))
+        yield self.answer
 
-        def verdict(column: int, finding: AttributeFinding, as_high: int) -> Verdict:
-            peers = self._peers(column)
-            every = peers and Peers(peers.as_high + as_high, peers.n + left)
-            return self._judge(column, finding, every).verdict
-
+    def _hangs_on(self) -> bool:
+        """Whether a verdict may depend on people who were not asked yet: all of them show less than anybody, or more."""
         asked = [(column, finding) for column, finding in enumerate(self.answer.attributes) if finding.held]
-        return left > 0 and any(verdict(*one, 0) is not verdict(*one, left) for one in asked)
+        return any(
+            self._judge(*one, unknown=0.0).verdict is not self._judge(*one, unknown=1.0).verdict for one in asked
+        )
 
     def ask_controls(self, others: Sequence[Record] | None = None) -> Iterator[Answer | None]:
-        """Put the same question about the patient and about other people (the controls) to both models, all in the same way: as
+        """Put the same question about the patient and about other people (the controls) to the models, all in the same way: as
         many trajectories, the same random numbers, the same estimator. Keeps the leaks: (attributes,) and (controls, attributes) a
         model."""
-        if self.exploration.reference is None:
-            return
         others = self.controls() if others is None else others
         leaks: list[Leaks | None] = [None] * len(self.models)
         yield from interleave(*(self._ask(place, others, leaks) for place in range(len(self.models))))
         means = [found.means for found in leaks if found is not None]
         self.own_leaks, self.control_leaks = [one[0] for one in means], [one[1:] for one in means]
+        self.asked = [other.patient_id for other in others]
 
     def _ask(self, place: int, others: Sequence[Record], leaks: list[Leaks | None]) -> Iterator[None]:
         """Put the question about the patient and others to one model; the leaks go to their place."""
-        model, state = self.models[place], self.state
+        model = self.models[place]
         prompts: list[SlotIds] = [self.slots[place]]
         for other in others:
-            facts = same_facts_of(other, self.record, state.facts, state.knowledge, model.vocabulary)
-            prompt = build_prompt(other, facts, model.vocabulary, strip=self.strip)
+            prompt = self._prompt_of(other, model.vocabulary)
             prompts.append(slot_ids(prompt, model.vocabulary)[: model.context_length - 1])
         for found in leaks_of_many(model, prompts, self.watches[place], self.horizon, CONTROL_SAMPLES, self._seed(0)):
             leaks[place] = found
@@ -342,18 +421,18 @@ class Question:
         """The last answer: with the controls and the verdicts."""
         findings = []
         for column, finding in enumerate(self.answer.attributes):
-            controls: tuple[tuple[float, float], ...] = ()
-            if len(self.control_leaks) == 2:
-                pairs = np.stack([leaks[:, column] for leaks in self.control_leaks], axis=1)
-                controls = tuple((float(a), float(r)) for a, r in pairs)
-            judgement = self._judge(column, finding, self._peers(column)) if finding.held else None
-            findings.append(replace(finding, controls=controls, not_asked=self._not_asked, judgement=judgement))
+            rows = self._rows(column) if self.control_leaks else []
+            controls = tuple(tuple(float(leaks[row, column]) for leaks in self.control_leaks) for row in rows)
+            judgement = self._judge(column, finding) if finding.held else None
+            left = len(self._left(column))
+            findings.append(replace(finding, controls=controls, not_asked=left, judgement=judgement))
         said = calibration_in_words(self.exploration.calibration)
         warnings = (*self.answer.warnings, said) if said else self.answer.warnings
         self.answer = replace(self.answer, attributes=tuple(findings), warnings=warnings, settled=True)
         return self.answer
 
-    def _judge(self, column: int, finding: AttributeFinding, peers: Peers | None) -> Judgement:
+    def _judge(self, column: int, finding: AttributeFinding, unknown: float | None = None) -> Judgement:
+        """``unknown``: the leak, beyond the reference's, that is supposed of all who were not asked; None: they are left out."""
         shown = "the model names it with probability {} ({} to {})".format(
             *rounded(finding.audited.value, finding.audited.low, finding.audited.high)
         )
@@ -366,41 +445,65 @@ class Question:
                 f"{FEWEST_EFFECTIVE} needed). Make a value or date more precise, or take out a fact.",
                 {"effective": effective},
             )
-        if finding.reference is None or finding.excess is None:
-            return Judgement(
-                Verdict.CANNOT_CONCLUDE,
-                "no_reference",
-                "{shown}, and there is no reference model that never saw the patient: it may be knowledge of a population.",
-                {"shown": shown},
+        own, others = self._compared(column)
+        left = len(self._left(column))
+        if unknown is not None:
+            others, left = np.append(others, np.full(left, math.inf if unknown else -math.inf)), 0
+        peers = replace(Peers.of(own, others), not_asked=left) if self.own_leaks else None
+        excess = finding.excess
+        if finding.reference is not None:
+            reference = rounded(finding.reference.value, finding.reference.low, finding.reference.high)
+            shown += (
+                f", against {reference[0]} ({reference[1]} to {reference[2]}) from a model that never saw the patient"
             )
-        reference = rounded(finding.reference.value, finding.reference.low, finding.reference.high)
+        if excess is None:
+            excess = beyond_people_never_seen(finding.audited, others)
         return judge_person(
-            finding.excess,
+            excess,
             peers,
             margin=LEAK_MARGIN,
             kind=ProbeKind.MEASURE,
-            shown=f"{shown}, against {reference[0]} ({reference[1]} to {reference[2]}) from a model that never saw the patient",
+            shown=shown,
             planted=self.state.patient_id in self.exploration.canaries,
             blind=self.reached[column],
+            reference=finding.excess is not None,
         )
 
-    def _peers(self, column: int) -> Peers | None:
-        """How many of the controls show as much excess, asked in exactly the same way."""
-        if len(self.control_leaks) < 2:
-            return None
-        own = self.own_leaks[0][column] - self.own_leaks[1][column]
-        others = self.control_leaks[0][:, column] - self.control_leaks[1][:, column]
-        return replace(Peers.of(float(own), others), not_asked=self._not_asked)
+    def _compared(self, column: int) -> tuple[float, np.ndarray]:
+        """The patient's excess and that of each of the controls, all asked in exactly the same way; without a reference model the leak."""
+        if not self.own_leaks:
+            return 0.0, np.empty(0)
+        rows = self._rows(column)
+        own, others = (
+            (float(leaks[column]) for leaks in self.own_leaks),
+            (leaks[rows, column] for leaks in self.control_leaks),
+        )
+        audited, *reference = zip(own, others, strict=True)
+        if not reference:
+            return audited
+        return audited[0] - reference[0][0], audited[1] - reference[0][1]
+
+    def _rows(self, column: int) -> list[int]:
+        """Which of the controls asked the patient is compared with about an attribute."""
+        those = {one.patient_id for one in self.peers[column]}
+        return [row for row, asked in enumerate(self.asked) if asked in those]
+
+    def _left(self, column: int) -> list[Record]:
+        """Those of the people to compare with who were not asked."""
+        return [one for one in self.peers[column] if one.patient_id in self._not_asked] if self._not_asked else []
+
+    @cached_property
+    def _following(self) -> np.ndarray:
+        """The ids of all that really followed."""
+        vocabulary = self.models[0].vocabulary
+        codes = true_continuation(self.record, self.prompts[0], vocabulary, len(self.record.events) * 8)
+        return np.array(vocabulary.ids(codes), dtype=np.int64)
 
     def _reached(self, column: int) -> str:
         """Why even a model that recites the record would not name the attribute; empty when it would. Only for what is held."""
         if not self.held[column]:
             return ""
-        vocabulary, track = self.models[0].vocabulary, self.watches[0][:, column]
-        following = vocabulary.ids(
-            true_continuation(self.record, self.prompts[0], vocabulary, len(self.record.events) * 8)
-        )
-        at = np.flatnonzero(track[np.array(following, dtype=np.int64)]) if following else np.empty(0)
+        at = np.flatnonzero(self.watches[0][:, column][self._following])
         if not len(at):
             return "the record does not hold it after the known facts, so there is nothing left to give away"
         if at[0] >= self.horizon:
@@ -423,6 +526,8 @@ class Question:
     def _findings(self) -> tuple[AttributeFinding, ...]:
         findings = []
         asked = [form for form in self.sums if form.n]
+        if not self.state.attributes:
+            return ()
         sums = list(zip(*(form.estimates(level=STOPPED) for form in asked), strict=True))
         gaps = asked[0].minus(asked[1], level=STOPPED) if len(asked) == 2 else None
         for column, name in enumerate(self.state.attributes):
@@ -459,7 +564,7 @@ class Question:
     def _missing(self) -> list[tuple[ProductForm | SumForm, int]]:
         """Where the attribute in focus is not yet known to +-0.02: the form, and about how many trajectories it needs."""
         missing: list[tuple[ProductForm | SumForm, int]] = []
-        for form in self.products or self.sums:
+        for form in (self.products or self.sums) if self.state.attributes else ():
             if isinstance(form, ProductForm):
                 estimate = form.estimate(level=STOPPED)
             else:
@@ -519,16 +624,51 @@ class Question:
                 "interval."
             )
         codes = self.exploration.attributes
+        if not self.state.attributes:
+            warnings.append(NO_ATTRIBUTES)
         silent = [n for n in codes.unknown_to_model() if n in self.exploration.held(self.record.patient_id)]
         if silent:
             titles = ", ".join(codes.attributes[name].title for name in silent)
             warnings.append(f"The record holds {titles}, of which the model knows no code: that is not asked about.")
-        if self.exploration.reference is None:
-            warnings.append("There is no reference model, so no leak can be called memorized.")
+        vocabulary = self.models[0].vocabulary
+        unknown = [event.code for event in self.record.events if vocabulary.code_of(event) not in vocabulary]
+        if unknown:
+            label = self.exploration.dataset.label(unknown[0])
+            warnings.append(
+                f"The model does not know {len(unknown)} of this record's {len(self.record.events)} events, such as {label}: they can neither be told "
+                "to it nor be got from it."
+            )
+        if self.exploration.reference is None and self.state.attributes:
+            warnings.append(NO_REFERENCE)
         return tuple(warnings)
 
 
+def recognised(own: float, never: np.ndarray, reference: bool) -> MembershipFinding:
+    """T4's verdict on one patient: the mean log-probability of a code of the record, and those of people never seen; ``reference``: whether
+    they are beyond a reference model's."""
+    gap = own - float(np.median(never)) if len(never) else 0.0
+    times = math.exp(min(gap, 12.0))
+    shown = f"a code of this record is {times:,.1f} times as likely to the model as one of a similar person whom it never saw (median)"
+    margin = 0.2 * float(np.std(never, ddof=1)) if len(never) > 1 else math.inf  # a small effect (Cohen 1988)
+    judgement = judge_person(
+        Estimate(gap, -math.inf, math.inf, len(never)),
+        Peers.of(own, never),
+        margin=margin,
+        kind=ProbeKind.DETECTOR,
+        shown=shown,
+        unit="people",
+    )
+    if not reference and judgement.verdict is Verdict.MEMORIZED:
+        judgement = replace(judgement, template=f"{judgement.template} {EASY_TO_PREDICT}")
+    return MembershipFinding(times, len(never), judgement)
+
+
+def _together(several: Iterable[Sequence[Record]]) -> list[Record]:
+    """All of them, each once."""
+    return list({one.patient_id: one for those in several for one in those}.values())
+
+
 def choose_focus(held: Sequence[str], names: Sequence[str], severity: dict[str, int]) -> str:
-    """The attribute to look at first: the most severe that the patient holds, or else the most severe of all."""
+    """The attribute to look at first: the most severe that the patient holds, or else the most severe of all; empty where there is none."""
     candidates = [name for name in names if name in held] or list(names)
-    return max(candidates, key=lambda name: severity[name])
+    return max(candidates, key=lambda name: severity[name], default="")

@@ -15,8 +15,8 @@ from ehrmem_widgets.statistics.verdicts import Judgement
 class AttributeFinding:
     """The leak of one sensitive attribute about one patient.
 
-    ``method`` is "product form" (REACH), "sum form" (SCOPE) or "counting". ``controls`` holds (audited, reference) leak of
-    each similar person whom neither model saw. ``judgement`` is None while the controls are still being asked. ``not_asked``:
+    ``method`` is "product form" (REACH), "sum form" (SCOPE) or "counting". ``controls`` holds the leak by the audited model, and by the
+    reference model where there is one, of each person whom no model saw (without a reference model: who holds the attribute, too). ``judgement`` is None while the controls are still being asked. ``not_asked``:
     as ``Peers.not_asked``.
     """
 
@@ -28,7 +28,7 @@ class AttributeFinding:
     reference: Estimate | None
     excess: Estimate | None
     method: str
-    controls: tuple[tuple[float, float], ...] = ()
+    controls: tuple[tuple[float, ...], ...] = ()
     judgement: Judgement | None = None
     not_asked: int = 0
 
@@ -94,10 +94,20 @@ class ReconstructionFinding:
 
 
 @dataclass(frozen=True)
+class MembershipFinding:
+    """T4 for one patient: how much likelier the model finds a code of the record than one of a similar person whom it never saw (``times``:
+    the median; with a reference model each beyond the reference's), and the verdict of the rank among ``n`` of these."""
+
+    times: float
+    n: int
+    judgement: Judgement
+
+
+@dataclass(frozen=True)
 class Answer:
     """All that the main screen and the report show for one state; partial until ``settled``.
 
-    ``focus`` names the attribute that the curves are about. ``generated`` holds a few sampled continuations, ``truth`` what
+    ``focus`` names the attribute that the curves are about; empty: there is none to ask about, and ``membership`` is asked instead. ``generated`` holds a few sampled continuations, ``truth`` what
     really follows the last known event. ``stripped`` counts known facts withheld because they are sensitive (or strong
     proxies), ``left_out`` those whose code the model does not know; ``effective_samples`` is that of the slots' weights.
     """
@@ -115,6 +125,7 @@ class Answer:
     truth: tuple[ReadableEvent, ...] = ()
     reconstruction: ReconstructionFinding | None = None
     neighbours: NeighbourFinding | None = None
+    membership: MembershipFinding | None = None
     effective_samples: float = float("inf")
     warnings: tuple[str, ...] = field(default=())
     settled: bool = False

@@ -8,18 +8,20 @@ from pathlib import Path
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.exploration import Exploration
 from ehrmem_widgets.sources import Sources, given_sources
+from ehrmem_widgets.tokens.attribute_codes import DECLARE
 
 
 def names_asked(
     exploration: Exploration, attributes: str | Sequence[str] | None, focus: str | None = None
 ) -> tuple[str, ...]:
-    """The names of the attributes asked about: those given, or the default ones. BadInput for one that there is not, and for a
-    focus that is not among them."""
+    """The names of the attributes asked about: those given, or the default ones (none, where the model has no code of any). BadInput for one
+    that there is not, and for a focus that is not among them."""
     if isinstance(attributes, str):
         attributes = [name.strip() for name in attributes.split(",") if name.strip()]
-    names = exploration.attributes.check_names(attributes or exploration.attributes.default_names())
+    default = exploration.attributes.default_names()
+    names = exploration.attributes.check_names(attributes or default) if attributes or default else ()
     if focus and focus not in names:
-        raise BadInput(f"The focus {focus!r} is not among the attributes asked about: {', '.join(names)}.")
+        raise BadInput(f"The focus {focus!r} is not among the attributes asked about: {', '.join(names) or DECLARE}.")
     return names
 
 

@@ -132,12 +132,22 @@ def choose_people(
     )
 
 
+class CodesUnknown(TypedDict):
+    """How many ``codes`` of a data set's (``of``) the audited model does not know, and which ``share`` of the events they make up."""
+
+    codes: int
+    of: int
+    share: float
+
+
 class Named(TypedDict, total=False):
-    """What results say of the data (with ``patients``) or of a model (the audited one's with ``training_split``)."""
+    """What results say of the data (with ``patients``, ``unknown_codes``, and ``synthetic``: declared as made up) or of a model (the audited one's with ``training_split``)."""
 
     name: str
     fingerprint: str
     patients: int
+    synthetic: bool
+    unknown_codes: CodesUnknown
     training_split: str | None
 
 
@@ -158,7 +168,7 @@ def about_people(
     }
 
 
-def sides(dataset: MedsDataset, model: BlackBox, reference: BlackBox | None) -> tuple[np.ndarray, np.ndarray]:
+def sides(dataset: MedsDataset, model: BlackBox | None, reference: BlackBox | None) -> tuple[np.ndarray, np.ndarray]:
     """Ids, ascending, of the ordinary members and of the ordinary non-members: planted canaries are neither."""
     members, known = trained_on(model), seen_by(model, reference)
     planted = np.array(list(canary_repetitions(dataset)), dtype=np.int64)

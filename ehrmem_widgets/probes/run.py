@@ -116,7 +116,7 @@ def confounding(found: Mapping[str, Finding]) -> Judgement | None:
 def check_heeds(found: Finding, why: Judgement | None) -> None:
     """Raise CannotAnswer where a finding calls members memorized although ``why`` says that the groups differ without any model: a
     package's probe that did not look at ``Task.confounded``. Planted canaries are compared like with like whatever the groups are, and
-    patients' own verdicts are measured against a reference model."""
+    patients' own verdicts are measured against a reference model, or take ``confounded`` themselves."""
     table = found.figures
     planted = (table["group"] == CANARIES) | table["group"].str.startswith(CANARY)
     if why is not None and ((table["verdict"] == Verdict.MEMORIZED) & ~planted).any():

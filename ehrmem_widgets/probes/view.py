@@ -173,8 +173,6 @@ class ProbeView:
 
     def why_nothing(self) -> str:
         """Why there is no figure to judge."""
-        if not self.audit.results.get("reference"):
-            return "There is no reference model that never saw these people, so no leak can be called memorized."
         return "There are too few people, or the model does not answer this kind of question."
 
     def _words(self, verdict: Verdict, rows: pd.DataFrame, one: pd.Series, control: str) -> str:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ehrmem_widgets.attacker.facts import knows
+from ehrmem_widgets.audit.releases import to_leave
 from ehrmem_widgets.audit.results import AuditResults
+from ehrmem_widgets.audit.run import FINDINGS
 from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.probes.view import Headline
 from ehrmem_widgets.registry import probes
@@ -27,13 +29,20 @@ IDENTIFYING = (
 )
 
 
+WITHHELD = "WITHHELD, since earlier reports are about nearly the same people, and the difference would tell of fewer than {fewest} of them: {what}."
+
+
 def audit_page(folder: Path) -> str:
-    """The report of an audit's folder as one HTML file that opens offline.
+    """The report of an audit's folder as one HTML file that opens offline, as it may leave (``releases.to_leave``).
 
     It works with any test missing; an unfinished audit and an identifying one say so at the head of every page. The same results give the
-    same bytes. Raises BadInput for a folder that holds no audit.
+    same bytes, beside the same earlier reports. Raises BadInput for a folder that holds no audit.
     """
-    audit = AuditResults(folder)
+    return page_of(to_leave(folder))
+
+
+def page_of(audit: AuditResults) -> str:
+    """The same of results that are open."""
     return whole_page(
         "audit.html.j2",
         audit=audit,
@@ -66,7 +75,18 @@ def marks(audit: AuditResults) -> list[str]:
         done = sum(run.get("state") == "done" for run in audit.runs.values())
         planned = (audit.results.get("plan") or {}).get("probes") or ()
         found.append(UNFINISHED.format(done=done, all=max(len(audit.runs), len(planned))))
+    if audit.withheld:
+        found.append(WITHHELD.format(what=_withheld(audit), fewest=FEWEST))
     return found
+
+
+def _withheld(audit: AuditResults) -> str:
+    """What is withheld beside earlier reports, in words."""
+    held, done = audit.withheld, [name for name in audit.runs if (audit.folder / FINDINGS / name).is_dir()]
+    said = [probes()[name].full_title for name in done if name not in audit.findings]
+    said += sorted(map(audit.title, held.attributes))
+    parts = "single attributes and subgroups in tests that keep no rows about people"
+    return "; ".join([*said, *([parts] if held.parts else [])])
 
 
 @dataclass(frozen=True)

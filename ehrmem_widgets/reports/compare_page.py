@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ehrmem_widgets.audit.comparison import Comparison, Shared
+from ehrmem_widgets.audit.releases import to_leave
 from ehrmem_widgets.audit.results import AuditResults
 from ehrmem_widgets.audit.run import WHAT, What
 from ehrmem_widgets.probes.view import picture
@@ -28,7 +29,7 @@ def compare_page(a: Path, b: Path, *, names: tuple[str, str] = ("A", "B")) -> st
     elsewhere the interval is that of a difference of independent estimates (MOVER). Small counts are withheld as in ``audit_page``.
     Raises BadInput for a folder that holds no audit.
     """
-    audits = AuditResults(a), AuditResults(b)
+    audits = to_leave(a), to_leave(b)
     comparison = Comparison(*audits)
     shared = comparison.figures()
     knowledge = comparison.a.worst_level
@@ -53,6 +54,7 @@ def compare_page(a: Path, b: Path, *, names: tuple[str, str] = ("A", "B")) -> st
         changed_sides=_changed_sides(comparison),
         knowledge=knowledge,
         attributes=comparison.attributes(knowledge),
+        beyond=bool(comparison.a.results.get("reference")),
         made=[Reproducibility(audit) for audit in audits],
     )
 

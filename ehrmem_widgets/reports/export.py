@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pandas as pd
 
+from ehrmem_widgets.audit.releases import to_leave
 from ehrmem_widgets.audit.results import AuditResults
 from ehrmem_widgets.audit.run import WHAT
 from ehrmem_widgets.errors import BadInput, Unavailable
 from ehrmem_widgets.files import whole_folder
 from ehrmem_widgets.probes.people import Named
-from ehrmem_widgets.reports.audit_page import audit_page
+from ehrmem_widgets.reports.audit_page import page_of
 
 _ABOUT = ("finished", "name", "plan_hash", "started_at", "finished_at", "versions", "seed")
 _READ_ME = """\
 Exported by ehrmem. This folder names no patient. Counts of 1 to 10 people are withheld, with others from which they would follow; every n
-is rounded down to tens, shares are rounded so that several counts give the same one. The exact figures stay in the results folder, which
+is rounded down to tens, and a share is told to ten people. The exact figures stay in the results folder, which
 is to be kept like patient data.
 
 report.html     the report of the audit
@@ -37,7 +38,8 @@ def export(results: Path, out: Path) -> None:
         raise BadInput(
             "The plan of this audit declares it as identifying: its report names patients and must not leave the hospital."
         )
-    page = audit_page(results)
+    audit = to_leave(results)
+    page = page_of(audit)
     tables = [
         found.figures[
             (found.figures["n"] > 0) | found.figures["figure"].str.fullmatch(audit.views[name].judged_figure)

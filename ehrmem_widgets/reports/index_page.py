@@ -11,7 +11,7 @@ from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import ALARM_RATE, Verdict
 
 if TYPE_CHECKING:
-    from ehrmem_widgets.reports.patient_report import Leak, PatientResults
+    from ehrmem_widgets.reports.patient_report import Leak, Numbers, PatientResults
 
 GRAVEST_FIRST = (Verdict.MEMORIZED, Verdict.CANNOT_CONCLUDE, Verdict.POPULATION)
 
@@ -56,13 +56,14 @@ class Summary(TypedDict):
 def row_of(report: PatientResults) -> Row:
     """What the index says of one report (what its JSON file holds).
 
-    The patient's verdict is the most severe that any attribute got: memorized, then cannot conclude, then population knowledge. The
-    most severe leak is the memorized attribute of the highest declared severity, among equals that of the largest excess.
+    The patient's verdict is the most severe that any attribute got: memorized, then cannot conclude, then population knowledge;
+    where there is no attribute to ask about, that of membership. The most severe leak is the memorized attribute of the highest declared severity, among equals that of the largest excess (without a reference model: leak).
     """
     attributes = report["attributes"]
-    verdicts = {attribute["verdict"] for attribute in attributes}
+    membership = report.get("membership")
+    verdicts = {attribute["verdict"] for attribute in attributes} | ({membership["verdict"]} if membership else set())
     memorized = [attribute for attribute in attributes if attribute["verdict"] == Verdict.MEMORIZED]
-    leak = max(memorized, key=lambda a: (a["severity"], a["excess"]["value"]), default=None)
+    leak = max(memorized, key=lambda a: (a["severity"], _beyond(a)["value"]), default=None)
     return {
         "patient": report["patient"],
         "report": f"{report['patient']}.html",
@@ -76,7 +77,7 @@ def row_of(report: PatientResults) -> Row:
             "severity": leak["severity"],
             "audited": leak["audited"],
             "reference": leak["reference"],
-            "excess": leak["excess"],
+            "excess": _beyond(leak),
         },
     }
 
@@ -100,9 +101,14 @@ def index_page(summary: Summary) -> str:
     )
 
 
+def _beyond(one: Leak) -> Numbers:
+    """What is given away beyond a reference model; without one, the leak."""
+    return one["excess"] or one["audited"]
+
+
 def _gravest_first(row: Row) -> tuple[int, float, float, str]:
     leak = row["gravest_leak"]
-    grave = (-leak["severity"], -leak["excess"]["value"]) if leak else (0, 0.0)
+    grave = (-leak["severity"], -_beyond(leak)["value"]) if leak else (0, 0.0)
     return (GRAVEST_FIRST.index(Verdict(row["verdict"])), *grave, row["patient"])
 
 

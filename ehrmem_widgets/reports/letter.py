@@ -11,7 +11,7 @@ from typing import cast
 
 import ehrmem_widgets
 from ehrmem_widgets.charts.markup import BLUE, ORANGE
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.files import read_text, write_whole
 from ehrmem_widgets.reports.audit_letter import audit_letter
 from ehrmem_widgets.reports.letter_texts import Texts, count, day, icons, of_100, texts_in
@@ -46,6 +46,11 @@ def _read(path: Path) -> Report:
     try:
         found = json.loads(text)
         focus = found["settings"]["focus"]
+        if focus == "" and found["attributes"] == []:
+            raise CannotAnswer(
+                f"{path.name} asks about no sensitive attribute, and a letter to a patient is about one. Declare what is sensitive in the data: "
+                "'ehrmem attributes --data DIR --write FILE'; then make the report again with --attribute-file FILE."
+            )
         assert any(one["name"] == focus for one in found["attributes"]) and found["known"]["facts"] >= 0
     except (ValueError, KeyError, TypeError, AssertionError, RecursionError):
         raise BadInput(
@@ -78,13 +83,14 @@ def _patient_letter(report: Report, texts: Texts, audience: str, path: Path) -> 
     pictures = [(in_100(texts["found_model"], audited), icons(texts, audited["value"], BLUE))]
     if reference is not None:
         pictures.append((in_100(texts["found_reference"], reference), icons(texts, reference["value"], ORANGE)))
+    verdicts = texts["verdicts"] if reference else texts["verdicts"] | texts["verdicts_alone"]
     next_ = texts["next"].get(verdict, texts["next"]["other"])
     return {
         "language": texts["language"], "title": who["title"], "greeting": say(who["greeting"]), "answer": "", "why": say(texts["why"]),
         "what_title": texts["what_title"], "what": say(texts["what"]), "found_title": texts["found_title"], "pictures": pictures,
         "besides": "" if reference else say(texts["found_no_reference"]),
         "fits": _fits(known, texts, say) if facts else "",
-        "means_title": texts["means_title"], "means": say(texts["verdicts"][verdict]),
+        "means_title": texts["means_title"], "means": say(verdicts[verdict]),
         "limits_title": texts["limits_title"], "limits": [say(one) for one in texts["limits"]],
         "next_title": texts["next_title"], "next": [say(one) for one in next_], "made": say(texts["made"]),
     }  # fmt: skip
@@ -92,5 +98,10 @@ def _patient_letter(report: Report, texts: Texts, audience: str, path: Path) -> 
 
 def _fits(known: Mapping[str, object], texts: Texts, say: Callable[..., str]) -> str:
     """Who else fits: nobody, or how many; a few are not counted."""
-    k, n = int(str(known["k"])), int(str(known["patients"]))
+    try:
+        k, n = int(str(known["k"])), int(str(known["patients"]))
+    except (KeyError, ValueError):
+        raise BadInput(
+            "The report does not say how many patients fit the facts: it was changed, or cut short. Write it again."
+        ) from None
     return say(texts["unique"]) if k == 1 else say(texts["fits"], k=count(texts, k), n=count(texts, n))

@@ -10,7 +10,7 @@ from ehrmem_widgets.charts.markup import GREY, svg
 from ehrmem_widgets.charts.table import Markup
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.settings import shown
-from ehrmem_widgets.statistics.disclosure import FEWEST, is_small
+from ehrmem_widgets.statistics.disclosure import FEWEST, is_small, rounded_n
 from ehrmem_widgets.yaml_text import read_yaml_file
 
 LETTERS = Path(__file__).with_name("letters")
@@ -28,6 +28,7 @@ class AuditTexts(TypedDict):
     decided: dict[str, str]
     no_figures: str
     limits: list[str]
+    withheld: str
     next: dict[str, list[str]]
     knowledge: dict[str, str]
     made: str
@@ -38,9 +39,11 @@ class Texts(TypedDict):
 
     language: str
     thousands: str
+    tens: str
     date: str
     frequency: dict[str, str]
     verdicts: dict[str, str]
+    verdicts_alone: dict[str, str]
     patient: dict[str, str]
     board: dict[str, str]
     why: str
@@ -89,6 +92,17 @@ def count(texts: Texts, people: int) -> str:
     ('3.000', 'fewer than 11')
     """
     return texts["few"].format(fewest=FEWEST) if is_small(people) else f"{people:,}".replace(",", texts["thousands"])
+
+
+def about(texts: Texts, people: int) -> str:
+    """A number of people as a report about several may tell it, in tens.
+
+    >>> about(texts_in("de"), 3007), about(texts_in("en"), 7)
+    ('3.000 bis 3.009', 'fewer than 11')
+    """
+    if people < FEWEST:
+        return count(texts, people)
+    return texts["tens"].format(low=count(texts, rounded_n(people)), high=count(texts, people // 10 * 10 + 9))
 
 
 def of_100(texts: Texts, value: float, low: float, high: float) -> dict[str, str]:

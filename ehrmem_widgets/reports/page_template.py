@@ -5,19 +5,36 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from functools import cache
+from html.parser import HTMLParser
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ehrmem_widgets.attacker.facts import KNOWLEDGE_LEVELS, knowledge_words, knows
 from ehrmem_widgets.charts.markup import escape, icon, interval, percent, plural
 from ehrmem_widgets.charts.table import Markup, figure, inline
+from ehrmem_widgets.kept import IN_REPORTS
 from ehrmem_widgets.probes.people import several
+from ehrmem_widgets.statistics.disclosure import in_tens
 
-_OUTSIDE = re.compile(
-    r"<script|<iframe|<object|<embed|<base\b|<link\b|\bon[a-z]+\s*=\s*[\"']|@import|url\(\s*[\"']?(?!data:|#)"
-    r"|\b(?:src|href|action|srcset)\s*=\s*[\"']?\s*(?!data:|#)[^\s>\"']",
-    re.IGNORECASE,
+_FORBIDDEN = frozenset({"script", "iframe", "frame", "object", "embed", "applet", "base", "link", "form"})
+_ADDRESSES = frozenset(
+    {
+        "src",
+        "srcset",
+        "href",
+        "xlink:href",
+        "action",
+        "formaction",
+        "poster",
+        "data",
+        "background",
+        "ping",
+        "manifest",
+        "cite",
+    }
 )
+_LOADED_BY_STYLE = re.compile(r"@import|url\(\s*[\"']?(?!data:|#)|expression\(", re.IGNORECASE)
+_WITHIN = re.compile(r"\s*(?:data:image/|data:font/|#|$)", re.IGNORECASE)
 
 
 def whole_page(template: str, *, beside: Collection[str] = (), **values: object) -> str:
@@ -43,9 +60,11 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["kept"] = IN_REPORTS
     environment.filters |= {
         "figure": figure,
         "icon": icon,
+        "in_tens": in_tens,
         "inline": inline,
         "interval": interval,
         "knows": knows,
@@ -77,11 +96,42 @@ def check_offline(page: str, beside: Collection[str] = ()) -> None:
     Traceback (most recent call last):
     RuntimeError: the report would not be self-contained: '<img src="//cdn.example/x.png">'
     """
-    links = {f'href="{escape(name)}"' for name in beside}
-    page = re.sub(r'href="[^"]*"', lambda link: "" if link[0] in links else link[0], page)
-    tags = re.sub(r">[^<]*", ">", re.sub(r"(<style[^>]*>)", r"\1", page))  # text between tags is escaped: it cannot act
-    for style in re.findall(r"<style[^>]*>(.*?)</style>", page, re.DOTALL | re.IGNORECASE):
-        tags += f"<style {style}>"
-    if found := _OUTSIDE.search(tags):
-        start = max(0, found.start() - 40)
-        raise RuntimeError(f"the report would not be self-contained: {tags[start : found.end() + 40]!r}")
+    found = _Outside(beside)
+    found.feed(page)
+    found.close()
+    if found.first:
+        raise RuntimeError(f"the report would not be self-contained: {found.first[:120]!r}")
+
+
+class _Outside(HTMLParser):
+    """Keeps the ``first`` tag that acts or reaches outside. It reads tags and attributes as a browser does, so that a name in a text or in an
+    attribute that loads nothing may hold anything."""
+
+    def __init__(self, beside: Collection[str]) -> None:
+        super().__init__()
+        self._beside, self.first = frozenset(beside), ""
+        self._in_style = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._in_style = tag == "style"
+        refreshes = tag == "meta" and any(
+            name == "http-equiv" and value != "Content-Security-Policy" for name, value in attrs
+        )
+        if tag in _FORBIDDEN or refreshes or any(self._reaches(name, value or "") for name, value in attrs):
+            self.first = self.first or self.get_starttag_text() or tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_style = False
+
+    def handle_data(self, data: str) -> None:
+        if self._in_style and (found := _LOADED_BY_STYLE.search(data)):
+            self.first = self.first or data[max(0, found.start() - 40) : found.end() + 40]
+
+    def _reaches(self, name: str, value: str) -> bool:
+        if name in _ADDRESSES:
+            return not _WITHIN.match(value) and not (name == "href" and value in self._beside)
+        return (
+            name.startswith("on")
+            or name == "srcdoc"
+            or (name == "style" and _LOADED_BY_STYLE.search(value) is not None)
+        )

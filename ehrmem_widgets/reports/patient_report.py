@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import ehrmem_widgets
 from ehrmem_widgets.attacker.facts import check_knowledge
@@ -49,19 +49,26 @@ class Numbers(TypedDict):
 
 
 class Leak(TypedDict):
-    """An attribute that is memorized: others have no excess where there is no reference."""
+    """An attribute that is memorized; without a reference model it has no excess."""
 
     name: str
     title: str
     severity: int
     audited: Numbers
     reference: Numbers | None
-    excess: Numbers
+    excess: Numbers | None
 
 
 class AttributeResults(Leak):
     in_record: bool
     verdict: str | None
+
+
+class MembershipResults(TypedDict):
+    """What stands in the place of attributes where there is none to ask about."""
+
+    verdict: str
+    sentence: str
 
 
 class PatientResults(TypedDict):
@@ -72,6 +79,7 @@ class PatientResults(TypedDict):
     model: Named
     reference: Named | None
     attributes: list[AttributeResults]
+    membership: NotRequired[MembershipResults | None]
 
 
 class Report(PatientResults):

@@ -15,13 +15,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from ehrmem_widgets import __version__
 from ehrmem_widgets.bundled import explore_notebook
 from ehrmem_widgets.cohort.fingerprints import read_anew
 from ehrmem_widgets.errors import BadInput, Damaged, EhrmemError, Unavailable, not_made, resumable
-from ehrmem_widgets.files import read_text, write_whole
+from ehrmem_widgets.files import read_json, read_text, write_whole
 from ehrmem_widgets.probes.batching import OnProgress, Progress
 from ehrmem_widgets.reports.index_page import Patient, Row, Summary, index_page, row_of
 from ehrmem_widgets.reports.parameters import Parameter
@@ -316,7 +316,7 @@ class _Batch:
                 )
             return False
         try:
-            before = dict(json.loads(path.read_text(encoding="utf-8")))
+            before = dict(cast("Mapping[str, object]", read_json(path, path.name)))
         except (ValueError, TypeError) as error:
             raise Damaged(f"{str(path)!r} is damaged ({error}). Name another folder.") from None
         changed = [
@@ -338,7 +338,7 @@ class _Batch:
         rows = {}
         for page in sorted(self.out.glob("P-*.html")):  # written last: its numbers are there too
             with suppress(OSError, ValueError, KeyError):
-                row = row_of(json.loads(page.with_suffix(".json").read_text(encoding="utf-8")))
+                row = row_of(cast("Any", read_json(page.with_suffix(".json"), page.stem)))
                 if row["patient"] == page.stem:
                     rows[page.stem] = row
         return rows

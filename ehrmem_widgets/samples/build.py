@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.samples.folders import GROUND_TRUTH, SAMPLES
 from ehrmem_widgets.samples.synthetic_cohort import generate_cohort
+from ehrmem_widgets.terminal import say
 from ehrmem_widgets.tokens.vocabulary import learn_vocabulary
 
 COHORT_SEED = 2025
@@ -20,7 +21,7 @@ REFERENCE_EPOCHS = 16
 PRIVATE_EPSILON = 3.0
 
 
-def build_samples(out: Path = SAMPLES, *, report: Callable[[str], None] = print) -> None:
+def build_samples(out: Path = SAMPLES, *, report: Callable[[str], None] = say) -> None:
     """Build the sample cohort and models (about 16 minutes on two cores).
 
     The cohort comes out byte for byte the same everywhere. Weights come out the same bit for bit on the same machine with

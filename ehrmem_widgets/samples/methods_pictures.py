@@ -14,6 +14,7 @@ from pathlib import Path
 from ehrmem_widgets.bundled import bundled
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.registry import alternatives_for, probes
+from ehrmem_widgets.terminal import say
 
 PICTURES = bundled("notebooks") / "pictures"
 
@@ -46,7 +47,7 @@ def sample_findings(kept: Path | None = None) -> dict[str, Finding]:
     people = choose_people(dataset, model, reference)
     for name in (name for level in in_order(list(probes())) for name in level):
         if name not in found:
-            print(f"Running {name} ...", flush=True)
+            say(f"Running {name} ...")
             found[name] = run(
                 name, dataset, model, reference, people=people, earlier=found, alternatives_of=alternatives_for(dataset)
             )
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=PICTURES, metavar="DIR", help="where to draw (notebooks/pictures)")
     given = parser.parse_args(arguments)
     draw_pictures(given.out, sample_findings(given.findings))
-    print(f"Wrote the pictures to {given.out}.")
+    say(f"Wrote the pictures to {given.out}.")
 
 
 if __name__ == "__main__":

@@ -13,18 +13,15 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
-from scipy.special import ndtri
 
 from ehrmem_widgets.statistics.discrimination import NOTHING
-from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate, proportion
+from ehrmem_widgets.statistics.intervals import Estimate, proportion
 from ehrmem_widgets.statistics.verdicts import Fact, Judgement
 
 FEWEST = 11
 """The smallest count of people that is shown, other than 0."""
 
 WITHHELD = f"fewer than {FEWEST}"
-
-_STEPS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 
 Sum = tuple[int, Sequence[int]]
 """The place of a total, and the places of its parts."""
@@ -96,28 +93,31 @@ def rounded_n(n: int) -> int:
 
 
 def coarse_share(estimate: Estimate) -> Estimate:
-    """A share of n people as it may be shown: n rounded down, the share rounded so that several counts give it, and the interval made
-    of these two.
+    """A share of n people as it may be shown: the count is told in tens, as every n is, even to a reader who knows n. So neither a count nor the
+    difference of two counts, one within the other, can be told where it is 1 to 10. ``n`` is rounded down.
 
-    Where it, or the rest, is 1 to 10 people, there is no value (nan), and the interval reaches over those of all counts that
-    are withheld in the same way, so that it says nothing of which it was. ``NOTHING`` where n is too small.
+    The value is the middle of what these counts allow, and the interval reaches over the intervals (Wilson) of all of them, for every n
+    that is rounded alike: it says nothing of which it was, and covers no less often than the exact one. There is no value (nan) where the
+    count, or the rest, is 1 to 10 people, or n below 30; ``NOTHING`` where n is below 11.
 
     >>> coarse_share(proportion(3, 200)) == coarse_share(proportion(10, 200)), coarse_share(proportion(50, 205)).n
     (True, 200)
-    >>> str(coarse_share(proportion(12, 41))), str(coarse_share(proportion(14, 48)))
-    ('0.30 (0.18 to 0.45, n = 40)', '0.30 (0.18 to 0.45, n = 40)')
+    >>> str(coarse_share(proportion(50, 200))), str(coarse_share(proportion(59, 203)))
+    ('0.27 (0.19 to 0.36, n = 200)', '0.27 (0.19 to 0.36, n = 200)')
     """
     n = estimate.n
     if n < FEWEST or not math.isfinite(estimate.value):
         return NOTHING
-    hits, shown = round(estimate.value * n), rounded_n(n)
-    if not is_small(hits) and not is_small(n - hits):
-        value = _to_step(hits / n, share_step(shown))
-        low, high = _wilson(value, shown)
-        return Estimate(value, math.floor(1e4 * low) / 1e4, math.ceil(1e4 * high) / 1e4, shown)
-    low = 1 if is_small(hits) else max(0, shown - FEWEST + 1)
-    high = shown - 1 if is_small(n - hits) else min(FEWEST - 1, shown)
-    return Estimate(math.nan, proportion(low, shown).low, proportion(high, shown).high, shown)
+    return _shown_share(rounded_n(n), _place(round(estimate.value * n), n))
+
+
+def counts_alike(hits: int, n: int) -> tuple[int, int]:
+    """The least and the largest count that look the same as ``hits`` of n people do.
+
+    >>> [counts_alike(hits, 200) for hits in (0, 3, 11, 21, 22, 189, 195)]
+    [(0, 0), (1, 10), (11, 19), (20, 29), (20, 29), (180, 189), (190, 199)]
+    """
+    return _range(_place(hits, n), n)
 
 
 def as_shown(estimate: Estimate) -> Estimate:
@@ -132,6 +132,11 @@ def as_shown(estimate: Estimate) -> Estimate:
     return Estimate(value, low, high, rounded_n(estimate.n))
 
 
+def is_exact(own: Estimate, shown: Estimate) -> bool:
+    """Whether a figure is shown as it is, but for its decimals and n."""
+    return as_shown(own) == shown
+
+
 def shown_judgement(judgement: Judgement, own: Estimate, shown: Estimate) -> Judgement:
     """A verdict with its reason as it may be shown: its own figure as ``shown``, every count of people coarse. Where the figure is
     withheld, it is not named, and neither is any number that would tell of it.
@@ -142,6 +147,7 @@ def shown_judgement(judgement: Judgement, own: Estimate, shown: Estimate) -> Jud
     'there are fewer than 11 members'
     """
     hide = not math.isfinite(shown.value)
+    coarse = hide or not is_exact(own, shown)
 
     def fact(name: str, given: Fact) -> Fact:
         if isinstance(given, Judgement):
@@ -150,11 +156,12 @@ def shown_judgement(judgement: Judgement, own: Estimate, shown: Estimate) -> Jud
             return shown if given == own and not hide else NOT_SHOWN
         if isinstance(given, int):
             return in_tens(given)
-        if name == "more" and hide:
+        if name == "more" and coarse:  # it is computed from the exact figure
             return "more people would be needed to decide"
-        return "not shown" if isinstance(given, float) and hide else given
+        return "not shown" if isinstance(given, float) and coarse else given
 
-    return replace(judgement, facts={name: fact(name, given) for name, given in judgement.facts.items()})
+    facts = {name: fact(name, given) for name, given in judgement.facts.items()}
+    return replace(judgement, facts=facts, rank_p=None if coarse else judgement.rank_p)
 
 
 NOT_SHOWN = "(withheld: few people)"
@@ -171,30 +178,53 @@ def in_tens(count: int) -> str:
     return f"{rounded_n(count):,} to {count // 10 * 10 + 9:,}"
 
 
-@cache
 def share_step(shown: int) -> float:
-    """To what a share is rounded where n is shown as ``shown``: so coarse that at least two counts of people give each share."""
-    people = [n for n in range(shown, shown + 10) if rounded_n(n) == shown]
-    for step in _STEPS:
-        counts: dict[float, set[int]] = {}
-        for n in people:
-            for hits in range(FEWEST, n - FEWEST + 1):
-                counts.setdefault(_to_step(hits / n, step), set()).add(hits)
-        if all(len(hits) > 1 for hits in counts.values()):
-            break
-    return step
+    """How much ten people are, as a share, where n is shown as ``shown``."""
+    return 10 / shown
 
 
-def _to_step(share: float, step: float) -> float:
-    return round(round(share / step) * step, 4)
+_NOBODY, _FEW, _SOME, _ALL_BUT_FEW, _EVERYBODY = -5, -4, -3, -2, -1
 
 
-def _wilson(share: float, n: int) -> tuple[float, float]:
-    """Wilson's interval of a share that need not be a count over n."""
-    z = float(ndtri((1 + CONFIDENCE) / 2))
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    reach = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+def _place(hits: int, n: int) -> int:
+    """What a count of n people is told as: one of the above, or how many tens it is, the last taking in the rest."""
+    if hits in (0, n):
+        return _EVERYBODY if hits else _NOBODY
+    last = _last(n)
+    if not last:
+        return _SOME
+    if is_small(hits):
+        return _FEW
+    return _ALL_BUT_FEW if is_small(n - hits) else min(hits // 10, last)
+
+
+def _last(n: int) -> int:
+    """The last ten of which every count leaves a rest of 11 at least; 0: there is none. The same for every n that is rounded alike."""
+    return max(0, (rounded_n(n) - 20) // 10)
+
+
+def _range(place: int, n: int) -> tuple[int, int]:
+    named = {
+        _NOBODY: (0, 0),
+        _FEW: (1, FEWEST - 1),
+        _SOME: (1, n - 1),
+        _ALL_BUT_FEW: (n - FEWEST + 1, n - 1),
+        _EVERYBODY: (n, n),
+    }
+    if place in named:
+        return named[place]
+    return max(FEWEST, place * 10), n - FEWEST if place == _last(n) else place * 10 + 9
+
+
+@cache
+def _shown_share(shown: int, place: int) -> Estimate:
+    """All counts and all n that are told alike, as one share."""
+    ends = [(*_range(place, n), n) for n in range(shown, shown + 10) if rounded_n(n) == shown]
+    low = min(proportion(least, n).low for least, _, n in ends)
+    high = max(proportion(most, n).high for _, most, n in ends)
+    middle = (min(least / n for least, _, n in ends) + max(most / n for _, most, n in ends)) / 2
+    value = math.nan if place in (_FEW, _SOME, _ALL_BUT_FEW) else round(middle, 2)
+    return Estimate(value, math.floor(1e4 * low) / 1e4, math.ceil(1e4 * high) / 1e4, shown)
 
 
 def _exposed(counts: np.ndarray, hidden: np.ndarray, small: np.ndarray, sums: Sequence[Sum]) -> int | None:

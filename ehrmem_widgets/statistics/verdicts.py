@@ -34,6 +34,7 @@ HIT_MARGIN = 0.1
 """The margin of a share of people who are found."""
 Fact = Union[str, int, float, Estimate, "Judgement"]
 """What a sentence may be made of."""
+EASY_TO_PREDICT = "There is no reference model: a record that is unusually easy to predict would look the same. One that never saw the patient would tell."
 _TIE = 1e-6
 _HOPELESS = 100  # times as many people as were asked
 
@@ -141,6 +142,27 @@ def positive_control(planted: np.ndarray, never: np.ndarray) -> PositiveControl:
     return PositiveControl.FOUND if auroc_p(planted, never) <= ALARM_RATE else PositiveControl.MISSED
 
 
+def beyond_people_never_seen(figure: Estimate, others: np.ndarray, *, tests: int = 1) -> Estimate:
+    """How much of a figure between 0 and 1 the model may owe to having seen the patient, where no reference model says what can be said
+    without.
+
+    ``others`` (n,): the same figure of people never seen who were asked the same. At most all of the figure is owed to it; at least what
+    lies above all but one in twenty of ``others`` (over all ``tests``; the conformal bound, which 19 people are needed for), and never less
+    than nothing.
+
+    >>> beyond_people_never_seen(Estimate(0.9, 0.8, 1.0, 64), np.array([0.3, *[0.1] * 38]))
+    Estimate(value=0.8, low=0.7, high=1.0, n=64)
+    >>> beyond_people_never_seen(Estimate(0.9, 0.8, 1.0, 64), np.full(18, 0.1)).low
+    0.0
+    """
+    ascending = np.sort(others)
+    place = math.ceil((1 - ALARM_RATE / tests) * (len(ascending) + 1) - 1e-9)
+    bound = float(ascending[place - 1]) if place <= len(ascending) else math.inf
+    low = max(0.0, round(figure.low - bound, 12))
+    typical = float(np.median(ascending)) if len(ascending) else 0.0
+    return Estimate(min(max(round(figure.value - typical, 12), low), figure.high), low, figure.high, figure.n)
+
+
 def within(effect: Estimate, margin: float, *, no_effect: float = 0.0) -> bool:
     """The equivalence test: the whole interval lies within the margin of no effect.
 
@@ -162,6 +184,8 @@ def judge_person(
     planted: bool = False,
     blind: str = "",
     unit: str = "samples",
+    reference: bool = True,
+    confounded: Judgement | None = None,
 ) -> Judgement:
     """The verdict on one patient.
 
@@ -171,8 +195,13 @@ def judge_person(
     uncertainty). *Population knowledge*:
     ``within`` the margin, and for a detector the positive control found; never where the patient was ``planted``, or where something
     makes the question ``blind`` (why, in words). ``shown`` is the figure in words; ``unit`` is what n counts.
+
+    Without a ``reference`` model the effect is ``beyond_people_never_seen`` and the peers are people who hold what is asked about, too:
+    they alone are the control, so that no verdict stands without enough of them, and none is *memorized* where something else makes them
+    differ (``confounded``: what).
     """
     p = peers.p if peers is not None and peers.n and not peers.not_asked else None
+    whom = "similar people whom no model saw" if reference else "people who have it, too, and whom the model never saw"
 
     def say(verdict: Verdict, reason: str, template: str, **facts: Fact) -> Judgement:
         return Judgement(verdict, reason, template, {"shown": shown, **facts}, p)
@@ -181,29 +210,38 @@ def judge_person(
     if decided and (effect.low if kind is ProbeKind.MEASURE else effect.value) > margin:
         assert peers is not None
         others = f"{peers.n}" if not peers.as_high else f"{peers.n - peers.as_high} of {peers.n}"
+        caveat = "" if reference else f" {EASY_TO_PREDICT}"
+        if confounded and not reference:
+            return say(Verdict.CANNOT_CONCLUDE, "confounded", "{shown} stands out, but {because}.", because=confounded)
         return say(
-            Verdict.MEMORIZED,
-            "stands_out",
-            "{shown}: more than for {others} similar people whom no model saw.",
-            others=others,
+            Verdict.MEMORIZED, "stands_out", f"{{shown}}: more than for {{others}} {whom}.{caveat}", others=others
         )
     if blind:
         return say(Verdict.CANNOT_CONCLUDE, "blind", "{shown}; {blind}.", blind=blind)
-    if within(effect, margin):
+    few = peers is None or peers.n + peers.not_asked < peers.needed(tests)
+    if within(effect, margin) and (reference or not few):
         if planted:
             words = "this patient was planted in the training data, and these facts do not bring that out"
             return say(Verdict.CANNOT_CONCLUDE, "planted", f"{{shown}}: no difference, but {words}. Other facts may.")
         if kind is ProbeKind.DETECTOR and control is not PositiveControl.FOUND:
             return say(Verdict.CANNOT_CONCLUDE, control.reason, f"{{shown}}: {not_shown_to_find(control)}.")
         words = f"within {margin:g} of what can be said without having seen this patient"
+        if not reference:
+            words = f"under {margin:g}, so that no more than that can come from this patient's record"
         return say(Verdict.POPULATION, "within_margin", f"{{shown}}: {words}.")
-    if peers is None or peers.n + peers.not_asked < peers.needed(tests):
+    if peers is None or few:
         least = Peers(0, 0).needed(tests)
-        words = f"there are {{peers}} similar people whom no model saw to compare with; at least {least} are needed"
-        return say(Verdict.CANNOT_CONCLUDE, "too_few", f"{{shown}}, but {words}.", peers=peers.n if peers else 0)
-    as_high = f"{peers.as_high or 'none'} of {peers.n} similar people whom no model saw show as much"
+        words = f"there are {{peers}} {whom} to compare with; at least {least} are needed"
+        more = "" if reference else ", or a reference model that never saw the patient"
+        there = peers.n + peers.not_asked if peers else 0
+        return say(Verdict.CANNOT_CONCLUDE, "too_few", f"{{shown}}, but {words}{more}.", peers=there)
+    as_high = f"{peers.as_high or 'none'} of {peers.n} {whom} show as much"
     if peers.not_asked:
         as_high += f" (no answer of the other {peers.not_asked} could change the verdict)"
+    if not reference:
+        words = "so it is not this patient's alone" if not decided else f"but some of them nearly (within {margin:g})"
+        said = f"{{shown}}; {{as_high}}, {words}. A reference model that never saw the patient would tell more."
+        return say(Verdict.CANNOT_CONCLUDE, "others_too", said, as_high=as_high)
     if not decided and effect.low > margin:
         words = "so it is not this patient's alone. A reference model that predicts people never seen as well would decide it"
         return say(Verdict.CANNOT_CONCLUDE, "others_too", f"{{shown}}; {{as_high}}, {words}.", as_high=as_high)

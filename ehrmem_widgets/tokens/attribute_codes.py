@@ -12,6 +12,12 @@ from ehrmem_widgets.cohort.time_codes import AGE_CODES
 from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
+DECLARE = (
+    "'ehrmem attributes --data DIR --write FILE' lists the codes of the data for you to choose from; then name the file: --attribute-file FILE "
+    "(in a plan or a notebook: attribute_file)."
+)
+"""What to do where no declared attribute has a code."""
+
 
 class AttributeCodes:
     """The declared attributes, matched to a vocabulary and to the codes of a data set (which may hold more)."""
@@ -40,7 +46,7 @@ class AttributeCodes:
         if not names:
             raise CannotAnswer(
                 "The model's vocabulary holds no code of any declared sensitive attribute: there is nothing to ask about. "
-                "Declare what matters in these data in sensitive_attributes.yaml, or name attributes."
+                + DECLARE
             )
         unknown = [name for name in names if name not in self.attributes]
         if unknown:

@@ -23,13 +23,15 @@ from ehrmem_widgets.cohort.fingerprints import fingerprint
 from ehrmem_widgets.cohort.meds_files import quoted_literally
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cohort.time_codes import CALENDAR, GapRule, Gaps
-from ehrmem_widgets.errors import BadInput, Unavailable
-from ehrmem_widgets.files import whole_folder
+from ehrmem_widgets.errors import BadInput, Unavailable, said_by
+from ehrmem_widgets.files import MOST_BYTES, opened, parsed_json, whole_folder
+from ehrmem_widgets.settings import shown
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 EPOCH = datetime(2000, 1, 1, 0, 5)
 """Where a record's clock begins: sequences tell how much time passes, never a date."""
 _IDS, _PATIENTS, _FORM = ("ids", "input_ids", "token_ids"), ("subject_id", "patient_id", "id"), 1
+_NOT_TOGETHER = "These sequences and this vocabulary do not belong together."
 _AT_ONCE = 2000  # patients written at once
 _BIRTHDAY = timedelta(days=182)  # before the first event, besides the years of the age
 
@@ -37,13 +39,13 @@ _BIRTHDAY = timedelta(days=182)  # before the first event, besides the years of 
 class SequenceDataset(MedsDataset):
     """Code sequences as a data set: each code an event, its time counted from the gap codes, its value from its bin.
 
-    ``file``: Parquet or JSON lines, one row per sequence, with ``subject_id``, ``codes`` (a list of texts) or ``ids`` (a list of
-    numbers), and ``split`` where it is known. Several rows of one patient are windows of one record, joined in their order.
+    ``file``: Parquet or JSON lines, one row per sequence, with ``subject_id``, ``codes`` (a list of texts), ``ids`` (a list of
+    numbers, also called ``input_ids``) or both, and ``split`` where it is known. Several rows of one patient are windows of one record, joined in their order.
     ``beside``: a MEDS data set whose splits and labels are used. ``vocabulary`` is the model's, with values by the number of
     their bin where its edges are not known. What is read is kept in the user's cache folder.
 
-    Raises BadInput for a file of another form, an empty one, and codes or ids that the model does not have: then the
-    sequences belong to another model. Raises Unavailable where nothing can be kept in the cache folder.
+    Raises BadInput for a file of another form, an empty one, and codes or ids that the model does not have, or that stand beside each other in
+    a row and are not the same by its vocabulary: then the sequences belong to another model. Raises Unavailable where nothing can be kept in the cache folder.
     """
 
     def __init__(self, file: str | Path, vocabulary: Vocabulary, *, beside: str | Path | None = None) -> None:
@@ -52,7 +54,7 @@ class SequenceDataset(MedsDataset):
         if not self.file.is_file() or self.file.suffix not in (".parquet", ".jsonl"):
             raise BadInput(
                 f"{str(self.file)!r} is not a file of sequences. Give a .parquet or .jsonl file, one row per sequence, with subject_id, "
-                "codes (or ids) and split."
+                "codes or ids (or both) and split."
             )
         self._beside = MedsDataset(beside) if beside else None
         folder = platformdirs.user_cache_path("ehrmem") / f"sequences-{self._key_of_cache()}"
@@ -112,7 +114,12 @@ class _Reading:
         vocabulary, rule = self.vocabulary, self.vocabulary.gap_rule
         place = -1
         if vocabulary.is_gap(code) and rule is not None:
-            self.now = _later(self.now, code, rule)
+            try:
+                self.now = _later(self.now, code, rule)
+            except OverflowError:
+                raise BadInput(
+                    f"The gaps of a sequence add up to more than the calendar has (the last is {shown(code)}). Correct the token scheme or the sequences."
+                ) from None
         elif code in vocabulary.ages:
             self.birth = EPOCH.replace(year=EPOCH.year - vocabulary.ages[code]) - _BIRTHDAY
         elif code == vocabulary.token_scheme.birth and code is not None:
@@ -215,18 +222,16 @@ def _gathered(
 ) -> Iterator[tuple[int, list[int]]]:
     """(patient, ids) of each patient, windows of one joined, padding left away. Fills splits and about."""
     opening = vocabulary.ids(vocabulary.opening)
-    pad = {vocabulary.id(vocabulary.pad)} if vocabulary.pad else {n for n, c in enumerate(vocabulary.codes[:1]) if vocabulary.kind(c) is Kind.special and c not in vocabulary.special}  # fmt: skip
+    padding = _padding(vocabulary)
     done: set[int] = set()
     now: int | None = None
     ids: list[int] = []
-    for patient, split, more in _rows(file, vocabulary):
+    for patient, split, padded in _rows(file, vocabulary, padding):
         about["rows"] += 1
-        while more and more[-1] in pad:
-            more.pop()
-        while more and more[0] in pad:
-            more.pop(0)
+        begin, end = _without_padding(padded, padding)
+        more = padded[begin:end]
         if split is not None and splits.setdefault(patient, split) != split:
-            raise BadInput(f"{file.name}: a patient stands in two splits, {splits[patient]!r} and {split!r}.")
+            raise BadInput(f"{file.name}: a patient stands in two splits, {shown(splits[patient])} and {shown(split)}.")
         if patient == now:
             about["joined"] += 1
             ids += more[len(opening) :] if opening and more[: len(opening)] == opening else more
@@ -243,57 +248,146 @@ def _gathered(
         yield now, ids
 
 
-def _rows(file: Path, vocabulary: Vocabulary) -> Iterator[tuple[int, str | None, list[int]]]:
+def _padding(vocabulary: Vocabulary) -> frozenset[int]:
+    """The ids that may stand for padding: the declared one, or a first id that stands for nothing known."""
+    if vocabulary.pad:
+        return frozenset({vocabulary.id(vocabulary.pad)})
+    first = vocabulary.codes[:1]
+    return frozenset(
+        n for n, c in enumerate(first) if vocabulary.kind(c) is Kind.special and c not in vocabulary.special
+    )
+
+
+def _without_padding(ids: list[int], padding: frozenset[int]) -> tuple[int, int]:
+    """Where a sequence begins and ends between its padding."""
+    begin, end = 0, len(ids)
+    while end and ids[end - 1] in padding:
+        end -= 1
+    while begin < end and ids[begin] in padding:
+        begin += 1
+    return begin, end
+
+
+def _rows(file: Path, vocabulary: Vocabulary, padding: frozenset[int]) -> Iterator[tuple[int, str | None, list[int]]]:
     """(patient, split, ids) of each row, checked against the vocabulary."""
-    last = len(vocabulary) - 1
+    apart = _Apart(file.name, vocabulary, padding)
     for number, row in enumerate(_raw_rows(file), 1):
-        patient = next((row[name] for name in _PATIENTS if row.get(name) is not None), None)
-        codes, ids = row.get("codes"), next((row[name] for name in _IDS if row.get(name) is not None), None)
-        if patient is None or (codes is None) == (ids is None):
-            raise BadInput(
-                f"{file.name}, row {number}: a row needs subject_id and either codes or ids; it has {', '.join(map(str, row)) or 'nothing'}."
-            )
-        try:
-            patient = int(patient)
-            if ids is not None and any(isinstance(one, bool | float | str) for one in ids):
-                raise ValueError
-        except (TypeError, ValueError):
-            raise BadInput(
-                f"{file.name}, row {number}: subject_id must be a whole number and ids whole numbers; got {patient!r}. Number "
-                "the patients and keep the list of numbers."
-            ) from None
-        if codes is not None:
-            unknown = next((code for code in codes if code not in vocabulary), None)
-            if unknown is not None:
-                raise BadInput(
-                    f"{file.name}, row {number}: the model has no code {unknown!r}. These sequences and this vocabulary do not belong "
-                    "together."
-                )
-            ids = vocabulary.ids(codes)
-        elif ids and not 0 <= min(ids) <= max(ids) <= last:
-            raise BadInput(
-                f"{file.name}, row {number}: ids run from 0 to {last:,} in this model, and the row has {min(ids)} to {max(ids):,}. These "
-                "sequences and this vocabulary do not belong together."
-            )
+        where = f"{file.name}, row {number}"
+        patient, codes, ids = _checked_row(row, where)
+        if ids:
+            _check_ids(ids, vocabulary, where)
+        if codes is not None and ids is not None:
+            apart.compare(codes, ids, where)
+        elif codes is not None:
+            ids = _ids_of(codes, vocabulary, where)
         split = row.get("split")
-        yield patient, None if split is None else str(split), list(ids or ())
+        if not isinstance(split, str | None):
+            raise BadInput(f"{where}: split must be a text; got {shown(split)}.")
+        yield patient, split, list(ids or ())
+    apart.refuse()
+
+
+def _checked_row(row: Mapping[str, Any], where: str) -> tuple[int, list[str] | None, list[int] | None]:
+    """Whose sequence, its codes and its ids, one of which may be missing."""
+    patient = next((row[name] for name in _PATIENTS if row.get(name) is not None), None)
+    codes, ids = row.get("codes"), next((row[name] for name in _IDS if row.get(name) is not None), None)
+    if patient is None or (codes is None and ids is None):
+        raise BadInput(
+            f"{where}: a row needs subject_id, and codes or ids or both; it has {', '.join(map(str, row))[:200] or 'nothing'}."
+        )
+    try:
+        whole = int(patient)
+        if isinstance(patient, bool) or not -(2**63) <= whole < 2**63:
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):  # what was given may be somebody's number: it is not shown
+        raise BadInput(
+            f"{where}: subject_id must be a whole number of 64 bits. Number the patients and keep the list of numbers."
+        ) from None
+    if not _are_all(int, ids) or not _are_all(str, codes):
+        raise BadInput(f"{where}: ids must be a list of whole numbers, and codes a list of texts.")
+    return whole, codes, ids
+
+
+def _check_ids(ids: list[int], vocabulary: Vocabulary, where: str) -> None:
+    last = len(vocabulary) - 1
+    if not 0 <= min(ids) <= max(ids) <= last:
+        raise BadInput(
+            f"{where}: ids run from 0 to {last:,} in this model, and the row has {shown(min(ids))} to {shown(max(ids))}. {_NOT_TOGETHER}"
+        )
+
+
+def _ids_of(codes: list[str], vocabulary: Vocabulary, where: str) -> list[int]:
+    unknown = next((code for code in codes if code not in vocabulary), None)
+    if unknown is not None:
+        raise BadInput(f"{where}: the model has no code {shown(unknown)}. {_NOT_TOGETHER}")
+    return vocabulary.ids(codes)
+
+
+@dataclass
+class _Apart:
+    """Counts where the ids and the codes of a row are not the same by the vocabulary, over the whole file: the first place alone would not tell a
+    slip from a wrong list of codes."""
+
+    file: str
+    vocabulary: Vocabulary
+    padding: frozenset[int]
+    compared: int = 0
+    rows: int = 0
+    places: int = 0
+    first: str = ""
+
+    def compare(self, codes: list[str], ids: list[int], where: str) -> None:
+        """One row; padding need not have a code."""
+        begin, end = _without_padding(ids, self.padding)
+        if len(codes) == len(ids):
+            codes = codes[begin:end]
+        ids = ids[begin:end]
+        if len(codes) != len(ids):
+            raise BadInput(
+                f"{where}: there are {len(codes):,} codes beside {len(ids):,} ids, padding left out. Give one code for each id."
+            )
+        wrong = [place for place, one in enumerate(ids) if self.vocabulary.codes[one] != codes[place]]
+        self.compared, self.places, self.rows = (
+            self.compared + len(ids),
+            self.places + len(wrong),
+            self.rows + bool(wrong),
+        )
+        if wrong and not self.first:
+            place = wrong[0]
+            of = self.vocabulary.codes[ids[place]]
+            self.first = f"{where}, place {begin + place + 1}: the id {ids[place]} stands for {shown(of)} in the model, and the row says {shown(codes[place])}"
+
+    def refuse(self) -> None:
+        """Raise BadInput where any differed."""
+        if self.places:
+            raise BadInput(
+                f"{self.first}. So it is at {self.places:,} of {self.compared:,} places, in {self.rows:,} {'row' if self.rows == 1 else 'rows'} of "
+                f"{self.file}. {_NOT_TOGETHER}"
+            )
 
 
 def _raw_rows(file: Path) -> Iterator[Mapping[str, Any]]:
     try:
         if file.suffix == ".parquet":
-            with pq.ParquetFile(file) as opened:
-                for batch in opened.iter_batches(batch_size=500):
+            with opened(file, file.name) as content, pq.ParquetFile(content) as table:
+                for batch in table.iter_batches(batch_size=500):
                     yield from batch.to_pylist()
             return
-        with file.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
+        with opened(file, file.name) as lines:
+            for number, line in enumerate(iter(lambda: lines.readline(MOST_BYTES), b""), 1):
+                if len(line) == MOST_BYTES:
+                    raise BadInput(f"{file.name}, line {number} is longer than {MOST_BYTES / 1e6:g} MB.")
                 if line.strip():
-                    row = json.loads(line)
+                    row = parsed_json(line, f"{file.name}, line {number}")
                     if not isinstance(row, dict):
                         raise BadInput(
-                            f"{file.name}, line {number}: expected an object with subject_id and codes or ids."
+                            f"{file.name}, line {number}: expected an object with subject_id, and codes or ids or both."
                         )
                     yield row
-    except (pa.ArrowInvalid, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{file.name} cannot be read: {' '.join(str(error).split())[:200]}.") from None
+    except (pa.ArrowException, OSError) as error:
+        raise BadInput(f"{file.name} cannot be read: {said_by(error)}.") from None
+
+
+def _are_all(kind: type, given: object) -> bool:
+    """Whether this is a list of nothing else; None, which is not there, is."""
+    return given is None or (isinstance(given, list) and all(type(one) is kind for one in given))

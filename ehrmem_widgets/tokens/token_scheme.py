@@ -19,21 +19,20 @@ from pydantic import AfterValidator, AllowInfNan, BeforeValidator, model_validat
 
 from ehrmem_widgets.checked import LIST, Declared, checked, expecting
 from ehrmem_widgets.cohort.time_codes import CALENDAR, GapRule, Gaps, days_of_unit
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.errors import BadInput, said_by
 from ehrmem_widgets.files import read_json, read_text
+from ehrmem_widgets.patterns import number_in, pattern, trust, whole_in
 from ehrmem_widgets.registry import left_out, token_schemes
 from ehrmem_widgets.settings import shown
-from ehrmem_widgets.yaml_text import read_yaml_file
+from ehrmem_widgets.yaml_text import MOST_BYTES, read_yaml_file
 
 PRESETS = Path(__file__).with_name("presets")
+_MOST_DOTS = 1_000  # in a line of TOML: a key of so many parts is read for minutes
 _ENDINGS = ("yaml", "yml", "toml", "json")
 
 
 def _pattern(text: str, groups: Sequence[str], key: str) -> str:
-    try:
-        found = re.compile(text).groupindex
-    except (re.error, OverflowError, RecursionError) as error:
-        raise BadInput(f"the pattern of {key} is not a regular expression ({error}): {shown(text)}.") from None
+    found = pattern(text, key).groups
     missing = [name for name in groups if name not in found]
     if missing:
         example = "".join(f"(?P<{name}>...)" for name in missing)
@@ -48,14 +47,9 @@ def _ordered(gap: tuple[float, float]) -> tuple[float, float]:
 
 
 def _rename(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    for pattern, replacement in pairs:
-        _pattern(pattern, (), "rename")
-        try:
-            re.sub(pattern, replacement, "")
-        except (re.error, IndexError) as error:
-            raise BadInput(
-                f"the replacement {shown(replacement)} of rename does not fit its pattern ({error})."
-            ) from None
+    for text, replacement in pairs:
+        pattern(text, "rename")
+        pattern(f"|{text}", "rename").replaced("", replacement)  # it finds something: else nobody looks
     return pairs
 
 
@@ -161,10 +155,16 @@ class TokenScheme(Declared):
     values: ValueRule | None = ValueRule(kind="number")
     rename: Annotated[_Pairs, AfterValidator(_rename)] = ()
 
+    @property
+    def patterns(self) -> list[str]:
+        """All of its regular expressions."""
+        rules = [rule.pattern for rule in (self.time, self.values) if isinstance(rule, TimeRule | ValueRule)]
+        return [text for text in (self.age, *rules, *(text for text, _ in self.rename)) if text]
+
     def renamed(self, code: str) -> str:
         """A data set's code as the model writes it, without its value."""
-        for pattern, replacement in self.rename:
-            code = re.sub(pattern, replacement, code)
+        for text, replacement in self.rename:
+            code = pattern(text, "rename").replaced(code, replacement)
         return code
 
     def gaps(self, codes: Sequence[str]) -> GapRule | None:
@@ -175,17 +175,23 @@ class TokenScheme(Declared):
             return CALENDAR
         rule, lengths = self.time, dict(self.time.lengths)
         if rule.pattern:
+            time = pattern(rule.pattern, "time")
             for code in codes:
-                if match := re.fullmatch(rule.pattern, code):
+                if match := time.fullmatch(code):
                     lengths[code] = _length(match, rule.unit)
         known = set(codes)
         lengths = {code: length for code, length in lengths.items() if code in known}
+        if lengths.get(rule.repeat or "", (1.0, 1.0))[0] < 1 / 24:
+            raise BadInput(
+                f"the code {shown(rule.repeat)} that is repeated for long gaps must stand for an hour or more."
+            )
         return Gaps(lengths, rule.repeat if rule.repeat in lengths else None) if lengths else None
 
     def years(self, code: str) -> int | None:
         """The age that a code stands for, None for any other code."""
-        match = re.fullmatch(self.age, code) if self.age else None
-        return int(match["years"]) if match else None
+        match = pattern(self.age, "age").fullmatch(code) if self.age else None
+        years = whole_in(match, "years") if match else None
+        return years if years is not None and years < 1000 else None
 
     def to_yaml(self) -> str:
         """The token scheme as a file that ``read_token_scheme`` reads."""
@@ -199,6 +205,7 @@ class TokenScheme(Declared):
 NONE = TokenScheme(name="none", age=None, time=None, values=None)
 """Nothing is known of how the codes tell time, age or values."""
 OWN = TokenScheme()
+trust(OWN.patterns)
 """The token scheme of models that ``ehrmem train`` makes (arXiv 2510.12950, section 4.1)."""
 
 
@@ -280,29 +287,30 @@ def _explained(token_scheme: TokenScheme, codes: Sequence[str]) -> tuple[int, in
     gaps = token_scheme.gaps(codes)
     count = 3 * (len(known & set(gaps.codes)) if gaps else 0) + 3 * (token_scheme.birth in known)
     values = token_scheme.values
-    pattern = re.compile(values.pattern) if values and values.pattern else None
+    bins = pattern(values.pattern, "values") if values and values.pattern else None
     for code in codes:
-        count += bool(pattern and pattern.fullmatch(code)) + (token_scheme.years(code) is not None)
+        count += bool(bins and bins.fullmatch(code)) + (token_scheme.years(code) is not None)
     return 3 * len(special), count
 
 
 def _length(match: re.Match[str], unit: str | None) -> tuple[float, float]:
-    found = match.groupdict()
-    low = _days(found.get("low"), unit, 0.0)
-    return low, _days(found.get("high"), unit, math.inf)
+    return _days(match, "low", unit, 0.0), _days(match, "high", unit, math.inf)
 
 
-def _days(text: str | None, unit: str | None, missing: float) -> float:
+def _days(match: re.Match[str], group: str, unit: str | None, missing: float) -> float:
+    text = match.groupdict().get(group)
     if text is None:
         return missing
     if unit is not None:
-        return float(text) * days_of_unit(unit)
+        return number_in(match, group) * days_of_unit(unit)
     return sum(float(number) * days_of_unit(name) for number, name in re.findall(r"(\d+(?:\.\d+)?)([a-z]+)", text))
 
 
 @cache
 def _presets() -> dict[str, TokenScheme]:
     found = {path.stem: _from(_content(path), path.name) for path in sorted(PRESETS.glob("*.yaml"))}
+    for ours in found.values():
+        trust(ours.patterns)
     for name, path in token_schemes().items():
         try:
             found.setdefault(name, _from(_content(path), path.name))
@@ -317,10 +325,13 @@ def _content(path: Path) -> object:
     what = f"The token scheme file {str(path)!r}"
     if path.suffix == ".json":
         return read_json(path, what)
+    text = read_text(path, what, most=MOST_BYTES)
     try:
-        return tomllib.loads(read_text(path, what))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        said = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        if any(line.count(".") > _MOST_DOTS for line in text.splitlines()):
+            raise RecursionError
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        said = "it is nested too deeply" if isinstance(error, RecursionError) else said_by(error)
         raise BadInput(f"{what} cannot be read: {said}.") from None
 
 

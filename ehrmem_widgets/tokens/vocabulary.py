@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import json
 import math
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -22,6 +21,8 @@ from ehrmem_widgets.cohort.record import Event, Record
 from ehrmem_widgets.cohort.time_codes import AGE_CODES, OLDEST, TIME_CODES, GapRule
 from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.files import read_json
+from ehrmem_widgets.patterns import number_in, pattern, whole_in
+from ehrmem_widgets.settings import shown
 from ehrmem_widgets.tokens.token_scheme import (
     OWN,
     TokenScheme,
@@ -30,7 +31,7 @@ from ehrmem_widgets.tokens.token_scheme import (
     read_token_scheme,
     token_scheme_in,
 )
-from ehrmem_widgets.tokens.vocabulary_files import read_codes
+from ehrmem_widgets.tokens.vocabulary_files import MOST_IDS, read_codes
 
 if TYPE_CHECKING:
     from ehrmem_widgets.cohort.dataset import MedsDataset
@@ -141,7 +142,8 @@ class Vocabulary:
         rule = self.token_scheme.values
         if rule is None or rule.kind != "next":
             return ()
-        found = [(int(match["bin"]), c) for c in self.codes if (match := re.fullmatch(str(rule.pattern), c))]
+        values = pattern(str(rule.pattern), "values")
+        found = [(whole_in(match, "bin"), c) for c in self.codes if (match := values.fullmatch(c))]
         return tuple(code for _, code in sorted(found))
 
     @cached_property
@@ -357,7 +359,12 @@ class Vocabulary:
         )
 
     def widened(self, head: int) -> Vocabulary:
-        """With placeholders for the ids that the model's head has beyond the vocabulary."""
+        """With placeholders for the ids that the model's head has beyond the vocabulary. Raises BadInput where these are far more than its codes."""
+        if head > max(MOST_IDS, 2 * len(self)):
+            raise BadInput(
+                f"The vocabulary does not fit the model: it lists {len(self):,} codes and the model knows {head:,}. Give the vocabulary "
+                "that the model was trained with."
+            )
         more = tuple(f"{_NO_CODE}{number}]" for number in range(len(self), head))
         return replace(self, codes=self.codes + more) if more else self
 
@@ -383,18 +390,22 @@ def _own_format(path: Path) -> dict[str, Any] | None:
 def _from_own_format(content: dict[str, Any], name: str) -> Vocabulary:
     try:
         if content["format"] != FORMAT:
-            raise ValueError(f"format is {content['format']!r}, expected {FORMAT!r}")
+            raise ValueError(f"format is {shown(content['format'])}, expected {FORMAT!r}")
         if not isinstance(content["codes"], list) or not all(isinstance(code, str) for code in content["codes"]):
             raise ValueError("codes is not a list of texts")
-        codes = tuple(content["codes"])
-        if len(set(codes)) != len(codes):
+        codes, known = tuple(content["codes"]), frozenset(content["codes"])
+        if len(known) != len(codes):
             raise ValueError("a code is listed twice")
         for code in (content["start"], content["pad"], *content["stops"]):
-            if code is not None and code not in codes:
-                raise ValueError(f"{code!r} is not among its codes")
+            if code is not None and code not in known:
+                raise ValueError(f"{shown(code)} is not among its codes")
         for code, edges in content["bins"].items():
-            if any(a >= b for a, b in itertools.pairwise(map(float, edges))):
-                raise ValueError(f"the edges of {code!r} do not rise")
+            if not all(type(edge) in (int, float) and math.isfinite(edge) for edge in edges):
+                raise ValueError(f"the edges of {shown(code)} are not numbers")
+            if not all(a < b for a, b in itertools.pairwise(map(float, edges))):
+                raise ValueError(f"the edges of {shown(code)} do not rise")
+        if not all(isinstance(words, str) for words in content["labels"].values()):
+            raise ValueError("labels are not texts")
         return Vocabulary(
             codes=codes,
             bins={code: tuple(edges) for code, edges in content["bins"].items()},
@@ -403,8 +414,8 @@ def _from_own_format(content: dict[str, Any], name: str) -> Vocabulary:
             stops=frozenset(content["stops"]),
             pad=content["pad"],
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{name} is not a vocabulary of this kit: {error}.") from None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise BadInput(f"{name} is not a vocabulary of this kit: {str(error)[:300]}.") from None
 
 
 def _bins(codes: Sequence[str], edges: Sequence[float] | None) -> tuple[ValueBin, ...]:
@@ -414,26 +425,30 @@ def _bins(codes: Sequence[str], edges: Sequence[float] | None) -> tuple[ValueBin
     return tuple(ValueBin(low, high, code) for low, high, code in zip(ends[:-1], ends[1:], codes, strict=True))
 
 
-def _ranges(codes: Sequence[str], pattern: str) -> dict[str, tuple[ValueBin, ...]]:
+def _ranges(codes: Sequence[str], text: str) -> dict[str, tuple[ValueBin, ...]]:
     """The bins whose ends stand in their codes. Where a code has bins in several units, those of the first unit listed."""
     found: dict[str, list[ValueBin]] = {}
     unit: dict[str, str | None] = {}
+    values = pattern(text, "values")
     for code in codes:
-        if match := re.fullmatch(pattern, code):
+        if match := values.fullmatch(code):
             part = match.groupdict()
             if unit.setdefault(part["code"], part.get("unit")) == part.get("unit"):
-                low, high = (float(np.float32(part[end])) for end in ("low", "high"))  # as MEDS holds values
+                low, high = (
+                    float(np.float32(number_in(match, end))) for end in ("low", "high")
+                )  # as MEDS holds values
                 found.setdefault(part["code"], []).append(ValueBin(low, high, code))
     return {base: tuple(sorted(bins, key=lambda one: one.low)) for base, bins in found.items()}
 
 
-def _numbered(codes: Sequence[str], pattern: str) -> dict[str, list[str]]:
+def _numbered(codes: Sequence[str], text: str) -> dict[str, list[str]]:
     """The codes of bins by base, where their numbers run without a gap from 0 or 1: else the number is no bin's (such as an ICD
     code's)."""
     found: dict[str, dict[int, str]] = {}
+    values = pattern(text, "values")
     for code in codes:
-        if match := re.fullmatch(pattern, code):
-            found.setdefault(match["code"], {})[int(match["bin"])] = code
+        if match := values.fullmatch(code):
+            found.setdefault(match["code"], {})[whole_in(match, "bin")] = code
     return {
         base: [bins[b] for b in sorted(bins)]
         for base, bins in found.items()

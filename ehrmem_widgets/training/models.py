@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import json
 import math
 import os
@@ -20,6 +22,7 @@ from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cores import threads
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.settings import EPOCHS, MINUTES, SEED
+from ehrmem_widgets.terminal import say
 from ehrmem_widgets.tokens.sequence import encode
 from ehrmem_widgets.tokens.vocabulary import Vocabulary, learn_vocabulary
 
@@ -35,8 +38,9 @@ def train_model(
     *,
     split: str = "train",
     seed: int = 0,
-    epochs: int = 30,
+    epochs: int | None = 30,
     minutes: float | None = None,
+    begun: float | None = None,
     vocabulary: Vocabulary | None = None,
     repetitions: Mapping[int, int] | None = None,
     without: Collection[int] = (),
@@ -44,18 +48,23 @@ def train_model(
     width: int = 192,
     layers: int = 2,
     dropout: float = 0.0,
-    report: Callable[[str], None] = print,
+    report: Callable[[str], None] = say,
 ) -> dict[str, object]:
     """Train on one split and write a model folder: config, safetensors (16 bit), vocabulary and how it was trained.
 
-    ``repetitions`` says how often a patient's record is seen in an epoch (1 unless named); ``without``: patients of the split that are left out. ``minutes`` ends the training
-    after that time whatever the epoch, the learning rate falling to its end by then. With ``epochs`` alone, the same seed
+    ``repetitions`` says how often a patient's record is seen in an epoch (1 unless named); ``without``: patients of the split that are left out. ``minutes`` ends
+    all of it, reading and saving included, after that time (since ``begun`` by ``time.monotonic``, else since the call), the learning rate falling to
+    its end by then; ``epochs`` None: as many as fit. With ``epochs`` alone, the same seed
     gives the same weights on the same machine. Records longer than the context are cut into windows;
     half of them are seen with events left out, so that the model can continue from partial records. Few wide layers and one
     key head: twice as quick a step as a deeper model with as many weights.
+
+    Raises BadInput when the time is over before the first step.
     """
+    begun = time.monotonic() if begun is None else begun
     SEED.check(seed, "seed")
-    EPOCHS.check(epochs, "epochs")
+    if epochs is not None:
+        EPOCHS.check(epochs, "epochs")
     if minutes is not None:
         MINUTES.check(minutes, "minutes")
     ids = [one for one in ids_to_train_on(dataset, split) if one not in without]
@@ -65,28 +74,36 @@ def train_model(
     rng = np.random.default_rng(seed)
     model = new_model(vocabulary, context=context, width=width, layers=layers, dropout=dropout)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01, betas=(0.9, 0.98))
-    begun = time.monotonic()
+    saving = 0.0 if minutes is None else _seconds_to_save(model, vocabulary, out)
+    deadline = _Deadline(math.inf if minutes is None else begun + 60 * minutes - saving)
     losses: list[float] = []
+    steps = 0
     model.train()
     with every_core():
-        for epoch in range(epochs):
-            windows = [w for record in records for w in record_windows(record, vocabulary, context, rng)]
-            batches = _batches(windows, rng)
+        for epoch in itertools.count() if epochs is None else range(epochs):
+            batches = _batches(_windows(records, vocabulary, context, rng, deadline.halfway()), rng)
             total = 0.0
             for place, batch in enumerate(batches):
-                part = (epoch + place / len(batches)) / epochs
-                if minutes is not None:
-                    part = max(part, (time.monotonic() - begun) / (60 * minutes))
-                if part >= 1:
+                if not deadline.step_fits():
                     break
+                done = 0.0 if epochs is None else (epoch + place / len(batches)) / epochs
                 for group in optimizer.param_groups:
-                    group["lr"] = 1e-3 * min(1.0, (epoch * len(batches) + place + 1) / 50) * falling(part)
-                total += _learn(model, optimizer, batch)
+                    group["lr"] = (
+                        1e-3 * min(1.0, (epoch * len(batches) + place + 1) / 50) * falling(max(done, deadline.part()))
+                    )
+                with deadline.step():
+                    total += _learn(model, optimizer, batch)
+                steps += 1
             else:
                 losses.append(total / len(batches))
-                report(f"epoch {epoch + 1} of {epochs}: loss {losses[-1]:.3f} ({time.monotonic() - begun:.0f} s)")
+                of = "" if epochs is None else f" of {epochs}"
+                report(f"epoch {epoch + 1}{of}: loss {losses[-1]:.3f} ({time.monotonic() - begun:.0f} s)")
                 continue
             break
+    if not steps:
+        raise BadInput(
+            f"The time of {minutes:g} minutes was over before the training began: reading the data and getting ready took {time.monotonic() - begun:.0f} seconds. Give more."
+        )
     facts = {
         "data": dataset.name,
         "split": split,
@@ -184,6 +201,50 @@ def _batches(windows: list[list[int]], rng: np.random.Generator) -> list[torch.T
         batches[-1].append(i)
     tensors = [padded([windows[i] for i in places]) for places in batches]
     return [tensors[i] for i in rng.permutation(len(tensors))]
+
+
+class _Deadline:
+    """When the last step must be done. A step is begun where it would end nearer to that time than the one before it."""
+
+    def __init__(self, end: float) -> None:
+        self._begun, self._end, self._seconds = time.monotonic(), end, 0.0
+
+    def part(self) -> float:
+        """How much of the time for training is over: 0 to 1."""
+        return min((time.monotonic() - self._begun) / (self._end - self._begun), 1.0)
+
+    def halfway(self) -> float:
+        """When half of the time that is left is over."""
+        return (time.monotonic() + self._end) / 2
+
+    def step_fits(self) -> bool:
+        return time.monotonic() + self._seconds / 2 < self._end
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Measure one; a busy machine makes some of them longer."""
+        began = time.monotonic()
+        yield
+        self._seconds = max(time.monotonic() - began, 0.9 * self._seconds)
+
+
+def _seconds_to_save(model: PreTrainedModel, vocabulary: Vocabulary, out: Path) -> float:
+    """How long it takes here, by doing it."""
+    began = time.monotonic()
+    save_model(copy.deepcopy(model), vocabulary, {}, out)
+    return time.monotonic() - began
+
+
+def _windows(
+    records: Sequence[Record], vocabulary: Vocabulary, context: int, rng: np.random.Generator, until: float
+) -> list[list[int]]:
+    """The windows of an epoch; of large data, of as many records as are read until then."""
+    found: list[list[int]] = []
+    for record in records:
+        found += record_windows(record, vocabulary, context, rng)
+        if found and time.monotonic() > until:
+            break
+    return found
 
 
 def _learn(model: PreTrainedModel, optimizer: torch.optim.Optimizer, batch: torch.Tensor) -> float:

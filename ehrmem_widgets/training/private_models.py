@@ -21,6 +21,7 @@ from torch import Tensor
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput, extra
 from ehrmem_widgets.settings import EPSILON, SEED
+from ehrmem_widgets.terminal import say
 from ehrmem_widgets.tokens.vocabulary import Vocabulary, learn_vocabulary
 from ehrmem_widgets.training.models import (
     every_core,
@@ -61,7 +62,7 @@ def train_private_model(
     context: int = 256,
     width: int = 192,
     layers: int = 2,
-    report: Callable[[str], None] = print,
+    report: Callable[[str], None] = say,
 ) -> dict[str, object]:
     """Train on one split so that the weights are (epsilon, delta) differentially private, and write a model folder.
 

@@ -24,6 +24,7 @@ from ehrmem_widgets.charts.markup import (
     term,
     verdict_name,
 )
+from ehrmem_widgets.probes.exploration import NO_ATTRIBUTES
 from ehrmem_widgets.probes.findings import Answer, AttributeFinding
 from ehrmem_widgets.statistics.intervals import Estimate, difference
 from ehrmem_widgets.statistics.verdicts import Verdict
@@ -95,7 +96,7 @@ def answer_bar(said: Sequence[Said], *, knows: str, before: Estimate | None = No
     first = said[0].answer
     finding = first.attribute(first.focus)
     if finding is None:
-        return '<div class="ehrmem-bar"><p>The model is being asked.</p></div>'
+        return _without_attribute(first, knows)
     judgement = finding.judgement
     return verdict_bar(
         verdict_name(judgement, held=finding.held or not first.settled),
@@ -105,6 +106,16 @@ def answer_bar(said: Sequence[Said], *, knows: str, before: Estimate | None = No
         about=finding.title,
         verdict=judgement.verdict if judgement else None,
     )
+
+
+def _without_attribute(answer: Answer, knows: str) -> str:
+    """Where there is no attribute to ask about: what membership (T4) says of the record."""
+    if not answer.settled:
+        return '<div class="ehrmem-bar"><p>The model is being asked.</p></div>'
+    found = answer.membership
+    why = f"Membership: {found.judgement.sentence}" if found else NO_ATTRIBUTES
+    verdict = found.judgement.verdict if found else Verdict.CANNOT_CONCLUDE
+    return verdict_bar(str(verdict), why, (), _foot(answer, None, knows, None), about="membership", verdict=verdict)
 
 
 def explained(bar: str) -> str:
@@ -200,7 +211,7 @@ def _why(finding: AttributeFinding, answer: Answer) -> str:
     return f"Asking ({n:,} samples so far), then similar people."
 
 
-def _foot(answer: Answer, finding: AttributeFinding, knows: str, before: Estimate | None) -> str:
+def _foot(answer: Answer, finding: AttributeFinding | None, knows: str, before: Estimate | None) -> str:
     facts, fit = answer.known, ""
     if facts.n and facts.facts:
         unique = (
@@ -214,7 +225,7 @@ def _foot(answer: Answer, finding: AttributeFinding, knows: str, before: Estimat
     number = plural(facts.facts, "fact") if facts.facts else "no facts"
     change = (
         f" · Since the step before: <b>{change_in_100(finding.audited, before)}</b>"
-        if before is not None and known(finding.audited)
+        if finding is not None and before is not None and known(finding.audited)
         else ""
     )
     return f"The attacker knows {number} ({escape(knows)}){fit}.{change}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ehrmem_widgets.attacker.identifiability import ALREADY_IDENTIFIED
 from ehrmem_widgets.charts.markup import escape, known
 from ehrmem_widgets.charts.table import figure, table
-from ehrmem_widgets.statistics.disclosure import FEWEST, rounded_n
+from ehrmem_widgets.statistics.disclosure import FEWEST, in_tens, rounded_n
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
 
@@ -49,7 +49,8 @@ class AttackTable:
     """``kinds`` of attack that gave a member away, the cheapest first; ``rows``, one a kind (none where too much of them would be
     withheld), and their ``totals``. ``asked``: members who hold a sensitive attribute. ``never_seen``: the share of people never seen
     about whom the same search finds a leak, as it may be shown (None: nobody of them was asked about). ``population``: the declared
-    one, and ``identified`` the share of those given away whose facts fit nobody else of it."""
+    one, and ``identified`` the share of those given away whose facts fit nobody else of it. ``beyond``: whether a leak is one beyond a
+    reference model's."""
 
     kinds: tuple[str, ...]
     rows: tuple[AttackRow, ...]
@@ -59,6 +60,7 @@ class AttackTable:
     never_seen: Estimate | None = None
     population: int | None = None
     identified: Estimate | None = None
+    beyond: bool = True
 
     @property
     def asked_in_words(self) -> str:
@@ -69,7 +71,7 @@ class AttackTable:
 def attack_ranking(found: AttackTable) -> str:
     """HTML: a table of kinds of attack down and how many people fit the attacker's knowledge across, as far as numbers may be shown."""
     about = f"of {found.asked_in_words} asked about who hold a sensitive attribute"
-    leak = f"a leak of {found.threshold:g} or more, beyond the reference model"
+    leak = f"a leak of {found.threshold:g} or more{', beyond the reference model' if found.beyond else ''}"
     if not found.kinds:
         return f"<p>No set of facts tried gave a member away ({escape(leak)}), {escape(about)}. {escape(_beside(found))}</p>"
     listed = f"By attacks, the least knowledge first: {'; '.join(kind[:1].lower() + kind[1:] for kind in found.kinds)}."
@@ -128,6 +130,6 @@ def attack_shares(found: AttackTable) -> str:
 
 
 def _cells(row: AttackRow) -> tuple[object, ...]:
-    counts = [WITHHELD if cell is None else f"{cell:,}" for cell in (*row.cells, row.total)]
+    counts = [WITHHELD if cell is None else in_tens(cell) for cell in (*row.cells, row.total)]
     bits = "" if row.bits is None else f"{row.bits:.1f}"
     return (row.words, *counts, figure(row.share, n=False), bits)

@@ -48,7 +48,7 @@ def leak_bars(attributes: Sequence[AttributeFinding], focus: str, *, settled: bo
 
 def typical_control(finding: AttributeFinding) -> float | None:
     """The mean audited leak of the finding's controls."""
-    return sum(audited for audited, _ in finding.controls) / len(finding.controls) if finding.controls else None
+    return sum(audited for audited, *_ in finding.controls) / len(finding.controls) if finding.controls else None
 
 
 def verdict_words(finding: AttributeFinding, *, settled: bool) -> str:

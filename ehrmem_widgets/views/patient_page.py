@@ -19,17 +19,23 @@ from ehrmem_widgets.views.leak_bars import leak_bars, typical_control
 from ehrmem_widgets.views.neighbours import neighbour_map, neighbour_sentence
 from ehrmem_widgets.views.reconstruction import reconstruction_sentence
 from ehrmem_widgets.views.styles import style_tag
-from ehrmem_widgets.views.verdict import WHY, compared, questions
+from ehrmem_widgets.views.verdict import compared, questions, why
 
 HOW_TO_READ = (
     "An attacker who holds the facts listed on this page asks the model what comes next for this patient.",
     "The leak probability is the chance that the model names a sensitive attribute within the horizon; the range "
     "in brackets is "
     "its 95 % interval, and n is the number of samples behind it.",
-    "The same question is put to a reference model that never saw the patient, and about similar people whom no "
-    "model saw.",
+    "The same question is put to a reference model that never saw the patient, where there is one, and about similar people whom no "
+    "model saw (without a reference model: who have the attribute, too).",
     "Severity is declared by people and likelihood is measured; the two stand side by side and are never mixed "
     "into one score.",
+)
+READ_MEMBERSHIP = (
+    "No sensitive attribute is asked about here. What is shown: whether the model was trained on this record can be told from it (membership, T4), "
+    "how near the model's continuations come to what really followed (reconstruction, T1), and which records are nearest to what the attacker holds.",
+    "Membership: the mean likelihood of a code of the record, ranked among similar people whom the model never saw (at least 19 are needed). At most "
+    "one in twenty of them may show as much. It never shows that nothing is remembered.",
 )
 ANSWERS: Mapping[Verdict, str] = {
     Verdict.MEMORIZED: "the model gives away {what} about patient {patient}, to anybody who knows {facts}.",
@@ -37,6 +43,10 @@ ANSWERS: Mapping[Verdict, str] = {
     Verdict.CANNOT_CONCLUDE: "whether the model gives away {what} about patient {patient}, to somebody who knows {facts}, remains open.",
 }
 """The first line of the page, after the verdict's name."""
+RECOGNISED: Mapping[bool, str] = {
+    True: "somebody who holds the whole record of patient {patient} can tell by the model that it was trained on it.",
+    False: "whether somebody who holds the whole record of patient {patient} can tell by the model that it was trained on it remains open.",
+}
 MOST_EVENTS, MOST_COLUMNS = 24, 2  # of the continuations: what fits on a printed page
 
 
@@ -63,20 +73,25 @@ def patient_page(
     finding = answer.attribute(answer.focus)
     parts = (
         _first(answer, finding, patient),
-        _section("What is recommended", _items(recommended(finding, exploratory=exploratory))),
-        _section("What would change our mind", _items(would_change(finding))),
+        _section("What is recommended", _items(recommended(answer, exploratory=exploratory))),
+        _section("What would change our mind", _items(would_change(answer))),
         _section("What this cannot say", _items(limits(answer, asked=asked))),
-        _section("Why this verdict", _why(finding)),
+        _section("Why this verdict", _why(finding)) if finding is not None else "",
         _section("What the attacker knows", known_facts_sentence(answer) + facts_html),
-        _section("All sensitive attributes", leak_bars(answer.attributes, answer.focus, settled=answer.settled)),
-        _section("How the leak grows with the length of the answer", _curve(answer)),
+        _section("All sensitive attributes", leak_bars(answer.attributes, answer.focus, settled=answer.settled))
+        if answer.attributes
+        else "",
+        _section("How the leak grows with the length of the answer", _curve(answer)) if finding is not None else "",
         _section(
             "What the model says next, and what really followed",
             continuations(answer.generated, answer.truth, most=MOST_EVENTS, columns=MOST_COLUMNS)
             + reconstruction_sentence(answer.reconstruction),
         ),
         _section("Nearest records", _neighbours(answer, coordinates, kinds, nearest, patient_row)),
-        _section("How to read this", _items((*HOW_TO_READ, *WHY), "ol", "ehrmem-read")),
+        _section(
+            "How to read this",
+            _items((*HOW_TO_READ, *why(finding)) if finding else READ_MEMBERSHIP, "ol", "ehrmem-read"),
+        ),
         _section("Settings", _settings(answer, settings)),
     )
     return f'<div class="ehrmem ehrmem-report">{style_tag()}{"".join(parts)}</div>'
@@ -85,7 +100,7 @@ def patient_page(
 def _first(answer: Answer, finding: AttributeFinding | None, patient: str) -> str:
     """The answer, and its three figures."""
     if finding is None:
-        return "<h2>No attribute is in focus.</h2>" + _unfinished(answer)
+        return _recognised(answer, patient) + _unfinished(answer)
     facts = plural(answer.known.facts, "fact") if answer.known.facts else "nothing"
     judgement = finding.judgement
     if judgement is not None:
@@ -102,6 +117,19 @@ def _first(answer: Answer, finding: AttributeFinding | None, patient: str) -> st
     )
 
 
+def _recognised(answer: Answer, patient: str) -> str:
+    """The answer where there is no attribute to ask about: whether the model was trained on the record can be told from it (T4)."""
+    found = answer.membership
+    if found is None:
+        return "<h2>No sensitive attribute is asked about.</h2>"
+    name = verdict_name(found.judgement, held=True)
+    said = RECOGNISED[found.judgement.verdict is Verdict.MEMORIZED].format(patient=patient)
+    return (
+        f'<h2 class="ehrmem-answer">{icon(found.judgement.verdict, 20)} {escape(name)}: {escape(said)}</h2>'
+        f"<p>Membership (T4): {escape(found.judgement.sentence)}</p>"
+    )
+
+
 def _unfinished(answer: Answer) -> str:
     return "" if answer.settled else "<p><b>Not finished:</b> these are partial results.</p>"
 
@@ -109,7 +137,7 @@ def _unfinished(answer: Answer) -> str:
 def _three(finding: AttributeFinding) -> str:
     """What the model, the reference and similar people come to, as natural frequencies."""
     typical = typical_control(finding)
-    others = [audited for audited, _ in finding.controls]
+    others = [audited for audited, *_ in finding.controls]
     low, high = (in_100(Estimate(one, one, one, 1)) for one in (min(others), max(others))) if others else ("", "")
     figures = (
         (in_100(finding.audited), "answers of this model name it", interval(finding.audited)),
@@ -127,9 +155,7 @@ def _three(finding: AttributeFinding) -> str:
     return f'<div class="ehrmem-three">{shown}</div>'
 
 
-def _why(finding: AttributeFinding | None) -> str:
-    if finding is None:
-        return "<p>No attribute is in focus.</p>"
+def _why(finding: AttributeFinding) -> str:
     said = f"{finding.judgement.sentence[:1].upper()}{finding.judgement.sentence[1:]}" if finding.judgement else ""
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in compared(finding))
     return f"<p>{escape(said)}</p><dl>{rows}</dl><p>{escape(questions(finding.audited))}</p>"

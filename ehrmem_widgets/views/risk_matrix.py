@@ -22,13 +22,14 @@ SEVERITIES = {5: "5, most severe", 4: "4", 3: "3", 2: "2", 1: "1, least"}
 NOT_MEASURED = "could not be measured"
 NO_MEMORY, DAGGER = "not shown to be memory", "†"
 NOT_ONE_SCORE = (
-    f"{DAGGER} {NO_MEMORY}: not clearly above that of people never seen. Likelihood: mean excess over the members who have it, measured. "
-    "Severity: declared by people. The two are not made into one score. What could not be measured is not thereby unlikely."
+    f"{DAGGER} {NO_MEMORY}: not clearly above that of people never seen. Likelihood: mean excess (without a reference model: leak "
+    "probability) over the members who have it, measured. Severity: declared by people. The two are not made into one score. What could not be measured is not thereby unlikely."
 )
 HOW_TO_READ = (
     "Likelihood is measured: how much more often the model names the attribute, for people it was trained on who have "
     "it, than a model "
-    f"that never saw them (mean, 95 % interval, n). {DAGGER} {NO_MEMORY}: the same for people whom neither model saw is as high, or not clearly "
+    "that never saw them (mean, 95 % interval, n); without a reference model, how often it names it at all, of which a part is general "
+    f"knowledge. {DAGGER} {NO_MEMORY}: the same for people whom neither model saw is as high, or not clearly "
     "lower (95 % interval of the difference, each attribute by itself), or was not measured. Severity is declared by people. They are "
     "not multiplied and no "
     "cell has a colour: that "
@@ -44,8 +45,8 @@ NO_CODE = "the model has no code of it"
 class Likelihood:
     """How likely one sensitive attribute leaks when the attacker knows what ``knowledge`` says.
 
-    ``excess``: the mean, over the members who hold it, of the leak probability beyond the reference model's (None: not measured,
-    ``why`` says why); ``never_seen``: the same of people whom no model saw; ``memorized``: the share of these members whose
+    ``excess``: the mean, over the members who hold it, of the leak probability beyond the reference model's (without one: of the leak
+    probability itself; None: not measured, ``why`` says why); ``never_seen``: the same of people whom no model saw; ``memorized``: the share of these members whose
     verdict is "memorized".
     """
 

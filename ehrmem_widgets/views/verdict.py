@@ -18,19 +18,34 @@ METHODS = {
     "refined in focus)",
     "counting": "counting the sampled continuations that hold the attribute (the model gives no probabilities)",
 }
-WHY = (
+_WITH_REFERENCE = (
     f"Memorized: the record holds the attribute; the model names it more often than the reference does, by more than {LEAK_MARGIN:g} "
     f"with the whole interval; and at most {ALARM_RATE:.0%} of similar people whom no model saw show as much excess.",
     f"Population knowledge: the whole interval of the excess lies within {LEAK_MARGIN:g} of zero. Everything else is cannot conclude.",
     f"Similar people: the {CONTROLS} whom no model saw who are most like the patient in the known facts (the share of the known "
-    f"codes that they hold, then age), chosen before the model is asked anything. The first {CONTROLS_FIRST} are always asked about, the "
-    "others only where a verdict depends on them. The patient and they are compared by the same "
-    f"question: {CONTROL_SAMPLES} samples each, with the same random numbers, whatever further samples refine the interval shown. "
-    "A tie counts against memorized.",
+    "codes that they hold, then age), chosen before the model is asked anything.",
+)
+_ALONE = (
+    f"There is no reference model, so the patient is compared with similar people alone. Memorized: the whole interval of the leak lies more than "
+    f"{LEAK_MARGIN:g} above what the model says of all but {ALARM_RATE:.0%} of them. A record that is unusually easy to predict would look the "
+    "same.",
+    f"Population knowledge: the whole interval of the leak lies under {LEAK_MARGIN:g}. Everything else is cannot conclude.",
+    f"Similar people: of those whom no model saw, who have the attribute, too, and whose records come to it within the horizon, the {CONTROLS} "
+    "who are most like the patient in the known facts, chosen before the model is asked anything.",
+)
+_ALWAYS = (
+    f"The first {CONTROLS_FIRST} similar people are always asked about, the others only where a verdict depends on them. The patient and they are "
+    f"compared by the same question: {CONTROL_SAMPLES} samples each, with the same random numbers, whatever further samples refine the interval "
+    "shown. A tie counts against memorized.",
     f"Intervals: Gaffke's, at the level {STOPPED:.0%}, so that they cover 95 % where sampling stops. It stops when each model's "
     f"probability is known to ±{HALF_WIDTH:g}, or at the most samples; never on a verdict.",
 )
-"""What a verdict rests on, a sentence each."""
+
+
+def why(finding: AttributeFinding | None) -> tuple[str, ...]:
+    """What a verdict rests on, a sentence each."""
+    alone = finding is not None and finding.reference is None
+    return (*(_ALONE if alone else _WITH_REFERENCE), *_ALWAYS)
 
 
 def verdict_box(finding: AttributeFinding, *, settled: bool, asked: str = "", open_: bool = False) -> str:
@@ -52,7 +67,7 @@ def verdict_box(finding: AttributeFinding, *, settled: bool, asked: str = "", op
         + (f'<p class="ehrmem-small">{escape(asked)}</p>' if asked else "")
         + f'<p class="ehrmem-small">{escape(questions(finding.audited))}</p>'
         f"<details{unfolded}><summary>Why this verdict?</summary><ul>"
-        f"{''.join(f'<li>{escape(reason)}</li>' for reason in WHY)}</ul></details></div>"
+        f"{''.join(f'<li>{escape(reason)}</li>' for reason in why(finding))}</ul></details></div>"
     )
 
 

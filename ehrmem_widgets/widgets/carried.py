@@ -14,7 +14,7 @@ import platformdirs
 from ehrmem_widgets.attacker.facts import check_knowledge
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput, Unavailable
-from ehrmem_widgets.files import write_whole
+from ehrmem_widgets.files import read_json, write_whole
 from ehrmem_widgets.widgets.trail import to_link
 
 BY_HAND = ""
@@ -50,9 +50,9 @@ def carry(dataset: MedsDataset, what: Carried) -> None:
 def carried(dataset: MedsDataset) -> Carried | None:
     """What was kept last; None where there is nothing about these data that can be used."""
     try:
-        content = json.loads(_path().read_text(encoding="utf-8"))
+        content = read_json(_path(), "What was kept")
         return _checked(content, dataset)
-    except (OSError, ValueError, RecursionError, BadInput):
+    except (ValueError, BadInput):
         return None
 
 

@@ -11,9 +11,11 @@ import ipywidgets as widgets
 from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.cohort.check import Check
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.probes.answerable import Answerable
+from ehrmem_widgets.probes.needs import Can
 from ehrmem_widgets.registry import probes
-from ehrmem_widgets.sources import SOURCES, Sources, given_sources
-from ehrmem_widgets.views.check_list import check_bar, check_list, check_table
+from ehrmem_widgets.sources import SOURCES, Sources, sources_to_check
+from ehrmem_widgets.views.check_list import check_bar, check_list, check_tables
 from ehrmem_widgets.views.styles import style_tag
 from ehrmem_widgets.widgets.runner import LatestWins, Runner, Synchronous
 from ehrmem_widgets.widgets.screen_frame import ScreenFrame
@@ -37,13 +39,14 @@ _SHORT = {"training_split": "Trained on", "reference_training_split": "Ref. trai
 class CheckYourModel:
     """The checks of a model as a screen; shows itself as a cell's last expression.
 
-    Parameters are those of ``given_sources``: None takes the environment's, else the samples. ``live``: True shows fields and a
+    Parameters are those of ``sources_to_check``: None takes the environment's, else the samples. ``live``: True shows fields and a
     button, False checks at once and shows a static page.
     """
 
     def __init__(self, *, live: bool = True, **given: str | Sequence[str] | None) -> None:
-        self.sources = given_sources(**given)
+        self.sources = sources_to_check(**given)
         self.checks: list[Check] = []
+        self.tests: list[Answerable] = []
         self._live = live
         self._settled = False
         self._runner: Runner[Sources]
@@ -72,7 +75,9 @@ class CheckYourModel:
     def check(self) -> None:
         """Check what stands in the fields."""
         try:
-            self.sources = given_sources(**{name: field.value.strip() or None for name, field in self._fields.items()})
+            self.sources = sources_to_check(
+                **{name: field.value.strip() or None for name, field in self._fields.items()}
+            )
         except BadInput as error:
             self._view.value = f'<div class="ehrmem-error" role="alert">{escape(error)}</div>'
             return
@@ -87,32 +92,40 @@ class CheckYourModel:
         self._runner.close()
 
     def results(self) -> dict[str, object]:
-        """The checks as plain data, and what was named."""
-        return {"sources": asdict(self.sources), "checks": [asdict(check) for check in self.checks]}
+        """The checks and what can be done, test by test, as plain data; and what was named."""
+        return {
+            "sources": asdict(self.sources),
+            "checks": [asdict(check) for check in self.checks],
+            "tests": [asdict(test) for test in self.tests],
+        }
 
     def page(self) -> str:
         """The checks as one piece of HTML."""
-        return check_list(self.checks, running=not self._settled)
+        return check_list(self.checks, self.tests, running=not self._settled)
 
-    def _answers(self, sources: Sources) -> Iterator[tuple[list[Check], bool]]:
-        from ehrmem_widgets.blackbox.model_checks import every_check
+    def _answers(self, sources: Sources) -> Iterator[_Found]:
+        from ehrmem_widgets.probes.answerable import checked
 
-        found: list[Check] = []
-        yield [], False
-        for check in every_check(sources):
-            found.append(check)
-            yield list(found), False
-        yield found, True
+        checks: list[Check] = []
+        tests: list[Answerable] = []
+        yield [], [], False
+        for one in checked(sources):
+            if isinstance(one, Answerable):
+                tests.append(one)
+            else:
+                checks.append(one)
+                yield list(checks), [], False
+        yield checks, tests, True
 
-    def _show(self, sources: Sources, answer: tuple[list[Check], bool]) -> None:
-        self.checks, self._settled = answer
+    def _show(self, sources: Sources, answer: _Found) -> None:
+        self.checks, self.tests, self._settled = answer
         if not self._live:
             return
-        self._bar.value = check_bar(self.checks, running=not self._settled)
-        self._view.value = f'<div class="ehrmem">{check_table(self.checks)}</div>'
-        self._next.value = (
-            _next_steps(sources) if self._settled and not any(c.level == "fail" for c in self.checks) else ""
-        )
+        self._bar.value = check_bar(self.checks, self.tests, running=not self._settled)
+        self._view.value = f'<div class="ehrmem">{check_tables(self.checks, self.tests)}</div>'
+        possible = [one for one in self.tests if one.can is not Can.NO]
+        named = bool(sources.model or sources.endpoint)
+        self._next.value = _next_steps(sources, possible) if self._settled and possible and named else ""
 
     def _fail(self, error: Exception) -> None:
         self._view.value = f'<div class="ehrmem-error" role="alert">{escape(error)}</div>'
@@ -135,14 +148,18 @@ def _field(name: str, words: str, value: str | tuple[str, ...] | None) -> widget
     )
 
 
-def _next_steps(sources: Sources) -> str:
+_Found = tuple[list[Check], list[Answerable], bool]
+"""The checks, what can be done, and whether that is all."""
+
+
+def _next_steps(sources: Sources, possible: Sequence[Answerable]) -> str:
     options = shlex.join(sources.options())
     commands = (
         ("the main screen", f"ehrmem explore {options}"),
         ("one patient's report", f"ehrmem report {options} --out report.html"),
         *(
-            (f"{probe.full_question}", f"ehrmem probe {name} {options} --out {name}")
-            for name, probe in probes().items()
+            (probes()[one.probe].full_question, f"ehrmem probe {one.probe} {options} --out {one.probe}")
+            for one in possible
         ),
     )
     items = "".join(

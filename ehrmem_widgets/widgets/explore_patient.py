@@ -299,7 +299,8 @@ class ExplorePatient:
             parameters["facts"] = facts_to_text(state.facts) or "none"
         if state.attributes != exploration.attributes.default_names():
             parameters["attributes"] = list(state.attributes)
-        parameters |= {"focus": state.focus, "horizon": state.horizon, "samples": state.samples, "seed": state.seed}
+        parameters |= {"focus": state.focus} if state.focus else {}
+        parameters |= {"horizon": state.horizon, "samples": state.samples, "seed": state.seed}
         parameters |= {"sealed": True} if self.asked.confirms else {"asked": self.asked.count}
         parameters |= {"population": state.population} if state.population else {}
         return parameters
@@ -572,7 +573,7 @@ def results_of(answer: Answer, state: State, exploration: Exploration) -> dict[s
                 "method": finding.method,
                 "controls": len(finding.controls),
                 "controls_not_asked": finding.not_asked,
-                "control_mean": float(np.mean([a for a, _ in finding.controls])) if finding.controls else None,
+                "control_mean": float(np.mean([a for a, *_ in finding.controls])) if finding.controls else None,
                 "verdict": str(finding.judgement.verdict) if finding.judgement else None,
                 "sentence": finding.judgement.sentence if finding.judgement else None,
                 "rank_p": finding.judgement.rank_p if finding.judgement else None,
@@ -586,6 +587,14 @@ def results_of(answer: Answer, state: State, exploration: Exploration) -> dict[s
             **{k: [float(x) for x in getattr(answer.curve, k)] for k in ("value", "low", "high")},
         },
         "reconstruction": answer.reconstruction and asdict(answer.reconstruction),
+        "membership": answer.membership
+        and {
+            "times": answer.membership.times,
+            "n": answer.membership.n,
+            "verdict": str(answer.membership.judgement.verdict),
+            "sentence": answer.membership.judgement.sentence,
+            "rank_p": answer.membership.judgement.rank_p,
+        },
         "neighbours": neighbours
         and {
             "rank": neighbours.rank,

@@ -145,7 +145,8 @@ def state_from_json(content: object, exploration: Exploration, now: State) -> St
     record = exploration.record(patient_id)
     facts = _facts(content.get("facts"), record)
     names = content.get("attributes")
-    attributes = now.attributes if names is None else exploration.attributes.check_names(_texts(names, "attributes"))
+    given = () if names is None else _texts(names, "attributes")
+    attributes = exploration.attributes.check_names(given) if given else now.attributes
     more = {name: content[name] for name in ("knowledge", "focus", "horizon", "samples", "seed") if name in content}
     more["population"] = content.get("population", now.population)
     return replace(now, patient_id=patient_id, facts=facts, attributes=tuple(attributes), **more)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -36,6 +35,7 @@ from ehrmem_widgets.samples.folders import (
 )
 from ehrmem_widgets.statistics.discrimination import mean_with_interval
 from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.terminal import say
 from ehrmem_widgets.tokens.sequence import encode
 from ehrmem_widgets.workshop.asking import SEED, Asked, Figure, Kept, ask, can_be_asked, sensitive
 from ehrmem_widgets.workshop.chosen import FILE, Chosen, Odds, TrainedAs
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     found = choose(Kept(arguments.answers))
     write_whole({arguments.out: found.model_dump_json(indent=1) + "\n"})
-    print(f"Wrote {arguments.out}.")
+    say(f"Wrote {arguments.out}.")
 
 
 def choose(kept: Kept) -> Chosen:
@@ -290,7 +290,7 @@ def _odds(folder: Path) -> Odds:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    say(line, errors=True)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.files import read_text
 from ehrmem_widgets.reports.page_template import whole_page
 from ehrmem_widgets.settings import shown
-from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown, coarse_share
+from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown, is_small
+from ehrmem_widgets.statistics.discrimination import NOTHING
 from ehrmem_widgets.statistics.intervals import Estimate, paired_difference, proportion, weighted_mean
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
 from ehrmem_widgets.workshop.lesson import lesson
@@ -143,11 +144,15 @@ def notes(found: ClassResults) -> list[str]:
 
 def _compared(words: str, before: np.ndarray, after: np.ndarray) -> Compared:
     if not len(before):
-        nothing = coarse_share(Estimate(0, 0, 1, 0))
-        return Compared(words, nothing, nothing, None)
-    shown_ = [coarse_share(proportion(int(one.sum()), len(one))) for one in (before, after)]
+        return Compared(words, NOTHING, NOTHING, None)
+    shown_ = [_share(int(one.sum()), len(one)) for one in (before, after)]
     gain = as_shown(_gain(before, after)) if all(map(known, shown_)) else None
     return Compared(words, shown_[0], shown_[1], gain)
+
+
+def _share(right: int, n: int) -> Estimate:
+    few = n < FEWEST or is_small(right) or is_small(n - right)
+    return NOTHING if few else as_shown(proportion(right, n))
 
 
 def _gain(before: np.ndarray, after: np.ndarray) -> Estimate:

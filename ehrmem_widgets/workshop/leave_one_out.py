@@ -11,7 +11,6 @@ answers are kept in the package, never the models.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from ehrmem_widgets.files import whole_folder, write_whole
 from ehrmem_widgets.probes.exploration import Exploration
 from ehrmem_widgets.samples.build import MEMORIZING_EPOCHS, repetitions
 from ehrmem_widgets.statistics.intervals import difference
+from ehrmem_widgets.terminal import say
 from ehrmem_widgets.training.models import train_model
 from ehrmem_widgets.workshop.asking import Asked, Figure, Kept, ask
 from ehrmem_widgets.workshop.choose import KNOWLEDGE, open_sample
@@ -75,12 +75,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     def train(folder: Path, patient: int) -> object:
         return train_model(
             dataset, folder, seed=1, epochs=MEMORIZING_EPOCHS, vocabulary=vocabulary, repetitions=times, without={patient},
-            report=lambda line: print(f"  {line}", file=sys.stderr, flush=True),
+            report=lambda line: say(f"  {line}", errors=True),
         )  # fmt: skip
 
     found = leave_one_out(exploration, people_of(exploration), train, arguments.work)
     write_whole({arguments.out: found.model_dump_json(indent=1) + "\n"})
-    print(f"Wrote {arguments.out}.")
+    say(f"Wrote {arguments.out}.")
 
 
 def people_of(exploration: Exploration) -> list[tuple[int, str]]:
@@ -130,7 +130,7 @@ def _ask_without(
 ) -> Asked:
     """The answer of a model that was trained without this person, trained now if it is not there."""
     if not (folder / "training.json").is_file():
-        print(f"Training {folder.name} ...", file=sys.stderr, flush=True)
+        say(f"Training {folder.name} ...", errors=True)
         with whole_folder(folder) as unfinished:
             train(unfinished, patient)
     dataset: MedsDataset = exploration.dataset

@@ -18,6 +18,7 @@ import pytest
 from ehrmem_widgets.audit import run
 from ehrmem_widgets.audit.plan import read_plan
 from ehrmem_widgets.audit.run import run_audit
+from ehrmem_widgets.blackbox import opening
 from ehrmem_widgets.cli import main
 from ehrmem_widgets.errors import BadInput, CannotAnswer, Unavailable
 from ehrmem_widgets.findings.finding import Finding
@@ -187,22 +188,26 @@ def test_a_kept_answer_is_not_asked_again(
     assert len(put) == 1 and findings(again) == findings(out)
 
 
-def test_a_folder_of_another_plan_or_other_data_is_refused(undisturbed: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_folder_of_another_plan_or_other_data_is_refused(
+    undisturbed: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, out = undisturbed
     folder = tmp_path / "other"
     folder.mkdir()
     plan = write_plan(folder, more="seed: 7\n")
-    with pytest.raises(BadInput, match=r"holds the results of another audit: the plan changed since"):
-        run_audit(read_plan(plan), out)
+    (tmp_path / "unsealed" / "findings" / "membership").mkdir(parents=True)
+    with monkeypatch.context() as nothing:  # is opened for this, which may take minutes
+        nothing.setattr(opening, "open_unchecked", lambda sources: pytest.fail("opened"))
+        with pytest.raises(BadInput, match=r"holds the results of another audit: the plan changed since"):
+            run_audit(read_plan(plan), out)
+        with pytest.raises(BadInput, match=r"holds results without a seal"):
+            run_audit(read_plan(plan), tmp_path / "unsealed")
     plan = write_plan(folder)
     table = pq.read_table(next((folder / "data" / "data").glob("*.parquet")))
     pq.write_table(table.slice(0, table.num_rows - 1), next((folder / "data" / "data").glob("*.parquet")))
+    monkeypatch.setattr(opening, "check_opened", lambda *_: pytest.fail("asked the models"))
     with pytest.raises(BadInput, match=r"another audit: the data set changed since"):
         run_audit(read_plan(plan), out)
-    (tmp_path / "unsealed" / "findings").mkdir(parents=True)
-    (tmp_path / "unsealed" / "findings" / "membership").mkdir()
-    with pytest.raises(BadInput, match=r"holds results without a seal"):
-        run_audit(read_plan(plan), tmp_path / "unsealed")
     with pytest.raises(BadInput, match=r"is a file. Name a folder"):
         run_audit(read_plan(plan), plan)
 
@@ -243,7 +248,7 @@ def test_without_the_confounding_check_no_comparison_is_made(tmp_path: Path, mon
 
 def test_no_scheduler_answers(undisturbed: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, _ = undisturbed
-    monkeypatch.setattr(run, "_CLUSTER_TIMEOUT", "1s")
+    monkeypatch.setattr("ehrmem_widgets.audit.cluster._TIMEOUT", "1s")
     with pytest.raises(Unavailable, match=r"No Dask scheduler answers at 'tcp://127.0.0.1:1'"):
         run_audit(read_plan(plan), tmp_path / "out", cluster="tcp://127.0.0.1:1")
 

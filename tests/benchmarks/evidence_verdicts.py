@@ -3,6 +3,9 @@ canaries, and a whole live session on people never seen (methods, sections 8.1, 
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import pandas as pd
 
@@ -10,23 +13,31 @@ from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import GROUND_TRUTH
+from ehrmem_widgets.probes.attribute.ask import _KnowledgeLevel
+from ehrmem_widgets.probes.attribute.holders import Holders
+from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.exploration import CONTROL_SAMPLES, Exploration, Question
 from ehrmem_widgets.probes.leak import ProductForm, leaks_of_many
+from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People
+from ehrmem_widgets.probes.reconstruction.ask import AUDITED, FIGURES, _excesses
 from ehrmem_widgets.probes.sealing import Asked
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_moderate, sample_reference
 from ehrmem_widgets.statistics.discrimination import auroc_p, difference_of_means
 from ehrmem_widgets.statistics.intervals import STOPPED, difference, proportion
 from ehrmem_widgets.statistics.verdicts import (
+    DISTANCE_MARGIN,
     LEAK_MARGIN,
     Judgement,
     Peers,
     PositiveControl,
     ProbeKind,
     Verdict,
+    beyond_people_never_seen,
     judge_cohort,
     judge_person,
     within,
 )
+from ehrmem_widgets.tokens.attribute_codes import AttributeCodes
 from tests.benchmarks.lines import Lines
 from tests.benchmarks.people import Pool, at_random, state_of
 
@@ -62,9 +73,10 @@ SESSION = tuple(
 
 
 def simulated(lines: Lines) -> None:
-    """Worse references, and the verdicts on cohorts with and without an effect."""
+    """Worse references, no reference, and the verdicts on cohorts with and without an effect."""
     for audited, reference, spread in WORSE:
         worse_reference(lines, audited, reference, spread)
+    without_reference(lines)
     cohorts(lines)
 
 
@@ -96,11 +108,9 @@ def worse_reference(lines: Lines, audited: float, reference: float, spread: floa
         called += found.verdict is Verdict.MEMORIZED
         above += gap.low > LEAK_MARGIN
     for what, n in (("", runs), ("_given_excess", above)):
-        rate = proportion(called, max(n, 1))
-        lines.add(
-            f"worse_reference_{audited:g}_{reference:g}_{spread:g}{what}_memorized_upper",
-            rate.high, f"{rate.value:.3f} ({rate.low:.3f} to {rate.high:.3f})", n, "<= 0.07",
-        )  # fmt: skip
+        _at_most(
+            lines, f"worse_reference_{audited:g}_{reference:g}_{spread:g}{what}_memorized_upper", called, max(n, 1)
+        )
 
 
 def _stays(leaks: np.ndarray) -> MarkovChain:
@@ -147,6 +157,130 @@ def cohorts(lines: Lines, runs: int = 500) -> None:
         for control in (PositiveControl.NONE, PositiveControl.MISSED)
     ]  # fmt: skip
     lines.add("detector_without_control_population", silent.count(Verdict.POPULATION), "a count", len(silent), "<= 0")
+
+
+ALIKE = ((0.2, 0.0), (0.2, 0.02), (0.1, 0.09), (0.5, 0.29))
+"""Mean and standard deviation of the leaks of people who are alike, members and others: the last are nearly uniform between 0 and 1."""
+
+
+def without_reference(lines: Lines) -> None:
+    """No reference model, members and people never seen alike: who is called memorized, on the screen, by T2 and by T1? And the power."""
+    for mean, spread in ALIKE:
+        _screen_alone(lines, mean, spread)
+    for times in (0, 6):
+        _attributes_alone(lines, times * LEAK_MARGIN)
+        _reconstruction_alone(lines, times * DISTANCE_MARGIN)
+
+
+def _screen_alone(lines: Lines, mean: float, spread: float, runs: int = 1000) -> None:
+    """One patient beside 40 people never seen who hold the attribute, too; and the patient seen, who leaks at .9."""
+    sensitive = np.zeros(CONTROLS + 2, dtype=bool)
+    sensitive[-1] = True
+    prompts = [[[person]] for person in range(CONTROLS + 1)]
+    called, found = 0, 0
+    for seed in range(runs):
+        leaks = _alike(np.random.default_rng(seed), mean, spread, CONTROLS + 1)
+        called += _judged_alone(leaks, prompts, sensitive, seed) is Verdict.MEMORIZED
+        if seed % 10 == 0:
+            found += _judged_alone(np.array([0.9, *leaks[1:]]), prompts, sensitive, seed) is Verdict.MEMORIZED
+    name = f"alone_screen_{mean:g}_{spread:g}_memorized"
+    _at_most(lines, f"{name}_upper", called, runs)
+    power = proportion(found, runs // 10)
+    lines.add(f"{name}_leak_0.9", power.value, f"{power.low:.3f} to {power.high:.3f}", power.n, ">= 0")
+
+
+def _judged_alone(leaks: np.ndarray, prompts: list[list[list[int]]], sensitive: np.ndarray, seed: int) -> Verdict:
+    model = _stays(leaks)
+    *_, asked = leaks_of_many(model, prompts, sensitive[:, None], HORIZON, CONTROL_SAMPLES, seed)
+    assert asked is not None
+    own, *others = asked.means[:, 0]
+    form = ProductForm(model, prompts[0], sensitive, HORIZON)
+    for _ in form.add(256, seed + 1):
+        pass
+    never = np.array(others)
+    effect = beyond_people_never_seen(form.estimate(level=STOPPED), never)
+    return judge_person(
+        effect,
+        Peers.of(float(own), never),
+        margin=LEAK_MARGIN,
+        kind=ProbeKind.MEASURE,
+        shown="the leak",
+        reference=False,
+    ).verdict
+
+
+def _attributes_alone(lines: Lines, more: float, runs: int = 1000, people: int = 60) -> None:
+    """T2's own tables of 60 members and 60 people never seen, each of whom holds some of three attributes that leak at about .05, .3 and
+    .7 from anybody; members leak by ``more``."""
+    names, groups = ("a", "b", "c"), {f"p{i}": MEMBER if i < people else NON_MEMBER for i in range(2 * people)}
+    codes = cast(AttributeCodes, SimpleNamespace(attributes={name: SimpleNamespace(title=name) for name in names}))
+    called = persons = cohort = 0
+    for seed in range(runs):
+        rng = np.random.default_rng(seed)
+        leaks = np.clip(
+            rng.beta([0.5, 3, 7], [9.5, 7, 3], (2 * people, 3)) + more * (np.arange(2 * people) < people)[:, None], 0, 1
+        )
+        held = rng.random((2 * people, 3)) < 0.6
+        rows: Rows = [
+            {"patient": f"p{i}", "held": held[i].astype(float).tolist(), "reached": held[i].tolist(),
+             "audited": [[v, max(v - 0.04, 0.0), min(v + 0.04, 1.0)] for v in leaks[i]]}
+            for i in range(2 * people)
+        ]  # fmt: skip
+        level = _KnowledgeLevel("one_lab", rows, groups, 16)
+        made = [] if seed % 10 else level.leak_rows(names, codes, Holders((), {}, {}), None)
+        judged = [one for one in made if one["group"] == MEMBER and one["figure"] == "leak"]
+        persons += len({one["patient"] for one in judged})
+        called += len({one["patient"] for one in judged if one["verdict"] == Verdict.MEMORIZED})
+        effect, p, members, others = level.gap(MEMBER, NON_MEMBER)
+        said = judge_cohort(
+            effect, p, margin=LEAK_MARGIN, kind=ProbeKind.MEASURE, members=members, non_members=others, what="leak"
+        )
+        cohort += said.verdict is Verdict.MEMORIZED
+    _told(lines, "alone_t2_cohort", cohort, runs, more)
+    _told(lines, "alone_t2_patients", called, persons, more)
+
+
+def _reconstruction_alone(lines: Lines, more: float, runs: int = 300, people: int = 100) -> None:
+    """T1's own comparisons of as many members and people never seen, at five knowledge levels and three figures: is any called memorized?"""
+    groups = {f"p{i}": MEMBER if i < people else NON_MEMBER for i in range(2 * people)}
+    chosen = cast(
+        People, SimpleNamespace(group_of_pseudonym=groups, counts=lambda: {MEMBER: people, NON_MEMBER: people})
+    )
+    levels = ("nothing", "demographics", "first_10", "first_20", "first_50")
+    called = 0
+    for seed in range(runs):
+        rng = np.random.default_rng(seed)
+        ease = rng.normal(0, 0.1, 2 * people)  # some records are easier than others, at every level
+        nearer = more * (np.arange(2 * people) < people)
+        measured = {
+            (figure, knowledge, AUDITED): dict(
+                zip(groups, np.clip(0.5 + ease + rng.normal(0, 0.05, 2 * people) + sign * nearer, 0, 1).tolist(), strict=True)
+            )
+            for figure, sign in FIGURES.items()
+            for knowledge in levels
+        }  # fmt: skip
+        called += any(one.get("verdict") == Verdict.MEMORIZED for one in _excesses(measured, chosen, levels, None))
+    _told(lines, "alone_t1_any_comparison", called, runs, more)
+
+
+def _alike(rng: np.random.Generator, mean: float, spread: float, n: int) -> np.ndarray:
+    """Leaks between 0 and 1 with a mean and a standard deviation (a beta law)."""
+    if not spread:
+        return np.full(n, mean)
+    size = mean * (1 - mean) / spread**2 - 1
+    return np.asarray(rng.beta(mean * size, (1 - mean) * size, n).clip(0.001, 0.999))
+
+
+def _told(lines: Lines, name: str, called: int, n: int, more: float) -> None:
+    if not more:
+        return _at_most(lines, f"{name}_memorized_upper", called, n)
+    rate = proportion(called, n)
+    lines.add(f"{name}_memorized_effect_{more:g}", rate.value, f"{rate.low:.3f} to {rate.high:.3f}", n, ">= 0")
+
+
+def _at_most(lines: Lines, name: str, called: int, n: int) -> None:
+    rate = proportion(called, n)
+    lines.add(name, rate.high, f"{rate.value:.3f} ({rate.low:.3f} to {rate.high:.3f})", n, "<= 0.07")
 
 
 def power_memorizing(lines: Lines) -> None:

@@ -35,8 +35,9 @@ class Pool:
         """Give a question its controls, as the main screen would have asked them."""
         for _ in question.ask_controls([]):  # the patient, asked in the way of the pool
             pass
-        rows = [self._row[other.patient_id] for other in question.controls() if other.patient_id in self._row]
-        question.control_leaks = [leaks[rows] for leaks in self.leaks]
+        asked = [other.patient_id for other in question.controls() if other.patient_id in self._row]
+        question.asked = asked
+        question.control_leaks = [leaks[[self._row[patient] for patient in asked]] for leaks in self.leaks]
 
 
 def at_random(ids: list[int], most: int, seed: int = 0) -> list[int]:

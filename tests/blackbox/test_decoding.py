@@ -12,8 +12,6 @@ import transformers
 from ehrmem_widgets.blackbox import attention_decoding, state_space_decoding
 from ehrmem_widgets.blackbox.decoding import (
     Decoder,
-    LibraryDecoder,
-    RereadingDecoder,
     SharedPromptDecoder,
     StateSpaceDecoder,
     best_decoder,
@@ -21,6 +19,7 @@ from ehrmem_widgets.blackbox.decoding import (
     state_space_parts,
     transformer_parts,
 )
+from ehrmem_widgets.blackbox.library_decoding import LibraryDecoder, RereadingDecoder
 
 SIZE = 40
 COMMON = {"vocab_size": SIZE, "hidden_size": 32, "num_hidden_layers": 2}
@@ -39,11 +38,24 @@ CONFIGS: dict[str, Callable[[], transformers.PretrainedConfig]] = {
     "parallel layers": lambda: transformers.GPTNeoXConfig(**ATTENTION, use_parallel_residual=False),
     "biases": lambda: transformers.MambaConfig(**COMMON, use_bias=True, use_conv_bias=False),
     "limited time step": lambda: transformers.Mamba2Config(**MAMBA2, n_groups=1, time_step_limit=(0.01, 0.05)),
-    # The library's cache alone serves these; the last three have none that can be used.
+    # The library serves these; openai-gpt has no cache.
     "mistral": lambda: transformers.MistralConfig(**ATTENTION, num_key_value_heads=2, sliding_window=8),
     "qwen2": lambda: transformers.Qwen2Config(
         **ATTENTION, num_key_value_heads=2, use_sliding_window=True, sliding_window=8, max_window_layers=1
     ),
+    "sliding window of all codes": lambda: transformers.MistralConfig(**ATTENTION, num_key_value_heads=2, sliding_window=60),
+    "gemma": lambda: transformers.GemmaConfig(**ATTENTION, num_key_value_heads=2, head_dim=8),
+    "gemma2": lambda: transformers.Gemma2Config(**ATTENTION, num_key_value_heads=2, head_dim=8, sliding_window=8),
+    "phi": lambda: transformers.PhiConfig(**ATTENTION),
+    "opt": lambda: transformers.OPTConfig(
+        vocab_size=SIZE, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, ffn_dim=48, max_position_embeddings=64,
+        word_embed_proj_dim=16,
+    ),
+    "gpt_neo": lambda: transformers.GPTNeoConfig(
+        vocab_size=SIZE, hidden_size=32, num_layers=2, num_heads=4, max_position_embeddings=64, window_size=8,
+        attention_types=[[["global", "local"], 1]],
+    ),
+    "rwkv": lambda: transformers.RwkvConfig(**COMMON, context_length=64),
     "falcon_mamba": lambda: transformers.FalconMambaConfig(**COMMON, state_size=8),
     "bloom": lambda: transformers.BloomConfig(vocab_size=SIZE, hidden_size=32, n_layer=2, n_head=4),
     "openai-gpt": lambda: transformers.OpenAIGPTConfig(**GPT),
@@ -62,6 +74,7 @@ FAST = (
     "parallel layers",
     "limited time step",
 )
+PROMPT_COPIED = ("gemma2", "gpt_neo", "bloom")
 PROMPTS = (
     [[1, 2, 3, 4, 5, 6, 7], [8, 9], [3]],
     [list(range(36)), [3, 4], [5] * 20],
@@ -140,13 +153,14 @@ def test_the_fast_decoders(kind: str, prompts: list[list[int]], small: bool, mon
     check(lambda: fast_decoder(model), model, prompts)
 
 
-@pytest.mark.parametrize(
-    "kind", [kind for kind in CONFIGS if kind not in ("openai-gpt", "recurrent_gemma", "limited time step")]
-)
+@pytest.mark.parametrize("kind", [kind for kind in CONFIGS if kind not in ("openai-gpt", "limited time step")])
 def test_the_librarys_own_cache(kind: str) -> None:
     model = small_model(kind)
     for prompts in PROMPTS:
-        check(lambda: LibraryDecoder(model), model, prompts)
+        check(lambda: LibraryDecoder(model, shared=False), model, prompts)
+        if kind not in PROMPT_COPIED:
+            check(lambda: LibraryDecoder(model, shared=True), model, prompts)
+    assert model.config._attn_implementation in ("sdpa", "eager", None)  # for whoever asks next
 
 
 @pytest.mark.parametrize("kind", ["openai-gpt", "recurrent_gemma", "bloom", "mamba2"])
@@ -157,7 +171,7 @@ def test_without_any_cache(kind: str) -> None:
 
 
 def test_two_decoders_of_one_model_share_nothing() -> None:
-    for kind in FAST[:5]:
+    for kind in (*FAST[:5], "mistral", "opt", "rwkv", "recurrent_gemma"):
         model = small_model(kind)
         new = best_decoder(model)
         one, other = new(), new()
@@ -172,12 +186,16 @@ def test_two_decoders_of_one_model_share_nothing() -> None:
 
 
 def test_the_fastest_decoder_that_agrees_is_chosen() -> None:
-    expected = dict.fromkeys(CONFIGS, LibraryDecoder)
-    expected |= dict.fromkeys(FAST[:3], SharedPromptDecoder) | dict.fromkeys(FAST[5:7], SharedPromptDecoder)
-    expected |= {"mamba": StateSpaceDecoder, "mamba2": StateSpaceDecoder, "limited time step": StateSpaceDecoder}
-    expected |= {"openai-gpt": RereadingDecoder, "recurrent_gemma": RereadingDecoder}
-    found = {kind: type(best_decoder(small_model(kind))()) for kind in expected}
-    assert found == expected
+    expected = dict.fromkeys(CONFIGS, "LibraryDecoder, shared") | dict.fromkeys(PROMPT_COPIED, "LibraryDecoder")
+    expected |= dict.fromkeys((*FAST[:3], *FAST[5:7]), "SharedPromptDecoder")
+    expected |= dict.fromkeys(("mamba", "mamba2", "limited time step"), "StateSpaceDecoder")
+    expected |= {"openai-gpt": "RereadingDecoder"}
+    assert {kind: chosen(small_model(kind)) for kind in expected} == expected
+
+
+def chosen(model: Any) -> str:
+    decoder = best_decoder(model)()
+    return type(decoder).__name__ + (", shared" if getattr(decoder, "shared", False) else "")
 
 
 def test_a_fast_decoder_that_does_not_agree_is_not_chosen() -> None:
@@ -185,7 +203,7 @@ def test_a_fast_decoder_that_does_not_agree_is_not_chosen() -> None:
     odd.scale_attn_by_inverse_layer_idx = True
     model = transformers.AutoModelForCausalLM.from_config(odd).eval()
     model.load_state_dict(small_model("gpt2").state_dict())
-    assert isinstance(best_decoder(model)(), LibraryDecoder)
+    assert chosen(model) == "LibraryDecoder, shared"
 
 
 def test_how_many_codes_a_model_takes() -> None:

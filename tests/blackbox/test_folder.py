@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from ehrmem_widgets.blackbox import folder as folder_module
 from ehrmem_widgets.blackbox.checks import check_has_learned, check_vocabulary_fits
-from ehrmem_widgets.blackbox.decoding import LibraryDecoder
 from ehrmem_widgets.blackbox.folder import FolderModel
+from ehrmem_widgets.blackbox.library_decoding import LibraryDecoder
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput

@@ -11,14 +11,15 @@ import pytest
 
 from ehrmem_widgets import ExplorePatient
 from ehrmem_widgets.blackbox.callable import CallableModel
-from ehrmem_widgets.blackbox.checks import check_has_learned
+from ehrmem_widgets.blackbox.checks import check_codes_in_place, check_has_learned, sample_sequences
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.opening import open_model, open_sequences, open_sources, open_with
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_private, sample_reference
+from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_moderate, sample_private, sample_reference
 from ehrmem_widgets.sources import SOURCES, Sources, given_sources, sample_sources
 from ehrmem_widgets.tokens.sequence import encode
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 
 @pytest.fixture(autouse=True)
@@ -122,3 +123,29 @@ def test_the_reference_takes_the_models_codes_where_it_brings_none(tmp_path: Pat
     )
     with pytest.raises(BadInput, match=r"wants to run code of its own"):
         open_sources(Sources(str(sample_data()), str(sample_model()), (str(folder),)))
+
+
+def renamed(vocabulary: Vocabulary, order: np.ndarray) -> Vocabulary:
+    return replace(vocabulary, codes=tuple(vocabulary.codes[place] for place in order))
+
+
+def test_a_list_of_codes_in_another_order_is_refused_and_is_not_off_by_one() -> None:
+    dataset, model = MedsDataset(sample_data()), open_model(sample_moderate())
+    own, size, rng = model.vocabulary, len(model.vocabulary), np.random.default_rng(0)
+    kinds = np.array([own.kind(code) for code in own.codes])
+    within = np.arange(size)
+    for kind in set(kinds):
+        within[kinds == kind] = rng.permutation(within[kinds == kind])
+    moved = {"off by one": np.roll(np.arange(size), 1), "its order was changed": within}
+    check_codes_in_place(model, sample_sequences(model, dataset, "train"))
+    for words, order in moved.items():
+        model.vocabulary = renamed(own, order)
+        real = sample_sequences(model, dataset, "train")
+        assert check_has_learned(model, real) > 0  # the order of codes alone does not show it
+        with pytest.raises(BadInput, match=words) as caught:
+            check_codes_in_place(model, real)
+        assert ("off by one" in str(caught.value)) == (words == "off by one")
+    for seed in range(3):
+        model.vocabulary = renamed(own, np.random.default_rng(seed).permutation(size))
+        with pytest.raises(BadInput, match=r"swap ids at random .* n = 12\)"):
+            check_has_learned(model, sample_sequences(model, dataset, "train"))

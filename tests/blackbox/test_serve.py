@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ import httpx
 import numpy as np
 import pytest
 
+from ehrmem_widgets.blackbox import serve as serve_module
 from ehrmem_widgets.blackbox.completions import read_request
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
@@ -134,6 +139,12 @@ def test_a_wrong_request_is_refused_in_words_and_does_no_harm(client: httpx.Clie
     assert told in answer.json()["error"]["message"]
     [choice] = ask(client, prompt=[1], max_tokens=1)
     assert len(choice["token_ids"]) == 1
+
+
+def test_lists_without_end_are_not_watched() -> None:
+    body = b'{"prompt": [1], "watch_token_ids": [' + b"[]," * 140_000 + b"[]]}"
+    with pytest.raises(BadInput, match="watch_token_ids must be at most 134,217 lists of code ids"):
+        read_request(body, MarkovChain(np.full((2_000, 2_000), 1 / 2_000)))
 
 
 def test_another_model_is_not_here(client: httpx.Client) -> None:
@@ -324,3 +335,120 @@ def test_serve_says_where_and_ends_with_ctrl_c(tmp_path: Path) -> None:
             assert ask(client, prompt=[1], max_tokens=3)[0]["token_ids"] == [1, 1, 1]
         server.send_signal(signal.SIGINT)
         assert (server.wait(30), server.stdout.read(), server.stderr.read()) == (0, "Ended.\n", "")
+
+
+# Who would hurt it ----------------------------------------------------------------------------------------------------
+
+
+def raw(address: str, *parts: bytes) -> bytes:
+    """All that the server sends for these bytes until it closes the connection."""
+    with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=60) as connection:
+        for part in parts:
+            connection.sendall(part)
+        return b"".join(iter(lambda: connection.recv(2**16), b""))
+
+
+def head(path: str, *lines: str, host: str = "localhost") -> bytes:
+    return "\r\n".join([f"POST {path} HTTP/1.1", f"Host: {host}", *lines, "", ""]).encode()
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/embeddings", "/v1/models", "/elsewhere"])
+@pytest.mark.parametrize("length", ["Content-Length: 60000000", "Transfer-Encoding: chunked", "Content-Length: 1"])
+def test_a_stranger_is_sent_away_before_anything_of_the_body_is_read(
+    client: httpx.Client, path: str, length: str
+) -> None:
+    answer = raw(str(client.base_url), head(path, length))  # of the body, no byte is ever sent
+    assert answer.startswith(b"HTTP/1.1 401") and b"asks for its token" in answer
+
+
+@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80", "127.0.0.2"])
+@pytest.mark.parametrize("path", ["/health", "/v1/models", "/elsewhere"])
+def test_a_page_that_leads_its_own_name_here_learns_nothing(client: httpx.Client, host: str, path: str) -> None:
+    answer = client.get(path, headers={"Host": host})
+    assert (answer.status_code, "under the names 127.0.0.1 and localhost only" in answer.text) == (403, True)
+    assert client.get("/health", headers={"Host": "LOCALHOST:1"}).status_code == 200
+
+
+def test_a_body_that_is_too_large_is_refused_unread(client: httpx.Client) -> None:
+    known = f"Authorization: {client.headers['Authorization']}"
+    for length in ("67108865", "9" * 18, "9" * 5_000):
+        answer = raw(str(client.base_url), head("/v1/completions", known, f"Content-Length: {length}"))
+        assert answer.startswith(b"HTTP/1.1 400") and b"at most 64 MB" in answer
+    chunked = head("/v1/completions", known, "Transfer-Encoding: chunked")
+    assert b" 400 " in raw(str(client.base_url), chunked, b"40000001\r\n")  # 1 GB in one piece
+
+
+SLOW: dict[str, Callable[[str], bytes]] = {
+    "says nothing": lambda known: b"",
+    "headers": lambda known: b"POST /v1/completions HTTP/1.1\r\nHost: ",
+    "body": lambda known: head("/v1/completions", known, "Content-Length: 1000"),
+    "pieces": lambda known: head("/v1/completions", known, "Transfer-Encoding: chunked") + b"3e8\r\n[",
+}
+
+
+@pytest.mark.parametrize("slow", SLOW)
+def test_who_sends_a_byte_at_a_time_is_left(model: FolderModel, monkeypatch: pytest.MonkeyPatch, slow: str) -> None:
+    monkeypatch.setattr(serve_module, "_HEADERS_WITHIN", 0.5)
+    monkeypatch.setattr(serve_module, "_BODY_WITHIN", 0.5)
+    with serve_model(model) as (address, token):
+        port = int(address.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            connection.sendall(SLOW[slow](f"Authorization: Bearer {token}"))
+            with suppress(ConnectionError):
+                while not select.select([connection], [], [], 0.05)[0]:  # until it is closed
+                    connection.sendall(b" ")
+                assert connection.recv(100) == b""
+
+
+def test_only_so_many_connections_are_kept(model: FolderModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_module, "_MAX_CONNECTIONS", 8)
+    with serve_model(model) as served, ExitStack() as stack, asking(*served) as client:
+        port = int(served.address.rpartition(":")[2])
+        held = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60)) for _ in range(40)]
+        closed = [one for one in held if select.select([one], [], [], 0 if one is not held[-1] else 30)[0]]
+        assert held[-1] in closed
+        with pytest.raises(httpx.TransportError):
+            client.get("/health")
+        for one in held:
+            one.close()
+        for _ in range(600):  # their places are free as soon as the server has seen that they left
+            with suppress(httpx.TransportError):
+                assert client.get("/health").status_code == 200
+                break
+            time.sleep(0.05)
+        else:
+            raise AssertionError("their places were never given back")
+        assert len(ask(client, prompt=[1], max_tokens=1)) == 1
+
+
+def test_who_takes_no_answer_is_left_and_the_model_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_module, "_TAKEN_WITHIN", 0.3)
+    ended = threading.Event()
+
+    class Watched(MarkovChain):
+        def generate(self, *args: Any, **options: Any) -> Any:
+            try:
+                yield from super().generate(*args, **options)
+            finally:
+                ended.set()
+
+    with serve_model(Watched(np.full((3, 3), 1 / 3))) as (address, token):
+        body = json.dumps({"prompt": [0], "n": 200, "max_tokens": 200_000, "stream": True, "stream_interval": 50})
+        with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=60) as connection:
+            known, length = f"Authorization: Bearer {token}", f"Content-Length: {len(body)}"
+            connection.sendall(head("/v1/completions", known, length) + body.encode())
+            assert ended.wait(60)
+
+
+def test_what_is_said_of_a_request_is_short(client: httpx.Client) -> None:
+    long = "x" * 1_000_000
+    for body in (
+        {"model": long},
+        {long: 1},
+        {"prompt": [1], "suffix": long},
+        {"prompt": [1], "stop_token_ids": [long]},
+    ):
+        said = client.post("/v1/completions", json=body).json()["error"]["message"]
+        assert len(said) < 500
+    said = client.get("/" + "x" * 10_000).json()["error"]["message"]
+    assert len(said) < 300

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ from ehrmem_widgets.cohort import meds_index
 from ehrmem_widgets.cohort.check import Check
 from ehrmem_widgets.cohort.data_checks import check_data
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from tests.cohort.meds import Row, at, write
+from tests.cohort.meds import Row, at, shard, write
 
 FLU, HIV, LAB = "DIAGNOSIS//ICD//10//J111", "DIAGNOSIS//ICD//10//B20", "LAB//50912//mg/dL"
 
@@ -104,7 +105,7 @@ def test_labels_values_and_births_that_are_missing(tmp_path: Path) -> None:
     assert found["Births"].words.startswith("0% of the patients") and "MEDS_BIRTH" in found["Births"].todo
     assert (
         found["Sensitive attributes in the data"].level == "warn"
-        and "sensitive_attributes.yaml" in found["Sensitive attributes in the data"].todo
+        and "ehrmem attributes --data DIR --write own.yaml" in found["Sensitive attributes in the data"].todo
     )
 
 
@@ -178,3 +179,39 @@ def test_an_index_is_said_with_where_it_is(tmp_path: Path, most: int, monkeypatc
     assert str(tmp_path / "kept") in check.words and "readable by you alone" in check.words
     assert ("with a copy of the events" in check.words) == (most == 0)
     assert "Remove that folder when the audit is over" in check.todo
+
+
+NAN, INFINITE = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("more", "name", "words", "todo"),
+    [
+        ([(3, at("2020-01-01"), None, 1.0)] * 2, "Null codes", "2 rows have no code and are left out.", "what they stand for"),
+        ([(None, at("2020-01-01"), FLU, None)], "Rows without a patient", "1 rows have no subject_id", "whose"),
+        ([(3, at("2020-02-01"), " ", None), (3, at("2020-02-02"), "//", None)], "Empty codes", "2 rows have a code without", "Write the codes"),
+        (
+            [(3, at("2020-02-01"), LAB, NAN), (3, at("2020-02-02"), LAB, INFINITE)], "Values that are no numbers", "2 rows have a numeric_value that is NaN",
+            "Write null",
+        ),
+        ([(40, at("1753-01-01"), "MEDS_BIRTH", None)], "Births before 1900", "1 patients were born before 1900.", "unknown"),
+        ([(40, SOON, "MEDS_BIRTH", None)], "Births in the future", "1 patients are yet to be born.", "Ask how"),
+        ([(3, at("1961-01-01"), "MEDS_BIRTH", None)], "Several births", "1 patients have several dates of birth", "Keep one"),
+        ([PEOPLE[5], PEOPLE[5]], "Duplicate rows", "2 of 182 rows of 30 patients looked at are a repetition", "exported twice"),
+    ],
+)  # fmt: skip
+def test_what_is_odd_is_counted(tmp_path: Path, more: list[Any], name: str, words: str, todo: str) -> None:
+    found = checks(tmp_path / "d", [*PEOPLE, *more])
+    assert found[name].level == "warn" and words in found[name].words and todo in found[name].todo
+    odd = {"Null codes", "Rows without a patient", "Empty codes", "Values that are no numbers", "Births before 1900", "Births in the future",
+           "Several births", "Duplicate rows"}  # fmt: skip
+    assert odd & set(found) == {name}
+
+
+def test_values_that_are_text_and_a_missing_column_of_values(tmp_path: Path) -> None:
+    table = shard(PEOPLE)
+    texts = table.set_column(3, "numeric_value", pa.array(["high"] * 3 + ["1.5"] * (len(PEOPLE) - 3)))
+    for name, given in (("text", texts), ("none", table.drop_columns(["numeric_value"]))):
+        folder = write(tmp_path / name, {"0.parquet": given}, splits=SPLITS)
+        found = {check.name: check.words for check in check_data(MedsDataset(folder))}
+        assert found.get("Values that are no numbers", "").startswith("3 rows") == (name == "text")

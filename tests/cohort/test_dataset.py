@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.cohort.pseudonym import SYNTHETIC_KEY, Pseudonyms, pseudonym
+from ehrmem_widgets.cohort.pseudonym import SAMPLE_FINGERPRINT, SAMPLE_KEY, Pseudonyms, pseudonym
 from ehrmem_widgets.cohort.record import Event
 from ehrmem_widgets.errors import BadInput, Unavailable
+from ehrmem_widgets.samples.folders import sample_data
 from tests.cohort.meds import Row, at, shard, write
 
 LAB, FLU, HIV = "LAB//50912//mg/dL", "DIAGNOSIS//ICD//10//J111", "DIAGNOSIS//ICD//10//B20"
@@ -393,10 +394,12 @@ def test_an_unknown_patient_is_refused_with_the_nearest_pseudonyms_and_no_id(
         assert near == [hundred.pseudonym(patient) for patient in (770_099, 770_098, 770_097)]
 
 
-def test_two_patients_of_one_pseudonym_are_told_apart_by_id_only(tmp_path: Path) -> None:
+def test_two_patients_of_one_pseudonym_are_told_apart_by_id_only(tmp_path: Path, own_key: Path) -> None:
     """Of a million patients two agree in all 40 bits, in one data set of three."""
     rows: list[Row] = [(patient, at("2020-01-01"), FLU, None) for patient in (1_077_317, 1_126_813, 5)]
-    dataset = MedsDataset(write(tmp_path / "d", {"0.parquet": rows}, information={"synthetic": True}))
+    own_key.parent.mkdir()
+    own_key.write_bytes(SAMPLE_KEY)
+    dataset = MedsDataset(write(tmp_path / "d", {"0.parquet": rows}))
     with pytest.raises(BadInput, match="2 patients of d share the pseudonym P-JCNT-4Q5W: give the id instead"):
         dataset.find("p-jcnt-4q5w")
     assert dataset.find("1126813") == 1_126_813
@@ -437,7 +440,7 @@ def test_pseudonyms_depend_on_the_key_and_on_nothing_else(tmp_path: Path, own_ke
     assert [MedsDataset(folder).pseudonym(patient) for patient in (11, 12)] == names
     assert len(set(names)) == 2
     assert all(re.fullmatch(r"P-[A-Z2-7]{4}-[A-Z2-7]{4}", name) for name in names)
-    assert names[0] == pseudonym(11, own_key.read_bytes()) != pseudonym(11, SYNTHETIC_KEY)
+    assert names[0] == pseudonym(11, own_key.read_bytes()) != pseudonym(11, SAMPLE_KEY)
     own_key.unlink()
     assert MedsDataset(folder).pseudonym(11) != names[0]
 
@@ -454,18 +457,35 @@ def test_the_users_key_is_secret_and_long_and_made_once(tmp_path: Path, own_key:
     assert own_key.read_bytes() == key
 
 
-def test_a_synthetic_data_set_has_the_same_names_everywhere_and_needs_no_key(tmp_path: Path, own_key: Path) -> None:
-    folder = write(tmp_path / "d", {"0.parquet": ROWS}, information={"synthetic": True, "dataset_name": "Made up"})
-    dataset = MedsDataset(folder)
-    assert dataset.name == "Made up"
-    assert dataset.pseudonym(11) == pseudonym(11, SYNTHETIC_KEY)
+def test_the_sample_cohort_has_the_same_names_everywhere_and_needs_no_key(tmp_path: Path, own_key: Path) -> None:
+    dataset = MedsDataset(sample_data())
+    patient = dataset.ids()[0]
+    assert dataset.fingerprint == SAMPLE_FINGERPRINT and dataset.pseudonym(patient) == pseudonym(patient, SAMPLE_KEY)
     assert not own_key.exists()
+    changed = shutil.copytree(sample_data(), tmp_path / "d")
+    splits = changed / "metadata" / "subject_splits.parquet"
+    pq.write_table(pq.read_table(splits).slice(1), splits)
+    assert MedsDataset(changed).pseudonym(patient) == pseudonym(patient, own_key.read_bytes())
 
 
-@pytest.mark.parametrize("said", ["true", 1, False, None])
-def test_only_a_plain_true_makes_a_data_set_synthetic(tmp_path: Path, own_key: Path, said: object) -> None:
-    folder = write(tmp_path / "d", {"0.parquet": ROWS}, information={"synthetic": said})
-    assert MedsDataset(folder).pseudonym(11) == pseudonym(11, own_key.read_bytes())
+@pytest.mark.parametrize("said", [True, "true", 1, False, None])
+def test_a_data_set_that_says_it_is_synthetic_gets_the_private_key_all_the_same(
+    tmp_path: Path, own_key: Path, said: object
+) -> None:
+    folder = write(
+        tmp_path / "d", {"0.parquet": ROWS}, information={"synthetic": said, "dataset_name": "ehrmem synthetic cohort"}
+    )
+    dataset = MedsDataset(folder)
+    assert dataset.declared_synthetic == (said is True)
+    assert dataset.pseudonym(11) == pseudonym(11, own_key.read_bytes()) != pseudonym(11, SAMPLE_KEY)
+
+
+@pytest.mark.parametrize("key", [b"", b"short"])
+def test_a_key_that_could_be_guessed_is_refused(key: bytes, tmp_path: Path, own_key: Path) -> None:
+    own_key.parent.mkdir()
+    own_key.write_bytes(key)
+    with pytest.raises(BadInput, match=f"has {len(key)} bytes, and could be guessed: 16 or more are needed"):
+        MedsDataset(write(tmp_path / "d", {"0.parquet": ROWS})).pseudonym(11)
 
 
 # Tables ---------------------------------------------------------------------------------------------------------------

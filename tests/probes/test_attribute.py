@@ -7,10 +7,12 @@ from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.probes.attribute.ask import _KnowledgeLevel
+from ehrmem_widgets.probes.attribute.holders import Holders
 from ehrmem_widgets.probes.people import CANARY, IN_REFERENCE, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
 from ehrmem_widgets.probes.run import run
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
-from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.statistics.verdicts import Verdict, too_few_people
 from ehrmem_widgets.tokens.attribute_codes import AttributeCodes
 from tests.probes.alone import ask_alone
 
@@ -131,12 +133,81 @@ def test_a_model_without_probabilities_is_counted_with_wilson_intervals(samples,
     assert any("counted" in sentence for sentence in found.sentences)
 
 
-def test_without_a_reference_nothing_is_called_memorized(samples, canaries):
+def test_without_a_reference_people_never_seen_who_hold_the_same_are_the_control(samples, canaries):
     dataset, model, _ = samples
-    few = People(canaries.records[:3], {r.patient_id: canaries.group(r) for r in canaries.records[:3]})
-    found = ask_alone("attribute", model, dataset, people=few, knowledge_levels=("nothing",), samples=8, horizon=8)
-    assert Verdict.MEMORIZED not in {*found.figures["verdict"], *found.patients["verdict"]}
-    assert any(s.startswith("Cannot conclude") and "reference" in s for s in found.sentences)
+    alone = ask_alone(
+        "attribute", model, dataset, people=canaries, knowledge_levels=("nothing", "one_lab"), samples=8, horizon=48
+    )
+    assert alone.sentences[0].startswith("There is no reference model")
+    assert not {"excess", "largest_excess"} & set(alone.patients["figure"])
+    assert alone.estimate("leak_difference", group="canaries", knowledge="one_lab").low > 0.3
+    assert abs(alone.estimate("leak_difference", group="canaries", knowledge="nothing").value) < 0.3
+    rows = alone.about("patients", figure="leak", knowledge="one_lab")
+    assert (rows["reason"] != "").all() and not rows["verdict"].eq(
+        Verdict.MEMORIZED
+    ).any()  # nine of an attribute never seen
+    assert rows["note"].str.contains("whom the model never saw to compare with; at least").any()
+
+
+def test_without_a_reference_members_are_compared_with_people_never_seen(samples):
+    """Planted people stand for the two sides: alike in all but that the memorizing model saw the first."""
+    dataset, model, reference = samples
+    planted = choose_people(*samples, most=0)
+    seen, never = planted.of(CANARY)[:20], planted.of(NULL_CANARY)[:20]
+    groups = {r.patient_id: MEMBER for r in seen} | {r.patient_id: NON_MEMBER for r in never}
+    people = People((*seen, *never), groups)
+    verdicts = []
+    for one in (model, reference):
+        found = ask_alone(
+            "attribute", one, dataset, people=people, knowledge_levels=("one_lab",), samples=4, horizon=48
+        )
+        (gap,) = found.about("figures", figure="leak_difference", group="all").to_dict("records")
+        assert "leak probability, members minus non-members" in gap["note"]
+        verdicts.append(gap["verdict"])
+    assert verdicts[0] == Verdict.MEMORIZED != verdicts[1]
+
+
+def test_without_a_reference_a_rare_leak_is_held_against_people_with_the_same_attribute_alone(samples, canaries):
+    """By hand: twenty people never seen hold A and leak it at .1, forty hold B and leak it at .9; a member leaks A at .8."""
+    names, codes = ("hiv", "mental_health"), AttributeCodes(samples[1].vocabulary, samples[0].attributes)
+    leaks = [[0.8, 0.0], *[[0.1, 0.0]] * 20, *[[0.0, 0.9]] * 40]
+    rows = [
+        {
+            "patient": f"p{place}",
+            "held": [float(a > 0), float(b > 0)],
+            "reached": [a > 0, b > 0],
+            "audited": [[a, max(a - 0.05, 0.0), a + 0.05], [b, max(b - 0.05, 0.0), b + 0.05]],
+        }
+        for place, (a, b) in enumerate(leaks)
+    ]
+    groups = {row["patient"]: NON_MEMBER for row in rows} | {"p0": MEMBER}
+    level = _KnowledgeLevel("one_lab", rows, groups, 16)
+    made = level.leak_rows(names, codes, Holders((), {}, {}), None)
+    own = next(one for one in made if one["patient"] == "p0" and one["figure"] == "leak")
+    assert own["verdict"] == Verdict.MEMORIZED and own["p"] == pytest.approx(1 / 21)
+    assert sum(one.get("verdict") == Verdict.MEMORIZED for one in made) == 1
+    unlike = too_few_people(3, 3)
+    told = level.leak_rows(names, codes, Holders((), {}, {}), unlike)
+    assert not any(one.get("verdict") == Verdict.MEMORIZED for one in told)
+    assert f"stands out, but {unlike.sentence.rstrip('.')}" in next(
+        one["note"] for one in told if one["patient"] == "p0"
+    )
+
+
+@pytest.mark.parametrize("with_reference", [True, False])
+def test_nobody_is_said_to_hold_what_only_those_drawn_hold(samples, with_reference):
+    dataset, model, reference = samples
+    nobody = [p for p in dataset.ids("train") if p not in set(dataset.holders(["hiv"]))][:2]
+    people = choose_people(dataset, model, reference, patients=nobody)
+    said = {}
+    for holders in (0, 2):
+        found = ask_alone(
+            "attribute", model, dataset, reference=reference if with_reference else None, people=people, attributes=("hiv",),
+            knowledge_levels=("demographics",), samples=2, horizon=8, holders=holders,
+        )  # fmt: skip
+        said[holders] = any("nobody asked about holds HIV" in one for one in found.sentences)
+        assert len(found.about("patients", figure="leak")) == (0 if not holders else 4 * (1 + with_reference))
+    assert said == {0: True, 2: False}
 
 
 def test_too_few_people_end_in_cannot_conclude_with_the_number_needed(found):

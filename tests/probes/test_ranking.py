@@ -12,9 +12,11 @@ from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, choose_peo
 from ehrmem_widgets.probes.ranking.ask import (
     GIVEN_AWAY,
     GIVEN_AWAY_GAP,
+    NO_REFERENCE,
     THRESHOLD,
     AttackSearch,
     _rank_p,
+    _rank_p_by_attribute,
     found_among_never_seen,
     ranked,
 )
@@ -102,11 +104,25 @@ def test_rank_p_by_hand():
     assert _rank_p(about[:1], [], 0).tolist() != _rank_p(about[:1], [], 0).tolist()  # nan: nobody to rank among
 
 
-def test_without_a_reference_nothing_is_called_a_leak(samples):
+def test_without_a_reference_the_same_search_about_people_never_seen_is_the_control(samples):
     dataset, model, _ = samples
-    found = ask_alone("ranking", model, dataset, people=choose_people(dataset, model, most=4, canaries=False))
-    assert found.sentences[0].startswith("Cannot conclude")
-    assert not len(found.about("patients"))
+    chosen = choose_people(dataset, model, most=0)
+    records = (chosen.of(CANARY)[0], *chosen.of(NULL_CANARY)[:2])
+    people = People(records, {r.patient_id: chosen.group(r) for r in records})
+    found = ask_alone("ranking", model, dataset, people=people, knowledge_levels=("one_lab",), horizon=48)
+    assert NO_REFERENCE in found.sentences and "beyond the reference" not in " ".join(found.sentences)
+    assert set(found.about("patients")["figure"]) == {"bits", "k", "facts", "severity", "leak"}
+    shares = found.about("figures", figure=GIVEN_AWAY).set_index("group")
+    assert shares.loc[CANARY, "value"] == 1 and shares.loc[NULL_CANARY, "n"] == 2
+    (gap,) = found.about("figures", figure=GIVEN_AWAY_GAP).to_dict("records")
+    assert gap["verdict"] == "Cannot conclude" and "at least 19" in gap["note"]
+
+
+def test_without_a_reference_a_leak_is_ranked_among_people_with_the_same_attribute():
+    null = [{"patient": who, "attribute": "easy", "bits": 0.0} for who in "abcdefgh"]
+    about = [{"patient": "x", "attribute": name, "bits": 2.0} for name in ("easy", "rare")]
+    assert _rank_p_by_attribute(about, null, {"easy": 9, "rare": 19}).tolist() == [0.9, 0.05]
+    assert _rank_p(about, null, 28).tolist() == [9 / 29] * 2  # among everybody, the easy one hides the rare one
 
 
 def test_attributes_that_every_patient_has_his_own_of_are_refused(samples):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from scipy import stats
 
 from ehrmem_widgets.audit.comparison import INDEPENDENT, PAIRED, Comparison, Shared
 from ehrmem_widgets.audit.results import AuditResults
+from ehrmem_widgets.charts.markup import escape
+from ehrmem_widgets.cli import main
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.reports.compare_page import compare_page
 from ehrmem_widgets.reports.page_template import check_offline
@@ -157,3 +160,19 @@ def test_people_who_changed_sides_are_told(folders: dict[str, Path], tmp_path: P
     assert "30 or more of the people whom both asked about are members in one" in compare_page(
         folders["before"], folder
     )
+
+
+NAMES = ("model src=https://a.example", "\"href='x' onload=<script>alert(1)</script> url(//b.example)")
+
+
+def test_names_may_hold_anything_and_are_escaped(folders: dict[str, Path], tmp_path: Path) -> None:
+    odd = tmp_path / 'src=x <b>\'href="y"'
+    shutil.copytree(folders["after"], odd)
+    assert (
+        main(["compare", str(folders["before"]), str(odd), "--names", *NAMES, "--out", str(tmp_path / "a.html")]) == 0
+    )
+    assert main(["compare", str(folders["before"]), str(odd), "--out", str(tmp_path / "b.html")]) == 0
+    page, by_folder = ((tmp_path / name).read_text() for name in ("a.html", "b.html"))
+    for name in NAMES:
+        assert escape(name) in page and ("<" not in name or name not in page)
+    assert escape(odd.name) in by_folder and odd.name not in by_folder

@@ -58,7 +58,7 @@ def test_shares_and_the_differences_that_would_tell_them() -> None:
         *rows,
         row("hit@10_difference", gap, group="all", knowledge="one_lab", model="audited", p=0.0001, judgement=judged),
     )
-    assert value(found, "hit@10", group=MEMBER) == 0.3
+    assert value(found, "hit@10", group=MEMBER) == 0.33
     assert math.isnan(value(found, "hit@10", group=NON_MEMBER)) and math.isnan(value(found, "hit@10_difference"))
     (one,) = found.about("figures", figure="hit@10_difference").to_dict("records")
     assert one["verdict"] == Verdict.MEMORIZED and one["note"] == f"the share {NOT_SHOWN}: more."
@@ -90,7 +90,7 @@ def attributes(*held: int) -> list[dict[str, Any]]:
 def test_figures_of_few_holders_are_withheld_with_the_mean_that_would_tell_them() -> None:
     found = gate("attribute", *attributes(50, 7))
     assert value(found, "auroc", attribute="a0") == 0.7 and math.isnan(value(found, "auroc", attribute="a1"))
-    assert math.isnan(value(found, "recall", attribute="a1")) and value(found, "recall", attribute="a0") == 0.5
+    assert math.isnan(value(found, "recall", attribute="a1")) and value(found, "recall", attribute="a0") == 0.46
     assert math.isnan(value(found, "auroc", attribute=ALL))  # times two, less that of a0, is that of a1
 
 
@@ -193,7 +193,7 @@ def test_how_many_members_are_given_away_is_told_by_the_table_of_attacks_alone()
         ),
         population=300_000,
     )
-    assert value(found, "given_away", group=NON_MEMBER) == 0.2 and math.isnan(value(found, "given_away", group=MEMBER))
+    assert value(found, "given_away", group=NON_MEMBER) == 0.24 and math.isnan(value(found, "given_away", group=MEMBER))
     (one,) = found.about("figures", figure="given_away_gap").to_dict("records")
     assert math.isnan(one["value"]) and math.isnan(one["p"]) and one["verdict"] == Verdict.POPULATION
     assert "0.10" not in one["note"] and found.settings == {"population": 300_000}

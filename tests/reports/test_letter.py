@@ -208,7 +208,7 @@ def test_the_figures_of_the_audit_in_natural_frequencies(audits: dict[str, Path]
     for one in shown:
         assert f"about {round(100 * one.figure.value)} " in said
         assert f"between {round(100 * one.figure.low)} and {round(100 * one.figure.high)}" in said
-    assert "about 300 people from whose records it learned, and about 300 people" in said
+    assert "about 300 to 309 people from whose records it learned, and about 300 to 309 people" in said
 
 
 def test_few_people_are_not_counted(audits: dict[str, Path], tmp_path: Path) -> None:

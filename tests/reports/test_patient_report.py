@@ -117,6 +117,13 @@ def test_a_write_cut_short_leaves_the_older_files_and_nothing_else(
         "<style>p{background:url(http://a.example/x)}</style>",
         '<p onclick="x()">',
         '<link rel="icon">',
+        '<p style="background:url(//a.example/x)">',
+        "<svg><image xlink:href='https://a.example/x.png'/></svg>",
+        '<meta http-equiv="refresh" content="0;url=https://a.example">',
+        '<a href="data:text/html,x">x</a>',
+        "<img/src=//a.example/x.png>",
+        '<img alt="a>b" src="https&#58;//a.example/x.png">',
+        '<iframe srcdoc="x">',
     ],
 )
 def test_a_page_that_reaches_outside_is_refused(bad: str) -> None:
@@ -125,4 +132,8 @@ def test_a_page_that_reaches_outside_is_refused(bad: str) -> None:
 
 
 def test_text_about_links_is_no_link() -> None:
+    check_offline(
+        """<svg role="img" aria-label="src=x minus href=&quot;https://a.example&quot; onload='x' url(x) &lt;script&gt;"></svg>"""
+    )
+    check_offline('<p title="@import url(//a.example)">url(//a.example)</p>')
     check_offline('<p>see src=https://a.example &lt;script&gt;</p><svg xmlns="http://www.w3.org/2000/svg"></svg>')

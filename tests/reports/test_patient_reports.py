@@ -278,3 +278,14 @@ def test_the_gravest_stands_first() -> None:
     assert "&lt;grave&gt;" in page and "<grave>" not in page
     assert "Memorized: 2; Cannot conclude: 1; Population knowledge: 1; failed: 0" in page
     assert "0.3 of the 6 that were asked about here. 3 were called so" in page
+
+
+def test_without_a_reference_or_an_attribute_the_index_goes_by_what_there_is() -> None:
+    alone = [
+        {**attribute(title, 4, "Memorized", excess), "reference": None, "excess": None}
+        for title, excess in (("less", 0.2), ("more", 0.6))
+    ]
+    assert row_of({"patient": "P-AAAA-AAAA", "attributes": alone})["gravest_leak"]["title"] == "more"
+    membership = {"verdict": "Memorized", "sentence": ""}
+    row = row_of({"patient": "P-BBBB-BBBB", "attributes": [], "membership": membership})
+    assert row["verdict"] == "Memorized" and row["gravest_leak"] is None

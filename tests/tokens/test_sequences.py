@@ -16,6 +16,8 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.tokens.sequence import encode
 from ehrmem_widgets.tokens.sequences import SequenceDataset
+from ehrmem_widgets.tokens.token_scheme import TimeRule, TokenScheme
+from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from tests.cohort.meds import at, write
 from tests.tokens import foreign
 
@@ -195,9 +197,42 @@ def test_what_was_read_is_kept_for_this_user_and_read_anew_when_the_file_changes
     assert not list(folder.parent.glob(".*"))
 
 
+def test_codes_beside_ids_are_compared_and_padding_needs_none(tmp_path: Path) -> None:
+    vocabulary = foreign.vocabulary(foreign.MEICAR)
+    one, two = vocabulary.ids(ONE), vocabulary.ids(TWO)
+    rows = {
+        "subject_id": [7, 9],
+        "split": ["train", "held_out"],
+        "input_ids": [[*one, 0, 0], [0, *two]],
+        "codes": [ONE, ["<pad>", *TWO]],
+    }
+    pq.write_table(pa.table(rows), tmp_path / "s.parquet")
+    data = SequenceDataset(tmp_path / "s.parquet", vocabulary)
+    assert data.record(7).sequence == tuple(ONE) and data.record(9).sequence == tuple(TWO)
+    assert data.splits == {"held_out": 1, "train": 1}
+
+
+def test_codes_that_are_not_those_of_the_ids_are_refused_with_the_first_and_how_many(tmp_path: Path) -> None:
+    vocabulary = foreign.vocabulary(foreign.MEICAR)
+    swapped = [{"MEDS_BIRTH": SODIUM, SODIUM: "MEDS_BIRTH"}.get(code, code) for code in ONE]
+    rows = [
+        {"subject_id": 3, "input_ids": vocabulary.ids(TWO), "codes": TWO},
+        {"subject_id": 7, "input_ids": vocabulary.ids(ONE), "codes": swapped},
+    ]
+    with pytest.raises(BadInput) as caught:
+        SequenceDataset(lines(tmp_path / "s.jsonl", *rows), vocabulary)
+    assert str(caught.value) == (
+        f"s.jsonl, row 2, place 2: the id 1 stands for 'MEDS_BIRTH' in the model, and the row says {SODIUM!r}. So it is at 2 of 14 places, "
+        "in 1 row of s.jsonl. These sequences and this vocabulary do not belong together."
+    )
+    assert not list((tmp_path / "cache").glob("ehrmem/*"))
+
+
 BAD = {
-    "no patient": ([{"codes": ONE}], "row 1: a row needs subject_id and either codes or ids; it has codes"),
-    "both": ([{"subject_id": 1, "codes": ONE, "ids": [1]}], "either codes or ids"),
+    "no patient": ([{"codes": ONE}], "row 1: a row needs subject_id, and codes or ids or both; it has codes"),
+    "neither": ([{"subject_id": 1, "split": "train"}], "codes or ids or both; it has subject_id, split"),
+    "of two lengths": ([{"subject_id": 1, "codes": ONE, "ids": [1]}], "row 1: there are 11 codes beside 1 ids, padding left out. Give one code for each id"),
+    "nested": ([{"subject_id": 1, "ids": [[1]]}], "ids must be a list of whole numbers"), "a text for codes": ([{"subject_id": 1, "codes": "ONE"}], "codes a list of texts"),
     "no number": ([{"subject_id": "Smith", "codes": ONE}], "subject_id must be a whole number"),
     "another code": ([{"subject_id": 1, "codes": ["ELSE"]}], "the model has no code 'ELSE'. These sequences and this vocabulary do not belong"),
     "an id beyond": ([{"subject_id": 1, "ids": [0, 99]}], "ids run from 0 to 14 in this model, and the row has 0 to 99"),
@@ -224,8 +259,47 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"is not a file of sequences. Give a .parquet or .jsonl file"):
         SequenceDataset(tmp_path / "s.csv", vocabulary)
     (tmp_path / "s.jsonl").write_text('{"subject_id": 1, "codes"')
-    with pytest.raises(BadInput, match=r"s\.jsonl cannot be read"):
+    with pytest.raises(BadInput, match=r"s\.jsonl, line 1 cannot be read as JSON"):
         SequenceDataset(tmp_path / "s.jsonl", vocabulary)
     (tmp_path / "s.parquet").write_bytes(b"nothing")
     with pytest.raises(BadInput, match=r"s\.parquet cannot be read"):
         SequenceDataset(tmp_path / "s.parquet", vocabulary)
+
+
+HOSTILE = {
+    "deep": ('{"subject_id": 1, "ids": ' + "[" * 100_000, "nested too deeply"),
+    "digits": ('{"subject_id": 1, "ids": [' + "9" * 5_000 + "]}", "cannot be read as JSON"),
+    "half a character": ('{"subject_id": 1, "ids": [3], "split": "\\ud800"}', "cannot be read as JSON"),
+    "a text of ids": ('{"subject_id": 1, "ids": "abc"}', "ids must be a list of whole numbers"),
+    "one id": ('{"subject_id": 1, "ids": 5}', "ids must be a list of whole numbers"),
+    "ids in ids": ('{"subject_id": 1, "ids": [[1]]}', "ids must be a list of whole numbers"),
+    "codes in codes": ('{"subject_id": 1, "codes": [["A"]]}', "ids must be a list of whole numbers"),
+    "a number of codes": ('{"subject_id": 1, "codes": 5}', "ids must be a list of whole numbers"),
+    "an id without end": ('{"subject_id": Infinity, "ids": [3]}', "subject_id must be a whole number"),
+    "an id of 30 digits": ('{"subject_id": 1' + "0" * 30 + ', "ids": [3]}', "subject_id must be a whole number"),
+    "a truth value": ('{"subject_id": true, "ids": [3]}', "subject_id must be a whole number"),
+    "a split of its own": ('{"subject_id": 1, "ids": [3], "split": {"a": 1}}', "split must be a text"),
+    "a long code": ('{"subject_id": 1, "codes": ["' + "x" * 1_000_000 + '"]}', "the model has no code 'xxx"),
+    "long names": ('{"' + "x" * 1_000_000 + '": 1}', "a row needs subject_id"),
+}
+
+
+@pytest.mark.parametrize(("line", "told"), HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_line_is_refused_with_its_number(line: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "s.jsonl").write_text(line + "\n")
+    with pytest.raises(BadInput, match=rf"s\.jsonl, (row|line) 1\b.*{told}") as refused:
+        SequenceDataset(tmp_path / "s.jsonl", foreign.vocabulary(foreign.MEICAR))
+    assert len(str(refused.value)) < 400
+
+
+def test_a_line_without_end_and_gaps_beyond_the_calendar_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = TimeRule(lengths={"AEONS": (1e9, 1e9)})
+    eternal = Vocabulary(("A", "AEONS"), start=None, stops=frozenset(), pad=None, token_scheme=TokenScheme(time=rule))
+    (tmp_path / "s.jsonl").write_text('{"subject_id": 1, "ids": [0, 1, 0]}\n')
+    with pytest.raises(BadInput, match=r"more than the calendar has \(the last is 'AEONS'\)"):
+        SequenceDataset(tmp_path / "s.jsonl", eternal)
+    monkeypatch.setattr("ehrmem_widgets.tokens.sequences.MOST_BYTES", 30)
+    with pytest.raises(BadInput, match="line 1 is longer than"):
+        SequenceDataset(tmp_path / "s.jsonl", eternal)

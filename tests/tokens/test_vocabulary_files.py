@@ -120,3 +120,76 @@ def test_another_form_is_refused_in_words(
     with pytest.raises(BadInput) as caught:
         read_codes(tmp_path / name)
     assert told in str(caught.value) and name in str(caught.value)
+
+
+def in_parquet(**columns: object) -> Callable[[Path], object]:
+    return lambda path: pq.write_table(pa.table(columns), path)
+
+
+def text(content: str) -> Callable[[Path], object]:
+    return lambda path: path.write_text(content)
+
+
+OWN = {
+    "format": "ehrmem-vocabulary/1",
+    "codes": ["a"],
+    "bins": {},
+    "labels": {},
+    "start": None,
+    "stops": [],
+    "pad": None,
+}
+HOSTILE: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "ids far apart": ("v.json", text('{"a": 0, "b": 1000000000000}')),
+    "ids far apart in Parquet": ("v.parquet", in_parquet(code=["a"], id=[2**62])),
+    "ids far apart in a tokenizer": ("v.json", text('{"model": {"type": "WordLevel", "vocab": {"a": 1000000000000}}}')),
+    "an id of 4,000 digits": ("v.json", text('{"a": ' + "9" * 4_000 + "}")),
+    "an id of 5,000 digits as text": ("v.json", text('{"' + "9" * 5_000 + '": "a"}')),
+    "an id without end": ("v.json", text('{"a": Infinity}')),
+    "an id without end in Parquet": ("v.parquet", in_parquet(code=["a"], id=[float("inf")])),
+    "ids in ids": ("v.parquet", in_parquet(code=["a"], id=[[1]])),
+    "codes in codes": ("v.parquet", in_parquet(code=[["a"]], id=[1])),
+    "numbers for codes": ("v.parquet", in_parquet(code=[1], id=[1])),
+    "deep": ("v.json", text("[" * 100_000)),
+    "half a character": ("v.json", text('["\\ud800"]')),
+    "a code like a book": ("v.json", text(json.dumps(["x" * 1_000_000]))),
+    "a type like a book": ("v.json", text(json.dumps({"model": {"type": "x" * 1_000_000, "vocab": {}}}))),
+    "a short row": ("v.csv", text("code,id\na\n")),
+    "a quote without end": ("v.csv", text('"' + "x" * 1_000_000)),
+    "no rows": ("v.csv", text("")),
+    "no Parquet": ("v.parquet", text("PAR1" * 1_000)),
+    "labels in a list": ("v.json", text(json.dumps({**OWN, "labels": ["a"]}))),
+    "labels of numbers": ("v.json", text(json.dumps({**OWN, "labels": {"a": 1}}))),
+    "edges that are none": ("v.json", text(json.dumps({**OWN, "bins": {"a": [float("nan")]}}))),
+    "edges in quotes": ("v.json", text(json.dumps({**OWN, "bins": {"a": ["1", "2"]}}))),
+    "an edge of 400 digits": ("v.json", text(json.dumps({**OWN, "bins": {"a": [10**400]}}))),
+    "a start like a book": ("v.json", text(json.dumps({**OWN, "start": "x" * 1_000_000}))),
+    "stops in stops": ("v.json", text(json.dumps({**OWN, "stops": [["a"]]}))),
+}
+
+
+@pytest.mark.parametrize(("name", "write"), HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_vocabulary_is_refused_in_a_short_sentence(
+    name: str, write: Callable[[Path], object], tmp_path: Path
+) -> None:
+    write(tmp_path / name)
+    with pytest.raises(BadInput, match=r"^v\.\w+ (is not|cannot be read)") as refused:
+        Vocabulary.load(tmp_path / name)
+    assert len(str(refused.value)) < 600
+
+
+def test_a_code_repeated_in_a_million_rows_is_held_once(tmp_path: Path) -> None:
+    """As Parquet can hold it in a few bytes; as text it would be 100 GB."""
+    code = pa.DictionaryArray.from_arrays(pa.array([0] * 1_000_000, pa.int32()), pa.array(["x" * 100_000]))
+    pq.write_table(pa.table({"code": code, "id": pa.array([0] * 1_000_000)}), tmp_path / "v.parquet")
+    with pytest.raises(BadInput, match="is not a code with an id"):
+        Vocabulary.load(tmp_path / "v.parquet")
+
+
+def test_ids_with_some_gaps_get_placeholders_and_a_head_beyond_all_codes_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "v.json").write_text('{"a": 0, "b": 5000}')
+    vocabulary = Vocabulary.load(tmp_path / "v.json")
+    assert (len(vocabulary), vocabulary.without_a_code, vocabulary.id("b")) == (5001, 4999, 5000)
+    assert len(vocabulary.widened(6000)) == 6000
+    with pytest.raises(BadInput, match="it lists 5,001 codes and the model knows 1,000,000,000"):
+        vocabulary.widened(10**9)

@@ -258,7 +258,7 @@ def test_page_is_one_self_contained_block_that_says_its_limits() -> None:
     said = words(page)
     for expected in ("It is not a clearance", "membership inference", "How to read this", "horizon 80 codes"):
         assert expected in said
-    assert len(next(e for e in root.iter("ol") if e.attrib.get("class") == "ehrmem-read")) == 8
+    assert len(next(e for e in root.iter("ol") if e.attrib.get("class") == "ehrmem-read")) == 9
     assert not list(root.iter("table"))  # no table repeats a chart
 
 
@@ -337,7 +337,7 @@ def test_page_of_an_empty_answer() -> None:
         attributes=(), curve=None, reference_curve=None, generated=(), truth=(), neighbours=None, settled=False
     )
     said = words(patient_page(empty, patient="p", facts_html="", settings={}))
-    assert "partial results" in said and "No attribute is in focus." in said
+    assert "partial results" in said and "No sensitive attribute is asked about." in said
 
 
 def test_interval_never_shows_minus_zero() -> None:

@@ -20,7 +20,15 @@ from ehrmem_widgets.findings.disclosure_control import (
 )
 from ehrmem_widgets.findings.finding import PATIENTS, Finding, FindingRow, estimate_of
 from ehrmem_widgets.probes.attribute.ask import ALL as ALL_ATTRIBUTES
-from ehrmem_widgets.probes.attribute.ask import FEWEST_HOLDERS
+from ehrmem_widgets.probes.attribute.ask import (
+    EXCESS_GAP,
+    EXCESS_RISK,
+    FEWEST_HOLDERS,
+    LARGEST_EXCESS,
+    LARGEST_LEAK,
+    LEAK_DIFFERENCE,
+    LEAK_RISK,
+)
 from ehrmem_widgets.probes.people import ALL, CANARY, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.probes.view import GROUP_NAMES, METHOD_GROUPS, Frequency, ProbeView, picture
 from ehrmem_widgets.statistics.disclosure import (
@@ -61,28 +69,28 @@ class AttributeView(ProbeView):
         ("prevalence", share),
         ("auroc|average_precision|auroc_gain", of_holders),
         ("recall|precision", share_of_holders),
-        ("excess_risk", mean),
-        ("excess_gap", between_means("excess_gap", "excess_risk")),
+        (f"{EXCESS_RISK}|{LEAK_RISK}", mean),
+        (EXCESS_GAP, between_means(EXCESS_GAP, EXCESS_RISK)),
+        (LEAK_DIFFERENCE, between_means(LEAK_DIFFERENCE, LEAK_RISK)),
     )
-    judged_figure = "excess_gap"
+    judged_figure = f"{EXCESS_GAP}|{LEAK_DIFFERENCE}"
     asked = (
         "An attacker knows some facts about a person, and asks what comes next. How likely is it that the model names a sensitive "
         "attribute of that person? Codes of the attribute and strong hints at it were taken out of what is known."
     )
     held_against = (
         "The same question to a reference model that never saw these people (the excess is what is left), and the same excess among "
-        "people whom neither model saw. Its null is no difference between the two groups."
+        "people whom neither model saw. Its null is no difference between the two groups. Without a reference model the leak itself is held "
+        "against that of people never seen; a patient's, against that of those who hold the attribute, too."
     )
     how_to_read = (
         "Excess risk: how much likelier the model names an attribute that the person has than the reference does, the largest over what a"
-        " person holds; 0 is no more than anybody could know. A mean near 0 can hide a few people with a large excess: read the share "
+        " person holds; 0 is no more than anybody could know. Without a reference model the leak itself stands for it, of which a part is "
+        "what anybody could know: then only the difference to people never seen says something of memory. A mean near 0 can hide a few people with a large excess: read the share "
         "called memorized beside it."
     )
     measures = "higher leak probability for members than for people never seen"
-    memorized = (
-        "It names sensitive attributes of people it was trained on more than of others, beyond what a model that never saw them says: by "
-        "{figure}{where}."
-    )
+    memorized = "It names sensitive attributes of people it was trained on more than of people it never saw: by {figure}{where}."
     population = "It names sensitive attributes of people it was trained on no more than of others: largest difference {figure}{where}."
 
     def pictures(self) -> list[str]:
@@ -92,13 +100,13 @@ class AttributeView(ProbeView):
         groups = [
             group
             for group in (MEMBER, NON_MEMBER, CANARY, NULL_CANARY)
-            if len(found.about("figures", figure="excess_risk", group=group))
+            if len(found.about("figures", figure=self._risk, group=group))
         ]
         rows = [
             IntervalRow(GROUP_NAMES[group], one, heading=knowledge_words(knowledge), marked=group == MEMBER)
             for knowledge in knowledge_levels
             for group in groups
-            if (one := by_level(found, "excess_risk", group=group).get(knowledge)) is not None
+            if (one := by_level(found, self._risk, group=group).get(knowledge)) is not None
         ]
         parts = []
         if rows:
@@ -106,12 +114,12 @@ class AttributeView(ProbeView):
                 picture(
                     interval_rows(
                         rows,
-                        title="Mean excess risk of those who hold a sensitive attribute, by what the attacker knows",
-                        ends=(-1.0, 1.0),
-                        level=(0.0, "no more than the reference"),
-                        signed=True,
+                        title=f"Mean {self._measured} of those who hold a sensitive attribute, by what the attacker knows",
+                        ends=(-1.0, 1.0) if self._beyond else (0.0, 1.0),
+                        level=(0.0, "no more than the reference" if self._beyond else "never named"),
+                        signed=self._beyond,
                     ),
-                    "Excess risk: the largest over the attributes that a person holds. Diamonds: members.",
+                    f"{self._measured.capitalize()}: the largest over the attributes that a person holds. Diamonds: members.",
                 )
             )
         if self.likelihoods():
@@ -123,12 +131,12 @@ class AttributeView(ProbeView):
                             likely.title,
                             figure(likely.excess) if likely.excess else likely.why,
                             figure(likely.never_seen) if likely.why != NO_CODE else "—",
-                            figure(likely.memorized) if likely.why != NO_CODE else "—",
+                            _share_in_words(likely),
                         ]
                     )
             heads = (
                 "Attribute",
-                "Mean excess, members who hold it",
+                f"Mean {self._measured}, members who hold it",
                 "The same, people never seen",
                 "Share of these members called memorized",
             )
@@ -150,7 +158,7 @@ class AttributeView(ProbeView):
                 ]
                 parts.append(
                     table(
-                        ["Mean excess, members", *map(knowledge_words, knowledge_levels)],
+                        [f"Mean {self._measured}, members", *map(knowledge_words, knowledge_levels)],
                         cells,
                         caption="By attribute and what the attacker knows",
                     )
@@ -187,9 +195,9 @@ class AttributeView(ProbeView):
         rows = self.audit.query(
             self.probe.name,
             PATIENTS,
-            """SELECT knowledge, attribute, "group", value, verdict = ? AS memorized
-            FROM rows WHERE figure = 'excess' AND "group" IN (?, ?)""",
-            [str(Verdict.MEMORIZED), MEMBER, NON_MEMBER],
+            """SELECT knowledge, attribute, "group", value, verdict = ? AS memorized, reason = 'too_few' AS too_few
+            FROM rows WHERE figure = ? AND "group" IN (?, ?)""",
+            [str(Verdict.MEMORIZED), "excess" if self._beyond else "leak", MEMBER, NON_MEMBER],
         )
         by = dict(list(rows.groupby(["knowledge", "attribute", "group"])))
         return tuple(
@@ -209,6 +217,19 @@ class AttributeView(ProbeView):
         return self._likelihoods
 
     @property
+    def _beyond(self) -> bool:
+        """Whether there is a reference model, and so an excess beyond it."""
+        return bool(self.audit.results.get("reference"))
+
+    @property
+    def _risk(self) -> str:
+        return EXCESS_RISK if self._beyond else LEAK_RISK
+
+    @property
+    def _measured(self) -> str:
+        return "excess risk" if self._beyond else "leak probability"
+
+    @property
     def _without_code(self) -> tuple[str, ...]:
         """Attributes that could not be asked about: the model has no code of them."""
         return tuple(self.found.settings.get("without_code") or ())
@@ -218,15 +239,16 @@ class AttributeView(ProbeView):
         excess = _mean(member)
         why = ""
         if excess is None:
-            why = "there is no reference model" if not by else "no member asked about holds it"
-            why = why if member is None else f"fewer than {FEWEST} members hold it"
-        shares = None if member is None else coarse_share(proportion(int(member["memorized"].sum()), len(member)))
+            why = "no member asked about holds it" if member is None else f"fewer than {FEWEST} members hold it"
+        shares, judged = None, None if member is None else member[~member["too_few"]]
+        if judged is not None and len(judged):
+            shares = coarse_share(proportion(int(judged["memorized"].sum()), len(judged)))
         return Likelihood(name, self.audit.title(name), knowledge, excess, _mean(other), shares, why)
 
     @cached_property
     def worst_level(self) -> str:
-        """The knowledge level at which members' mean excess is largest; the first where it was not measured."""
-        rows = self.found.about("figures", figure="excess_risk", group=MEMBER)
+        """The knowledge level at which members' mean excess (leak) is largest; the first where it was not measured."""
+        rows = self.found.about("figures", figure=self._risk, group=MEMBER)
         rows = rows[rows["value"].notna()]
         return (
             str(rows.loc[rows["value"].idxmax(), "knowledge"]) if len(rows) else next(iter(self.knowledge_levels), "")
@@ -242,8 +264,8 @@ class AttributeView(ProbeView):
             yield Frequency("remembered", worst.memorized, verdict, title=worst.title, knowledge=worst.knowledge)
 
     def over_all_attributes(self, knowledge: str) -> Estimate | None:
-        """Of each member the largest excess."""
-        rows = self.found.about("figures", figure="excess_risk", group=MEMBER, knowledge=knowledge)
+        """Of each member the largest excess (leak)."""
+        rows = self.found.about("figures", figure=self._risk, group=MEMBER, knowledge=knowledge)
         return estimate_of(rows.iloc[0]) if len(rows) else None
 
     def asked_besides(self) -> str:
@@ -259,30 +281,27 @@ class AttributeView(ProbeView):
 
     def shared(self, comparison: Comparison) -> Iterable[Shared]:
         """Excess risk of members, of canaries, and of members beyond people never seen."""
-        for group, heading in (
-            (MEMBER, "excess risk of members, beyond the reference"),
-            (CANARY, "excess risk of planted canaries, beyond the reference"),
-        ):
-            where = {"figure": "excess_risk", "group": group}
+        risk, largest, gap = (
+            (EXCESS_RISK, LARGEST_EXCESS, EXCESS_GAP) if self._beyond else (LEAK_RISK, LARGEST_LEAK, LEAK_DIFFERENCE)
+        )
+        for group, words in ((MEMBER, "members"), (CANARY, "planted canaries")):
+            heading = f"{self._measured} of {words}{', beyond the reference' if self._beyond else ''}"
 
             def paired(knowledge: str, group: str = group) -> Estimate | None:
-                return comparison.mean_gap(
-                    self.values(), {"figure": "largest_excess", "knowledge": knowledge, "group": group}
-                )
+                return comparison.mean_gap(self.values(), {"figure": largest, "knowledge": knowledge, "group": group})
 
-            yield from comparison.by_level(self.probe.name, heading, where, paired)
+            yield from comparison.by_level(self.probe.name, heading, {"figure": risk, "group": group}, paired)
         yield from comparison.by_level(
             self.probe.name,
-            "excess risk, members minus non-members",
-            {"figure": "excess_gap", "group": ALL},
-            lambda knowledge: comparison.gap_of_gaps(
-                self.values(), {"figure": "largest_excess", "knowledge": knowledge}
-            ),
+            f"{self._measured}, members minus non-members",
+            {"figure": gap, "group": ALL},
+            lambda knowledge: comparison.gap_of_gaps(self.values(), {"figure": largest, "knowledge": knowledge}),
         )
 
     def attribute_gap(self, comparison: Comparison, attribute: str, knowledge: str) -> Estimate | None:
         """The members who hold it, each compared with themselves."""
-        where = {"figure": "excess", "knowledge": knowledge, "group": MEMBER, "attribute": attribute}
+        figure = "excess" if self._beyond else "leak"
+        where = {"figure": figure, "knowledge": knowledge, "group": MEMBER, "attribute": attribute}
         return comparison.mean_gap(self.values(), where)
 
     @classmethod
@@ -299,6 +318,13 @@ class AttributeView(ProbeView):
             axis="AUROC: 1 always right, 0.5 no better than a coin",
             level=(0.5, "coin toss"),
         )
+
+
+def _share_in_words(likely: Likelihood) -> str:
+    """The share of members called memorized, or why there is none."""
+    if likely.memorized is None and likely.why != NO_CODE and likely.excess is not None:
+        return "too few people never seen to judge by"
+    return "—" if likely.why == NO_CODE else figure(likely.memorized)
 
 
 def _mean(rows: pd.DataFrame | None) -> Estimate | None:

@@ -32,6 +32,7 @@ from ehrmem_widgets.findings.finding import (
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.batching import OnProgress, Progress, Rows
 from ehrmem_widgets.probes.near_duplicates import FEWEST_CODES, NEAR, REFERENCE, across_the_split
+from ehrmem_widgets.probes.needs import PEOPLE
 from ehrmem_widgets.probes.people import ALL, CANARIES, MEMBER, NON_MEMBER, PAIRS
 from ehrmem_widgets.statistics.discrimination import controls_needed, patient_bootstrap
 from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate, difference, proportion
@@ -76,6 +77,7 @@ class Confounding(ProbeRun):
 
     doing = "confounding"
     asks = False
+    needs = (PEOPLE,)
 
     def __init__(self, probe: Probe, task: Task) -> None:
         super().__init__(probe, task)

@@ -24,6 +24,7 @@ from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.batching import OnProgress, Progress, Rows
 from ehrmem_widgets.probes.embedding_store import built_store
 from ehrmem_widgets.probes.leak import slot_ids
+from ehrmem_widgets.probes.needs import ATTRIBUTES, EMBEDDINGS, PLANTED_CONTROL, PROMPTS, Can, reference
 from ehrmem_widgets.probes.people import ALL, CANARIES, MEMBER, NON_MEMBER, PAIRS, several
 from ehrmem_widgets.probes.prompt_embeddings import embed_continued, embed_prompts
 from ehrmem_widgets.statistics.discrimination import (
@@ -84,6 +85,13 @@ class Embedding(ProbeRun):
 
     doing = "Embedding prompts"
     batch = 40
+    needs = (
+        EMBEDDINGS,
+        PROMPTS,
+        ATTRIBUTES,
+        reference(Can.IN_PART, "members may simply be easier: no verdict of memory"),
+        PLANTED_CONTROL,
+    )
 
     def __init__(self, probe: Probe, task: Task) -> None:
         super().__init__(probe, task)

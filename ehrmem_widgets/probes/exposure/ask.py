@@ -30,7 +30,9 @@ from ehrmem_widgets.findings.finding import (
 )
 from ehrmem_widgets.probes.base import AlternativesOf, Probe, ProbeRun, Task
 from ehrmem_widgets.probes.batching import Answer, Rows
+from ehrmem_widgets.probes.needs import SCORES, AtHand, Lack, Need
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People
+from ehrmem_widgets.registry import alternatives_for
 from ehrmem_widgets.statistics.discrimination import auroc, auroc_p, mean_with_interval, patient_bootstrap
 from ehrmem_widgets.statistics.intervals import Estimate, queries_needed
 from ehrmem_widgets.statistics.multiple_testing import holm
@@ -69,6 +71,23 @@ def expected_by_chance(alternatives: int) -> float:
     return math.log2(n) - math.lgamma(n + 1) / (n * math.log(2))
 
 
+def _planted(at_hand: AtHand) -> Lack | None:
+    if at_hand.planted and alternatives_for(at_hand.dataset) is not None:
+        return None
+    return Lack(
+        "There are no planted canaries of which other possible values are known.",
+        "Plant some before training, and name their file with --canaries (docs: Your own attributes and canaries).",
+    )
+
+
+def _reference_scores(at_hand: AtHand) -> Lack | None:
+    if at_hand.reference is None or Query.SCORES in at_hand.reference.answers:
+        return None
+    return Lack(
+        "The reference model gives no log-probabilities of given codes.", "Leave --reference out for this test."
+    )
+
+
 class Exposure(ProbeRun):
     """The exposure of each canary's first day, in the audited and in the reference model.
 
@@ -84,6 +103,7 @@ class Exposure(ProbeRun):
 
     doing = "exposure"
     batch = 5
+    needs = (SCORES, Need(_planted), Need(_reference_scores))
 
     def __init__(self, probe: Probe, task: Task) -> None:
         super().__init__(probe, task)

@@ -24,6 +24,7 @@ from ehrmem_widgets.probes.batching import Answer, Rows
 from ehrmem_widgets.probes.membership import scores
 from ehrmem_widgets.probes.membership.judge import CONTROL, compare, no_difference
 from ehrmem_widgets.probes.membership.scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL
+from ehrmem_widgets.probes.needs import PLANTED_CONTROL, SCORES, Can, reference
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, seen_by, strangers
 from ehrmem_widgets.statistics.verdicts import PositiveControl, Verdict
 from ehrmem_widgets.tokens.sequence import encode
@@ -57,6 +58,7 @@ class Membership(ProbeRun):
 
     doing = "membership"
     batch = 64
+    needs = (SCORES, reference(Can.YES, "its strongest score (Ratio) is missing"), PLANTED_CONTROL)
 
     def __init__(self, probe: Probe, task: Task) -> None:
         super().__init__(probe, task)

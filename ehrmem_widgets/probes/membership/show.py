@@ -37,9 +37,7 @@ def found_members(one: FindingRow, figures: Figures) -> Estimate:
         return NOTHING
     share = coarse_share(Estimate(found / members, 0.0, 1.0, members))
     low, high = math.floor(10 * one["low"]) / 10, math.ceil(10 * one["high"]) / 10
-    if math.isfinite(share.value):
-        return Estimate(share.value, low, high, rounded_n(int(one["n"])))
-    return Estimate(math.nan, min(low, share.low), max(high, share.high), rounded_n(int(one["n"])))
+    return Estimate(share.value, min(low, share.low), max(high, share.high), rounded_n(int(one["n"])))
 
 
 def called_members(one: FindingRow, figures: Figures) -> Estimate:

@@ -40,6 +40,7 @@ from ehrmem_widgets.probes.embedding.ask import (
     with_embeddings,
 )
 from ehrmem_widgets.probes.embedding_store import built_store
+from ehrmem_widgets.probes.needs import EMBEDDINGS, PLANTED_CONTROL, PROMPTS, Can, reference
 from ehrmem_widgets.probes.people import CANARIES, CANARY, MEMBER, NON_MEMBER, NULL_CANARY, PAIRS, several
 from ehrmem_widgets.probes.prompt_embeddings import embed_continued, embed_prompts
 from ehrmem_widgets.statistics.discrimination import patient_bootstrap
@@ -83,6 +84,12 @@ class Neighbours(ProbeRun):
 
     doing = "Searching for records"
     batch = 40
+    needs = (
+        EMBEDDINGS,
+        PROMPTS,
+        reference(Can.IN_PART, "members may simply be easier: no verdict of memory"),
+        PLANTED_CONTROL,
+    )
 
     def __init__(self, probe: Probe, task: Task) -> None:
         super().__init__(probe, task)

@@ -40,6 +40,16 @@ from ehrmem_widgets.probes.batching import Answer, Rows
 from ehrmem_widgets.probes.exploration import Exploration, State, choose_focus
 from ehrmem_widgets.probes.interleave import interleave
 from ehrmem_widgets.probes.leak import Leaks, leaks_of_many, slot_ids
+from ehrmem_widgets.probes.needs import (
+    ATTRIBUTES,
+    CONTINUATIONS,
+    HOLDERS,
+    LEAKS,
+    PLANTED_CONTROL,
+    PROMPTS,
+    Can,
+    reference,
+)
 from ehrmem_widgets.probes.people import (
     CANARY,
     HOLDS_NONE,
@@ -180,6 +190,15 @@ class Perturbation(ProbeRun):
 
     doing = "Moving identifiers"
     batch = 16
+    needs = (
+        CONTINUATIONS,
+        PROMPTS,
+        ATTRIBUTES,
+        LEAKS,
+        HOLDERS,
+        reference(Can.YES, "what is general knowledge is not taken out"),
+        PLANTED_CONTROL,
+    )
 
     def __init__(self, probe: Probe, task: Task) -> None:
         super().__init__(probe, task)

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from ehrmem_widgets.attacker.facts import AGE, KnownFacts, knowledge_words
 from ehrmem_widgets.charts.markup import escape
-from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.probes.exploration import Exploration, State
+from ehrmem_widgets.errors import BadInput, CannotAnswer
+from ehrmem_widgets.probes.exploration import NO_ATTRIBUTES, Exploration, State
 from ehrmem_widgets.probes.live_part import LivePart, PartAnswer
 from ehrmem_widgets.probes.perturbation.ask import judge_spike, movable, sweep
 from ehrmem_widgets.probes.perturbation.curve import READING, perturbation_curve, spike_bar
@@ -45,6 +45,8 @@ class MoveAFact(LivePart):
 
     def answers(self, exploration: Exploration, state: State, choice: str) -> Iterator[PartAnswer | None]:
         """The patient's own curve, ever better; then people never seen, and the verdict."""
+        if not state.focus:
+            raise CannotAnswer(NO_ATTRIBUTES)
         if choice not in dict(self.choices(exploration, state)):
             raise BadInput(
                 "There is no fact to move: let the attacker know the age, the sex, a lab value or two dated events."

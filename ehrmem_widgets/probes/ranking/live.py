@@ -8,11 +8,11 @@ import numpy as np
 
 from ehrmem_widgets.charts.markup import escape, interval, plural
 from ehrmem_widgets.cohort.record import Record
-from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.probes.exploration import Exploration, State
+from ehrmem_widgets.errors import BadInput, CannotAnswer
+from ehrmem_widgets.probes.exploration import NO_ATTRIBUTES, Exploration, State
 from ehrmem_widgets.probes.live_part import LivePart, PartAnswer
 from ehrmem_widgets.probes.ranking import PROBE
-from ehrmem_widgets.probes.ranking.ask import SEARCH, THRESHOLD, Attack, AttackSearch, facts_in_words
+from ehrmem_widgets.probes.ranking.ask import NO_REFERENCE, SEARCH, THRESHOLD, Attack, AttackSearch, facts_in_words
 from ehrmem_widgets.statistics.verdicts import Peers
 from ehrmem_widgets.views.answer_bar import in_100
 
@@ -29,10 +29,8 @@ class SmallestFacts(LivePart):
 
     def answers(self, exploration: Exploration, state: State, choice: str) -> Iterator[PartAnswer | None]:
         """The patient's facts first; then, person by person, what the same search finds about people whom no model saw."""
-        if exploration.reference is None:
-            raise BadInput(
-                "Without a reference model that never saw the patient no answer can be called a leak, so nothing is searched."
-            )
+        if not state.focus:
+            raise CannotAnswer(NO_ATTRIBUTES)
         record, focus = exploration.record(state.patient_id), state.focus
         codes = exploration.attributes
         title = codes.attributes[focus].title
@@ -93,8 +91,9 @@ def _said(
     asked = plural(len(found), "similar person never seen who has it", "similar people never seen who have it")
     progress = "" if settled else f" ({len(found)} of {wanted} so far)"
     if attack is None:
+        more_often = "" if exploration.reference is None else ", and more often than the reference"
         return (
-            f"<p><b>No set of facts that was tried makes the model give {escape(title)} away</b> (in at least {100 * THRESHOLD:.0f} of 100 answers, and more often than the reference). "
+            f"<p><b>No set of facts that was tried makes the model give {escape(title)} away</b> (in at least {100 * THRESHOLD:.0f} of 100 answers{more_often}). "
             f"Tried: ready-made sets of facts, and up to six facts chosen one by one.</p><p>Among {asked}{progress}, the same search finds facts about {leaks or 'none of them'}.{count}</p>"
         )
     how = "chosen one by one" if attack.way == SEARCH else "a ready-made set"
@@ -105,6 +104,11 @@ def _said(
     fits = "only this patient of the data set fits" if known.k == 1 else f"{known.k:,} of {known.n:,} patients fit"
     null = f"Among {asked}{progress}, the same search finds facts as cheap about {sum(bits >= -known.bits for bits in found) or 'none of them'}"
     p = f": p = {Peers.of(-known.bits, np.array(found)).p:.2f}" if settled and found else ""
+    against = (
+        f". {NO_REFERENCE}"
+        if attack.reference is None
+        else f", a model that never saw the patient in {in_100(attack.reference)} ({escape(interval(attack.reference))})."
+    )
     nobody = (
         " Nobody never seen has it, so that nothing says how often chance would find such facts."
         if settled and not wanted
@@ -112,6 +116,6 @@ def _said(
     )
     return (
         f"<p><b>{plural(known.facts, 'fact')} suffice</b> ({how}; {known.bits:.1f} bits; {fits}):</p><ul>{facts}</ul>"
-        f"<p>With them the model names {escape(title)} in <b>{in_100(attack.audited)}</b> answers ({escape(interval(attack.audited))}), "
-        f"a model that never saw the patient in {in_100(attack.reference)} ({escape(interval(attack.reference))}).</p><p>{null}{p}.{nobody}{count}</p>"
+        f"<p>With them the model names {escape(title)} in <b>{in_100(attack.audited)}</b> answers ({escape(interval(attack.audited))}){against}</p>"
+        f"<p>{null}{p}.{nobody}{count}</p>"
     )

@@ -22,7 +22,7 @@ from ehrmem_widgets.findings.disclosure_control import (
 )
 from ehrmem_widgets.findings.finding import EXCLUDED, PATIENTS, Finding, FindingRow, estimate_of
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
-from ehrmem_widgets.probes.ranking.ask import GIVEN_AWAY, GIVEN_AWAY_GAP, SEARCH
+from ehrmem_widgets.probes.ranking.ask import GIVEN_AWAY, GIVEN_AWAY_GAP, NO_REFERENCE, SEARCH
 from ehrmem_widgets.probes.ranking.attack_list import attack_list
 from ehrmem_widgets.probes.view import Frequency, Headline, ProbeView, picture
 from ehrmem_widgets.probes.view import titles as _titles
@@ -63,15 +63,13 @@ class RankingView(ProbeView):
     )
     held_against = (
         "The very same search over people whom neither model saw: whatever it finds there, it finds by chance. And only leaks that go "
-        "beyond the reference model's answer count, each asked again with other random numbers."
+        "beyond the reference model's answer count, where there is one, each asked again with other random numbers."
     )
     how_to_read = READ_ATTACKS
 
     def headline(self) -> Headline:
         """How many members some attack gives away."""
         attacks = self.attacks()
-        if attacks is None:
-            return Headline(Verdict.CANNOT_CONCLUDE, "Without a reference model nothing can be called a leak.")
         rows = self.judged()
         verdict, control = Verdict(rows.iloc[0]["verdict"]) if len(rows) else None, self.control()
         same = (
@@ -94,12 +92,13 @@ class RankingView(ProbeView):
                 f"Some attack gives away a share of {share} of {attacks.asked_in_words} who hold a sensitive attribute."
             )
         own = estimate_of(rows.iloc[0]) if len(rows) else None
+        same += "" if self.audit.results.get("reference") else f" {NO_REFERENCE}"
         return Headline(verdict, f"{words}{same}", control, own, self.planted(""))
 
     def frequencies(self) -> Iterable[Frequency]:
         """The share of members who are given away."""
         verdict, attacks = self.headline().verdict, self.attacks()
-        if verdict and attacks is not None and attacks.totals.share is not None:
+        if verdict and attacks.totals.share is not None:
             yield Frequency("given_away", attacks.totals.share, verdict, attacks.never_seen)
 
     def verdicts(self) -> str:
@@ -109,11 +108,11 @@ class RankingView(ProbeView):
     def pictures(self) -> list[str]:
         """Which kinds of facts give members away."""
         attacks = self.attacks()
-        if attacks is None:
-            return ["<p>Cannot conclude: without a reference model nothing can be called a leak.</p>"]
+        alone = [] if self.audit.results.get("reference") else [f"<p>{NO_REFERENCE}</p>"]
         drawn = attack_shares(attacks)
         said = [f"{escape(one['verdict'])}: {escape(one['note'])}" for one in self.judged().to_dict("records")]
         return [
+            *alone,
             *(f"<p><b>Members against people never seen.</b> {one}</p>" for one in said),
             *(
                 [picture(drawn, "By kind of attack, the cheapest first; the diamond is all of them together.")]
@@ -123,14 +122,12 @@ class RankingView(ProbeView):
             attack_ranking(attacks),
         ]
 
-    def attacks(self) -> AttackTable | None:
-        """What an attacker must know to have a member given away; None without a reference model."""
+    def attacks(self) -> AttackTable:
+        """What an attacker must know to have a member given away."""
         return self._attacks
 
     @cached_property
-    def _attacks(self) -> AttackTable | None:
-        if not self.audit.results.get("reference"):
-            return None
+    def _attacks(self) -> AttackTable:
         leaks = self.audit.query(
             self.probe.name,
             PATIENTS,
@@ -149,6 +146,7 @@ class RankingView(ProbeView):
             never_seen=estimate_of(null[0]) if null else None,
             population=population,
             identified=_identified(cheapest) if population else None,
+            beyond=bool(self.audit.results.get("reference")),
         )
 
     @cached_property

@@ -28,10 +28,11 @@ from ehrmem_widgets.findings.finding import (
     finding,
     row,
 )
-from ehrmem_widgets.probes.attribute.ask import LARGEST_EXCESS
+from ehrmem_widgets.probes.attribute.ask import LARGEST_EXCESS, LARGEST_LEAK
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.membership.scores import LOSS, RATIO
+from ehrmem_widgets.probes.needs import Can, reference
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.statistics.discrimination import NOTHING, difference_of_means, mean_with_interval
 from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate
@@ -44,6 +45,7 @@ from ehrmem_widgets.statistics.verdicts import (
     Verdict,
     judge_cohort,
 )
+from ehrmem_widgets.tokens.attribute_codes import AttributeCodes
 
 FEWEST = 11
 """Cells of fewer patients are not shown (methods, section 4, T6)."""
@@ -63,7 +65,7 @@ _NOT_RECORDED = "not recorded"
 NAME = "subgroups"
 HIDDEN = "small_cell"
 _RARE, _UNIQUE_LABS = "code: one that no other record has", "labs: a first lab day like no other"
-_LEAKS = ("excess", "largest_excess")
+_LEAKS = ("excess", LARGEST_EXCESS, "leak", LARGEST_LEAK)
 _BY = ["figure", "attribute", "model", "knowledge"]
 
 
@@ -137,10 +139,12 @@ def subgroups(
 
 class Subgroups(ProbeRun):
     """Two findings by subgroup, as one family of tests: the membership score (T4; the ratio to the reference model, or without
-    one the loss), and with a reference model each patient's largest excess risk at the knowledge level (T2). It asks nothing itself."""
+    one the loss), and each patient's largest excess risk at the knowledge level (T2; without a reference model the largest leak; left out where the model
+    has no code of any attribute). It asks nothing itself."""
 
     doing = "subgroups"
     asks = False
+    needs = (reference(Can.IN_PART, "only membership scores are divided"),)
 
     def __init__(self, probe: Probe, task: Task) -> None:
         super().__init__(probe, task)
@@ -148,8 +152,9 @@ class Subgroups(ProbeRun):
 
     @classmethod
     def builds_on(cls, probe: Probe, task: Task) -> tuple[str, ...]:
-        """Without a reference there is no excess risk."""
-        return probe.builds_on if task.reference is not None else probe.builds_on[:1]
+        """Where the model has no code of any attribute, the membership score alone."""
+        asked = AttributeCodes(task.model.vocabulary, task.dataset.attributes, (), task.dataset.descriptions)
+        return probe.builds_on if asked.default_names() else probe.builds_on[:1]
 
     def ask(self, records: list[Record]) -> Rows:
         """No model is asked."""
@@ -160,8 +165,9 @@ class Subgroups(ProbeRun):
         task = self.task
         scored, knowledge = one_score(task.earlier["membership"]), task.knowledge_levels[0]
         tables = [scored.patients]
-        if task.reference is not None:
-            tables.append(task.earlier["attribute"].about("patients", figure=LARGEST_EXCESS, knowledge=knowledge))
+        if (leaks := task.earlier.get("attribute")) is not None:
+            largest = LARGEST_LEAK if task.reference is None else LARGEST_EXCESS
+            tables.append(leaks.about("patients", figure=largest, knowledge=knowledge))
         both = replace(scored, patients=pd.concat(tables, ignore_index=True))
         return subgroups(both, task.dataset, group_by=task.options["group_by"], confounded=task.confounded)
 

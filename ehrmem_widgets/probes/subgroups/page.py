@@ -24,6 +24,11 @@ FIGURES: Mapping[str, tuple[str, str]] = {
         "saw this person, as a difference of two probabilities: the largest over the attributes that a record holds. Only people who "
         "hold one are asked about.",
     ),
+    "leak": (
+        "leak probability",
+        "The leak probability says how likely the audited model names a person's sensitive attribute: the largest over the attributes that a "
+        "record holds. There is no reference model, so a part of it is what anybody could know. Only people who hold one are asked about.",
+    ),
 }
 HOW_TO_READ = (
     "Each row compares the members in a subgroup with all other members (grey). People of one kind may score higher merely "

@@ -35,7 +35,12 @@ from ehrmem_widgets.settings import check_screen, shown
 from ehrmem_widgets.widgets.probe_screen import ProbeScreen
 
 DEFAULT_KNOWLEDGE = "lab_values"
-FINDING_WORDS = {"membership": "Membership score", "excess": "Excess risk (sensitive attributes)"}
+FINDING_WORDS = {
+    "membership": "Membership score",
+    "excess": "Excess risk (sensitive attributes)",
+    "leak": "Leak probability (sensitive attributes)",
+}
+_OF_ATTRIBUTES = ("excess", "leak")
 CORRECTION_WORDS = {"claims": "Claims (strict, Holm)", "screening": "Screening (hints, Benjamini-Hochberg)"}
 
 
@@ -88,9 +93,10 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
     ) -> SubgroupState:
         """The state to begin with; what does not fit is an BadInput with the values that do."""
         self._measured: dict[str, SubgroupsShown] = {}
-        self.offered = tuple(name for name in FIGURES if name != "excess" or self.reference is not None)
+        without = "excess" if self.reference is None else "leak"
+        self.offered = tuple(name for name in FIGURES if name != without)
         if finding not in self.offered:
-            more = "" if self.reference else " (the excess risk needs a reference model)"
+            more = "" if self.reference else " (the excess risk needs a reference model; without one it is the leak)"
             raise BadInput(f"The finding must be one of {', '.join(self.offered)}{more}; got {shown(finding)}.")
         if isinstance(families, str):
             families = [name.strip() for name in families.split(",") if name.strip()]
@@ -114,7 +120,7 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
     def view(self, state: SubgroupState, answer: SubgroupsShown) -> str:
         """The forest plot, how to read it, and what speaks for or against it."""
         notes = answer.confounding.said("", ALL)
-        if state.finding == "excess":
+        if state.finding in _OF_ATTRIBUTES:
             notes.insert(
                 0, f"The attacker knows: {KNOWLEDGE_LEVELS.get(state.knowledge, state.knowledge.replace('_', ' '))}."
             )
@@ -148,7 +154,7 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
         heading = widgets.HTML(
             '<div style="font-size:13px;font-weight:600;margin-top:8px">Kinds of people listed</div>'
         )
-        words = "The excess risk is measured when it is first chosen; that takes about a minute for 400 people."
+        words = f"The {FIGURES[self.offered[-1]][0]} is measured when it is first chosen; that takes about a minute for 400 people."
         note = widgets.HTML(f'<div style="font-size:12px;line-height:1.4">{words}</div>')
         asked = [self.finding, note] if len(self.offered) > 1 else [self.finding]
         return [*asked, self.correction, heading, *self.families.values()]
@@ -170,7 +176,7 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
 
     def _measure(self, state: SubgroupState) -> SubgroupsShown:
         dataset, model, reference = self.dataset, self.model, self.reference
-        if state.finding == "excess":
+        if state.finding in _OF_ATTRIBUTES:
             people = holders(model, dataset, reference, most=state.patients, seed=state.seed)
         else:
             people = choose_people(dataset, model, reference, most=state.patients, canaries=False, seed=state.seed)
@@ -181,11 +187,11 @@ class ExploreSubgroups(ProbeScreen[SubgroupState, SubgroupsShown]):
         free = ask("confounding")
         earlier = {"confounding": free}
         why = confounding(earlier)
-        if state.finding == "excess":
+        if state.finding in _OF_ATTRIBUTES:
             found = ask("attribute", knowledge_levels=(state.knowledge,), earlier=earlier, progress=self.progress)
-            rows = found.about("patients", figure="excess").sort_values("value", ascending=False, kind="stable")
+            rows = found.about("patients", figure=state.finding).sort_values("value", ascending=False, kind="stable")
             largest = replace(found, patients=rows.drop_duplicates("patient").sort_index())
-            split = subgroups(largest, dataset, figure="excess", confounded=why)
+            split = subgroups(largest, dataset, figure=state.finding, confounded=why)
         else:
             found = ask("membership", earlier=earlier, progress=self.progress)
             split = subgroups(one_score(found), dataset, figure="score", confounded=why)

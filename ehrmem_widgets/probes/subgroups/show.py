@@ -15,6 +15,7 @@ from ehrmem_widgets.findings.disclosure_control import (
     mean,
 )
 from ehrmem_widgets.findings.finding import Finding
+from ehrmem_widgets.probes.attribute.ask import LARGEST_EXCESS, LARGEST_LEAK
 from ehrmem_widgets.probes.membership.scores import LOSS, RATIO
 from ehrmem_widgets.probes.subgroups.gaps import CLAIMS, subgroup_gaps, subgroup_name
 from ehrmem_widgets.probes.subgroups.page import FIGURES as SUBGROUP_FIGURES
@@ -29,7 +30,11 @@ if TYPE_CHECKING:
     from ehrmem_widgets.audit.comparison import Comparison, Shared
 
 
-_SPLIT = {"membership": "score", "excess": "largest_excess"}  # what is split, by its name in ``page``
+_SPLIT = {
+    "membership": "score",
+    "excess": LARGEST_EXCESS,
+    "leak": LARGEST_LEAK,
+}  # what is split, by its name in ``page``
 
 
 class SubgroupsView(ProbeView):
@@ -45,7 +50,7 @@ class SubgroupsView(ProbeView):
 
     @cached_property
     def split(self) -> dict[str, tuple[SubgroupRow, ...]]:
-        """What was split: "membership" (the score) and "excess" (the largest excess risk), the rows of each."""
+        """What was split: "membership" (the score) and "excess" (the largest excess risk) or "leak" (without a reference), the rows of each."""
         found = {}
         for name, figure_name in _SPLIT.items():
             table_ = self.found.figures[self.found.figures["figure"].str.endswith(f":{figure_name}")]
