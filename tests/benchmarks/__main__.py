@@ -32,6 +32,7 @@ from tests.benchmarks import (
     hospital,
     live,
     membership,
+    neighbours,
     patient_reports,
     reconstruction,
 )
@@ -158,6 +159,7 @@ PARTS: dict[str, Callable[[Lines], None]] = {
     "main screen": main_screen,
     "live kernel": live.main,
     "membership": membership.main,
+    "neighbours": neighbours.main,
     "reconstruction": reconstruction.main,
     "attribute": attribute.main,
     "all probes": all_probes.main,
