@@ -10,6 +10,7 @@ from scipy.stats import chi2
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.tokens.moments import ids_of, with_ids
 from ehrmem_widgets.tokens.sequence import encode
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
@@ -29,7 +30,7 @@ def sample_sequences(model: BlackBox, dataset: MedsDataset, split: str, records:
     """The ids of a few records of a split (of anybody, where there is no such split), cut to the model's context."""
     vocabulary = model.vocabulary
     found = dataset.records(dataset.ids(split if split in dataset.splits else None)[:records])
-    return [vocabulary.ids(encode(r, vocabulary).codes[: model.context_length]) for r in found]
+    return [encode(r, vocabulary).ids(vocabulary)[: model.context_length] for r in found]
 
 
 def known_share(vocabulary: Vocabulary, dataset: MedsDataset) -> tuple[float, list[str]]:
@@ -62,7 +63,7 @@ def check_has_learned(model: BlackBox, sequences: Sequence[Sequence[int]], *, se
     """
     rng = np.random.default_rng(seed)
     real = [list(s) for s in sequences if len(s) > 3]
-    shuffled = [[s[0], *rng.permutation(s[1:]).tolist()] for s in real]
+    shuffled = [[s[0], *with_ids(s[1:], rng.permutation(ids_of(s[1:])).tolist())] for s in real]  # ages stay in order
     gain = _gain(model, real, shuffled)
     if len(gain) == 0:
         raise BadInput(f"No record is long enough to see whether the model {model.name!r} has learned anything.")
@@ -88,7 +89,7 @@ def check_looks_back_only(model: BlackBox, sequences: Sequence[Sequence[int]]) -
     """The most nats by which the last code changes the score of an earlier one; BadInput for more than rounding: such a model (BERT,
     RoBERTa) fills gaps and continues nothing, and what it is asked here would mean nothing."""
     real = [list(s) for s in sequences if len(s) > 3][:_COMPARED]
-    changed = [[*s[:-1], (s[-1] + 1) % len(model.vocabulary)] for s in real]
+    changed = [[*s[:-1], *with_ids(s[-1:], (ids_of(s[-1:]) + 1) % len(model.vocabulary))] for s in real]
     most = _most_moved(model.score(real), model.score(changed), but_last=1)
     if most > _MOVED:
         raise BadInput(
@@ -202,7 +203,7 @@ def _likelier_moved(model: BlackBox, real: list[list[int]]) -> tuple[int, float]
     """By how much ids must be moved (-1 or 1) to make the sequences clearly likelier, and by how many nats per code."""
     highest = len(model.vocabulary) - 1
     ways = (0, 1, -1)
-    scores = model.score([[min(max(number + by, 0), highest) for number in s] for by in ways for s in real])
+    scores = model.score([with_ids(s, (ids_of(s) + by).clip(0, highest).tolist()) for by in ways for s in real])
     means = np.array([_mean(one) for one in scores]).reshape(len(ways), len(real))
     for by, gain in zip(ways[1:], means[1:] - means[0], strict=True):
         if len(gain) > 3 and np.isfinite(gain).all() and gain.mean() - 3 * gain.std() / np.sqrt(len(gain)) > 0:

@@ -35,12 +35,18 @@ class AttributeFinding:
 
 @dataclass(frozen=True)
 class Curve:
-    """P(leak within t) for t = 1..T: three arrays of shape (T,), and the n behind them."""
+    """P(leak within t): three arrays of shape (T,), the n behind them, and the T horizons ``at``, in codes (1..T unless given) or days."""
 
     value: np.ndarray
     low: np.ndarray
     high: np.ndarray
     n: int
+    at: np.ndarray | None = None
+
+    @property
+    def horizons(self) -> np.ndarray:
+        """(T,) the horizons."""
+        return np.arange(1, len(self.value) + 1) if self.at is None else self.at
 
 
 @dataclass(frozen=True)

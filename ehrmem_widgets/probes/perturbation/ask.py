@@ -17,7 +17,7 @@ import numpy as np
 
 from ehrmem_widgets.attacker.facts import AGE, KnownFact, facts_of_level
 from ehrmem_widgets.attacker.prompt import BETWEEN, Prompt, build_prompt
-from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
+from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds, horizon_within
 from ehrmem_widgets.cohort.codes import Kind, parse_code
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
@@ -248,7 +248,15 @@ def sweep(
         more: list[list[Leaks]] = [[] for _ in models]
         yield from interleave(
             *(
-                _collect(m, plan.prompts, track, min(state.horizon, room), size, _seed(state.seed, spent), into)
+                _collect(
+                    m,
+                    plan.prompts,
+                    track,
+                    horizon_within(m, m.context_length - room, state.horizon),
+                    size,
+                    _seed(state.seed, spent),
+                    into,
+                )
                 for m, plan, track, into in zip(models, plans, watches, more, strict=True)
             )
         )
@@ -378,7 +386,9 @@ class _Asking:
         if not plans[0]:
             return Exclusion("no_identifier", "none of the identifiers is among the known facts")
         longest = max(len(p) for plan in plans for each in plan.values() for p in each.prompts)
-        if longest + self.horizon > min(m.context_length for m in self.models):
+        if any(
+            horizon_within(m, longest, self.horizon) < self.horizon or longest >= m.context_length for m in self.models
+        ):
             return Exclusion("no_room", "the known facts leave no room for the horizon in what the model reads")
         return None
 
