@@ -177,7 +177,7 @@ def open_delphi(folder: Path, given: dict[str, object], dtype: torch.dtype) -> D
             weights |= load_file(file)
     except (SafetensorError, OSError) as error:
         raise BadInput(f"The weights in {str(folder)!r} are broken: {error}. Copy the file again.") from None
-    made = ("attn.bias", "wae.div_term")  # what its public code keeps though it follows from the config
+    made = (".attn.bias", ".wae.div_term")  # what its public code keeps though it follows from the config
     weights = {name: one.to(dtype) for name, one in weights.items() if not name.endswith(made)}
     tied = {"lm_head.weight", "transformer.wte.weight"}
     for there, other in (sorted(tied), sorted(tied, reverse=True)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ import numpy as np
 from ehrmem_widgets import settings
 from ehrmem_widgets.attacker.facts import KnownFacts, check_knowledge
 from ehrmem_widgets.attacker.identifiability import FactIndex, Identifiability
-from ehrmem_widgets.attacker.prompt import Prompt, build_prompt
+from ehrmem_widgets.attacker.prompt import YEAR, Prompt, build_prompt
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds, horizon_within
 from ehrmem_widgets.blackbox.training_splits import seen_by, trained_on
 from ehrmem_widgets.cohort.codes import Kind
@@ -197,7 +198,8 @@ class Question:
             known=exploration.known(self.record, self.prompts[0], state.population),
             focus=state.focus,
             horizon=self.horizon,
-            prompt=tuple(slot[0] if len(slot) == 1 else f"one of {len(slot)}" for slot in self.prompts[0].slots),
+            unit=models[0].vocabulary.horizon_unit,
+            prompt=_shown(self.prompts[0]),
             stripped=self.prompts[0].stripped,
             left_out=self.prompts[0].left_out,
             truth=self._truth(),
@@ -528,6 +530,13 @@ class Question:
         if self.exploration.reference is None:
             warnings.append("There is no reference model, so no leak can be called memorized.")
         return tuple(warnings)
+
+
+def _shown(prompt: Prompt) -> tuple[str, ...]:
+    """The prompt's slots as they are shown, with the age where it is told."""
+    codes = [slot[0] if len(slot) == 1 else f"one of {len(slot)}" for slot in prompt.slots]
+    years = [f" at {low / YEAR:.2f}" + (f" to {high / YEAR:.2f}" if high > low else "") for low, high in prompt.days]
+    return tuple(code + age for code, age in itertools.zip_longest(codes, years, fillvalue=""))
 
 
 def choose_focus(held: Sequence[str], names: Sequence[str], severity: dict[str, int]) -> str:

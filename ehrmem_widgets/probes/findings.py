@@ -100,7 +100,7 @@ class ReconstructionFinding:
 class Answer:
     """All that the main screen and the report show for one state; partial until ``settled``.
 
-    ``focus`` names the attribute that the curves are about. ``generated`` holds a few sampled continuations, ``truth`` what
+    ``focus`` names the attribute that the curves are about; ``unit`` is what the horizon is counted in. ``generated`` holds a few sampled continuations, ``truth`` what
     really follows the last known event. ``stripped`` counts known facts withheld because they are sensitive (or strong
     proxies), ``left_out`` those whose code the model does not know; ``effective_samples`` is that of the slots' weights.
     """
@@ -108,6 +108,7 @@ class Answer:
     known: Identifiability
     focus: str
     horizon: int
+    unit: str = "code"
     prompt: tuple[str, ...] = ()
     stripped: int = 0
     left_out: int = 0

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedModel
 
 _CODES_A_BATCH, _RATE = 3072, 1e-3
-_CODES_A_BATCH_IN_TIME, _RATE_IN_TIME = 1024, 3e-3  # of a time-to-event model, whose records are short
+_CODES_A_BATCH_IN_TIME, _RATE_IN_TIME = 1024, 2e-3  # of a time-to-event model, whose records are short
 
 
 def train_model(

@@ -14,6 +14,7 @@ from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 _HOUR = 1 / 24  # days: what comes at the same time counts as an hour apart, else its rate would have no bound
 _HEADS = 4
+_FAR = 5.0
 _USUAL = -10.0  # the log-rate of any code before training: once in 60 years
 
 
@@ -40,8 +41,12 @@ def race_loss(logits: Tensor, batch: Tensor, race: Race) -> Tensor:
     masked = race.masked(logits[:, :-1], has_come(ids[:, :-1], logits.shape[-1]))
     own = masked.gather(-1, ids[:, 1:, None])[..., 0]
     wait = (days[:, 1:] - days[:, :-1]).clamp(min=_HOUR).float()
-    log_density = own.masked_fill(own.isinf(), 0.0) - wait * masked.logsumexp(dim=-1).exp()
-    return -log_density[there].mean()
+    log_expected = masked.logsumexp(dim=-1) + wait.log()  # how many codes should have come meanwhile
+    near = log_expected.clamp(max=_FAR)
+    expected = near.exp() * (
+        1 + log_expected - near
+    )  # beyond, linear: else a few waits of years would drown all other gradients
+    return (expected - own.masked_fill(own.isinf(), 0.0))[there].mean()
 
 
 def write_delphi(model: Delphi, out: Path) -> None:
