@@ -36,6 +36,10 @@ class Race:
         """(..., codes) logits, -inf where a code does not take part; ``seen``: (..., codes) which have come."""
         return logits.float().masked_fill(self.never | (seen & self.once), -torch.inf)
 
+    def rates(self, logits: Tensor, seen: Tensor) -> Tensor:
+        """As ``masked``, how often each code comes a day: 0 for one that does not take part."""
+        return logits.float().exp().masked_fill(self.never | (seen & self.once), 0.0)
+
     def scores(self, logits: Tensor, sequence: Tensor) -> Tensor:
         """(n, codes) logits after each of the first n of n + 1 moments -> (n, 3): the log-density of the code and the waiting time that
         followed, and the mean and the standard deviation of that log-density under the model itself.
@@ -117,23 +121,20 @@ def race_steps(
     log_weight = torch.zeros(len(rows), dtype=torch.float64, device=device)
     for place in range(len(slots[0])):
         filled = [torch.tensor(prompt[place], device=device) for prompt in slots]
-        masked = race.masked(logits, field.seen)
         uniforms = [one.slot(place).repeat(shape[0]) for one in (codes_drawn, waits_drawn)]
-        ids, wait, weight = _fill(masked, field.now, filled, uniforms[0], uniforms[1])
+        ids, wait, weight = _fill(race.rates(logits, field.seen), field.now, filled, uniforms[0], uniforms[1])
         log_weight += weight
         logits = decoder.step(field.add(ids, wait))
     weights = log_weight.view(shape).cpu().numpy()
     start, alive = field.now, torch.ones(len(rows), dtype=torch.bool, device=device)
     days = torch.zeros(shape[0] * samples, dtype=torch.float64, device=device)
     for step in range(steps):
-        masked = race.masked(logits, field.seen)
-        racing = masked if keep is None else masked.masked_fill(~keep, -torch.inf)
-        drawn = _first(racing, codes_drawn.next_step()[rows % samples])
-        wait = -torch.log1p(-waits_drawn.next_step()[rows % samples].double())
-        wait = wait / racing.double().exp().sum(dim=-1).clamp(min=1e-300)
+        every = race.rates(logits, field.seen)
+        drawn, total = _first(every if keep is None else every * keep, codes_drawn.next_step()[rows % samples])
+        wait = -torch.log1p(-waits_drawn.next_step()[rows % samples].double()) / total.clamp(min=1e-300)
         left = horizon - (field.now - start)
         comes = alive & (wait <= left)
-        watched = None if groups is None else _watched(masked[alive], left[alive], groups)
+        watched = None if groups is None else _watched(every[alive], left[alive], groups)
         mass, rates = (None, None) if watched is None else (_spread(one, rows[alive], shape) for one in watched)
         days[rows[alive]] = horizon - (left - torch.minimum(wait, left))[alive]
         moments = field.add(drawn, torch.where(comes, wait, 0.0))
@@ -151,10 +152,9 @@ def race_steps(
         logits = decoder.step(torch.where(alive, moments, -1))
 
 
-def _watched(masked: Tensor, left: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
+def _watched(every: Tensor, left: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
     """Of each group the probability that the next code is of it and comes within ``left`` days, and its rate, (rows, groups)."""
-    rates = (masked.exp() @ groups).double()
-    total = masked.double().exp().sum(dim=-1, keepdim=True)
+    rates, total = (every @ groups).double(), every.sum(dim=-1, keepdim=True).double()
     return rates / total.clamp(min=1e-300) * -torch.expm1(-total * left[:, None]), rates
 
 
@@ -165,17 +165,17 @@ def _spread(found: Tensor, rows: Tensor, shape: tuple[int, int]) -> np.ndarray:
     return np.asarray(whole.view(*shape, -1).cpu().numpy())
 
 
-def _first(logits: Tensor, uniform: Tensor) -> Tensor:
-    """(rows, codes) logits, (rows,) uniforms -> (rows,) which code is the first to come."""
-    cumulated = logits.softmax(dim=-1).cumsum(dim=-1)
+def _first(rates: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """(rows, codes) rates, (rows,) uniforms -> (rows,) which code is the first to come, and the rate of all together."""
+    cumulated = rates.cumsum(dim=-1)
     total = cumulated[:, -1]
     target = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))  # never a code of no rate
     found = torch.searchsorted(cumulated, target[:, None], right=True)[:, 0]
-    return found.clamp(max=logits.shape[-1] - 1)
+    return found.clamp(max=rates.shape[-1] - 1), total.double()
 
 
 def _fill(
-    masked: Tensor, now: Tensor, allowed: list[Tensor], uniform: Tensor, uniform_wait: Tensor
+    rates: Tensor, now: Tensor, allowed: list[Tensor], uniform: Tensor, uniform_wait: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A slot of each prompt filled from the model restricted to it: codes, waiting times and log weights, (rows,).
 
@@ -183,7 +183,7 @@ def _fill(
     is a density. What does not take part in the race is given: it is drawn evenly and weighs nothing.
     """
     each = len(now) // len(allowed)
-    fits = torch.zeros(len(allowed), masked.shape[-1], dtype=torch.bool, device=now.device)
+    fits = torch.zeros(len(allowed), rates.shape[-1], dtype=torch.bool, device=now.device)
     for row, one in enumerate(allowed):
         fits[row, code_ids(one)] = True
     fits = fits.repeat_interleave(each, dim=0)
@@ -192,15 +192,15 @@ def _fill(
         for end in ("min", "max")
     )
     exact, low = low == high, low.clamp(min=0)
-    racing = masked.masked_fill(~fits, -torch.inf)
-    given = racing.isinf().all(dim=-1)
-    racing = torch.where(given[:, None], torch.where(fits, 0.0, -torch.inf), racing)
-    total = masked.double().exp().sum(dim=-1)
-    share = torch.where(given, 0.0, racing.double().logsumexp(-1) - total.log())
+    racing, total = rates * fits, rates.sum(dim=-1).double()
+    given = (racing == 0).all(dim=-1)
+    racing = torch.where(given[:, None], fits.float(), racing)
+    drawn, of_fitting = _first(racing, uniform)
+    share = torch.where(given, 0.0, of_fitting.log() - total.log())
     inside = torch.expm1(-total * (high - low)).neg().clamp(min=0)
     within = low - torch.log1p(-uniform_wait.double() * inside) / total
     wait = torch.where(exact, high, torch.minimum(within, high)).clamp(min=0)
     log_wait = torch.where(exact, torch.where(given, 0.0, total.log()) - total * high, inside.log() - total * low)
     impossible = high < 0
     weight = (share + log_wait).masked_fill(impossible, -torch.inf)
-    return _first(racing, uniform), wait, weight
+    return drawn, wait, weight
