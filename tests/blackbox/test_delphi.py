@@ -13,7 +13,10 @@ from ehrmem_widgets.blackbox.attention_decoding import SharedPromptDecoder
 from ehrmem_widgets.blackbox.checks import check_looks_back_only, check_scores_alone
 from ehrmem_widgets.blackbox.delphi import Delphi, delphi_config
 from ehrmem_widgets.blackbox.folder import FolderModel
+from ehrmem_widgets.blackbox.opening import open_model
+from ehrmem_widgets.blackbox.serve import serve_model
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.samples.folders import sample_model
 from ehrmem_widgets.tokens.moments import days_of, ids_of, moment, moments
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
@@ -162,3 +165,15 @@ def test_what_does_not_fit_is_refused_in_words(folder, tmp_path):
             (tmp_path / file).write_bytes((folder / file).read_bytes())
         with pytest.raises(BadInput, match=words):
             FolderModel(tmp_path, vocabulary=tmp_path / "labels.csv")
+
+
+def test_it_is_not_asked_over_a_protocol_without_ages(folder, model):
+    with pytest.raises(BadInput, match="cannot be served"), serve_model(model):
+        pass
+    with pytest.raises(BadInput, match="carries codes alone"):
+        open_model("http://127.0.0.1:9", vocabulary=model.vocabulary)
+
+
+def test_a_model_of_codes_alone_takes_no_token_scheme_with_ages():
+    with pytest.raises(BadInput, match="reads codes alone"):
+        FolderModel(sample_model(), token_scheme="delphi")
