@@ -257,8 +257,10 @@ def _bar(chance: list[float], deviations: float) -> float:
 
 
 def _likelihood(model: BlackBox, sequences: list[list[int]]) -> float:
-    """How likely the beginnings of sequences are, in nats per code: the mean over sequences."""
-    return float(np.mean([_mean(one) for one in model.score([s[:_BEGINNING] for s in sequences])]))
+    """How likely the beginnings of sequences are, in nats per code: the mean over sequences. Where waiting times are part of the scores, of each
+    sequence the median: one wait that was not expected outweighs all codes."""
+    of_one = _median if model.vocabulary.timed else _mean
+    return float(np.mean([of_one(one) for one in model.score([s[:_BEGINNING] for s in sequences])]))
 
 
 def _renamed(model: BlackBox, real: list[list[int]], seed: int) -> list[float]:
@@ -313,6 +315,10 @@ def _gain(model: BlackBox, some: list[list[int]], others: list[list[int]]) -> np
 def _mean(scores: np.ndarray) -> float:
     """The mean log-probability of a code. What the model calls impossible counts as 1e-30: a shuffled record may well be."""
     return float(_finite(scores).mean())
+
+
+def _median(scores: np.ndarray) -> float:
+    return float(np.median(_finite(scores)))
 
 
 def _finite(scores: np.ndarray) -> np.ndarray:
