@@ -120,7 +120,17 @@ def test_the_models_own_sequences_come_with_ages(tmp_path, monkeypatch):
     assert build_prompt(record, facts, VOCABULARY).days[-1][1] > 30_000
 
 
-@pytest.mark.parametrize("ages", [None, [0, 1], [0, 9, 8], [0, "a", 9], [0, 1, float("inf")]])
+def test_ids_and_codes_side_by_side_are_compared_and_keep_their_ages(tmp_path, monkeypatch):
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda _: tmp_path / "cache")
+    codes, ids, ages = ["[BOS]", "GENDER//F", "D//A", "D//B"], [1, 3, 4, 5, 0], [0, 0, 9000, 9500.25, 0]
+    row = {"subject_id": 1, "codes": codes, "input_ids": ids, "ages": ages}
+    [record] = SequenceDataset(sequences(tmp_path, [row]), VOCABULARY).records([1])
+    assert encode(record, VOCABULARY).days == (0, 0, 9000, 9500.25)
+    with pytest.raises(BadInput, match="place 3: the id 5 stands for 'D//B'"):
+        SequenceDataset(sequences(tmp_path, [row | {"input_ids": [1, 3, 5, 5, 0]}]), VOCABULARY)
+
+
+@pytest.mark.parametrize("ages", [None, [0, 1], [0, 9, 8], [0, "a", 9], [0, 1, 10**400], [0, 1, float("inf")]])
 def test_ages_that_are_none_are_refused(ages, tmp_path, monkeypatch):
     monkeypatch.setattr("platformdirs.user_cache_path", lambda _: tmp_path / "cache")
     row = {"subject_id": 1, "codes": ["[BOS]", "D//A", "D//B"]} | ({"ages": ages} if ages else {})
