@@ -28,7 +28,9 @@ _LARGEST_NUMBER = 2**24  # of a config: the longest contexts are of 10 million c
 _MOST_LABELS = 2**16
 _LAYERS = {"num_hidden_layers", "num_layers", "n_layers", "n_layer"}
 _COUNTS = re.compile(r"(num|n)_\w+|\w+_(size|heads|layers|embeddings|positions)")
-_SIZES = re.compile(rf"{_COUNTS.pattern}|(d|max)_\w+|\w+_(dim|length|window|rank)|length|dim")  # others may be as large as they like
+_SIZES = re.compile(
+    rf"{_COUNTS.pattern}|(d|max)_\w+|\w+_(dim|length|window|rank)|length|dim"
+)  # others may be as large as they like
 _READ_BY_TRANSFORMERS = ("config.json", "generation_config.json", _INDEX)
 _TIMES, _PARTS, _MASKS = (
     4,

@@ -215,7 +215,7 @@ def _built(model: BlackBox, dataset: MedsDataset, name: str, progress: OnProgres
 
 
 def _full(record: Record, vocabulary: Vocabulary) -> list[int]:
-    return vocabulary.ids(encode(record, vocabulary).codes)
+    return encode(record, vocabulary).ids(vocabulary)
 
 
 def why_not(record: Record, knowledge: str, vocabulary: Vocabulary) -> Exclusion | None:

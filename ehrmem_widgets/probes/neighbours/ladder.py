@@ -114,4 +114,4 @@ class RecordSearch:
 
     def _codes_of(self, record: Record) -> list[int]:
         vocabulary = self._models[AUDITED].vocabulary
-        return vocabulary.ids(encode(record, vocabulary).codes)
+        return encode(record, vocabulary).ids(vocabulary)
