@@ -58,7 +58,7 @@ exit codes:
   1    an internal error (--debug shows more)
   130  interrupted; run the same command to resume"""
 _HALF = 400  # characters of an error's sentence
-MODEL_FILES = {"config.json", "training.json", "vocabulary.json"}
+MODEL_FILES = {"config.json", "training.json", "vocabulary.json", "token_scheme.yaml"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -515,12 +515,15 @@ def train(arguments: argparse.Namespace) -> None:
 
     if arguments.epsilon is not None and (arguments.epochs or arguments.minutes):
         raise BadInput("With --epsilon the number of steps is fixed: leave out --epochs and --minutes.")
+    if arguments.epsilon is not None and arguments.time_to_event:
+        raise BadInput(
+            "A time-to-event model is not trained with differential privacy here: leave out --epsilon or --time-to-event."
+        )
     dataset = MedsDataset(arguments.data)
     _refuse_to_overwrite(arguments.out)
-    from ehrmem_widgets.blackbox.folder import VOCABULARY_FILE
-    from ehrmem_widgets.tokens.vocabulary import Vocabulary
+    from ehrmem_widgets.blackbox.folder import folder_vocabulary
 
-    vocabulary = Vocabulary.load(arguments.vocabulary / VOCABULARY_FILE) if arguments.vocabulary else None
+    vocabulary = folder_vocabulary(arguments.vocabulary) if arguments.vocabulary else None
     common = {"split": arguments.split, "seed": arguments.seed, "vocabulary": vocabulary}
     with _model_folder(arguments.out) as unfinished:
         if arguments.epsilon is not None:
@@ -531,7 +534,10 @@ def train(arguments: argparse.Namespace) -> None:
             from ehrmem_widgets.training.models import train_model
 
             epochs = arguments.epochs or (None if arguments.minutes else 30)
-            train_model(dataset, unfinished, epochs=epochs, minutes=arguments.minutes, begun=begun, **common)
+            train_model(
+                dataset, unfinished, epochs=epochs, minutes=arguments.minutes, begun=begun,
+                time_to_event=arguments.time_to_event, **common,
+            )  # fmt: skip
     say(f"Wrote the model to {arguments.out} after {time.monotonic() - begun:.1f} seconds.")
 
 
@@ -962,6 +968,11 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
         "strong (default: without)",
     )
     parser.add_argument("--vocabulary", type=Path, metavar="DIR", help="share the vocabulary of this model folder")
+    parser.add_argument(
+        "--time-to-event",
+        action="store_true",
+        help="a model as Delphi-2M: it is told ages, and says when the next code comes (default: one of codes alone)",
+    )
 
 
 def _source_options(parser: argparse.ArgumentParser, names: Sequence[str] = tuple(SOURCES)) -> None:

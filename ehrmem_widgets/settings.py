@@ -37,7 +37,7 @@ class Whole:
     (32, 32)
     >>> HORIZON.read("64.7", "horizon")
     Traceback (most recent call last):
-    ehrmem_widgets.errors.BadInput: horizon must be a whole number from 1 to 4096, such as 64; got '64.7'.
+    ehrmem_widgets.errors.BadInput: horizon must be a whole number from 1 to 36525, such as 64; got '64.7'.
     """
 
     least: int
@@ -121,8 +121,8 @@ class Number:
         return f"a number {bounds[0]} {self.least:g} {bounds[1]} {self.most:g}, such as {self.example:g}"
 
 
-HORIZON = Whole(1, 4096, 64)
-"""Codes that a model generates."""
+HORIZON = Whole(1, 36_525, 64)
+"""Codes that a model generates, at most as many as it has room for; days (a hundred years) where it gives elapsed times."""
 SAMPLES = Whole(16, 65_536, 1024)
 """Trajectories about one patient: 65,536 know a share to about .004, and take minutes."""
 SAMPLES_MOVED = Whole(16, 4096, 48)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import calendar
+import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 
 from ehrmem_widgets.attacker.facts import AGE, DatePrecision, KnownFact, ValuePrecision
 from ehrmem_widgets.cohort.record import Event, Record
@@ -14,6 +15,7 @@ from ehrmem_widgets.tokens.sequence import age_places, encode, own_sequence
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 Slot = tuple[str, ...]
+Window = tuple[float, float]
 BETWEEN = -2
 YEAR = days_of_unit("years")
 
@@ -22,13 +24,15 @@ YEAR = days_of_unit("years")
 class Prompt:
     """What the model is shown. ``places`` says of each slot the fact that it belongs to: the place of an event, AGE, or BETWEEN
     for start and gap codes. ``facts`` are those that made it; of the rest, ``stripped`` were sensitive and ``left_out`` have a
-    code that the model does not know. ``last`` is the place of the last event known (-1: none)."""
+    code that the model does not know. ``last`` is the place of the last event known (-1: none). ``days``: for a model that is told ages, the
+    lowest and the highest age at each slot that the known dates allow; empty for others."""
 
     slots: tuple[Slot, ...]
     places: tuple[int, ...]
     facts: tuple[KnownFact, ...]
     stripped: int = 0
     left_out: int = 0
+    days: tuple[Window, ...] = ()
 
     @property
     def last(self) -> int:
@@ -37,8 +41,8 @@ class Prompt:
 
     @property
     def exact(self) -> bool:
-        """Whether every slot allows one code only."""
-        return all(len(slot) == 1 for slot in self.slots)
+        """Whether every slot allows one code at one time only."""
+        return all(len(slot) == 1 for slot in self.slots) and all(first == last for first, last in self.days)
 
 
 def build_prompt(
@@ -53,21 +57,23 @@ def build_prompt(
         return _from_sequence(record, facts, vocabulary, strip)
     slots: list[Slot] = [(code,) for code in vocabulary.opening]
     places: list[int] = [BETWEEN] * len(slots)
+    days: list[Window] = [(0.0, 0.0)] * len(slots)
     used: list[KnownFact] = []
     stripped = left_out = 0
     before: tuple[Event, KnownFact] | None = None
 
-    def add(more: Sequence[Slot], place: int) -> None:
+    def add(more: Sequence[Slot], place: int, allowed: Window = (0.0, 0.0)) -> None:
         slots.extend(more)
         places.extend([place] * len(more))
+        days.extend([allowed] * len(more))
 
-    for fact in sorted(facts, key=lambda fact: fact.place):
+    for fact in _in_order(facts, record, vocabulary):
         if fact.place == AGE:
             age = _age_slots(record, fact, vocabulary)
             if AGE_CODES[0] in strip:
                 stripped += 1
             elif age:
-                add(age, AGE)
+                add(age, AGE, _ages_allowed(record, fact, vocabulary))
                 used.append(fact)
             elif fact.value is not ValuePrecision.UNKNOWN:
                 left_out += 1
@@ -77,16 +83,19 @@ def build_prompt(
             stripped += 1
             continue
         written = value_slots(event, fact.value, vocabulary)
-        if not written or (event.time is None and not vocabulary.token_scheme.statics):
+        again = not vocabulary.token_scheme.repeats and written[:1] in [(slot,) for slot in slots]
+        if not written or again or (event.time is None and not vocabulary.token_scheme.statics):
             left_out += 1
             continue
         if event.time is not None:
             if before is not None:
                 add(_gap_slots(before, (event, fact), vocabulary), BETWEEN)
             before = (event, fact)
-        add(written, fact.place)
+        add(written, fact.place, _days_known(record, event, fact.date))
         used.append(fact)
-    return Prompt(tuple(slots), tuple(places), tuple(used), stripped, left_out)
+    return Prompt(
+        tuple(slots), tuple(places), tuple(used), stripped, left_out, _narrowed(days) if vocabulary.timed else ()
+    )
 
 
 def _from_sequence(
@@ -113,40 +122,51 @@ def _from_sequence(
         left_out += 1
     slots: list[Slot] = []
     places: list[int] = []
-    between: list[str] = []
+    days: list[Window] = []
+    own = sequence.days or (0.0,) * len(sequence.codes)
+    between: list[tuple[str, float]] = []
     before: tuple[Event, KnownFact] | None = None
     whole = True  # nothing dated was passed over since the last code taken
 
-    def add(more: Sequence[Slot], place: int) -> None:
+    def add(more: Sequence[Slot], place: int, allowed: Window) -> None:
         slots.extend(more)
         places.extend([place] * len(more))
+        days.extend([allowed] * len(more))
 
     for at, (code, place) in enumerate(zip(sequence.codes, sequence.event_of, strict=True)):
         if at < len(vocabulary.opening) and code == vocabulary.opening[at]:
-            add([(code,)], BETWEEN)
+            add([(code,)], BETWEEN, (own[at], own[at]))
         elif at in of_age:
             if at == of_age[0]:
-                add(age, AGE)
+                exactly = AGE not in known or known[AGE].value is ValuePrecision.EXACT
+                add(age, AGE, (own[at], own[at]) if exactly else _ages_allowed(record, known[AGE], vocabulary))
         elif place < 0:
-            between.append(code)
+            between.append((code, own[at]))
         elif place not in taken:
             whole = whole and record.events[place].time is None
         else:
             event, fact = record.events[place], known[place]
+            when = (own[at], own[at]) if fact.date is DatePrecision.EXACT else _days_known(record, event, fact.date)
             if place not in places:
-                add(_between(between, before, (event, fact), vocabulary, whole=whole), BETWEEN)
+                last = days[-1][0] if days else 0.0  # what lies between came after it
+                dated = fact.date is DatePrecision.EXACT and (before is None or before[1].date is DatePrecision.EXACT)
+                taken_with = _between([one for one, _ in between], before, (event, fact), vocabulary, whole=whole)
+                for slot, (_, day) in zip(taken_with, between, strict=False):
+                    add([slot], BETWEEN, (day, day) if dated else (last, when[1]))
                 between, whole = [], True
                 before = (event, fact) if event.time is not None else before
                 if fact.value is not ValuePrecision.EXACT:
-                    add(value_slots(event, fact.value, vocabulary), place)
+                    add(value_slots(event, fact.value, vocabulary), place, when)
             if fact.value is ValuePrecision.EXACT:
-                add([(code,)], place)
+                add([(code,)], place, when)
     used = tuple(
         fact
         for fact in sorted(facts, key=lambda fact: fact.place)
         if fact.place in taken or (fact.place == AGE and age)
     )
-    return Prompt(tuple(slots), tuple(places), used, len(stripped), left_out)
+    return Prompt(
+        tuple(slots), tuple(places), used, len(stripped), left_out, _narrowed(days) if vocabulary.timed else ()
+    )
 
 
 def _between(
@@ -222,7 +242,50 @@ def days_allowed(time: date, precision: DatePrecision) -> tuple[date, date] | No
     return time, time
 
 
+def _in_order(facts: Sequence[KnownFact], record: Record, vocabulary: Vocabulary) -> list[KnownFact]:
+    """As they are written: the age first, or behind the static facts where these stand at birth."""
+    statics = sum(event.time is None for event in record.events) if vocabulary.timed else 0
+    return sorted(facts, key=lambda fact: statics - 0.5 if fact.place == AGE else fact.place)
+
+
+def _days_known(record: Record, event: Event, precision: DatePrecision) -> Window:
+    """The lowest and the highest age in days at an event, as far as the attacker knows its date."""
+    if event.time is None:
+        return 0.0, 0.0
+    if precision is DatePrecision.EXACT:
+        return (at := record.days_at(event.time)), at
+    allowed = days_allowed(event.time.date(), precision)
+    if allowed is None:
+        return 0.0, (OLDEST + 1) * YEAR
+    first, last = (datetime.combine(day, time.min) for day in allowed)
+    return record.days_at(first), record.days_at(last + timedelta(days=1))
+
+
+def _ages_allowed(record: Record, fact: KnownFact, vocabulary: Vocabulary) -> Window:
+    """The lowest and the highest age in days when the record begins."""
+    age = record.age_at_start()
+    if not vocabulary.timed or age is None:
+        return 0.0, 0.0
+    if fact.value is ValuePrecision.EXACT:
+        dated = (event for event in record.events if event.time is not None)
+        first = next((event for event in dated if vocabulary.codes_of(event)), None)
+        at = record.days_at(first.time) if first else age * YEAR
+        return at, at
+    return age // 10 * 10 * YEAR, (age // 10 * 10 + 10) * YEAR
+
+
+def _narrowed(days: Sequence[Window]) -> tuple[Window, ...]:
+    """What each slot allows once the others' times are heeded: no code comes before those that stand before it."""
+    lows = list(itertools.accumulate((low for low, _ in days), max))
+    highs = list(itertools.accumulate((high for _, high in reversed(days)), min))[::-1]
+    return tuple((low, max(low, high)) for low, high in zip(lows, highs, strict=True))
+
+
 def _age_slots(record: Record, fact: KnownFact, vocabulary: Vocabulary) -> list[Slot]:
+    if vocabulary.timed:
+        told = vocabulary.token_scheme.no_event
+        known = fact.value is not ValuePrecision.UNKNOWN and record.age_at_start() is not None
+        return [(told,)] if told and known else []
     age, true = record.age_at_start(), vocabulary.age_codes_of(record)
     if age is None or fact.value is ValuePrecision.UNKNOWN or not true:
         return []

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ehrmem_widgets.blackbox.layers import Linear, Norm, activation, layer_norm, linear, rms_norm, stacked
+from ehrmem_widgets.blackbox.race import ages, code_ids
 from ehrmem_widgets.blackbox.rows import Rows
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Transformer:
     width: int  # of a head
     parallel: bool  # attention and MLP read the same input (GPT-NeoX)
     activation: str  # its name in transformers
+    ages: Callable[[Tensor], Tensor] | None = None  # where codes come as moments: (n,) ages in days -> (n, hidden)
 
 
 class SharedPromptDecoder:
@@ -155,7 +157,7 @@ class SharedPromptDecoder:
     def _forward(self, ids: Tensor, places: Tensor, attend: Callable[[int, Tensor, Tensor, Tensor], Tensor]) -> Tensor:
         """(n,) ids at (n,) places -> (n, hidden)."""
         parts = self.parts
-        x = parts.embedding[ids]
+        x = parts.embedding[ids] if parts.ages is None else parts.embedding[code_ids(ids)] + parts.ages(ages(ids))
         if parts.positions is not None:
             x = x + parts.positions[places]
         turn = None if parts.turn is None else parts.turn[places][:, None]
@@ -179,8 +181,8 @@ class SharedPromptDecoder:
 
 
 def transformer_parts(model: PreTrainedModel) -> Transformer | None:
-    """The weights of a GPT-2, Llama or GPT-NeoX; None for another architecture."""
-    build = {"gpt2": _gpt2, "llama": _llama, "gpt_neox": _gpt_neox}.get(model.config.model_type)
+    """The weights of a GPT-2, Llama, GPT-NeoX or Delphi; None for another architecture."""
+    build = {"gpt2": _gpt2, "llama": _llama, "gpt_neox": _gpt_neox, "delphi": _delphi}.get(model.config.model_type)
     return None if build is None else build(model)
 
 
@@ -213,6 +215,37 @@ def _gpt2(model: Any) -> Transformer:
         width=width,
         parallel=False,
         activation=config.activation_function,
+    )
+
+
+def _delphi(model: Any) -> Transformer:
+    config, body = model.config, model.transformer
+    width = config.n_embd // config.n_head
+    blocks = [
+        _Block(
+            norm_attention=layer_norm(b.ln_1),
+            query_key_value=_for_attention(linear(b.attn.c_attn), config.n_head, config.n_head, width),
+            attention_out=linear(b.attn.c_proj),
+            norm_mlp=layer_norm(b.ln_2),
+            up=linear(b.mlp.c_fc),
+            gated=False,
+            down=linear(b.mlp.c_proj),
+        )
+        for b in body.h
+    ]
+    return Transformer(
+        embedding=body.wte.weight.data,
+        positions=None,
+        turn=None,
+        blocks=blocks,
+        norm=layer_norm(body.ln_f),
+        head=linear(model.lm_head),
+        heads=config.n_head,
+        key_heads=config.n_head,
+        width=width,
+        parallel=False,
+        activation="gelu_new",
+        ages=body.wae,
     )
 
 

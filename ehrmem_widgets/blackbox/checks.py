@@ -12,6 +12,7 @@ from scipy.stats import chi2
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.tokens.moments import ids_of, with_ids
 from ehrmem_widgets.tokens.sequence import encode
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
@@ -24,11 +25,6 @@ _FEWEST_NAMES = 20  # different codes below which ids that are dealt out anew ar
 _SURELY, _BEYOND = 4, 2
 """Standard deviations of those by which the right ids must be likelier than the best of them, for a few records and for all: right ones were
 3.5 or more beyond (8 draws each of 5 models, one of them trained with epsilon 3), wrong ones 1.2 at most (over 100)."""
-_COMPARED, _SAME = 4, 1e-3  # sequences, and the difference in nats per code up to which two models are one
-_LOOKED_AT = 24  # records whose likelihood is looked at
-_RENAMINGS, _RENAMED = 12, (8, 32)  # times that codes swap names at random, in the first codes of so many records
-_FEWEST_NAMES = 20  # different codes below which names that are dealt out anew are often the same
-_BEYOND = 2  # standard deviations of those by which the right names must be likelier than the best of them
 _MOVED = 0.05  # nats by which the score of a code may change with what should not matter: rounding in 16 bit
 _COMPANY = (200, 800, 2_000)
 """Codes of records beside which a shorter one is scored: how many go together depends on the model."""
@@ -42,7 +38,7 @@ def sample_sequences(model: BlackBox, dataset: MedsDataset, split: str, records:
     """The ids of a few records of a split (of anybody, where there is no such split), cut to the model's context."""
     vocabulary = model.vocabulary
     found = dataset.records(dataset.ids(split if split in dataset.splits else None)[:records])
-    return [vocabulary.ids(encode(r, vocabulary).codes[: model.context_length]) for r in found]
+    return [encode(r, vocabulary).ids(vocabulary)[: model.context_length] for r in found]
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,7 @@ def check_has_learned(model: BlackBox, sequences: Sequence[Sequence[int]], *, se
     """
     rng = np.random.default_rng(seed)
     real = [list(s) for s in sequences if len(s) > 3]
-    shuffled = [[s[0], *rng.permutation(s[1:]).tolist()] for s in real]
+    shuffled = [[s[0], *with_ids(s[1:], rng.permutation(ids_of(s[1:])).tolist())] for s in real]  # ages stay in order
     gain = _gain(model, real, shuffled)
     if len(gain) == 0:
         raise BadInput(f"No record is long enough to see whether the model {model.name!r} has learned anything.")
@@ -123,7 +119,7 @@ def check_looks_back_only(model: BlackBox, sequences: Sequence[Sequence[int]]) -
     """The most nats by which the last code changes the score of an earlier one; BadInput for more than rounding: such a model (BERT,
     RoBERTa) fills gaps and continues nothing, and what it is asked here would mean nothing."""
     real = [list(s) for s in sequences if len(s) > 3][:_COMPARED]
-    changed = [[*s[:-1], (s[-1] + 1) % len(model.vocabulary)] for s in real]
+    changed = [[*s[:-1], *with_ids(s[-1:], (ids_of(s[-1:]) + 1) % len(model.vocabulary))] for s in real]
     most = _most_moved(model.score(real), model.score(changed), but_last=1)
     if most > _MOVED:
         raise BadInput(
@@ -261,8 +257,10 @@ def _bar(chance: list[float], deviations: float) -> float:
 
 
 def _likelihood(model: BlackBox, sequences: list[list[int]]) -> float:
-    """How likely the beginnings of sequences are, in nats per code: the mean over sequences."""
-    return float(np.mean([_mean(one) for one in model.score([s[:_BEGINNING] for s in sequences])]))
+    """How likely the beginnings of sequences are, in nats per code: the mean over sequences. Where waiting times are part of the scores, of each
+    sequence the median: one wait that was not expected outweighs all codes."""
+    of_one = _median if model.vocabulary.timed else _mean
+    return float(np.mean([of_one(one) for one in model.score([s[:_BEGINNING] for s in sequences])]))
 
 
 def _renamed(model: BlackBox, real: list[list[int]], seed: int) -> list[float]:
@@ -270,14 +268,14 @@ def _renamed(model: BlackBox, real: list[list[int]], seed: int) -> list[float]:
     different codes occur."""
     some, codes = [s[:_BEGINNING] for s in real], model.vocabulary.codes
     kinds: dict[str, list[int]] = {}
-    for number in sorted({number for s in some for number in s}):
+    for number in sorted({number for s in some for number in ids_of(s).tolist()}):
         kinds.setdefault(model.vocabulary.kind(codes[number]), []).append(number)
     if sum(len(ids) for ids in kinds.values() if len(ids) > 1) < _FEWEST_NAMES:
         return []
     rng, found = np.random.default_rng([seed, 7]), []
     for _ in range(_RENAMINGS):
         to = {old: int(new) for ids in kinds.values() for old, new in zip(ids, rng.permutation(ids), strict=True)}
-        found.append(_likelihood(model, [[to[number] for number in s] for s in some]))
+        found.append(_likelihood(model, [with_ids(s, [to[number] for number in ids_of(s).tolist()]) for s in some]))
     return found
 
 
@@ -292,7 +290,7 @@ class _Moved(NamedTuple):
 def _likelier_moved(model: BlackBox, real: list[list[int]]) -> _Moved | None:
     """The way to move ids by one that makes the sequences clearly likelier."""
     highest = len(model.vocabulary) - 1
-    ways = {by: [[min(max(number + by, 0), highest) for number in s] for s in real] for by in (0, 1, -1)}
+    ways = {by: [with_ids(s, (ids_of(s) + by).clip(0, highest).tolist()) for s in real] for by in (0, 1, -1)}
     scores = model.score([s for moved in ways.values() for s in moved])
     means = dict(zip(ways, np.array([_mean(one) for one in scores]).reshape(len(ways), len(real)), strict=True))
     for by in (1, -1):
@@ -317,6 +315,10 @@ def _gain(model: BlackBox, some: list[list[int]], others: list[list[int]]) -> np
 def _mean(scores: np.ndarray) -> float:
     """The mean log-probability of a code. What the model calls impossible counts as 1e-30: a shuffled record may well be."""
     return float(_finite(scores).mean())
+
+
+def _median(scores: np.ndarray) -> float:
+    return float(np.median(_finite(scores)))
 
 
 def _finite(scores: np.ndarray) -> np.ndarray:

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from ehrmem_widgets.blackbox.attention_decoding import SharedPromptDecoder, Transformer
 from ehrmem_widgets.blackbox.decoding import Decoder, best_decoder, context_length
-from ehrmem_widgets.blackbox.llama import open_llama
+from ehrmem_widgets.blackbox.delphi import Delphi, open_delphi
+from ehrmem_widgets.blackbox.llama import Llama, open_llama
 from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step
+from ehrmem_widgets.blackbox.race import Race
 from ehrmem_widgets.blackbox.sampling import sample
 from ehrmem_widgets.blackbox.state_space_decoding import read_without_filling
 from ehrmem_widgets.blackbox.weight_shapes import Shapes, check_config_fits, no_larger_than, read_config, read_shapes
@@ -83,6 +85,8 @@ class FolderModel:
         listed = folder_vocabulary(self.folder, vocabulary, token_scheme)
         with no_larger_than(self.folder, shapes):
             self._model = _load(self.folder, _device(device), dtype)
+        self._race: Race | None = getattr(self._model, "race", None)
+        _check_ages(listed, told=self._race is not None)
         head = int(self._model.get_output_embeddings().weight.shape[0])
         if head < len(listed):
             raise BadInput(
@@ -124,6 +128,7 @@ class FolderModel:
             banned=banned,
             seed=seed,
             device=self._model.device,
+            race=self._race,
         )
         if (now := torch.get_num_threads()) != (wanted := threads(now)):
             torch.set_num_threads(wanted)
@@ -137,7 +142,10 @@ class FolderModel:
                 logits = self._model(input_ids=ids).logits
                 for row, place in enumerate(places):
                     length = min(len(sequences[place]), self.context_length)
-                    found = _log_probabilities(logits[row, : length - 1], ids[row, 1:length])
+                    if self._race is None:
+                        found = _log_probabilities(logits[row, : length - 1], ids[row, 1:length])
+                    else:
+                        found = self._race.scores(logits[row, : length - 1], ids[row, :length])[:, 0]
                     scores[place] = found.cpu().numpy().astype(float)
         return scores
 
@@ -149,7 +157,10 @@ class FolderModel:
                 logits = self._model(input_ids=ids).logits
                 for row, place in enumerate(places):
                     length = min(len(sequences[place]), self.context_length)
-                    moments = _moments(logits[row, : length - 1], ids[row, 1:length])
+                    if self._race is None:
+                        moments = _moments(logits[row, : length - 1], ids[row, 1:length])
+                    else:
+                        moments = self._race.scores(logits[row, : length - 1], ids[row, :length])
                     found[place] = moments.cpu().numpy().astype(float)
         return found
 
@@ -193,7 +204,7 @@ class FolderModel:
     def transformer(self) -> Transformer | None:
         """The layers as the fast decoder computes them, for a file that carries the model itself; None where it does not know them."""
         decoder = self._new_decoder()
-        return decoder.parts if isinstance(decoder, SharedPromptDecoder) else None
+        return decoder.parts if isinstance(decoder, SharedPromptDecoder) and self._race is None else None
 
     @cached_property
     def _new_decoder(self) -> Callable[[], Decoder]:
@@ -268,6 +279,19 @@ def _fingerprint(folder: Path, vocabulary: Vocabulary) -> str:
     return hashlib.sha256(f"{files} {vocabulary.identity}".encode()).hexdigest()[:16]
 
 
+def _check_ages(vocabulary: Vocabulary, *, told: bool) -> None:
+    """Raise BadInput where the token scheme and the model disagree about whether ages are told."""
+    if vocabulary.timed and not told:
+        raise BadInput(
+            "The token scheme says that the model is told ages (time: ages), and this model reads codes alone. Name its own token scheme."
+        )
+    if told and not vocabulary.timed:
+        raise BadInput(
+            f"This model is told the age beside each code, and the token scheme {vocabulary.token_scheme.name!r} does not write it. Name one that "
+            "says 'time: ages', such as 'delphi' (--token-scheme delphi)."
+        )
+
+
 def _check_folder(folder: Path, bytes_a_number: int) -> Shapes:
     """The shapes of its weights, which its config fits as far as can be told before it is built."""
     if not folder.is_dir():
@@ -317,7 +341,8 @@ def _device(named: str | None) -> torch.device:
 def _load(folder: Path, device: torch.device, dtype: str) -> PreTrainedModel:
     if dtype not in _NUMBER_FORMATS:
         raise BadInput(f"A model does not run in {dtype!r} here. Give 'float32' or 'bfloat16'.")
-    ours = open_llama(folder, _NUMBER_FORMATS[dtype])
+    ours: Delphi | Llama | None = open_delphi(folder, read_config(folder), _NUMBER_FORMATS[dtype])
+    ours = ours or open_llama(folder, _NUMBER_FORMATS[dtype])
     if ours is not None:
         return cast("PreTrainedModel", ours.to(device))  # it answers as the library's does
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -57,7 +57,8 @@ class MeanReference:
         seed: int = 0,
     ) -> Iterator[Step]:
         """As ``BlackBox.generate``; stops early when the smallest context is full or every continuation has ended."""
-        horizon = within_context(prompts, horizon, self.context_length)
+        if not self.vocabulary.timed:
+            horizon = within_context(prompts, horizon, self.context_length)
         track = track if Query.PROBABILITIES in self.answers else None
         k = len(self.references)
         shares = [samples // k + ((place - seed) % k < samples % k) for place in range(k)]
@@ -124,11 +125,19 @@ def _stacked(running: Sequence[Iterator[Step]], *, with_mass: bool) -> Iterator[
             np.concatenate([step.codes for step in last], axis=1),
             np.concatenate(masses, axis=1) if masses else None,
             np.concatenate([step.log_weight for step in last], axis=1),
+            _beside([step.days for step in last]),
+            _beside([step.rates for step in last]),
         )
 
 
+def _beside(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    there = [part for part in parts if part is not None]
+    return np.concatenate(there, axis=1) if there else None
+
+
 def _ended(step: Step) -> Step:
-    return Step(np.full_like(step.codes, -1), None if step.mass is None else np.zeros_like(step.mass), step.log_weight)
+    mass, rates = (None if one is None else np.zeros_like(one) for one in (step.mass, step.rates))
+    return Step(np.full_like(step.codes, -1), mass, step.log_weight, step.days, rates)
 
 
 def _seed(seed: int, place: int) -> int:

@@ -49,6 +49,7 @@ WELL_KNOWN = 0.9  # the share of events that a model should know
 _NAMED = 3  # codes of many that are named
 _LENGTHS_OF = 200  # records whose length is looked at
 _SAMPLES, _STEPS = 32, 16  # continued to see how fast the model is
+_LIFE = 36_525  # days
 _ANSWER = 2 * (128 + 1024 + 40 * 8) * 64  # codes generated for a settled answer of the main screen, at most
 _COHORT = 400
 _CODES = 64  # of each record: a served model answers code by code
@@ -175,21 +176,25 @@ def _time_line(vocabulary: Vocabulary) -> Check:
     if gaps and vocabulary.gap_rule:
         first, last = (f"{code} ({vocabulary.gap_rule.label(code)})" for code in (gaps[0], gaps[-1]))
         words = f"{len(gaps)} gap codes, from {first} to {last}."
+    elif vocabulary.timed:
+        words = (
+            "The model is told the age in days beside each code and says when the next one comes: horizons are in days."
+        )
     else:
         words = "No code says that time passes, so dates known to an attacker change nothing."
     if vocabulary.ages:
         words += f" {len(vocabulary.ages)} codes of ages, {next(iter(vocabulary.ages))} first."
     elif vocabulary.token_scheme.birth:
         words += f" The age is the gap after {vocabulary.token_scheme.birth}."
-    else:
+    elif not vocabulary.timed:
         words += " No code tells the age."
     if not vocabulary.token_scheme.statics:
         words += " Facts without a date (sex, race) are never told to the model."
     return Check(
         "Time and age",
-        "pass" if gaps else "warn",
+        "pass" if gaps or vocabulary.timed else "warn",
         words,
-        "" if gaps else "If there are gap codes, name them in a token scheme.",
+        "" if gaps or vocabulary.timed else "If there are gap codes, name them in a token scheme.",
     )
 
 
@@ -448,9 +453,10 @@ def _time_lines(model: BlackBox, dataset: MedsDataset) -> Iterator[Check]:
     some = sample_sequences(model, dataset, trained_on(model), 8)
     prompt = [[number] for number in (some[0][: max(1, len(some[0]) // 2)] if some else [0])]
     prompt = prompt[-(model.context_length - _STEPS - 1) :]
+    horizon = _LIFE if model.vocabulary.timed else _STEPS
     for _ in range(2):  # the first time also builds what is kept
         begun = time.perf_counter()
-        done = sum(int((step.codes >= 0).sum()) for step in model.generate([prompt], _STEPS, _SAMPLES, seed=0))
+        done = sum(int((step.codes >= 0).sum()) for step in model.generate([prompt], horizon, _SAMPLES, seed=0))
         rate = done / max(time.perf_counter() - begun, 1e-9)
     words = f"About {rate:,.0f} codes a second: at most {_in_words(_ANSWER / rate)} for one settled answer of the main screen"
     if Query.SCORES in model.answers and some:

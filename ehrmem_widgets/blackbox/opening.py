@@ -67,6 +67,11 @@ def open_model(
             )
         else:
             vocabulary = Vocabulary.load(vocabulary, token_scheme)
+    if vocabulary.timed:
+        raise BadInput(
+            "A model that is told the age beside each code (time: ages) cannot be asked over this protocol, which carries codes alone. Name its "
+            "folder with --model and leave the endpoint out."
+        )
     return EndpointModel(
         address,
         vocabulary,

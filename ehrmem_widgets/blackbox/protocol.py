@@ -1,4 +1,8 @@
-"""The black box: a model that we can only query. Sequences of code ids in, numbers out; streamed, cancellable, seeded."""
+"""The black box: a model that we can only query. Sequences of code ids in, numbers out; streamed, cancellable, seeded.
+
+A model that is told the age beside each code and gives the elapsed time with each (``Vocabulary.timed``, such as Delphi-2M) takes and gives
+moments (``tokens/moments.py``) where others have ids, counts horizons in days, and scores a code and its waiting time together.
+"""
 
 from __future__ import annotations
 
@@ -37,11 +41,18 @@ class Step:
     ``mass``: (prompts, samples, groups) total probability of each watched group at this step, before anything is
     avoided; 0 once ended. None when the black box gives no probabilities.
     ``log_weight``: (prompts, samples) log importance weight of how the prompt's slots were filled; the same at each step.
+
+    Of a model that gives elapsed times, too: ``codes`` are moments, -1 also where nothing more comes within the horizon; ``mass`` is the probability
+    that the next code is of the group and comes within the horizon. ``days``: (prompts, samples) days from the prompt's end to this code, or to
+    the horizon where nothing comes before. ``rates``: (prompts, samples, groups) how many codes of each watched group come a day until then,
+    before anything is avoided; 0 once ended. Both None for other models.
     """
 
     codes: np.ndarray
     mass: np.ndarray | None
     log_weight: np.ndarray
+    days: np.ndarray | None = None
+    rates: np.ndarray | None = None
 
 
 class BlackBox(Protocol):
@@ -68,7 +79,8 @@ class BlackBox(Protocol):
         banned: np.ndarray | None = None,
         seed: int = 0,
     ) -> Iterator[Step]:
-        """Sample ``samples`` continuations of each prompt, one step at a time, for at most ``horizon`` steps.
+        """Sample ``samples`` continuations of each prompt, one step at a time, for at most ``horizon`` steps (days, where the model gives
+        elapsed times).
 
         Slots with several ids are filled from the model restricted to the slot. ``track`` is (codes, groups), 0 or 1;
         ``banned`` is (codes,) bool: codes that are masked, the rest renormalised. The same seed uses the same uniform
@@ -78,7 +90,8 @@ class BlackBox(Protocol):
         ...
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        """For each sequence of n ids, the n - 1 log-probabilities of each id given those before it."""
+        """For each sequence of n ids, the n - 1 log-probabilities of each id given those before it; of moments, log-densities of the code
+        and its waiting time in days."""
         ...
 
     def score_moments(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
@@ -99,6 +112,11 @@ def within_context(prompts: Sequence[SlotIds], horizon: int, context_length: int
             f"The prompt fills the model's context of {context_length:,} codes. Give the attacker fewer facts."
         )
     return horizon
+
+
+def horizon_within(model: BlackBox, longest: int, horizon: int) -> int:
+    """The horizon that a model has room for behind a prompt of so many codes: days always fit, codes as many as its context holds."""
+    return horizon if model.vocabulary.timed else min(horizon, model.context_length - longest)
 
 
 def split_prompts(prompts: Sequence[SlotIds]) -> tuple[list[list[int]], list[list[list[int]]]]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ehrmem_widgets.blackbox.decoding import Decoder
 from ehrmem_widgets.blackbox.protocol import SlotIds, Step, slot_uniforms, split_prompts, within_context
+from ehrmem_widgets.blackbox.race import Race, race_steps
 from ehrmem_widgets.errors import BadInput
 
 _share = 0.5  # of the free memory that continuations may take
@@ -31,15 +32,19 @@ def sample(
     banned: np.ndarray | None = None,
     seed: int = 0,
     device: torch.device | None = None,
+    race: Race | None = None,
 ) -> Iterator[Step]:
     """As ``BlackBox.generate``; stops early when the context is full or every continuation has ended.
+
+    ``race``: how the codes race, of a model that gives elapsed times; the horizon is then in days.
 
     ``size``: codes that a decoder gives logits of; ``track`` and ``banned`` may be shorter. What does not fit half of the free
     memory is sampled in parts, one after the other: the same answer, whose first step then waits for all parts but the last.
     """
     device = device or torch.device("cpu")
     shared, slots = split_prompts(prompts)
-    horizon, longest = within_context(prompts, horizon, context_length), max(map(len, prompts))
+    longest, days = max(map(len, prompts)), float(horizon)
+    horizon = within_context(prompts, horizon if race is None else context_length, context_length)
     decoder = new_decoder()
     bytes_a_sample = decoder.bytes_a_sample(longest, len(slots[0]) + horizon) + _BYTES_A_LOGIT * size
     parts = _parts(len(prompts), samples, int(_share * free_memory(device)) // bytes_a_sample)
@@ -49,27 +54,30 @@ def sample(
     keep = None if banned is None else torch.from_numpy(~_padded(banned, size)).to(device)
 
     def run(rows: slice, columns: slice) -> Iterator[Step]:
-        uniforms = _Uniforms(len(slots[0]), samples, seed, columns, device)
+        uniforms = Uniforms(len(slots[0]), samples, seed, columns, device)
+        if race is not None:
+            waits = int(np.random.SeedSequence([seed, 3]).generate_state(1)[0])
+            return race_steps(
+                new_decoder(), race, shared[rows], slots[rows], days, horizon, uniforms,
+                Uniforms(len(slots[0]), samples, waits, columns, device), goes_on, groups, keep,
+            )  # fmt: skip
         return _run(new_decoder(), shared[rows], slots[rows], horizon, uniforms, goes_on, groups, keep)
 
     if len(parts) == 1:
         yield from run(*parts[0])
         return
-    shape = (len(prompts), samples)
-    codes, log_weight = np.full((horizon, *shape), -1), np.zeros(shape)
-    mass = None if track is None else np.zeros((horizon, *shape, track.shape[1]), dtype=np.float32)
+    whole = _Whole(horizon, (len(prompts), samples), track, timed=race is not None)
     for number, (rows, columns) in enumerate(parts):
         last, place = number == len(parts) - 1, -1
         for place, step in enumerate(run(rows, columns)):
-            codes[place, rows, columns], log_weight[rows, columns] = step.codes, step.log_weight
-            if mass is not None:
-                mass[place, rows, columns] = step.mass
+            whole.put(place, rows, columns, step)
             if last:
-                yield Step(codes[place], None if mass is None else mass[place], log_weight)
+                yield whole.step(place)
+        whole.ended(place, rows, columns)
     for rest in range(place + 1, horizon):  # the last part has ended, others may not have
-        if (codes[rest] < 0).all():
+        if (whole.codes[rest] < 0).all():
             return
-        yield Step(codes[rest], None if mass is None else mass[rest], log_weight)
+        yield whole.step(rest)
 
 
 def share_memory(processes: int) -> None:
@@ -86,7 +94,35 @@ def free_memory(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-class _Uniforms:
+class _Whole:
+    """The steps of all parts."""
+
+    def __init__(self, horizon: int, shape: tuple[int, int], track: np.ndarray | None, *, timed: bool) -> None:
+        self.codes, self._log_weight = np.full((horizon, *shape), -1), np.zeros(shape)
+        groups = None if track is None else (horizon, *shape, track.shape[1])
+        self._mass = None if groups is None else np.zeros(groups, dtype=np.float64 if timed else np.float32)
+        self._days = np.zeros((horizon, *shape)) if timed else None
+        self._rates = np.zeros(groups) if timed and groups is not None else None
+
+    def put(self, place: int, rows: slice, columns: slice, step: Step) -> None:
+        """A step of a part."""
+        self.codes[place, rows, columns], self._log_weight[rows, columns] = step.codes, step.log_weight
+        for whole, part in ((self._mass, step.mass), (self._days, step.days), (self._rates, step.rates)):
+            if whole is not None:
+                whole[place, rows, columns] = part
+
+    def ended(self, last: int, rows: slice, columns: slice) -> None:
+        """A part that has ended stays where it was."""
+        if self._days is not None:
+            self._days[last + 1 :, rows, columns] = self._days[last, rows, columns]
+
+    def step(self, place: int) -> Step:
+        """A step of all parts so far."""
+        mass, days, rates = (None if one is None else one[place] for one in (self._mass, self._days, self._rates))
+        return Step(self.codes[place], mass, self._log_weight, days, rates)
+
+
+class Uniforms:
     """The common random numbers of some samples: the same whatever the prompts and whichever samples are drawn with them."""
 
     def __init__(self, slots: int, samples: int, seed: int, columns: slice, device: torch.device) -> None:
@@ -107,7 +143,7 @@ def _run(
     shared: list[list[int]],
     slots: list[list[list[int]]],
     horizon: int,
-    uniforms: _Uniforms,
+    uniforms: Uniforms,
     goes_on: Tensor,
     groups: Tensor | None,
     keep: Tensor | None,

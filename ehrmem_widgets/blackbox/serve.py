@@ -82,6 +82,11 @@ def serve_model(model: BlackBox, *, port: int | None = None, token: str | None =
     ``port`` and ``token``: a free port and a random token if not given. Requests are answered one after the other; those that
     wait and ask for the same kind of continuations are sampled together. Nothing about a request is logged.
     """
+    if model.vocabulary.timed:
+        raise BadInput(
+            f"The model {model.name!r} is told the age beside each code, and this protocol carries codes alone: it cannot be served. Name its "
+            "folder with --model where it is to be asked."
+        )
     try:
         if not 0 <= (port or 0) < 2**16:
             raise OSError("ports are numbered to 65,535")

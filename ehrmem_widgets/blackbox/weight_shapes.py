@@ -28,6 +28,7 @@ _LARGEST_NUMBER = 2**24  # of a config: the longest contexts are of 10 million c
 _MOST_LABELS = 2**16
 _LAYERS = {"num_hidden_layers", "num_layers", "n_layers", "n_layer"}
 _COUNTS = re.compile(r"(num|n)_\w+|\w+_(size|heads|layers|embeddings|positions)")
+_NO_SIZE = re.compile(r"\w*(theta|seed|tokens|flos|steps|samples|version|date)\w*")  # may be as large as they like
 _READ_BY_TRANSFORMERS = ("config.json", "generation_config.json", _INDEX)
 _TIMES, _PARTS, _MASKS = (
     4,
@@ -78,7 +79,7 @@ def check_config_fits(folder: Path, config: Mapping[str, object], shapes: Shapes
     sizes = {size for shape in shapes.values() for size in shape}
     for key, number in _whole_numbers(config):
         most = len(shapes) if key in _LAYERS else _MOST_LABELS if key == "num_labels" else _LARGEST_NUMBER
-        beyond = number > most and number not in sizes and "theta" not in key
+        beyond = number > most and number not in sizes and not _NO_SIZE.fullmatch(key)
         if beyond or (number < 0 and _COUNTS.fullmatch(key)):
             raise BadInput(
                 f"config.json of {str(folder)!r} says {shown(key)}: {shown(number)}, which its {len(shapes):,} weights do not bear out. Ask for "

@@ -20,8 +20,8 @@ class Record:
     """All events of one patient, static facts first, then by time; ties keep the order of the rows.
 
     ``patient_id`` is the data set's own id and is never shown: ``pseudonym`` is. ``sequence``: the record in the model's own
-    codes, where it came as such, and ``event_of``, for each of them the place of its event (-1: none). A record with other
-    events must be made with ``sequence`` None.
+    codes, where it came as such, ``event_of``, for each of them the place of its event (-1: none), and ``days``, the age at each where ages
+    came with them. A record with other events must be made with ``sequence`` None.
     """
 
     patient_id: int
@@ -30,10 +30,18 @@ class Record:
     birth: datetime | None = None
     sequence: tuple[str, ...] | None = None
     event_of: tuple[int, ...] | None = None
+    days: tuple[float, ...] | None = None
 
     def with_events(self, events: tuple[Event, ...]) -> Record:
         """The same patient with other events."""
-        return replace(self, events=events, sequence=None, event_of=None)
+        return replace(self, events=events, sequence=None, event_of=None, days=None)
+
+    def days_at(self, time: datetime | None) -> float:
+        """The age in days at a time, 0 for a static fact. Without a birth date, the days since the first dated event."""
+        begun = self.birth or next((event.time for event in self.events if event.time is not None), None)
+        if time is None or begun is None:
+            return 0.0
+        return max(0.0, (time - begun).total_seconds() / 86400)
 
     def age_at_start(self) -> int | None:
         """Age in whole years at the first dated event, or None when birth or dates are missing."""

@@ -229,6 +229,15 @@ _DAYS_OF_UNIT = {
 }
 
 
+def elapsed_in_words(days: float) -> str:
+    """How much later, where it is ten minutes or more.
+
+    >>> elapsed_in_words(400.0), elapsed_in_words(0.001)
+    ('1.1 years later', '')
+    """
+    return f"{_in_words(days)} later" if days * 1440 >= WITHIN_A_DAY[0][1] else ""
+
+
 def _in_words(days: float) -> str:
     if days <= 0:
         return "a moment"

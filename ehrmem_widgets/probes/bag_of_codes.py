@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ehrmem_widgets.blackbox.protocol import SlotIds
+from ehrmem_widgets.tokens.moments import ids_of
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -24,7 +25,7 @@ def bags(prompts: Sequence[SlotIds], size: int, *, whole: bool = False) -> csr_m
     """
     from scipy import sparse
 
-    slots = [(row, slot) for row, prompt in enumerate(prompts) for slot in prompt]
+    slots = [(row, set(ids_of(slot).tolist())) for row, prompt in enumerate(prompts) for slot in prompt]
     rows = np.repeat([row for row, _ in slots], [len(slot) for _, slot in slots]).astype(int)
     columns = np.array([code for _, slot in slots for code in slot], dtype=int)
     weights = np.array([1.0 if whole else 1 / len(slot) for _, slot in slots for _ in slot])

@@ -31,7 +31,7 @@ def reference_calibration(model: BlackBox, reference: BlackBox, never_seen: Sequ
         return None
     context = min(model.context_length, reference.context_length, _CODES)
     vocabulary = model.vocabulary
-    sequences = [vocabulary.ids(encode(record, vocabulary).codes)[:context] for record in never_seen[:MOST]]
+    sequences = [encode(record, vocabulary).ids(vocabulary)[:context] for record in never_seen[:MOST]]
     sequences = [ids for ids in sequences if len(ids) > 1]
     if len(sequences) < 2:
         return None

@@ -132,7 +132,7 @@ class EmbeddingStore:
     def _embed(self, patients: Sequence[int]) -> np.ndarray:
         vocabulary = self._model.vocabulary
         return self._model.embed(
-            [vocabulary.ids(encode(record, vocabulary).codes) for record in self._dataset.records(patients)]
+            [encode(record, vocabulary).ids(vocabulary) for record in self._dataset.records(patients)]
         )
 
     def centred(self, embeddings: np.ndarray) -> np.ndarray:

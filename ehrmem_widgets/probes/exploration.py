@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,12 +15,14 @@ import numpy as np
 from ehrmem_widgets import settings
 from ehrmem_widgets.attacker.facts import KnownFacts, check_knowledge
 from ehrmem_widgets.attacker.identifiability import FactIndex, Identifiability
-from ehrmem_widgets.attacker.prompt import Prompt, build_prompt
-from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
+from ehrmem_widgets.attacker.prompt import YEAR, Prompt, build_prompt
+from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds, horizon_within
 from ehrmem_widgets.blackbox.training_splits import seen_by, trained_on
+from ehrmem_widgets.cohort.codes import Kind
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.cohort.record import Record
+from ehrmem_widgets.cohort.time_codes import elapsed_in_words
 from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.probes.calibration import calibration_in_words, reference_calibration
 from ehrmem_widgets.probes.continuations_compared import comparer_of, mean_over_trajectories
@@ -49,7 +52,8 @@ from ehrmem_widgets.statistics.verdicts import (
     judge_person,
 )
 from ehrmem_widgets.tokens.attribute_codes import DECLARE, AttributeCodes
-from ehrmem_widgets.tokens.sequence import encode
+from ehrmem_widgets.tokens.moments import days_of, ids_of
+from ehrmem_widgets.tokens.sequence import CodeSequence, encode
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 HORIZON = 64
@@ -72,6 +76,7 @@ LEAST = 64  # an interval from fewer trajectories is not to be trusted
 FEWEST_EFFECTIVE = 10
 _SHOWN = 3
 _COMPARED = 64  # continuations compared with the truth
+_WHOLE_LIFE = 1_000_000  # codes or days: all that follows
 _SHOWN_CODES = 40
 
 
@@ -201,7 +206,7 @@ class Question:
                 f"The facts make a prompt of {len(self.slots[0])} codes, and the model reads at most "
                 f"{min(m.context_length for m in models)}. Give the attacker fewer facts."
             )
-        self.horizon = min(state.horizon, room)
+        self.horizon = min(horizon_within(m, len(s), state.horizon) for m, s in zip(models, self.slots, strict=True))
         self.sums = [SumForm(m, s, w, self.horizon) for m, s, w in zip(models, self.slots, self.watches, strict=True)]
         self.products = [
             ProductForm(m, s, w[:, self.focus_column], self.horizon)
@@ -219,7 +224,8 @@ class Question:
             known=exploration.known(self.record, self.prompts[0], state.population),
             focus=state.focus,
             horizon=self.horizon,
-            prompt=tuple(slot[0] if len(slot) == 1 else f"one of {len(slot)}" for slot in self.prompts[0].slots),
+            unit=models[0].vocabulary.horizon_unit,
+            prompt=_shown(self.prompts[0]),
             stripped=self.prompts[0].stripped,
             left_out=self.prompts[0].left_out,
             truth=self._truth(),
@@ -287,12 +293,12 @@ class Question:
         found: list[dict[str, Estimate | None]] = []
         for model, total, prompt in zip(self.models, self.sums, self.prompts, strict=True):
             truth = true_continuation(self.record, prompt, model.vocabulary, self.horizon)
-            compared = [
-                np.pad(t, (0, self.horizon - len(t)), constant_values=-1) for t in total.trajectories[:_COMPARED]
-            ]
+            trajectories = total.trajectories[:_COMPARED]
+            longest = max(map(len, trajectories), default=0)
+            compared = [np.pad(t, (0, longest - len(t)), constant_values=-1) for t in trajectories]
             comparer = self.exploration.comparer(model)
             yield None
-            ids = model.vocabulary.ids(truth)
+            ids = truth.ids(model.vocabulary)
             if not comparer.length(ids) or not compared:
                 return
             figures = comparer.compare(ids, np.array(compared))
@@ -343,7 +349,7 @@ class Question:
             return False
         vocabulary, track = self.models[0].vocabulary, self.watches[0][:, column]
         prompt = self._prompt_of(other, vocabulary)
-        following = vocabulary.ids(true_continuation(other, prompt, vocabulary, self.horizon))
+        following = vocabulary.ids(true_continuation(other, prompt, vocabulary, self.horizon).codes)
         return bool(track[np.array(following, dtype=np.int64)].any())
 
     def _prompt_of(self, other: Record, vocabulary: Vocabulary) -> Prompt:
@@ -373,7 +379,7 @@ class Question:
         scores = []
         for model in self.models:
             ids = [
-                model.vocabulary.ids(encode(one, model.vocabulary).codes)[: model.context_length]
+                encode(one, model.vocabulary).ids(model.vocabulary)[: model.context_length]
                 for one in (self.record, *others)
             ]
             long = [place for place, row in enumerate(ids) if len(row) > 1]
@@ -493,22 +499,25 @@ class Question:
         return [one for one in self.peers[column] if one.patient_id in self._not_asked] if self._not_asked else []
 
     @cached_property
-    def _following(self) -> np.ndarray:
-        """The ids of all that really followed."""
-        vocabulary = self.models[0].vocabulary
-        codes = true_continuation(self.record, self.prompts[0], vocabulary, len(self.record.events) * 8)
-        return np.array(vocabulary.ids(codes), dtype=np.int64)
+    def _following(self) -> CodeSequence:
+        """All that really followed."""
+        return true_continuation(self.record, self.prompts[0], self.models[0].vocabulary, _WHOLE_LIFE)
 
     def _reached(self, column: int) -> str:
         """Why even a model that recites the record would not name the attribute; empty when it would. Only for what is held."""
         if not self.held[column]:
             return ""
-        at = np.flatnonzero(self.watches[0][:, column][self._following])
+        vocabulary, track, rest = self.models[0].vocabulary, self.watches[0][:, column], self._following
+        at = np.flatnonzero(track[np.array(vocabulary.ids(rest.codes), dtype=np.int64)])
         if not len(at):
             return "the record does not hold it after the known facts, so there is nothing left to give away"
-        if at[0] >= self.horizon:
+        within = true_continuation(self.record, self.prompts[0], vocabulary, self.horizon)
+        if at[0] >= len(within.codes):
+            how_far = f"{at[0] + 1} codes"
+            if rest.days:
+                how_far = f"{rest.days[at[0]] - max((last for _, last in self.prompts[0].days), default=0.0):,.0f} days"
             return (
-                f"the record comes to it {at[0] + 1} codes after the known facts, beyond the horizon of {self.horizon}. "
+                f"the record comes to it {how_far} after the known facts, beyond the horizon of {self.horizon}. "
                 "Ask with a longer horizon"
             )
         return ""
@@ -589,17 +598,24 @@ class Question:
         return int(np.random.SeedSequence([self.state.seed, chunk]).generate_state(1)[0])
 
     def _truth(self) -> tuple[ReadableEvent, ...]:
-        codes = true_continuation(self.record, self.prompts[0], self.models[0].vocabulary, self.horizon)
-        return tuple(self._event(code, True) for code in codes)
+        vocabulary = self.models[0].vocabulary
+        following = true_continuation(self.record, self.prompts[0], vocabulary, self.horizon)
+        return self._told(following.ids(vocabulary), true=True)
 
     def _readable(self, ids: np.ndarray) -> tuple[ReadableEvent, ...]:
-        codes = self.models[0].vocabulary.codes
         truth = {event.label for event in self.answer.truth if event.kind not in ("time", "special")}
-        events = []
-        for number in ids[ids >= 0][:_SHOWN_CODES]:
-            code = codes[number] if number < len(codes) else "(a number without a code)"
-            event = self._event(code, False)
-            events.append(replace(event, true=event.label in truth))
+        shown = self._told(ids[ids >= 0][:_SHOWN_CODES].tolist(), true=False)
+        return tuple(replace(event, true=event.label in truth) for event in shown)
+
+    def _told(self, following: Sequence[int], *, true: bool) -> tuple[ReadableEvent, ...]:
+        """Codes in words; of a model that gives elapsed times, with the time between them."""
+        codes, timed = self.models[0].vocabulary.codes, self.models[0].vocabulary.timed
+        days, events = max((last for _, last in self.prompts[0].days), default=0.0), []
+        for number, day in zip(ids_of(following).tolist(), days_of(following).tolist(), strict=True):
+            if timed and (passed := elapsed_in_words(day - days)):
+                events.append(ReadableEvent(passed, str(Kind.time), true=true))
+            days = day
+            events.append(self._event(codes[number] if number < len(codes) else "(a number without a code)", true))
         return tuple(events)
 
     def _event(self, code: str, true: bool) -> ReadableEvent:
@@ -666,6 +682,13 @@ def recognised(own: float, never: np.ndarray, reference: bool) -> MembershipFind
 def _together(several: Iterable[Sequence[Record]]) -> list[Record]:
     """All of them, each once."""
     return list({one.patient_id: one for those in several for one in those}.values())
+
+
+def _shown(prompt: Prompt) -> tuple[str, ...]:
+    """The prompt's slots as they are shown, with the age where it is told."""
+    codes = [slot[0] if len(slot) == 1 else f"one of {len(slot)}" for slot in prompt.slots]
+    years = [f" at {low / YEAR:.2f}" + (f" to {high / YEAR:.2f}" if high > low else "") for low, high in prompt.days]
+    return tuple(code + age for code, age in itertools.zip_longest(codes, years, fillvalue=""))
 
 
 def choose_focus(held: Sequence[str], names: Sequence[str], severity: dict[str, int]) -> str:

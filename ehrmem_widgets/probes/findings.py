@@ -35,12 +35,18 @@ class AttributeFinding:
 
 @dataclass(frozen=True)
 class Curve:
-    """P(leak within t) for t = 1..T: three arrays of shape (T,), and the n behind them."""
+    """P(leak within t): three arrays of shape (T,), the n behind them, and the T horizons ``at``, in codes (1..T unless given) or days."""
 
     value: np.ndarray
     low: np.ndarray
     high: np.ndarray
     n: int
+    at: np.ndarray | None = None
+
+    @property
+    def horizons(self) -> np.ndarray:
+        """(T,) the horizons."""
+        return np.arange(1, len(self.value) + 1) if self.at is None else self.at
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,8 @@ class MembershipFinding:
 class Answer:
     """All that the main screen and the report show for one state; partial until ``settled``.
 
-    ``focus`` names the attribute that the curves are about; empty: there is none to ask about, and ``membership`` is asked instead. ``generated`` holds a few sampled continuations, ``truth`` what
+    ``focus`` names the attribute that the curves are about; empty: there is none to ask about, and ``membership`` is asked instead. ``unit`` is what
+    the horizon is counted in. ``generated`` holds a few sampled continuations, ``truth`` what
     really follows the last known event. ``stripped`` counts known facts withheld because they are sensitive (or strong
     proxies), ``left_out`` those whose code the model does not know; ``effective_samples`` is that of the slots' weights.
     """
@@ -115,6 +122,7 @@ class Answer:
     known: Identifiability
     focus: str
     horizon: int
+    unit: str = "code"
     prompt: tuple[str, ...] = ()
     stripped: int = 0
     left_out: int = 0

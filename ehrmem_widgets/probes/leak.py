@@ -7,6 +7,9 @@ emitting the attribute, 1 - E[prod (1 - h_t)]. h_t is the attribute's share of t
 A value of the sum form may exceed 1 (3.2 was seen), which no interval for probabilities allows. So its interval rests on a
 second value of the same trajectory and the same mean: the h_t while their sum is at most ``CREDIT``, and from there on 1 if the
 attribute is emitted (methods, section 8.3). It lies between 0 and 1 + ``CREDIT``.
+
+Of a model that gives elapsed times, horizons are in days. The sum form is the same, h_t the probability that the next code is of the attribute and
+comes within the horizon; the product form is 1 - E[exp(-sum of the attribute's rates x the time that they last)], the race without the attribute.
 """
 
 from __future__ import annotations
@@ -27,16 +30,25 @@ from ehrmem_widgets.statistics.intervals import (
     weighted_mean,
     weighted_means,
 )
+from ehrmem_widgets.tokens.moments import ids_of, moment
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 CREDIT = 0.1
 TOP = 1 + CREDIT
+POINTS = 64
+"""Days on which a curve by time is drawn."""
 _SURVIVORS = 1e-6  # the rest of the horizon cannot add more than this
 
 
 def slot_ids(prompt: Prompt, vocabulary: Vocabulary) -> SlotIds:
-    """A prompt in the ids of a model."""
-    return [vocabulary.ids(slot) for slot in prompt.slots]
+    """A prompt in the ids of a model; in moments, the first and the last allowed, where it is told ages."""
+    ids = [vocabulary.ids(slot) for slot in prompt.slots]
+    if not prompt.days:
+        return ids
+    return [
+        [moment(number, day) for number in slot for day in dict.fromkeys(allowed)]
+        for slot, allowed in zip(ids, prompt.days, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -163,14 +175,17 @@ class SumForm:
 
 
 class ProductForm:
-    """The product form (REACH) for one attribute, and the whole curve P(leak within t) from one pass.
+    """The product form (REACH) for one attribute, and the whole curve P(leak within t) from one pass: after each code, or on
+    ``POINTS`` days up to the horizon.
 
     ``codes``: (codes,) bool, the attribute's.
     """
 
     def __init__(self, model: BlackBox, prompt: SlotIds, codes: np.ndarray, horizon: int) -> None:
         self._model, self._prompt, self._codes, self._horizon = model, prompt, codes, horizon
-        self._leaks = np.empty((0, horizon))  # 1 - survival, by trajectory and step
+        timed = model.vocabulary.timed
+        self._at = np.linspace(horizon / POINTS, horizon, POINTS) if timed else np.arange(1, horizon + 1, dtype=float)
+        self._leaks = np.empty((0, len(self._at)))  # 1 - survival, by trajectory and step
         self._log_weights = np.empty(0)
 
     @property
@@ -180,6 +195,9 @@ class ProductForm:
 
     def add(self, samples: int, seed: int) -> Iterator[None]:
         """As ``SumForm.add``."""
+        if self._model.vocabulary.timed:
+            yield from self._add_by_time(samples, seed)
+            return
         leaks = np.zeros((samples, self._horizon))
         surviving = np.ones(samples)
         log_weights = np.zeros(samples)
@@ -200,6 +218,19 @@ class ProductForm:
         self._leaks = np.concatenate([self._leaks, leaks])
         self._log_weights = np.concatenate([self._log_weights, log_weights])
 
+    def _add_by_time(self, samples: int, seed: int) -> Iterator[None]:
+        hazard, before, log_weights = np.zeros((samples, len(self._at))), np.zeros((samples, 1)), np.zeros(samples)
+        for step in self._model.generate(
+            [self._prompt], self._horizon, samples, track=self._codes[:, None], banned=self._codes, seed=seed
+        ):
+            assert step.days is not None and step.rates is not None
+            until = step.days[0][:, None]
+            hazard += step.rates[0] * (self._at.clip(before, until) - before)
+            before, log_weights = until, step.log_weight[0]
+            yield
+        self._leaks = np.concatenate([self._leaks, -np.expm1(-hazard)])
+        self._log_weights = np.concatenate([self._log_weights, log_weights])
+
     @property
     def leaks(self) -> np.ndarray:
         """(n,) each trajectory's leak within the horizon."""
@@ -211,7 +242,7 @@ class ProductForm:
 
     def curve(self, *, level: float = CONFIDENCE) -> Curve:
         """P(leak within t) for each t."""
-        return Curve(*weighted_means(self._leaks, self._log_weights, level=level), self.n)
+        return Curve(*weighted_means(self._leaks, self._log_weights, level=level), self.n, self._at)
 
 
 def leaks_of_many(
@@ -262,7 +293,8 @@ def _sum_forms(
             raw += mass
             spent |= credit + mass > CREDIT
             credit += np.where(spent, 0.0, mass)
-        emitted = np.where((step.codes >= 0) & (step.codes < len(track)), step.codes, -1)
+        ids = ids_of(step.codes)
+        emitted = np.where((ids >= 0) & (ids < len(track)), ids, -1)
         first = member[emitted] & ~hits
         late |= first & spent
         hits |= first

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
 from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
 from ehrmem_widgets.probes.leak import in_like_forms
+from ehrmem_widgets.settings import HORIZON
 
 CONTINUATIONS, CONTINUED_BY = 8, 32
 """How many continuations of one prompt are embedded, and how many codes each has at most."""
@@ -44,7 +46,8 @@ def embed_continued(
     followed: list[np.ndarray] = [np.empty((samples, 0), dtype=int) for _ in prompts]
     for room in sorted({room for room in rooms if room > 0}):
         places = [place for place, its in enumerate(rooms) if its == room]
-        found = continuations(model, [prompts[place] for place in places], room, samples, seed)
+        span = HORIZON.most if model.vocabulary.timed else room  # of days: as far as it takes
+        found = continuations(model, [prompts[place] for place in places], span, samples, seed, steps=room)
         for place, (codes, _) in zip(places, found, strict=True):
             followed[place] = codes
     written = [row for prompt, codes in zip(prompts, followed, strict=True) for row in continued(prompt, codes)]
@@ -58,16 +61,18 @@ def continued(prompt: SlotIds, codes: Sequence[np.ndarray] | np.ndarray) -> list
 
 
 def continuations(
-    model: BlackBox, prompts: Sequence[SlotIds], horizon: int, samples: int, seed: int
+    model: BlackBox, prompts: Sequence[SlotIds], horizon: int, samples: int, seed: int, *, steps: int | None = None
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each prompt the codes (samples, steps) and log weights (samples,). Equal prompts are asked once: they get equal answers."""
+    """For each prompt the codes (samples, steps) and log weights (samples,), at most ``steps`` codes. Equal prompts are asked once: they get equal
+    answers."""
     keys: list[Codes] = [tuple(map(tuple, prompt)) for prompt in prompts]
     unique = list(dict.fromkeys(keys))
     found: dict[Codes, tuple[np.ndarray, np.ndarray]] = {}
     for places in in_like_forms(unique, samples):
-        steps = list(model.generate([unique[place] for place in places], horizon, samples, seed=seed))
-        codes = np.stack([step.codes for step in steps], axis=-1)
-        found |= {unique[p]: (codes[i], steps[-1].log_weight[i]) for i, p in enumerate(places)}
+        asked = [unique[place] for place in places]
+        given = list(itertools.islice(model.generate(asked, horizon, samples, seed=seed), steps))
+        codes = np.stack([step.codes for step in given], axis=-1)
+        found |= {unique[p]: (codes[i], given[-1].log_weight[i]) for i, p in enumerate(places)}
     return [found[key] for key in keys]
 
 

@@ -8,12 +8,14 @@ place on.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from ehrmem_widgets.cohort.codes import Kind
-from ehrmem_widgets.cohort.time_codes import gap_days
+from ehrmem_widgets.cohort.time_codes import WITHIN_A_DAY, gap_days
+from ehrmem_widgets.tokens.moments import days_of, ids_of
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 TIME_PREFIX = "TIME//"
@@ -82,6 +84,15 @@ def published_clock(codes: Sequence[str]) -> np.ndarray:
     return np.cumsum([_published_gap(code) for code in codes])
 
 
+@dataclass(frozen=True)
+class _List:
+    """What of a list of codes is compared: ids, the days and the published clock at each."""
+
+    ids: np.ndarray
+    days: np.ndarray
+    clock: np.ndarray
+
+
 class Comparer:
     """Compares true continuations with many generated ones in the ids of one vocabulary, whose codes are embedded once.
 
@@ -109,11 +120,12 @@ class Comparer:
         self._days = by_code([vocabulary.gap_days(code) for code in codes])
         self._rare = by_code([code in rare for code in codes]).astype(bool)
         self._routine = by_code([code in routine for code in codes]).astype(bool)
+        self._timed = vocabulary.timed
 
     def demd(self, truth: Sequence[int], trajectories: np.ndarray) -> np.ndarray:
         """``demd`` (timed) of a truth, (n,) ids, from each of (S, T) ids, -1 where one has ended. Returns (S,)."""
         return np.array(
-            [_transport(self._published_cost(*pair), 2.0) for pair in self._pairs(truth, trajectories)], dtype=float
+            [_transport(_published_cost(*pair), 2.0) for pair in self._pairs(truth, trajectories)], dtype=float
         )
 
     def compare(self, truth: Sequence[int], trajectories: np.ndarray) -> dict[str, np.ndarray]:
@@ -124,20 +136,17 @@ class Comparer:
         found = {name: np.full(len(trajectories), np.nan) for name in names}
         wanted = [self._rare_runs(self._ids(truth), n) for n in NGRAMS]
         for row, (a, b, distance) in enumerate(self._pairs(truth, trajectories)):
-            cost = self._published_cost(a, b, distance)
+            cost = _published_cost(a, b, distance)
             places = _match(cost)
             found["demd"][row] = _mean_cost(cost, places, 2.0)
-            found["routine_share"][row] = self._routine_share(a, distance, places)
-            in_a, in_b = ~self._gap[a], ~self._gap[b]
+            found["routine_share"][row] = self._routine_share(a.ids, distance, places)
+            in_a, in_b = ~self._gap[a.ids], ~self._gap[b.ids]
             found["timed_distance"][row] = _transport(
-                _with_order_and_time(
-                    distance[np.ix_(in_a, in_b)], np.cumsum(self._days[a])[in_a], np.cumsum(self._days[b])[in_b]
-                ),
-                1.0,
+                _with_order_and_time(distance[np.ix_(in_a, in_b)], a.days[in_a], b.days[in_b]), 1.0
             )
             for n, runs in zip(NGRAMS, wanted, strict=True):
                 if runs:
-                    found[f"rare_overlap_{n}"][row] = len(runs & _runs_of(b[in_b].tolist(), n)) / len(runs)
+                    found[f"rare_overlap_{n}"][row] = len(runs & _runs_of(b.ids[in_b].tolist(), n)) / len(runs)
         return found
 
     def length(self, truth: Sequence[int]) -> int:
@@ -146,25 +155,37 @@ class Comparer:
         return int((~self._gap[ids]).sum())
 
     def _ids(self, given: Sequence[int] | np.ndarray) -> np.ndarray:
-        ids = np.asarray(given, dtype=int)
-        ids = np.where(ids < len(self._ignored) - 1, ids, len(self._ignored) - 1)
-        ids = ids[ids >= 0]
-        return ids[~self._ignored[ids]]
+        ids = self._known(given)
+        return ids[self._compared(ids)]
 
-    def _pairs(self, truth: Sequence[int], trajectories: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """(ids, ids, code distances) of the truth with each trajectory, from one product with all codes that occur."""
-        a = self._ids(truth)
-        others = [self._ids(row)[: len(a)] for row in trajectories]
-        occurring, inverse = np.unique(np.concatenate([a, *others]), return_inverse=True)
-        rows, row_of = np.unique(a, return_inverse=True)
+    def _known(self, given: Sequence[int] | np.ndarray) -> np.ndarray:
+        ids = ids_of(given)
+        return np.where(ids < len(self._ignored) - 1, ids, len(self._ignored) - 1)
+
+    def _compared(self, ids: np.ndarray) -> np.ndarray:
+        return (ids >= 0) & ~self._ignored[ids]
+
+    def _listed(self, given: Sequence[int] | np.ndarray, most: int | None, begun: float) -> _List:
+        """What of a list is compared; ``begun``: the age at its begin, where ages are told."""
+        ids, ages = self._known(given), days_of(given)
+        kept = np.flatnonzero(self._compared(ids))[:most]
+        ids, ages = ids[kept], ages[kept]
+        if not self._timed:
+            return _List(ids, np.cumsum(self._days[ids]), np.cumsum(self._clock[ids]))
+        return _List(ids, ages, np.cumsum([_units(gap) for gap in np.diff(ages, prepend=begun)]))
+
+    def _pairs(self, truth: Sequence[int], trajectories: np.ndarray) -> list[tuple[_List, _List, np.ndarray]]:
+        """(list, list, code distances) of the truth with each trajectory, from one product with all codes that occur."""
+        firsts = [days_of(row[:1])[0] for row in (np.asarray(truth), *trajectories) if len(row) and row[0] >= 0]
+        begun = min(firsts, default=0.0)
+        a = self._listed(truth, None, begun)
+        others = [self._listed(row, len(a.ids), begun) for row in trajectories]
+        occurring, inverse = np.unique(np.concatenate([a.ids, *(b.ids for b in others)]), return_inverse=True)
+        rows, row_of = np.unique(a.ids, return_inverse=True)
         between = (1 - self._embedding[rows] @ self._embedding[occurring].T).clip(0, 2)
         between[np.abs(between) < 1e-12] = 0.0  # a code with itself, whatever the rounding
-        columns = np.split(inverse, np.cumsum([len(a), *map(len, others)]))[1:-1]
+        columns = np.split(inverse, np.cumsum([len(a.ids), *(len(b.ids) for b in others)]))[1:-1]
         return [(a, b, between[np.ix_(row_of, column)]) for b, column in zip(others, columns, strict=True)]
-
-    def _published_cost(self, a: np.ndarray, b: np.ndarray, distance: np.ndarray) -> np.ndarray:
-        clocks = np.cumsum(self._clock[a]), np.cumsum(self._clock[b])
-        return np.asarray(distance * (1 + np.abs(np.subtract.outer(*clocks))))
 
     def _routine_share(self, a: np.ndarray, distance: np.ndarray, places: tuple[np.ndarray, np.ndarray]) -> float:
         alike = (1 - distance[places]).clip(0)
@@ -173,6 +194,10 @@ class Comparer:
 
     def _rare_runs(self, ids: np.ndarray, n: int) -> set[tuple[int, ...]]:
         return {run for run in _runs_of(ids[~self._gap[ids]].tolist(), n) if self._rare[list(run)].any()}
+
+
+def _published_cost(a: _List, b: _List, distance: np.ndarray) -> np.ndarray:
+    return np.asarray(distance * (1 + np.abs(np.subtract.outer(a.clock, b.clock))))
 
 
 @lru_cache(maxsize=4096)
@@ -184,7 +209,13 @@ def _clock(code: str, vocabulary: Vocabulary) -> float:
     """The published clock, and for the gap codes of other models that of the published code of the same length."""
     if not vocabulary.is_gap(code) or code.startswith(TIME_PREFIX):
         return _published_gap(code)
-    days = vocabulary.gap_days(code)
+    return _units(vocabulary.gap_days(code))
+
+
+def _units(days: float) -> float:
+    """The published clock of a gap of so many days; 0 for less than the ten minutes from which on gaps are written."""
+    if days * 1440 < WITHIN_A_DAY[0][1]:
+        return 0.0
     return next((units for longest, units in _PUBLISHED_BY_DAYS if days < longest), _ANY_OTHER_GAP)
 
 

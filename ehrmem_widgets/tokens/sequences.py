@@ -26,13 +26,15 @@ from ehrmem_widgets.cohort.time_codes import CALENDAR, GapRule, Gaps
 from ehrmem_widgets.errors import BadInput, Unavailable, said_by
 from ehrmem_widgets.files import MOST_BYTES, opened, parsed_json, whole_folder
 from ehrmem_widgets.settings import shown
+from ehrmem_widgets.tokens.moments import days_of, ids_of, moments
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 EPOCH = datetime(2000, 1, 1, 0, 5)
 """Where a record's clock begins: sequences tell how much time passes, never a date."""
-_IDS, _PATIENTS, _FORM = ("ids", "input_ids", "token_ids"), ("subject_id", "patient_id", "id"), 1
+_IDS, _PATIENTS, _FORM = ("ids", "input_ids", "token_ids"), ("subject_id", "patient_id", "id"), 2
 _NOT_TOGETHER = "These sequences and this vocabulary do not belong together."
 _AT_ONCE = 2000  # patients written at once
+_OLDEST = 60_000.0  # days
 _BIRTHDAY = timedelta(days=182)  # before the first event, besides the years of the age
 
 
@@ -40,7 +42,8 @@ class SequenceDataset(MedsDataset):
     """Code sequences as a data set: each code an event, its time counted from the gap codes, its value from its bin.
 
     ``file``: Parquet or JSON lines, one row per sequence, with ``subject_id``, ``codes`` (a list of texts), ``ids`` (a list of
-    numbers, also called ``input_ids``) or both, and ``split`` where it is known. Several rows of one patient are windows of one record, joined in their order.
+    numbers, also called ``input_ids``) or both, and ``split`` where it is known; for a model that is told ages also ``ages`` (a list of ages in
+    days, one a code). Several rows of one patient are windows of one record, joined in their order.
     ``beside``: a MEDS data set whose splits and labels are used. ``vocabulary`` is the model's, with values by the number of
     their bin where its edges are not known. What is read is kept in the user's cache folder.
 
@@ -69,16 +72,17 @@ class SequenceDataset(MedsDataset):
         """As of ``MedsDataset``, each with its own sequence."""
         wanted = [int(patient) for patient in patient_ids]
         found = self.query(
-            f"SELECT patient_id, ids, event_of FROM read_parquet({quoted_literally(self.root / 'sequences.parquet')}) "
+            f"SELECT patient_id, ids, event_of, ages FROM read_parquet({quoted_literally(self.root / 'sequences.parquet')}) "
             "WHERE patient_id IN (SELECT unnest(?))",
             [wanted],
         ).fetchall()
-        own = {patient: (ids, event_of) for patient, ids, event_of in found}
+        own = {patient: (ids, event_of, ages) for patient, ids, event_of, ages in found}
         codes = self.vocabulary.codes
         return [
             Record(
                 r.patient_id, r.pseudonym, r.events, r.birth,
                 tuple(codes[number] for number in own[r.patient_id][0]), tuple(own[r.patient_id][1]),
+                tuple(own[r.patient_id][2]) if self.vocabulary.timed else None,
             )
             for r in super().records(wanted)
         ]  # fmt: skip
@@ -110,7 +114,9 @@ class _Reading:
     event_of: list[int] = field(default_factory=list)
     dated: bool = False
 
-    def read(self, code: str) -> None:
+    def read(self, code: str, age: float | None = None) -> None:
+        if age is not None:
+            self.birth, self.now = EPOCH, EPOCH + timedelta(days=age)
         vocabulary, rule = self.vocabulary, self.vocabulary.gap_rule
         place = -1
         if vocabulary.is_gap(code) and rule is not None:
@@ -131,6 +137,7 @@ class _Reading:
         elif vocabulary.kind(code) is not Kind.special:
             base = vocabulary.base(code)
             static = not self.dated and vocabulary.token_scheme.statics and vocabulary.kind(code) is Kind.demographic
+            static = static and (not vocabulary.timed or self.now == EPOCH)
             self.dated = self.dated or not static
             value = _middle(vocabulary, base, code) if base != code else None
             self.events.append((None if static else self.now, base, value))
@@ -186,22 +193,23 @@ def _write(file: Path, vocabulary: Vocabulary, beside: MedsDataset | None, work:
     (work / "data").mkdir()
     (work / "metadata").mkdir()
     schema = pa.schema([("subject_id", pa.int64()), ("time", pa.timestamp("us")), ("code", pa.string()), ("numeric_value", pa.float32())])  # fmt: skip
-    own = pa.schema([("patient_id", pa.int64()), ("ids", pa.list_(pa.int32())), ("event_of", pa.list_(pa.int32()))])
+    own = pa.schema([("patient_id", pa.int64()), ("ids", pa.list_(pa.int32())), ("event_of", pa.list_(pa.int32())), ("ages", pa.list_(pa.float64()))])  # fmt: skip
     splits: dict[int, str] = {}
     about = {"patients": 0, "rows": 0, "codes": 0, "joined": 0}
     gathered = _gathered(file, vocabulary, splits, about)
     with pq.ParquetWriter(work / "data" / "0.parquet", schema) as events, pq.ParquetWriter(work / "sequences.parquet", own) as sequences:  # fmt: skip
         while some := list(itertools.islice(gathered, _AT_ONCE)):
             rows: list[tuple[object, ...]] = []
-            kept: list[tuple[int, list[int], list[int]]] = []
-            for patient, ids in some:
-                reading = _Reading(vocabulary)
-                for number in ids:
-                    reading.read(vocabulary.codes[number])
+            kept: list[tuple[int, list[int], list[int], list[float]]] = []
+            for patient, given in some:
+                reading, ids = _Reading(vocabulary), ids_of(given).tolist()
+                ages = days_of(given).tolist() if vocabulary.timed else []
+                for number, age in itertools.zip_longest(ids, ages):
+                    reading.read(vocabulary.codes[number], age)
                 if reading.birth is not None:
                     rows.append((patient, reading.birth, "MEDS_BIRTH", None))
                 rows += [(patient, *event) for event in reading.events]
-                kept.append((patient, ids, reading.event_of))
+                kept.append((patient, ids, reading.event_of, ages))
                 about["patients"] += 1
                 about["codes"] += len(ids)
             events.write_table(pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(zip(*rows, strict=True), schema, strict=True)], schema=schema))  # fmt: skip
@@ -220,7 +228,7 @@ def _write(file: Path, vocabulary: Vocabulary, beside: MedsDataset | None, work:
 def _gathered(
     file: Path, vocabulary: Vocabulary, splits: dict[int, str], about: dict[str, int]
 ) -> Iterator[tuple[int, list[int]]]:
-    """(patient, ids) of each patient, windows of one joined, padding left away. Fills splits and about."""
+    """(patient, ids or moments) of each patient, windows of one joined, padding left away. Fills splits and about."""
     opening = vocabulary.ids(vocabulary.opening)
     padding = _padding(vocabulary)
     done: set[int] = set()
@@ -283,7 +291,10 @@ def _rows(file: Path, vocabulary: Vocabulary, padding: frozenset[int]) -> Iterat
         split = row.get("split")
         if not isinstance(split, str | None):
             raise BadInput(f"{where}: split must be a text; got {shown(split)}.")
-        yield patient, split, list(ids or ())
+        found = list(ids or ())
+        if vocabulary.timed:
+            found = moments(found, _ages(row.get("ages"), found, padding, where))
+        yield patient, split, found
     apart.refuse()
 
 
@@ -364,6 +375,21 @@ class _Apart:
                 f"{self.first}. So it is at {self.places:,} of {self.compared:,} places, in {self.rows:,} {'row' if self.rows == 1 else 'rows'} of "
                 f"{self.file}. {_NOT_TOGETHER}"
             )
+
+
+def _ages(given: object, ids: list[int], padding: frozenset[int], where: str) -> list[float]:
+    """The ages of a row, 0 at padding. Raises BadInput where there are not as many as codes, or they fall or are no ages."""
+    try:
+        ages = [float(one) for one in given] if isinstance(given, list) else []
+    except (TypeError, ValueError, OverflowError):
+        ages = []
+    told = [0.0, *(age for number, age in zip(ids, ages, strict=False) if number not in padding)]
+    if len(ages) != len(ids) or not all(0 <= a <= b <= _OLDEST for a, b in itertools.pairwise(told)):
+        raise BadInput(
+            f"{where}: the model is told ages, so a row needs 'ages' beside its {len(ids)} codes: as many ages in days, none smaller than the one "
+            f"before, at most {_OLDEST:,.0f}."
+        )
+    return [0.0 if number in padding else age for number, age in zip(ids, ages, strict=True)]
 
 
 def _raw_rows(file: Path) -> Iterator[Mapping[str, Any]]:

@@ -136,8 +136,10 @@ class TokenScheme(Declared):
     ``before_start``: codes that always stand before the start code. ``stops``: codes that end a record, the first of them
     written at its end. ``statics``: whether facts without a date are written (first). ``age``: pattern of the codes of an age in
     years (group ``years``); ``birth``: the code of the birth, when it is written as an event, so that the gap after it is the
-    age. ``time``: "calendar" for this kit's own time codes, a ``TimeRule``, or None when time leaves no trace. ``rename``: pairs
-    (pattern, replacement) that turn a data set's code into the model's.
+    age. ``time``: "calendar" for this kit's own time codes, a ``TimeRule``, "ages" when no code tells time and the model is told the age
+    beside each code, or None when time leaves no trace. ``no_event``: for such a model, the code that says only how old somebody is by
+    now. ``repeats``: whether a code is written again when it comes again. ``rename``: pairs (pattern, replacement) that turn a data set's
+    code into the model's.
     """
 
     what = "token scheme"
@@ -150,8 +152,11 @@ class TokenScheme(Declared):
     age: _Years | None = r"AGE//(?P<years>\d+)"
     birth: _Text = None
     time: Annotated[
-        TimeRule | Literal["calendar"] | None, expecting("'calendar', null, or a rule with a pattern or lengths")
+        TimeRule | Literal["calendar", "ages"] | None,
+        expecting("'calendar', 'ages', null, or a rule with a pattern or lengths"),
     ] = "calendar"
+    no_event: _Text = None
+    repeats: bool = True
     values: ValueRule | None = ValueRule(kind="number")
     rename: Annotated[_Pairs, AfterValidator(_rename)] = ()
 
@@ -169,7 +174,7 @@ class TokenScheme(Declared):
 
     def gaps(self, codes: Sequence[str]) -> GapRule | None:
         """The time codes among the codes, with their lengths; None where there are none."""
-        if self.time is None:
+        if self.time is None or self.time == "ages":
             return None
         if self.time == "calendar":
             return CALENDAR
@@ -199,6 +204,10 @@ class TokenScheme(Declared):
         for rule in ("time", "values"):  # as it has always been written: a model's fingerprint rests on it
             if isinstance(content[rule], dict):
                 content[rule] = {name: value for name, value in content[rule].items() if value}
+        if self.no_event is None:
+            del content["no_event"]
+        if self.repeats:
+            del content["repeats"]
         return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
@@ -207,6 +216,10 @@ NONE = TokenScheme(name="none", age=None, time=None, values=None)
 OWN = TokenScheme()
 trust(OWN.patterns)
 """The token scheme of models that ``ehrmem train`` makes (arXiv 2510.12950, section 4.1)."""
+WITH_AGES = TokenScheme(
+    name="ehrmem with ages", start="[BOS]", pad="[PAD]", no_event="[NO EVENT]", age=None, time="ages", repeats=False
+)
+"""That of time-to-event models that ``ehrmem train --time-to-event`` makes."""
 
 
 def read_token_scheme(given: str | Path) -> TokenScheme:
@@ -271,6 +284,7 @@ def fitted(token_scheme: TokenScheme, codes: Sequence[str]) -> TokenScheme:
             "stops": stops or ((end,) if end else ()),
             "pad": pad,
             "birth": token_scheme.birth if token_scheme.birth in known else None,
+            "no_event": token_scheme.no_event if token_scheme.no_event in known else None,
         }
     )
 
@@ -285,7 +299,8 @@ def _explained(token_scheme: TokenScheme, codes: Sequence[str]) -> tuple[int, in
         *token_scheme.before_start,
     } & known
     gaps = token_scheme.gaps(codes)
-    count = 3 * (len(known & set(gaps.codes)) if gaps else 0) + 3 * (token_scheme.birth in known)
+    count = 3 * (len(known & set(gaps.codes)) if gaps else 0)
+    count += 3 * (token_scheme.birth in known) + 3 * (token_scheme.no_event in known)
     values = token_scheme.values
     bins = pattern(values.pattern, "values") if values and values.pattern else None
     for code in codes:

@@ -25,6 +25,7 @@ from ehrmem_widgets.patterns import number_in, pattern, whole_in
 from ehrmem_widgets.settings import shown
 from ehrmem_widgets.tokens.token_scheme import (
     OWN,
+    WITH_AGES,
     TokenScheme,
     fitted,
     guess_token_scheme,
@@ -36,7 +37,8 @@ from ehrmem_widgets.tokens.vocabulary_files import MOST_IDS, read_codes
 if TYPE_CHECKING:
     from ehrmem_widgets.cohort.dataset import MedsDataset
 
-PAD, START, END = "[PAD]", "[BOS]", "[EOS]"
+PAD, START, END, NO_EVENT = "[PAD]", "[BOS]", "[EOS]", "[NO EVENT]"
+DEATH = "MEDS_DEATH"
 FORMAT = "ehrmem-vocabulary/1"
 _EDGES_FROM = 20_000  # patients
 _NO_CODE = "[no code "  # an id of the model's that stands for nothing known
@@ -88,13 +90,26 @@ class Vocabulary:
 
     @cached_property
     def end(self) -> str | None:
-        """The code that a record's sequence ends with, None where the model has none."""
+        """The code that a record's sequence ends with, None where the model has none; one that is told ages goes on until death."""
+        if self.timed:
+            return None
         return next((code for code in (*self.token_scheme.stops, *sorted(self.stops)) if code in self.stops), None)
 
     @cached_property
     def special(self) -> frozenset[str]:
-        """The codes that say nothing about a patient: start, end, padding."""
-        return frozenset(c for c in (*self.opening, self.pad, *self.stops) if c is not None)
+        """The codes that say nothing about a patient: start, end, padding, and that nothing came."""
+        return frozenset(c for c in (*self.opening, self.pad, self.token_scheme.no_event, *self.stops) if c is not None)
+
+    @property
+    def timed(self) -> bool:
+        """Whether the model is told the age beside each code and says when the next one comes; sequences then hold moments
+        (``tokens/moments.py``) and horizons are in days."""
+        return self.token_scheme.time == "ages"
+
+    @property
+    def horizon_unit(self) -> str:
+        """What a horizon is counted in."""
+        return "day" if self.timed else "code"
 
     def id(self, code: str) -> int:
         """The id of a code. Raises CannotAnswer when the model does not know the code."""
@@ -457,12 +472,19 @@ def _numbered(codes: Sequence[str], text: str) -> dict[str, list[str]]:
 
 
 def learn_vocabulary(
-    dataset: MedsDataset, *, split: str = "train", bins: int = 10, fewest_patients: int = 1, most_codes: int = 6000
+    dataset: MedsDataset,
+    *,
+    split: str = "train",
+    bins: int = 10,
+    fewest_patients: int = 1,
+    most_codes: int = 6000,
+    with_ages: bool = False,
 ) -> Vocabulary:
     """The vocabulary of a data set, learned on one split only (so that no other patient's values shape the bins).
 
     Codes with values get up to ``bins`` quantile bins. Codes held by fewer than ``fewest_patients`` patients of the split
-    are left out, and of more than ``most_codes`` (bins counted) the least held ones.
+    are left out, and of more than ``most_codes`` (bins counted) the least held ones. ``with_ages``: for a model that is told the age beside
+    each code, without codes of age and time.
     """
     quantiles = ", ".join(str(b / bins) for b in range(1, bins))
     rows = dataset.query(
@@ -487,11 +509,15 @@ def learn_vocabulary(
             edges_of.pop(code, None)
             break
         codes += new
-    fixed = [PAD, START, END, *AGE_CODES, *TIME_CODES]
+    fixed = [PAD, START, NO_EVENT] if with_ages else [PAD, START, END, *AGE_CODES, *TIME_CODES]
     learned = sorted(set(codes) - set(fixed))
     bases = {row[0] for row in rows}
-    return Vocabulary(
+    found = Vocabulary(
         codes=(*fixed, *learned),
         bins=edges_of,
         labels={code: dataset.label(code) for code in sorted(bases)},
     )
+    if not with_ages:
+        return found
+    stops = (DEATH,) if DEATH in found else ()
+    return replace(found, stops=frozenset(stops), token_scheme=WITH_AGES.model_copy(update={"stops": stops}))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ehrmem_widgets.blackbox.delphi import Delphi
 from ehrmem_widgets.blackbox.folder import VOCABULARY_FILE
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
@@ -25,11 +26,13 @@ from ehrmem_widgets.settings import EPOCHS, MINUTES, SEED
 from ehrmem_widgets.terminal import say
 from ehrmem_widgets.tokens.sequence import encode
 from ehrmem_widgets.tokens.vocabulary import Vocabulary, learn_vocabulary
+from ehrmem_widgets.training.time_to_event import new_delphi, race_loss, write_delphi
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedModel
 
-_CODES_A_BATCH = 3072
+_CODES_A_BATCH, _RATE = 3072, 1e-3
+_CODES_A_BATCH_IN_TIME, _RATE_IN_TIME = 1024, 2e-3  # of a time-to-event model, whose records are short
 
 
 def train_model(
@@ -48,6 +51,7 @@ def train_model(
     width: int = 192,
     layers: int = 2,
     dropout: float = 0.0,
+    time_to_event: bool = False,
     report: Callable[[str], None] = say,
 ) -> dict[str, object]:
     """Train on one split and write a model folder: config, safetensors (16 bit), vocabulary and how it was trained.
@@ -57,7 +61,8 @@ def train_model(
     its end by then; ``epochs`` None: as many as fit. With ``epochs`` alone, the same seed
     gives the same weights on the same machine. Records longer than the context are cut into windows;
     half of them are seen with events left out, so that the model can continue from partial records. Few wide layers and one
-    key head: twice as quick a step as a deeper model with as many weights.
+    key head: twice as quick a step as a deeper model with as many weights. ``time_to_event``: a model as Delphi-2M, which is told ages and gives
+    waiting times, instead of a Llama.
 
     Raises BadInput when the time is over before the first step.
     """
@@ -68,12 +73,18 @@ def train_model(
     if minutes is not None:
         MINUTES.check(minutes, "minutes")
     ids = [one for one in ids_to_train_on(dataset, split) if one not in without]
-    vocabulary = vocabulary or learn_vocabulary(dataset, split=split)
+    vocabulary = vocabulary or learn_vocabulary(dataset, split=split, with_ages=time_to_event)
+    if vocabulary.timed != time_to_event:
+        raise BadInput(
+            "The shared vocabulary is that of a model of another kind: one of the two is told ages, the other is not."
+        )
     records = [r for r in dataset.records(ids) for _ in range((repetitions or {}).get(r.patient_id, 1))]
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    model = new_model(vocabulary, context=context, width=width, layers=layers, dropout=dropout)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01, betas=(0.9, 0.98))
+    new = new_delphi if time_to_event else new_model
+    model: Delphi | LlamaForCausalLM = new(vocabulary, context=context, width=width, layers=layers, dropout=dropout)
+    rate, codes_a_batch = (_RATE_IN_TIME, _CODES_A_BATCH_IN_TIME) if time_to_event else (_RATE, _CODES_A_BATCH)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01, betas=(0.9, 0.98))
     saving = 0.0 if minutes is None else _seconds_to_save(model, vocabulary, out)
     deadline = _Deadline(math.inf if minutes is None else begun + 60 * minutes - saving)
     losses: list[float] = []
@@ -81,7 +92,8 @@ def train_model(
     model.train()
     with every_core():
         for epoch in itertools.count() if epochs is None else range(epochs):
-            batches = _batches(_windows(records, vocabulary, context, rng, deadline.halfway()), rng)
+            windows = _windows(records, vocabulary, context, rng, deadline.halfway())
+            batches = _batches(windows, rng, codes_a_batch)
             total = 0.0
             for place, batch in enumerate(batches):
                 if not deadline.step_fits():
@@ -89,7 +101,7 @@ def train_model(
                 done = 0.0 if epochs is None else (epoch + place / len(batches)) / epochs
                 for group in optimizer.param_groups:
                     group["lr"] = (
-                        1e-3 * min(1.0, (epoch * len(batches) + place + 1) / 50) * falling(max(done, deadline.part()))
+                        rate * min(1.0, (epoch * len(batches) + place + 1) / 50) * falling(max(done, deadline.part()))
                     )
                 with deadline.step():
                     total += _learn(model, optimizer, batch)
@@ -156,7 +168,7 @@ def record_windows(record: Record, vocabulary: Vocabulary, context: int, rng: np
     if rng.random() < 0.5:
         kept = rng.random(len(record.events)) > rng.uniform(0.1, 0.6)
         record = record.with_events(tuple(e for e, keep in zip(record.events, kept, strict=True) if keep))
-    sequence = vocabulary.ids(encode(record, vocabulary).codes)
+    sequence = encode(record, vocabulary).ids(vocabulary)
     windows = [sequence[start : start + context] for start in range(0, len(sequence), context)]
     return [w for w in windows if len(w) > 1]
 
@@ -182,21 +194,25 @@ def falling(part: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * part)) * 0.95 + 0.05
 
 
-def save_model(model: PreTrainedModel, vocabulary: Vocabulary, facts: Mapping[str, object], out: Path) -> None:
+def save_model(model: PreTrainedModel | Delphi, vocabulary: Vocabulary, facts: Mapping[str, object], out: Path) -> None:
     """Write a model folder: config, safetensors (16 bit), vocabulary and how it was trained."""
     out.mkdir(parents=True, exist_ok=True)
-    model.half().save_pretrained(out, safe_serialization=True)
-    (out / "generation_config.json").unlink(missing_ok=True)
+    if isinstance(model, Delphi):
+        write_delphi(model, out)
+        (out / "token_scheme.yaml").write_text(vocabulary.token_scheme.to_yaml())
+    else:
+        model.half().save_pretrained(out, safe_serialization=True)
+        (out / "generation_config.json").unlink(missing_ok=True)
     vocabulary.save(out / VOCABULARY_FILE)
     (out / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 
-def _batches(windows: list[list[int]], rng: np.random.Generator) -> list[torch.Tensor]:
+def _batches(windows: list[list[int]], rng: np.random.Generator, codes: int) -> list[torch.Tensor]:
     """Windows of like length together, padded on the right with -1; the batches in random order."""
     order = sorted(rng.permutation(len(windows)), key=lambda i: len(windows[i]) + rng.uniform(-4, 4))
     batches: list[list[int]] = [[]]
     for i in order:
-        if batches[-1] and len(windows[i]) * (len(batches[-1]) + 1) > _CODES_A_BATCH:
+        if batches[-1] and len(windows[i]) * (len(batches[-1]) + 1) > codes:
             batches.append([])
         batches[-1].append(i)
     tensors = [padded([windows[i] for i in places]) for places in batches]
@@ -228,7 +244,7 @@ class _Deadline:
         self._seconds = max(time.monotonic() - began, 0.9 * self._seconds)
 
 
-def _seconds_to_save(model: PreTrainedModel, vocabulary: Vocabulary, out: Path) -> float:
+def _seconds_to_save(model: PreTrainedModel | Delphi, vocabulary: Vocabulary, out: Path) -> float:
     """How long it takes here, by doing it."""
     began = time.monotonic()
     save_model(copy.deepcopy(model), vocabulary, {}, out)
@@ -247,9 +263,13 @@ def _windows(
     return found
 
 
-def _learn(model: PreTrainedModel, optimizer: torch.optim.Optimizer, batch: torch.Tensor) -> float:
-    logits = model(input_ids=batch.clamp(min=0)).logits[:, :-1]
-    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), ignore_index=-1)
+def _learn(model: PreTrainedModel | Delphi, optimizer: torch.optim.Optimizer, batch: torch.Tensor) -> float:
+    logits = model(input_ids=batch.clamp(min=0)).logits
+    if isinstance(model, Delphi):
+        loss = race_loss(logits, batch, model.race)
+    else:
+        following = batch[:, 1:].flatten()
+        loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), following, ignore_index=-1)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()

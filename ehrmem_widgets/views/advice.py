@@ -85,7 +85,7 @@ def limits(answer: Answer, *, asked: str) -> list[str]:
     return [
         *([asked] if asked else []),
         f"One attack was run: {plural(answer.known.facts, 'fact') if answer.known.facts else 'no facts'}, one model, answers of "
-        f"{plural(answer.horizon, 'code')}. Whoever knows other facts, or asks in another way, may learn more.",
+        f"{plural(answer.horizon, answer.unit)}. Whoever knows other facts, or asks in another way, may learn more.",
         f"Not run here: {'' if answer.reconstruction else 'reconstruction of the record, '}{'' if answer.membership else 'membership inference, '}"
         f"{'' if answer.focus else 'sensitive attributes, '}perturbation of identifiers, comparison of subgroups.",
         "It is not a clearance: no result here means that the model is safe for this or any other patient.",

@@ -15,13 +15,14 @@ WIDTH, HEIGHT = 560, 260
 _Y = Axis(0, 1, 220, 52, quarters(0, 1))
 
 
-def horizon_curve(curve: Curve | None, reference: Curve | None, *, title: str, horizon: int) -> str:
-    """An SVG of the probability that at least one code of ``title`` is generated within t codes, t = 1..``horizon``."""
+def horizon_curve(curve: Curve | None, reference: Curve | None, *, title: str, horizon: int, unit: str = "code") -> str:
+    """An SVG of the probability that at least one code of ``title`` is generated within t codes (or days: ``unit``), up to ``horizon``."""
     horizon = max(horizon, 1)
     ticks = [(t, f"{t:g}") for t in round_values(0, horizon, least_step=1)]
     plot = Plot(Axis(0, horizon, 46, 440, ticks), _Y)
-    heading = shorten(f"{title}: probability of a leak within t codes", 72)
-    body = text(46, 16, heading, more='font-weight="600"') + plot.axes("codes generated")
+    heading = shorten(f"{title}: probability of a leak within t {unit}s", 72)
+    axis = "codes generated" if unit == "code" else f"{unit}s after the known facts"
+    body = text(46, 16, heading, more='font-weight="600"') + plot.axes(axis)
     curve, reference = _drawable(curve), _drawable(reference)
     if curve is None:
         words = "No curve yet: nothing has been asked of the model."
@@ -32,11 +33,11 @@ def horizon_curve(curve: Curve | None, reference: Curve | None, *, title: str, h
         words = f"reference: never saw the patient (n = {reference.n:,})"
         shown.append((reference, "reference", Key(words, ORANGE, dashes="6 3.5", band=True)))
     for one, _, key in reversed(shown):
-        xs = np.arange(1, len(one.value) + 1)
+        xs = one.horizons
         body += plot.band(key, xs, one.low, one.high) + plot.line(key, xs, one.value)
     body += legend([key for _, _, key in shown], 46, 34, WIDTH - 46)[0]
     body += _ends(plot, [(one, name, key.colour) for one, name, key in shown])
-    return svg(body, width=WIDTH, height=HEIGHT, label=_sentence(curve, reference, title))
+    return svg(body, width=WIDTH, height=HEIGHT, label=_sentence(curve, reference, title, unit))
 
 
 def _ends(plot: Plot, shown: list[tuple[Curve, str, str]]) -> str:
@@ -49,15 +50,15 @@ def _ends(plot: Plot, shown: list[tuple[Curve, str, str]]) -> str:
         ys = [middle - 14 * sign, middle + 14 * sign]
     body = ""
     for (curve, name, colour), at, y in zip(shown, ends, ys, strict=True):
-        body += mark("disc", plot.x(len(curve.value)), at, colour, 3.6, edged=True)
+        body += mark("disc", plot.x(float(curve.horizons[-1])), at, colour, 3.6, edged=True)
         value, low, high = rounded(curve.value[-1], curve.low[-1], curve.high[-1])
         body += text(plot.x.end + 10, y - 2, f"{name} {value}", more='font-weight="600"')
         body += text(plot.x.end + 10, y + 11, f"({low} to {high})")
     return f'<g font-size="11">{body}</g>'
 
 
-def _sentence(curve: Curve, reference: Curve | None, title: str) -> str:
-    steps = plural(len(curve.value), "code")
+def _sentence(curve: Curve, reference: Curve | None, title: str, unit: str) -> str:
+    steps = plural(round(float(curve.horizons[-1])), unit)
     words = f"{title}: probability of a leak within {steps} {_end(curve)}"
     return words + (f", against {_end(reference)} for the reference model." if reference is not None else ".")
 

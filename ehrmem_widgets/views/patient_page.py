@@ -168,7 +168,7 @@ def _section(heading: str, body: str) -> str:
 def _curve(answer: Answer) -> str:
     finding = answer.attribute(answer.focus)
     title = finding.title if finding else answer.focus
-    return horizon_curve(answer.curve, answer.reference_curve, title=title, horizon=answer.horizon)
+    return horizon_curve(answer.curve, answer.reference_curve, title=title, horizon=answer.horizon, unit=answer.unit)
 
 
 def _neighbours(
@@ -190,7 +190,7 @@ def _settings(answer: Answer, settings: Mapping[str, str]) -> str:
     rows = (
         {**settings}
         if any(name.lower() == "horizon" for name in settings)
-        else {**settings, "horizon": f"{answer.horizon} codes"}
+        else {**settings, "horizon": plural(answer.horizon, answer.unit)}
     )
     return f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(value)}</dd>' for name, value in rows.items())}</dl>"
 

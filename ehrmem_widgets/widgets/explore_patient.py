@@ -381,7 +381,7 @@ class ExplorePatient:
             "Members": members_in_words(exploration.model.training_split),
             "This patient": split_in_words(split, self.members),
             "Known facts": KNOWLEDGE_LEVELS.get(state.knowledge or "", state.knowledge or "set by hand"),
-            "Horizon": _horizon(state, self.answer),
+            "Horizon": _horizon(state, self.answer, exploration.model.vocabulary.horizon_unit),
             "Most samples": f"{state.samples:,}",
             "Seed": str(state.seed),
             "Sampling": "temperature 1, no truncation (top-p 1)",
@@ -636,11 +636,11 @@ def _row(place: int, when: str, label: str, value: str, sensitive: str, *, has_v
     }  # fmt: skip
 
 
-def _horizon(state: State, answer: Answer | None) -> str:
-    """How many codes were generated, and why fewer than were asked for."""
+def _horizon(state: State, answer: Answer | None, unit: str) -> str:
+    """How many codes (or days of them) were generated, and why fewer than were asked for."""
     if answer is None or answer.horizon == state.horizon:
-        return f"{state.horizon} codes"
-    return f"{answer.horizon} codes ({state.horizon} were asked for; the facts leave the model no room for more)"
+        return f"{state.horizon} {unit}s"
+    return f"{answer.horizon} {unit}s ({state.horizon} were asked for; the facts leave the model no room for more)"
 
 
 def _facts(given: str, record: Record, exploration: Exploration) -> KnownFacts:

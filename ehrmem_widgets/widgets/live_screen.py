@@ -342,7 +342,8 @@ class LiveScreen:
                 "levels": [[name, words, KNOWLEDGE_LEVELS[name]] for name, words in LEVELS],
                 "first": "" if first is None else str(first),
                 "attributes": [[name, titles[name] + (" ◆" if name in held else "")] for name in state.attributes],
-                "focus": state.focus, "horizon": str(state.horizon), "seed": str(state.seed), "refused": dict(self._refused),
+                "focus": state.focus, "horizon": str(state.horizon), "unit": f"{exploration.model.vocabulary.horizon_unit}s",
+                "seed": str(state.seed), "refused": dict(self._refused),
                 "sealing": self._sealing, "pending": self._pending,
                 "choices": {name: [list(one) for one in part.choices(exploration, state)] for name, part in self._view.parts.items()},
             }  # fmt: skip

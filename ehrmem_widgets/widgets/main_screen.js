@@ -72,7 +72,8 @@ function render({ model, el }) {
 
   const answer = make("div", { className: "em-answer" });
   const focus = choice("Attribute", (value) => tell("set", { focus: value }));
-  const horizon = field("horizon", "Horizon", "codes");
+  const unit = make("span", { textContent: "codes" });
+  const horizon = field("horizon", "Horizon", unit);
   const seed = field("seed", "Seed", "");
   const state = make("p", { className: "ehrmem-status", role: "status" });
   const settings = make("div", { className: "em-settings" }, labelled("attribute", "Attribute", focus), horizon.box, seed.box, state);
@@ -228,6 +229,7 @@ function render({ model, el }) {
     if (asked === now.level || model.get("error")) asked = null;
     if (asked === null) for (const label of levels.children) label.firstChild.checked = label.firstChild.value === now.level;
     const wrong = now.refused || {};
+    unit.textContent = now.unit || "codes";
     for (const [name, one] of [["horizon", horizon], ["seed", seed], ["first", first]]) one.show(now[name], name in wrong);
     refused.textContent = Object.values(wrong).join(" ");
     bar.classList.toggle("em-kept", Object.keys(wrong).length > 0);

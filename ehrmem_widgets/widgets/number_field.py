@@ -24,7 +24,7 @@ class NumberField(traitlets.HasTraits):
     >>> field = NumberField("horizon", 64, HORIZON, description="Horizon")
     >>> field.text.value = "-5"
     >>> field.value, field.text.value, field.refused
-    (64, '-5', "horizon must be a whole number from 1 to 4096, such as 64; got '-5'.")
+    (64, '-5', "horizon must be a whole number from 1 to 36525, such as 64; got '-5'.")
     >>> field.text.value = "32"
     >>> field.value, field.refused
     (32, '')

@@ -263,7 +263,7 @@ def _trained(exploration: Exploration, leaks: np.ndarray) -> TrainedAs:
     model = exploration.model
     context = min(model.context_length, _CODES)
     records = exploration.controls.records[:_LOSSES]
-    sequences = [model.vocabulary.ids(encode(one, model.vocabulary).codes)[:context] for one in records]
+    sequences = [encode(one, model.vocabulary).ids(model.vocabulary)[:context] for one in records]
     losses = np.array([-float(np.mean(scores)) for scores in model.score([ids for ids in sequences if len(ids) > 1])])
     return TrainedAs(
         model=model.name,

@@ -145,7 +145,7 @@ def test_the_prompts_of_dialled_states_and_of_knowledge_levels(
             same = same_facts_of(pool[other], record, facts, level, vocabulary)
             control = build_prompt(pool[other], same, vocabulary, strip=strip)
             assert theirs["control"] == slot_ids(control, vocabulary)
-            assert theirs["truth"] == vocabulary.ids(true_continuation(record, prompt, vocabulary, 64))
+            assert theirs["truth"] == true_continuation(record, prompt, vocabulary, 64).ids(vocabulary)
 
 
 def test_the_similar_people_are_pythons(

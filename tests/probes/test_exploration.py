@@ -193,7 +193,7 @@ def test_without_a_reference_nobody_never_seen_is_called_memorized_and_too_few_c
 
 
 def test_states_that_make_no_sense_are_refused(exploration: Exploration) -> None:
-    with pytest.raises(BadInput, match="horizon must be a whole number from 1 to 4096"):
+    with pytest.raises(BadInput, match="horizon must be a whole number from 1 to 36525"):
         state(exploration, "nothing", horizon=0)
     with pytest.raises(BadInput, match="not among those asked about"):
         state(exploration, "nothing", focus="sex")

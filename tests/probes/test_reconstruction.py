@@ -194,6 +194,6 @@ def test_the_truth_is_what_follows_the_last_known_event() -> None:
         ("first_5", "TIME//20-40"),
     ):
         prompt = build_prompt(record, facts_of_level(knowledge, record, vocabulary), vocabulary)
-        truth = true_continuation(record, prompt, vocabulary, 100)
+        truth = true_continuation(record, prompt, vocabulary, 100).codes
         assert truth[0] == first and truth[-1] == "[EOS]"
-        assert len(true_continuation(record, prompt, vocabulary, 7)) == 7
+        assert len(true_continuation(record, prompt, vocabulary, 7).codes) == 7

@@ -191,7 +191,7 @@ BAD = {
     "statics: perhaps": "statics must be true or false",
     "age: '(['": "the pattern of age is not a regular expression",
     "age: 'AGE//.*'": "the pattern of age needs the group years",
-    "time: soon": "time must be 'calendar', null, or a rule with a pattern or lengths; got 'soon'",
+    "time: soon": "time must be 'calendar', 'ages', null, or a rule with a pattern or lengths; got 'soon'",
     "time: {unit: years}": "time needs a pattern, or lengths",
     "time: {pattern: '(?P<low>.*)', unit: fortnights}": "'fortnights' is not a unit of time",
     "time: {lengths: {A: soon}}": "A of lengths of time must be the shortest and the longest gap in days, in this order, such as [7, 14]; got 'soon'",

@@ -63,7 +63,7 @@ def test_a_typo_is_said_and_changes_nothing(view: ExplorePatient, text: str) -> 
     hear(view, "field", name="horizon", text=text)
     assert view.state == state and page.status["state"] == "settled"
     said = page.question["refused"]["horizon"]
-    assert said.startswith("Horizon must be a whole number from 1 to 4096") and said.endswith(
+    assert said.startswith("Horizon must be a whole number from 1 to 36525") and said.endswith(
         f"What is shown is for horizon {state.horizon}."
     )
     hear(view, "field", name="horizon", text=str(state.horizon))

@@ -13,7 +13,7 @@ import numpy as np
 
 from ehrmem_widgets.attacker.facts import facts_of_level
 from ehrmem_widgets.attacker.prompt import Prompt, build_prompt
-from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
+from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds, horizon_within
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.findings.finding import (
@@ -235,9 +235,8 @@ class _Questions:
                 asked[name].append(slot_ids(prompt, self._models[name].vocabulary))
             places.append(place)
             rows[place]["held"] = [self._truth(name, record, last) for name in self._names]
-            following = self._models["audited"].vocabulary.ids(
-                true_continuation(record, prompts["audited"], self._models["audited"].vocabulary, self._horizon)
-            )
+            vocabulary = self._models["audited"].vocabulary
+            following = vocabulary.ids(true_continuation(record, prompts["audited"], vocabulary, self._horizon).codes)
             track = self._codes["audited"].track(self._names, record)
             rows[place]["reached"] = track[np.array(following, dtype=np.int64)].any(axis=0)
         leaks: dict[str, Leaks] = {}
@@ -285,7 +284,7 @@ class _Questions:
         for place, track in enumerate(watches):
             by_track.setdefault(track.tobytes(), []).append(place)
         for places in by_track.values():
-            horizon = min(self._horizon, model.context_length - max(len(prompts[p]) for p in places))
+            horizon = horizon_within(model, max(len(prompts[p]) for p in places), self._horizon)
             for found in leaks_of_many(
                 model, [prompts[p] for p in places], watches[places[0]], horizon, self._samples, self._seed
             ):

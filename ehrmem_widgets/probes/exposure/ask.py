@@ -177,7 +177,8 @@ def _of_one(record: Record, model: BlackBox, alternatives_of: AlternativesOf, al
     bits = exposure(score[own.ids], [score[day.ids] for day in others], seed=record.patient_id % 2**32 + seed)
     if math.isnan(bits):
         return {"without": NO_NUMBER}
-    secret = math.exp(min(0.0, float(log_p[own.ids][first:last].sum())))
+    # Where waiting times are part of the score, it is a density: no continuation comes at the very same times.
+    secret = 0.0 if model.vocabulary.timed else math.exp(min(0.0, float(log_p[own.ids][first:last].sum())))
     needed = {f"queries_{p:g}": queries_needed(secret, p) for p in EXTRACTION}
     return {"exposure": bits, **{name: math.inf if n is None else float(n) for name, n in needed.items()}}
 
@@ -188,12 +189,12 @@ def _first_day(record: Record, vocabulary: Vocabulary) -> _Day:
     events = tuple(event for event in record.events if event.time is None or event.time.date() == day)
     sequence = encode(record.with_events(events), vocabulary)
     kept = [
-        (code, place)
-        for code, place in zip(sequence.codes, sequence.event_of, strict=True)
+        (number, place)
+        for number, code, place in zip(sequence.ids(vocabulary), sequence.codes, sequence.event_of, strict=True)
         if code not in vocabulary.stops
     ]
     values = [i for i, (_, place) in enumerate(kept) if place >= 0 and events[place].value is not None]
-    return _Day(tuple(vocabulary.ids(code for code, _ in kept)), (values[0], values[-1]) if values else None)
+    return _Day(tuple(number for number, _ in kept), (values[0], values[-1]) if values else None)
 
 
 def _group(people: People, record: Record) -> str:

@@ -223,7 +223,7 @@ def _read(records: Sequence[Record], model: BlackBox) -> tuple[list[list[int]], 
     ids, kinds, cut = [], [], []
     for record in records:
         sequence = encode(record, model.vocabulary)
-        ids.append(model.vocabulary.ids(sequence.codes))
+        ids.append(sequence.ids(model.vocabulary))
         some = len(ids[-1]) > 1 and any(place >= 0 for place in sequence.event_of)
         kinds.append([str(model.vocabulary.kind(code)) for code in sequence.codes[1:]] if some else [])
         cut.append(len(sequence.codes) > model.context_length)
@@ -243,7 +243,9 @@ def _prefix(
     model: BlackBox, reference: BlackBox | None, dataset: MedsDataset, people: People, seed: int
 ) -> tuple[list[str], list[int]]:
     """Pseudonyms and the first codes of a few people whom neither model saw and who are not asked about, in at most a quarter
-    of the context."""
+    of the context. None for a model that is told ages: in one sequence, nobody is young again."""
+    if model.vocabulary.timed:
+        return [], []
     barred = np.array([*people.groups, *canary_repetitions(dataset)], dtype=np.int64)
     others = np.setdiff1d(strangers(dataset, seen_by(model, reference)), barred)
     if not len(others):
@@ -252,5 +254,5 @@ def _prefix(
     chosen = rng.choice(others, min(_PREFIX_RECORDS, len(others)), replace=False)
     found = dataset.records(chosen.tolist())
     length = min(_PREFIX_CODES, model.context_length // (4 * len(found)))
-    ids = [code for r in found for code in model.vocabulary.ids(encode(r, model.vocabulary).codes[:length])]
+    ids = [code for r in found for code in encode(r, model.vocabulary).ids(model.vocabulary)[:length]]
     return [r.pseudonym for r in found], ids

@@ -70,7 +70,7 @@ def ratios(records: Sequence[Record], model: BlackBox, reference: BlackBox) -> l
     """The score Ratio of each record; nan where it has fewer than two codes that a model knows."""
     said = []
     for one in (model, reference):
-        ids = [one.vocabulary.ids(encode(record, one.vocabulary).codes) for record in records]
+        ids = [encode(record, one.vocabulary).ids(one.vocabulary) for record in records]
         long = [place for place, row in enumerate(ids) if len(row) > 1]
         scored = in_windows(one.score, [ids[place] for place in long], one.context_length)
         said.append(dict(zip(long, scored, strict=True)))

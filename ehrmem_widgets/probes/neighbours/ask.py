@@ -230,7 +230,7 @@ def paired_difference(a: np.ndarray, b: np.ndarray) -> Estimate:
 
 
 def _full(record: Record, vocabulary: Vocabulary) -> list[int]:
-    return vocabulary.ids(encode(record, vocabulary).codes)
+    return encode(record, vocabulary).ids(vocabulary)
 
 
 def why_not(record: Record, knowledge: str, vocabulary: Vocabulary) -> Exclusion | None:

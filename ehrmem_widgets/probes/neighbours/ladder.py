@@ -123,7 +123,7 @@ class RecordSearch:
 
     def _codes_of(self, record: Record) -> list[int]:
         vocabulary = self._models[AUDITED].vocabulary
-        return vocabulary.ids(encode(record, vocabulary).codes)
+        return encode(record, vocabulary).ids(vocabulary)
 
 
 def _model_of(by: str) -> str:

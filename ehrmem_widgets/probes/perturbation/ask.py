@@ -16,8 +16,8 @@ from typing import Unpack
 import numpy as np
 
 from ehrmem_widgets.attacker.facts import AGE, KnownFact, facts_of_level
-from ehrmem_widgets.attacker.prompt import BETWEEN, Prompt, build_prompt
-from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
+from ehrmem_widgets.attacker.prompt import BETWEEN, YEAR, Prompt, build_prompt
+from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds, horizon_within
 from ehrmem_widgets.cohort.codes import Kind, parse_code
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
@@ -75,6 +75,7 @@ from ehrmem_widgets.statistics.verdicts import (
     positive_control,
 )
 from ehrmem_widgets.tokens.attribute_codes import AttributeCodes
+from ehrmem_widgets.tokens.moments import later, with_ids
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 _NOT_KNOWN = {
@@ -267,7 +268,15 @@ def sweep(
         more: list[list[Leaks]] = [[] for _ in models]
         yield from interleave(
             *(
-                _collect(m, plan.prompts, track, min(state.horizon, room), size, _seed(state.seed, spent), into)
+                _collect(
+                    m,
+                    plan.prompts,
+                    track,
+                    horizon_within(m, m.context_length - room, state.horizon),
+                    size,
+                    _seed(state.seed, spent),
+                    into,
+                )
                 for m, plan, track, into in zip(models, plans, watches, more, strict=True)
             )
         )
@@ -326,14 +335,15 @@ def sweeps_of(
     reach: int = 5,
 ) -> dict[str, Sweep]:
     """For each identifier that the facts hold, its prompts: one slot replaced by each neighbour of its true value, ``reach``
-    steps (years, gap codes) either way; for a lab, every bin; for the sex, the others of the vocabulary."""
+    steps (years, gap codes) either way; for a lab, every bin; for the sex, the others of the vocabulary. Where ages stand beside codes, the
+    age is moved by years with all that comes after it, and a step of a time between two events halves or doubles it."""
     prompt = build_prompt(record, facts, vocabulary, strip=strip)
     base = slot_ids(prompt, vocabulary)
     found = {}
-    for identifier, (slot, true, codes) in _movable(record, prompt, vocabulary, reach).items():
-        if identifier in identifiers and len(codes) > 1:
-            prompts = [[*base[:slot], [vocabulary.id(code)], *base[slot + 1 :]] for code in codes]
-            found[identifier] = Sweep(tuple(codes), codes.index(true), tuple(prompts))
+    for identifier, moves in _movable(record, prompt, vocabulary, reach).items():
+        if identifier in identifiers and len(moves.codes) > 1:
+            prompts = tuple(moves.prompt(base, at, vocabulary) for at in range(len(moves.codes)))
+            found[identifier] = Sweep(tuple(moves.codes), moves.codes.index(moves.true), prompts)
     return found
 
 
@@ -343,10 +353,10 @@ def movable(
     """By name, the places of all facts that can be moved: those of ``IDENTIFIERS``, and every other lab value ("lab:7") and time ("date:7")."""
     prompt = build_prompt(record, facts, vocabulary, strip=strip)
     found = _movable(record, prompt, vocabulary, 5)
-    named = {slot: name for name, (slot, _, _) in found.items() if name in IDENTIFIERS}
-    places = prompt.places
-    shown = [name for name, (slot, _, _) in found.items() if name in IDENTIFIERS or slot not in named]
-    return {name: places[found[name][0] + (1 if name.startswith("date") else 0)] for name in shown}
+    named = {(moves.slot, bool(moves.days)) for name, moves in found.items() if name in IDENTIFIERS}
+    shown = [n for n, moves in found.items() if n in IDENTIFIERS or (moves.slot, bool(moves.days)) not in named]
+    behind = 0 if vocabulary.timed else 1  # a time between two events is a code before the second of them
+    return {name: prompt.places[found[name].slot + (behind if name.startswith("date") else 0)] for name in shown}
 
 
 _MODELS = ("audited", "reference")
@@ -397,7 +407,9 @@ class _Asking:
         if not plans[0]:
             return Exclusion("no_identifier", "none of the identifiers is among the known facts")
         longest = max(len(p) for plan in plans for each in plan.values() for p in each.prompts)
-        if longest + self.horizon > min(m.context_length for m in self.models):
+        if any(
+            horizon_within(m, longest, self.horizon) < self.horizon or longest >= m.context_length for m in self.models
+        ):
             return Exclusion("no_room", "the known facts leave no room for the horizon in what the model reads")
         return None
 
@@ -684,18 +696,40 @@ def _in_order(group: str) -> tuple[int, str]:
     return (first.index(group) if group in first else len(first), group)
 
 
-def _movable(
-    record: Record, prompt: Prompt, vocabulary: Vocabulary, reach: int
-) -> dict[str, tuple[int, str, list[str]]]:
-    """By identifier: the slot that holds it, the true code, and the codes that it is moved over (the truth among them)."""
-    found: dict[str, tuple[int, str, list[str]]] = {}
+@dataclass(frozen=True)
+class _Moves:
+    """The slot that holds an identifier, the true code, and the codes that it is moved over (the truth among them); or names of times and by
+    how many ``days`` the slot, or all from it on (``onward``), come later."""
+
+    slot: int
+    true: str
+    codes: list[str]
+    days: tuple[float, ...] = ()
+    onward: bool = False
+
+    def prompt(self, base: SlotIds, at: int, vocabulary: Vocabulary) -> SlotIds:
+        """The whole prompt at one of the codes."""
+        if self.days:
+            end = len(base) if self.onward else self.slot + 1
+            moved = [later(slot, self.days[at]) for slot in base[self.slot : end]]
+            return [*base[: self.slot], *moved, *base[end:]]
+        slot, number = base[self.slot], vocabulary.id(self.codes[at])
+        return [*base[: self.slot], sorted(set(with_ids(slot, [number] * len(slot)))), *base[self.slot + 1 :]]
+
+
+def _movable(record: Record, prompt: Prompt, vocabulary: Vocabulary, reach: int) -> dict[str, _Moves]:
+    """What can be moved, by identifier."""
+    found: dict[str, _Moves] = {}
     before = None
     gap = None
     for place, (slot, known) in enumerate(zip(prompt.slots, prompt.places, strict=True)):
+        if known == AGE and vocabulary.timed:
+            found["age"] = _years_moved(record, place, reach)
+            continue
         if known == AGE:  # the last of its codes tells the years: an age, or the gap after the birth
             true = vocabulary.age_codes_of(record)[-1]
             every = list(vocabulary.ages) if true in vocabulary.ages else list(vocabulary.gap_codes)
-            found["age"] = (place, true, _around(true, every, reach))
+            found["age"] = _Moves(place, true, _around(true, every, reach))
             continue
         if known == BETWEEN:
             gap = place if vocabulary.is_gap(slot[0]) else None
@@ -703,19 +737,37 @@ def _movable(
         event = record.events[known]
         if event.code.startswith(("GENDER//", "SEX//")):
             kind = event.code.split("//")[0] + "//"
-            found["sex"] = (place, event.code, [code for code in vocabulary.codes if code.startswith(kind)])
+            found["sex"] = _Moves(place, event.code, [code for code in vocabulary.codes if code.startswith(kind)])
         is_lab = parse_code(event.code).kind is Kind.laboratory and event.value is not None
         value = vocabulary.bin_of(vocabulary.name(event), event.value) if is_lab and event.value is not None else None
         if value is not None and value.code in slot:
             every = list(vocabulary.next_codes) or vocabulary.bins_of(vocabulary.name(event))
-            found.setdefault("lab", (place, value.code, every))
-            found[f"lab:{known}"] = (place, value.code, every)
+            found.setdefault("lab", _Moves(place, value.code, every))
+            found[f"lab:{known}"] = _Moves(place, value.code, every)
         if event.time is not None:
+            if vocabulary.timed and before is not None and event.time > before:
+                days = (event.time - before).total_seconds() / 86400
+                found["date"] = found[f"date:{known}"] = _time_moved(days, place, reach)
             if gap is not None and gap == place - 1 and before is not None:
                 true = vocabulary.gap_between(before, event.time)[-1]
-                found["date"] = found[f"date:{known}"] = (gap, true, _around(true, list(vocabulary.gap_codes), reach))
+                codes = _around(true, list(vocabulary.gap_codes), reach)
+                found["date"] = found[f"date:{known}"] = _Moves(gap, true, codes)
             before = event.time
-    return {name: (place, true, codes) for name, (place, true, codes) in found.items() if true in codes}
+    return {name: moves for name, moves in found.items() if moves.true in moves.codes}
+
+
+def _years_moved(record: Record, slot: int, reach: int) -> _Moves:
+    true = record.age_at_start() or 0
+    years = range(max(0, true - reach), true + reach + 1)
+    days = tuple((age - true) * YEAR for age in years)
+    return _Moves(slot, f"{true} years", [f"{age} years" for age in years], days, onward=True)
+
+
+def _time_moved(days: float, slot: int, reach: int) -> _Moves:
+    times = [days * 2.0**step for step in range(-reach, reach + 1)]
+    return _Moves(
+        slot, f"{days:.4g} days", [f"{time:.4g} days" for time in times], tuple(time - days for time in times)
+    )
 
 
 def _around(true: str, codes: list[str], reach: int) -> list[str]:

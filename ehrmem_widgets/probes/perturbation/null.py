@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ehrmem_widgets.attacker.facts import KnownFact, KnownFacts, facts_of_level
+from ehrmem_widgets.blackbox.protocol import horizon_within
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.probes.exploration import Exploration, State, choose_focus
 from ehrmem_widgets.probes.leak import Leaks
@@ -136,8 +137,9 @@ def _ask(
     track = _same_attributes(exploration.attributes, exploration.model.vocabulary).track(state.attributes, record)
     room = min(exploration.model.context_length - len(prompt) for prompt in prompts)
     leaks: list[Leaks] = []
-    horizon, seed = min(state.horizon, room), _seed(state.seed, 0)
-    yield from _collect(exploration.model, prompts, track, horizon, SAMPLES, seed, leaks)
+    model, seed = exploration.model, _seed(state.seed, 0)
+    horizon = horizon_within(model, model.context_length - room, state.horizon)
+    yield from _collect(model, prompts, track, horizon, SAMPLES, seed, leaks)
     at = 0
     for _, focus, plan in batch:
         curve = leaks[0].means[at : at + len(plan.prompts), state.attributes.index(focus)]

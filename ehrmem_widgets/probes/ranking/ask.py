@@ -33,7 +33,7 @@ from ehrmem_widgets.attacker.identifiability import (
     checked_population,
 )
 from ehrmem_widgets.attacker.prompt import build_prompt
-from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
+from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds, horizon_within
 from ehrmem_widgets.cohort.codes import Kind, parse_code
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
@@ -407,7 +407,7 @@ class AttackSearch:
         model = self._models[place]
         track = self._codes[place].track(names, record)
         seed = int(np.random.SeedSequence([self._seed, 5, stream]).generate_state(1)[0])
-        horizon = min(self._horizon, model.context_length - max(map(len, prompts)))
+        horizon = horizon_within(model, max(map(len, prompts)), self._horizon)
         return leaks_of_many(model, prompts, track, horizon, samples, seed)
 
     def _prompt(self, record: Record, facts: KnownFacts, place: int) -> SlotIds:

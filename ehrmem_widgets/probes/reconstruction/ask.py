@@ -17,7 +17,7 @@ import numpy as np
 
 from ehrmem_widgets.attacker.facts import facts_of_level
 from ehrmem_widgets.attacker.prompt import build_prompt
-from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
+from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds, horizon_within
 from ehrmem_widgets.blackbox.training_splits import trained_on
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import CannotAnswer
@@ -230,13 +230,16 @@ def _task(record: Record, knowledge: str, asked: Sequence[_Asked], horizon: int)
     if room < 1:
         return NO_ROOM
     truths = [
-        one.model.vocabulary.ids(true_continuation(record, prompt, one.model.vocabulary, min(horizon, room)))
+        true_continuation(
+            record, prompt, one.model.vocabulary, horizon_within(one.model, one.model.context_length - room, horizon)
+        ).ids(one.model.vocabulary)
         for one, prompt in zip(asked, prompts, strict=True)
     ]
     if not all(one.comparer.length(truth) for one, truth in zip(asked, truths, strict=True)):
         return NOTHING_LEFT
-    needed = _STEPS * math.ceil(max(map(len, truths)) / _STEPS)
-    return _Task(record, knowledge, tuple(slots), tuple(truths), min(needed, room))
+    needed = min(_STEPS * math.ceil(max(map(len, truths)) / _STEPS), room)
+    timed = asked[0].model.vocabulary.timed
+    return _Task(record, knowledge, tuple(slots), tuple(truths), horizon if timed else needed)
 
 
 Measured = dict[tuple[str, str, str], dict[str, float]]
