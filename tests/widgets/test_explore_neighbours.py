@@ -45,7 +45,7 @@ def test_a_patient_is_placed_by_every_search_on_every_knowledge(live: ExploreNei
     said = words(live._ladder.value + live._view.value + live._bar.value)
     assert (
         "among 150" in said
-        and f"the facts as the model reads them {answer.nearest.rank:,} of 150" in said
+        and f"the facts alone {answer.nearest.rank:,} of 150" in said
         and "Nobody else has been asked about yet." in said
         and "Cannot conclude" in said
     )

@@ -16,15 +16,15 @@ def place_bar(step: Step, n: int, cohort: Finding | None, *, ranking: bool) -> s
     """``step``: the ranks among ``n`` records at what the attacker knows; ``cohort``: what was found about many people (None: nobody else was asked);
     ``ranking``: whether ranks are still to come."""
     ranks = (
-        ("the model's own continuations", step.continued, BLUE, False),
-        ("the facts as the model reads them", step.audited, BLUE, True),
+        ("continued by the model", step.continued, BLUE, False),
+        ("the facts alone", step.audited, BLUE, True),
         ("a plain code search", step.codes, GREY, False),
-        ("continuations by a model that never saw them", step.reference, ORANGE, True),
+        ("continued, never saw them", step.reference, ORANGE, True),
     )
     rows = [
         BarRow(
             words, share_of(n - rank, n - 1), colour, striped, shown=f"{rank:,} of {n:,}",
-            said=f"By {words} the own record is {_place(rank)} of {n:,}: {n - rank:,} others lie farther away",
+            said=f"{words.capitalize()}: the own record is {_place(rank)} of {n:,}; {n - rank:,} others lie farther away",
         )
         for words, rank, colour, striped in ranks
         if rank is not None
