@@ -121,8 +121,8 @@ class NeighboursView(ProbeView):
         lines = _lines(
             found,
             {
-                "members, model's continuations": ("hit@10", MEMBER, "audited", CONTINUED),
-                "non-members, model's continuations": ("hit@10", NON_MEMBER, "audited", CONTINUED),
+                "members, continued": ("hit@10", MEMBER, "audited", CONTINUED),
+                "non-members, continued": ("hit@10", NON_MEMBER, "audited", CONTINUED),
                 "members, facts alone": ("hit@10", MEMBER, "audited", FACTS),
                 "non-members, facts alone": ("hit@10", NON_MEMBER, "audited", FACTS),
                 "members, by a plain code search": ("code_hit@10", MEMBER, "", FACTS),
