@@ -125,7 +125,7 @@ PROMPTS = failed("prompts")
 def _counted(at_hand: AtHand) -> Lack | None:
     if at_hand.model is None or Query.PROBABILITIES in at_hand.model.answers:
         return None
-    words = "The model gives no whole distributions: leaks are counted, which takes many times the samples."
+    words = "The model gives no whole list of next-code probabilities: leaks are counted, which takes many times the samples."
     return Lack(words, leaves=Can.YES)
 
 
