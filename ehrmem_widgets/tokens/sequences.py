@@ -80,6 +80,8 @@ class SequenceDataset(MedsDataset):
                 r.patient_id, r.pseudonym, r.events, r.birth,
                 tuple(codes[number] for number in own[r.patient_id][0]), tuple(own[r.patient_id][1]),
             )
+            if r.patient_id in own
+            else r  # a canary that was left out of the data
             for r in super().records(wanted)
         ]  # fmt: skip
 
