@@ -280,6 +280,13 @@ def probe(arguments: argparse.Namespace) -> None:
         more["population"] = given_population(arguments.population)
     elif arguments.population:
         raise BadInput(f"The probe {asked.name!r} does not count who fits the facts. Leave out --population.")
+    for name in ("claimed_epsilon", "claimed_delta"):
+        if (claim := getattr(arguments, name)) is None:
+            continue
+        if name not in asked.options:
+            raise BadInput(f"The probe {asked.name!r} holds nothing against a claim. Leave out {option(name)}.")
+        more[name] = claim
+    settings.check_claim(arguments.claimed_epsilon, arguments.claimed_delta)
     dataset, model, reference = open_sources(_sources(arguments))
     checkpoint = Checkpoint(out.with_name(out.name + ".unfinished"))
     with resumable(), checkpoint.alone():
@@ -971,6 +978,9 @@ def _probe_options(parser: argparse.ArgumentParser) -> None:
         "--seed", type=_typed(settings.SEED), default=0, metavar="N", help="same seed, same numbers (0)"
     )
     _population_option(parser, " (ranking only)")
+    claim = "that is claimed of the model's training, to hold against coin-flipped canaries"
+    parser.add_argument("--claimed-epsilon", type=_typed(settings.EPSILON), metavar="E", help=f"the epsilon {claim}")
+    parser.add_argument("--claimed-delta", type=_typed(settings.DELTA), metavar="D", help="its delta, such as 0.00001")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", required=True, help="folder for the finding, one Parquet file per table"
     )

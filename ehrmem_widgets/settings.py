@@ -159,6 +159,8 @@ EPOCHS = Whole(1, 100_000, 30)
 MINUTES = Number(0, 100_000, 10, exclusive=True)
 EPSILON = Number(0.01, 50, 8)
 """1 is strong privacy, 8 is weak; far above that a model is as good as trained without."""
+DELTA = Number(0, 0.5, 0.00001)
+"""Beside epsilon: the chance that its promise fails altogether; at most one in the number of patients."""
 FPR = Number(0.001, 0.5, 0.01)
 """Tolerated share of false alarms."""
 PRIOR = Number(0.001, 0.99, 0.1)
@@ -194,6 +196,21 @@ def check_probe(**given: object) -> None:
     """
     for name, value in given.items():
         OF_PROBES[name].check(value, name)
+
+
+def check_claim(epsilon: float | None, delta: float | None, where: str = "") -> None:
+    """Raise BadInput for half a claim of differential privacy.
+
+    >>> check_claim(3.0, None)
+    Traceback (most recent call last):
+    ehrmem_widgets.errors.BadInput: claimed_epsilon 3 says nothing without claimed_delta: ask who claims it for its delta (0 only for pure differential privacy).
+    """
+    if epsilon is not None and delta is None:
+        raise BadInput(
+            f"{where}claimed_epsilon {epsilon:g} says nothing without claimed_delta: ask who claims it for its delta (0 only for pure differential privacy)."
+        )
+    if delta is not None and epsilon is None:
+        raise BadInput(f"{where}claimed_delta {delta:g} says nothing without claimed_epsilon.")
 
 
 def check_shares(given: object, name: str) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 ERROR = 0.05
 """How often a bound may be above the truth."""
@@ -23,11 +23,13 @@ def guesses_p(canaries: int, guesses: int, right: int, epsilon: float, delta: fl
     >>> round(guesses_p(60, 60, 60, 0.0) * 2**60, 9)
     1.0
     """
-    chance = stats.binom(guesses, 1 / (1 + math.exp(-epsilon)))
-    most = float(chance.sf(right - 1))
-    if delta and right:
+    if not right:
+        return 1.0
+    chance = 1 / (1 + math.exp(-epsilon))
+    most = float(special.betainc(right, guesses - right + 1, chance))  # of a binomial
+    if delta:
         steps = np.arange(1, right + 1)
-        below = np.cumsum(chance.pmf(right - steps))  # the chance of right - i to right - 1
+        below = np.cumsum(stats.binom.pmf(right - steps, guesses, chance))  # the chance of right - i to right - 1
         most += 2 * canaries * delta * float((below / steps).max())
     return min(most, 1.0)
 
@@ -48,16 +50,17 @@ def epsilon_bound(canaries: int, guesses: int, right: int, *, delta: float = 0.0
     return low
 
 
-def canaries_to_refute(epsilon: float, *, delta: float = 0.0, error: float = ERROR) -> int | None:
-    """About how many canaries it takes until somebody who guesses every coin right refutes (epsilon, delta); None: more than a million,
-    or no number, as delta allows a model to give away one of so many.
+def canaries_to_refute(epsilon: float, *, delta: float = 0.0, error: float = ERROR, share: float = 1.0) -> int | None:
+    """About how many canaries it takes until somebody who guesses the coins of a ``share`` of them, all right, refutes (epsilon, delta). None:
+    more than a million, or no number, as delta allows a model to give away one of so many.
 
     >>> canaries_to_refute(1.0), canaries_to_refute(8.0), canaries_to_refute(8.0, delta=0.001)
     (10, 8932, None)
     """
-    canaries = max(1, math.ceil(math.log(error) / -math.log1p(math.exp(-epsilon))))  # exact with delta 0
-    while canaries <= MOST_CANARIES:
-        if guesses_p(canaries, canaries, canaries, epsilon, delta) < error:
+    guesses = max(1, math.ceil(math.log(error) / -math.log1p(math.exp(-epsilon))))  # exact with delta 0
+    while guesses <= MOST_CANARIES:
+        canaries = math.ceil(guesses / share)
+        if guesses_p(canaries, guesses, guesses, epsilon, delta) < error:
             return canaries
-        canaries = math.ceil(1.05 * canaries)
+        guesses = math.ceil(1.05 * guesses)
     return None
