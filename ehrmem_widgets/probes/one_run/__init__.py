@@ -16,5 +16,5 @@ PROBE = Probe(
     builds_on=("membership",),
     compares=False,
     guarded=False,
-    bears_on=("extraction",),
+    bears_on=("singling_out", "linkability"),
 )

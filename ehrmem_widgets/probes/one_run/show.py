@@ -14,6 +14,7 @@ from ehrmem_widgets.findings.disclosure_control import mean, share
 from ehrmem_widgets.findings.finding import AnyRow, Finding, estimate_of
 from ehrmem_widgets.probes.one_run.ask import BOUND, CLAIMED, RIGHT
 from ehrmem_widgets.probes.view import ProbeView, picture
+from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ class OneRunView(ProbeView):
     def control(self) -> str:
         """Not asked: it is about the planted alone."""
         return ""
+
+    def planted(self, knowledge: str) -> Estimate | None:
+        """The bound over all shares of the coins."""
+        together = self.found.about("figures", figure=BOUND, attribute="")
+        return estimate_of(together.iloc[0]) if len(together) else None
 
     def compared(self, one: AnyRow) -> str:
         """The claim, or the bound."""
