@@ -27,6 +27,7 @@ from ehrmem_widgets.cohort.record import Event
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, choose_people, sides
 from ehrmem_widgets.samples.folders import sample_data, sample_model
+from tests.widgets.opened import few_patients
 
 SOURCE = sample_data()
 
@@ -173,8 +174,9 @@ def test_repetitions_are_further_patients_and_no_ordinary_ones(tmp_path: Path) -
 
 
 def test_the_same_seed_makes_the_same_and_none_makes_others(tmp_path: Path) -> None:
+    few = few_patients(tmp_path / "few")
     made = [
-        make_canaries(SOURCE, tmp_path / name, key_beside(tmp_path / name), n=22, seed=seed)
+        make_canaries(few, tmp_path / name, key_beside(tmp_path / name), n=22, seed=seed)
         for name, seed in (("a", 7), ("b", 7), ("c", None))
     ]
     assert made[0] == made[1] and made[0] != made[2]
