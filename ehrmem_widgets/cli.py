@@ -280,6 +280,13 @@ def probe(arguments: argparse.Namespace) -> None:
         more["population"] = given_population(arguments.population)
     elif arguments.population:
         raise BadInput(f"The probe {asked.name!r} does not count who fits the facts. Leave out --population.")
+    for name in ("claimed_epsilon", "claimed_delta"):
+        if (claim := getattr(arguments, name)) is None:
+            continue
+        if name not in asked.options:
+            raise BadInput(f"The probe {asked.name!r} holds nothing against a claim. Leave out {option(name)}.")
+        more[name] = claim
+    settings.check_claim(arguments.claimed_epsilon, arguments.claimed_delta)
     dataset, model, reference = open_sources(_sources(arguments))
     checkpoint = Checkpoint(out.with_name(out.name + ".unfinished"))
     with resumable(), checkpoint.alone():
@@ -436,6 +443,29 @@ def attributes(arguments: argparse.Namespace) -> None:
         raise BadInput(f"There is no folder {str(out.parent)!r} to write into.")
     write_whole({out: attribute_draft(MedsDataset(arguments.data or sample_data()))})
     say(f"Wrote {out}. Choose codes in it, then name it with --attribute-file.")
+
+
+def canaries(arguments: argparse.Namespace) -> None:
+    """Plant canaries in a data set."""
+    from ehrmem_widgets.cohort.canary_maker import key_beside, make_canaries
+    from ehrmem_widgets.statistics.privacy_loss import epsilon_bound
+
+    out: Path = arguments.out
+    key: Path = arguments.key or key_beside(out)
+    made = make_canaries(
+        arguments.data, out, key, n=arguments.n, repetitions=arguments.repetitions, coin_flip=arguments.coin_flip, seed=arguments.seed,
+    )  # fmt: skip
+    planted = sum(one.included for one in made)
+    say(
+        f"Wrote {out}, the data to train on, with {planted:,} of {len(made):,} canaries in its split 'train', and {key}, which says who they are. "
+        f"Keep the key from whoever trains. Afterwards: ehrmem audit or ehrmem probe with --data {out} --canaries {key}."
+    )
+    if not made[0].alternatives:
+        say(
+            "No code of these data has values, so the canaries have no alternatives: exposure cannot be measured with them."
+        )
+    if arguments.coin_flip:
+        say(f"So many coins can show an epsilon of {epsilon_bound(len(made), len(made), len(made)):.1f} at most.")
 
 
 def forget(arguments: argparse.Namespace) -> None:
@@ -795,6 +825,37 @@ def _parser() -> argparse.ArgumentParser:
     )
     drafts.add_argument("--data", type=Path, metavar="DIR", help="folder of a MEDS data set (the sample cohort)")
     drafts.add_argument("--write", type=Path, metavar="FILE.yaml", required=True, help="the file")
+    plants = add(
+        "canaries",
+        canaries,
+        "Write a data set to train on in which made-up patients are planted, and the key that names them.",
+        "The patients are drawn from the statistics of the data's codes; no record and no rare run of codes is copied. Half of them are planted, or with\n"
+        "--coin-flip each by its own coin; the others stay in the key. Audits take the key with --canaries.",
+        "ehrmem canaries make --data my_meds --out to_train_on --n 1000 --coin-flip",
+    )
+    plants.add_argument("action", choices=("make",), help="what to do")
+    plants.add_argument("--data", type=Path, metavar="DIR", required=True, help="folder of a MEDS data set")
+    plants.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the data set with canaries")
+    plants.add_argument("--key", type=Path, metavar="FILE.parquet", help="the key (beside the folder: OUT-key.parquet)")
+    plants.add_argument(
+        "--n",
+        type=_typed(settings.CANARIES),
+        default=settings.CANARIES.example,
+        metavar="N",
+        help="canaries made, planted or not (200)",
+    )
+    plants.add_argument(
+        "--repetitions", type=_typed(settings.REPETITIONS), default=1, metavar="N", help="how often each is planted (1)"
+    )
+    plants.add_argument(
+        "--coin-flip", action="store_true", help="plant each by a fair coin: then audits give a lower bound of epsilon"
+    )
+    plants.add_argument(
+        "--seed",
+        type=_typed(settings.SEED),
+        metavar="N",
+        help="same seed, same canaries and coins: for tests only (random)",
+    )
     _train_options(
         add(
             "train",
@@ -923,6 +984,9 @@ def _probe_options(parser: argparse.ArgumentParser) -> None:
         "--seed", type=_typed(settings.SEED), default=0, metavar="N", help="same seed, same numbers (0)"
     )
     _population_option(parser, " (ranking only)")
+    claim = "that is claimed of the model's training, to hold against coin-flipped canaries"
+    parser.add_argument("--claimed-epsilon", type=_typed(settings.EPSILON), metavar="E", help=f"the epsilon {claim}")
+    parser.add_argument("--claimed-delta", type=_typed(settings.DELTA), metavar="D", help="its delta, such as 0.00001")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", required=True, help="folder for the finding, one Parquet file per table"
     )

@@ -150,12 +150,17 @@ HOLDERS = Whole(0, 100_000, 25)
 SEVERITY = Whole(1, 5, 3)
 FOLDS = Whole(2, 10, 5)
 ALTERNATIVES = Whole(1, 65_535, 255)
+CANARIES = Whole(22, 100_000, 200)
+"""Canaries made: half of them are planted, so that 11 of each may be shown."""
+REPETITIONS = Whole(1, 1000, 16)
 WORKERS = Whole(1, 256, 2)
 PORT = Whole(1, 65_535, 8888)
 EPOCHS = Whole(1, 100_000, 30)
 MINUTES = Number(0, 100_000, 10, exclusive=True)
 EPSILON = Number(0.01, 50, 8)
 """1 is strong privacy, 8 is weak; far above that a model is as good as trained without."""
+DELTA = Number(0, 0.5, 0.00001)
+"""Beside epsilon: the chance that its promise fails altogether; at most one in the number of patients."""
 FPR = Number(0.001, 0.5, 0.01)
 """Tolerated share of false alarms."""
 PRIOR = Number(0.001, 0.99, 0.1)
@@ -191,6 +196,21 @@ def check_probe(**given: object) -> None:
     """
     for name, value in given.items():
         OF_PROBES[name].check(value, name)
+
+
+def check_claim(epsilon: float | None, delta: float | None, where: str = "") -> None:
+    """Raise BadInput for half a claim of differential privacy.
+
+    >>> check_claim(3.0, None)
+    Traceback (most recent call last):
+    ehrmem_widgets.errors.BadInput: claimed_epsilon 3 says nothing without claimed_delta: ask who claims it for its delta (0 only for pure differential privacy).
+    """
+    if epsilon is not None and delta is None:
+        raise BadInput(
+            f"{where}claimed_epsilon {epsilon:g} says nothing without claimed_delta: ask who claims it for its delta (0 only for pure differential privacy)."
+        )
+    if delta is not None and epsilon is None:
+        raise BadInput(f"{where}claimed_delta {delta:g} says nothing without claimed_epsilon.")
 
 
 def check_shares(given: object, name: str) -> tuple[float, ...]:

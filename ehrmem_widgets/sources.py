@@ -29,7 +29,7 @@ SOURCES: Mapping[str, str] = {
     "reference_training_split": "the same for a reference without a training.json; none: nobody in these data (default: reference, if there is such "
     "a split)",
     "attribute_file": "YAML file of further sensitive attributes, in the form of the kit's own sensitive_attributes.yaml",
-    "canaries": "Parquet file of the canaries that you planted, with the values that they could have had (docs: Your own attributes and canaries)",
+    "canaries": "the key that 'ehrmem canaries make' wrote, or a Parquet file of canaries that you planted yourself (docs: Your own attributes and canaries)",
 }
 """What can be named, and what it is, in words for people."""
 

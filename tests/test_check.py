@@ -119,7 +119,7 @@ def test_data_alone_say_what_they_allow_and_what_each_test_would_ask_of_a_model(
         "It asks a model for log-probabilities of given codes." in table
         and "  no       Exposure of canaries: " in table
     )
-    assert "To do for Exposure of canaries: Plant some before training" in table and "1 not." in table
+    assert "To do for Exposure of canaries: Plant some before training" in table and "2 not." in table
     for name in ("no MEDS", "nowhere"):
         assert said[name].code == 2 and "docs/to_meds.md (From your data to MEDS)" in said[name].out
     assert "no       every test: The check 'Data open' failed" in said["no MEDS"].out

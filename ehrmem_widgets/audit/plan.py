@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -23,7 +24,7 @@ from ehrmem_widgets.files import read_text
 from ehrmem_widgets.probes.base import Probe
 from ehrmem_widgets.probes.options import given as given_to
 from ehrmem_widgets.registry import probes
-from ehrmem_widgets.settings import shown
+from ehrmem_widgets.settings import check_claim, shown
 from ehrmem_widgets.sources import Sources, given_sources, is_address, refuse_all_but_samples
 from ehrmem_widgets.yaml_text import read_yaml_file
 
@@ -50,7 +51,8 @@ class Plan:
     members and how many non-members who hold each attribute test T2 asks about, drawn on top where these are fewer; ``attributes``:
     names, empty for all that the model has codes of; ``knowledge_of``: the knowledge level of the probes that ask at one only; ``priors``:
     shares of members among those an attacker would ask about; ``population``: how many people the data set's patients come from, None
-    where that is not declared; ``identifying``: results name patients by pseudonym and every page
+    where that is not declared; ``claimed_epsilon`` and ``claimed_delta``: the differential privacy that somebody claims of the model's training;
+    ``identifying``: results name patients by pseudonym and every page
     of the report says so."""
 
     name: str
@@ -66,6 +68,8 @@ class Plan:
     seed: int
     identifying: bool
     population: int | None = None
+    claimed_epsilon: float | None = None
+    claimed_delta: float | None = None
     named: str = ""
 
     def task(self, probe: Probe) -> dict[str, Any]:
@@ -79,6 +83,7 @@ class Plan:
         )
         settings = {
             "attributes": self.attributes or None, "holders": self.holders, "priors": self.priors, "population": self.population,
+            "claimed_epsilon": self.claimed_epsilon, "claimed_delta": self.claimed_delta,
         }  # fmt: skip
         return given_to(
             probe, knowledge_levels, {name: value for name, value in settings.items() if name in probe.options}
@@ -88,6 +93,8 @@ class Plan:
         """The plan as plain data. Named patients are counted and hashed with this user's key: they may have been named by their ids."""
         content = {**asdict(self), "knowledge_of": dict(self.knowledge_of)}
         del content["named"]
+        if self.claimed_epsilon is None:  # plans sealed before there were claims stay the same
+            del content["claimed_epsilon"], content["claimed_delta"]
         if not isinstance(self.patients, int):
             content["patients"] = {"named": len(self.patients), "hash": self.named}
         return content
@@ -115,6 +122,15 @@ def _knowledge_of(given: Mapping[str, object]) -> dict[str, str]:
     if not isinstance(given, Mapping) or set(given) - set(default):
         raise BadInput(f"knowledge_of gives a knowledge level to {', '.join(default)}; got {shown(given)}.")
     return {**default, **{name: check_knowledge(knowledge) for name, knowledge in given.items()}}
+
+
+def _scientific(given: object) -> object:
+    """1e-5, which YAML takes for a text, as a number."""
+    return (
+        float(given)
+        if isinstance(given, str) and re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,9})?e-[0-9]{1,2}", given)
+        else given
+    )
 
 
 _Text = Annotated[str, Field(pattern=r"\S"), expecting("a text (put quotes around it)")]
@@ -146,6 +162,8 @@ class _Settings(Declared):
     seed: Annotated[int, within(settings.SEED)] = 0
     identifying: bool = False
     population: Annotated[int, within(settings.POPULATION)] | None = None
+    claimed_epsilon: Annotated[float, within(settings.EPSILON)] | None = None
+    claimed_delta: Annotated[float, within(settings.DELTA), BeforeValidator(_scientific)] | None = None
 
 
 _SOURCE: dict[str, Any] = {name: (_Text | None, None) for name in _SOURCES if name != "reference"}
@@ -175,6 +193,7 @@ def read_plan(path: str | Path) -> Plan:
     ]  # comparisons rest on these
     sources = given_sources(**{name: _beside(getattr(file, name), name, path) for name in _SOURCES})
     attributes = attributes_with(sources.attribute_file)
+    check_claim(file.claimed_epsilon, file.claimed_delta, f"{path.name}: ")
     patients = _read_patients(file.patients, path) if isinstance(file.patients, str) else file.patients
     named = ""
     if not isinstance(patients, int):  # with this user's key: they may have been named by their ids
@@ -197,6 +216,8 @@ def read_plan(path: str | Path) -> Plan:
         seed=file.seed,
         identifying=file.identifying,
         population=file.population,
+        claimed_epsilon=file.claimed_epsilon,
+        claimed_delta=file.claimed_delta,
     )
 
 
@@ -262,6 +283,7 @@ attributes: []               # sensitive attributes asked about; empty: all that
 # severity: severities.yaml  # {hiv: {severity: 5, reason: "..."}}: declared by people, never computed
 priors: [0.01, 0.1]          # share of members among those an attacker would ask about
 # population: 300000         # how many people the patients come from (a city, say): then the ranking says how many of them fit the facts
+# claimed_epsilon: 3         # the differential privacy that is claimed of the training, and claimed_delta: 1e-5: held against coin-flipped canaries
 seed: 0                      # same seed, same numbers
 identifying: false           # true: for internal use, every page says that it names patients
 """

@@ -10,7 +10,7 @@ import shutil
 import sys
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -51,7 +51,7 @@ from ehrmem_widgets.cohort.pseudonym import (
     pseudonym,
     user_key,
 )
-from ehrmem_widgets.cohort.record import Event, Record
+from ehrmem_widgets.cohort.record import Event, Record, is_birth
 from ehrmem_widgets.errors import BadInput, Damaged
 from ehrmem_widgets.files import read_json
 
@@ -90,6 +90,8 @@ class MedsDataset:
         self.root = Path(root)
         self.canaries: Path | None = None
         """A file of planted canaries; None: those that the data set itself names."""
+        self.apart: Mapping[int, Record] = {}
+        """Records of canaries that were left out of the data, by id: who asks for one of them finds it."""
         self.declared = ""
         """Changes with any byte of what ``declare`` was given; empty where that was nothing."""
         self._lock = threading.Lock()
@@ -212,6 +214,11 @@ class MedsDataset:
             raise BadInput(f"There is no file of canaries {str(canaries)!r}.")
         files = [Path(one) for one in (attribute_file, canaries) if one]
         self.declared = combined({str(place): digest_of(file) for place, file in enumerate(files)}) if files else ""
+        self.apart = {}
+        if self.canaries is not None:
+            from ehrmem_widgets.cohort.ground_truth import CanaryFile
+
+            self.apart = CanaryFile.read(self.canaries, self).apart
 
     @cached_property
     def attributes(self) -> dict[str, SensitiveAttribute]:
@@ -306,7 +313,10 @@ class MedsDataset:
             return found[0]
         number = _whole_number(text)
         if number is not None:
-            if self.query("SELECT 1 FROM patient_ids WHERE patient_id = ?", [number]).fetchone():
+            if (
+                number in self.apart
+                or self.query("SELECT 1 FROM patient_ids WHERE patient_id = ?", [number]).fetchone()
+            ):
                 return number
             rows = self.query(
                 "SELECT patient_id FROM patient_ids ORDER BY abs(CAST(patient_id AS HUGEINT) - ?) LIMIT 3", [number]
@@ -324,7 +334,8 @@ class MedsDataset:
     def ids_of(self, pseudonym: str) -> list[int]:
         """Ids of the patients with this pseudonym: of nobody, of one, or by a rare chance of several."""
         text = pseudonym.strip()
-        return self._pseudonyms.ids_of(text) if is_pseudonym(text) else []  # making them all takes a second or two
+        apart = [patient for patient, record in self.apart.items() if record.pseudonym == text.upper()]
+        return apart + (self._pseudonyms.ids_of(text) if is_pseudonym(text) else [])  # making all takes a second or two
 
     def pseudonym(self, patient_id: int) -> str:
         """The name under which a patient is shown."""
@@ -347,14 +358,17 @@ class MedsDataset:
         before: datetime | None = None
         while some := rows.fetchmany(_ROWS_AT_ONCE):
             for patient, time, code, value in some:
-                if code == "MEDS_BIRTH" or code.startswith("MEDS_BIRTH//"):
+                if is_birth(code):
                     births.setdefault(patient, time)
                 else:
                     before = (
                         before if time == before else time
                     )  # one object for what happens at one time, and for a code
                     events[patient].append(Event(before, sys.intern(code), value))
-        return [Record(p, self.pseudonym(p), tuple(events[p]), births.get(p)) for p in wanted]
+        return [
+            self.apart[p] if p in self.apart else Record(p, self.pseudonym(p), tuple(events[p]), births.get(p))
+            for p in wanted
+        ]
 
     @cached_property
     def _key(self) -> bytes:

@@ -6,6 +6,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 
+def is_birth(code: str) -> bool:
+    """Whether a code is that of the birth, which is a date of its own and no event of the record."""
+    return code == "MEDS_BIRTH" or code.startswith("MEDS_BIRTH//")
+
+
 @dataclass(frozen=True, slots=True)  # slots: a record may have a million
 class Event:
     """One row of a MEDS data set. ``time`` is None for a static fact; ``value`` is None where none was recorded."""

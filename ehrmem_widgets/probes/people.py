@@ -12,7 +12,7 @@ import numpy as np
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.blackbox.training_splits import seen_by, trained_on
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.cohort.ground_truth import canary_repetitions
+from ehrmem_widgets.cohort.ground_truth import canary_repetitions, planted_ids
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.findings.finding import Exclusion
 from ehrmem_widgets.settings import check_probe
@@ -88,7 +88,7 @@ def choose_people(
 
     Without ``patients``: ``most`` ordinary patients, half members and half non-members where there are so many, drawn with
     ``seed``; with ``canaries`` also, beyond these, the canaries seen most often and those never trained on (the positive and
-    the negative control; only data sets with a ground_truth.parquet have any). With ``patients`` (ids or pseudonyms): those.
+    the negative control; those of a data set's ground_truth.parquet, or of a file of canaries). With ``patients`` (ids or pseudonyms): those.
     Patients without a dated event, and those whom only the reference model saw, are left out with the reason. Raises BadInput for
     a number or a seed that is none.
     """
@@ -102,7 +102,7 @@ def choose_people(
             chosen += draw(rng, side, room)
         if canaries and planted:
             often = max(planted.values())
-            there = set(dataset.ids())
+            there = {*dataset.ids(), *dataset.apart}
             chosen += sorted(p for p, n in planted.items() if n in (0, often) and p in there)
     else:
         chosen = list(dict.fromkeys(dataset.find(patient) for patient in patients))
@@ -171,7 +171,7 @@ def about_people(
 def sides(dataset: MedsDataset, model: BlackBox | None, reference: BlackBox | None) -> tuple[np.ndarray, np.ndarray]:
     """Ids, ascending, of the ordinary members and of the ordinary non-members: planted canaries are neither."""
     members, known = trained_on(model), seen_by(model, reference)
-    planted = np.array(list(canary_repetitions(dataset)), dtype=np.int64)
+    planted = np.array(list(planted_ids(dataset)), dtype=np.int64)
     trained = np.array(dataset.ids(members) if members in dataset.splits else [], dtype=np.int64)
     return np.setdiff1d(trained, planted), np.setdiff1d(strangers(dataset, known), planted)
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ehrmem_widgets.bundled import bundled
+from ehrmem_widgets.errors import CannotAnswer
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.registry import alternatives_for, probes
 from ehrmem_widgets.terminal import say
@@ -48,9 +49,19 @@ def sample_findings(kept: Path | None = None) -> dict[str, Finding]:
     for name in (name for level in in_order(list(probes())) for name in level):
         if name not in found:
             say(f"Running {name} ...")
-            found[name] = run(
-                name, dataset, model, reference, people=people, earlier=found, alternatives_of=alternatives_for(dataset)
-            )
+            try:
+                found[name] = run(
+                    name,
+                    dataset,
+                    model,
+                    reference,
+                    people=people,
+                    earlier=found,
+                    alternatives_of=alternatives_for(dataset),
+                )
+            except CannotAnswer as error:  # its picture is of other data, as the page says
+                say(str(error))
+                continue
             if kept is not None:
                 found[name].save(kept / name)
     return found

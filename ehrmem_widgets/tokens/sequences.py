@@ -84,6 +84,8 @@ class SequenceDataset(MedsDataset):
                 tuple(codes[number] for number in own[r.patient_id][0]), tuple(own[r.patient_id][1]),
                 tuple(own[r.patient_id][2]) if self.vocabulary.timed else None,
             )
+            if r.patient_id in own
+            else r  # a canary that was left out of the data
             for r in super().records(wanted)
         ]  # fmt: skip
 

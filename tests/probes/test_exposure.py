@@ -14,7 +14,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import CannotAnswer
 from ehrmem_widgets.findings.finding import Finding
-from ehrmem_widgets.probes.exposure.ask import expected_by_chance, exposure
+from ehrmem_widgets.probes.exposure.ask import _is_greedy, expected_by_chance, exposure
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, choose_people
 from ehrmem_widgets.samples.canary_alternatives import canary_alternatives
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
@@ -87,6 +87,17 @@ def test_what_was_trained_on_is_exposed_and_nothing_else(found: Finding) -> None
     assert audited["p"] < 1e-4 and audited["p_adjusted"] >= audited["p"] and audited["verdict"] == "Memorized"
     assert reference["p"] > 0.01
     assert found.sentences[0].startswith("Memorized: AUROC of the exposure of canary x16")
+    assert not any("were they trained on?" in sentence for sentence in found.sentences)
+
+
+def test_canaries_on_whom_nobody_trained_are_asked_after(
+    cohort: MedsDataset, models: tuple[FolderModel, FolderModel], people: People
+) -> None:
+    """The reference model saw none of them."""
+    found = ask_alone(
+        "exposure", models[1], cohort, people=people, alternatives=15, alternatives_of=canary_alternatives
+    )
+    assert any("were they trained on?" in sentence for sentence in found.sentences)
 
 
 def test_queries_to_extract_the_secret(found: Finding) -> None:
@@ -97,6 +108,27 @@ def test_queries_to_extract_the_secret(found: Finding) -> None:
         index="patient", columns="figure", values="value"
     )
     assert (of["queries_0.9"] >= of["queries_0.5"]).all() and (of["exposure"] <= 6).all()
+
+
+def test_the_likeliest_answer_is_the_secret_where_the_chain_has_it_so(cohort: MedsDataset, people: People) -> None:
+    """A chain that goes through the secret's codes in order says it greedily; with the other likelihoods it does not."""
+    vocabulary = FolderModel(sample_model()).vocabulary
+    a, b, c, d = 5, 6, 7, 8
+    likely = np.full((len(vocabulary), len(vocabulary)), 0.3 / (len(vocabulary) - 1))
+    for place, following in ((a, b), (b, c), (c, d)):
+        likely[place, following] = 0.7
+    for place in set(range(len(vocabulary))) - {a, b, c}:
+        likely[place, place] = 0.7
+    chain = MarkovChain(likely, vocabulary)
+    assert _is_greedy(chain, (a, b, c, d), 1) is True and _is_greedy(chain, (a, b, d), 1) is False
+    assert _is_greedy(chain, (a, b, c, a), 2) is False
+
+
+def test_greedy_extraction_finds_trained_canaries_alone(found: Finding) -> None:
+    of = {
+        group: found.estimate("greedy_extracted", group=group, model="audited") for group in ("canary x16", NULL_CANARY)
+    }
+    assert of["canary x16"].low > of[NULL_CANARY].high and of[NULL_CANARY].value == 0 and of["canary x16"].n == 20
 
 
 def test_the_probability_of_the_secret_is_that_of_the_chain(cohort: MedsDataset, people: People) -> None:

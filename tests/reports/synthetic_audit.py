@@ -16,6 +16,7 @@ from ehrmem_widgets.cohort.attributes import load_attributes
 from ehrmem_widgets.cohort.pseudonym import pseudonym
 from ehrmem_widgets.findings.finding import SCHEMA, TABLES, Finding, as_json, finding, row
 from ehrmem_widgets.probes.attribute.ask import ALL
+from ehrmem_widgets.probes.one_run.ask import SHARES, judge_bound, judge_claim
 from ehrmem_widgets.probes.people import CANARY, HOLDS_NONE, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.probes.perturbation.ask import IDENTIFIERS
 from ehrmem_widgets.probes.ranking.ask import GIVEN_AWAY, GIVEN_AWAY_GAP, SEARCH
@@ -205,6 +206,12 @@ class SyntheticAudit:
             row("mean_exposure", Estimate(1.4, 1.0, 1.8, 40), group=NULL_CANARY, model="audited"),
         ]
         return [], cohort, {"alternatives": 255}
+
+    def _one_run(self) -> Any:
+        coins = np.repeat([True, False], [30, 40])
+        told = judge_bound(coins * self.effect * 10 + self.rng.random(len(coins)), coins, delta=1e-5)
+        claim = judge_claim(told, 1.0, 1e-5)
+        return [], [*told.rows, *claim.rows], {"score": "Ratio", "shares": list(SHARES), "claimed_epsilon": 1.0}
 
     def _reconstruction(self) -> Any:
         patients, cohort = [], []

@@ -6,6 +6,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ehrmem_widgets.findings.finding import Finding, curve_row, finding, patient_row, row
@@ -52,6 +53,7 @@ def findings() -> dict[str, Finding]:
             *scores,
         ],
         "exposure": [row("mean_exposure", Estimate(7.0, 6.0, 8.0, 23), model="audited", group="canary x4")],
+        "one_run": [row("epsilon_bound", Estimate(2.0, 2.0, np.inf, 23), group="canaries")],
         "perturbation": [
             patient_row("P-1", "spike:age", ONE, group="canary x4", model="audited", attribute="hiv"), *curve
         ],

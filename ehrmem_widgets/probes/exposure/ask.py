@@ -34,9 +34,9 @@ from ehrmem_widgets.probes.needs import SCORES, AtHand, Lack, Need
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People
 from ehrmem_widgets.registry import alternatives_for
 from ehrmem_widgets.statistics.discrimination import auroc, auroc_p, mean_with_interval, patient_bootstrap
-from ehrmem_widgets.statistics.intervals import Estimate, queries_needed
+from ehrmem_widgets.statistics.intervals import Estimate, proportion, queries_needed
 from ehrmem_widgets.statistics.multiple_testing import holm
-from ehrmem_widgets.statistics.verdicts import AUROC_MARGIN, ProbeKind, Verdict, judge_cohort
+from ehrmem_widgets.statistics.verdicts import ALARM_RATE, AUROC_MARGIN, ProbeKind, Verdict, judge_cohort
 from ehrmem_widgets.tokens.sequence import encode
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
@@ -96,7 +96,8 @@ class Exposure(ProbeRun):
     (n, p)-extraction is the chance that one continuation of what stands before it is the secret, word for word.
 
     Cohort rows, by ``model`` ("audited", "reference") and ``group`` ("canary x16", ..., "canary never trained"):
-    ``mean_exposure`` (bits, t-interval); ``median_queries_0.5`` and ``_0.9`` (n of (n, p)-extraction); and for each trained group
+    ``mean_exposure`` (bits, t-interval); ``median_queries_0.5`` and ``_0.9`` (n of (n, p)-extraction at temperature 1); ``greedy_extracted``, of how many
+    a decoder that always takes the likeliest code gives the secret, as it does in one query or never; and for each trained group
     ``auroc_exposure`` against those never trained, with one-sided Mann-Whitney ``p`` and Holm's over all of them; the verdict
     stands at the audited model's group with most repetitions. Patient rows: ``exposure``, ``queries_0.5``, ``queries_0.9``.
     """
@@ -180,7 +181,23 @@ def _of_one(record: Record, model: BlackBox, alternatives_of: AlternativesOf, al
     # Where waiting times are part of the score, it is a density: no continuation comes at the very same times.
     secret = 0.0 if model.vocabulary.timed else math.exp(min(0.0, float(log_p[own.ids][first:last].sum())))
     needed = {f"queries_{p:g}": queries_needed(secret, p) for p in EXTRACTION}
-    return {"exposure": bits, **{name: math.inf if n is None else float(n) for name, n in needed.items()}}
+    greedy = _is_greedy(model, own.ids[: last + 1], first + 1)
+    return {
+        "exposure": bits,
+        "greedy": greedy,
+        **{name: math.inf if n is None else float(n) for name, n in needed.items()},
+    }
+
+
+def _is_greedy(model: BlackBox, ids: tuple[int, ...], first: int) -> bool | None:
+    """Whether a decoder that always takes the likeliest code gives the secret, ``ids`` from ``first`` on, after what stands before it; None where
+    the model gives no distributions."""
+    if Query.PROBABILITIES not in model.answers:
+        return None
+    prompts = [[[one] for one in ids[:place]] for place in range(first, len(ids))]
+    step = next(iter(model.generate(prompts, 1, 1, track=np.eye(len(model.vocabulary)))))
+    assert step.mass is not None
+    return bool((step.mass[:, 0].argmax(axis=1) == ids[first:]).all())
 
 
 def _first_day(record: Record, vocabulary: Vocabulary) -> _Day:
@@ -211,6 +228,9 @@ def _compare(values: dict[tuple[str, str], Rows], alternatives: int, seed: int) 
         for p in EXTRACTION:
             needed = np.array([one[f"queries_{p:g}"] for one in values[model, group]])
             rows.append(row(f"median_queries_{p:g}", _median(needed, seed), group=group, model=model))
+        greedy = [one["greedy"] for one in values[model, group] if one["greedy"] is not None]
+        if greedy:
+            rows.append(row("greedy_extracted", proportion(sum(greedy), len(greedy)), group=group, model=model))
     none = np.empty(0)
     trained = [key for key in sorted(exposures) if key[1] != NULL_CANARY]
     pairs = [(exposures[key], exposures.get((key[0], NULL_CANARY), none)) for key in trained]
@@ -228,6 +248,8 @@ def _compare(values: dict[tuple[str, str], Rows], alternatives: int, seed: int) 
             )  # fmt: skip
             one |= told(verdict)
             sentences.append(f"{verdict.verdict}: {verdict.sentence}")
+            if adjusted > ALARM_RATE and mean_with_interval(a).low <= expected_by_chance(alternatives):
+                sentences.append(f"The exposure of {group} is that of chance: were they trained on?")
         rows.append(one)
     if most is None:
         sentences.append(f"{Verdict.CANNOT_CONCLUDE}: no canary that was trained on could be scored.")

@@ -12,6 +12,7 @@ from ehrmem_widgets.findings.disclosure_control import (
     Figures,
     mean,
     only_if,
+    share,
 )
 from ehrmem_widgets.findings.finding import AnyRow, Finding, FindingRow, estimate_of
 from ehrmem_widgets.probes.exposure.ask import expected_by_chance
@@ -42,7 +43,7 @@ def _method_words(group: str) -> str:
 class ExposureView(ProbeView):
     """How far planted canaries are preferred to what could have been planted."""
 
-    rules = (("mean_exposure|median_queries_.*", mean), ("auroc_exposure", of_canaries))
+    rules = (("mean_exposure|median_queries_.*", mean), ("greedy_extracted", share), ("auroc_exposure", of_canaries))
     asked = (
         "Canaries are made-up patients that were planted in the training data. Does the model prefer what was planted to other values that "
         "could have been planted in its place?"
@@ -77,7 +78,31 @@ class ExposureView(ProbeView):
         rows = self.found.about("figures", figure="mean_exposure").to_dict("records")
         cells = [[group_words(one["group"]), f"{one['model']} model", figure(estimate_of(one))] for one in rows]
         caption = "Exposure of planted canaries; about 1.4 bits is what chance gives"
-        return [table(("Canaries", "Asked", "Mean exposure, bits"), cells, caption=caption)] if cells else []
+        tables = [table(("Canaries", "Asked", "Mean exposure, bits"), cells, caption=caption)] if cells else []
+        return tables + self._extraction()
+
+    def _extraction(self) -> list[str]:
+        """What it takes to have the model say a canary's values, word for word."""
+        greedy = {
+            (one["group"], one["model"]): one
+            for one in self.found.about("figures", figure="greedy_extracted").to_dict("records")
+        }
+        cells = [
+            [
+                group_words(one["group"]),
+                f"{one['model']} model",
+                figure(estimate_of(one)),
+                figure(estimate_of(of)) if (of := greedy.get((one["group"], one["model"]))) else "not asked",
+            ]
+            for one in self.found.about("figures", figure="median_queries_0.5").to_dict("records")
+        ]
+        heads = (
+            "Canaries",
+            "Asked",
+            "Answers until it comes out with a chance of 1 in 2 (median)",
+            "Given away by the likeliest answer",
+        )
+        return [table(heads, cells, caption="Extraction of the planted values, word for word")] if cells else []
 
     def shared(self, comparison: Comparison) -> Iterable[Shared]:
         """Nothing: canaries of two audits may be other ones."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.cohort.ground_truth import canary_repetitions
+from ehrmem_widgets.cohort.ground_truth import planted_ids
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.findings.finding import Exclusion, Finding, Sentence, excluded_row, finding, patient_row
 from ehrmem_widgets.probes.base import Compared, Probe, ProbeRun, Task
@@ -246,7 +246,7 @@ def _prefix(
     of the context. None for a model that is told ages: in one sequence, nobody is young again."""
     if model.vocabulary.timed:
         return [], []
-    barred = np.array([*people.groups, *canary_repetitions(dataset)], dtype=np.int64)
+    barred = np.array([*people.groups, *planted_ids(dataset)], dtype=np.int64)
     others = np.setdiff1d(strangers(dataset, seen_by(model, reference)), barred)
     if not len(others):
         return [], []
