@@ -41,7 +41,9 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from ehrmem_widgets.audit.run import Opened
+    from ehrmem_widgets.blackbox.protocol import BlackBox
     from ehrmem_widgets.cohort.dataset import MedsDataset
+    from ehrmem_widgets.probes.base import Probe
     from ehrmem_widgets.probes.batching import Progress
 
 _Read = TypeVar("_Read")
@@ -260,7 +262,6 @@ def patients(arguments: argparse.Namespace) -> None:
 
 def probe(arguments: argparse.Namespace) -> None:
     """Run one probe over a cohort."""
-    from ehrmem_widgets.blackbox.opening import open_sources
     from ehrmem_widgets.findings.finding import check_free
     from ehrmem_widgets.probes.batching import Checkpoint
     from ehrmem_widgets.probes.run import run
@@ -287,7 +288,7 @@ def probe(arguments: argparse.Namespace) -> None:
             raise BadInput(f"The probe {asked.name!r} holds nothing against a claim. Leave out {option(name)}.")
         more[name] = claim
     settings.check_claim(arguments.claimed_epsilon, arguments.claimed_delta)
-    dataset, model, reference = open_sources(_sources(arguments))
+    dataset, model, reference = _opened(arguments, asked)
     checkpoint = Checkpoint(out.with_name(out.name + ".unfinished"))
     with resumable(), checkpoint.alone():
         found = run(
@@ -301,6 +302,19 @@ def probe(arguments: argparse.Namespace) -> None:
         )
     say(found.summary())
     say(f"Wrote {out} ({found.rows:,} rows; patients by pseudonym: internal use).")
+
+
+def _opened(arguments: argparse.Namespace, asked: Probe) -> tuple[MedsDataset, BlackBox, BlackBox | None]:
+    """The data and the models, or outputs in a model's place."""
+    from ehrmem_widgets.blackbox.opening import open_outputs, open_sources
+
+    if not arguments.outputs:
+        return open_sources(_sources(arguments))
+    if not asked.takes_outputs:
+        takes = " and ".join(repr(one.name) for one in probes().values() if one.takes_outputs)
+        raise BadInput(f"The probe {asked.name!r} asks a model. Leave out --outputs, or run {takes}.")
+    sources = sources_to_check(**{name: getattr(arguments, name, None) for name in SOURCES})
+    return *open_outputs(sources, arguments.outputs), None
 
 
 class _Bar:
@@ -987,6 +1001,12 @@ def _probe_options(parser: argparse.ArgumentParser) -> None:
     claim = "that is claimed of the model's training, to hold against coin-flipped canaries"
     parser.add_argument("--claimed-epsilon", type=_typed(settings.EPSILON), metavar="E", help=f"the epsilon {claim}")
     parser.add_argument("--claimed-delta", type=_typed(settings.DELTA), metavar="D", help="its delta, such as 0.00001")
+    parser.add_argument(
+        "--outputs",
+        type=Path,
+        metavar="FILE|DIR",
+        help="instead of a model: what one wrote, such as synthetic patients (Parquet or JSON lines with codes, or MEDS)",
+    )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", required=True, help="folder for the finding, one Parquet file per table"
     )

@@ -22,11 +22,11 @@ from ehrmem_widgets.blackbox.checks import (
 from ehrmem_widgets.blackbox.mean_reference import MeanReference, models_of
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.blackbox.training_splits import NOBODY, trained_on
-from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.registry import black_boxes
 from ehrmem_widgets.sources import Sources, is_address, named_references, option
-from ehrmem_widgets.tokens.vocabulary import Vocabulary
+from ehrmem_widgets.tokens.vocabulary import Vocabulary, learn_vocabulary
 
 if TYPE_CHECKING:
     from ehrmem_widgets.tokens.sequences import SequenceDataset
@@ -84,6 +84,31 @@ def open_model(
 def open_sources(sources: Sources) -> tuple[MedsDataset, BlackBox, BlackBox | None]:
     """Open data, model and reference, and refuse models that do not fit the data or have learned nothing of it."""
     return check_opened(*open_unchecked(sources))
+
+
+def open_outputs(sources: Sources, file: str | Path) -> tuple[MedsDataset, BlackBox]:
+    """Outputs in the place of a model, and the data that their maker was trained on.
+
+    They are read in the codes of the file or the model folder that was named, else in those that a model of the training split would have
+    (``ehrmem train``). No reference is asked: the people whom it was trained on are people never seen.
+    """
+    from ehrmem_widgets.blackbox.folder import folder_vocabulary
+    from ehrmem_widgets.blackbox.outputs_file import OutputsFile
+
+    named, folder = sources.vocabulary, sources.model_folder
+    vocabulary = folder_vocabulary(folder or Path(), named, sources.token_scheme) if named or folder else None
+    dataset = open_sequences(sources, vocabulary) if sources.sequences else MedsDataset(str(sources.data))
+    dataset.declare(attribute_file=sources.attribute_file, canaries=sources.canaries)
+    check_named_splits(sources, dataset)
+    split = sources.training_split or MEMBER_SPLIT
+    if split not in dataset.splits:
+        raise BadInput(
+            f"Nothing says who was in training: {dataset.name} has no split {split!r}. Name the split with {option('training_split')}, or say "
+            "in metadata/subject_splits.parquet who was in training and who was not."
+        )
+    vocabulary = with_labels_and_edges(vocabulary or learn_vocabulary(dataset, split=split), dataset, split)
+    check_vocabulary_fits(vocabulary, dataset)
+    return dataset, OutputsFile(file, vocabulary, training_split=split)
 
 
 def open_with(

@@ -162,11 +162,11 @@ def between_means(suffix: str, of_a_side: str) -> Rule:
 
 def between_shares(*of: tuple[str, str | None]) -> Rule:
     """A difference of shares, made anew (MOVER) of the shares as they are shown: the exact one, its interval and its p-value would tell the
-    counts. None of them is withheld, or it would follow from this and the other. ``of``: figure, with {} for the row's number, and model
+    counts. None of them is withheld, or it would follow from this and the other. ``of``: figure, with {} for the row's number where it has one, and model
     (None: the row's own; "": of no model and no attribute)."""
 
     def rule(one: FindingRow, figures: Figures) -> Estimate:
-        number = re.findall(r"\d+", one["figure"])[0]
+        number = "".join(re.findall(r"\d+", one["figure"])[:1])
         sides = []
         for group in figures.sides(one["group"]):
             shown = []

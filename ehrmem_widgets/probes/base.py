@@ -67,6 +67,8 @@ class Probe:
     confounding
         Only of a probe that says whether they are: Finding -> why not (None: they are), or where that stands. Every guarded probe is run
         after it.
+    takes_outputs
+        Whether it can be asked about outputs alone, such as a file of synthetic patients (``blackbox.outputs_file``), without a model.
     bears_on
         Which questions of data-protection guidance its findings bear on (the keys in ``reports/templates/guidance.html.j2``).
     screen
@@ -94,6 +96,7 @@ class Probe:
     compares: bool = True
     guarded: bool = True
     confounding: Callable[[Finding], Judgement | None] | str = ""
+    takes_outputs: bool = False
     bears_on: tuple[str, ...] = ()
     screen: str = ""
     part: type[LivePart] | str = ""

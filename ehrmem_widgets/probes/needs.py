@@ -122,6 +122,19 @@ EMBEDDINGS = query(Query.EMBEDDINGS, "embeddings")
 PROMPTS = failed("prompts")
 
 
+def _start(at_hand: AtHand) -> Lack | None:
+    if at_hand.model is None or at_hand.model.vocabulary.opening:
+        return None
+    todo = (
+        "Leave that level out, as with --knowledge-levels first_10,first_20, or name the start code in a token scheme."
+    )
+    return Lack("The model has no start code, so it cannot be asked where nothing is known.", todo, Can.IN_PART)
+
+
+START = Need(_start)
+"""A start code, for the knowledge level at which nothing is known."""
+
+
 def _counted(at_hand: AtHand) -> Lack | None:
     if at_hand.model is None or Query.PROBABILITIES in at_hand.model.answers:
         return None

@@ -31,7 +31,9 @@ from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 EPOCH = datetime(2000, 1, 1, 0, 5)
 """Where a record's clock begins: sequences tell how much time passes, never a date."""
-_IDS, _PATIENTS, _FORM = ("ids", "input_ids", "token_ids"), ("subject_id", "patient_id", "id"), 2
+IDS = ("ids", "input_ids", "token_ids")
+"""The names under which a row may hold ids."""
+_PATIENTS, _FORM = ("subject_id", "patient_id", "id"), 2
 _NOT_TOGETHER = "These sequences and this vocabulary do not belong together."
 _AT_ONCE = 2000  # patients written at once
 _OLDEST = 60_000.0  # days
@@ -281,7 +283,7 @@ def _without_padding(ids: list[int], padding: frozenset[int]) -> tuple[int, int]
 def _rows(file: Path, vocabulary: Vocabulary, padding: frozenset[int]) -> Iterator[tuple[int, str | None, list[int]]]:
     """(patient, split, ids) of each row, checked against the vocabulary."""
     apart = _Apart(file.name, vocabulary, padding)
-    for number, row in enumerate(_raw_rows(file), 1):
+    for number, row in enumerate(raw_rows(file), 1):
         where = f"{file.name}, row {number}"
         patient, codes, ids = _checked_row(row, where)
         if ids:
@@ -303,7 +305,7 @@ def _rows(file: Path, vocabulary: Vocabulary, padding: frozenset[int]) -> Iterat
 def _checked_row(row: Mapping[str, Any], where: str) -> tuple[int, list[str] | None, list[int] | None]:
     """Whose sequence, its codes and its ids, one of which may be missing."""
     patient = next((row[name] for name in _PATIENTS if row.get(name) is not None), None)
-    codes, ids = row.get("codes"), next((row[name] for name in _IDS if row.get(name) is not None), None)
+    codes, ids = row.get("codes"), next((row[name] for name in IDS if row.get(name) is not None), None)
     if patient is None or (codes is None and ids is None):
         raise BadInput(
             f"{where}: a row needs subject_id, and codes or ids or both; it has {', '.join(map(str, row))[:200] or 'nothing'}."
@@ -394,7 +396,8 @@ def _ages(given: object, ids: list[int], padding: frozenset[int], where: str) ->
     return [0.0 if number in padding else age for number, age in zip(ids, ages, strict=True)]
 
 
-def _raw_rows(file: Path) -> Iterator[Mapping[str, Any]]:
+def raw_rows(file: Path) -> Iterator[Mapping[str, Any]]:
+    """The rows of a .parquet or .jsonl file. Raises BadInput for one that cannot be read."""
     try:
         if file.suffix == ".parquet":
             with opened(file, file.name) as content, pq.ParquetFile(content) as table:
@@ -408,9 +411,7 @@ def _raw_rows(file: Path) -> Iterator[Mapping[str, Any]]:
                 if line.strip():
                     row = parsed_json(line, f"{file.name}, line {number}")
                     if not isinstance(row, dict):
-                        raise BadInput(
-                            f"{file.name}, line {number}: expected an object with subject_id, and codes or ids or both."
-                        )
+                        raise BadInput(f"{file.name}, line {number}: expected an object with codes or ids or both.")
                     yield row
     except (pa.ArrowException, OSError) as error:
         raise BadInput(f"{file.name} cannot be read: {said_by(error)}.") from None

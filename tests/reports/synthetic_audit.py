@@ -213,6 +213,36 @@ class SyntheticAudit:
         claim = judge_claim(told, 1.0, 1e-5)
         return [], [*told.rows, *claim.rows], {"score": "Ratio", "shares": list(SHARES), "claimed_epsilon": 1.0}
 
+    def _disclosures(self) -> Any:
+        """The few of each group of whom something stands in an output: as many more among members as the effect says."""
+        patients, cohort = [], []
+        for knowledge in self.knowledge_levels:
+            matched = self._values(0.1, self.effect, 1)[:, 0] > 0.1
+            everybody = np.ones(len(matched), dtype=bool)
+            where = {"knowledge": knowledge, "attribute": "rare_run", "model": "audited"}
+            patients.append(self._rows(everybody, "matching_outputs", matched.astype(float), n=1600, **where))
+            shares = {
+                group: proportion(int(matched[self.group == group].sum()), int((self.group == group).sum()))
+                for group in self.people
+            }
+            cohort += [row("people_matched", one, group=group, **where) for group, one in shares.items()]
+            cohort += [row("outputs_matched", proportion(300, 1600), group=group, **where) for group in self.people]
+            for group, pair in self._pairs():
+                gap = difference(*(shares[one] for one in pair))
+                judged = self._judge(gap, *(shares[one].n for one in pair), "people recognizable in outputs")
+                cohort.append(
+                    row(
+                        "people_matched_difference",
+                        gap,
+                        group=group,
+                        p=0.001,
+                        p_adjusted=0.001,
+                        judgement=judged,
+                        **where,
+                    )
+                )
+        return patients, cohort, {}
+
     def _reconstruction(self) -> Any:
         patients, cohort = [], []
         for knowledge in self.knowledge_levels:

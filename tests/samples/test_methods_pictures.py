@@ -54,6 +54,10 @@ def findings() -> dict[str, Finding]:
         ],
         "exposure": [row("mean_exposure", Estimate(7.0, 6.0, 8.0, 23), model="audited", group="canary x4")],
         "one_run": [row("epsilon_bound", Estimate(2.0, 2.0, np.inf, 23), group="canaries")],
+        "disclosures": [
+            row("people_matched", ONE, model="audited", group=group, knowledge="nothing", attribute="visit")
+            for group in GROUPS
+        ],
         "perturbation": [
             patient_row("P-1", "spike:age", ONE, group="canary x4", model="audited", attribute="hiv"), *curve
         ],

@@ -37,7 +37,7 @@ from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.code_embeddings import TextEmbedder, sentence_transformer
 from ehrmem_widgets.probes.continuations_compared import RARE_SHARE, ROUTINE_SHARE, comparer_of, mean_over_trajectories
 from ehrmem_widgets.probes.leak import slot_ids
-from ehrmem_widgets.probes.needs import CONTINUATIONS, PROMPTS, AtHand, Can, Lack, Need, reference
+from ehrmem_widgets.probes.needs import CONTINUATIONS, PROMPTS, START, Can, reference
 from ehrmem_widgets.probes.people import (
     CANARY,
     MEMBER,
@@ -72,15 +72,6 @@ _BUCKETS = 16
 _STEPS = 16  # continuations are sampled in multiples of this, so that truths of like length are asked together
 
 
-def _start(at_hand: AtHand) -> Lack | None:
-    if at_hand.model is None or at_hand.model.vocabulary.opening:
-        return None
-    todo = (
-        "Leave that level out, as with --knowledge-levels first_10,first_20, or name the start code in a token scheme."
-    )
-    return Lack("The model has no start code, so it cannot be asked where nothing is known.", todo, Can.IN_PART)
-
-
 class Reconstruction(ProbeRun):
     """``samples`` continuations for each patient, knowledge level and model, compared with what truly followed, at
     most ``horizon`` codes (fewer where the context is full) and no further than the record goes.
@@ -107,7 +98,7 @@ class Reconstruction(ProbeRun):
     needs = (
         CONTINUATIONS,
         PROMPTS,
-        Need(_start),
+        START,
         reference(Can.YES, "what is easier in one of the two groups is not taken out"),
     )
 
