@@ -337,7 +337,7 @@ def _capability_line(model: BlackBox) -> Check:
     gives = {
         Query.SAMPLE: "continuations",
         Query.SCORES: "log-probabilities of given codes",
-        Query.PROBABILITIES: "whole distributions",
+        Query.PROBABILITIES: "the probability of every next code",
         Query.EMBEDDINGS: "embeddings",
     }
     given, missing = (

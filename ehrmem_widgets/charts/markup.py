@@ -58,13 +58,18 @@ def interval(estimate: Estimate | None, *, n: bool = True, signed: bool = False)
 
     >>> interval(Estimate(0.712, 0.62, 0.79, 128))
     '0.71 (0.62 to 0.79), n = 128'
+    >>> interval(Estimate(1.03, 1.03, math.inf, 400))
+    'at least 1.03, n = 400'
     >>> interval(None)
     '—'
     """
     if estimate is None or not known(estimate):
         return "—"
+    behind = f", n = {estimate.n:,}" if n else ""
+    if math.isinf(estimate.high):
+        return f"at least {rounded(estimate.low, signed=signed)[0]}{behind}"
     value, low, high = rounded(estimate.value, estimate.low, estimate.high, signed=signed)
-    return f"{value} ({low} to {high})" + (f", n = {estimate.n:,}" if n else "")
+    return f"{value} ({low} to {high}){behind}"
 
 
 def percent(share: float) -> str:

@@ -27,7 +27,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "05_subgroups": {"patients": 80},
 }
 """The notebooks' parameters, so that a screen is settled in seconds."""
-_PLAIN = """csv png html json pdf yaml parquet http undo redo screens folder ids metadata numeric labels sequences ehrmem pseudonym pseudonyms
+_PLAIN = """contradicted recognizable csv png html json pdf yaml parquet http undo redo screens folder ids metadata numeric labels sequences ehrmem pseudonym pseudonyms
 viral hepatitis hiv infertility suicidality homelessness births systolic dashed probabilities minus cheapest comparisons duplicated likelier
 reproduce shuffled thereby brackets compares detectably diagnoses enlarge ethnicity hispanic medications ranges settings subtraction tenfold
 tolerated wrongly duplicates predicts removes"""
