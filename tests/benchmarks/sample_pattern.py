@@ -271,6 +271,8 @@ def found_on_the_map(
     lines.add(f"neighbours_levels_that_tell_members_{name}", levels, "a count", len(continued), goal)
     for group, goal in ((CANARY, ">= 0.9" if found else ">= 0"), (NULL_CANARY, "<= 0.35" if found else ">= 0")):
         where = {"group": group, "knowledge": "one_lab", "model": "audited", "attribute": CONTINUED}
+        if not len(made.about("figures", figure="hit@1", **where)):
+            continue  # nobody planted was trained on by the reference
         hit = made.estimate("hit@1", **where)
         label = f"neighbours_hit@1_{group}_continued_one_lab_{name}".replace(" ", "_")
         lines.add(label, hit.value, words_of(hit), hit.n, goal)
