@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ehrmem_widgets.audit.plan import Plan
+from ehrmem_widgets.audit.releases import beside_earlier
+from ehrmem_widgets.audit.results import Cell
 from ehrmem_widgets.audit.run import Opened
 from ehrmem_widgets.charts.markup import plural
 from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.probes.base import Compared, ProbeRun, loaded
+from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.registry import probes
 from ehrmem_widgets.statistics.disclosure import FEWEST, is_small
 from ehrmem_widgets.statistics.intervals import Estimate
@@ -64,6 +67,7 @@ def foresee(plan: Plan, about: Opened, *, workers: int = 1) -> Iterator[Foreseen
             "There is no reference model: members are compared with people never seen alone, which decides less about a single patient."
         )
     cannot += undecidable({name: run.compared() for name, run in runs.items()}, holders=plan.holders)
+    cannot += filter(None, [_report_refused(plan, about, runs)])
     found = Foreseen(_begin(plan, about), tuple(cannot))
     yield found
     asking = {name: run for name, run in runs.items() if len(run.records)}
@@ -80,6 +84,20 @@ def foresee(plan: Plan, about: Opened, *, workers: int = 1) -> Iterator[Foreseen
         yield found
     if sampled:
         yield replace(found, takes=_takes(seconds, len(asking), workers))
+
+
+def _report_refused(plan: Plan, about: Opened, runs: Mapping[str, ProbeRun]) -> str:
+    """Why its report will not be written beside earlier ones; empty: nothing says so."""
+    if plan.identifying or about.dataset.declared_synthetic:
+        return ""
+    group_of = about.people.groups
+    return beside_earlier(
+        {
+            Cell(name, group): frozenset(r.pseudonym for r in run.records if group_of.get(r.patient_id) == group)
+            for name, run in runs.items()
+            for group in (MEMBER, NON_MEMBER)
+        }
+    )
 
 
 def undecidable(compared: Mapping[str, Sequence[Compared]], *, holders: int) -> list[str]:

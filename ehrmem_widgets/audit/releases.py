@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +36,11 @@ if TYPE_CHECKING:
 
 _VERSION = 1
 _ZERO = 1e-9
+_INSTEAD = (
+    f"Ask about the very same people again ('patients: FILE' in the plan), or about at least {FEWEST} others. If the earlier report has not left "
+    "and never will, delete it and its record."
+)
+_WAIT = 120.0  # seconds that a report waits for another one that is being written
 
 
 def to_leave(folder: str | Path) -> AuditResults:
@@ -47,14 +53,35 @@ def to_leave(folder: str | Path) -> AuditResults:
     audit = AuditResults(folder)
     if audit.identifying or audit.made_up:
         return audit
+    with _alone():
+        return _to_leave(audit)
+
+
+def _to_leave(audit: AuditResults) -> AuditResults:
     own, data = _hashed(audit.cells()), _token(str((audit.results.get("data") or {}).get("fingerprint")))
     held = _withheld(audit, own, data, list(_records()))
     if held:
-        audit = AuditResults(folder, held)
+        audit = AuditResults(audit.folder, held)
         if not audit.findings:
             raise BadInput(_refused(audit, held))
     _record(audit, {cell: people for cell, people in own.items() if not held.holds(cell)}, data)
     return audit
+
+
+def beside_earlier(asked: Mapping[Cell, frozenset[str]]) -> str:
+    """Before an audit of these people: why its report will be refused, or written in part, and what to do; empty: nothing says so yet."""
+    own = {cell: people for cell, people in _hashed(asked).items() if len(people) >= FEWEST}
+    near: dict[str, int] = {}
+    for record in _records():
+        apart = [n for cell, people in own.items() for n in record.apart(cell, people) if is_small(n)]
+        if apart:
+            near[str(record)] = min(apart)
+    if not near:
+        return ""
+    return (
+        "A report of this audit will not be written, or only in part: it would be about nearly the same people as what has left before, "
+        f"{'; '.join(sorted(near, key=lambda said: near[said])[:3])}. {_INSTEAD}"
+    )
 
 
 @dataclass(frozen=True)
@@ -154,8 +181,7 @@ def _compared(a: Hashes, b: Hashes) -> tuple[int, int]:
 def _refused(audit: AuditResults, held: Withheld) -> str:
     return (
         f"The results in {str(audit.folder)!r} are about nearly the same people as what has left before: {'; '.join(held.because[:3])}. "
-        "Together they would tell of the 1 to 10 people who are in one of them alone. Ask about the very same people again ('patients: FILE' "
-        f"in the plan), or about at least {FEWEST} others. If the earlier report has not left and never will, delete it and its record."
+        f"Together they would tell of the 1 to 10 people who are in one of them alone. {_INSTEAD}"
     )
 
 
@@ -165,6 +191,28 @@ def _refused(audit: AuditResults, held: Withheld) -> str:
 def folder_of_records() -> Path:
     """Where it is kept what has left."""
     return platformdirs.user_state_path("ehrmem") / "released"
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Within, no other command looks at the records or adds to them: two at once would not know of each other."""
+    import filelock
+
+    folder = folder_of_records()
+    lock = filelock.FileLock(folder / ".lock", timeout=_WAIT, mode=0o600)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock.acquire()
+    except filelock.Timeout:
+        raise Unavailable("Another report is being written on this computer. Try again when it is done.") from None
+    except OSError as error:
+        raise Unavailable(
+            f"{str(folder)!r}, where it is kept what has left, cannot be written: {error.strerror}. Nothing was written."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _records() -> Iterator[_Record]:
@@ -199,12 +247,6 @@ def _record(audit: AuditResults, cells: Mapping[Cell, Hashes], data: str) -> Non
         "name": str(audit.results.get("name", "")),
         "at": datetime.now(UTC).date().isoformat(),
     }
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise Unavailable(
-            f"{str(path.parent)!r}, where it is kept what has left, cannot be made: {error.strerror}. Nothing was written."
-        ) from None
     write_whole({path: json.dumps(about | content)})
 
 

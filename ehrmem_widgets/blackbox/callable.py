@@ -61,7 +61,7 @@ class CallableModel:
         at_once: int = 256,
         training_split: str | None = None,
     ) -> None:
-        self.vocabulary, self.context_length, self.name = vocabulary, _context(context_length), name
+        self.vocabulary, self.context_length, self.name = _of_codes_alone(vocabulary), _context(context_length), name
         self.training_split = training_split
         self.fingerprint = _fingerprint(self)
         self.answers = frozenset(Query) - ({Query.EMBEDDINGS} if embed is None else set())
@@ -203,7 +203,7 @@ class SamplingModel:
         name: str = "Python function",
         training_split: str | None = None,
     ) -> None:
-        self.vocabulary, self.context_length, self.name = vocabulary, _context(context_length), name
+        self.vocabulary, self.context_length, self.name = _of_codes_alone(vocabulary), _context(context_length), name
         self.training_split = training_split
         self.fingerprint = _fingerprint(self)
         self._generate = generate
@@ -322,6 +322,15 @@ def _read(sequences: Sequence[Sequence[int]], longest: int) -> list[list[int]]:
 
 def _stops(vocabulary: Vocabulary) -> list[int]:
     return vocabulary.ids(sorted(vocabulary.stops))
+
+
+def _of_codes_alone(vocabulary: Vocabulary) -> Vocabulary:
+    if vocabulary.timed:
+        raise BadInput(
+            "A Python function is given codes alone, and the token scheme says that the model is told the age beside each code (time: ages). Give "
+            "the model as a folder."
+        )
+    return vocabulary
 
 
 def _context(length: int) -> int:

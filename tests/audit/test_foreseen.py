@@ -14,6 +14,7 @@ from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.base import Compared
 from ehrmem_widgets.probes.membership.judge import no_difference
 from ehrmem_widgets.registry import probes
+from ehrmem_widgets.reports.audit_page import audit_page
 from ehrmem_widgets.statistics import verdicts
 from ehrmem_widgets.statistics.verdicts import FEWEST_CONTROLS, PositiveControl, Verdict
 from tests.audit.small import write_plan
@@ -70,6 +71,21 @@ def test_what_was_foreseen_comes_true(tmp_path: Path) -> None:
         if probes()[name].compares:
             assert len(judged) and (judged["verdict"] == Verdict.CANNOT_CONCLUDE).all()
             assert f"{probes()[name].full_title}" in foreseen
+
+
+def test_a_report_that_would_be_refused_is_said_before_anything_is_asked(tmp_path: Path) -> None:
+    plan = read_plan(write_plan(tmp_path, probes="[membership]", patients=30))
+    asked = open_plan(plan).people.records
+    run_audit(plan, tmp_path / "results")
+    audit_page(tmp_path / "results")
+    refused = "A report of this audit will not be written, or only in part"
+    assert refused not in " ".join(next(foresee(plan, open_plan(plan))).cannot)  # the very same people
+    fewer = "\n".join(one.pseudonym for one in asked[2:])
+    (tmp_path / "fewer.txt").write_text(fewer)
+    written = write_plan(tmp_path, probes="[membership]").read_text().replace("patients: 14", "patients: fewer.txt")
+    (tmp_path / "plan.yaml").write_text(written)
+    plan = read_plan(tmp_path / "plan.yaml")
+    assert refused in " ".join(next(foresee(plan, open_plan(plan))).cannot)
 
 
 def test_the_command_says_it_before_the_folder_is_sealed_and_not_when_it_resumes(

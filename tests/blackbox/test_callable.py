@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ehrmem_widgets.blackbox.callable import CallableModel, SamplingModel
+from ehrmem_widgets.blackbox.exponential_race import AGES
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.errors import BadInput, CannotAnswer
@@ -113,6 +114,13 @@ def test_what_is_no_distribution_is_refused(ask: Callable[[list[list[int]]], Any
         with pytest.raises(BadInput, match=told) as caught:
             question()
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [CallableModel, SamplingModel])
+def test_a_function_is_given_codes_alone_and_no_ages(kind: type[CallableModel] | type[SamplingModel]) -> None:
+    told = Vocabulary(("[PAD]", "[BOS]", "D//A"), token_scheme=AGES)
+    with pytest.raises(BadInput, match="told the age beside each code"):
+        kind(lambda *_: [], told, context_length=8)
 
 
 def test_an_error_of_the_function_itself_is_shown_as_it_is() -> None:

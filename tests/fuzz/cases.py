@@ -12,9 +12,11 @@ from tests.fuzz.mutate import copy, mutate, some_text
 from tests.fuzz.server import changing
 
 CHECK = "check --data {at}/meds --model {at}/model"
+TIMED = "check --data {at}/meds --model {at}/timed"
 PATIENTS = "patients --data {at}/meds"
 AUDIT = "audit {at}/plan.yaml --out {at}/new"
 PROBE = "probe membership --data {at}/meds --model {at}/model --reference {at}/reference --patients {at}/people.txt --out {at}/found"
+TIMED_PROBE = PROBE.replace("{at}/model", "{at}/timed").replace(" --reference {at}/reference", "")
 TRAIN = "train --data {at}/meds --out {at}/trained --epochs 1 --minutes 0.01"
 SERVE = "serve --model {at}/model"
 EXPLORE = "explore --data {at}/meds --model {at}/model --no-browser"
@@ -40,6 +42,9 @@ READS: dict[str, tuple[str, ...]] = {
     "model/training.json": (CHECK, AUDIT, SERVE),
     "model/vocabulary.json": (CHECK, SERVE, TRAIN + " --vocabulary {at}/model", EXPLORABLE),
     "reference/config.json": (AUDIT,),
+    "timed/config.json": (TIMED, TIMED, TIMED_PROBE),
+    "timed/model.safetensors": (TIMED, TIMED_PROBE),
+    "timed/vocabulary.json": (TIMED, TIMED_PROBE),
     "scheme.yaml": (
         SERVE + " --vocabulary {at}/vocabulary/map.json --token-scheme {at}/scheme.yaml",
         CHECK + " --vocabulary {at}/vocabulary/map.json --token-scheme {at}/scheme.yaml",
@@ -50,6 +55,7 @@ READS: dict[str, tuple[str, ...]] = {
     "people.txt": (PROBE, EXPLORABLE.replace("4", "{at}/people.txt")),
     "facts.yaml": (REPORT,),
     "canaries.parquet": (PROBE.replace("membership", "exposure") + " --canaries {at}/canaries.parquet", CHECK + " --canaries {at}/canaries.parquet"),
+    "sequences_with_ages.parquet": ("check --sequences {at}/sequences_with_ages.parquet --model {at}/timed",) * 2,
     "sequences.parquet": (
         "patients --sequences {at}/sequences.parquet --model {at}/model", "check --sequences {at}/sequences.parquet --model {at}/model",
     ),

@@ -69,6 +69,9 @@ def _make(folder: Path) -> None:
             train_model(
                 dataset, folder / name, split=split, epochs=60, vocabulary=vocabulary, width=64, layers=1, context=64, report=lambda _: None
             )  # fmt: skip
+        train_model(
+            dataset, folder / "timed", epochs=40, time_to_event=True, width=32, layers=1, context=64, report=lambda _: None
+        )  # fmt: skip
     codes = list(vocabulary.codes)
     _vocabularies(folder / "vocabulary", codes)
     (folder / "scheme.yaml").write_text(vocabulary.token_scheme.to_yaml())
@@ -78,6 +81,7 @@ def _make(folder: Path) -> None:
         for patient, record in zip(ids, dataset.records(ids), strict=True)
     }
     _sequences(folder, dataset, tokens, codes)
+    _sequences_with_ages(folder, dataset)
     (folder / "people.txt").write_text("\n".join(dataset.pseudonym(one) for one in ids))
     (folder / "facts.yaml").write_text(_FACTS)
     (folder / "severity.yaml").write_text(_SEVERITY)
@@ -127,6 +131,19 @@ def _sequences(folder: Path, dataset: MedsDataset, tokens: dict[int, list[int]],
     pq.write_table(table.drop_columns(["ids"]), folder / "sequences.parquet")
     rows = table.drop_columns(["codes"]).to_pylist()
     (folder / "sequences.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+
+
+def _sequences_with_ages(folder: Path, dataset: MedsDataset) -> None:
+    from ehrmem_widgets.blackbox.folder import FolderModel
+    from ehrmem_widgets.tokens.sequence import encode
+
+    vocabulary = FolderModel(folder / "timed").vocabulary
+    read = {record.patient_id: encode(record, vocabulary) for record in dataset.records(dataset.ids())}
+    rows = [
+        {"subject_id": patient, "codes": list(one.codes), "ages": list(one.days), "split": split}
+        for (patient, one), split in zip(read.items(), dataset.splits_of(read).tolist(), strict=True)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "sequences_with_ages.parquet")
 
 
 def _canaries(path: Path, dataset: MedsDataset, ids: list[int]) -> None:

@@ -7,6 +7,7 @@ import re
 import stat
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -193,7 +194,7 @@ def test_reports_of_the_same_people_go_on_leaving(tmp_path: Path) -> None:
         folder = Cohort(effect=number / 10).write(tmp_path / str(number))
         for _ in range(3):
             assert set(to_leave(folder).findings) == set(TESTS)
-    assert len(list(folder_of_records().iterdir())) == 1
+    assert len(list(folder_of_records().glob("*.json"))) == 1
     compare_page(tmp_path / "0", tmp_path / "3")
     others = Cohort(first=1).write(tmp_path / "others")
     assert set(to_leave(others).findings) == set(TESTS)
@@ -208,9 +209,17 @@ def test_the_same_people_in_other_data_may_hold_other_things(tmp_path: Path) -> 
     assert set(to_leave(Cohort().write(tmp_path / "b", **again)).findings) == set(TESTS) - {"subgroups"}
 
 
+def test_two_reports_of_nearly_the_same_people_at_the_same_moment_do_not_both_leave(tmp_path: Path) -> None:
+    folders = [Cohort(left).write(tmp_path / str(len(left))) for left in ([], [5])]
+    with ThreadPoolExecutor(2) as pool:
+        done = [pool.submit(to_leave, folder) for folder in folders]
+    refused = [one.exception() for one in done]
+    assert sum(one is None for one in refused) == 1 and sum(isinstance(one, BadInput) for one in refused) == 1
+
+
 def test_what_is_kept_names_nobody_and_nothing(tmp_path: Path) -> None:
     to_leave(WHOLE.write(tmp_path / "a"))
-    (path,) = folder_of_records().iterdir()
+    (path,) = folder_of_records().glob("*.json")
     text = path.read_text()
     assert not any(word in text for word in (*WHOLE.patient, *HELD, *TESTS, MEMBER))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and stat.S_IMODE(path.parent.stat().st_mode) == 0o700
