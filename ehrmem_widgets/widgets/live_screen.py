@@ -213,7 +213,8 @@ class LiveScreen:
         page.others = known_facts_sentence(answer) + leak_bars(answer.attributes, answer.focus, settled=answer.settled)
         finding = answer.attribute(answer.focus)
         if finding is not None and answer.settled:
-            page.why = verdict_box(finding, settled=True, asked=self._view.asked_of(state).in_words(), open_=True)
+            asked = self._view.asked_of(state).in_words()
+            page.why = verdict_box(finding, settled=True, asked=asked, open_=True, means=self._view.means)
         if answer.neighbours is not None:
             page.nearest_list = neighbour_list(answer.neighbours)
             self._paint_map(state, answer)
@@ -231,7 +232,7 @@ class LiveScreen:
             )
             before = finding.audited if finding else None
         words = knows(state.knowledge) if state.knowledge else "set by hand"
-        self.page.answer = answer_bar(said, knows=words, before=before)
+        self.page.answer = answer_bar(said, knows=words, before=before, means=self._view.means)
 
     def _paint_steps(self, state: State) -> None:
         steps, names = [], [name for name in self._view.names if any(name in one.answers for one in self.trail.steps)]
