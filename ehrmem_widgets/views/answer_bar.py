@@ -29,7 +29,7 @@ from ehrmem_widgets.probes.findings import Answer, AttributeFinding
 from ehrmem_widgets.statistics.attack_cost import for_even_chance
 from ehrmem_widgets.statistics.intervals import Estimate, difference
 from ehrmem_widgets.statistics.verdicts import Verdict
-from ehrmem_widgets.views.attack_cost import NOT_MEASURED, Means, questions
+from ehrmem_widgets.views.attack_cost import questions
 from ehrmem_widgets.views.leak_bars import typical_control
 
 _AXIS = Axis(0, 1, 2, 178)
@@ -92,9 +92,9 @@ class Said:
     answer: Answer
 
 
-def answer_bar(said: Sequence[Said], *, knows: str, before: Estimate | None = None, means: Means = NOT_MEASURED) -> str:
+def answer_bar(said: Sequence[Said], *, knows: str, before: Estimate | None = None) -> str:
     """HTML. The first model is the audited one, the others are beside it. ``knows``: what the attacker knows, within a sentence; ``before``:
-    the audited model's leak at the step before; ``means``: what the attacker's questions take."""
+    the audited model's leak at the step before."""
     first = said[0].answer
     finding = first.attribute(first.focus)
     if finding is None:
@@ -104,7 +104,7 @@ def answer_bar(said: Sequence[Said], *, knows: str, before: Estimate | None = No
         verdict_name(judgement, held=finding.held or not first.settled),
         _why(finding, first),
         _rows(said, finding),
-        _cost(finding, means) + _foot(first, finding, knows, before),
+        _cost(finding) + _foot(first, finding, knows, before),
         about=finding.title,
         verdict=judgement.verdict if judgement else None,
     )
@@ -213,14 +213,12 @@ def _why(finding: AttributeFinding, answer: Answer) -> str:
     return f"Asking ({n:,} samples so far), then similar people."
 
 
-def _cost(finding: AttributeFinding, means: Means) -> str:
+def _cost(finding: AttributeFinding) -> str:
     """How many questions an even chance takes, as markup; of what the record does not hold there is nothing to learn."""
     if not finding.held or not known(finding.audited):
         return ""
-    queries = for_even_chance(finding.audited)
-    said, took = escape(questions(queries)), means.words(queries)
-    learning = f"for {term('cost', 'an even chance')} of learning it{f': {escape(took)}' if took else ''}"
-    return f"<b>{said[:1].upper()}{said[1:]}</b> {learning}. "
+    said = escape(questions(for_even_chance(finding.audited)))
+    return f"<b>{said[:1].upper()}{said[1:]}</b> for {term('cost', 'an even chance')} of learning it. "
 
 
 def _foot(answer: Answer, finding: AttributeFinding | None, knows: str, before: Estimate | None) -> str:

@@ -232,7 +232,7 @@ class LiveScreen:
             )
             before = finding.audited if finding else None
         words = knows(state.knowledge) if state.knowledge else "set by hand"
-        self.page.answer = answer_bar(said, knows=words, before=before, means=self._view.means)
+        self.page.answer = answer_bar(said, knows=words, before=before)
 
     def _paint_steps(self, state: State) -> None:
         steps, names = [], [name for name in self._view.names if any(name in one.answers for one in self.trail.steps)]
