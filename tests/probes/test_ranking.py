@@ -115,7 +115,7 @@ def test_without_a_reference_the_same_search_about_people_never_seen_is_the_cont
     people = People(records, {r.patient_id: chosen.group(r) for r in records})
     found = ask_alone("ranking", model, dataset, people=people, knowledge_levels=("one_lab",), horizon=48)
     assert NO_REFERENCE in found.sentences and "beyond the reference" not in " ".join(found.sentences)
-    assert set(found.about("patients")["figure"]) == {"bits", "k", "facts", "severity", "leak"}
+    assert set(found.about("patients")["figure"]) == {"bits", "k", "facts", "severity", "searched", "leak"}
     shares = found.about("figures", figure=GIVEN_AWAY).set_index("group")
     assert shares.loc[CANARY, "value"] == 1 and shares.loc[NULL_CANARY, "n"] == 2
     (gap,) = found.about("figures", figure=GIVEN_AWAY_GAP).to_dict("records")
