@@ -22,9 +22,10 @@ from ehrmem_widgets import __version__, settings
 from ehrmem_widgets.errors import BadInput, EhrmemError, Unavailable, in_words, resumable
 from ehrmem_widgets.files import whole_folder
 from ehrmem_widgets.registry import probe_named, probes
-from ehrmem_widgets.settings import Number, Whole
+from ehrmem_widgets.settings import Number, Price, Whole
 from ehrmem_widgets.sources import (
     POPULATION_NAMED,
+    PRICE_NAMED,
     SOURCES,
     Sources,
     comma_separated,
@@ -130,6 +131,8 @@ def _hand_on_names(arguments: argparse.Namespace) -> None:
             os.environ[f"EHRMEM_{name.upper()}"] = ",".join(whole)
     if arguments.population:
         os.environ[POPULATION_NAMED] = str(arguments.population)
+    if arguments.price:
+        os.environ[PRICE_NAMED] = str(arguments.price)
     _check_named()
 
 
@@ -165,6 +168,7 @@ def report(arguments: argparse.Namespace) -> None:
         "samples",
         "seed",
         "population",
+        "price",
         "sealed",
         "asked",
         *SOURCES,
@@ -893,6 +897,7 @@ def _parser() -> argparse.ArgumentParser:
 def _explore_options(parser: argparse.ArgumentParser) -> None:
     _source_options(parser)
     _population_option(parser)
+    _price_option(parser)
     parser.add_argument(
         "--port", type=_typed(settings.PORT), metavar="N", help="port to use (the first free one from 8888)"
     )
@@ -953,9 +958,9 @@ def _report_options(parser: argparse.ArgumentParser) -> None:
         help="how many questions were asked in this session, this one included (1)",
     )
     _population_option(parser)
-    parser.add_argument(
-        "--horizon", type=_typed(settings.HORIZON), metavar="N", help="how many codes the model generates (64)"
-    )
+    _price_option(parser)
+    words = "how many codes the model generates, or for how many days if it tells time (64)"
+    parser.add_argument("--horizon", type=_typed(settings.HORIZON), metavar="N", help=words)
     parser.add_argument(
         "--samples",
         type=_typed(settings.SAMPLES),
@@ -1068,6 +1073,15 @@ def _source_options(parser: argparse.ArgumentParser, names: Sequence[str] = tupl
 def _population_option(parser: argparse.ArgumentParser, more: str = "") -> None:
     words = f"size of the population that the patients come from: adds how many of its people fit the known facts{more}"
     parser.add_argument("--population", type=_typed(settings.POPULATION), metavar="N", help=words)
+
+
+def _price_option(parser: argparse.ArgumentParser) -> None:
+    words = "what questions cost, such as '0.50 EUR per 1000 questions' (or codes): adds what an attack costs"
+    parser.add_argument("--price", type=_price, metavar="PRICE", help=words)
+
+
+def _price(text: str) -> str:
+    return _told(lambda: str(Price.read(text, "it")))
 
 
 def _typed(bounds: Whole | Number) -> Callable[[str], float]:

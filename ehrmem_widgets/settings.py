@@ -17,6 +17,7 @@ from ehrmem_widgets.errors import BadInput
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _DECIMAL = re.compile(r"-?(?:[0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})")
+_PRICE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?) ?([A-Z]{3}|[€$£]) per 1,?000 (questions|codes)")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 NAMES_BEFORE = {
     "rung": "knowledge",
@@ -119,6 +120,31 @@ class Number:
     def __str__(self) -> str:
         bounds = ("above", "and below") if self.exclusive else ("from", "to")
         return f"a number {bounds[0]} {self.least:g} {bounds[1]} {self.most:g}, such as {self.example:g}"
+
+
+@dataclass(frozen=True)
+class Price:
+    """What somebody declares that 1,000 questions cost, or 1,000 codes (read or written)."""
+
+    amount: float
+    currency: str
+    per: str
+
+    @classmethod
+    def read(cls, text: str, name: str) -> Price:
+        """A price as it is typed. Raises BadInput, with the setting's name, for any other text.
+
+        >>> Price.read("0.50 EUR per 1000 questions", "price")
+        Price(amount=0.5, currency='EUR', per='questions')
+        """
+        found = _PRICE.fullmatch(text.strip())
+        if found is None:
+            example = "such as 0.50 EUR per 1000 questions (or per 1000 codes)"
+            raise BadInput(f"{name} must be an amount with its currency, {example}; got {shown(text)}.")
+        return cls(float(found[1]), found[2], found[3])
+
+    def __str__(self) -> str:
+        return f"{self.amount:.6f}".rstrip("0").rstrip(".") + f" {self.currency} per 1000 {self.per}"
 
 
 HORIZON = Whole(1, 36_525, 64)

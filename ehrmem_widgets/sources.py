@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.registry import black_boxes
-from ehrmem_widgets.settings import NAMES_BEFORE, POPULATION
+from ehrmem_widgets.settings import NAMES_BEFORE, POPULATION, Price
 
 if TYPE_CHECKING:
     from ehrmem_widgets.blackbox.protocol import BlackBox
@@ -33,7 +33,7 @@ SOURCES: Mapping[str, str] = {
 }
 """What can be named, and what it is, in words for people."""
 
-POPULATION_NAMED = "EHRMEM_POPULATION"
+POPULATION_NAMED, PRICE_NAMED = "EHRMEM_POPULATION", "EHRMEM_PRICE"
 SAMPLES_ONLY = "EHRMEM_SAMPLES_ONLY"
 """In the environment: others in the network use this process, and nothing but the samples may be opened for them."""
 
@@ -189,6 +189,14 @@ def refuse_all_but_samples(*named: str | Path) -> None:
 
     if not all(Path(one).resolve().is_relative_to(SAMPLES.resolve()) for one in named):
         raise BadInput("Only the sample patients and models are shown here: nothing else can be opened.")
+
+
+def given_price(given: str | None = None) -> Price | None:
+    """The declared price that was given, else what the environment names (EHRMEM_PRICE), else None. BadInput for what is none."""
+    named = os.environ.get(PRICE_NAMED)
+    if given:
+        return Price.read(given, "price")
+    return Price.read(named, PRICE_NAMED) if named else None
 
 
 def given_population(given: int | None = None) -> int | None:

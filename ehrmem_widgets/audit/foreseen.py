@@ -11,7 +11,7 @@ from ehrmem_widgets.audit.plan import Plan
 from ehrmem_widgets.audit.releases import beside_earlier
 from ehrmem_widgets.audit.results import Cell
 from ehrmem_widgets.audit.run import Opened
-from ehrmem_widgets.charts.markup import plural
+from ehrmem_widgets.charts.markup import duration, plural
 from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.probes.base import Compared, ProbeRun, loaded
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
@@ -186,17 +186,6 @@ def _shown(count: int) -> str:
 def _takes(seconds: float, tests: int, workers: int) -> str:
     by = f" with {plural(workers, 'worker')}" if workers > 1 else ""
     return (
-        f"It takes about {in_words(seconds / workers)}{by}: measured just now on {_SAMPLED} people in each of {plural(tests, 'test')} that ask the model "
+        f"It takes about {duration(seconds / workers)}{by}: measured just now on {_SAMPLED} people in each of {plural(tests, 'test')} that ask the model "
         "(their answers were thrown away unseen), without the evaluation at the end."
     )
-
-
-def in_words(seconds: float) -> str:
-    """A time in round words.
-
-    >>> in_words(40), in_words(400), in_words(40_000)
-    ('40 seconds', '7 minutes', '11 hours')
-    """
-    if seconds < 90:
-        return plural(max(1, round(seconds)), "second")
-    return plural(round(seconds / 60), "minute") if seconds < 5400 else plural(round(seconds / 3600), "hour")

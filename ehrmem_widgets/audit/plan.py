@@ -24,7 +24,7 @@ from ehrmem_widgets.files import read_text
 from ehrmem_widgets.probes.base import Probe
 from ehrmem_widgets.probes.options import given as given_to
 from ehrmem_widgets.registry import probes
-from ehrmem_widgets.settings import check_claim, shown
+from ehrmem_widgets.settings import Price, check_claim, shown
 from ehrmem_widgets.sources import Sources, given_sources, is_address, refuse_all_but_samples
 from ehrmem_widgets.yaml_text import read_yaml_file
 
@@ -51,7 +51,7 @@ class Plan:
     members and how many non-members who hold each attribute test T2 asks about, drawn on top where these are fewer; ``attributes``:
     names, empty for all that the model has codes of; ``knowledge_of``: the knowledge level of the probes that ask at one only; ``priors``:
     shares of members among those an attacker would ask about; ``population``: how many people the data set's patients come from, None
-    where that is not declared; ``claimed_epsilon`` and ``claimed_delta``: the differential privacy that somebody claims of the model's training;
+    where that is not declared; ``price``: what questions cost, as declared; ``claimed_epsilon`` and ``claimed_delta``: the differential privacy that somebody claims of the model's training;
     ``identifying``: results name patients by pseudonym and every page
     of the report says so."""
 
@@ -70,6 +70,7 @@ class Plan:
     population: int | None = None
     claimed_epsilon: float | None = None
     claimed_delta: float | None = None
+    price: Price | None = None
     named: str = ""
 
     def task(self, probe: Probe) -> dict[str, Any]:
@@ -93,6 +94,7 @@ class Plan:
         """The plan as plain data. Named patients are counted and hashed with this user's key: they may have been named by their ids."""
         content = {**asdict(self), "knowledge_of": dict(self.knowledge_of)}
         del content["named"]
+        content["price"] = str(self.price) if self.price else None
         if self.claimed_epsilon is None:  # plans sealed before there were claims stay the same
             del content["claimed_epsilon"], content["claimed_delta"]
         if not isinstance(self.patients, int):
@@ -104,8 +106,8 @@ class Plan:
         """Changes with anything that the results depend on, and with the declared severities; not with folders' names: the data and
         the models are sealed by their own fingerprints."""
         content = self.as_json()
-        content.pop("sources")
-        content.pop("name")
+        for name in ("sources", "name", "price"):  # a price changes no answer
+            content.pop(name)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -164,6 +166,7 @@ class _Settings(Declared):
     population: Annotated[int, within(settings.POPULATION)] | None = None
     claimed_epsilon: Annotated[float, within(settings.EPSILON)] | None = None
     claimed_delta: Annotated[float, within(settings.DELTA), BeforeValidator(_scientific)] | None = None
+    price: _Text | None = None
 
 
 _SOURCE: dict[str, Any] = {name: (_Text | None, None) for name in _SOURCES if name != "reference"}
@@ -218,6 +221,7 @@ def read_plan(path: str | Path) -> Plan:
         population=file.population,
         claimed_epsilon=file.claimed_epsilon,
         claimed_delta=file.claimed_delta,
+        price=None if file.price is None else Price.read(file.price, f"{path.name}: price"),
     )
 
 
@@ -284,6 +288,7 @@ attributes: []               # sensitive attributes asked about; empty: all that
 priors: [0.01, 0.1]          # share of members among those an attacker would ask about
 # population: 300000         # how many people the patients come from (a city, say): then the ranking says how many of them fit the facts
 # claimed_epsilon: 3         # the differential privacy that is claimed of the training, and claimed_delta: 1e-5: held against coin-flipped canaries
+# price: 0.50 EUR per 1000 questions   # or per 1000 codes: adds what an attack costs
 seed: 0                      # same seed, same numbers
 identifying: false           # true: for internal use, every page says that it names patients
 """

@@ -18,6 +18,7 @@ import pandas as pd
 from ehrmem_widgets import settings
 from ehrmem_widgets.audit.run import FINDINGS, RESULTS, SEAL, SEVERITY, ProbeState, Results, Seal, What
 from ehrmem_widgets.blackbox.checks import unknown_in_words
+from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes
 from ehrmem_widgets.cohort.dataset import NO_EXTENSIONS
 from ehrmem_widgets.errors import BadInput, Damaged, said_by
@@ -27,7 +28,10 @@ from ehrmem_widgets.findings.finding import EXCLUDED, FIGURES, PATIENTS, Finding
 from ehrmem_widgets.probes.people import CANARY, DRAWN, MEMBER, NON_MEMBER, NULL_CANARY, PAIRS
 from ehrmem_widgets.probes.view import Headline, ProbeView
 from ehrmem_widgets.registry import probes
+from ehrmem_widgets.statistics.attack_cost import Pace
 from ehrmem_widgets.statistics.disclosure import FEWEST, in_tens, is_small, rounded_n
+from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.views.attack_cost import Means
 from ehrmem_widgets.views.attack_ranking import AttackTable
 from ehrmem_widgets.views.risk_matrix import Likelihood
 from ehrmem_widgets.yaml_text import read_yaml_file
@@ -150,6 +154,16 @@ class AuditResults:
     def holders(self) -> int:
         """How many members and non-members who hold each attribute were asked about where there are so many; 0: as it came."""
         return int((self.results.get("plan") or {}).get("holders") or 0)
+
+    @cached_property
+    def means(self) -> Means:
+        """What an attacker's questions take: the model's pace as it was measured in the audit, and the price that the plan declares."""
+        paces = {
+            Query(kind): Pace(Estimate(**one["seconds"]), Estimate(**one["codes"]))
+            for kind, one in (self.results.get("pace") or {}).items()
+        }
+        price = (self.results.get("plan") or {}).get("price")
+        return Means(paces, settings.Price.read(price, "price") if price else None)
 
     @property
     def unknown_codes(self) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -24,7 +24,8 @@ from ehrmem_widgets import __version__
 from ehrmem_widgets.audit.cluster import connected
 from ehrmem_widgets.audit.plan import Plan
 from ehrmem_widgets.blackbox.checks import unknown_codes
-from ehrmem_widgets.blackbox.protocol import BlackBox
+from ehrmem_widgets.blackbox.pace import paces_of
+from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.blackbox.training_splits import training_splits
 from ehrmem_widgets.charts.markup import plural
 from ehrmem_widgets.cohort.dataset import MedsDataset
@@ -37,6 +38,7 @@ from ehrmem_widgets.probes.batching import BatchesMissingError, Checkpoint, OnPr
 from ehrmem_widgets.probes.people import Named, People, about_model
 from ehrmem_widgets.registry import alternatives_for, probes
 from ehrmem_widgets.settings import WORKERS
+from ehrmem_widgets.statistics.attack_cost import Pace
 
 SHARDS, FINDINGS, SEAL, RESULTS, SEVERITY = "shards", "findings", "audit.json", "results.json", "severity.yaml"
 _STRIPES_A_WORKER = 4  # small enough that the last worker is not waited for long
@@ -79,6 +81,7 @@ class Results(TypedDict, total=False):
     seed: int
     identifying: bool
     workers_lost: int
+    pace: dict[str, dict[str, Any]]
     runs: list[ProbeState]
 
 
@@ -203,6 +206,7 @@ class _Audit:
             self.opened = open_plan(plan, before=lambda about: _refuse_changed(plan, out, about))
         self.begun = datetime.now(UTC).isoformat(timespec="seconds")
         self.workers_lost = 0
+        self.paces: Mapping[Query, Pace] = {}
         self.runs: dict[str, ProbeState] = {name: {"probe": name, "state": "pending"} for name in plan.probes}
 
     def run(self, workers: int, cluster: str | None) -> Results:
@@ -215,6 +219,8 @@ class _Audit:
                 self._ask_by_many(waiting, workers, cluster)
             for name in level:
                 self._finish(name)
+        with suppress(BadInput, CannotAnswer):
+            self.paces = paces_of(self.opened.model, self.opened.people.records)
         return self._write(finished=True)
 
     def _finish(self, name: str) -> None:
@@ -331,6 +337,7 @@ class _Audit:
             "seed": self.plan.seed,
             "identifying": self.plan.identifying,
             "workers_lost": self.workers_lost,
+            "pace": {str(kind): asdict(one) for kind, one in self.paces.items()},
             "runs": list(self.runs.values()),
         }
         _write_text(self.out / RESULTS, as_signed_json(cast("dict[str, object]", as_json(results)), indent=1))

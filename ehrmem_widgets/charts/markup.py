@@ -90,6 +90,19 @@ def plural(n: int, one: str, many: str | None = None) -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
+def duration(seconds: float) -> str:
+    """A time in round words.
+
+    >>> duration(40), duration(400), duration(40_000), duration(400_000)
+    ('40 seconds', '7 minutes', '11 hours', '5 days')
+    """
+    if seconds < 90:
+        return plural(max(1, round(seconds)), "second")
+    if seconds < 5400:
+        return plural(round(seconds / 60), "minute")
+    return plural(round(seconds / 3600), "hour") if seconds < 172_800 else plural(round(seconds / 86_400), "day")
+
+
 def svg(body: str, *, width: int, height: int, label: str, fit: str = "xMinYMin meet") -> str:
     """An SVG of fixed height that scales down to its column, has the theme's ink, and says itself in one sentence."""
     return (

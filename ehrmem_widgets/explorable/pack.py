@@ -40,6 +40,11 @@ def pack_model(folder: Path, max_bytes: int = MAX_BYTES) -> dict[str, object]:
     if on_disk / 2 * _BASE64 > max_bytes:  # were it float32 that float16 can hold: do not even load it
         raise _too_large(folder, on_disk / 2 * _BASE64, max_bytes)
     model = FolderModel(folder, device="cpu")
+    if model.vocabulary.timed:
+        raise BadInput(
+            f"The model in {str(folder)!r} ({_kind(folder)}) cannot run in a page: pages count codes, and it tells time in days. Use `ehrmem explore` "
+            "for it."
+        )
     if not np.isfinite(model.score([[0, 0]])[0]).all():
         raise BadInput(
             f"The model in {str(folder)!r} answers with what is not a number (NaN): its weights are broken. Get the files again, or choose "

@@ -1,4 +1,5 @@
 /** What is seen: the patient, what the attacker knows, and the answer. It asks the worker, and draws what comes back. */
+import { queriesNeeded } from "./estimators.js";
 import { teach } from "./lesson.js";
 import map from "../widgets/embedding_map.js";
 
@@ -23,6 +24,14 @@ function make(tag, given = {}, ...children) {
 const percent = (share) => `${Math.round(100 * share)} in 100`;
 const figure = (one) => (one ? `${percent(one.value)} (${Math.round(100 * one.low)} to ${Math.round(100 * one.high)}), n = ${one.n.toLocaleString("en")}` : NOTHING_YET);
 const day = (number) => new Date(number * 86400e3).toISOString().slice(0, 10);
+
+/** How many questions give an even chance of learning it, with their interval; nothing where there is nothing to learn. */
+function cost({ held, audited }) {
+  if (!held) return "";
+  const [value, low, high] = [audited.value, audited.high, audited.low].map((leak) => queriesNeeded(leak, 0.5)?.toLocaleString("en"));
+  if (!value) return ` Not one leak in ${audited.n.toLocaleString("en")} samples: at least ${low} questions for an even chance of learning it.`;
+  return ` About ${value} ${value === "1" ? "question" : "questions"} (${low} ${high ? `to ${high}` : "or more"}) for an even chance of learning it.`;
+}
 
 /**
  * Begin: open the worker and draw the page into `root`; `lesson`: the element for it and its content, where there is one.
@@ -226,7 +235,7 @@ class Page {
     this.rows.replaceChildren(...rows.flatMap(([words, one, kind]) => [make("span", { textContent: words }), bar(one, kind), make("b", { textContent: percent(one.value), title: kind === "similar" ? `the mean of ${one.n}` : figure(one) })]));
     const { known } = answer;
     const fits = known.k === null ? "" : known.k === 1 ? `: unique in this data set (1 of ${known.n.toLocaleString("en")})` : `: ${known.k.toLocaleString("en")} of ${known.n.toLocaleString("en")} patients fit`;
-    this.of.textContent = `The attacker knows ${known.facts} ${known.facts === 1 ? "fact" : "facts"}${fits}. ${answer.warnings.join(" ")}`;
+    this.of.textContent = `The attacker knows ${known.facts} ${known.facts === 1 ? "fact" : "facts"}${fits}.${cost(finding)} ${answer.warnings.join(" ")}`;
     this.#drawText(answer);
     this.#drawMap();
     this.#drawOthers(answer);

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from ehrmem_widgets import settings
 from ehrmem_widgets.attacker.facts import KnownFacts, check_knowledge
 from ehrmem_widgets.attacker.identifiability import FactIndex, Identifiability
 from ehrmem_widgets.attacker.prompt import YEAR, Prompt, build_prompt
+from ehrmem_widgets.blackbox.pace import measured
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds, horizon_within
 from ehrmem_widgets.blackbox.training_splits import seen_by, trained_on
 from ehrmem_widgets.cohort.codes import Kind
@@ -40,6 +41,7 @@ from ehrmem_widgets.probes.leak import Leaks, ProductForm, SumForm, leaks_of_man
 from ehrmem_widgets.probes.prompt_embeddings import CONTINUATIONS, CONTINUED_BY, continued, embed_slots
 from ehrmem_widgets.probes.sequence_distance import Comparer
 from ehrmem_widgets.probes.truth import true_continuation
+from ehrmem_widgets.statistics.attack_cost import Pace
 from ehrmem_widgets.statistics.intervals import STOPPED, Estimate, difference, rounded
 from ehrmem_widgets.statistics.verdicts import (
     EASY_TO_PREDICT,
@@ -134,6 +136,8 @@ class Exploration:
         self.store = EmbeddingStore(model, dataset, folder=folder) if Query.EMBEDDINGS in model.answers else None
         self.map = NeighbourMap(self.store, folder) if self.store else None
         self._comparers: dict[str, Comparer] = {}
+        self.paces: Mapping[Query, Pace] = {}
+        """How long the audited model takes for a question; measured with the first one that is answered in full."""
         self.planted, self.canaries = self._planted()
 
     @cached_property
@@ -154,7 +158,17 @@ class Exploration:
         yield from question.reconstruct()
         yield from question.compare()
         yield from question.recognise()
+        if state.attributes and not self.paces:
+            yield from self._measure_pace(question)
         yield question.settled()
+
+    def _measure_pace(self, question: Question) -> Iterator[None]:
+        ids = [slot[0] for slot in question.slots[0]]
+        for found in measured(self.model, ids, question.horizon, (Query.SAMPLE,)):
+            if found is None:
+                yield None
+            else:
+                self.paces = found
 
     def known(self, record: Record, prompt: Prompt, population: int | None = None) -> Identifiability:
         """k and bits of the facts that made the prompt."""

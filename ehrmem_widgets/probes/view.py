@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pandas as pd
 
 from ehrmem_widgets.attacker.facts import knowledge_words, knows
+from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.charts.markup import escape, icon, known
 from ehrmem_widgets.charts.table import Markup, figure, inline, table
 from ehrmem_widgets.cohort.attributes import load_attributes
@@ -18,6 +19,7 @@ from ehrmem_widgets.probes.people import ALL, CANARIES, CANARY, MEMBER, NON_MEMB
 from ehrmem_widgets.statistics.discrimination import NOTHING
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.views.attack_cost import questions
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
 
 if TYPE_CHECKING:
@@ -91,6 +93,10 @@ class ProbeView:
     no_verdict: ClassVar[str] = "no verdict"
     signed: ClassVar[bool] = True  # whether its figure is a difference, shown with its sign
     measures: ClassVar[str] = "more for members than for people never seen"  # what its figure counts, under the number
+
+    attack: ClassVar[
+        Sequence[tuple[int, Query, str]]
+    ] = ()  # what it asks of one person, if a fixed number: how many, of which kind, of what
 
     def __init__(self, probe: Probe, audit: AuditResults) -> None:
         self.probe, self.audit = probe, audit
@@ -231,6 +237,21 @@ class ProbeView:
         low = min(0.0, *(row.estimate.low for row in rows))
         ends = (low, max(1.0, *(row.estimate.high for row in rows)))
         return [picture(interval_rows(rows, title=self.probe.title, ends=ends, level=(0.0, "nothing")), "All figures.")]
+
+    def asked_of_one(self) -> Sequence[tuple[int, Query, str]]:
+        """What the attack asks about one person."""
+        return self.attack
+
+    def costs(self) -> str:
+        """What the attack costs, as markup; empty where nothing is known of it."""
+        asked = []
+        for number, kind, of in self.asked_of_one():
+            queries = Estimate(number, number, number, 1)
+            took = self.audit.means.words(queries, kind)
+            asked.append(f"{questions(queries, kind)} {of}{f', {took}' if took else ''}")
+        if not asked:
+            return ""
+        return f"<p>About one person: {escape('; '.join(asked))}. To ask again brings nothing new: how often it succeeds is the test's own figure.</p>"
 
     # What the first page and other pages take from it; most probes have none of these --------------------------------------
 

@@ -264,7 +264,10 @@ def _how_it_was_made(
 
 def command_words(given: Mapping[str, object], declared: Mapping[str, Parameter]) -> list[str]:
     """The command that makes the same report again, but for --out, with all that is not a default."""
-    given = {**{name: os.environ.get(f"EHRMEM_{name.upper()}", "") for name in (*SOURCES, "population")}, **given}
+    given = {
+        **{name: os.environ.get(f"EHRMEM_{name.upper()}", "") for name in (*SOURCES, "population", "price")},
+        **given,
+    }
     words = ["ehrmem", "report"]
     for name, parameter in declared.items():
         value = given.get(name, parameter.default)

@@ -36,7 +36,7 @@ from ehrmem_widgets.reports.patient_report import (
     write_report,
 )
 from ehrmem_widgets.settings import WORKERS
-from ehrmem_widgets.sources import SOURCES, given_population
+from ehrmem_widgets.sources import SOURCES, given_population, given_price
 
 if TYPE_CHECKING:
     from ehrmem_widgets.cohort.dataset import MedsDataset
@@ -102,6 +102,8 @@ def make_reports(
         workers = WORKERS.check(workers, "workers")
     if not parameters.get("population") and (population := given_population()):
         parameters["population"] = population
+    if not parameters.get("price") and (price := given_price()):
+        parameters["price"] = str(price)
     declared = checked_parameters(parameters)
     out = _folder(Path(out))
     listed = Path(patients) if isinstance(patients, str | Path) else None

@@ -161,18 +161,3 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
     low = value - math.hypot(a.value - a.low, b.high - b.value)
     high = value + math.hypot(a.high - a.value, b.value - b.low)
     return Estimate(value, max(-1.0, low), min(1.0, high), min(a.n, b.n))
-
-
-def queries_needed(leak: float, probability: float) -> int | None:
-    """n of (n, p)-extraction: queries until the attribute is seen at least once with this probability (Hayes et al.,
-    arXiv 2410.19482). None when the leak probability is 0.
-
-    >>> queries_needed(0.01, 0.5), queries_needed(0.0001, 0.9)
-    (69, 23025)
-    """
-    if leak <= 0:
-        return None
-    if leak >= 1:
-        return 1
-    queries = math.log1p(-probability) / math.log1p(-leak)
-    return max(1, math.ceil(queries * (1 - 1e-12)))  # .1 and .271 need 3, and the quotient is a little above 3

@@ -26,8 +26,10 @@ from ehrmem_widgets.charts.markup import (
 )
 from ehrmem_widgets.probes.exploration import NO_ATTRIBUTES
 from ehrmem_widgets.probes.findings import Answer, AttributeFinding
+from ehrmem_widgets.statistics.attack_cost import for_even_chance
 from ehrmem_widgets.statistics.intervals import Estimate, difference
 from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.views.attack_cost import questions
 from ehrmem_widgets.views.leak_bars import typical_control
 
 _AXIS = Axis(0, 1, 2, 178)
@@ -102,7 +104,7 @@ def answer_bar(said: Sequence[Said], *, knows: str, before: Estimate | None = No
         verdict_name(judgement, held=finding.held or not first.settled),
         _why(finding, first),
         _rows(said, finding),
-        _foot(first, finding, knows, before),
+        _cost(finding) + _foot(first, finding, knows, before),
         about=finding.title,
         verdict=judgement.verdict if judgement else None,
     )
@@ -209,6 +211,14 @@ def _why(finding: AttributeFinding, answer: Answer) -> str:
         return "Similar people were not asked about, so there is nothing to judge by."
     n = finding.audited.n if known(finding.audited) else 0
     return f"Asking ({n:,} samples so far), then similar people."
+
+
+def _cost(finding: AttributeFinding) -> str:
+    """How many questions an even chance takes, as markup; of what the record does not hold there is nothing to learn."""
+    if not finding.held or not known(finding.audited):
+        return ""
+    said = escape(questions(for_even_chance(finding.audited)))
+    return f"<b>{said[:1].upper()}{said[1:]}</b> for {term('cost', 'an even chance')} of learning it. "
 
 
 def _foot(answer: Answer, finding: AttributeFinding | None, knows: str, before: Estimate | None) -> str:

@@ -10,6 +10,7 @@ from ehrmem_widgets.charts.markup import escape, known
 from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.statistics.disclosure import FEWEST, in_tens, rounded_n
 from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.views.attack_cost import questions
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
 
 FITS: Sequence[tuple[int, str]] = (
@@ -34,14 +35,17 @@ HOW_TO_READ = (
 @dataclass(frozen=True)
 class AttackRow:
     """One kind of attack: ``words`` say what the attacker knows; ``cells`` are the patients it gives away by class of ``FITS`` (None:
-    withheld), ``total`` all of them, ``share`` of those asked about, ``bits`` the median of what the attacker must know (None where
-    there are too few)."""
+    withheld), ``total`` all of them, ``share`` of those asked about, ``bits``, ``questions`` and ``searched``
+    the medians of what the attacker must know, of the questions for an even chance, and of those of the search for the facts (None where there are
+    too few)."""
 
     words: str
     cells: tuple[int | None, ...]
     total: int | None
     share: Estimate | None
     bits: float | None
+    questions: Estimate | None = None
+    searched: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,8 @@ def attack_ranking(found: AttackTable) -> str:
         "All",
         "Share of those asked",
         "Median bits",
+        "Median questions for an even chance",
+        "Median questions of the search",
     )
     rows = [_cells(row) for row in (*found.rows, found.totals)]
     shown = table(heads, rows, caption=f"Members given away ({leak}), {about}", name="ehrmem-attacks")
@@ -132,4 +138,5 @@ def attack_shares(found: AttackTable) -> str:
 def _cells(row: AttackRow) -> tuple[object, ...]:
     counts = [WITHHELD if cell is None else in_tens(cell) for cell in (*row.cells, row.total)]
     bits = "" if row.bits is None else f"{row.bits:.1f}"
-    return (row.words, *counts, figure(row.share, n=False), bits)
+    spent = ("" if one is None else questions(one) for one in (row.questions, row.searched))
+    return (row.words, *counts, figure(row.share, n=False), bits, *spent)

@@ -12,6 +12,7 @@ from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.views.advice import limits, recommended, would_change
 from ehrmem_widgets.views.answer_bar import in_100
+from ehrmem_widgets.views.attack_cost import NOT_MEASURED, Means, even_chance
 from ehrmem_widgets.views.continuations import continuations
 from ehrmem_widgets.views.horizon_curve import horizon_curve
 from ehrmem_widgets.views.known_facts import known_facts_sentence
@@ -19,7 +20,7 @@ from ehrmem_widgets.views.leak_bars import leak_bars, typical_control
 from ehrmem_widgets.views.neighbours import neighbour_map, neighbour_sentence
 from ehrmem_widgets.views.reconstruction import reconstruction_sentence
 from ehrmem_widgets.views.styles import style_tag
-from ehrmem_widgets.views.verdict import compared, questions, why
+from ehrmem_widgets.views.verdict import compared, why
 
 HOW_TO_READ = (
     "An attacker who holds the facts listed on this page asks the model what comes next for this patient.",
@@ -58,6 +59,7 @@ def patient_page(
     settings: Mapping[str, str],
     asked: str = "",
     exploratory: bool = False,
+    means: Means = NOT_MEASURED,
     coordinates: np.ndarray | None = None,
     kinds: Sequence[int] | np.ndarray | None = None,
     nearest: Sequence[int] = (),
@@ -66,7 +68,7 @@ def patient_page(
     """One self-contained ``<div class="ehrmem">`` with its style sheet, four printed pages at most: no script, no link. First the answer,
     three figures, what is recommended, what would change our mind and what cannot be said; then the evidence.
 
-    ``patient`` is a pseudonym; ``asked`` says whether the question was sealed, ``exploratory`` that it was not. ``facts_html`` is markup made by
+    ``patient`` is a pseudonym; ``asked`` says whether the question was sealed, ``exploratory`` that it was not; ``means``: what the attacker's questions take. ``facts_html`` is markup made by
     us, and the one argument that is not escaped here. ``coordinates`` (n, 2) and ``kinds`` (n,) are the stored map; ``nearest`` and
     ``patient_row`` are rows of it.
     """
@@ -76,7 +78,7 @@ def patient_page(
         _section("What is recommended", _items(recommended(answer, exploratory=exploratory))),
         _section("What would change our mind", _items(would_change(answer))),
         _section("What this cannot say", _items(limits(answer, asked=asked))),
-        _section("Why this verdict", _why(finding)) if finding is not None else "",
+        _section("Why this verdict", _why(finding, means)) if finding is not None else "",
         _section("What the attacker knows", known_facts_sentence(answer) + facts_html),
         _section("All sensitive attributes", leak_bars(answer.attributes, answer.focus, settled=answer.settled))
         if answer.attributes
@@ -155,10 +157,10 @@ def _three(finding: AttributeFinding) -> str:
     return f'<div class="ehrmem-three">{shown}</div>'
 
 
-def _why(finding: AttributeFinding) -> str:
+def _why(finding: AttributeFinding, means: Means) -> str:
     said = f"{finding.judgement.sentence[:1].upper()}{finding.judgement.sentence[1:]}" if finding.judgement else ""
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in compared(finding))
-    return f"<p>{escape(said)}</p><dl>{rows}</dl><p>{escape(questions(finding.audited))}</p>"
+    return f"<p>{escape(said)}</p><dl>{rows}</dl><p>{escape(even_chance(finding, means))}</p>"
 
 
 def _section(heading: str, body: str) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ehrmem_widgets.charts.markup import RULE, VERDICT_COLOURS, escape, icon, interval, known, plural, verdict_name
+from ehrmem_widgets.charts.markup import RULE, VERDICT_COLOURS, escape, icon, interval, known, verdict_name
 from ehrmem_widgets.probes.controls import CONTROLS
 from ehrmem_widgets.probes.exploration import CONTROL_SAMPLES, CONTROLS_FIRST, HALF_WIDTH
 from ehrmem_widgets.probes.findings import AttributeFinding
-from ehrmem_widgets.statistics.intervals import STOPPED, Estimate, queries_needed
+from ehrmem_widgets.statistics.intervals import STOPPED
 from ehrmem_widgets.statistics.verdicts import ALARM_RATE, LEAK_MARGIN
+from ehrmem_widgets.views.attack_cost import NOT_MEASURED, Means, even_chance
 from ehrmem_widgets.views.leak_bars import typical_control
 
-CHANCE = 0.9
 METHODS = {
     "product form": "next-code probabilities along sampled continuations that avoid the attribute (product form, "
     "REACH)",
@@ -48,9 +48,12 @@ def why(finding: AttributeFinding | None) -> tuple[str, ...]:
     return (*(_ALONE if alone else _WITH_REFERENCE), *_ALWAYS)
 
 
-def verdict_box(finding: AttributeFinding, *, settled: bool, asked: str = "", open_: bool = False) -> str:
+def verdict_box(
+    finding: AttributeFinding, *, settled: bool, asked: str = "", open_: bool = False, means: Means = NOT_MEASURED
+) -> str:
     """The verdict and its sentence; below it the figures with intervals and n, the method, the questions needed, and why. ``asked``:
-    whether the question was sealed, in words; ``open_``: with the reasons unfolded."""
+    whether the question was sealed, in words; ``open_``: with the reasons unfolded;
+    ``means``: what the attacker's questions take."""
     judgement = finding.judgement
     colour = VERDICT_COLOURS[judgement.verdict] if judgement else RULE
     sentence = judgement.sentence if judgement else _undecided(finding, settled)
@@ -65,7 +68,7 @@ def verdict_box(finding: AttributeFinding, *, settled: bool, asked: str = "", op
         f'<p class="ehrmem-said">{icon(judgement.verdict if judgement else None)} <b>{name}</b>: {escape(sentence)}</p>'
         f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(value)}</dd>' for name, value in _figures(finding))}</dl>"
         + (f'<p class="ehrmem-small">{escape(asked)}</p>' if asked else "")
-        + f'<p class="ehrmem-small">{escape(questions(finding.audited))}</p>'
+        + f'<p class="ehrmem-small">{escape(even_chance(finding, means))}</p>'
         f"<details{unfolded}><summary>Why this verdict?</summary><ul>"
         f"{''.join(f'<li>{escape(reason)}</li>' for reason in why(finding))}</ul></details></div>"
     )
@@ -100,20 +103,3 @@ def compared(finding: AttributeFinding) -> list[tuple[str, str]]:
             rank = f"; no answer of {finding.not_asked} others could change the verdict, so they were not asked about"
         figures.append(("Similar people", f"{typical:.2f} on average, n = {len(finding.controls)}{rank}"))
     return [*figures, ("Method", METHODS.get(finding.method, finding.method))]
-
-
-def questions(audited: Estimate) -> str:
-    """How many questions an attacker needs to see it once."""
-    if not known(audited):
-        return ""
-    needed = queries_needed(audited.value, CHANCE)
-    if needed is None:
-        fewest = queries_needed(audited.high, CHANCE)
-        bound = f" With the upper bound it would be {plural(fewest, 'question')} or more." if fewest else ""
-        return f"The attribute was not seen in {plural(audited.n, 'sample')}.{bound}"
-    fewest, most = queries_needed(audited.high, CHANCE), queries_needed(audited.low, CHANCE)
-    span = f"{fewest:,} to {most:,}" if most is not None else f"{fewest:,} or more"
-    return (
-        f"An attacker would need about {plural(needed, 'question')} ({span}) to see it once with {CHANCE:.0%} "
-        f"probability."
-    ).replace("%", " %")

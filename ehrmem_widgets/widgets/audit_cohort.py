@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, cast
 
 import ipywidgets as widgets
 
-from ehrmem_widgets.audit.foreseen import Foreseen, foresee, in_words
+from ehrmem_widgets.audit.foreseen import Foreseen, foresee
 from ehrmem_widgets.audit.plan import OWN_FOLDER, Severity, check_severities, read_plan
 from ehrmem_widgets.audit.run import RESULTS, SEVERITY, command_of, open_plan, run_audit, write_severities
-from ehrmem_widgets.charts.markup import VERDICT_COLOURS, escape, plural
+from ehrmem_widgets.charts.markup import VERDICT_COLOURS, duration, escape, plural
 from ehrmem_widgets.errors import BadInput, Damaged, EhrmemError, Unavailable
 from ehrmem_widgets.probes.batching import Progress
 from ehrmem_widgets.probes.people import several
@@ -312,7 +312,7 @@ class AuditCohort:
     def _show_progress(self, progress: Progress) -> None:
         if not self._live:
             return
-        left = "" if progress.seconds_left is None else f", about {in_words(progress.seconds_left)} left for this test"
+        left = "" if progress.seconds_left is None else f", about {duration(progress.seconds_left)} left for this test"
         self._progress.layout.visibility = "visible"
         self._progress.value = int(1000 * progress.done / max(progress.total, 1))
         self._status.value = f"<p>{escape(progress.what)}: {progress.done:,} of {progress.total:,}{left}.</p>"

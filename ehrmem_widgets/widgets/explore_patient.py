@@ -38,8 +38,10 @@ from ehrmem_widgets.probes.people import about_model
 from ehrmem_widgets.probes.sealing import Asked, seal
 from ehrmem_widgets.registry import probes
 from ehrmem_widgets.samples.folders import example_patient, sample_moderate, sample_private
-from ehrmem_widgets.sources import SOURCES, Sources, given_population, option, sample_sources, sources_of
+from ehrmem_widgets.sources import SOURCES, Sources, given_population, given_price, option, sample_sources, sources_of
+from ehrmem_widgets.statistics.attack_cost import for_even_chance
 from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.views.attack_cost import Means
 from ehrmem_widgets.views.patient_page import patient_page
 from ehrmem_widgets.widgets.known_facts_dial import DialRow
 from ehrmem_widgets.widgets.runner import LatestWins, Runner, Synchronous, in_words
@@ -87,6 +89,9 @@ class ExplorePatient:
     population
         How many people the data set's patients come from (a city, say); None: what the environment names (EHRMEM_POPULATION), else
         not declared, and then nothing is said of how many people fit the facts.
+    price
+        What questions cost, such as "0.50 EUR per 1000 questions" (or "codes"); None: what the environment names (EHRMEM_PRICE), else not
+        declared, and then no sum of money is shown.
     beside
         Further models that can be switched on beside the audited one (folders, or objects with the same vocabulary or their own); None: on the samples the
         other sample models.
@@ -125,6 +130,7 @@ class ExplorePatient:
         sealed: bool = False,
         asked: int = 1,
         population: int | None = None,
+        price: str | None = None,
         beside: Sequence[str | Path | BlackBox] | None = None,
         live: bool = True,
     ) -> None:
@@ -157,6 +163,7 @@ class ExplorePatient:
         self.state = replace(
             self._first_state(patient_id, knowledge, facts, attributes, horizon, samples, seed), population=declared
         )
+        self.price = given_price(price)
         self.answer: Answer | None = None
         self.error: str | None = None
         self._first_count = settings.ASKED.check(asked, "asked")
@@ -189,6 +196,11 @@ class ExplorePatient:
     def exploration(self) -> Exploration:
         """The audited model with its data, reference and controls."""
         return self._models[self.audited].exploration
+
+    @property
+    def means(self) -> Means:
+        """What an attacker's questions to the audited model take."""
+        return Means(self.exploration.paces, self.price)
 
     def about_model(self, name: str) -> str:
         """What a model is, for who points at its name."""
@@ -280,7 +292,8 @@ class ExplorePatient:
         """The last answer as plain data for JSON: every figure with its interval and n, the patient by pseudonym."""
         if self.answer is None:
             raise BadInput("There is no answer yet.")
-        return {**results_of(self.answer, self.state, self.exploration), "question": question_of(self.asked)}
+        shown = results_of(self.answer, self.state, self.exploration)
+        return {**shown, "question": question_of(self.asked), "attack": attack_of(self.answer, self.means)}
 
     def report_parameters(self) -> dict[str, object]:
         """The parameters of the report of this very state, as ``make_report`` takes them."""
@@ -303,6 +316,7 @@ class ExplorePatient:
         parameters |= {"horizon": state.horizon, "samples": state.samples, "seed": state.seed}
         parameters |= {"sealed": True} if self.asked.confirms else {"asked": self.asked.count}
         parameters |= {"population": state.population} if state.population else {}
+        parameters |= {"price": str(self.price)} if self.price else {}
         return parameters
 
     def command(self) -> str:
@@ -348,6 +362,7 @@ class ExplorePatient:
             settings=self._settings(),
             asked=self.asked.in_words(),
             exploratory=not self.asked.confirms,
+            means=self.means,
             **shown,
         )
 
@@ -604,6 +619,19 @@ def results_of(answer: Answer, state: State, exploration: Exploration) -> dict[s
         },
         "warnings": list(answer.warnings),
         "settled": answer.settled,
+    }
+
+
+def attack_of(answer: Answer, means: Means) -> dict[str, object]:
+    """What the attack takes, as plain data: the pace measured here, the declared price, and by attribute the questions for an even chance (None: without
+    an end)."""
+    needed = {one.name: for_even_chance(one.audited) for one in answer.attributes}
+    return {
+        "pace": {str(kind): asdict(pace) for kind, pace in means.paces.items()},
+        "price": str(means.price) if means.price else None,
+        "questions": {
+            name: {end: n if np.isfinite(n) else None for end, n in asdict(one).items()} for name, one in needed.items()
+        },
     }
 
 

@@ -213,7 +213,8 @@ class LiveScreen:
         page.others = known_facts_sentence(answer) + leak_bars(answer.attributes, answer.focus, settled=answer.settled)
         finding = answer.attribute(answer.focus)
         if finding is not None and answer.settled:
-            page.why = verdict_box(finding, settled=True, asked=self._view.asked_of(state).in_words(), open_=True)
+            asked = self._view.asked_of(state).in_words()
+            page.why = verdict_box(finding, settled=True, asked=asked, open_=True, means=self._view.means)
         if answer.neighbours is not None:
             page.nearest_list = neighbour_list(answer.neighbours)
             self._paint_map(state, answer)

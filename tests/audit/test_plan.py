@@ -41,6 +41,12 @@ def test_a_population_smaller_than_the_data_set_is_refused_before_anything_is_as
     assert not (tmp_path / "out" / "audit.json").exists()
 
 
+def test_a_price_is_declared_or_not(tmp_path: Path) -> None:
+    found = read_plan(plan(tmp_path, "price: 0.50 EUR per 1000 codes\n"))
+    assert found.as_json()["price"] == str(found.price) == "0.5 EUR per 1000 codes"
+    assert read_plan(plan(tmp_path, "seed: 0\n")).as_json()["price"] is None
+
+
 def test_folders_are_relative_to_the_plan(tmp_path: Path) -> None:
     for name in ("meds", "model"):
         (tmp_path / name).mkdir()
@@ -62,6 +68,7 @@ def test_the_hash_changes_with_what_the_results_depend_on_and_with_nothing_else(
 
     same = hash_of("seed: 0\n")
     assert hash_of("name: other\n") == same and hash_of("# words\nprobes: " + str(list(probes())) + "\n") == same
+    assert hash_of("price: 0.5 EUR per 1000 questions\n") == same  # no answer depends on it
     others = ["seed: 1", "patients: 40", "holders: 3", "knowledge_levels: [nothing]", "priors: [0.5]", "identifying: true", "attributes: [hiv]", "probes: [membership]", "population: 300000",
               "knowledge_of: {embedding: first_10}", "severity: {hiv: {severity: 1, reason: curable}}"]  # fmt: skip
     assert len({hash_of(text + "\n") for text in others} | {same}) == len(others) + 1
@@ -83,6 +90,8 @@ BAD = {
     "seed: -1": "seed must be a whole number from 0 to",
     "population: 0": "population must be a whole number from 1 to",
     "population: many": "population must be a whole number from 1 to",
+    "price: 0.5 EUR": "price must be an amount with its currency, such as 0.50 EUR per 1000 questions",
+    "price: 3": "price must be a text",
     "identifying: perhaps": "identifying must be true or false",
     "severity: {hiv: {severity: 9, reason: x}}": "the severity of hiv must be a whole number from 1 to 5",
     "severity: {hivv: {severity: 3, reason: x}}": "there is no attribute 'hivv'. Is 'hiv' meant?",

@@ -42,6 +42,11 @@ def test_the_results_say_what_was_asked_and_how(undisturbed: tuple[Path, Path]) 
     assert [one["state"] for one in results["runs"]] == ["done"] * 3
     assert results["people"] == {"member": 7, "non-member": 7}
     assert results["command"] == f"ehrmem audit {plan} --out {out}"
+    assert set(results["pace"]) == {"sample", "scores", "embeddings"}
+    assert all(
+        0 < one["seconds"]["low"] <= one["seconds"]["high"] and one["seconds"]["n"] == 6
+        for one in results["pace"].values()
+    )
     assert Finding.load(out / "findings" / "membership").probe == "membership"
     assert all(path.stat().st_mode & 0o077 == 0 for path in out.rglob("*.parquet"))
     shard = next((out / "shards").glob("membership-*/*.parquet"))

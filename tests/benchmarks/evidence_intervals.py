@@ -16,6 +16,7 @@ from ehrmem_widgets.cohort.ground_truth import GROUND_TRUTH
 from ehrmem_widgets.probes.exploration import HALF_WIDTH, LEAST, MOST_AT_ONCE, MOST_SAMPLES, Exploration, Question
 from ehrmem_widgets.probes.leak import ProductForm, SumForm
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_moderate, sample_reference
+from ehrmem_widgets.statistics.attack_cost import EVEN_CHANCE, for_even_chance, queries_needed
 from ehrmem_widgets.statistics.intervals import (
     STOPPED,
     Estimate,
@@ -40,6 +41,7 @@ def simulated(lines: Lines) -> None:
         spiky(lines, share)
     weights(lines)
     differences(lines)
+    attack_cost(lines)
 
 
 def chain(lines: Lines, runs: int = 2000) -> None:
@@ -62,6 +64,27 @@ def chain(lines: Lines, runs: int = 2000) -> None:
     for name, hits in covered.items():
         # Of the curve all ten horizons at once, which no interval of one horizon promises.
         _rate(lines, f"coverage_{name}", hits, runs, ">= 0.85" if name == "curve" else ">= 0.94")
+
+
+def attack_cost(lines: Lines, runs: int = 2000) -> None:
+    """Whether the stated number of questions gives an even chance: held against the exact one, and asked."""
+    model, sensitive = MarkovChain(CHAIN), np.array([False, False, True])
+    for horizon in (2, 5, 10):
+        exact = model.leak_probability(0, [2], horizon)
+        needed = queries_needed(exact, EVEN_CHANCE)
+        assert needed is not None
+        covered = learnt = 0
+        for seed in range(runs):
+            form = ProductForm(model, [[0]], sensitive, horizon)
+            for _ in form.add(64, seed):
+                pass
+            stated = for_even_chance(form.estimate(level=STOPPED))
+            covered += stated.low <= needed <= stated.high
+            asked = int(for_even_chance(Estimate(exact, exact, exact, 64)).value)
+            codes = [step.codes[0] for step in model.generate([[[0]]], horizon, asked, seed=runs + seed)]
+            learnt += bool((np.array(codes) == 2).any())
+        _rate(lines, f"coverage_attack_cost_horizon_{horizon}", covered, runs, ">= 0.94")
+        _rate(lines, f"learnt_with_the_questions_needed_horizon_{horizon}", learnt, runs, ">= 0.48")
 
 
 def spiky(lines: Lines, share: float, runs: int = 4000) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.opening import open_model
 from ehrmem_widgets.blackbox.serve import serve_model
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.explorable.pack import pack_model
 from ehrmem_widgets.samples.folders import sample_model
 from ehrmem_widgets.tokens.moments import days_of, ids_of, moment, moments
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
@@ -46,6 +48,17 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(folder):
     return FolderModel(folder, vocabulary=folder / "labels.csv")
+
+
+def test_a_page_refuses_a_model_that_tells_time(folder, model, tmp_path):
+    """Its horizon is in days, and pages count codes."""
+    shutil.copytree(folder, tmp_path / "delphi")
+    model.vocabulary.save(tmp_path / "delphi" / "vocabulary.json")
+    (tmp_path / "delphi" / "token_scheme.yaml").write_text(model.vocabulary.token_scheme.to_yaml())
+    with pytest.raises(
+        BadInput, match=r"\(delphi\) cannot run in a page: pages count codes, and it tells time in days"
+    ):
+        pack_model(tmp_path / "delphi")
 
 
 def plain_logits(folder, ids, days):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ehrmem_widgets.probes.leak import TOP, Leaks
+from ehrmem_widgets.statistics.attack_cost import queries_needed
 from ehrmem_widgets.statistics.intervals import (
     CONFIDENCE,
     STOPPED,
@@ -18,7 +19,6 @@ from ehrmem_widgets.statistics.intervals import (
     difference,
     effective_sample_size,
     paired_difference,
-    queries_needed,
     rounded,
     weighted_mean,
 )

@@ -21,6 +21,7 @@ from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.explorable.page import bundle, make_page
 from ehrmem_widgets.probes.exploration import Exploration, State, choose_focus
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_moderate, sample_private, sample_reference
+from ehrmem_widgets.statistics.attack_cost import for_even_chance
 from tests.browser.npm import from_npm
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -88,6 +89,8 @@ def test_the_answer_is_that_of_python(page: Any) -> None:
     assert said.startswith(str(finding.judgement.verdict))
     assert re.sub(r"0\.\d+", "#", said.split(" ", 1)[1]) == re.sub(r"0\.\d+", "#", finding.judgement.sentence)
     assert rounded_figures(said) == pytest.approx(rounded_figures(finding.judgement.sentence), abs=0.0101)
+    stated = re.search(r"About ([\d,]+) questions? \(.+?\) for an even chance", page.locator(".bar").inner_text())
+    assert stated and int(stated[1].replace(",", "")) == pytest.approx(for_even_chance(finding.audited).value, abs=1)
     assert page.locator("#who").evaluate("one => one.options.length") >= 12
 
 

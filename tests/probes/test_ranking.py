@@ -52,6 +52,7 @@ def test_leaks_are_found_and_listed_cheapest_first(found):
     assert (table["already_identified"] == (table["k"] <= 1)).all()  # the data set is the whole population
     assert (table["others"] == table["k"] - 1).all() and (table["others_high"] == table["others"]).all()
     assert any("bits" in sentence for sentence in found.sentences)
+    assert (table["searched"] >= 2 * 16 + 64).all()  # two knowledge levels, and the check of what was found
 
 
 def test_the_attack_is_never_dearer_than_the_cheapest_knowledge_that_works(samples):
@@ -66,6 +67,9 @@ def test_the_attack_is_never_dearer_than_the_cheapest_knowledge_that_works(sampl
     knowledge = FactIndex(dataset, model.vocabulary).count(record, facts_of_level("one_lab", record, model.vocabulary))
     assert attack.known.bits <= knowledge.bits
     again = to_the_end(search.cheapest(record, held, ("one_lab",), THRESHOLD))
+    other = AttackSearch(model, reference, dataset, codes, (held,), horizon=24)
+    (row,) = other.batch([record], ("one_lab",), THRESHOLD)
+    assert row["searched"] == other.asked > 16 + 64  # the knowledge level, the search, and the check of what it found
     assert again == attack  # same seed, same attack
 
 
@@ -111,7 +115,7 @@ def test_without_a_reference_the_same_search_about_people_never_seen_is_the_cont
     people = People(records, {r.patient_id: chosen.group(r) for r in records})
     found = ask_alone("ranking", model, dataset, people=people, knowledge_levels=("one_lab",), horizon=48)
     assert NO_REFERENCE in found.sentences and "beyond the reference" not in " ".join(found.sentences)
-    assert set(found.about("patients")["figure"]) == {"bits", "k", "facts", "severity", "leak"}
+    assert set(found.about("patients")["figure"]) == {"bits", "k", "facts", "severity", "searched", "leak"}
     shares = found.about("figures", figure=GIVEN_AWAY).set_index("group")
     assert shares.loc[CANARY, "value"] == 1 and shares.loc[NULL_CANARY, "n"] == 2
     (gap,) = found.about("figures", figure=GIVEN_AWAY_GAP).to_dict("records")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -23,8 +25,10 @@ from ehrmem_widgets.probes.people import choose_people
 from ehrmem_widgets.probes.run import run
 from ehrmem_widgets.probes.view import Headline
 from ehrmem_widgets.registry import probes
-from ehrmem_widgets.reports.audit_page import audit_page, matrix_of, summary
+from ehrmem_widgets.reports.audit_page import audit_page, matrix_of, page_of, summary
 from ehrmem_widgets.reports.page_template import check_offline
+from ehrmem_widgets.statistics.attack_cost import median, queries_needed
+from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.tokens.sequence import encode
 from tests.reports.small import Small
@@ -224,6 +228,39 @@ def test_any_test_may_be_missing(missing: str, tmp_path: Path) -> None:
     check_offline(page)
     for name in probes():
         assert (f'<section id="{name}"' in page) == (name in there)
+
+
+PACE = {
+    kind: {"seconds": asdict(Estimate(2.0, 1.9, 2.2, 6)), "codes": asdict(Estimate(80.0, 70.0, 84.0, 6))}
+    for kind in ("sample", "scores", "embeddings")
+}
+
+
+def test_each_attack_says_what_it_costs(tmp_path: Path) -> None:
+    plan = {"probes": list(probes()), "price": "500 EUR per 1000 questions"}
+    audit = AuditResults(SyntheticAudit(200).write(tmp_path / "a", pace=PACE, plan=plan))
+    page = str(Text(page_of(audit)))
+    took = "2 seconds (pace measured in 6 rounds), and 0.50 EUR at the declared price"
+    assert f"About one person: 1 scoring of the whole record, {took}." in page
+    assert "256 scorings of what was planted" in page and "1 embedding of what is known" in page
+    leaks = audit.query(
+        "attribute",
+        "patients",
+        """SELECT max(value) AS leak FROM rows WHERE figure = 'leak' AND model = 'audited' AND knowledge = 'first_20'
+        AND "group" = 'member' GROUP BY patient""",
+    )["leak"]
+    needed = median([queries_needed(leak, 0.5) or math.inf for leak in leaks])
+    assert f"{needed.value:g} question" in page and f"n = {len(leaks) // 10 * 10} people)" in page
+    assert page.count("at the declared price") > 5
+
+
+def test_of_few_people_no_cost_is_told_and_without_a_price_no_money(tmp_path: Path) -> None:
+    few = str(
+        Text(audit_page(SyntheticAudit(16, canaries=False).write(tmp_path / "a", names=("attribute", "membership"))))
+    )
+    costs = few[few.rindex("What the attack costs") :]
+    assert "withheld: fewer than 11 people" in costs[:600] and "EUR" not in few and "pace measured" not in few
+    assert "1 scoring of the whole record." in few
 
 
 def test_without_a_reference_the_ranking_says_what_its_control_is(tmp_path: Path) -> None:

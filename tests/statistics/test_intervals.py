@@ -14,7 +14,6 @@ from ehrmem_widgets.statistics.intervals import (
     effective_sample_size,
     paired_difference,
     proportion,
-    queries_needed,
     weighted_mean,
     weighted_means,
 )
@@ -38,35 +37,6 @@ def test_wilson_of_the_papers_eight_of_nine_and_of_no_hit_in_a_hundred() -> None
     assert none.low == 0 and none.high == pytest.approx(0.037, abs=5e-4)
     every = proportion(100, 100)
     assert every.high == 1 and every.low == pytest.approx(1 - none.high)
-
-
-@pytest.mark.parametrize(
-    ("leak", "probability", "queries"),
-    [
-        (0.01, 0.5, 69),
-        (0.001, 0.5, 693),
-        (0.01, 0.99, 459),
-        (0.0001, 0.9, 23_025),
-        (0.5, 0.5, 1),
-        (0.5, 0.75, 2),
-        (0.1, 0.271, 3),  # 1 - .9^3, and no query more
-        (0.1, 0.2711, 4),
-        (1.0, 0.99, 1),
-        (0.0, 0.5, None),
-        (0.9, 0.1, 1),
-    ],
-)
-def test_queries_needed(leak: float, probability: float, queries: int | None) -> None:
-    assert queries_needed(leak, probability) == queries
-
-
-def test_queries_needed_is_the_least_number_that_suffices() -> None:
-    rng = np.random.default_rng(0)
-    for leak, probability in rng.uniform(0.001, 0.999, (300, 2)):
-        n = queries_needed(leak, probability)
-        assert n is not None
-        assert 1 - (1 - leak) ** n >= probability - 1e-12
-        assert n == 1 or 1 - (1 - leak) ** (n - 1) < probability
 
 
 # Differences ----------------------------------------------------------------------------------------------------------

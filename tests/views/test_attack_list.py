@@ -35,9 +35,18 @@ def leaks(
 def test_a_row_says_patient_attribute_bits_k_and_the_leak_with_interval_and_n() -> None:
     drawn = attack_list(leaks(32), titles={"hiv": "HIV infection"})
     said = words(drawn)
-    for expected in ("P-0 · member", "HIV infection", "k = 32 of 1,024", "5.0 bits", "0.71 (0.62 to 0.79), n = 64"):
+    for expected in (
+        "P-0 · member · 1 question",
+        "HIV infection",
+        "k = 32 of 1,024",
+        "5.0 bits",
+        "0.71 (0.62 to 0.79), n = 64",
+    ):
         assert expected in said
-    assert "P-0 (member), HIV infection: 5.0 bits, k = 32, leak 0.71 (0.62 to 0.79), n = 64, p 0.017" in label(drawn)
+    assert (
+        "P-0 (member), HIV infection: 5.0 bits, k = 32, leak 0.71 (0.62 to 0.79), n = 64, 1 question for an even chance, p 0.017"
+        in label(drawn)
+    )
     assert "p 0.017, corrected 0.034" in said
 
 

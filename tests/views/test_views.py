@@ -223,7 +223,7 @@ def test_verdict_says_all_it_rests_on() -> None:
         "+0.65 (",
         "n = 40",
         "0.71 (0.62 to 0.79), n = 128",
-        "about 2 questions (2 to 3) to see it once with 90 % probability",
+        "An attacker who knows these facts would need 1 question (n = 128 samples) for an even chance of learning it.",
         "REACH",
     ):
         assert expected in said
@@ -237,7 +237,7 @@ def test_verdict_undecided_and_without_data() -> None:
 
 def test_verdict_never_seen_still_gives_the_bound() -> None:
     said = words(verdict_box(finding(audited=Estimate(0.0, 0.0, 0.037, 100), controls=CONTROLS), settled=True))
-    assert "not seen in 100 samples" in said and "62 questions or more" in said
+    assert "Not one leak in 100 samples" in said and "at least 19 questions for an even chance" in said
 
 
 def test_neighbours_rank_and_map_sampling() -> None:

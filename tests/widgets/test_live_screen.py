@@ -219,11 +219,12 @@ def test_the_smallest_facts_are_found_and_go_onto_the_dial(view: ExplorePatient)
     hear(view, "part", name="ranking", choice="")
     assert view.wait(900)
     said = words(str(page.parts_html["ranking"]["html"]))
+    assert re.search(r"needs (about )?[\d,]+ questions? .*for an even chance", said)
     assert "suffice" in said and "similar people never seen who have it" in said and "p = " in said
     assert page.job == {}
     hear(view, "take", name="ranking")
     assert view.wait(400) and view.state.knowledge is None and 0 < len(view.state.facts) < 8
-    tried = int(re.search(r"The search asked ([\d,]+) questions", said)[1].replace(",", ""))  # type: ignore[index]
+    tried = int(re.search(r"The search tried ([\d,]+) sets of facts \([\d,]+ questions", said)[1].replace(",", ""))  # type: ignore[index]
     assert (
         tried >= 5 and view.asked.count >= asked + tried
     )  # what was found among many is not the answer to one question

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ehrmem_widgets.attacker.facts import knowledge_words, knows
-from ehrmem_widgets.charts.markup import known
+from ehrmem_widgets.charts.markup import escape, known, plural
 from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.findings.disclosure_control import (
     Figures,
@@ -31,6 +31,7 @@ from ehrmem_widgets.probes.attribute.ask import (
 )
 from ehrmem_widgets.probes.people import ALL, CANARY, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.probes.view import GROUP_NAMES, METHOD_GROUPS, Frequency, ProbeView, picture
+from ehrmem_widgets.statistics.attack_cost import median_for_even_chance
 from ehrmem_widgets.statistics.disclosure import (
     FEWEST,
     as_shown,
@@ -39,6 +40,8 @@ from ehrmem_widgets.statistics.disclosure import (
 from ehrmem_widgets.statistics.discrimination import NOTHING, mean_with_interval
 from ehrmem_widgets.statistics.intervals import Estimate, proportion
 from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.views.attack_cost import HOW_TO_READ as READ_COSTS
+from ehrmem_widgets.views.attack_cost import questions
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
 from ehrmem_widgets.views.knowledge_curve import by_level, knowledge_curve
 from ehrmem_widgets.views.risk_matrix import NO_CODE, Likelihood
@@ -60,6 +63,10 @@ def of_holders(one: FindingRow, figures: Figures) -> Estimate:
 def share_of_holders(one: FindingRow, figures: Figures) -> Estimate:
     """A share of those who hold an attribute."""
     return share(one, figures) if min(figures.holders(one, one["attribute"])) >= FEWEST else NOTHING
+
+
+_LIKELIEST = """SELECT knowledge, "group", max(value) AS leak FROM rows
+    WHERE figure = 'leak' AND model = 'audited' AND "group" IN (?, ?) AND NOT drawn GROUP BY knowledge, "group", patient"""
 
 
 class AttributeView(ProbeView):
@@ -188,6 +195,20 @@ class AttributeView(ProbeView):
                 )
             )
         return parts
+
+    def costs(self) -> str:
+        """Questions for an even chance, by what the attacker knows, of members and of people never seen."""
+        rows = self.audit.query(self.probe.name, PATIENTS, _LIKELIEST, [MEMBER, NON_MEMBER])
+        leaks = {key: of["leak"] for key, of in rows.groupby(["knowledge", "group"])}
+        cells = []
+        for knowledge in self.knowledge_levels:
+            members, others = (median_for_even_chance(leaks.get((knowledge, g), ())) for g in (MEMBER, NON_MEMBER))
+            took = self.audit.means.words(members) if members.n else ""
+            of = (questions(one, n=plural(one.n, "person", "people")) for one in (members, others))
+            cells.append([knowledge_words(knowledge), *of, took or "not known"])
+        heads = ("What the attacker knows", "Members", "People never seen", "Time and money, members")
+        caption = "For an even chance of learning an attribute that a person has, the one named most often: median over people"
+        return f"{table(heads, cells, caption=caption)}<p>{escape(READ_COSTS)}</p>"
 
     @cached_property
     def _likelihoods(self) -> tuple[Likelihood, ...]:

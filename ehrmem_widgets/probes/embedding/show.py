@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.charts.table import inline
 from ehrmem_widgets.findings.disclosure_control import (
@@ -59,6 +60,7 @@ class EmbeddingView(ProbeView):
     )
     settings = ("folds",)
     judged_figure = "excess_gain_(logistic|continued)"
+    attack = ((1, Query.EMBEDDINGS, "of what is known"),)
     asked = (
         "The model turns what is known into numbers (an embedding). Can somebody read a sensitive attribute from these numbers that the "
         "known codes themselves do not give away?"

@@ -33,8 +33,9 @@ from ehrmem_widgets.probes.batching import Answer, Rows
 from ehrmem_widgets.probes.needs import SCORES, AtHand, Lack, Need
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People
 from ehrmem_widgets.registry import alternatives_for
-from ehrmem_widgets.statistics.discrimination import auroc, auroc_p, mean_with_interval, patient_bootstrap
-from ehrmem_widgets.statistics.intervals import Estimate, proportion, queries_needed
+from ehrmem_widgets.statistics.attack_cost import median, queries_needed
+from ehrmem_widgets.statistics.discrimination import auroc, auroc_p, mean_with_interval
+from ehrmem_widgets.statistics.intervals import Estimate, proportion
 from ehrmem_widgets.statistics.multiple_testing import holm
 from ehrmem_widgets.statistics.verdicts import ALARM_RATE, AUROC_MARGIN, ProbeKind, Verdict, judge_cohort
 from ehrmem_widgets.tokens.sequence import encode
@@ -151,7 +152,7 @@ class Exposure(ProbeRun):
             for figure in ("exposure", *(f"queries_{p:g}" for p in EXTRACTION)):
                 about: Where = {"group": group, "model": one["model"]}
                 table.append(patient_row(one["patient"], figure, value=one[figure], n=number + 1, **about))
-        rows, said = _compare(values, number, self.task.seed)
+        rows, said = _compare(values, number)
         return finding(self.probe.name, [*table, *rows], self.settings, said)
 
 
@@ -219,7 +220,7 @@ def _group(people: People, record: Record) -> str:
     return f"{CANARY} x{repetitions}" if people.group(record) == CANARY else NULL_CANARY
 
 
-def _compare(values: dict[tuple[str, str], Rows], alternatives: int, seed: int) -> tuple[list[FindingRow], list[str]]:
+def _compare(values: dict[tuple[str, str], Rows], alternatives: int) -> tuple[list[FindingRow], list[str]]:
     rows: list[FindingRow] = []
     exposures = {key: np.array([one["exposure"] for one in found]) for key, found in values.items()}
     for (model, group), bits in sorted(exposures.items()):
@@ -227,7 +228,7 @@ def _compare(values: dict[tuple[str, str], Rows], alternatives: int, seed: int) 
         rows.append(row("mean_exposure", mean_with_interval(bits, bounds=bounds), group=group, model=model))
         for p in EXTRACTION:
             needed = np.array([one[f"queries_{p:g}"] for one in values[model, group]])
-            rows.append(row(f"median_queries_{p:g}", _median(needed, seed), group=group, model=model))
+            rows.append(row(f"median_queries_{p:g}", median(needed), group=group, model=model))
         greedy = [one["greedy"] for one in values[model, group] if one["greedy"] is not None]
         if greedy:
             rows.append(row("greedy_extracted", proportion(sum(greedy), len(greedy)), group=group, model=model))
@@ -266,16 +267,3 @@ def _compare(values: dict[tuple[str, str], Rows], alternatives: int, seed: int) 
 
 def _repetitions(group: str) -> int:
     return int(group.rpartition("x")[2])
-
-
-def _median(needed: np.ndarray, seed: int) -> Estimate:
-    """The median of queries over patients, resampled; inf where half of them never give the secret."""
-
-    def median(rows: np.ndarray) -> float:
-        return float(np.sort(needed[rows])[(len(rows) - 1) // 2])  # a value that occurs: no mean of a number and inf
-
-    value = median(np.arange(len(needed)))
-    if not math.isfinite(value) or len(needed) < 2:
-        return Estimate(value, 1.0, math.inf, len(needed))
-    groups = np.zeros(len(needed), dtype=int)
-    return patient_bootstrap(median, groups, seed=seed, resamples=400, bounds=(1.0, math.inf))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.findings.disclosure_control import (
     Figures,
@@ -44,6 +45,7 @@ class ExposureView(ProbeView):
     """How far planted canaries are preferred to what could have been planted."""
 
     rules = (("mean_exposure|median_queries_.*", mean), ("greedy_extracted", share), ("auroc_exposure", of_canaries))
+    settings = ("alternatives",)
     asked = (
         "Canaries are made-up patients that were planted in the training data. Does the model prefer what was planted to other values that "
         "could have been planted in its place?"
@@ -59,6 +61,15 @@ class ExposureView(ProbeView):
     )
     signed = False
     compared_with = "Canaries trained on against those never trained on"
+
+    def asked_of_one(self) -> Sequence[tuple[int, Query, str]]:
+        """The planted values and the others are scored."""
+        number = 1 + int(self.found.settings.get("alternatives", 0))
+        return (
+            ((number, Query.SCORES, "of what was planted and of what could have been planted instead"),)
+            if number > 1
+            else ()
+        )
 
     def judged(self) -> pd.DataFrame:
         """The canaries trained on most often against those never trained on."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.findings.disclosure_control import Figures, mean, of_whole_groups
@@ -62,6 +63,7 @@ class MembershipView(ProbeView):
     settings = ("priors", "k")
     judged_figure = "auroc"
     signed = False
+    attack = ((1, Query.SCORES, "of the whole record"),)
     asked = (
         "An attacker holds somebody's whole record and asks the model how likely it is. Records that the model was trained on tend to be "
         'likelier than others; a score above a threshold means "was in the training data".'

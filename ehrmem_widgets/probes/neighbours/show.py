@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ehrmem_widgets.attacker.facts import knowledge_words
+from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.findings.disclosure_control import (
     between_shares,
@@ -18,6 +19,7 @@ from ehrmem_widgets.findings.disclosure_control import (
 from ehrmem_widgets.findings.finding import AnyRow, Finding
 from ehrmem_widgets.probes.neighbours.ask import CONTINUED, DECLARED, FACTS, way_words
 from ehrmem_widgets.probes.people import ALL, CANARY, MEMBER, NON_MEMBER
+from ehrmem_widgets.probes.prompt_embeddings import CONTINUATIONS
 from ehrmem_widgets.probes.view import ProbeView, picture
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.knowledge_curve import by_level, knowledge_curve
@@ -40,6 +42,11 @@ class NeighboursView(ProbeView):
     )
     settings = ("searched",)
     judged_figure = "hit@10_difference"
+    attack = (
+        (1, Query.EMBEDDINGS, "of what is known"),
+        (CONTINUATIONS, Query.SAMPLE, "to go on from there"),
+        (CONTINUATIONS, Query.EMBEDDINGS, "of the answers"),
+    )
     asked = "All full records lie in the model's own map. Do the facts that an attacker knows, or what the model itself makes of them when it goes on, lead to this person's own record?"
     held_against = "The share found for people never seen, by a reference model, and by a plain search for the known codes, which needs no model."
     how_to_read = (

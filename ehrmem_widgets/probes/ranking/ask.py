@@ -118,7 +118,8 @@ class Ranking(ProbeRun):
     about the attributes that they hold. Where a knowledge level makes the leak pass ``threshold``, a greedy search (best gain in leak for each
     further bit, then whatever can be taken out again) looks for fewer facts; the search is run on few samples, and its result is
     asked anew with other, more samples before it counts.
-    Patient rows, one a leak: ``bits`` (value), at the knowledge level or by the search in ``knowledge``, with the facts in words in ``note``, ``k``, ``facts``, ``leak``, ``excess``. The ``bits`` row of
+    Patient rows, one a leak: ``bits`` (value), at the knowledge level or by the search in ``knowledge``, with the facts in words in ``note``, ``k``, ``facts``, ``leak``, ``excess``,
+    ``searched`` (the continuations that the search for them took). The ``bits`` row of
     somebody trained on has the rank ``p``: among the people never seen, how many had a leak that takes as few bits, each with the
     cheapest of theirs (whom nothing gives away come last; ties count against the patient), and ``p_adjusted``, Benjamini and
     Hochberg's over all attributes of all people asked about (Bates et al., Annals of Statistics 2023).
@@ -200,7 +201,8 @@ class Ranking(ProbeRun):
 
 def ranked(found: Finding) -> pd.DataFrame:
     """The leaks about people that the model was trained on, cheapest first: ``patient``, ``group``, ``attribute``, ``bits``, ``k``,
-    ``leak`` (with low, high and n), ``way`` (the knowledge level, or the search), ``facts`` in words, ``p``, ``p_adjusted`` and ``already_identified``; with a declared population also
+    ``leak`` (with low, high and n), ``way`` (the knowledge level, or the search), ``facts`` in words, ``searched`` (the continuations
+    that the search took), ``p``, ``p_adjusted`` and ``already_identified``; with a declared population also
     ``others`` (how many others of it fit, with others_low and others_high)."""
     rows = found.about("patients")
     rows = rows[~rows["group"].isin(NEVER_SEEN)]
@@ -219,6 +221,7 @@ def ranked(found: Finding) -> pd.DataFrame:
     table["k"] = rows[rows["figure"] == "k"].set_index(keys)["value"].astype(int)
     leak = rows[rows["figure"] == "leak"].set_index(keys)
     table[["leak", "low", "high", "n"]] = leak[["value", "low", "high", "n"]]
+    table["searched"] = rows[rows["figure"] == "searched"].set_index(keys)["value"]
     others = rows[rows["figure"] == "population_others"].set_index(keys)
     table[["others", "others_low", "others_high"]] = others[["value", "low", "high"]]
     return table.reset_index().sort_values(["bits", "leak"], ascending=[True, False], ignore_index=True)
@@ -234,7 +237,8 @@ def found_among_never_seen(found: Finding) -> Estimate | None:
 
 
 class AttackSearch:
-    """Looks for the cheapest facts that make a model give an attribute away. ``tried``: the sets of facts that it asked about."""
+    """Looks for the cheapest facts that make a model give an attribute away. ``tried``: the sets of facts that it asked about;
+    ``asked``: the audited model's continuations that this took."""
 
     def __init__(
         self,
@@ -249,7 +253,7 @@ class AttackSearch:
         seed: int = 0,
         population: int | None = None,
     ) -> None:
-        self._population, self.tried = population, 0
+        self._population, self.tried, self.asked = population, 0, 0
         self._models = [model] if reference is None else [model, reference]
         self._codes = [
             codes
@@ -266,9 +270,11 @@ class AttackSearch:
         rows: Rows = []
         for record, by_name in zip(records, to_the_end(self._on_the_ladder(records, ladder)), strict=True):
             for name, attacks in by_name.items():
+                before = self.asked
                 attack = to_the_end(self._cheapest(record, name, attacks, threshold))
                 if attack is not None:
-                    rows.append(self._row(record, name, attack))
+                    searched = len(ladder) * self._samples + self.asked - before
+                    rows.append(self._row(record, name, attack) | {"searched": searched})
         return rows
 
     def cheapest(
@@ -405,6 +411,7 @@ class AttackSearch:
     ) -> Iterator[Leaks | None]:
         """At last the leaks."""
         model = self._models[place]
+        self.asked += 0 if place else len(prompts) * samples
         track = self._codes[place].track(names, record)
         seed = int(np.random.SeedSequence([self._seed, 5, stream]).generate_state(1)[0])
         horizon = horizon_within(model, max(map(len, prompts)), self._horizon)
@@ -529,7 +536,7 @@ def _rows(
         if len(p):
             about |= {"p": p[place], "p_adjusted": adjusted[place]}
         rows.append(patient_row(one["patient"], "bits", value=one["bits"], n=1, **about))
-        for name in ("k", "count", "severity"):
+        for name in ("k", "count", "severity", "searched"):
             rows.append(
                 patient_row(one["patient"], "facts" if name == "count" else name, value=one[name], n=1, **where)
             )

@@ -13,7 +13,9 @@ from ehrmem_widgets.charts.markup import GREY, VERMILION, interval, plural
 from ehrmem_widgets.charts.rows import Column, Mark, Row, row_chart
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.ranking.ask import found_among_never_seen, ranked
+from ehrmem_widgets.statistics.attack_cost import for_even_chance
 from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.views.attack_cost import questions
 from ehrmem_widgets.views.known_facts import how_many
 
 WIDTH = 884
@@ -42,7 +44,8 @@ class Leak(TypedDict):
 
 def attack_list(found: Finding, *, titles: Mapping[str, str] | None = None, most: int = MOST) -> str:
     """An SVG of the ``most`` cheapest leaks (12 at most) of a finding of ``ranking``: the patient by pseudonym, the
-    attribute (``titles``: its name in words), the bits that the attacker needs, who fits, the leak probability, and the rank p
+    attribute (``titles``: its name in words), the bits that the attacker needs, who fits, the leak probability, the questions for an even
+    chance, and the rank p
     against people never seen, about whom the same search's leaks are counted below.
 
     Hollow marks: with a declared population the leaks by facts that fit the patient alone of all these people ("already
@@ -92,6 +95,10 @@ def _leak(one: Leak) -> Estimate:
     return Estimate(float(one["leak"]), float(one["low"]), float(one["high"]), int(one["n"]))
 
 
+def _questions(one: Leak) -> str:
+    return questions(for_even_chance(_leak(one)))
+
+
 def _hollow(one: Leak, population: int | None) -> bool:
     return bool(one["already_identified"] if population else one["k"] <= 1)
 
@@ -101,7 +108,7 @@ def _row(one: Leak, titles: Mapping[str, str], population: int | None) -> Row:
     everybody = round(one["k"] * 2 ** one["bits"])
     return Row(
         cells=(
-            (titles.get(one["attribute"], one["attribute"]), f"{one['patient']} · {one['group']}"),
+            (titles.get(one["attribute"], one["attribute"]), f"{one['patient']} · {one['group']} · {_questions(one)}"),
             (f"k = {one['k']:,} of {everybody:,}", _who_fits(one, population)),
             (interval(_leak(one)), _rank(one)),
         ),
@@ -129,5 +136,5 @@ def _row_sentence(one: Leak, titles: Mapping[str, str], population: int | None) 
     who = f", {_who_fits(one, population)}" if population or one["k"] <= 1 else ""
     return (
         f"{one['patient']} ({one['group']}), {titles.get(one['attribute'], one['attribute'])}: {one['bits']:.1f} bits, "
-        f"k = {one['k']:,}{who}, leak {interval(_leak(one))}, {_rank(one)}"
+        f"k = {one['k']:,}{who}, leak {interval(_leak(one))}, {_questions(one)} for an even chance, {_rank(one)}"
     )

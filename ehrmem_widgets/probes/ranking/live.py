@@ -13,8 +13,10 @@ from ehrmem_widgets.probes.exploration import NO_ATTRIBUTES, Exploration, State
 from ehrmem_widgets.probes.live_part import LivePart, PartAnswer
 from ehrmem_widgets.probes.ranking import PROBE
 from ehrmem_widgets.probes.ranking.ask import NO_REFERENCE, SEARCH, THRESHOLD, Attack, AttackSearch, facts_in_words
+from ehrmem_widgets.statistics.attack_cost import for_even_chance
 from ehrmem_widgets.statistics.verdicts import Peers
 from ehrmem_widgets.views.answer_bar import in_100
+from ehrmem_widgets.views.attack_cost import questions
 
 PEOPLE = 19
 """How many people never seen are searched: with so many, a p of 0.05 is possible."""
@@ -51,6 +53,7 @@ class SmallestFacts(LivePart):
         yield PartAnswer(searching, asked=len(PROBE.knowledge_levels))
         attack = yield from search.cheapest(record, focus, PROBE.knowledge_levels, THRESHOLD)
         facts, tried = attack.facts if attack is not None else None, search.tried
+        effort = f"{plural(tried, 'set')} of facts ({plural(search.asked, 'question')} to the model)"
         others = [
             one
             for one in exploration.controls.similar(record, state.facts, len(exploration.controls.records))
@@ -59,7 +62,7 @@ class SmallestFacts(LivePart):
         found: list[float] = []
         for place, other in enumerate(others):
             yield PartAnswer(
-                _said(exploration, record, attack, title, found, len(others), tried),
+                _said(exploration, record, attack, title, found, len(others), effort),
                 facts,
                 (1 + place) / (1 + len(others)),
                 asked=tried,
@@ -67,7 +70,7 @@ class SmallestFacts(LivePart):
             theirs = yield from search.cheapest(other, focus, PROBE.knowledge_levels, THRESHOLD)
             found.append(-np.inf if theirs is None else -theirs.known.bits)
         yield PartAnswer(
-            _said(exploration, record, attack, title, found, len(others), tried, settled=True),
+            _said(exploration, record, attack, title, found, len(others), effort, settled=True),
             facts,
             1.0,
             settled=True,
@@ -82,12 +85,12 @@ def _said(
     title: str,
     found: list[float],
     wanted: int,
-    tried: int,
+    effort: str,
     *,
     settled: bool = False,
 ) -> str:
     leaks = sum(bits > -np.inf for bits in found)
-    count = f" The search asked {plural(tried, 'question')} about this patient; this session counts them."
+    count = f" The search tried {effort} about this patient; this session counts the sets."
     asked = plural(len(found), "similar person never seen who has it", "similar people never seen who have it")
     progress = "" if settled else f" ({len(found)} of {wanted} so far)"
     if attack is None:
@@ -114,8 +117,10 @@ def _said(
         if settled and not wanted
         else ""
     )
+    cost = questions(for_even_chance(attack.audited))
     return (
         f"<p><b>{plural(known.facts, 'fact')} suffice</b> ({how}; {known.bits:.1f} bits; {fits}):</p><ul>{facts}</ul>"
-        f"<p>With them the model names {escape(title)} in <b>{in_100(attack.audited)}</b> answers ({escape(interval(attack.audited))}){against}</p>"
+        f"<p>With them the model names {escape(title)} in <b>{in_100(attack.audited)}</b> answers ({escape(interval(attack.audited))}){against} "
+        f"An attacker who knows them needs {cost} for an even chance.</p>"
         f"<p>{null}{p}.{nobody}{count}</p>"
     )

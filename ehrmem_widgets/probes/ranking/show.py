@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -26,8 +25,10 @@ from ehrmem_widgets.probes.ranking.ask import GIVEN_AWAY, GIVEN_AWAY_GAP, NO_REF
 from ehrmem_widgets.probes.ranking.attack_list import attack_list
 from ehrmem_widgets.probes.view import Frequency, Headline, ProbeView, picture
 from ehrmem_widgets.probes.view import titles as _titles
+from ehrmem_widgets.statistics.attack_cost import median, median_for_even_chance
 from ehrmem_widgets.statistics.disclosure import (
     FEWEST,
+    as_shown,
     coarse_share,
     hidden_cells,
     is_small,
@@ -132,8 +133,9 @@ class RankingView(ProbeView):
             self.probe.name,
             PATIENTS,
             """SELECT patient, max(value) FILTER (figure = 'bits') AS bits, max(value) FILTER (figure = 'k') AS k,
-            max(knowledge) FILTER (figure = 'bits') AS way, bool_or(verdict = ?) AS identified
-            FROM rows WHERE figure IN ('bits', 'k') AND "group" = ? GROUP BY patient, attribute""",
+            max(knowledge) FILTER (figure = 'bits') AS way, bool_or(verdict = ?) AS identified,
+            max(value) FILTER (figure = 'leak') AS leak, max(value) FILTER (figure = 'searched') AS searched
+            FROM rows WHERE figure IN ('bits', 'k', 'leak', 'searched') AND "group" = ? GROUP BY patient, attribute""",
             [ALREADY_IDENTIFIED, MEMBER],
         )
         cheapest = leaks.sort_values(["bits", "k"], kind="stable").drop_duplicates("patient")
@@ -180,7 +182,7 @@ def way_words(way: str) -> str:
 
 
 def _attack_table(cheapest: pd.DataFrame, asked: int, threshold: float) -> AttackTable:
-    """``cheapest``: one row a patient, columns bits, k, way."""
+    """``cheapest``: one row a patient, columns bits, k, way, leak, searched."""
     bits = cheapest.groupby("way")["bits"].median().sort_values(kind="stable")
     places = [bits.index.get_loc(way) for way in cheapest["way"]]
     classes = [next(i for i, (least, _) in enumerate(FITS) if k >= least) for k in cheapest["k"]]
@@ -191,20 +193,25 @@ def _attack_table(cheapest: pd.DataFrame, asked: int, threshold: float) -> Attac
     whole = with_totals(counts)[:-1] if len(counts) == 1 else with_totals(counts)
     hidden = hidden_cells(counts)[: len(whole)]
 
-    def row(place: int, words: str, median: float) -> AttackRow:
+    def row(place: int, words: str, of: pd.DataFrame) -> AttackRow:
         cells = [None if hide else int(n) for n, hide in zip(whole[place], hidden[place], strict=True)]
         total = cells.pop()
         share = None if total is None or asked < FEWEST else coarse_share(proportion(total, asked))
-        return AttackRow(words, tuple(cells), total, share, median if total is not None and total >= FEWEST else None)
+        if total is None or total < FEWEST:
+            return AttackRow(words, tuple(cells), total, share, None)
+        searched = of["searched"].dropna()  # earlier audits did not count them
+        spent = as_shown(median(searched)) if len(searched) else None
+        leak = median_for_even_chance(of["leak"])
+        return AttackRow(words, tuple(cells), total, share, float(of["bits"].median()), leak, spent)
 
     kinds = tuple(way_words(str(way)) for way in bits.index)
-    rows = tuple(row(place, kinds[place], float(bits.iloc[place])) for place in range(len(whole) - 1))
+    of_way = dict(list(cheapest.groupby("way")))
+    rows = tuple(row(place, kinds[place], of_way[bits.index[place]]) for place in range(len(whole) - 1))
     if is_small(asked - len(cheapest)):  # how many are not given away would follow
         nothing = AttackRow("Any attack", (None,) * len(FITS), None, None, None)
         return AttackTable(kinds, (), nothing, asked, threshold)
-    every = float(cheapest["bits"].median()) if len(cheapest) else math.nan
     return AttackTable(
-        kinds, rows, row(len(whole) - 1, "Any of these" if rows else "Any attack", every), asked, threshold
+        kinds, rows, row(len(whole) - 1, "Any of these" if rows else "Any attack", cheapest), asked, threshold
     )
 
 
