@@ -376,11 +376,14 @@ class MedsDataset:
         sql = "SELECT patient_id, events FROM patients WHERE patient_id IN (SELECT unnest(?::BIGINT[]))"
         sizes: dict[int, int] = dict(self.query(sql, [list(patient_ids)]).fetchall())
         batch: list[int] = []
+        events = 0
         for patient in patient_ids:
-            if len(batch) == _MOST_RECORDS or sum(sizes.get(one, 0) for one in (*batch, patient)) > _MOST_EVENTS:
+            size = sizes.get(patient, 0)
+            if batch and (len(batch) == _MOST_RECORDS or events + size > _MOST_EVENTS):
                 yield from self.records(batch)
-                batch = []
+                batch, events = [], 0
             batch.append(patient)
+            events += size
         yield from self.records(batch)
 
     @cached_property
