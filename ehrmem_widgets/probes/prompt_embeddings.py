@@ -12,7 +12,7 @@ from ehrmem_widgets.blackbox.protocol import BlackBox, EmbedContinuations, SlotI
 from ehrmem_widgets.probes.leak import in_like_forms
 from ehrmem_widgets.settings import HORIZON
 
-CONTINUATIONS, CONTINUED_BY = 8, 32
+CONTINUATIONS, CONTINUED_BY = 3, 32
 """How many continuations of one prompt are embedded, and how many codes each has at most."""
 _FILLS = 8
 Answer = TypeVar("Answer")

@@ -82,7 +82,7 @@ class Neighbours(ProbeRun):
     """
 
     doing = "Searching for records"
-    batch = 40
+    batch = 100  # so many that equal facts, which are asked once, come together
     needs = (
         EMBEDDINGS,
         PROMPTS,
