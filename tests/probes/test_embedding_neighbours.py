@@ -14,7 +14,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.embedding.ask import attribute_codes, stripped_prompt
 from ehrmem_widgets.probes.embedding_store import EmbeddingStore
-from ehrmem_widgets.probes.neighbours.ask import CONTINUED, FACTS, paired_difference
+from ehrmem_widgets.probes.neighbours.ask import CONTINUED, FACTS, Neighbours, paired_difference
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_people
 from ehrmem_widgets.probes.prompt_embeddings import continued, embed_continued, embed_slots
 from ehrmem_widgets.samples.folders import sample_data, sample_model
@@ -163,8 +163,9 @@ def test_a_model_without_embeddings_is_told_so(dataset: MedsDataset, model: Fold
 
 
 def test_a_broken_run_is_taken_up_again(
-    tmp_path: Path, dataset: MedsDataset, model: FolderModel, people: People
+    tmp_path: Path, dataset: MedsDataset, model: FolderModel, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Neighbours, "batch", 40)
     few = People(people.records[:45], people.groups)
     asked = {"people": few, "knowledge_levels": ("demographics",), "checkpoint": tmp_path / "kept"}
     first = ask_alone("neighbours", model, dataset, **asked)
