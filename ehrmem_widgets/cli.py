@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ehrmem_widgets import __version__, settings
+from ehrmem_widgets.cores import process_began
 from ehrmem_widgets.errors import BadInput, EhrmemError, Unavailable, in_words, resumable
 from ehrmem_widgets.files import whole_folder
 from ehrmem_widgets.registry import probe_named, probes
@@ -67,7 +68,7 @@ MODEL_FILES = {"config.json", "training.json", "vocabulary.json", "token_scheme.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors are one sentence on standard error."""
     parser = _parser()
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args(argv, argparse.Namespace(own_process=argv is None))
     if not hasattr(arguments, "command"):
         parser.print_help()
         return 2
@@ -558,7 +559,7 @@ def serve(arguments: argparse.Namespace) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Train a small model on a data set."""
-    begun = time.monotonic()
+    begun = process_began() if arguments.own_process else time.monotonic()
     from ehrmem_widgets.cohort.dataset import MedsDataset
 
     if arguments.epsilon is not None and (arguments.epochs or arguments.minutes):

@@ -104,8 +104,9 @@ class SharedPromptDecoder:
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0, enable_gqa=grouped)
             return mixed.transpose(1, 2).reshape(len(prompts) * longest, -1)
 
-        last = self._forward(ids.flatten(), places.flatten(), attend).view(len(prompts), longest, -1)[:, -1]
-        return parts.head(parts.norm(last)).float()
+        x = self._forward(ids.flatten(), places.flatten(), attend).view(len(prompts), longest, -1)
+        self._saw_prompts(x, visible)
+        return parts.head(parts.norm(x[:, -1])).float()
 
     @torch.inference_mode()
     def step(self, codes: Tensor) -> Tensor:
@@ -137,6 +138,7 @@ class SharedPromptDecoder:
 
         x = self._forward(codes, self._lengths + self._at, attend)
         self._at += 1
+        self._saw(x, codes)
         return parts.head(parts.norm(x)).float()
 
     @torch.inference_mode()
@@ -147,6 +149,12 @@ class SharedPromptDecoder:
             self._bias = self._bias[rows]
         self._cache = [(keys[rows], values[rows]) for keys, values in self._cache]
         self._prompt_cache = [(keys[prompts], values[prompts]) for keys, values in self._prompt_cache]
+
+    def _saw_prompts(self, x: Tensor, visible: Tensor) -> None:
+        """For who wants the states of the prompts: (prompts, longest, hidden) before the norm, and which of them count."""
+
+    def _saw(self, x: Tensor, codes: Tensor) -> None:
+        """For who wants the states of each step: (rows, hidden) before the norm."""
 
     def _of_prompts(self, x: Tensor, each: Tensor) -> Tensor:
         """(rows, key heads, group, n) times its prompt's (key heads, n, m)."""
@@ -178,6 +186,24 @@ class SharedPromptDecoder:
                 inner = self._activation(inner)
             x = x + mixed + block.down(inner)
         return x
+
+
+class EmbeddingDecoder(SharedPromptDecoder):
+    """A decoder that adds up the last layer's states of what it reads, prompt and continuation up to the first of the ``stops``: (rows, hidden),
+    appended to ``totals``. It is told of no continuation that ended, and drops none."""
+
+    def __init__(self, parts: Transformer, stops: Tensor, totals: list[Tensor]) -> None:
+        super().__init__(parts)
+        self._stops, self._totals = stops, totals
+
+    def _saw_prompts(self, x: Tensor, visible: Tensor) -> None:
+        states = self.parts.norm.direction(x).float() * visible[..., None]
+        self._totals.append(states.sum(dim=1)[self._rows.prompt])
+        self._going = torch.ones(len(self._rows.prompt), 1, dtype=torch.bool, device=x.device)
+
+    def _saw(self, x: Tensor, codes: Tensor) -> None:
+        self._totals[-1] += self.parts.norm.direction(x).float() * self._going
+        self._going &= ~torch.isin(codes, self._stops)[:, None]
 
 
 def transformer_parts(model: PreTrainedModel) -> Transformer | None:

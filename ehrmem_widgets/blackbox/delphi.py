@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ehrmem_widgets.blackbox.llama import Config
+from ehrmem_widgets.blackbox.causal_model import CausalModel, Config
 from ehrmem_widgets.blackbox.race import Race, ages, code_ids
 from ehrmem_widgets.errors import BadInput, said_by
 from ehrmem_widgets.settings import shown
@@ -31,19 +31,16 @@ _USUAL: dict[str, object] = {
 """Its other settings, where the config does not name them."""
 
 
-class Delphi(nn.Module):
+class Delphi(CausalModel):
     """(rows, n) moments -> ``.logits`` (rows, n, codes): the log-rates a day of the race after each code."""
 
+    base_model_prefix, embedding = "transformer", "wte"
+
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.transformer = _Body(config)
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.lm_head.weight = self.transformer.wte.weight
-
-    def forward(self, input_ids: Tensor) -> SimpleNamespace:
-        """As that of transformers."""
-        return SimpleNamespace(logits=self.lm_head(self.transformer(input_ids).last_hidden_state))
 
     @property
     def race(self) -> Race:
@@ -53,29 +50,6 @@ class Delphi(nn.Module):
         never[self.config.ignore_tokens] = True
         once[self.config.may_repeat] = False
         return Race(never, once)
-
-    @property
-    def base_model(self) -> _Body:
-        """All but the head."""
-        return self.transformer
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return self.lm_head.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """In what."""
-        return self.lm_head.weight.dtype
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """As that of transformers."""
-        return self.transformer.wte
-
-    def get_output_embeddings(self) -> nn.Linear:
-        """As that of transformers."""
-        return self.lm_head
 
 
 class Ages(nn.Module):

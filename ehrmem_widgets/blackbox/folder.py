@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ehrmem_widgets.blackbox.attention_decoding import SharedPromptDecoder, Transformer
+from ehrmem_widgets.blackbox.attention_decoding import EmbeddingDecoder, SharedPromptDecoder, Transformer
 from ehrmem_widgets.blackbox.decoding import Decoder, best_decoder, context_length
 from ehrmem_widgets.blackbox.delphi import Delphi, open_delphi
 from ehrmem_widgets.blackbox.llama import Llama, open_llama
-from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step
+from ehrmem_widgets.blackbox.protocol import EmbedContinuations, Query, SlotIds, Step
 from ehrmem_widgets.blackbox.race import Race
 from ehrmem_widgets.blackbox.sampling import sample
 from ehrmem_widgets.blackbox.state_space_decoding import read_without_filling
@@ -178,6 +179,32 @@ class FolderModel:
             for row, place in enumerate(places):
                 embeddings[place] = found[row]
         return np.stack(embeddings) if embeddings else np.empty((0, 0))
+
+    @property
+    def embed_continuations(self) -> EmbedContinuations | None:
+        """As ``EmbedContinuations``, from the states that come by while generating; None where the layers are the library's."""
+        parts = self.transformer
+        return None if parts is None else partial(self._embed_continuations, parts)
+
+    def _embed_continuations(
+        self, parts: Transformer, prompts: Sequence[SlotIds], horizon: int, samples: int, seed: int
+    ) -> np.ndarray:
+        totals: list[Tensor] = []
+        stops = torch.tensor(self._stops, dtype=torch.long, device=self._model.device)
+        steps = sample(
+            lambda: EmbeddingDecoder(parts, stops, totals),
+            prompts,
+            horizon + 1,  # one more, so that the last code is read, too
+            samples,
+            size=self.codes_in_head,
+            context_length=self.context_length + 1,
+            stops=(),
+            seed=seed,
+            device=self._model.device,
+        )
+        deque(steps, maxlen=0)
+        found = torch.nn.functional.normalize(torch.cat(totals), dim=-1)
+        return found.view(len(prompts), samples, -1).cpu().numpy()
 
     @property
     def configured_start(self) -> int | None:

@@ -28,6 +28,10 @@ class Norm:
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
         return (x / torch.hypot(length, self.floor)).to(self.weight.dtype)
 
+    def direction(self, x: Tensor) -> Tensor:
+        """What the library's norm gives, up to one factor for all."""
+        return self(x) if self.floor is None else self(x) * self.weight
+
 
 @dataclass(frozen=True)
 class Linear:

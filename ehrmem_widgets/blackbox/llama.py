@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ehrmem_widgets.blackbox.causal_model import CausalModel, Config
 from ehrmem_widgets.blackbox.weight_shapes import read_config
 from ehrmem_widgets.errors import BadInput
 
@@ -25,14 +26,6 @@ _SHAPE = {
     "rms_norm_eps", "vocab_size", "tie_word_embeddings",
 }  # fmt: skip
 _ALWAYS = {"model_type": "llama", "hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "pretraining_tp": 1}
-
-
-class Config(SimpleNamespace):
-    """A config as attributes, as that of transformers."""
-
-    def get_text_config(self) -> Config:
-        """That of the part which reads codes: this one."""
-        return self
 
 
 def open_llama(folder: Path, dtype: torch.dtype) -> Llama | None:
@@ -74,42 +67,15 @@ def _config(given: dict[str, object]) -> Config | None:
     return Config(**{**filled, "head_dim": width, "rope_theta": float(rope["rope_theta"])})
 
 
-class Llama(nn.Module):
-    """ids (rows, codes) -> ``.logits`` (rows, codes, vocabulary); what stands behind a place does not change it."""
+class Llama(CausalModel):
+    """Llama (Touvron et al., arXiv 2302.13971)."""
+
+    base_model_prefix, embedding = "model", "embed_tokens"
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.model = _Body(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-
-    def forward(self, input_ids: Tensor) -> SimpleNamespace:
-        """As that of transformers."""
-        states = self.model(input_ids).last_hidden_state
-        return SimpleNamespace(logits=self.lm_head(states))
-
-    @property
-    def base_model(self) -> _Body:
-        """All but the head."""
-        return self.model
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return self.lm_head.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """In what."""
-        return self.lm_head.weight.dtype
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """As that of transformers."""
-        return self.model.embed_tokens
-
-    def get_output_embeddings(self) -> nn.Linear:
-        """As that of transformers."""
-        return self.lm_head
 
 
 class _Body(nn.Module):

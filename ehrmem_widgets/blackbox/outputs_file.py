@@ -20,7 +20,6 @@ from ehrmem_widgets.tokens.sequence import encode
 from ehrmem_widgets.tokens.sequences import IDS, raw_rows
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
-_AT_ONCE = 1000  # patients
 _FORMS = (
     "Give a MEDS folder, a flat Parquet file with subject_id, time, code and numeric_value, or a .parquet or .jsonl file with codes (a list of "
     "texts) or ids (a list of numbers) in each row"
@@ -123,11 +122,9 @@ def _is_flat_meds(path: Path) -> bool:
 
 def _of_meds(folder: Path, vocabulary: Vocabulary) -> Iterator[tuple[list[int], int]]:
     dataset = MedsDataset(folder)
-    ids = dataset.ids()
-    for start in range(0, len(ids), _AT_ONCE):
-        for record in dataset.records(ids[start : start + _AT_ONCE]):
-            sequence = encode(record, vocabulary)
-            yield vocabulary.ids(sequence.codes), sequence.left_out
+    for record in dataset.each_record(dataset.ids()):
+        sequence = encode(record, vocabulary)
+        yield vocabulary.ids(sequence.codes), sequence.left_out
 
 
 def _codes_of_ids(row: Mapping[str, object], vocabulary: Vocabulary) -> list[str] | None:

@@ -6,7 +6,7 @@ moments (``tokens/moments.py``) where others have ids, counts horizons in days, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -18,6 +18,11 @@ from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 SlotIds = Sequence[Sequence[int]]
 """A prompt in ids: for each place, the ids that are allowed there."""
+
+
+EmbedContinuations = Callable[[Sequence[SlotIds], int, int, int], np.ndarray]
+"""What a black box may give beside ``generate`` and ``embed``, as ``embed_continuations``: (n, samples, d) embeddings of prompts with their
+continuations, for prompts, a horizon in codes, samples and a seed. The codes are those of ``generate``, slots as filled there."""
 
 
 class Query(StrEnum):

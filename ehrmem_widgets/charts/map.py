@@ -39,7 +39,7 @@ def point_map(
     """An SVG of ``points`` (n, 2), the same scale both ways; ``kinds`` (n,) says which of ``keys`` (disc, ring or cross) each is.
 
     ``nearest`` and ``own`` are rows of ``points``; ``query`` (2,) is a cross, dashed where it is placed ``roughly``;
-    ``led_to`` (k, 2) are small open squares.
+    ``led_to`` (k, 2) are small squares, joined with the query.
     """
     led = np.empty((0, 2)) if led_to is None else led_to
     every = np.vstack([points, led, *([] if query is None else [query])])
@@ -53,6 +53,9 @@ def point_map(
     if len(led):
         listed.append(_LED_TO)
         places = at[len(points) : len(points) + len(led)].tolist()
+        if query is not None:
+            ways = "".join(f"M{at[-1][0]:g} {at[-1][1]:g}L{x:g} {y:g}" for x, y in places)
+            body += f'<path d="{ways}" style="stroke:{PURPLE}" stroke-width="1.2"/>'
         body += "".join(mark("square", x, y, PURPLE, 4, edged=True) for x, y in places)
     around = at[[row for row in nearest if 0 <= row < len(points)]].tolist()
     body += "".join(mark("ring", x, y, "currentColor", 6.5, hollow=True) for x, y in around)

@@ -10,7 +10,7 @@ import shutil
 import sys
 import threading
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -57,6 +57,7 @@ from ehrmem_widgets.files import read_json
 
 MEMBER_SPLIT = "train"
 _ROWS_AT_ONCE = 10_000
+_MOST_RECORDS, _MOST_EVENTS = 256, 250_000
 
 
 NO_EXTENSIONS: dict[str, str | bool | int | float | list[str]] = {
@@ -369,6 +370,21 @@ class MedsDataset:
             self.apart[p] if p in self.apart else Record(p, self.pseudonym(p), tuple(events[p]), births.get(p))
             for p in wanted
         ]
+
+    def each_record(self, patient_ids: Sequence[int]) -> Iterator[Record]:
+        """The records of many patients, in the order asked for; few are in memory at once: 256, and 250,000 events."""
+        sql = "SELECT patient_id, events FROM patients WHERE patient_id IN (SELECT unnest(?::BIGINT[]))"
+        sizes: dict[int, int] = dict(self.query(sql, [list(patient_ids)]).fetchall())
+        batch: list[int] = []
+        events = 0
+        for patient in patient_ids:
+            size = sizes.get(patient, 0)
+            if batch and (len(batch) == _MOST_RECORDS or events + size > _MOST_EVENTS):
+                yield from self.records(batch)
+                batch, events = [], 0
+            batch.append(patient)
+            events += size
+        yield from self.records(batch)
 
     @cached_property
     def _key(self) -> bytes:

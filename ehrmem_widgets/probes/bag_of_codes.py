@@ -36,11 +36,15 @@ class CodeSearch:
     """Search among full records by the codes that they share with a query, rare codes counting more: cosine of TF-IDF
     (scikit-learn's, smoothed), the inverse document frequencies learned on the records searched."""
 
-    def __init__(self, records: Sequence[Sequence[int]], size: int) -> None:
+    def __init__(self, records: Sequence[np.ndarray], size: int) -> None:
+        """``records``: of each the ids of its codes, (n,)."""
+        from scipy import sparse
         from sklearn.feature_extraction.text import TfidfTransformer
 
         self._size = size
-        counts = bags([[(code,) for code in record] for record in records], size)
+        columns, lengths = np.concatenate(records), [len(record) for record in records]
+        rows = np.repeat(np.arange(len(records)), lengths)
+        counts = sparse.csr_matrix((np.ones(len(columns)), (rows, columns)), shape=(len(records), size))
         self._weigh = TfidfTransformer().fit(counts)
         self._store = self._weigh.transform(counts)
 

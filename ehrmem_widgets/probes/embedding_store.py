@@ -130,10 +130,9 @@ class EmbeddingStore:
         return NeighbourFinding(int(rank), len(ids), nearest), distances[: len(self.ids)]
 
     def _embed(self, patients: Sequence[int]) -> np.ndarray:
-        vocabulary = self._model.vocabulary
-        return self._model.embed(
-            [encode(record, vocabulary).ids(vocabulary) for record in self._dataset.records(patients)]
-        )
+        vocabulary, most = self._model.vocabulary, self._model.context_length
+        records = self._dataset.each_record(patients)
+        return self._model.embed([encode(record, vocabulary).ids(vocabulary)[:most] for record in records])
 
     def centred(self, embeddings: np.ndarray) -> np.ndarray:
         """Embeddings (..., d) less the records' mean, of unit length again; nothing where nothing is left."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
-from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds
+from ehrmem_widgets.blackbox.protocol import BlackBox, EmbedContinuations, SlotIds
 from ehrmem_widgets.probes.leak import in_like_forms
 from ehrmem_widgets.settings import HORIZON
 
-CONTINUATIONS, CONTINUED_BY = 8, 32
+CONTINUATIONS, CONTINUED_BY = 3, 32
 """How many continuations of one prompt are embedded, and how many codes each has at most."""
 _FILLS = 8
-Codes = tuple[tuple[int, ...], ...]
+Answer = TypeVar("Answer")
 
 
 def embed_prompts(model: BlackBox, prompts: Sequence[SlotIds]) -> np.ndarray:
@@ -42,16 +43,25 @@ def embed_continued(
 ) -> np.ndarray:
     """(n, samples, d) embeddings of the model's own continuations, the prompt before them. A prompt that fills the context stays as it is.
     An answer about one prompt does not depend on which others are asked with it."""
-    rooms = [min(horizon, model.context_length - len(prompt)) for prompt in prompts]
-    followed: list[np.ndarray] = [np.empty((samples, 0), dtype=int) for _ in prompts]
-    for room in sorted({room for room in rooms if room > 0}):
+    found: dict[int, np.ndarray] = {}
+    rooms = [max(0, min(horizon, model.context_length - len(prompt))) for prompt in prompts]
+    for room in sorted(set(rooms)):
         places = [place for place, its in enumerate(rooms) if its == room]
+        found |= zip(places, _led_to(model, [prompts[place] for place in places], samples, room, seed), strict=True)
+    return np.stack([found[place] for place in range(len(prompts))])
+
+
+def _led_to(model: BlackBox, prompts: Sequence[SlotIds], samples: int, room: int, seed: int) -> list[np.ndarray]:
+    """As ``embed_continued``, where there is room for so many codes behind each prompt."""
+    in_one_reading: EmbedContinuations | None = getattr(model, "embed_continuations", None)
+    if room and in_one_reading:
+        return _of_each(prompts, samples, lambda asked: list(in_one_reading(asked, room, samples, seed)))
+    codes: Sequence[np.ndarray] = [np.empty((samples, 0), dtype=int)] * len(prompts)
+    if room:
         span = HORIZON.most if model.vocabulary.timed else room  # of days: as far as it takes
-        found = continuations(model, [prompts[place] for place in places], span, samples, seed, steps=room)
-        for place, (codes, _) in zip(places, found, strict=True):
-            followed[place] = codes
-    written = [row for prompt, codes in zip(prompts, followed, strict=True) for row in continued(prompt, codes)]
-    return model.embed(written).reshape(len(prompts), samples, -1)
+        codes = [rows for rows, _ in continuations(model, prompts, span, samples, seed, steps=room)]
+    written = [row for prompt, rows in zip(prompts, codes, strict=True) for row in continued(prompt, rows)]
+    return list(model.embed(written).reshape(len(prompts), samples, -1))
 
 
 def continued(prompt: SlotIds, codes: Sequence[np.ndarray] | np.ndarray) -> list[list[int]]:
@@ -65,14 +75,24 @@ def continuations(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each prompt the codes (samples, steps) and log weights (samples,), at most ``steps`` codes. Equal prompts are asked once: they get equal
     answers."""
-    keys: list[Codes] = [tuple(map(tuple, prompt)) for prompt in prompts]
+
+    def ask(asked: list[SlotIds]) -> list[tuple[np.ndarray, np.ndarray]]:
+        given = list(itertools.islice(model.generate(asked, horizon, samples, seed=seed), steps))
+        return list(zip(np.stack([step.codes for step in given], axis=-1), given[-1].log_weight, strict=True))
+
+    return _of_each(prompts, samples, ask)
+
+
+def _of_each(
+    prompts: Sequence[SlotIds], samples: int, ask: Callable[[list[SlotIds]], Sequence[Answer]]
+) -> list[Answer]:
+    """The answer about each prompt, those asked together that can be continued together, and equal ones once."""
+    keys = [tuple(map(tuple, prompt)) for prompt in prompts]
     unique = list(dict.fromkeys(keys))
-    found: dict[Codes, tuple[np.ndarray, np.ndarray]] = {}
+    found: dict[tuple[tuple[int, ...], ...], Answer] = {}
     for places in in_like_forms(unique, samples):
         asked = [unique[place] for place in places]
-        given = list(itertools.islice(model.generate(asked, horizon, samples, seed=seed), steps))
-        codes = np.stack([step.codes for step in given], axis=-1)
-        found |= {unique[p]: (codes[i], given[-1].log_weight[i]) for i, p in enumerate(places)}
+        found |= zip(asked, ask(list(asked)), strict=True)
     return [found[key] for key in keys]
 
 

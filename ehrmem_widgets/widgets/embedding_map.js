@@ -61,6 +61,15 @@ function drawRing(c, x, y, ink, paper) {
   c.strokeStyle = ink; c.lineWidth = 1.5; c.stroke();
 }
 
+// From what the attacker holds to where each continuation leads, beneath the other marks.
+function drawWays(c, from, ends) {
+  c.strokeStyle = LED_TO;
+  c.lineWidth = 1.2;
+  c.beginPath();
+  for (const end of ends) { c.moveTo(...from); c.lineTo(...end); }
+  c.stroke();
+}
+
 function drawLedTo(c, x, y, paper) {
   c.fillStyle = LED_TO;
   c.strokeStyle = paper;
@@ -108,7 +117,7 @@ function legend({ ink, paper }) {
   return [
     ...KINDS.map(([words, colour], kind) => legendItem(words, scaled(1.7, (c) => drawKind(c, kind, colour)))),
     legendItem("what the attacker holds (dashed: placed roughly)", scaled(0.5, (c) => drawQuery(c, 0, 0, ink, paper, false))),
-    legendItem("where the model's own continuations lead", (c) => drawLedTo(c, 0, 0, paper)),
+    legendItem("where the model's own continuations lead", (c) => { drawWays(c, [-8, 0], [[0, 0]]); drawLedTo(c, 0, 0, paper); }),
     legendItem("this patient's own record", scaled(0.6, (c) => drawPatient(c, 0, 0, paper))),
     legendItem("the nearest ten", scaled(0.95, (c) => drawRing(c, 0, 0, ink, paper))),
   ];
@@ -178,16 +187,16 @@ function render({ model, el }) {
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
     const place = (i) => at(points[2 * i], points[2 * i + 1]);
     const known = (i) => i >= 0 && 2 * i + 1 < points.length;
+    // What lies beyond the map's edge stays visible at the edge.
+    const inside = (v, most) => Math.min(Math.max(v, 8), most - 8);
+    const shown = ([x, y]) => [inside(x, canvas.width / ratio), inside(y, canvas.height / ratio)];
+    const query = points.length ? model.get("query") || [] : [];
+    const ends = points.length ? (model.get("led_to") || []).map((place) => shown(at(...place))) : [];
+    if (query.length === 2) drawWays(c, shown(at(...query)), ends);
     for (const i of model.get("nearest") || []) if (known(i)) drawRing(c, ...place(i), colours.ink, colours.paper);
-    for (const [x, y] of points.length ? model.get("led_to") || [] : []) drawLedTo(c, ...at(x, y), colours.paper);
+    for (const end of ends) drawLedTo(c, ...end, colours.paper);
     if (known(model.get("patient"))) drawPatient(c, ...place(model.get("patient")), colours.paper);
-    const query = model.get("query") || [];
-    if (query.length === 2 && points.length) {
-      // A query beyond the map's edge stays visible at the edge.
-      const [x, y] = at(query[0], query[1]);
-      const inside = (v, most) => Math.min(Math.max(v, 8), most - 8);
-      drawQuery(c, inside(x, canvas.width / ratio), inside(y, canvas.height / ratio), colours.ink, colours.paper, model.get("approximate"));
-    }
+    if (query.length === 2) drawQuery(c, ...shown(at(...query)), colours.ink, colours.paper, model.get("approximate"));
     if (!points.length) {
       c.fillStyle = colours.ink;
       c.font = "13px system-ui, sans-serif";

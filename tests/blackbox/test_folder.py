@@ -14,12 +14,14 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from ehrmem_widgets.blackbox import folder as folder_module
+from ehrmem_widgets.blackbox import sampling
 from ehrmem_widgets.blackbox.checks import check_has_learned, check_vocabulary_fits
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.library_decoding import LibraryDecoder
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.probes.prompt_embeddings import continued
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from tests.blackbox.contract import (
     ARCHITECTURES,
@@ -145,6 +147,37 @@ def test_records_are_read_in_batches_that_fit(llama: FolderModel, monkeypatch: p
     batches = list(llama._batches(sequences))
     assert len(batches) > 5 and max(ids.numel() for _, ids in batches) <= 100
     assert sorted(place for places, _ in batches for place in places) == list(range(60))
+
+
+@pytest.mark.parametrize("at_once", [10**9, 8, 3], ids=["together", "two prompts at a time", "few samples at a time"])
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gpt_neox"])
+def test_embeddings_while_generating_are_those_of_what_was_generated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, at_once: int
+) -> None:
+    model = FolderModel(make(tmp_path / "m", kind))
+    in_one_reading = model.embed_continuations
+    assert in_one_reading is not None
+    parts = sampling._parts
+    monkeypatch.setattr(sampling, "_parts", lambda prompts, samples, _: parts(prompts, samples, at_once))
+    prompts = [single(1, 5), single(1, 6, 7, 8, 3, 4), single(1)]
+    room = CONTEXT - 6  # to the last code of the context
+    steps = list(model.generate(prompts, room, 4, seed=2))
+    codes = np.stack([step.codes for step in steps], axis=-1)
+    assert (codes[..., -1] < 0).any() and (codes >= 0).all(axis=-1).any()  # some ended, some did not
+    written = [row for prompt, rows in zip(prompts, codes, strict=True) for row in continued(prompt, rows)]
+    found = in_one_reading(prompts, room, 4, 2)
+    np.testing.assert_allclose(found.reshape(12, -1), model.embed(written), atol=2e-5)
+
+
+def test_an_open_slot_is_embedded_as_the_model_filled_it(llama: FolderModel) -> None:
+    in_one_reading = llama.embed_continuations
+    assert in_one_reading is not None
+    [found] = in_one_reading([[*single(1, 5), [3, 4], [6]]], 1, 30, 0)
+    [step] = llama.generate([[*single(1, 5), [3, 4], [6]]], 1, 30, seed=0)
+    by_hand = np.stack([llama.embed([[1, 5, fill, 6, int(code)] for code in step.codes[0]]) for fill in (3, 4)])
+    away = np.abs(by_hand - found).max(axis=-1)
+    np.testing.assert_allclose(away.min(axis=0), 0, atol=2e-5)
+    assert set(away.argmin(axis=0)) == {0, 1}
 
 
 def test_weights_that_make_no_numbers_are_refused(folder: Path) -> None:

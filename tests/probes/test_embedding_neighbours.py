@@ -14,7 +14,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.embedding.ask import attribute_codes, stripped_prompt
 from ehrmem_widgets.probes.embedding_store import EmbeddingStore
-from ehrmem_widgets.probes.neighbours.ask import CONTINUED, FACTS, paired_difference
+from ehrmem_widgets.probes.neighbours.ask import CONTINUED, FACTS, Neighbours, paired_difference
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_people
 from ehrmem_widgets.probes.prompt_embeddings import continued, embed_continued, embed_slots
 from ehrmem_widgets.samples.folders import sample_data, sample_model
@@ -83,10 +83,13 @@ def test_ranks_are_those_of_the_main_screen(
 
 
 def test_continuations_are_the_models_own_and_depend_on_nothing_else(
-    dataset: MedsDataset, model: FolderModel, people: People
+    dataset: MedsDataset, model: FolderModel, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes = attribute_codes(model, dataset)
-    prompts = [stripped_prompt(r, "lab_dates", model, codes, codes.default_names()) for r in people.records[:5]]
+    prompts = [
+        [slot[:1] for slot in stripped_prompt(r, "lab_dates", model, codes, codes.default_names())]
+        for r in people.records[:5]
+    ]
     together = embed_continued(model, prompts, samples=3, horizon=5, seed=7)
     assert together.shape == (5, 3, model.embed([[0]]).shape[1])
     for prompt, found in zip(prompts, together, strict=True):
@@ -94,6 +97,8 @@ def test_continuations_are_the_models_own_and_depend_on_nothing_else(
     steps = list(model.generate(prompts[:1], 5, 3, seed=7))
     by_hand = continued(prompts[0], np.stack([step.codes[0] for step in steps], axis=-1))
     np.testing.assert_allclose(model.embed(by_hand), together[0], atol=1e-5)
+    monkeypatch.setattr(FolderModel, "embed_continuations", None)  # as a model that has none
+    np.testing.assert_allclose(embed_continued(model, prompts, samples=3, horizon=5, seed=7), together, atol=1e-5)
     longest = [[0]] * model.context_length  # no room to go on
     np.testing.assert_allclose(
         embed_continued(model, [longest], samples=2)[0, 0], embed_slots(model, longest), atol=1e-5
@@ -158,8 +163,9 @@ def test_a_model_without_embeddings_is_told_so(dataset: MedsDataset, model: Fold
 
 
 def test_a_broken_run_is_taken_up_again(
-    tmp_path: Path, dataset: MedsDataset, model: FolderModel, people: People
+    tmp_path: Path, dataset: MedsDataset, model: FolderModel, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Neighbours, "batch", 40)
     few = People(people.records[:45], people.groups)
     asked = {"people": few, "knowledge_levels": ("demographics",), "checkpoint": tmp_path / "kept"}
     first = ask_alone("neighbours", model, dataset, **asked)

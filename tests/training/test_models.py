@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +78,13 @@ def test_the_command_says_how_long_it_took(cohort: Path, tmp_path: Path, capsys:
     assert main(["train", "--data", str(cohort), "--out", str(tmp_path / "m"), "--epochs", "1", "--minutes", "50"]) == 0
     assert "epoch 1 of 1: loss" in (said := capsys.readouterr().out) and f"{tmp_path / 'm'} after " in said
     assert json.loads((tmp_path / "m" / "training.json").read_text())["epochs"] == 1
+
+
+def test_the_time_counts_from_the_start_of_the_process() -> None:
+    said = "import time; time.sleep(0.3); from ehrmem_widgets.cores import process_began; print(time.monotonic() - process_began())"
+    before = time.monotonic()
+    seconds = float(subprocess.run([sys.executable, "-c", said], check=True, capture_output=True, text=True).stdout)
+    assert 0.3 <= seconds <= time.monotonic() - before + 0.02  # the system counts in hundredths
 
 
 def test_no_time_for_a_single_step_is_said(cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

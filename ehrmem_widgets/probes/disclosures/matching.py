@@ -26,7 +26,6 @@ KINDS: Mapping[str, str] = {
 """The kinds of match by name, in words."""
 _RUN, _PANEL, _LEAST_VISIT = 3, 4, 4  # codes
 _MOST_COUNTED = 5_000  # patients of the training split
-_AT_ONCE = 500  # records read at once
 
 Feature = tuple[int, ...]
 Features = dict[str, set[Feature]]
@@ -40,9 +39,8 @@ def known_without(dataset: MedsDataset, vocabulary: Vocabulary, split: str) -> t
     """
     ids = dataset.some_ids(_MOST_COUNTED, split)
     held: Counter[int] = Counter()
-    for start in range(0, len(ids), _AT_ONCE):
-        for record in dataset.records(ids[start : start + _AT_ONCE]):
-            held.update(set(vocabulary.ids(encode(record, vocabulary).codes)))
+    for record in dataset.each_record(ids):
+        held.update(set(vocabulary.ids(encode(record, vocabulary).codes)))
     return held, frozenset(ids)
 
 

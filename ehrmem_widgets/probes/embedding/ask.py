@@ -59,7 +59,6 @@ DECLARED = ("logistic", CONTINUED)  # those that verdicts rest on; the other sta
 TOGETHER = ""  # in the column "attribute": all attributes together
 _PERMUTATIONS = 2000
 _RESAMPLES = 400
-_AT_ONCE = 500  # records read at once
 
 
 class Embedding(ProbeRun):
@@ -209,10 +208,8 @@ class Embedding(ProbeRun):
 
     def _held(self, patients: Sequence[int], names: Sequence[str]) -> dict[str, np.ndarray]:
         """(n,) whether each patient holds an attribute."""
-        found: list[list[bool]] = []
-        for start in range(0, len(patients), _AT_ONCE):
-            for record in self.task.dataset.records(patients[start : start + _AT_ONCE]):
-                found.append([self._codes.held(name, record) for name in names])
+        records = self.task.dataset.each_record(patients)
+        found = [[self._codes.held(name, record) for name in names] for record in records]
         return dict(zip(names, np.array(found, dtype=bool).reshape(-1, len(names)).T, strict=True))
 
     def _prompt(self, record: Record, model: BlackBox) -> SlotIds:

@@ -13,7 +13,7 @@ PROBE = Probe(
     view="ehrmem_widgets.probes.neighbours.show:NeighboursView",
     order=50,
     knowledge_levels=("demographics", "one_lab", "lab_dates", "lab_values", "first_20"),
-    options={"samples": Option(8, SAMPLES_EACH.check), "horizon": Option(32, HORIZON.check)},
+    options={"samples": Option(3, SAMPLES_EACH.check), "horizon": Option(32, HORIZON.check)},
     bears_on=("singling_out", "linkability", "identification"),
     screen="ehrmem_widgets.probes.neighbours.screen:ExploreNeighbours",
 )

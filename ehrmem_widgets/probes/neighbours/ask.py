@@ -56,7 +56,6 @@ CODES = "code search"
 FACTS, CONTINUED = "", "continued"
 """What is searched by, as the column "attribute" of a figure names it: the facts alone, or the model's own continuations of them."""
 _LAB_LEVELS = ("one_lab", "lab_dates", "lab_values")
-_AT_ONCE = 256
 NO_LAB = Exclusion("no_lab", "the record has no laboratory test")
 ALL_KNOWN = Exclusion("all_known", "what is known is the whole record")
 _GROUPS = (MEMBER, NON_MEMBER, CANARY, NULL_CANARY)
@@ -83,7 +82,7 @@ class Neighbours(ProbeRun):
     """
 
     doing = "Searching for records"
-    batch = 40
+    batch = 100  # so many that equal facts, which are asked once, come together
     needs = (
         EMBEDDINGS,
         PROMPTS,
@@ -107,10 +106,9 @@ class Neighbours(ProbeRun):
         self.settings["searched"] = len(ids)
         self._codes = attribute_codes(task.model, task.dataset)
         self._names, vocabulary = self._codes.default_names(), task.model.vocabulary
-        batches = (
-            task.dataset.records(ids[start : start + _AT_ONCE].tolist()) for start in range(0, len(ids), _AT_ONCE)
+        self._search = CodeSearch(
+            [codes_of(record, vocabulary) for record in task.dataset.each_record(ids.tolist())], len(vocabulary)
         )
-        self._search = CodeSearch([_full(record, vocabulary) for some in batches for record in some], len(vocabulary))
         self._column = {int(patient): place for place, patient in enumerate(ids)}
 
     @property
@@ -229,8 +227,9 @@ def paired_difference(a: np.ndarray, b: np.ndarray) -> Estimate:
     return Estimate(value, max(-1.0, low), min(1.0, high), n)
 
 
-def _full(record: Record, vocabulary: Vocabulary) -> list[int]:
-    return encode(record, vocabulary).ids(vocabulary)
+def codes_of(record: Record, vocabulary: Vocabulary) -> np.ndarray:
+    """(n,) ids of the codes of a whole record."""
+    return np.array(vocabulary.ids(encode(record, vocabulary).codes), dtype=np.int32)
 
 
 def why_not(record: Record, knowledge: str, vocabulary: Vocabulary) -> Exclusion | None:

@@ -16,9 +16,8 @@ from ehrmem_widgets.probes.bag_of_codes import CodeSearch, own_ranks
 from ehrmem_widgets.probes.embedding.ask import attribute_codes, stripped_prompt, with_embeddings
 from ehrmem_widgets.probes.embedding_store import EmbeddingStore
 from ehrmem_widgets.probes.findings import NeighbourFinding
-from ehrmem_widgets.probes.neighbours.ask import why_not
+from ehrmem_widgets.probes.neighbours.ask import codes_of, why_not
 from ehrmem_widgets.probes.prompt_embeddings import embed_continued, embed_prompts
-from ehrmem_widgets.tokens.sequence import encode
 
 LADDER = ("demographics", "one_lab", "lab_dates", "lab_values", "first_10", "first_20")
 AUDITED, CONTINUED, REFERENCE, CODES = "audited", "continued", "reference", "codes"
@@ -60,7 +59,7 @@ class RecordSearch:
         }
         self._attributes = attribute_codes(model, dataset)
         self._names = self._attributes.default_names()
-        self._full: list[list[int]] = []
+        self._full: list[np.ndarray] = []
         self._search: CodeSearch | None = None
 
     @property
@@ -82,7 +81,7 @@ class RecordSearch:
         ids = self.stores[AUDITED].ids
         while len(self._full) < len(ids):
             some = ids[len(self._full) : len(self._full) + _AT_ONCE].tolist()
-            self._full += [self._codes_of(record) for record in self._dataset.records(some)]
+            self._full += [self._codes_of(record) for record in self._dataset.each_record(some)]
             yield len(self._full) / len(ids)
         if self._search is None:
             self._search = CodeSearch(self._full, len(self._models[AUDITED].vocabulary))
@@ -121,9 +120,8 @@ class RecordSearch:
             for knowledge in knowledge_levels
         ]
 
-    def _codes_of(self, record: Record) -> list[int]:
-        vocabulary = self._models[AUDITED].vocabulary
-        return encode(record, vocabulary).ids(vocabulary)
+    def _codes_of(self, record: Record) -> np.ndarray:
+        return codes_of(record, self._models[AUDITED].vocabulary)
 
 
 def _model_of(by: str) -> str:

@@ -383,13 +383,9 @@ class _Stoppable:
         self._model, self._stop = model, stop
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-    def embed(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
-        """As the model, unless told to stop."""
         if self._stop.is_set():
             raise _Stopped
-        return self._model.embed(sequences)
+        return getattr(self._model, name)
 
 
 def _meanwhile(work: Callable[[], object], stop: threading.Event | None = None) -> Iterator[None]:
