@@ -57,7 +57,9 @@ def coarsen(data: Path, out: Path, *, fewer_than: int = 0, drop: Collection[str]
             copy_files(dataset.root, new)
             for path in shards_of(new):
                 _rewrite(path, becomes)
-            _forget_descriptions(new / "metadata" / "codes.parquet", [becomes.get(code, code) for code in occurring])
+            _forget_descriptions(
+                new / "metadata" / "codes.parquet", {becomes.get(code, code) for code in occurring} - {None}
+            )
     except OSError as error:
         raise Unavailable(f"{out} could not be written: {error.strerror or error}.") from None
     made = MedsDataset(out)
@@ -72,7 +74,8 @@ def _becomes(dataset: MedsDataset, occurring: Collection[str], fewer_than: int, 
         rare = {code for code, held in _holders(dataset, now).items() if held < fewer_than}
         if not rare:
             return {code: new for code, new in now.items() if new != code}
-        now = {code: parent_code(new) if new is not None and new in rare else new for code, new in now.items()}
+        coarser = {new: parent for new in rare if (parent := parent_code(new)) not in drop}
+        now = {code: coarser.get(str(new)) if new in rare else new for code, new in now.items()}
 
 
 def _holders(dataset: MedsDataset, now: Becomes) -> dict[str, int]:
@@ -105,4 +108,9 @@ def _forget_descriptions(path: Path, known: Collection[str | None]) -> None:
     """Of codes that are no more."""
     if path.is_file():
         table = pq.read_table(path)
-        pq.write_table(table.filter(pc.is_in(table["code"].cast(pa.string()), pa.array(known, pa.string()))), path)
+        kept = (
+            table.column("code").cast(pa.string())
+            if "code" in table.column_names
+            else pa.nulls(len(table), pa.string())
+        )
+        pq.write_table(table.filter(pc.is_in(kept, pa.array(list(known), pa.string()))), path)

@@ -29,15 +29,15 @@ RARE = "DIAGNOSIS//ICD//10//E220"
 
 
 class Audited:
-    """A data set of the people of a made-up audit: two members have the same record, and one of them a rare code, too."""
+    """A data set of the people of a made-up audit: two members have the same record, and so have two others but for a rare code of one."""
 
     def __init__(self, folder: Path, *, effect: float, people: int = 200) -> None:
         self.folder = folder
         self.audit = SyntheticAudit(people, effect=effect, seed=1)
         n, rng = len(self.audit.group), np.random.default_rng(0)
-        self.alike = first, second = np.flatnonzero(self.audit.held.any(axis=1))[:2].tolist()
+        self.alike = first, second, third, fourth = np.flatnonzero(self.audit.held.any(axis=1))[:4].tolist()
         codes = [rng.choice(60, 10, replace=False) for _ in range(n)]
-        codes[second] = codes[first]
+        codes[second], codes[fourth] = codes[first], codes[third]
         rows = [(i, at("2020-01-01"), f"LAB//{code}", None) for i in range(n) for code in codes[i]]
         splits = {i: "train" if group in (MEMBER, CANARY) else "held_out" for i, group in enumerate(self.audit.group)}
         write(folder / "data", {"0.parquet": [*rows, (first, at("2020-01-02"), RARE, None)]}, splits=splits)
@@ -87,11 +87,11 @@ def test_where_nothing_is_remembered_the_list_is_empty_and_says_how_many_more_it
 
 def test_reasons_are_those_of_the_data(remembered: Audited) -> None:
     found = remembered.listed(rate=0.5)
-    first, second = remembered.audit.patient[remembered.alike]
+    first, second, *same = remembered.audit.patient[remembered.alike]
     rows = found.rows.drop_duplicates("patient").set_index("patient")
     assert rows.loc[first, "rare"] == (RARE,) and rows.loc[second, "rare"] == ()
     assert rows.loc[[first, second], "near"].tolist() == [1, 1] and rows.loc[first, "same"] == 0  # 10 codes of 11
-    assert rows["near"].sum() == 2
+    assert rows.loc[same, ["near", "same"]].to_numpy().tolist() == [[1, 1], [1, 1]] and rows["near"].sum() == 4
     for listed, others in found.shares.values():
         assert (
             listed.n == len(rows) and listed.n + others.n == found.searches[0].asked
@@ -100,6 +100,7 @@ def test_reasons_are_those_of_the_data(remembered: Audited) -> None:
     write_list(found, AuditResults(remembered.folder / "results"), remembered.dataset, page)
     text = page.read_text()
     assert f"({RARE}, 1 person)" in text and "Repeated: 1 other record trained on is nearly the same." in text
+    assert "nearly the same, 1 of them in the very same order." in text
     assert ("Unique in the data set by these facts" in text) == (found.rows["k"] == 1).any()
 
 

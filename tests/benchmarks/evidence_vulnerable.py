@@ -18,12 +18,13 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_private, sample_reference
 from ehrmem_widgets.statistics.discrimination import mean_with_interval
-from ehrmem_widgets.statistics.intervals import proportion
+from ehrmem_widgets.statistics.intervals import Estimate, proportion
 from ehrmem_widgets.statistics.multiple_testing import discoveries
 from tests.benchmarks.lines import Lines
 
 RATE, RUNS, DIVISIONS = 0.1, 2000, 200
 PEOPLE = 100
+LEVELS = {"attribute": "first_20", "ranking": "one_lab"}
 
 
 def main(lines: Lines) -> None:
@@ -37,9 +38,7 @@ def main(lines: Lines) -> None:
         ):
             _, found = audited(Path(folder) / name, model, reference, "attribute", 400)
             listed = proportion(len(found.rows), found.searches[0].asked)
-            lines.add(
-                f"vulnerable_listed_{name}", listed.value, f"{listed.low:.3f} to {listed.high:.3f}", listed.n, "<= 0"
-            )
+            lines.add(f"vulnerable_listed_{name}", listed.value, words(listed), listed.n, "<= 0")
 
 
 def simulated(lines: Lines) -> None:
@@ -59,48 +58,45 @@ def simulated(lines: Lines) -> None:
         lines.add(
             f"vulnerable_false_share_simulated_{part:g}",
             mean.value,
-            f"{mean.low:.3f} to {mean.high:.3f}",
+            words(mean),
             RUNS,
-            f"<= {RATE}",
+            "<= 0.115",  # the rate and twice the standard error of so many runs
         )
         if part:
             held = proportion(sum(covered), len(covered))
             lines.add(
                 "vulnerable_false_share_within_its_interval",
                 held.value,
-                f"{held.low:.3f} to {held.high:.3f}",
+                words(held),
                 held.n,
                 ">= 0.95",
             )
 
 
 def on_memorizing(lines: Lines, folder: Path) -> None:
-    """Members and canaries listed, and the people never seen whom the same rule lists."""
-    for test, people in (("attribute", 400), ("ranking", 160)):
-        results, found = audited(folder / test, sample_model(), sample_reference(), test, people)
-        (search,) = found.searches
-        share = proportion(len(found.rows), search.asked)
-        words = f"{share.low:.3f} to {share.high:.3f}"
-        lines.add(f"vulnerable_members_listed_{test}_memorizing", share.value, words, share.n, ">= 0.01")
-        canaries = search.canaries
-        assert canaries is not None
-        words = f"{canaries.low:.3f} to {canaries.high:.3f}"
-        lines.add(f"vulnerable_canaries_named_{test}_memorizing", canaries.value, words, canaries.n, ">= 0.8")
-        exposures = next(view for view in results.views.values() if view.exposures() is not None).exposures()
-        assert exposures is not None
-        members, never = exposures.statistic(MEMBER), exposures.statistic(NON_MEMBER)
-        false, half = [], len(never) // 2
-        for seed in range(DIVISIONS):
-            drawn = np.random.default_rng(seed).permutation(never)
-            chosen = discoveries(np.concatenate([members, drawn[:half]]), drawn[half:], RATE).chosen
-            false.append(chosen[len(members) :].sum() / max(1, chosen.sum()))
-        lines.add(
-            f"vulnerable_never_seen_among_listed_{test}_memorizing",
-            float(np.mean(false)),
-            f"{DIVISIONS} divisions",
-            len(never),
-            f"<= {RATE}",
-        )
+    """Members and canaries listed by T2, and the people never seen whom the same rule lists; and canaries by the ranking."""
+    results, found = audited(folder / "attribute", sample_model(), sample_reference(), "attribute", 1000)
+    share = proportion(len(found.rows), found.searches[0].asked)
+    lines.add("vulnerable_members_listed_memorizing", share.value, words(share), share.n, ">= 0.01")
+    named(lines, found, "attribute")
+    exposures = next(one for view in results.views.values() if (one := view.exposures()) is not None)
+    members, never = exposures.statistic(MEMBER), exposures.statistic(NON_MEMBER)
+    false, half = [], len(never) // 2
+    for seed in range(DIVISIONS):
+        drawn = np.random.default_rng(seed).permutation(never)
+        chosen = discoveries(np.concatenate([members, drawn[:half]]), drawn[half:], RATE).chosen
+        false.append(chosen[len(members) :].sum() / max(1, chosen.sum()))
+    mean = float(np.mean(false))
+    lines.add("vulnerable_never_seen_among_listed_memorizing", mean, f"{DIVISIONS} divisions", len(never), f"<= {RATE}")
+    named(lines, audited(folder / "ranking", sample_model(), sample_reference(), "ranking", 60)[1], "ranking")
+
+
+def named(lines: Lines, found: VulnerableList, test: str) -> None:
+    """Of the planted, how many the same rule names."""
+    (search,) = found.searches
+    assert search.canaries is not None
+    one = search.canaries
+    lines.add(f"vulnerable_canaries_named_{test}_memorizing", one.value, words(one), one.n, ">= 0.8")
 
 
 def audited(folder: Path, model: Path, reference: Path, test: str, people: int) -> tuple[AuditResults, VulnerableList]:
@@ -109,11 +105,16 @@ def audited(folder: Path, model: Path, reference: Path, test: str, people: int) 
     plan = folder / "plan.yaml"
     plan.write_text(
         f"data: {sample_data()}\nmodel: {model}\nreference: {reference}\npatients: {people}\nholders: 0\nprobes: [{test}]\n"
-        "knowledge_levels: [demographics, one_lab, first_20]\n"
+        f"knowledge_levels: [{LEVELS[test]}]\n"
     )
     run_audit(read_plan(plan), folder / "results")
     results = AuditResults(folder / "results")
     return results, vulnerable_list(results, MedsDataset(sample_data()), RATE)
+
+
+def words(one: Estimate) -> str:
+    """The interval."""
+    return f"{one.low:.3f} to {one.high:.3f}"
 
 
 if __name__ == "__main__":

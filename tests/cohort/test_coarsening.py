@@ -74,6 +74,8 @@ def test_codes_of_a_file_are_left_out(data: Path, tmp_path: Path, capsys: pytest
     kept = set(MedsDataset(out).codes["code"])
     assert kept == {*HELD, "MEDS_BIRTH"} - {f"{ICD}E119", "LAB//50912//mg/dL"}
     assert main(words) == 2 and "already exists" in capsys.readouterr().err
+    made = coarsen(data, tmp_path / "both", fewer_than=6, drop={f"{ICD}E119"})
+    assert made.becomes[f"{ICD}E220"] is None and f"{ICD}E" not in set(MedsDataset(tmp_path / "both").codes["code"])
 
 
 def test_what_cannot_be_coarsened_is_refused_in_words(
