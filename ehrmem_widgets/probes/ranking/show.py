@@ -167,7 +167,7 @@ class RankingView(ProbeView):
             max(note) FILTER (figure = 'bits') AS facts, max(value) FILTER (figure = 'k') AS k,
             max(value) FILTER (figure = 'leak') AS value, max(low) FILTER (figure = 'leak') AS low,
             max(high) FILTER (figure = 'leak') AS high, max(n) FILTER (figure = 'leak') AS n
-            FROM rows GROUP BY patient, "group", attribute ORDER BY exposed DESC, value DESC, patient, attribute""",
+            FROM rows WHERE figure IN ('bits', 'k', 'leak') GROUP BY patient, "group", attribute ORDER BY exposed DESC, value DESC, patient, attribute""",
         )
         asked = Finding.load(self.audit.files[self.probe.name], tables=(FIGURES,)).about(FIGURES, figure=GIVEN_AWAY)
         return Exposures(
