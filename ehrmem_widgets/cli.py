@@ -487,6 +487,43 @@ def canaries(arguments: argparse.Namespace) -> None:
         say(f"So many coins can show an epsilon of {epsilon_bound(len(made), len(made), len(made)):.1f} at most.")
 
 
+def vulnerable(arguments: argparse.Namespace) -> None:
+    """List the patients who are most exposed, for internal use."""
+    from ehrmem_widgets.audit.results import AuditResults
+    from ehrmem_widgets.audit.vulnerable import vulnerable_list
+    from ehrmem_widgets.reports.vulnerable_page import in_words, write_list
+
+    out: Path = arguments.out or arguments.folder / "vulnerable.html"
+    audit = AuditResults(arguments.folder)
+    named = ((audit.results.get("plan") or {}).get("sources") or {}).get("data")
+    dataset = _data(arguments.data or named)
+    found = vulnerable_list(audit, dataset, arguments.rate)
+    write_list(found, audit, dataset, out)
+    say("\n".join(in_words(found)))
+    say(
+        f"Wrote {out} ({found.rows['patient'].nunique():,} patients by pseudonym: internal use, for those who must protect them)."
+    )
+
+
+def coarsen(arguments: argparse.Namespace) -> None:
+    """Write a data set whose rare codes are coarser or left out."""
+    from ehrmem_widgets.cohort.coarsening import coarsen as write_coarser
+    from ehrmem_widgets.files import read_text
+
+    if arguments.fewer_than is None and arguments.drop_codes is None:
+        raise BadInput("Say what is to change: --fewer-than N, --drop-codes FILE, or both.")
+    listed = read_text(arguments.drop_codes, "The file of codes to drop").splitlines() if arguments.drop_codes else []
+    drop = {line.strip() for line in listed if line.strip()}
+    made = write_coarser(arguments.data, arguments.out, fewer_than=arguments.fewer_than or 0, drop=drop)
+    gone = sum(new is None for new in made.becomes.values())
+    say(
+        f"Wrote {arguments.out}: {len(made.becomes) - gone:,} codes are coarser, {gone:,} are left out, and {made.emptied:,} patients have no event left. "
+        "Train on it, and audit the new model with it: then the facts of an attacker are as coarse as the training."
+    )
+    for name, (before, now) in made.holders.items():
+        say(f"{name}: held by {before:,} patients before, {now:,} now. The others are no longer asked about.")
+
+
 def forget(arguments: argparse.Namespace) -> None:
     """List what is kept about patients on this computer, and remove it if told."""
     from ehrmem_widgets import kept
@@ -761,6 +798,47 @@ def _parser() -> argparse.ArgumentParser:
     )
     exported.add_argument("folder", metavar="DIR", type=Path, help="results folder of 'ehrmem audit'")
     exported.add_argument("--out", type=Path, metavar="DIR", required=True, help="a folder that is not there yet")
+    exposed = add(
+        "vulnerable",
+        vulnerable,
+        "List, for those who must protect them, the patients whom the model gives away most: by which facts, and why.",
+        "Internal: it names patients by pseudonym, is part of no report and no export, and must not leave the hospital. Listed is who stands out of people\n"
+        "never seen who were asked in the same way; how many of those listed chance explains is said with it.",
+        "ehrmem vulnerable results",
+    )
+    exposed.add_argument("folder", metavar="DIR", type=Path, help="results folder of 'ehrmem audit'")
+    exposed.add_argument("--data", metavar="DIR", help="the data that were audited (as the plan names them)")
+    exposed.add_argument(
+        "--rate",
+        type=_typed(settings.FALSE_DISCOVERIES),
+        default=settings.FALSE_DISCOVERIES.example,
+        metavar="R",
+        help="false-discovery rate: of those listed, the share that may be so by chance (0.1)",
+    )
+    exposed.add_argument(
+        "--out", type=Path, metavar="FILE.html|csv", help="the list (vulnerable.html in the results folder)"
+    )
+    coarser = add(
+        "coarsen",
+        coarsen,
+        "Write a data set in which rare codes are coarser or left out, to train on and to audit by.",
+        "ICD codes become their category, ATC codes the level above, until enough people hold them; what has no coarser code is left out.",
+        "ehrmem coarsen --data my_meds --out coarser_meds --fewer-than 11",
+    )
+    coarser.add_argument("--data", type=Path, metavar="DIR", required=True, help="folder of a MEDS data set")
+    coarser.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the new data set")
+    coarser.add_argument(
+        "--fewer-than",
+        type=_typed(settings.FEWER_THAN),
+        metavar="N",
+        help="make codes coarser that fewer than N patients of the data set hold, such as 11",
+    )
+    coarser.add_argument(
+        "--drop-codes",
+        type=Path,
+        metavar="FILE",
+        help="leave out the codes in a text file, one a line, as the data write them",
+    )
     add(
         "plugins",
         plugins,

@@ -192,6 +192,10 @@ FPR = Number(0.001, 0.5, 0.01)
 PRIOR = Number(0.001, 0.99, 0.1)
 """Share of members among those asked about, on a screen."""
 SHARE = Number(0, 1, 0.1, exclusive=True)
+FALSE_DISCOVERIES = Number(0.01, 0.5, 0.1)
+"""Of those listed, the share expected to be so by chance."""
+FEWER_THAN = Whole(2, 1_000_000, 11)
+"""People who hold a code that is to be made coarser."""
 
 OF_NOTEBOOKS: Mapping[str, Whole | Number] = {
     "horizon": HORIZON, "samples": SAMPLES, "seed": SEED, "fpr": FPR, "prior": PRIOR, "patients": PATIENTS_ON_SCREEN,

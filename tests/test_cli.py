@@ -42,7 +42,9 @@ def one_sentence(text: str) -> str:
     return text
 
 
-@pytest.mark.parametrize("command", ["", "explore", "report", "probe", "patients", "train", "build-samples"])
+@pytest.mark.parametrize(
+    "command", ["", "explore", "report", "probe", "patients", "train", "build-samples", "vulnerable", "coarsen"]
+)
 def test_help_is_there_for_a_newcomer(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*command.split(), "--help") == 0
     out = capsys.readouterr().out

@@ -7,7 +7,6 @@ trained. What is written to train on does not say who is made up.
 from __future__ import annotations
 
 import secrets
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +18,8 @@ import numpy as np
 from ehrmem_widgets.cohort.code_statistics import CodeStatistics
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
 from ehrmem_widgets.cohort.fingerprints import combined
-from ehrmem_widgets.cohort.ground_truth import COLUMNS, COPY_OF, GROUND_TRUTH, INCLUDED, MADE_FOR, planted_ids
+from ehrmem_widgets.cohort.ground_truth import COLUMNS, COPY_OF, INCLUDED, MADE_FOR, planted_ids
+from ehrmem_widgets.cohort.meds_copies import copy_files, refuse_taken
 from ehrmem_widgets.cohort.meds_files import digests_of, shards_of
 from ehrmem_widgets.cohort.record import Event
 from ehrmem_widgets.errors import BadInput, Unavailable
@@ -76,7 +76,9 @@ def make_canaries(
         raise BadInput(
             "With coin flips each canary is planted once: a bound of epsilon is about one record. Leave out --repetitions or --coin-flip."
         )
-    _refuse_taken(data, out, key)
+    refuse_taken(data, out, key)
+    if key.resolve().is_relative_to(out.resolve()):
+        raise BadInput("The key cannot lie inside the new data set: whoever trains must not see it.")
     dataset = MedsDataset(data)
     if MEMBER_SPLIT not in dataset.splits:
         raise BadInput(
@@ -86,24 +88,12 @@ def make_canaries(
     made = _draw(dataset, n, repetitions, coin_flip, rng)
     try:
         with whole_folder(out) as new:
-            _copy(dataset, new)
+            copy_files(dataset.root, new)
             _plant(dataset, [one for one in made if one.included], new)
             _write_key(made, repetitions, coin_flip, key, combined(digests_of(new)))
     except OSError as error:
         raise Unavailable(f"{out} could not be written: {error.strerror or error}.") from None
     return made
-
-
-def _refuse_taken(data: Path, out: Path, key: Path) -> None:
-    for path in (out, key):
-        if path.is_symlink() or path.exists():
-            raise BadInput(f"{str(path)!r} already exists and was not overwritten. Name another one.")
-        if not path.absolute().parent.is_dir():
-            raise BadInput(f"There is no folder {str(path.parent)!r} to write into.")
-    if out.resolve().is_relative_to(data.resolve()) or key.resolve().is_relative_to(out.resolve()):
-        raise BadInput(
-            "The new data set cannot lie inside the old one, nor the key inside the new one: whoever trains must not see it."
-        )
 
 
 def _draw(dataset: MedsDataset, n: int, repetitions: int, coin_flip: bool, rng: np.random.Generator) -> list[Canary]:
@@ -151,14 +141,6 @@ def _unused_ids(dataset: MedsDataset, n: int, rng: np.random.Generator) -> Itera
     free = np.setdiff1d(rng.integers(taken.min(), taken.max() + 1, 20 * n), taken)
     beyond = taken.max() + 1 + np.arange(max(0, n - len(free)))
     return iter(rng.permutation(np.concatenate([rng.permutation(free)[:n], beyond])).tolist())
-
-
-def _copy(dataset: MedsDataset, new: Path) -> None:
-    for name in ("data", "metadata"):
-        if (dataset.root / name).is_dir():
-            shutil.copytree(dataset.root / name, new / name)
-    if (dataset.root / GROUND_TRUTH).is_file():
-        shutil.copyfile(dataset.root / GROUND_TRUTH, new / GROUND_TRUTH)
 
 
 def _plant(dataset: MedsDataset, planted: Sequence[Canary], new: Path) -> None:

@@ -104,6 +104,22 @@ def code_label(code: str, descriptions: Mapping[str, str] | None = None) -> str:
     return label.strip(" :,") or text or "(no code)"
 
 
+def parent_code(code: str) -> str | None:
+    """The code one step coarser: of ICD the category (three characters), then its first character; of ATC the next level up. None where there is none.
+
+    >>> parent_code("DIAGNOSIS//ICD//10//I50.22"), parent_code("ICD10CM/I50"), parent_code("MEDICATION//ATC//N02BE01")
+    ('DIAGNOSIS//ICD//10//I50', 'ICD10CM/I', 'MEDICATION//ATC//N02BE')
+    >>> parent_code("LAB//50893//mg/dL"), parent_code("DIAGNOSIS//ICD//10//I")
+    (None, None)
+    """
+    parts = parse_code(code)
+    lengths = (5, 4, 3, 1) if parts.system == "ATC" else (3, 1) if (parts.system or "").startswith("ICD") else ()
+    head, _, concept = code.rpartition("/")
+    concept = concept.replace(".", "")
+    shorter = next((length for length in lengths if length < len(concept)), 0)
+    return f"{head}/{concept[:shorter]}" if shorter and concept.upper() == parts.concept else None
+
+
 # The grammar of codes --------------------------------------------------------------------------------
 
 _DRUG_HEADS = {"MEDICATION", "DRUG", "PRESCRIPTION", "IMMUNIZATION", "VACCINE"}

@@ -65,13 +65,7 @@ def across_the_split(
         REFERENCE: sorted(others),
     }
     rng = np.random.default_rng([seed, 6])
-    events = int(dataset.codes["events"].sum())
-    room = min(MOST_COMPARED, max(1, MOST_EVENTS * len(dataset) // max(events, 1)))
-    sides: dict[str, np.ndarray] = {}
-    for side in _SIDES:
-        ids = np.array(sorted(i for s in splits[side] if s in dataset.splits for i in dataset.ids(s)), dtype=np.int64)
-        drawn = rng.choice(ids, room, replace=False) if len(ids) > room else ids
-        sides[side] = np.union1d(drawn, ids[np.isin(ids, list(wanted))])
+    sides = {side: _compared(dataset, splits[side], wanted, rng) for side in _SIDES}
     everybody = np.sort(np.concatenate(list(sides.values())))
     sets, sequences = _codes(dataset, everybody)
     enough = np.asarray(sets.sum(axis=1)).ravel() >= FEWEST_CODES
@@ -81,9 +75,24 @@ def across_the_split(
     return AcrossTheSplit(
         {side: everybody[places] for side, places in at.items()},
         {(a, b): np.isin(sequences[at[a]], sequences[at[b]]) for a, b in pairs},
-        {(a, b): _has_near(sets[at[a]], sets[at[b]]) for a, b in pairs},
+        {(a, b): _near(sets[at[a]], sets[at[b]]) > 0 for a, b in pairs},
         int((~enough).sum()),
     )
+
+
+def alike_within(dataset: MedsDataset, split: str, asked: Iterable[int], *, seed: int = 0) -> pd.DataFrame:
+    """How often the records of patients of a split (``asked``) are repeated within it: by patient id, ``same``, how many others have the very
+    sequence of codes, and ``near``, how many a near-duplicate; who has too few codes to compare is missing. Compared are as many patients of the split as by
+    ``across_the_split``: ``attrs["compared"]``."""
+    wanted = set(asked)
+    everybody = _compared(dataset, [split], wanted, np.random.default_rng([seed, 6]))
+    sets, sequences = _codes(dataset, everybody)
+    whole = np.asarray(sets.sum(axis=1)).ravel() >= FEWEST_CODES
+    own = np.flatnonzero(np.isin(everybody, list(wanted)) & whole)
+    same = [int((sequences[whole] == sequences[place]).sum()) - 1 for place in own]
+    found = pd.DataFrame({"same": same, "near": _near(sets[own], sets[whole]) - 1}, index=everybody[own])
+    found.attrs["compared"] = int(whole.sum())
+    return found
 
 
 def without_near_duplicates(
@@ -103,6 +112,15 @@ def without_near_duplicates(
         groups={patient: group for patient, group in people.groups.items() if patient not in twins},
         left_out=(*people.left_out, *((r.pseudonym, LEFT_OUT) for r in people.records if r.patient_id in twins)),
     )
+
+
+def _compared(dataset: MedsDataset, splits: Iterable[str], asked: set[int], rng: np.random.Generator) -> np.ndarray:
+    """Ids, ascending, of all patients of some splits, or of those ``asked`` and as many others as there is room for."""
+    events = int(dataset.codes["events"].sum())
+    room = min(MOST_COMPARED, max(1, MOST_EVENTS * len(dataset) // max(events, 1)))
+    ids = np.array(sorted(i for s in splits if s in dataset.splits for i in dataset.ids(s)), dtype=np.int64)
+    drawn = rng.choice(ids, room, replace=False) if len(ids) > room else ids
+    return np.union1d(drawn, ids[np.isin(ids, list(asked))])
 
 
 def _codes(dataset: MedsDataset, patients: np.ndarray) -> tuple[sparse.csr_matrix, np.ndarray]:
@@ -126,14 +144,14 @@ def _codes(dataset: MedsDataset, patients: np.ndarray) -> tuple[sparse.csr_matri
     return sets, sequences
 
 
-def _has_near(sets: sparse.csr_matrix, others: sparse.csr_matrix) -> np.ndarray:
-    """(n,) bool: which of the sets (n, tokens) have a Jaccard similarity of NEAR or more to one of the others."""
+def _near(sets: sparse.csr_matrix, others: sparse.csr_matrix) -> np.ndarray:
+    """(n,) to how many of the others each of the sets (n, tokens) has a Jaccard similarity of NEAR or more."""
     sizes, other_sizes = (np.asarray(s.sum(axis=1)).ravel() for s in (sets, others))
-    found = np.zeros(len(sizes), dtype=bool)
+    found = np.zeros(len(sizes), dtype=int)
     for start in range(0, len(sizes), _BLOCK):
         block = slice(start, start + _BLOCK)
         shared = (sets[block] @ others.T).tocoo()
         together = sizes[block][shared.row] + other_sizes[shared.col] - shared.data
         near = shared.row[shared.data >= NEAR * together - 1e-9]
-        found[start + np.unique(near)] = True
+        found[block] = np.bincount(near, minlength=len(sizes[block]))
     return found

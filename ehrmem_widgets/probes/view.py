@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 import pandas as pd
 
 from ehrmem_widgets.attacker.facts import knowledge_words, knows
@@ -69,6 +70,29 @@ class Frequency:
     never_seen: Estimate | None = None
     title: str = ""
     knowledge: str = ""
+
+
+@dataclass(frozen=True)
+class Exposures:
+    """How exposed each person asked about is, for the list of vulnerable patients: never to be shown outside it.
+
+    ``found``: one row a person of whom something was found: ``patient``, ``group``, ``exposed`` (more is worse), and how: ``attribute``,
+    ``value``, ``low``, ``high``, ``n`` (the ``figure``), ``facts`` in words, and ``k`` (nan: not counted). ``asked``: people by group; who is not
+    in ``found`` is less exposed than anybody who is.
+    """
+
+    figure: str
+    found: pd.DataFrame
+    asked: Mapping[str, int]
+
+    def of(self, group: str) -> pd.DataFrame:
+        """Those of one group of whom something was found."""
+        return self.found[self.found["group"] == group].reset_index(drop=True)
+
+    def statistic(self, group: str) -> np.ndarray:
+        """(people asked about,) of one group, those found first, in the order of ``of``."""
+        own = self.of(group)["exposed"].to_numpy(float)
+        return np.concatenate([own, np.full(max(0, self.asked.get(group, 0) - len(own)), -np.inf)])
 
 
 class ProbeView:
@@ -275,6 +299,10 @@ class ProbeView:
     def vulnerable(self) -> str:
         """Markup on the groups of whom more is remembered."""
         return ""
+
+    def exposures(self) -> Exposures | None:
+        """Whom something sensitive can be told of, and by which facts; None where the test does not say that of single people."""
+        return None
 
     def frequencies(self) -> Iterable[Frequency]:
         """Shares for a letter in plain language."""

@@ -24,6 +24,7 @@ from tests.benchmarks import (
     evidence_population,
     evidence_t4,
     evidence_verdicts,
+    evidence_vulnerable,
     null_run,
     sample_pattern,
 )
@@ -40,6 +41,7 @@ PARTS: dict[str, Part] = {  # the longest first
     "All probes, moderate model": sample_pattern.moderate,
     "All probes, private model": sample_pattern.private,
     "All probes, reference model": sample_pattern.reference,
+    "The list of vulnerable patients": evidence_vulnerable.main,
     "A null run": null_run.main,
     "Telling groups apart without a model": evidence_confounding.main,
     "Verdicts, simulated": evidence_verdicts.simulated,

@@ -30,7 +30,7 @@ from ehrmem_widgets.probes.attribute.ask import (
     LEAK_RISK,
 )
 from ehrmem_widgets.probes.people import ALL, CANARY, MEMBER, NON_MEMBER, NULL_CANARY
-from ehrmem_widgets.probes.view import GROUP_NAMES, METHOD_GROUPS, Frequency, ProbeView, picture
+from ehrmem_widgets.probes.view import GROUP_NAMES, METHOD_GROUPS, Exposures, Frequency, ProbeView, picture
 from ehrmem_widgets.statistics.attack_cost import median_for_even_chance
 from ehrmem_widgets.statistics.disclosure import (
     FEWEST,
@@ -283,6 +283,20 @@ class AttributeView(ProbeView):
             worst = max(shares, key=lambda one: severity.get(one.attribute, 0))
             assert worst.memorized is not None
             yield Frequency("remembered", worst.memorized, verdict, title=worst.title, knowledge=worst.knowledge)
+
+    def exposures(self) -> Exposures:
+        """The attribute and the knowledge level at which most is given away of each person; who was drawn as a holder is left out, having been
+        asked about some attributes alone."""
+        worst = self.audit.query(
+            self.probe.name,
+            PATIENTS,
+            """SELECT patient, "group", attribute, knowledge AS facts, 'nan'::DOUBLE AS k, value AS exposed, value, low, high, n
+            FROM rows WHERE figure = ? AND model = ? AND NOT drawn AND isfinite(value)
+            QUALIFY row_number() OVER (PARTITION BY patient ORDER BY value DESC, knowledge, attribute) = 1 ORDER BY value DESC, patient""",
+            ["excess", ""] if self._beyond else ["leak", "audited"],
+        )
+        worst["facts"] = worst["facts"].map(knowledge_words)
+        return Exposures(self._measured, worst, worst["group"].value_counts().to_dict())
 
     def over_all_attributes(self, knowledge: str) -> Estimate | None:
         """Of each member the largest excess (leak)."""

@@ -19,11 +19,11 @@ from ehrmem_widgets.findings.disclosure_control import (
     hidden,
     share,
 )
-from ehrmem_widgets.findings.finding import EXCLUDED, PATIENTS, Finding, FindingRow, estimate_of
+from ehrmem_widgets.findings.finding import EXCLUDED, FIGURES, PATIENTS, Finding, FindingRow, estimate_of
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.ranking.ask import GIVEN_AWAY, GIVEN_AWAY_GAP, NO_REFERENCE, SEARCH
 from ehrmem_widgets.probes.ranking.attack_list import attack_list
-from ehrmem_widgets.probes.view import Frequency, Headline, ProbeView, picture
+from ehrmem_widgets.probes.view import Exposures, Frequency, Headline, ProbeView, picture
 from ehrmem_widgets.probes.view import titles as _titles
 from ehrmem_widgets.statistics.attack_cost import median, median_for_even_chance
 from ehrmem_widgets.statistics.disclosure import (
@@ -157,6 +157,24 @@ class RankingView(ProbeView):
         left_out = self.audit.query(self.probe.name, EXCLUDED, "SELECT DISTINCT patient FROM rows")["patient"]
         group = self.audit.group_of_people
         return max(0, self.audit.people.get(MEMBER, 0) - sum(group.get(patient) == MEMBER for patient in left_out))
+
+    def exposures(self) -> Exposures:
+        """The cheapest leak of each person: the fewer bits it takes, the more exposed."""
+        leaks = self.audit.query(
+            self.probe.name,
+            PATIENTS,
+            """SELECT patient, "group", attribute, -max(value) FILTER (figure = 'bits') AS exposed,
+            max(note) FILTER (figure = 'bits') AS facts, max(value) FILTER (figure = 'k') AS k,
+            max(value) FILTER (figure = 'leak') AS value, max(low) FILTER (figure = 'leak') AS low,
+            max(high) FILTER (figure = 'leak') AS high, max(n) FILTER (figure = 'leak') AS n
+            FROM rows WHERE figure IN ('bits', 'k', 'leak') GROUP BY patient, "group", attribute ORDER BY exposed DESC, value DESC, patient, attribute""",
+        )
+        asked = Finding.load(self.audit.files[self.probe.name], tables=(FIGURES,)).about(FIGURES, figure=GIVEN_AWAY)
+        return Exposures(
+            "leak probability",
+            leaks.drop_duplicates("patient"),
+            dict(zip(asked["group"], asked["n"].astype(int), strict=True)),
+        )
 
     def patients(self) -> str:
         """The leaks that take the attacker the least knowledge, by patient."""
