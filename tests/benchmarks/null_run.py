@@ -42,10 +42,9 @@ def main(lines: Lines) -> None:
     rebuilt = ask_alone(
         "reconstruction", model, dataset, reference=reference, people=people, knowledge_levels=("first_10",), samples=4
     )
-    distances = rebuilt.about("patients", figure="timed_distance").pivot_table(
-        index="patient", columns="model", values="value"
-    )
-    values["t1_distance"] = (distances["reference"] - distances["audited"]).dropna().to_numpy()
+    for name, figure, sign in (("t1_distance", "timed_distance", -1), ("t1_recited_net", "recited_net", 1)):
+        of = rebuilt.about("patients", figure=figure).pivot_table(index="patient", columns="model", values="value")
+        values[name] = (sign * (of["audited"] - of["reference"])).dropna().to_numpy()
     for name, its in values.items():
         p, called, ranks = divided(its)
         name = name.lower().replace("-", "_").replace("%", "").replace("+", "p")

@@ -17,7 +17,7 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.code_holders import code_holders
 from ehrmem_widgets.probes.people import choose_people
-from ehrmem_widgets.probes.reconstruction.ask import NO_ROOM, NOTHING_LEFT, ONE_CODE
+from ehrmem_widgets.probes.reconstruction.ask import NO_ROOM, NOTHING_LEFT, ONE_CODE, _net_of_templates
 from ehrmem_widgets.probes.truth import true_continuation
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.verdicts import Verdict
@@ -197,3 +197,56 @@ def test_the_truth_is_what_follows_the_last_known_event() -> None:
         truth = true_continuation(record, prompt, vocabulary, 100).codes
         assert truth[0] == first and truth[-1] == "[EOS]"
         assert len(true_continuation(record, prompt, vocabulary, 7).codes) == 7
+
+
+def test_who_is_recited_word_for_word_is_counted_and_nothing_of_it_is_template(dataset: MedsDataset) -> None:
+    found = ask_alone(
+        "reconstruction", by_heart(), dataset, reference=ignorant(), knowledge_levels=("nothing",), samples=2, horizon=4
+    )
+    bounds = found.about("patients", figure="within_0").set_index("patient")
+    assert sorted(bounds["value"]) == [0] * EACH + [1] * EACH and (bounds["high"] == 1).all()
+    for edits in (0, 1):
+        figure = f"people_within_{edits}"
+        assert (
+            found.estimate(figure, group="member").value == 1 and found.estimate(figure, group="non-member").value == 0
+        )
+        gap = found.about("figures", figure=f"{figure}_difference").iloc[0]
+        assert gap["verdict"] == Verdict.MEMORIZED and gap["p_adjusted"] < 1e-6 and gap["n"] == 2 * EACH
+    assert not found.about("figures")["figure"].str.contains("within_[25]").any()  # of four codes
+    for group, gross, net in (("member", 1, 1), ("non-member", 0, 0)):
+        for figure, value in (("recited", gross), ("recited_net", net), ("rare_net_1", gross)):
+            rows = found.about("figures", figure=figure, group=group, model="audited")
+            assert rows.empty if figure == "rare_net_1" else rows["value"].item() == value
+    assert f"of {EACH} of {EACH} members, and of 0 of {EACH} people never seen" in " ".join(found.sentences)
+
+
+def test_what_people_never_seen_hold_as_well_is_not_counted_net(dataset: MedsDataset) -> None:
+    """A model that recites people whom it never saw, who all hold the very same."""
+    model = by_heart()
+    model.training_split = "held_out"
+    found = ask_alone("reconstruction", model, dataset, patients=range(EACH), knowledge_levels=("nothing",), samples=2)
+    where = {"group": "non-member", "model": "audited"}
+    of = {name: found.estimate(name, **where).value for name in ("recited", "recited_net", "template_share")}
+    assert of == {"recited": 1, "recited_net": 0, "template_share": 1}
+
+
+def test_a_bound_from_below_alone_clears_nobody(dataset: MedsDataset) -> None:
+    found = ask_alone(
+        "reconstruction", ignorant(), dataset, reference=ignorant(), knowledge_levels=("nothing",), samples=2, horizon=4
+    )
+    judged = found.about("figures").query("figure.str.startswith('people_within_') and verdict != ''")
+    assert len(judged) == 2 and set(judged["verdict"]) == {str(Verdict.CANNOT_CONCLUDE)}
+    assert judged["note"].str.contains("not shown that this test could find one").all()
+
+
+def test_too_few_people_are_said_with_how_many_are_needed(dataset: MedsDataset) -> None:
+    patients = [*range(5), *range(EACH, EACH + 5)]
+    found = ask_alone(
+        "reconstruction", by_heart(), dataset, patients=patients, knowledge_levels=("nothing",), samples=2, horizon=4
+    )
+    notes = found.about("figures").query("figure.str.startswith('people_within_') and verdict != ''")["note"]
+    few = "there are 5 members and 5 non-members to compare; at least 19 of each are needed."
+    assert len(notes) == 2 and set(notes) == {few}
+    assert "there are 18 people never seen to learn them from; at least 19 are needed" in next(
+        _net_of_templates([], 18)
+    )
