@@ -1,8 +1,8 @@
 """How likely a model recites what really followed, word for word or nearly: a bound from below, without sampling.
 
 Near-verbatim extraction (Cooper et al., arXiv 2603.24917): a beam search under the very distribution that the model samples from. Of all beginnings
-that can still end within so many edits of the truth the likeliest are kept, and the true one always; the probabilities of those that end there are
-summed. What is dropped, and what a model does not show, counts 0: the sum never exceeds the true probability, and is it where nothing is dropped.
+that can still end within so many edits of the truth the likeliest are kept, and the probabilities of those that end there are summed. What is dropped,
+and what a model does not show, counts 0: the sum never exceeds the true probability, and is it where nothing is dropped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ehrmem_widgets.errors import BadInput, CannotAnswer
 EDITS = (0, 1, 2, 5)
 CODES = 16
 WIDTH = 20
-FLOOR = 1e-4
+FLOOR = 1e-5
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ def near_verbatim(
 ) -> list[NearVerbatim]:
     """A bound for each prompt (ids) and the codes that truly follow it (ids). An edit inserts, drops or replaces one code (Levenshtein).
 
-    ``width``: beginnings kept at each code. ``floor``: searched is only where the truth without its least likely codes, as many as the widest number
-    of ``edits``, has at least this probability (0: everywhere); elsewhere the probability of the exact truth bounds all of them, as it does for a
-    model that gives no whole distributions. ``tracked``: (codes,) bool, the codes that may stand in for a true one (None: all); with tens of
+    ``width``: beginnings kept at each code. ``floor``: less likely beginnings are dropped, and nothing is searched where even the truth without its
+    least likely codes, as many as the widest number of ``edits``, is less likely (0: all is). Each bound is at least the probability of the exact
+    truth, which is all there is for a model that gives no whole distributions. ``tracked``: (codes,) bool, the codes that may stand in for a true one (None: all); with tens of
     thousands of codes, those that are not rare.
 
     Raises BadInput for a truth of no more codes than edits, CannotAnswer for a model that gives no log-probabilities, or elapsed times with its codes.
@@ -60,16 +60,18 @@ def near_verbatim(
     scores = model.score([[*prompt, *truth] for prompt, truth in zip(prompts, truths, strict=True)])
     own = [found[len(prompt) - 1 :] for prompt, found in zip(prompts, scores, strict=True)]
     searches = {
-        place: _Search(prompts[place], truths[place], edits, width)
+        place: _Search(prompts[place], truths[place], edits, width, floor)
         for place, logs in enumerate(own)
         if Query.PROBABILITIES in model.answers and np.exp(np.sort(logs)[max(edits) :].sum()) >= floor
     }
-    _search(model, list(searches.values()), tracked)
-    bounds = [dict.fromkeys(edits, float(np.exp(logs.sum()))) for logs in own]
-    asked = [len(logs) for logs in own]
-    for place, search in searches.items():
-        bounds[place], asked[place] = search.found, asked[place] + search.asked
-    return [NearVerbatim(*both) for both in zip(bounds, asked, strict=True)]
+    if searches:
+        _search(model, list(searches.values()), tracked)
+    found = []
+    for place, logs in enumerate(own):
+        exact, search = min(1.0, float(np.exp(logs.sum()))), searches.get(place)
+        bounds = {most: max(exact, min(1.0, search.found[most])) if search else exact for most in edits}
+        found.append(NearVerbatim(bounds, len(logs) + (search.asked if search else 0)))
+    return found
 
 
 def _search(model: BlackBox, searches: list[_Search], tracked: np.ndarray | None) -> None:
@@ -92,14 +94,16 @@ def _search(model: BlackBox, searches: list[_Search], tracked: np.ndarray | None
 
 
 class _Search:
-    """One search: ``beginnings`` with their ``mass``, the likeliest first but for the true one, and for each the edits that lead from it to every
-    beginning of the truth (a row of the dynamic programme). ``found``: by number of edits, the probability that ended within them."""
+    """One search: ``beginnings`` with their ``mass``, and for each the edits that lead from it to every beginning of the truth (a row of the dynamic
+    programme). ``found``: by number of edits, the probability that ended within them."""
 
-    def __init__(self, prompt: Sequence[int], truth: Sequence[int], edits: Sequence[int], width: int) -> None:
-        self.truth, self._width, self._most = np.asarray(truth), width, max(edits)
+    def __init__(
+        self, prompt: Sequence[int], truth: Sequence[int], edits: Sequence[int], width: int, floor: float
+    ) -> None:
+        self.truth, self._width, self._floor, self._most = np.asarray(truth), width, floor, max(edits)
         self.beginnings, self.mass = [list(prompt)], np.ones(1)
         self.found, self.asked = dict.fromkeys(edits, 0.0), 0
-        self._rows, self._done, self._true = np.arange(len(truth) + 1)[None], 0, True
+        self._rows, self._done = np.arange(len(truth) + 1)[None], 0
 
     def begin(self, ids: np.ndarray, common: np.ndarray, stops: Sequence[int]) -> None:
         """Of the columns to come: which code each is, and of which kind: one of the true codes or stop codes, or any other."""
@@ -130,13 +134,10 @@ class _Search:
             self.found[most] += float(mass[((edits <= most) & ended)[:, self._kind]].sum())
 
     def _keep(self, mass: np.ndarray, rows: np.ndarray) -> None:
-        order = mass.copy()
-        if self._true:
-            true = (0, np.searchsorted(self._ids, self.truth[self._done - 1]))
-            order[true] = np.inf if mass[true] > 0 else 0
-        best = np.argsort(-order, axis=None, kind="stable")[: min(self._width, np.count_nonzero(mass))]
-        self._true = bool(len(best)) and bool(np.isinf(order.flat[best[0]]))
-        beam, column = np.unravel_index(best, mass.shape)
+        likely = np.flatnonzero(mass > self._floor)
+        if len(likely) > self._width:
+            likely = likely[np.argpartition(-mass.flat[likely], self._width)[: self._width]]
+        beam, column = np.unravel_index(likely, mass.shape)
         self.beginnings = [[*self.beginnings[b], int(self._ids[c])] for b, c in zip(beam, column, strict=True)]
         self.mass, self._rows = mass[beam, column], rows[beam, self._kind[column]]
 

@@ -73,7 +73,7 @@ def test_what_comes_back_is_counted_gross_and_net() -> None:
     assert found["recited"] == pytest.approx([1, 0.5, 4 / 6, 0, 0])
     assert found["recited_net"] == pytest.approx([0.5, 0, 0.5, 0, 0])
     assert found["template_share"] == pytest.approx([0.5, 1, 0.25, np.nan, np.nan], nan_ok=True)
-    assert found["rare_overlap_1"] == pytest.approx(found["rare_net_1"]) == pytest.approx([1, 0, 1, 0.5, 0.5])
+    assert found["rare_overlap_1"].tolist() == found["rare_net_1"].tolist() == pytest.approx([1, 0, 1, 0.5, 0.5])
     net = COMPARER.compare(truth, np.array([truth]), ~template)
     assert net["rare_net_1"] == [0] and net["recited_net"] == [0.5]
     assert "recited" not in COMPARER.compare(truth, np.array([truth]))

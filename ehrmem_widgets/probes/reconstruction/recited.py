@@ -61,7 +61,7 @@ def bounds(
     found = near_verbatim(model, [one[2] for one in some], [one[3] for one in some], edits=asked.edits, tracked=tracked)
     for (patient, knowledge, *_), recited in zip(some, found, strict=True):
         for edits, bound in recited.bounds.items():
-            bounded = Estimate(min(1.0, bound), min(1.0, bound), 1.0, recited.asked)
+            bounded = Estimate(bound, bound, 1.0, recited.asked)
             yield patient_row(patient, f"{WITHIN}{edits}", bounded, knowledge=knowledge, model="audited")
 
 
