@@ -50,7 +50,7 @@ def sample(
     parts = _parts(len(prompts), samples, int(_share * free_memory(device)) // bytes_a_sample)
     goes_on = torch.ones(size, dtype=torch.bool, device=device)
     goes_on[list(stops)] = False
-    groups = None if track is None else _groups(track, size, single=race is None).to(device)
+    groups = None if track is None else torch.from_numpy(_padded(track, size).astype(np.float32)).to(device)
     keep = None if banned is None else torch.from_numpy(~_padded(banned, size)).to(device)
 
     def run(rows: slice, columns: slice) -> Iterator[Step]:
@@ -176,9 +176,8 @@ def _run(
         of_each, drawn = drawn.shape[1], drawn.flatten()
         mass = None
         if groups is not None:
-            mass = torch.zeros(shape[0] * shape[1], groups.shape[-1], device=device)
-            of_groups = probabilities[:, groups] if groups.dim() == 1 else probabilities @ groups
-            mass[rows[alive]] = of_groups.repeat_interleave(of_each, dim=0)[alive]
+            mass = torch.zeros(shape[0] * shape[1], groups.shape[1], device=device)
+            mass[rows[alive]] = (probabilities @ groups).repeat_interleave(of_each, dim=0)[alive]
             mass = mass.view(*shape, -1)
         codes = torch.full((shape[0] * shape[1],), -1, device=device)
         codes[rows[alive]] = drawn[alive]
@@ -219,13 +218,6 @@ def _draw(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     target = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
     drawn = torch.searchsorted(cumulated, target, right=True)
     return drawn.clamp(max=weights.shape[-1] - 1), total.expand(target.shape)
-
-
-def _groups(track: np.ndarray, size: int, *, single: bool) -> Tensor:
-    """(size, groups) 0 or 1; of groups of one code each, if ``single``, their codes alone, (groups,)."""
-    if single and (np.count_nonzero(track, axis=0) == 1).all():
-        return torch.from_numpy(track.argmax(axis=0))
-    return torch.from_numpy(_padded(track, size).astype(np.float32))
 
 
 def _padded(by_code: np.ndarray, size: int) -> np.ndarray:

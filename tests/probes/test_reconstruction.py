@@ -20,7 +20,8 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.code_holders import code_holders
 from ehrmem_widgets.probes.people import People, choose_people
-from ehrmem_widgets.probes.reconstruction.ask import NO_ROOM, NOTHING_LEFT, ONE_CODE, _excesses, _net_of_templates
+from ehrmem_widgets.probes.reconstruction import recited
+from ehrmem_widgets.probes.reconstruction.ask import NO_ROOM, NOTHING_LEFT, ONE_CODE, _excesses
 from ehrmem_widgets.probes.reconstruction.recited import Asked
 from ehrmem_widgets.probes.truth import true_continuation
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
@@ -215,7 +216,10 @@ def test_who_is_recited_word_for_word_is_counted(dataset: MedsDataset) -> None:
         gap = found.about("figures", figure=f"{figure}_difference").iloc[0]
         assert gap["verdict"] == Verdict.MEMORIZED and gap["p_adjusted"] < 1e-6 and gap["n"] == 2 * EACH
     assert not found.about("figures")["figure"].str.contains("within_[25]").any()  # of four codes
-    assert f"of {EACH} of {EACH} members, and of 0 of {EACH} people never seen" in " ".join(found.sentences)
+    words = (
+        "within 1 edits at least once in 1,000 answers, if not of more: 1.00 (0.84 to 1.00, n = 20) of members and 0.00"
+    )
+    assert words in " ".join(found.sentences) and "Memorized in 2 of 2 comparisons of people" in found.sentences[-1]
     # people never seen hold the same codes of one moment, in another order: an order set
     assert found.estimate("recited", group="member", model="audited").value == 1
     assert found.estimate("recited_net", group="member", model="audited").value == 0
@@ -237,8 +241,8 @@ def test_a_bound_from_below_clears_members_only_where_it_finds_the_canaries() ->
     people = cast(People, SimpleNamespace(group_of_pseudonym=groups, counts=lambda: counts))
     asked = Asked.within(64)
 
-    def verdicts(recited: Container[str]) -> set[str]:
-        bounds = {patient: float(group in recited) for patient, group in groups.items()}
+    def verdicts(trained: Container[str]) -> set[str]:
+        bounds = {patient: float(group in trained) for patient, group in groups.items()}
         measured = {(f"within_{edits}", "nothing", "audited"): bounds for edits in asked.edits}
         rows = _excesses(measured, people, ["nothing"], None, asked)
         return {one["reason"] for one in rows if one.get("verdict")}
@@ -259,6 +263,6 @@ def test_too_few_people_are_said_with_how_many_are_needed(dataset: MedsDataset) 
     notes = found.about("figures").query("figure.str.startswith('people_within_') and verdict != ''")["note"]
     few = "there are 5 members and 5 non-members to compare; at least 19 of each are needed."
     assert len(notes) == 2 and set(notes) == {few}
-    assert "there are 18 people never seen to learn them from; at least 19 are needed" in next(
-        _net_of_templates([], 18)
+    assert "19 people never seen are needed to learn them from, and there are 18" in next(
+        recited.said([], Asked.within(4), 18)
     )

@@ -182,7 +182,7 @@ class Reconstruction(ProbeRun):
             + _falls(measured, people, knowledge_levels)
         )
         said = _sentences(cohort, knowledge_levels, self.task.reference is not None)
-        said += [*_net_of_templates(cohort, self.settings["templates_from"]), *recited.said(cohort, self._recited)]
+        said += recited.said(cohort, self._recited, self.settings["templates_from"])
         return finding(self.probe.name, cohort + rows, self.settings, said)
 
 
@@ -486,25 +486,3 @@ def _sentences(cohort: list[FindingRow], knowledge_levels: Sequence[str], with_r
         f"and routine codes match in everyone. Read it beside the timed distance and the rare codes.{share}"
     )
     return said
-
-
-def _net_of_templates(cohort: Sequence[FindingRow], never: int) -> Iterator[str]:
-    """What comes back of members and of people never seen, gross and net, where most does."""
-    if never < FEWEST_CONTROLS:
-        yield (
-            f"Nothing is said net of templates: there are {never} people never seen to learn them from; at least {FEWEST_CONTROLS} are needed."
-        )
-    gross = [r for r in cohort if r["figure"] == "recited" and r["group"] == MEMBER and r["model"] == AUDITED]
-    if not gross:
-        return
-    most = max(gross, key=lambda one: one["value"])
-
-    def at(figure: str, group: str) -> str:
-        where = {"figure": figure, "group": group, "knowledge": most["knowledge"], "model": AUDITED}
-        return next((str(estimate_of(r)) for r in cohort if all(r.get(k) == v for k, v in where.items())), "nobody")
-
-    yield (
-        f"Of the codes that followed, a share comes back in runs of three, and less net of templates (runs and order sets that other people never seen "
-        f"hold): at {most['knowledge']} {at('recited', MEMBER)} and {at('recited_net', MEMBER)} of members', {at('recited', NON_MEMBER)} and "
-        f"{at('recited_net', NON_MEMBER)} of people never seen."
-    )

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
-from ehrmem_widgets.findings.finding import FindingRow, Where, patient_row, row
+from ehrmem_widgets.findings.finding import FindingRow, Where, estimate_of, patient_row, row
 from ehrmem_widgets.probes.near_verbatim import CODES, EDITS, near_verbatim
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People
 from ehrmem_widgets.statistics.intervals import Estimate, proportion
 from ehrmem_widgets.statistics.matches import matched_more
-from ehrmem_widgets.statistics.verdicts import ALARM_RATE, PositiveControl, Verdict
+from ehrmem_widgets.statistics.verdicts import ALARM_RATE, FEWEST_CONTROLS, PositiveControl, Verdict
 
 WITHIN, PEOPLE_WITHIN = "within_", "people_within_"
 EXTRACTABLE = 1e-3
 """Somebody counts whose codes come back at least once in a thousand answers."""
-_MOST_FOLLOWED = 4_096  # codes of a model of which every one is followed
+_MOST_FOLLOWED = 2_048  # codes of a model of which every one is followed
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,16 @@ def compared(
         for patient, bound in measured.get((f"{WITHIN}{edits}", knowledge, "audited"), {}).items():
             hits, n = counts.get(group := people.group_of_pseudonym[patient], (0, 0))
             counts[group] = hits + (bound >= EXTRACTABLE), n + 1
-        where: Where = {"knowledge": knowledge, "model": "audited"}
-        rows += [row(f"{PEOPLE_WITHIN}{edits}", proportion(*of), **where, group=group) for group, of in counts.items()]
+        figure = f"{PEOPLE_WITHIN}{edits}"
+        for group, of in counts.items():
+            rows.append(row(figure, proportion(*of), knowledge=knowledge, model="audited", group=group))
         control = PositiveControl.NONE
         for seen, never in ((CANARY, NULL_CANARY), (MEMBER, NON_MEMBER)):
             if seen not in counts or never not in counts:
                 continue
             more, p = matched_more(counts[seen], counts[never])
-            rows.append(row(f"{PEOPLE_WITHIN}{edits}_difference", more, **where, group=f"{seen} - {never}", p=p))
+            where: Where = {"knowledge": knowledge, "model": "audited", "group": f"{seen} - {never}"}
+            rows.append(row(f"{figure}_difference", more, **where, p=p))
             if seen == CANARY:
                 control = PositiveControl.FOUND if p <= ALARM_RATE else PositiveControl.MISSED
             else:
@@ -105,31 +107,26 @@ def words(figure: str, asked: Asked) -> str:
     return f"people whose next {asked.codes} codes come back within {edits} edits, members minus people never seen:"
 
 
-def said(rows: Sequence[FindingRow], asked: Asked) -> Iterator[str]:
-    """What a reader should take from it."""
+def said(rows: Sequence[FindingRow], asked: Asked, templates_from: int) -> Iterator[str]:
+    """What comes back of members and of people never seen, each figure where most does of members."""
+    if templates_from < FEWEST_CONTROLS:
+        yield f"Nothing is given net of templates: {FEWEST_CONTROLS} people never seen are needed to learn them from, and there are {templates_from}."
     often = f"at least once in {1 / EXTRACTABLE:,.0f} answers"
-    shares = [one for one in rows if one["figure"] == f"{PEOPLE_WITHIN}{asked.edits[-1]}"]
-    of_members = [one for one in shares if one["group"] == MEMBER]
-    if not of_members:
-        yield (
-            f"Nothing is said of how likely a record comes back nearly word for word: it takes a model that gives log-probabilities, exact facts, and "
-            f"members whose record goes on for {asked.codes} codes."
-        )
-        return
-    most = max(of_members, key=lambda one: one["value"])
-    beside = [one for one in shares if one["group"] == NON_MEMBER and one["knowledge"] == most["knowledge"]]
-    never = f", and of {_hits(beside[0])} people never seen" if beside else ""
-    yield (
-        f"Nearly word for word: at {most['knowledge']} the next {asked.codes} codes come back within {asked.edits[-1]} edits, {often}, of {_hits(most)} "
-        f"members{never}. This is a bound from below: of more people they may."
-    )
-    judged = [one for one in rows if one["figure"].startswith(PEOPLE_WITHIN) and one.get("verdict")]
-    memorized = sum(one["verdict"] == str(Verdict.MEMORIZED) for one in judged)
-    yield (
-        f"{Verdict.MEMORIZED} in {memorized} of {len(judged)} such comparisons (knowledge levels by numbers of edits); what a bound from below does "
-        "not find is not ruled out."
-    )
-
-
-def _hits(share: FindingRow) -> str:
-    return f"{round(share['value'] * share['n'])} of {share['n']}"
+    for figure, words in (
+        ("recited", "Codes that come back in runs of three"),
+        ("recited_net", "The same net of templates, which other people never seen hold as well"),
+        (f"{PEOPLE_WITHIN}{asked.edits[-1]}", f"People whose next {asked.codes} codes come back within {asked.edits[-1]} edits {often}, if not of more"),
+    ):  # fmt: skip
+        some = [one for one in rows if one["figure"] == figure and one["model"] == "audited"]
+        of = {(one["group"], one["knowledge"]): one for one in some}
+        if members := [one for (group, _), one in of.items() if group == MEMBER]:
+            level = max(members, key=lambda one: one["value"])["knowledge"]
+            sides = ((MEMBER, "of members"), (NON_MEMBER, "of people never seen"))
+            shares = [f"{estimate_of(of[group, level])} {whom}" for group, whom in sides if (group, level) in of]
+            yield f"{words}: {' and '.join(shares)}, at {level}."
+    bounded = [one["verdict"] for one in rows if one["figure"].startswith(PEOPLE_WITHIN) and one.get("verdict")]
+    if bounded:
+        memorized = bounded.count(str(Verdict.MEMORIZED))
+        yield f"{Verdict.MEMORIZED} in {memorized} of {len(bounded)} comparisons of people whose codes come back (knowledge levels by edits); bounds from below rule nothing out."
+    else:
+        yield f"Nobody is asked about nearly word for word: it takes log-probabilities, exact facts, and records that go on for {asked.codes} codes."
