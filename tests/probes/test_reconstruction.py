@@ -16,12 +16,14 @@ from ehrmem_widgets.attacker.facts import facts_of_level
 from ehrmem_widgets.attacker.prompt import build_prompt
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
+from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.code_holders import code_holders
+from ehrmem_widgets.probes.needs import AtHand
 from ehrmem_widgets.probes.people import People, choose_people
 from ehrmem_widgets.probes.reconstruction import recited
-from ehrmem_widgets.probes.reconstruction.ask import NO_ROOM, NOTHING_LEFT, ONE_CODE, _excesses
+from ehrmem_widgets.probes.reconstruction.ask import NO_ROOM, NOTHING_LEFT, ONE_CODE, _excesses, _recitable
 from ehrmem_widgets.probes.reconstruction.recited import Asked
 from ehrmem_widgets.probes.truth import true_continuation
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
@@ -266,3 +268,15 @@ def test_too_few_people_are_said_with_how_many_are_needed(dataset: MedsDataset) 
     assert "19 people never seen are needed to learn them from, and there are 18" in next(
         recited.said([], Asked.within(4), 18)
     )
+
+
+def test_what_a_model_does_not_tell_is_said_before_it_is_asked(dataset: MedsDataset) -> None:
+    def lacks(*answers: Query) -> str:
+        model = by_heart()
+        model.answers = frozenset(answers)
+        lack = _recitable(AtHand(dataset, model))
+        return lack.words if lack else ""
+
+    assert lacks(*Query) == ""
+    assert "only word for word and not within edits" in lacks(Query.SAMPLE, Query.SCORES)
+    assert "not at all: it gives no log-probabilities" in lacks(Query.SAMPLE)

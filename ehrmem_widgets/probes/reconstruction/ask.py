@@ -18,7 +18,7 @@ import numpy as np
 
 from ehrmem_widgets.attacker.facts import facts_of_level
 from ehrmem_widgets.attacker.prompt import build_prompt
-from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds, horizon_within
+from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds, horizon_within
 from ehrmem_widgets.blackbox.training_splits import trained_on
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import CannotAnswer
@@ -91,12 +91,12 @@ _STEPS = 16  # continuations are sampled in multiples of this, so that truths of
 
 
 def _recitable(at_hand: AtHand) -> Lack | None:
-    if at_hand.model is None or recited.can_say(at_hand.model):
+    if (model := at_hand.model) is None or (recited.can_say(model) and Query.PROBABILITIES in model.answers):
         return None
-    return Lack(
-        "It is not said how likely the model recites a record: it gives no log-probabilities of given codes, or tells time.",
-        leaves=Can.YES,
-    )
+    exact = "only word for word and not within edits: it gives no whole lists of next-code probabilities"
+    never = "not at all: it gives no log-probabilities of given codes, or tells time"
+    words = exact if recited.can_say(model) else never
+    return Lack(f"How likely the model recites a record is told {words}.", leaves=Can.YES)
 
 
 class Reconstruction(ProbeRun):

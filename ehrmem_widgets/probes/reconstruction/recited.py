@@ -127,6 +127,6 @@ def said(rows: Sequence[FindingRow], asked: Asked, templates_from: int) -> Itera
     bounded = [one["verdict"] for one in rows if one["figure"].startswith(PEOPLE_WITHIN) and one.get("verdict")]
     if bounded:
         memorized = bounded.count(str(Verdict.MEMORIZED))
-        yield f"{Verdict.MEMORIZED} in {memorized} of {len(bounded)} comparisons of people whose codes come back (knowledge levels by edits); bounds from below rule nothing out."
+        yield f"{Verdict.MEMORIZED} in {memorized} of {len(bounded)} comparisons of people whose codes come back (knowledge levels by edits)."
     else:
         yield f"Nobody is asked about nearly word for word: it takes log-probabilities, exact facts, and records that go on for {asked.codes} codes."

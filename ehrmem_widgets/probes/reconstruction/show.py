@@ -55,7 +55,7 @@ class ReconstructionView(ProbeView):
         "Distance 0 is the record itself, 1 nothing alike, in codes, order and time. A curve that falls no more than the reference's is "
         "general medicine. The published distance cannot see a shift in time, and routine codes match in everyone; so rare codes are "
         "counted too, and what comes back is given net of templates: runs and order sets that other people never seen hold. How many come back nearly "
-        "word for word is a bound from below: it can show memory, and rules nothing out."
+        "word for word is a bound from below: it can show memory; that it shows none clears nobody."
     )
     measures = "more of the true record for members than for people never seen"
     memorized = "It gives back more of the records of people it was trained on than of other people's: {figure} ({what}){where}."
