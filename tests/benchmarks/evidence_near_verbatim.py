@@ -20,7 +20,7 @@ from ehrmem_widgets.statistics.multiple_testing import holm
 from tests.benchmarks.lines import Lines
 
 KNOWLEDGE = "first_10"
-SAMPLES, AT_ONCE = 20_000, 2_000  # 100,000 take five times the three minutes that a part may
+SAMPLES, AT_ONCE = 10_000, 2_500  # 100,000 of each take a quarter of an hour of one core
 CANARIES = (16, 16, 16, 8, 8, 4, 4, 2, 1)  # how often training saw each
 MEMBERS, NEVER = 6, 5
 Asked = tuple[list[int], list[int]]
@@ -112,7 +112,7 @@ def distance(codes: np.ndarray, truth: list[int]) -> np.ndarray:
     return found
 
 
-def nobody_remembered(lines: Lines, runs: int = 1000, people: int = 100) -> None:
+def nobody_remembered(lines: Lines, runs: int = 500, people: int = 100) -> None:
     """As many members and people never seen, of whom a share is recited whoever they are: is any comparison called memorized? And are the p-values
     uniform (smoothed: they are discrete)?"""
     groups = {f"p{i}": MEMBER if i < people else NON_MEMBER for i in range(2 * people)}
