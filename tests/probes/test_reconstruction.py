@@ -219,7 +219,7 @@ def test_who_is_recited_word_for_word_is_counted(dataset: MedsDataset) -> None:
         assert gap["verdict"] == Verdict.MEMORIZED and gap["p_adjusted"] < 1e-6 and gap["n"] == 2 * EACH
     assert not found.about("figures")["figure"].str.contains("within_[25]").any()  # of four codes
     words = (
-        "within 1 edits at least once in 1,000 answers, if not of more: 1.00 (0.84 to 1.00, n = 20) of members and 0.00"
+        "within 1 edit at least once in 1,000 answers, if not of more: 1.00 (0.84 to 1.00, n = 20) of members and 0.00"
     )
     assert words in " ".join(found.sentences) and "Memorized in 2 of 2 comparisons of people" in found.sentences[-1]
     # people never seen hold the same codes of one moment, in another order: an order set

@@ -103,8 +103,17 @@ def words(figure: str, asked: Asked) -> str:
     >>> words("people_within_2", Asked.within(64))
     'people whose next 16 codes come back within 2 edits, members minus people never seen:'
     """
-    edits = figure.removeprefix(PEOPLE_WITHIN)
-    return f"people whose next {asked.codes} codes come back within {edits} edits, members minus people never seen:"
+    how = within(int(figure.removeprefix(PEOPLE_WITHIN)))
+    return f"people whose next {asked.codes} codes come back {how}, members minus people never seen:"
+
+
+def within(edits: int) -> str:
+    """In words.
+
+    >>> within(0), within(1), within(2)
+    ('word for word', 'within 1 edit', 'within 2 edits')
+    """
+    return f"within {edits} edit{'s' if edits > 1 else ''}" if edits else "word for word"
 
 
 def said(rows: Sequence[FindingRow], asked: Asked, templates_from: int) -> Iterator[str]:
@@ -115,7 +124,7 @@ def said(rows: Sequence[FindingRow], asked: Asked, templates_from: int) -> Itera
     for figure, words in (
         ("recited", "Codes that come back in runs of three"),
         ("recited_net", "The same net of templates, which other people never seen hold as well"),
-        (f"{PEOPLE_WITHIN}{asked.edits[-1]}", f"People whose next {asked.codes} codes come back within {asked.edits[-1]} edits {often}, if not of more"),
+        (f"{PEOPLE_WITHIN}{asked.edits[-1]}", f"People whose next {asked.codes} codes come back {within(asked.edits[-1])} {often}, if not of more"),
     ):  # fmt: skip
         some = [one for one in rows if one["figure"] == figure and one["model"] == "audited"]
         of = {(one["group"], one["knowledge"]): one for one in some}

@@ -13,7 +13,7 @@ from ehrmem_widgets.findings.disclosure_control import between_means, between_sh
 from ehrmem_widgets.findings.finding import AnyRow, Finding
 from ehrmem_widgets.probes.near_verbatim import EDITS
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER
-from ehrmem_widgets.probes.reconstruction.recited import EXTRACTABLE, PEOPLE_WITHIN
+from ehrmem_widgets.probes.reconstruction.recited import EXTRACTABLE, PEOPLE_WITHIN, within
 from ehrmem_widgets.probes.view import GROUP_NAMES, METHOD_GROUPS, ProbeView, picture
 from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.views.knowledge_curve import by_level, knowledge_curve
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ehrmem_widgets.audit.results import AuditResults
 
 
-_EDITS = {f"{PEOPLE_WITHIN}{n}": "word for word" if not n else f"within {n} edit{'s' if n > 1 else ''}" for n in EDITS}
+_EDITS = {f"{PEOPLE_WITHIN}{n}": within(n) for n in EDITS}
 _COMPARED = {
     "demd": "published distance",
     "timed_distance": "distance with order and time",
