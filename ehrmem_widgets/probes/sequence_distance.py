@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 
 import numpy as np
 
@@ -22,6 +23,9 @@ TIME_PREFIX = "TIME//"
 A_YEAR = 365.0  # days: further apart than this is as far as it gets
 ORDER_WEIGHT = TIME_WEIGHT = 0.5
 NGRAMS = (1, 2, 3)
+NET = ("recited", "recited_net", "template_share", "rare_net_1")
+"""The share of the truth's codes that come back in runs of three; the same without those that are part of a template; of what comes back, the share
+that is; and the share of its distinct rare codes that come back and are not."""
 _PUBLISHED_CLOCK = {
     **dict.fromkeys(("TIME//10-20", "TIME//20-40", "TIME//40-60"), 0.1),
     "TIME//0": 0.2,
@@ -118,7 +122,7 @@ class Comparer:
         self._gap = by_code([vocabulary.is_gap(code) for code in codes]).astype(bool)
         self._clock = by_code([_clock(code, vocabulary) for code in codes])
         self._days = by_code([vocabulary.gap_days(code) for code in codes])
-        self._rare = by_code([code in rare for code in codes]).astype(bool)
+        self.rare = by_code([code in rare for code in codes]).astype(bool)
         self._routine = by_code([code in routine for code in codes]).astype(bool)
         self._timed = vocabulary.timed
 
@@ -128,11 +132,15 @@ class Comparer:
             [_transport(_published_cost(*pair), 2.0) for pair in self._pairs(truth, trajectories)], dtype=float
         )
 
-    def compare(self, truth: Sequence[int], trajectories: np.ndarray) -> dict[str, np.ndarray]:
+    def compare(
+        self, truth: Sequence[int], trajectories: np.ndarray, template: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
         """Each figure of a truth against each trajectory, (S,): ``demd``, ``timed_distance``, ``routine_share`` (of all that
         the published match finds alike, the share at routine codes and gap codes; nan where it finds nothing), and
-        ``rare_overlap_1`` to ``_3`` (nan where the truth has none)."""
+        ``rare_overlap_1`` to ``_3`` (nan where the truth has none). With ``template``, whether each code of ``by_moment`` is part of one, also
+        the figures of ``NET``."""
         names = ["demd", "timed_distance", "routine_share", *(f"rare_overlap_{n}" for n in NGRAMS)]
+        names += NET if template is not None else ()
         found = {name: np.full(len(trajectories), np.nan) for name in names}
         wanted = [self._rare_runs(self._ids(truth), n) for n in NGRAMS]
         for row, (a, b, distance) in enumerate(self._pairs(truth, trajectories)):
@@ -147,12 +155,21 @@ class Comparer:
             for n, runs in zip(NGRAMS, wanted, strict=True):
                 if runs:
                     found[f"rare_overlap_{n}"][row] = len(runs & _runs_of(b.ids[in_b].tolist(), n)) / len(runs)
+            if template is not None:
+                for name, value in _net(a.ids[in_a], b.ids[in_b], self.rare, template).items():
+                    found[name][row] = value
         return found
+
+    def by_moment(self, given: Sequence[int]) -> list[list[int]]:
+        """What of a list is compared, gap codes left out, the codes of one moment together."""
+        ids = self._known(given)
+        now = days_of(given) if self._timed else np.cumsum(self._gap[ids])
+        kept = np.flatnonzero(self._compared(ids) & ~self._gap[ids])
+        return [ids[list(places)].tolist() for _, places in groupby(kept, key=lambda place: now[place])]
 
     def length(self, truth: Sequence[int]) -> int:
         """How many codes of a truth can be compared, gap codes not counted."""
-        ids = self._ids(truth)
-        return int((~self._gap[ids]).sum())
+        return sum(map(len, self.by_moment(truth)))
 
     def _ids(self, given: Sequence[int] | np.ndarray) -> np.ndarray:
         ids = self._known(given)
@@ -193,7 +210,7 @@ class Comparer:
         return float(alike[routine].sum() / alike.sum()) if alike.sum() > 0 else float("nan")
 
     def _rare_runs(self, ids: np.ndarray, n: int) -> set[tuple[int, ...]]:
-        return {run for run in _runs_of(ids[~self._gap[ids]].tolist(), n) if self._rare[list(run)].any()}
+        return {run for run in _runs_of(ids[~self._gap[ids]].tolist(), n) if self.rare[list(run)].any()}
 
 
 def _published_cost(a: _List, b: _List, distance: np.ndarray) -> np.ndarray:
@@ -251,6 +268,22 @@ def _match(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _mean_cost(cost: np.ndarray, places: tuple[np.ndarray, np.ndarray], pad: float) -> float:
     longer, shorter = max(cost.shape), min(cost.shape)
     return float((cost[places].sum() + pad * (longer - shorter)) / longer) if longer else 0.0
+
+
+def _net(truth: np.ndarray, other: np.ndarray, rare: np.ndarray, template: np.ndarray) -> dict[str, float]:
+    """The figures of ``NET`` of two lists without gap codes; nan where there is nothing that could come back."""
+    found, runs = dict.fromkeys(NET, float("nan")), _runs_of(other.tolist(), 3)
+    back = np.zeros(len(truth), dtype=bool)
+    for start in range(len(truth) - 2):
+        back[start : start + 3] |= tuple(truth[start : start + 3].tolist()) in runs
+    if len(truth) >= 3:
+        found["recited"], found["recited_net"] = float(back.mean()), float((back & ~template).mean())
+    if back.any():
+        found["template_share"] = float(template[back].mean())
+    if rare_codes := set(truth[rare[truth]].tolist()):
+        net = rare_codes & set(truth[~template].tolist()) & set(other.tolist())
+        found["rare_net_1"] = len(net) / len(rare_codes)
+    return found
 
 
 def _runs(codes: Sequence[str], n: int) -> set[tuple[str, ...]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from scipy import stats
 
+from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
 from ehrmem_widgets.statistics.verdicts import ALARM_RATE
 
 
@@ -21,6 +22,13 @@ def more_in_training(matched: int, members: int, matched_never: int, never: int)
     (0.05, 1.0)
     """
     return float(stats.hypergeom.sf(matched - 1, members + never, members, matched + matched_never))
+
+
+def matched_more(members: tuple[int, int], never: tuple[int, int]) -> tuple[Estimate, float]:
+    """By how much the share matched is larger among members than among people never seen, each (matched, people): with MOVER's interval, the n of
+    both, and ``more_in_training``."""
+    effect = difference(proportion(*members), proportion(*never))
+    return Estimate(effect.value, effect.low, effect.high, members[1] + never[1]), more_in_training(*members, *never)
 
 
 def matches_needed(tests: int) -> int:

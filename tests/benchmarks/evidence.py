@@ -21,6 +21,7 @@ from pathlib import Path
 from tests.benchmarks import (
     evidence_confounding,
     evidence_intervals,
+    evidence_near_verbatim,
     evidence_population,
     evidence_t4,
     evidence_verdicts,
@@ -43,6 +44,7 @@ PARTS: dict[str, Part] = {  # the longest first
     "All probes, reference model": sample_pattern.reference,
     "The list of vulnerable patients": evidence_vulnerable.main,
     "A null run": null_run.main,
+    "Near-verbatim bounds against samples": evidence_near_verbatim.main,
     "Telling groups apart without a model": evidence_confounding.main,
     "Verdicts, simulated": evidence_verdicts.simulated,
     "Intervals, simulated": evidence_intervals.simulated,

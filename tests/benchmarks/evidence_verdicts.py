@@ -19,6 +19,7 @@ from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.exploration import CONTROL_SAMPLES, Exploration, Question
 from ehrmem_widgets.probes.leak import ProductForm, leaks_of_many
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People
+from ehrmem_widgets.probes.reconstruction import recited
 from ehrmem_widgets.probes.reconstruction.ask import AUDITED, FIGURES, _excesses
 from ehrmem_widgets.probes.sealing import Asked
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_moderate, sample_reference
@@ -259,7 +260,10 @@ def _reconstruction_alone(lines: Lines, more: float, runs: int = 300, people: in
             for figure, sign in FIGURES.items()
             for knowledge in levels
         }  # fmt: skip
-        called += any(one.get("verdict") == Verdict.MEMORIZED for one in _excesses(measured, chosen, levels, None))
+        called += any(
+            one.get("verdict") == Verdict.MEMORIZED
+            for one in _excesses(measured, chosen, levels, None, recited.Asked.within(64))
+        )
     _told(lines, "alone_t1_any_comparison", called, runs, more)
 
 

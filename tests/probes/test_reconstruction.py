@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -13,11 +16,15 @@ from ehrmem_widgets.attacker.facts import facts_of_level
 from ehrmem_widgets.attacker.prompt import build_prompt
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
+from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.code_holders import code_holders
-from ehrmem_widgets.probes.people import choose_people
-from ehrmem_widgets.probes.reconstruction.ask import NO_ROOM, NOTHING_LEFT, ONE_CODE
+from ehrmem_widgets.probes.needs import AtHand
+from ehrmem_widgets.probes.people import People, choose_people
+from ehrmem_widgets.probes.reconstruction import recited
+from ehrmem_widgets.probes.reconstruction.ask import NO_ROOM, NOTHING_LEFT, ONE_CODE, _excesses, _recitable
+from ehrmem_widgets.probes.reconstruction.recited import Asked
 from ehrmem_widgets.probes.truth import true_continuation
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.verdicts import Verdict
@@ -75,7 +82,7 @@ def test_what_is_known_by_heart_comes_back_and_is_called_memorized(dataset: Meds
     patient = found.about("patients", figure="timed_distance", knowledge="nothing", model="reference").iloc[0]
     assert patient["n"] == 4 and patient["low"] <= patient["value"] <= patient["high"] and patient["value"] > 0
     assert found.exclusions == {ONE_CODE.words: 1}
-    assert found.sentences[0].startswith("Memorized") and "cannot see a shift" in found.sentences[-1]
+    assert found.sentences[0].startswith("Memorized") and "cannot see a shift" in " ".join(found.sentences)
 
 
 def test_a_model_that_knows_nothing_is_never_called_memorized(dataset: MedsDataset) -> None:
@@ -197,3 +204,79 @@ def test_the_truth_is_what_follows_the_last_known_event() -> None:
         truth = true_continuation(record, prompt, vocabulary, 100).codes
         assert truth[0] == first and truth[-1] == "[EOS]"
         assert len(true_continuation(record, prompt, vocabulary, 7).codes) == 7
+
+
+def test_who_is_recited_word_for_word_is_counted(dataset: MedsDataset) -> None:
+    found = ask_alone(
+        "reconstruction", by_heart(), dataset, reference=ignorant(), knowledge_levels=("nothing",), samples=2, horizon=4
+    )
+    bounds = found.about("patients", figure="within_0")
+    assert sorted(bounds["value"]) == [0] * EACH + [1] * EACH and (bounds["high"] == 1).all()
+    for figure in ("people_within_0", "people_within_1"):
+        assert found.estimate(figure, group="member").value == 1
+        assert found.estimate(figure, group="non-member").value == 0
+        gap = found.about("figures", figure=f"{figure}_difference").iloc[0]
+        assert gap["verdict"] == Verdict.MEMORIZED and gap["p_adjusted"] < 1e-6 and gap["n"] == 2 * EACH
+    assert not found.about("figures")["figure"].str.contains("within_[25]").any()  # of four codes
+    words = (
+        "within 1 edit at least once in 1,000 answers, if not of more: 1.00 (0.84 to 1.00, n = 20) of members and 0.00"
+    )
+    assert words in " ".join(found.sentences) and "Memorized in 2 of 2 comparisons of people" in found.sentences[-1]
+    # people never seen hold the same codes of one moment, in another order: an order set
+    assert found.estimate("recited", group="member", model="audited").value == 1
+    assert found.estimate("recited_net", group="member", model="audited").value == 0
+
+
+def test_what_people_never_seen_hold_as_well_is_not_counted_net(dataset: MedsDataset) -> None:
+    """A model that recites people whom it never saw, who all hold the very same."""
+    model = by_heart()
+    model.training_split = "held_out"
+    found = ask_alone("reconstruction", model, dataset, patients=range(EACH), knowledge_levels=("nothing",), samples=2)
+    where = {"group": "non-member", "model": "audited"}
+    of = {name: found.estimate(name, **where).value for name in ("recited", "recited_net", "template_share")}
+    assert of == {"recited": 1, "recited_net": 0, "template_share": 1}
+
+
+def test_a_bound_from_below_clears_members_only_where_it_finds_the_canaries() -> None:
+    counts = {"member": 100, "non-member": 100, "canary": 20, "canary never trained": 20}
+    groups = {f"{group} {i}": group for group, n in counts.items() for i in range(n)}
+    people = cast(People, SimpleNamespace(group_of_pseudonym=groups, counts=lambda: counts))
+    asked = Asked.within(64)
+
+    def verdicts(trained: Container[str]) -> set[str]:
+        bounds = {patient: float(group in trained) for patient, group in groups.items()}
+        measured = {(f"within_{edits}", "nothing", "audited"): bounds for edits in asked.edits}
+        rows = _excesses(measured, people, ["nothing"], None, asked)
+        return {one["reason"] for one in rows if one.get("verdict")}
+
+    assert verdicts(("canary",)) == {"within_margin"}
+    assert verdicts(()) == {"control_missed"}
+    del counts["canary"]
+    groups = {patient: group for patient, group in groups.items() if group != "canary"}
+    people = cast(People, SimpleNamespace(group_of_pseudonym=groups, counts=lambda: counts))
+    assert verdicts(()) == {"nothing_planted"} and verdicts(("member",)) == {"more_for_members"}
+
+
+def test_too_few_people_are_said_with_how_many_are_needed(dataset: MedsDataset) -> None:
+    patients = [*range(5), *range(EACH, EACH + 5)]
+    found = ask_alone(
+        "reconstruction", by_heart(), dataset, patients=patients, knowledge_levels=("nothing",), samples=2, horizon=4
+    )
+    notes = found.about("figures").query("figure.str.startswith('people_within_') and verdict != ''")["note"]
+    few = "there are 5 members and 5 non-members to compare; at least 19 of each are needed."
+    assert len(notes) == 2 and set(notes) == {few}
+    assert "19 people never seen are needed to learn them from, and there are 18" in next(
+        recited.said([], Asked.within(4), 18)
+    )
+
+
+def test_what_a_model_does_not_tell_is_said_before_it_is_asked(dataset: MedsDataset) -> None:
+    def lacks(*answers: Query) -> str:
+        model = by_heart()
+        model.answers = frozenset(answers)
+        lack = _recitable(AtHand(dataset, model))
+        return lack.words if lack else ""
+
+    assert lacks(*Query) == ""
+    assert "only word for word and not within edits" in lacks(Query.SAMPLE, Query.SCORES)
+    assert "not at all: it gives no log-probabilities" in lacks(Query.SAMPLE)

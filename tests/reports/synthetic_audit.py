@@ -297,7 +297,20 @@ class SyntheticAudit:
                         judgement=judged,
                     )
                 )
+            cohort += self._recited(excess > 0.2, {"knowledge": knowledge, "model": "audited"})
         return patients, cohort, {}
+
+    def _recited(self, hit: np.ndarray, where: Any) -> list[Any]:
+        """Of whom the next codes come back within two edits."""
+        shares = {group: proportion(int(hit[self.group == group].sum()), n) for group, n in self.people.items()}
+        cohort = [row("people_within_2", one, group=group, **where) for group, one in shares.items()]
+        for group, pair in self._pairs():
+            gap, sizes = difference(*(shares[one] for one in pair)), [shares[one].n for one in pair]
+            judged = self._judge(gap, *sizes, "people recited") if group == "all" else None
+            cohort.append(
+                row("people_within_2_difference", gap, group=" - ".join(pair), p=0.001, judgement=judged, **where)
+            )
+        return cohort
 
     def _embedding(self) -> Any:
         cohort = [

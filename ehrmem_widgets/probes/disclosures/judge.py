@@ -25,8 +25,8 @@ from ehrmem_widgets.probes.base import Task
 from ehrmem_widgets.probes.disclosures.matching import KINDS
 from ehrmem_widgets.probes.people import ALL, CANARIES, CANARY, MEMBER, NON_MEMBER, NULL_CANARY, PAIRS
 from ehrmem_widgets.statistics.disclosure import FEWEST
-from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
-from ehrmem_widgets.statistics.matches import matches_needed, more_in_training
+from ehrmem_widgets.statistics.intervals import Estimate, proportion
+from ehrmem_widgets.statistics.matches import matched_more, matches_needed
 from ehrmem_widgets.statistics.multiple_testing import holm
 from ehrmem_widgets.statistics.verdicts import (
     ALARM_RATE,
@@ -147,9 +147,8 @@ def _people(task: Task, by_person: np.ndarray, sides: Sides, at: Where, outputs:
 def _compare(by_person: np.ndarray, sides: Sides, name: str, seen: str, never: str, at: Where) -> _Comparison:
     hits = {group: int((by_person[sides.places[group]] > 0).sum()) for group in (seen, never)}
     n = {group: len(sides.places[group]) for group in (seen, never)}
-    effect = difference(*(proportion(hits[group], n[group]) for group in (seen, never)))
-    p = more_in_training(hits[seen], n[seen], hits[never], n[never])
-    made = row(DIFFERENCE, Estimate(effect.value, effect.low, effect.high, sum(n.values())), **_of(at, name), p=p)
+    effect, p = matched_more((hits[seen], n[seen]), (hits[never], n[never]))
+    made = row(DIFFERENCE, effect, **_of(at, name), p=p)
     return _Comparison(made, n[seen], n[never], sum(hits.values()))
 
 

@@ -1,7 +1,8 @@
 """T1, reconstruction over a cohort: how near what the model generates comes to what the record really holds.
 
 The published distance (dEMD; methods, section 4; arXiv 2510.12950, section 4.1) at several prompt set-ups, and beside it what
-closes its hole, all held against a reference model and against people whom neither model saw.
+closes its hole, all held against a reference model and against people whom neither model saw. What comes back is also counted net of templates
+(``templates``), and of how many people the record comes back nearly word for word is bounded from below (``recited``).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from ehrmem_widgets.attacker.facts import facts_of_level
 from ehrmem_widgets.attacker.prompt import build_prompt
-from ehrmem_widgets.blackbox.protocol import BlackBox, SlotIds, horizon_within
+from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds, horizon_within
 from ehrmem_widgets.blackbox.training_splits import trained_on
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import CannotAnswer
@@ -26,6 +27,7 @@ from ehrmem_widgets.findings.finding import (
     Exclusion,
     Finding,
     FindingRow,
+    estimate_of,
     excluded_row,
     finding,
     patient_row,
@@ -37,21 +39,33 @@ from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.code_embeddings import TextEmbedder, sentence_transformer
 from ehrmem_widgets.probes.continuations_compared import RARE_SHARE, ROUTINE_SHARE, comparer_of, mean_over_trajectories
 from ehrmem_widgets.probes.leak import slot_ids
-from ehrmem_widgets.probes.needs import CONTINUATIONS, PROMPTS, START, Can, reference
+from ehrmem_widgets.probes.needs import CONTINUATIONS, PROMPTS, START, AtHand, Can, Lack, Need, reference
 from ehrmem_widgets.probes.people import (
     CANARY,
     MEMBER,
     NON_MEMBER,
     NULL_CANARY,
     People,
+    sides,
 )
 from ehrmem_widgets.probes.prompt_embeddings import continuations
+from ehrmem_widgets.probes.reconstruction import recited
+from ehrmem_widgets.probes.reconstruction.templates import Templates
 from ehrmem_widgets.probes.sequence_distance import Comparer
 from ehrmem_widgets.probes.truth import true_continuation
 from ehrmem_widgets.statistics.discrimination import difference_of_means, mean_with_interval
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.multiple_testing import holm
-from ehrmem_widgets.statistics.verdicts import DISTANCE_MARGIN, Judgement, ProbeKind, Verdict, judge_cohort
+from ehrmem_widgets.statistics.verdicts import (
+    DISTANCE_MARGIN,
+    FEWEST_CONTROLS,
+    HIT_MARGIN,
+    Judgement,
+    PositiveControl,
+    ProbeKind,
+    Verdict,
+    judge_cohort,
+)
 
 # Whether less of a figure is more of a reconstruction (a distance) or more of it is.
 FIGURES = {
@@ -60,9 +74,13 @@ FIGURES = {
     "rare_overlap_1": 1,
     "rare_overlap_2": 1,
     "rare_overlap_3": 1,
+    "rare_net_1": 1,
+    "recited": 1,
+    "recited_net": 1,
+    "template_share": 0,
     "routine_share": 0,
 }
-TESTED = ("timed_distance", "demd", "rare_overlap_1")
+TESTED = ("timed_distance", "demd", "rare_net_1")
 AUDITED, REFERENCE = "audited", "reference"
 BEYOND = ""  # the audited model beyond the reference
 ONE_CODE = Exclusion("one_code", "the record holds one code only")
@@ -72,6 +90,15 @@ _BUCKETS = 16
 _STEPS = 16  # continuations are sampled in multiples of this, so that truths of like length are asked together
 
 
+def _recitable(at_hand: AtHand) -> Lack | None:
+    if (model := at_hand.model) is None or (recited.can_say(model) and Query.PROBABILITIES in model.answers):
+        return None
+    exact = "only word for word and not within edits: it gives no whole lists of next-code probabilities"
+    never = "not at all: it gives no log-probabilities of given codes, or tells time"
+    words = exact if recited.can_say(model) else never
+    return Lack(f"How likely the model recites a record is told {words}.", leaves=Can.YES)
+
+
 class Reconstruction(ProbeRun):
     """``samples`` continuations for each patient, knowledge level and model, compared with what truly followed, at
     most ``horizon`` codes (fewer where the context is full) and no further than the record goes.
@@ -79,11 +106,16 @@ class Reconstruction(ProbeRun):
     Patient rows, by knowledge level and model, with an interval over trajectories: ``demd`` (as published), ``timed_distance`` (0 to 1;
     order and time added), ``rare_overlap_1`` to ``_3`` (share of the truth's runs of 1 to 3 codes with a rare one that come
     back code for code; no row where the truth has none), ``routine_share`` (of all that is found alike, the share at codes
-    that at least a quarter of the training patients holds, and gaps). Cohort rows: their means by group, with an
+    that at least a quarter of the training patients holds, and gaps); ``recited`` (share of the truth's codes that come back in runs of three),
+    ``recited_net`` (those of them that are part of no template), ``template_share`` (of those that come back, how many are), ``rare_net_1`` (as
+    ``rare_overlap_1``, without codes that are part of a template); and of the audited model ``within_0`` to ``within_5``, at least how likely its
+    first 16 codes come within so many edits of those that followed (``near_verbatim``; exact facts only). Cohort rows: their means by group, with an
     interval over patients; with a reference also ``NAME_excess``, how much nearer the audited model comes than the reference,
     and ``NAME_gap``, the members' mean excess minus the non-members' (Welch), one-sided p, adjusted by Holm over all knowledge levels and
-    the figures in ``TESTED``, and the verdict; without one ``NAME_difference``, how much nearer members' continuations come than non-members', in the
+    the figures in ``TESTED`` and the shares of people below, and the verdict; without one ``NAME_difference``, how much nearer members' continuations come than non-members', in the
     same way; the same for canaries against those never trained on, not adjusted.
+    ``people_within_0`` to ``_5``: the share of people with ``within_0`` to ``_5`` of at least 1 in 1,000, and ``_difference``, members minus people
+    never seen (MOVER) with the exact p of exchanging people. It is a detector: what it does not find is not ruled out.
     ``NAME_fall``: by how much a distance falls from the first knowledge level to this one in the same patients, of each model and, with
     ``model`` empty, the audited model's beyond the reference's. What follows the facts differs from knowledge level to knowledge level (its ease,
     its length), and that difference is the reference's too: the fall beyond the reference's is the one to read.
@@ -99,28 +131,42 @@ class Reconstruction(ProbeRun):
         CONTINUATIONS,
         PROMPTS,
         START,
+        Need(_recitable),
         reference(Can.YES, "what is easier in one of the two groups is not taken out"),
     )
 
     def __init__(self, probe: Probe, task: Task) -> None:
         super().__init__(probe, task)
         embedding = task.options["embedding"]
-        more = {"embedding": _name(embedding), "rare_share": RARE_SHARE, "routine_share": ROUTINE_SHARE}
-        self.settings |= more
         embedder = sentence_transformer(embedding) if isinstance(embedding, str | Path) else embedding
-        split = trained_on(task.model)
-        self._asked = [_Asked(AUDITED, task.model, comparer_of(task.model, task.dataset, split, embedder))]
-        if (reference := task.reference) is not None:
-            same = reference.vocabulary.codes == task.model.vocabulary.codes
-            comparer = self._asked[0].comparer if same else comparer_of(reference, task.dataset, split, embedder)
-            self._asked.append(_Asked(REFERENCE, reference, comparer))
+        _, never = sides(task.dataset, task.model, task.reference)
+        self._recited = recited.Asked.within(task.options["horizon"])
+        more = {"embedding": _name(embedding), "rare_share": RARE_SHARE, "routine_share": ROUTINE_SHARE}
+        self.settings |= {**more, "templates_from": len(never), "edits": list(self._recited.edits)}
+        self._asked: list[_Asked] = []
+        for name, model in task.models.items():
+            if self._asked and model.vocabulary.codes == task.model.vocabulary.codes:
+                self._asked.append(replace(self._asked[0], name=name, model=model))
+                continue
+            comparer = comparer_of(model, task.dataset, trained_on(task.model), embedder)
+            enough = len(never) >= FEWEST_CONTROLS
+            templates = Templates(task.dataset, never, model.vocabulary, comparer) if enough else None
+            self._asked.append(_Asked(name, model, comparer, templates))
         self.records = sorted(task.people.records, key=lambda record: (_bucket(record), record.patient_id))
 
     def ask(self, records: list[Record]) -> Rows:
         """The patients' rows, and who is left out at which knowledge."""
         samples, horizon = self.task.options["samples"], self.task.options["horizon"]
-        portion = _portion(records, self._asked, self.task.knowledge_levels, samples, horizon, self.task.seed)
-        return [dict(one) for one in portion]
+        tasks, left = _tasks(records, self._asked, self.task.knowledge_levels, horizon)
+        found = [*left, *_continued(tasks, self._asked, samples, self.task.seed), *self._bounds(tasks)]
+        return [dict(one) for one in found]
+
+    def _bounds(self, tasks: Sequence[_Task]) -> Iterator[FindingRow]:
+        """At least how likely the audited model recites what followed; those who know as much are asked about together."""
+        audited = self._asked[0]
+        for level in self.task.knowledge_levels if recited.can_say(audited.model) else ():
+            of = [(t.record.pseudonym, level, t.prompts[0], t.truths[0]) for t in tasks if t.knowledge == level]
+            yield from recited.bounds(audited.model, self._recited, of, audited.comparer.rare)
 
     def judge(self, answers: Rows) -> Finding:
         """Means by group, and members against people never seen."""
@@ -132,20 +178,22 @@ class Reconstruction(ProbeRun):
         measured = _measured(rows)
         cohort = (
             _means(measured, people)
-            + _excesses(measured, people, knowledge_levels, self.task.confounded)
+            + _excesses(measured, people, knowledge_levels, self.task.confounded, self._recited)
             + _falls(measured, people, knowledge_levels)
         )
         said = _sentences(cohort, knowledge_levels, self.task.reference is not None)
+        said += recited.said(cohort, self._recited, self.settings["templates_from"])
         return finding(self.probe.name, cohort + rows, self.settings, said)
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A model and what its continuations are compared with."""
+    """A model, what compares its continuations, and what of them is template (None: there are too few people never seen)."""
 
     name: str
     model: BlackBox
     comparer: Comparer
+    templates: Templates | None
 
 
 @dataclass(frozen=True)
@@ -172,31 +220,36 @@ def _bucket(record: Record) -> int:
     return int(np.random.SeedSequence([abs(record.patient_id), 1]).generate_state(1)[0]) % _BUCKETS
 
 
-def _portion(
-    records: list[Record],
-    asked: Sequence[_Asked],
-    knowledge_levels: Sequence[str],
-    samples: int,
-    horizon: int,
-    seed: int,
-) -> Iterator[FindingRow]:
-    tasks: dict[tuple[int, int], list[_Task]] = defaultdict(list)  # by what must be equal to be continued together
+def _tasks(
+    records: list[Record], asked: Sequence[_Asked], knowledge_levels: Sequence[str], horizon: int
+) -> tuple[list[_Task], list[FindingRow]]:
+    """What is asked, and who is left out of it."""
+    tasks, left = [], []
     for record in records:
         for knowledge in knowledge_levels:
             task = _task(record, knowledge, asked, horizon)
             if isinstance(task, Exclusion):
                 why = task if task == ONE_CODE else Exclusion(task.code, f"{task.words}, at {knowledge}")
-                yield excluded_row(record.pseudonym, why, knowledge=knowledge)
+                left.append(excluded_row(record.pseudonym, why, knowledge=knowledge))
             else:
-                tasks[_bucket(record), task.horizon].append(task)
-    for (bucket, steps), together in sorted(tasks.items()):
+                tasks.append(task)
+    return tasks, left
+
+
+def _continued(tasks: Sequence[_Task], asked: Sequence[_Asked], samples: int, seed: int) -> Iterator[FindingRow]:
+    alike: dict[tuple[int, int], list[_Task]] = defaultdict(list)  # by what must be equal to be continued together
+    for task in tasks:
+        alike[_bucket(task.record), task.horizon].append(task)
+    for (bucket, steps), together in sorted(alike.items()):
         state = np.random.SeedSequence([seed, bucket, 2]).generate_state(1)[0]
         for place, one in enumerate(asked):
             prompts = [task.prompts[place] for task in together]
             for task, (codes, log_weights) in zip(
                 together, continuations(one.model, prompts, steps, samples, int(state)), strict=True
             ):
-                found = one.comparer.compare(task.truths[place], codes)
+                truth = task.truths[place]
+                template = None if one.templates is None else one.templates.mask(task.record, truth)
+                found = one.comparer.compare(truth, codes, template)
                 for name, values in found.items():
                     estimate = mean_over_trajectories(name, values, log_weights)
                     if estimate is not None:
@@ -252,6 +305,8 @@ def _of_group(values: dict[str, float], people: People, *groups: str) -> np.ndar
 def _means(measured: Measured, people: People) -> list[FindingRow]:
     rows: list[FindingRow] = []
     for (figure, knowledge, model), values in measured.items():
+        if figure not in FIGURES:
+            continue
         high = math.inf if figure == "demd" else 1.0
         for group in people.counts():
             of_group = _of_group(values, people, group)
@@ -262,12 +317,17 @@ def _means(measured: Measured, people: People) -> list[FindingRow]:
 
 
 def _excesses(
-    measured: Measured, people: People, knowledge_levels: Sequence[str], confounded: Judgement | None
+    measured: Measured,
+    people: People,
+    knowledge_levels: Sequence[str],
+    confounded: Judgement | None,
+    asked: recited.Asked,
 ) -> list[FindingRow]:
     """How much nearer the audited model comes than the reference, by group, and the gaps with p and verdict. Without a reference, how much nearer
-    it comes for members than for people never seen: what is easier in one group counts then, too."""
+    it comes for members than for people never seen: what is easier in one group counts then, too. And of how many people the record comes back nearly
+    word for word; all in one family of tests."""
     rows: list[FindingRow] = []
-    family: list[tuple[FindingRow, int, int]] = []
+    family: list[recited.Tested] = []
     with_reference = any(model == REFERENCE for _, _, model in measured)
     gap = "gap" if with_reference else "difference"
     for figure, sign in FIGURES.items():
@@ -294,18 +354,22 @@ def _excesses(
                 )
                 rows.append(made)
                 if seen == MEMBER and figure in TESTED:
-                    family.append((made, len(a), len(b)))
+                    family.append((made, len(a), len(b), None))
+    for knowledge in knowledge_levels:
+        more, tested = recited.compared(measured, people, asked, knowledge)
+        rows, family = rows + more, family + tested
     adjusted = holm([one["p"] for one, *_ in family]) if family else ()
-    for (one, members, non_members), p in zip(family, adjusted, strict=True):
-        effect = Estimate(one["value"], one["low"], one["high"], one["n"])
+    for (one, members, non_members, control), p in zip(family, adjusted, strict=True):
+        figure = one["figure"].rpartition("_")[0]
         judgement = judge_cohort(
-            effect,
+            estimate_of(one),
             float(p),
-            margin=DISTANCE_MARGIN,
-            kind=ProbeKind.MEASURE,
+            margin=DISTANCE_MARGIN if control is None else HIT_MARGIN,
+            kind=ProbeKind.MEASURE if control is None else ProbeKind.DETECTOR,
+            control=control or PositiveControl.NONE,
             members=members,
             non_members=non_members,
-            what=f"the {gap} in {_WORDS[one['figure'].removesuffix(f'_{gap}')]}",
+            what=f"the {gap} in {_WORDS[figure]}" if control is None else recited.words(figure, asked),
             confounded=confounded,
         )
         one |= {"p_adjusted": float(p), **told(judgement)}
@@ -358,7 +422,7 @@ _MANY = {MEMBER: "members", CANARY: "canaries", NON_MEMBER: "non-members"}
 _WORDS = {
     "demd": "the published distance (dEMD)",
     "timed_distance": "the distance that sees order and time",
-    "rare_overlap_1": "the share of rare codes that come back",
+    "rare_net_1": "the share of rare codes that come back and are part of no template",
 }
 
 
@@ -377,15 +441,16 @@ def _sentences(cohort: list[FindingRow], knowledge_levels: Sequence[str], with_r
             "There is no reference model that never saw the patients: members are compared with people never seen by the audited model alone. What is "
             "easier to continue in one of the two groups counts then as well; a reference model would take it out."
         )
+    tested = [r for r in cohort if not r["figure"].startswith(recited.PEOPLE_WITHIN)]
     for verdict_ in Verdict:
-        judged = [r for r in cohort if r.get("verdict") == str(verdict_)]
+        judged = [r for r in tested if r.get("verdict") == str(verdict_)]
         if judged:
             largest = max(judged, key=lambda r: r["value"] if math.isfinite(r["value"]) else -math.inf)
             why = (
                 "" if verdict_ is Verdict.POPULATION else f"; at {largest['knowledge']}, {largest['note'].rstrip('.')}"
             )
             said.append(
-                f"{verdict_} in {len(judged)} of {sum(bool(r.get('verdict')) for r in cohort)} comparisons of members with "
+                f"{verdict_} in {len(judged)} of {sum(bool(r.get('verdict')) for r in tested)} comparisons of members with "
                 f"non-members (knowledge levels by figures){why}."
             )
     for group in (MEMBER, CANARY, NON_MEMBER):

@@ -9,13 +9,13 @@ import pandas as pd
 
 from ehrmem_widgets.attacker.facts import knowledge_words, knows
 from ehrmem_widgets.charts.table import figure, table
-from ehrmem_widgets.findings.disclosure_control import (
-    between_means,
-    mean,
-)
+from ehrmem_widgets.findings.disclosure_control import between_means, between_shares, mean, share
 from ehrmem_widgets.findings.finding import AnyRow, Finding
+from ehrmem_widgets.probes.near_verbatim import EDITS
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER
-from ehrmem_widgets.probes.view import METHOD_GROUPS, ProbeView, picture
+from ehrmem_widgets.probes.reconstruction.recited import EXTRACTABLE, PEOPLE_WITHIN, within
+from ehrmem_widgets.probes.view import GROUP_NAMES, METHOD_GROUPS, ProbeView, picture
+from ehrmem_widgets.statistics.verdicts import Verdict
 from ehrmem_widgets.views.knowledge_curve import by_level, knowledge_curve
 
 if TYPE_CHECKING:
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from ehrmem_widgets.audit.results import AuditResults
 
 
+_EDITS = {f"{PEOPLE_WITHIN}{n}": within(n) for n in EDITS}
 _COMPARED = {
-    "demd": ", published distance",
-    "timed_distance": ", distance with order and time",
-    "rare_overlap_1": ", rare codes",
+    "demd": "published distance",
+    "timed_distance": "distance with order and time",
+    "rare_net_1": "rare codes, net of templates",
+    **{name: f"people whose codes come back {words}" for name, words in _EDITS.items()},
 }
 
 
@@ -34,9 +36,14 @@ class ReconstructionView(ProbeView):
     """How near what is generated comes to what really followed."""
 
     rules = (
+        (rf"{PEOPLE_WITHIN}\d", share),
+        (rf"{PEOPLE_WITHIN}\d_difference", between_shares((PEOPLE_WITHIN + "{}", None))),
         (".*_gap", between_means("_gap", "_excess")),
         (".*_difference", between_means("_difference", "")),
-        ("demd|timed_distance|rare_overlap_.|routine_share|.*_excess|.*_fall", mean),
+        (
+            "demd|timed_distance|rare_(overlap|net)_.|recited(_net)?|template_share|routine_share|.*_excess|.*_fall",
+            mean,
+        ),
     )
     control_figure = "timed_distance_(gap|difference)"
     asked = (
@@ -47,15 +54,28 @@ class ReconstructionView(ProbeView):
     how_to_read = (
         "Distance 0 is the record itself, 1 nothing alike, in codes, order and time. A curve that falls no more than the reference's is "
         "general medicine. The published distance cannot see a shift in time, and routine codes match in everyone; so rare codes are "
-        "counted too."
+        "counted too, and what comes back is given net of templates: runs and order sets that other people never seen hold. How many come back nearly "
+        "word for word is a bound from below: it can show memory; that it shows none clears nobody."
     )
-    measures = "nearer to the true record for members than for people never seen"
-    memorized = "It continues the records of people it was trained on nearer to the truth than those of others: by {figure}{where}."
-    population = "It continues the records of people it was trained on no nearer to the truth: largest difference {figure}{where}."
+    measures = "more of the true record for members than for people never seen"
+    memorized = "It gives back more of the records of people it was trained on than of other people's: {figure} ({what}){where}."
+    population = (
+        "It gives back no more of the records of people it was trained on: largest difference {figure} ({what}){where}."
+    )
+
+    def judged(self) -> pd.DataFrame:
+        """The comparisons; of those that are bounded from below, where one finds something."""
+        rows = super().judged()
+        bounded = rows["figure"].str.startswith(PEOPLE_WITHIN)
+        return rows[~bounded | (rows["verdict"] == Verdict.MEMORIZED)]
 
     def compared(self, one: AnyRow) -> str:
-        """What is known, and the distance."""
-        return f"{knowledge_words(str(one['knowledge']))}{_COMPARED.get(str(one['figure']).rpartition('_')[0], '')}"
+        """What is known, and the figure."""
+        return ", ".join(filter(None, (knowledge_words(str(one["knowledge"])), self.what(one))))
+
+    def what(self, one: AnyRow) -> str:
+        """The figure."""
+        return _COMPARED.get(str(one["figure"]).rpartition("_")[0], "")
 
     def pictures(self) -> list[str]:
         """Distances by what the attacker knows."""
@@ -78,6 +98,10 @@ class ReconstructionView(ProbeView):
             ("timed_distance", "Distance with order and time"),
             ("demd", "Published distance (dEMD)"),
             ("rare_overlap_1", "Rare codes that come back"),
+            ("rare_net_1", "Rare codes that come back, net of templates"),
+            ("recited", "Codes that come back in runs of three"),
+            ("recited_net", "Codes that come back in runs of three, net of templates"),
+            ("template_share", "Of these, the share that is template"),
             ("routine_share", "Share of the match that is routine"),
         ):
             for knowledge in found.settings.get("knowledge_levels", ()):
@@ -95,6 +119,15 @@ class ReconstructionView(ProbeView):
                     caption="Means over people, with 95 % intervals",
                 )
             )
+        cells = [
+            [f"{words.capitalize()}, {knows(knowledge)}", *(figure(one) for one in of)]
+            for name, words in _EDITS.items()
+            for knowledge in found.settings.get("knowledge_levels", ())
+            if any(of := [by_level(found, name, group=g, model="audited").get(knowledge) for g in GROUP_NAMES])
+        ]
+        if cells:
+            caption = f"People whose next codes come back at least once in {1 / EXTRACTABLE:,.0f} answers: a bound from below, with 95 % interval and n"
+            parts.append(table(("Come back", *GROUP_NAMES.values()), cells, caption=caption))
         return parts
 
     def shared(self, comparison: Comparison) -> Iterable[Shared]:
