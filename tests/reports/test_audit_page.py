@@ -242,6 +242,7 @@ def test_each_attack_says_what_it_costs(tmp_path: Path) -> None:
     page = str(Text(page_of(audit)))
     took = "2 seconds (pace measured in 6 rounds), and 0.50 EUR at the declared price"
     assert f"About one person: 1 scoring of the whole record, {took}." in page
+    assert "come back, where they do at least once in 1,000 answers: at most 693 questions, 23 minutes" in page
     assert "256 scorings of what was planted" in page and "1 embedding of what is known" in page
     leaks = audit.query(
         "attribute",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ehrmem_widgets.attacker.facts import knowledge_words, knows
+from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.findings.disclosure_control import between_means, between_shares, mean, share
 from ehrmem_widgets.findings.finding import AnyRow, Finding
@@ -15,7 +16,10 @@ from ehrmem_widgets.probes.near_verbatim import EDITS
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.reconstruction.recited import EXTRACTABLE, PEOPLE_WITHIN, within
 from ehrmem_widgets.probes.view import GROUP_NAMES, METHOD_GROUPS, ProbeView, picture
+from ehrmem_widgets.statistics.attack_cost import EVEN_CHANCE, queries_needed
+from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.views.attack_cost import questions
 from ehrmem_widgets.views.knowledge_curve import by_level, knowledge_curve
 
 if TYPE_CHECKING:
@@ -129,6 +133,18 @@ class ReconstructionView(ProbeView):
             caption = f"People whose next codes come back at least once in {1 / EXTRACTABLE:,.0f} answers: a bound from below, with 95 % interval and n"
             parts.append(table(("Come back", *GROUP_NAMES.values()), cells, caption=caption))
         return parts
+
+    def costs(self) -> str:
+        """What it takes of the people whose next codes come back: a bound, as their share is one."""
+        most = queries_needed(EXTRACTABLE, EVEN_CHANCE)
+        if most is None or not self.found.figures["figure"].isin(_EDITS).any():
+            return ""
+        queries = Estimate(most, most, most, 1)
+        took = self.audit.means.words(queries)
+        return (
+            f"<p>For an even chance that the next codes of somebody come back, where they do at least once in {1 / EXTRACTABLE:,.0f} answers: at most "
+            f"{questions(queries)}{f', {escape(took)}' if took else ''}.</p>"
+        )
 
     def shared(self, comparison: Comparison) -> Iterable[Shared]:
         """How much nearer than the reference, of members beyond people never seen."""
