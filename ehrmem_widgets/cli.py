@@ -887,7 +887,7 @@ def _parser() -> argparse.ArgumentParser:
     samples = add(
         "build-samples",
         build_samples,
-        "Rebuild the sample patients and the sample models (about 16 minutes).",
+        "Rebuild the sample patients and the sample models (about 20 minutes).",
         "The patients are synthetic; the same command makes the same ones everywhere.",
         "ehrmem build-samples --out my_samples",
     )
