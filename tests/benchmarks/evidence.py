@@ -21,6 +21,7 @@ from pathlib import Path
 from tests.benchmarks import (
     evidence_confounding,
     evidence_intervals,
+    evidence_planted,
     evidence_population,
     evidence_t4,
     evidence_verdicts,
@@ -40,6 +41,9 @@ PARTS: dict[str, Part] = {  # the longest first
     "All probes, moderate model": sample_pattern.moderate,
     "All probes, private model": sample_pattern.private,
     "All probes, reference model": sample_pattern.reference,
+    "True and phantom disclosures": evidence_planted.disclosed,
+    "Privacy loss in one run, simulated": evidence_planted.loss_simulated,
+    "Privacy loss in one run, trained models": evidence_planted.loss_of_models,
     "A null run": null_run.main,
     "Telling groups apart without a model": evidence_confounding.main,
     "Verdicts, simulated": evidence_verdicts.simulated,
