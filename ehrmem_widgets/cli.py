@@ -467,7 +467,7 @@ def attributes(arguments: argparse.Namespace) -> None:
 def canaries(arguments: argparse.Namespace) -> None:
     """Plant canaries in a data set."""
     from ehrmem_widgets.cohort.canary_maker import key_beside, make_canaries
-    from ehrmem_widgets.statistics.privacy_loss import epsilon_bound
+    from ehrmem_widgets.statistics.privacy_loss import provable
 
     out: Path = arguments.out
     key: Path = arguments.key or key_beside(out)
@@ -484,7 +484,7 @@ def canaries(arguments: argparse.Namespace) -> None:
             "No code of these data has values, so the canaries have no alternatives: exposure cannot be measured with them."
         )
     if arguments.coin_flip:
-        say(f"So many coins can show an epsilon of {epsilon_bound(len(made), len(made), len(made)):.1f} at most.")
+        say(f"So many coins can show an epsilon of {provable(len(made)):.1f} at most.")
 
 
 def vulnerable(arguments: argparse.Namespace) -> None:
@@ -965,7 +965,7 @@ def _parser() -> argparse.ArgumentParser:
     samples = add(
         "build-samples",
         build_samples,
-        "Rebuild the sample patients and the sample models (about 16 minutes).",
+        "Rebuild the sample patients and the sample models (about 20 minutes).",
         "The patients are synthetic; the same command makes the same ones everywhere.",
         "ehrmem build-samples --out my_samples",
     )

@@ -1,15 +1,17 @@
-"""Rebuild everything in data_samples/ from seeds: the cohort, the ground truth, the four models and the neighbour map."""
+"""Rebuild everything in data_samples/ from seeds: the cohort, the ground truth, the five models and the neighbour map."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow.parquet as pq
 
+from ehrmem_widgets.cohort.canary_maker import key_beside, make_canaries
 from ehrmem_widgets.cohort.dataset import MedsDataset
-from ehrmem_widgets.samples.folders import GROUND_TRUTH, SAMPLES
+from ehrmem_widgets.samples.folders import GROUND_TRUTH, SAMPLES, sample_data
 from ehrmem_widgets.samples.synthetic_cohort import generate_cohort
 from ehrmem_widgets.terminal import say
 from ehrmem_widgets.tokens.vocabulary import learn_vocabulary
@@ -19,10 +21,12 @@ MEMORIZING_EPOCHS = 40
 MODERATE_EPOCHS = 7
 REFERENCE_EPOCHS = 16
 PRIVATE_EPSILON = 3.0
+COINS, COINS_SEED = 400, 5
+COINS_EPOCHS, COINS_WIDTH = 13, 128
 
 
 def build_samples(out: Path = SAMPLES, *, report: Callable[[str], None] = say) -> None:
-    """Build the sample cohort and models (about 16 minutes on two cores).
+    """Build the sample cohort and models (about 20 minutes on two cores).
 
     The cohort comes out byte for byte the same everywhere. Weights come out the same bit for bit on the same machine with
     the same number of threads; on another, floating-point order differs and final losses agree to about 0.05 nats per code.
@@ -57,6 +61,12 @@ def build_samples(out: Path = SAMPLES, *, report: Callable[[str], None] = say) -
     train_private_model(
         dataset, out / "models" / "private", epsilon=PRIVATE_EPSILON, seed=3, vocabulary=vocabulary, report=report
     )
+    report("Training a private model on coin-flipped canaries, too ...")
+    with TemporaryDirectory() as folder:
+        train_private_model(
+            with_coins(cohort, Path(folder) / "planted"), out / "models" / "private_coins", epsilon=PRIVATE_EPSILON, seed=6,
+            vocabulary=vocabulary, width=COINS_WIDTH, report=report,
+        )  # fmt: skip
     report("Drawing the neighbour map ...")
     store = EmbeddingStore(FolderModel(memorizing), dataset)
     for _ in store.build():
@@ -71,6 +81,23 @@ def build_samples(out: Path = SAMPLES, *, report: Callable[[str], None] = say) -
         key=store.key_array,
     )
     report(f"Done: {out}")
+
+
+def with_coins(cohort: Path, out: Path) -> MedsDataset:
+    """The cohort with coin-flipped canaries, written to ``out`` (the key beside it), the same ones each time: those that the model ``private_coins``
+    was trained on. As their seed is known, the coins are no secret."""
+    make_canaries(cohort, out, key_beside(out), n=COINS, coin_flip=True, seed=COINS_SEED)
+    dataset = MedsDataset(out)
+    dataset.declare(canaries=key_beside(out))
+    return dataset
+
+
+def not_private_with_coins(dataset: MedsDataset, out: Path, *, report: Callable[[str], None] = say) -> None:
+    """Train a model that hides nobody on ``with_coins`` (some minutes): what the privacy loss of training without noise looks like."""
+    from ehrmem_widgets.training.models import train_model
+
+    vocabulary = learn_vocabulary(MedsDataset(sample_data()))
+    train_model(dataset, out, seed=7, epochs=COINS_EPOCHS, vocabulary=vocabulary, width=COINS_WIDTH, report=report)
 
 
 def repetitions(cohort: Path) -> dict[int, int]:

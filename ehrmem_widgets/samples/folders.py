@@ -39,6 +39,11 @@ def sample_private() -> Path:
     return _existing(SAMPLES / "models" / "private")
 
 
+def sample_private_coins() -> Path:
+    """The folder of the model trained privately on the members and on the coin-flipped canaries of ``samples.build.with_coins``."""
+    return _existing(SAMPLES / "models" / "private_coins")
+
+
 def example_patient(dataset: MedsDataset, members: str) -> int:
     """A patient worth looking at first: in the sample cohort a canary planted 16 times, elsewhere the member (of the training split,
     if there is such a split) with the most severe attribute."""

@@ -33,6 +33,7 @@ from tests.benchmarks import (
     live,
     membership,
     neighbours,
+    one_run,
     patient_reports,
     reconstruction,
 )
@@ -162,6 +163,7 @@ PARTS: dict[str, Callable[[Lines], None]] = {
     "neighbours": neighbours.main,
     "reconstruction": reconstruction.main,
     "attribute": attribute.main,
+    "one run": one_run.main,
     "all probes": all_probes.main,
     "endpoint": endpoint.main,
     "hospital": hospital.main,

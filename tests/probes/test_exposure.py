@@ -97,7 +97,8 @@ def test_canaries_on_whom_nobody_trained_are_asked_after(
     found = ask_alone(
         "exposure", models[1], cohort, people=people, alternatives=15, alternatives_of=canary_alternatives
     )
-    assert any("were they trained on?" in sentence for sentence in found.sentences)
+    verdict = found.verdicts.iloc[0]  # what a report shows
+    assert verdict["verdict"] != "Memorized" and "were they trained on?" in verdict["note"]
 
 
 def test_queries_to_extract_the_secret(found: Finding) -> None:

@@ -17,7 +17,7 @@ from ehrmem_widgets.cohort.ground_truth import COLUMNS, INCLUDED, canary_repetit
 from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.needs import AtHand, Can
-from ehrmem_widgets.probes.one_run.ask import BOUND, CLAIMED, OneRun, guess, judge_bound, judge_claim
+from ehrmem_widgets.probes.one_run.ask import BOUND, CLAIMED, GAUSSIAN, OneRun, guess, judge_bound, judge_claim
 from ehrmem_widgets.probes.run import run
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from tests.audit.small import write_plan
@@ -57,9 +57,20 @@ def test_a_claim_is_consistent_contradicted_or_beyond_so_few() -> None:
     assert judge_claim(strong, 3.0, 1e-6).verdict.reason == "contradicted"
     weak = judge_bound(*scores(rng, 1000, 0.0), delta=1e-6)
     assert judge_claim(weak, 3.0, 1e-6).verdict.reason == "consistent"
-    beyond = judge_claim(strong, 8.0, 1e-6).verdict
-    assert beyond.reason == "too_few_canaries" and "at least 1" in beyond.sentence
-    assert "no number of canaries" in judge_claim(strong, 8.0, 0.01).verdict.sentence
+    if_gaussian = judge_claim(strong, 8.0, 1e-6).verdict
+    assert if_gaussian.reason == "contradicted_if_gaussian" and "if it rests on Gaussian noise" in if_gaussian.sentence
+    beyond = judge_claim(strong, 12.0, 1e-6).verdict
+    assert beyond.reason == "too_few_canaries" and "at least 1,7" in beyond.sentence
+    pure = judge_claim(judge_bound(known, coins), 20.0, 0.0).verdict
+    assert pure.reason == "too_few_canaries" and "more than 100,000" in pure.sentence
+
+
+def test_at_a_delta_two_bounds_are_told_and_without_one() -> None:
+    known, coins = scores(np.random.default_rng(5), 400, 1.0)
+    for delta in (0.0, 1e-5):
+        told = judge_bound(known, coins, delta=delta)
+        found = [one["value"] for one in told.rows if one["figure"] == GAUSSIAN]
+        assert found == ([told.gaussian] if delta else []) and (told.gaussian > told.epsilon) == bool(delta)
 
 
 # With real models ------------------------------------------------------------------------------------------------------
@@ -147,3 +158,15 @@ def test_half_a_claim_is_refused_in_a_plan(tmp_path: Path) -> None:
     plan = read_plan(write_plan(tmp_path, more="claimed_epsilon: 3.0\nclaimed_delta: 1e-5\n"))
     assert (plan.claimed_epsilon, plan.claimed_delta) == (3.0, 1e-5)
     assert plan.hash != read_plan(write_plan(tmp_path)).hash
+
+
+def test_too_few_on_one_side_says_how_many_to_make(tmp_path: Path) -> None:
+    out = tmp_path / "planted"
+    make_canaries(sample_data(), out, key_beside(out), n=22, coin_flip=True, seed=3)
+    dataset = MedsDataset(out)
+    dataset.declare(canaries=key_beside(out))
+    found = run("one_run", dataset, FolderModel(sample_model()), most=4)
+    assert (
+        "8 canaries that coins put in and 14 that they left out; at least 11 of each are needed. Make 44"
+        in found.sentences[0]
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -247,10 +247,11 @@ def _compare(values: dict[tuple[str, str], Rows], alternatives: int) -> tuple[li
                 members=len(a), non_members=len(b),
                 what=f"AUROC of the exposure of {group} against those never trained",
             )  # fmt: skip
+            if adjusted > ALARM_RATE and mean_with_interval(a).low <= expected_by_chance(alternatives):
+                words = f"{verdict.template} Their exposure is that of chance: were they trained on?"
+                verdict = replace(verdict, template=words)
             one |= told(verdict)
             sentences.append(f"{verdict.verdict}: {verdict.sentence}")
-            if adjusted > ALARM_RATE and mean_with_interval(a).low <= expected_by_chance(alternatives):
-                sentences.append(f"The exposure of {group} is that of chance: were they trained on?")
         rows.append(one)
     if most is None:
         sentences.append(f"{Verdict.CANNOT_CONCLUDE}: no canary that was trained on could be scored.")

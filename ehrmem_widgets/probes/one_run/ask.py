@@ -1,4 +1,5 @@
-"""A lower bound of epsilon from one training run (Steinke, Nasr and Jagielski 2023, arXiv 2305.08846).
+"""A lower bound of epsilon from one training run (Steinke, Nasr and Jagielski 2023, arXiv 2305.08846), and the larger one that holds if training
+added Gaussian noise (Mahloujifar, Melis and Chaudhuri 2024, arXiv 2410.22235).
 
 Each canary was put into the training data by a fair coin of its own. An attacker who sees the model's membership scores guesses the coins
 of the canaries with the highest scores (in) and with the lowest (out). Nobody can guess more of them than privacy allows: from how many
@@ -25,15 +26,21 @@ from ehrmem_widgets.settings import check_claim
 from ehrmem_widgets.statistics.disclosure import FEWEST
 from ehrmem_widgets.statistics.discrimination import auroc_p
 from ehrmem_widgets.statistics.intervals import Estimate, proportion
-from ehrmem_widgets.statistics.privacy_loss import ERROR, canaries_to_refute, epsilon_bound
-from ehrmem_widgets.statistics.verdicts import ALARM_RATE, Fact, Judgement, Verdict, too_few_people
+from ehrmem_widgets.statistics.privacy_loss import (
+    ERROR,
+    MOST_CANARIES,
+    SHARES,
+    canaries_to_refute,
+    epsilon_bound,
+    gaussian_epsilon_bound,
+    provable,
+)
+from ehrmem_widgets.statistics.verdicts import ALARM_RATE, Fact, Judgement, Verdict
 
-BOUND, CLAIMED, RIGHT = "epsilon_bound", "claimed_epsilon", "guesses_right"
-SHARES = (0.2, 0.5, 0.9)
-"""Of the canaries, the surest that are guessed about: fixed before any answer, and corrected for (Bonferroni). Not all of them, as seldom exactly
-half of the coins put a canary in."""
+BOUND, GAUSSIAN, CLAIMED, RIGHT = "epsilon_bound", "epsilon_bound_gaussian", "claimed_epsilon", "guesses_right"
 NO_SCORE = Exclusion("no_score", "no membership score: its coin is not guessed")
 _UNBALANCED = 0.001  # how seldom fair coins are called unfair
+_SURELY_ENOUGH = 44  # coins, of which fewer than 11 fall on one side once in 2,000 times
 _SCORES = ("Ratio", "Loss")  # of membership, the first that there is
 
 
@@ -65,10 +72,13 @@ def bound(canaries: int, guessed: tuple[Guessed, ...], delta: float = 0.0) -> fl
     return max(epsilon_bound(canaries, one.guesses, one.right, delta=delta, error=error) for one in guessed)
 
 
-def _all_right(canaries: int) -> tuple[Guessed, ...]:
-    """What a perfect attack would guess."""
-    pairs = [(share, int(share * canaries) // 2 * 2) for share in SHARES]
-    return tuple(Guessed(share, guesses, guesses) for share, guesses in pairs)
+def bound_gaussian(canaries: int, guessed: tuple[Guessed, ...], delta: float) -> float:
+    """The same if training added Gaussian noise; 0 at delta 0, where that has no epsilon."""
+    error = ERROR / len(SHARES)
+    return max(
+        gaussian_epsilon_bound(canaries, one.guesses, one.right, delta=delta, error=error) if delta else 0.0
+        for one in guessed
+    )
 
 
 def unbalanced(coins: Mapping[int, bool]) -> str:
@@ -99,8 +109,9 @@ class OneRun(ProbeRun):
     """The bound, from the membership scores of the canaries (Ratio; without a reference model Loss).
 
     Cohort rows of the group "canaries": ``guesses_right``, ``attribute`` the share of the canaries that was guessed about; ``epsilon_bound``,
-    by share, and without one over all shares at 95 % (with ``claimed_delta``, of an epsilon at that delta), with the verdict; ``claimed_epsilon``,
-    with the verdict *memorized* where it is contradicted. ``high`` of a bound is infinite: it bounds from below alone.
+    by share, and without one over all shares at 95 % (with ``claimed_delta``, of an epsilon at that delta), with the verdict;
+    ``epsilon_bound_gaussian`` at a ``claimed_delta`` above 0, if training added Gaussian noise; ``claimed_epsilon``, with the verdict *memorized*
+    where one of them contradicts it. ``high`` of a bound is infinite: it bounds from below alone.
     """
 
     doing = "bound of epsilon"
@@ -134,7 +145,7 @@ class OneRun(ProbeRun):
         coins = np.array([self.coins[patient] for patient in scores], dtype=bool)
         values = np.array(list(scores.values()), float)
         if min(coins.sum(), (~coins).sum()) < FEWEST:
-            verdict = too_few_people(int(coins.sum()), int((~coins).sum()), FEWEST)
+            verdict = _too_few(int(coins.sum()), int((~coins).sum()))
             rows = [row(BOUND, n=len(coins), group=CANARIES, judgement=verdict)]
             return finding(self.probe.name, [*rows, *out], self.settings, [f"{verdict.verdict}: {verdict.sentence}"])
         told = [judge_bound(values, coins, seed=self.task.seed, delta=self.task.options.get("claimed_delta") or 0.0)]
@@ -157,13 +168,24 @@ class OneRun(ProbeRun):
         return there, out
 
 
+def _too_few(put_in: int, left_out: int) -> Judgement:
+    words = (
+        "there are {put_in} canaries that coins put in and {left_out} that they left out; at least {fewest} of each are needed. Make {make} or more "
+        "with 'ehrmem canaries make --coin-flip --n', and train again."
+    )
+    facts: dict[str, Fact] = {"put_in": put_in, "left_out": left_out, "fewest": FEWEST, "make": _SURELY_ENOUGH}
+    return Judgement(Verdict.CANNOT_CONCLUDE, "too_few", words, facts)
+
+
 @dataclass(frozen=True)
 class Told:
-    """Rows of a finding, the verdict that stands in one of them, and the bound from so many canaries."""
+    """Rows of a finding, the verdict that stands in one of them, and the bounds from so many canaries: whatever was done to the training, and if
+    it added Gaussian noise."""
 
     rows: list[FindingRow]
     verdict: Judgement
     epsilon: float
+    gaussian: float
     canaries: int
 
 
@@ -175,7 +197,7 @@ def judge_bound(scores: np.ndarray, coins: np.ndarray, *, seed: int = 0, delta: 
         alone, words = bound(n, (one,), delta), f"{one.share:.0%}"
         rows.append(row(RIGHT, proportion(one.right, one.guesses), group=CANARIES, attribute=words))
         rows.append(row(BOUND, Estimate(alone, alone, np.inf, one.guesses), group=CANARIES, attribute=words))
-    epsilon = bound(n, guessed, delta)
+    epsilon, gaussian = bound(n, guessed, delta), bound_gaussian(n, guessed, delta)
     at = f" at delta {delta:g}" if delta else ""
     if epsilon > 0:
         facts: dict[str, Fact] = {"epsilon": epsilon, "at": at}
@@ -195,26 +217,40 @@ def judge_bound(scores: np.ndarray, coins: np.ndarray, *, seed: int = 0, delta: 
         words = "canaries that were put in are told from those left out, but too seldom to prove any epsilon{at}. Plant more."
         verdict = Judgement(Verdict.CANNOT_CONCLUDE, "too_weak", words, {"at": at})
     rows.append(row(BOUND, Estimate(epsilon, epsilon, np.inf, n), group=CANARIES, judgement=verdict))
-    return Told(rows, verdict, epsilon, n)
+    if delta:
+        rows.append(row(GAUSSIAN, Estimate(gaussian, gaussian, np.inf, n), group=CANARIES))
+    return Told(rows, verdict, epsilon, gaussian, n)
 
 
 def judge_claim(told: Told, claimed: float, delta: float) -> Told:
-    """A claimed (epsilon, delta) beside the bound at that delta: contradicted, consistent, or too few canaries to tell."""
-    facts: dict[str, Fact] = {"claim": f"epsilon {claimed:g} at delta {delta:g}", "epsilon": told.epsilon}
+    """A claimed (epsilon, delta) beside the bounds at that delta: contradicted, consistent, or too few canaries to tell."""
+    facts: dict[str, Fact] = {
+        "claim": f"epsilon {claimed:g} at delta {delta:g}",
+        "epsilon": told.epsilon,
+        "gaussian": told.gaussian,
+    }
     if told.epsilon > claimed:
         words = "the claimed {claim} is contradicted: epsilon is at least {epsilon:.2f} there."
         verdict = Judgement(Verdict.MEMORIZED, "contradicted", words, facts)
-    elif bound(told.canaries, _all_right(told.canaries), delta) > claimed:
-        words = "the claimed {claim} is consistent with what this attack finds (at least {epsilon:.2f}). That is no proof of it: a stronger attack may find more."
+    elif told.gaussian > claimed:
+        words = (
+            "the claimed {claim} is contradicted if it rests on Gaussian noise, as with DP-SGD: epsilon is at least {gaussian:.2f} there then. "
+            "For any other training only {epsilon:.2f} is proved."
+        )
+        verdict = Judgement(Verdict.MEMORIZED, "contradicted_if_gaussian", words, facts)
+    elif provable(told.canaries, delta) > claimed:
+        words = (
+            "the claimed {claim} is consistent with what this attack finds (at least {epsilon:.2f}; if it rests on Gaussian noise, {gaussian:.2f}). "
+            "That is no proof of it: a stronger attack may find more."
+        )
         verdict = Judgement(Verdict.CANNOT_CONCLUDE, "consistent", words, facts)
     else:
-        needed = canaries_to_refute(claimed, delta=delta, error=ERROR / len(SHARES), share=SHARES[-1])
-        more = (
-            f"at least {needed:,} would be needed, and more where guesses are wrong"
-            if needed
-            else "no number of canaries could, by this attack"
+        needed = canaries_to_refute(claimed, delta)
+        more = f"at least {needed:,}" if needed else f"more than {MOST_CANARIES:,}"
+        words = (
+            "there are too few canaries to tell whether the claimed {claim} holds: even if all coins were guessed, nothing would contradict it; "
+            "{needed} would be needed, and more where guesses are wrong."
         )
-        words = "there are too few canaries to tell whether the claimed {claim} holds: even if all coins were guessed, nothing would contradict it; {needed}."
         verdict = Judgement(Verdict.CANNOT_CONCLUDE, "too_few_canaries", words, {**facts, "needed": more})
     claim = row(CLAIMED, Estimate(claimed, claimed, claimed, told.canaries), group=CANARIES, judgement=verdict)
-    return Told([claim], verdict, told.epsilon, told.canaries)
+    return Told([claim], verdict, told.epsilon, told.gaussian, told.canaries)

@@ -12,7 +12,7 @@ import pandas as pd
 from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.findings.disclosure_control import mean, share
 from ehrmem_widgets.findings.finding import AnyRow, Finding, estimate_of
-from ehrmem_widgets.probes.one_run.ask import BOUND, CLAIMED, RIGHT
+from ehrmem_widgets.probes.one_run.ask import BOUND, CLAIMED, GAUSSIAN, RIGHT
 from ehrmem_widgets.probes.view import ProbeView, picture
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class OneRunView(ProbeView):
     """Which epsilon the guesses prove, and what that says of a claimed one."""
 
-    rules = ((f"{BOUND}|{CLAIMED}", mean), (RIGHT, share))
+    rules = ((f"{BOUND}|{GAUSSIAN}|{CLAIMED}", mean), (RIGHT, share))
     settings = ("score", "shares", "claimed_epsilon", "claimed_delta")
     asked = (
         "Each canary was put into the training data by a fair coin. How many of these coins can be guessed from the model's answers? "
@@ -33,7 +33,7 @@ class OneRunView(ProbeView):
     held_against = "Guessing without the model: half of the coins are right. And the epsilon that somebody claims, where the plan names it."
     how_to_read = (
         "The true epsilon is at least the bound (95 % confidence). A low bound is no proof of privacy: a stronger attack, or more canaries, may "
-        "prove more. Epsilon 1 is strong privacy, 8 is weak."
+        "prove more. If training added Gaussian noise, as DP-SGD does, the same guesses prove more: the last line. Epsilon 1 is strong privacy, 8 is weak."
     )
     judged_figure = f"{BOUND}|{CLAIMED}"
     memorized = "{what}"
@@ -70,7 +70,7 @@ class OneRunView(ProbeView):
         right = self.found.about("figures", figure=RIGHT).to_dict("records")
         if not drawn or not right:
             return []
-        cells = [[_words(str(one["attribute"])), figure(estimate_of(one))] for one in right]
+        cells = [[_words(one), figure(estimate_of(one))] for one in right]
         return [
             picture(drawn, "Epsilon is at least this; the line goes on without end."),
             table(
@@ -92,20 +92,25 @@ class OneRunView(ProbeView):
 
 def _drawn(found: Finding) -> str:
     """The bounds as rows, beside the claim; empty where none may be shown."""
-    bounds = [one for one in found.about("figures", figure=BOUND).to_dict("records") if pd.notna(one["value"])]
+    bounds = [
+        one
+        for name in (BOUND, GAUSSIAN)
+        for one in found.about("figures", figure=name).to_dict("records")
+        if pd.notna(one["value"])
+    ]
     claims = [float(one["value"]) for one in found.about("figures", figure=CLAIMED).to_dict("records")]
     if not bounds:
         return ""
     top = float(math.ceil(1.25 * max(1.0, *(float(one["value"]) for one in bounds), *claims)))
     rows = [
-        IntervalRow(
-            _words(str(one["attribute"])), replace(estimate_of(one), high=math.inf), marked=not one["attribute"]
-        )
+        IntervalRow(_words(one), replace(estimate_of(one), high=math.inf), marked=one["verdict"] != "")
         for one in bounds
     ]
     level = (claims[0], "claimed") if claims else (0.0, "nothing proved")
     return interval_rows(rows, title="Lower bound of epsilon, by the coins guessed", ends=(0.0, top), level=level)
 
 
-def _words(share_guessed: str) -> str:
-    return f"the surest {share_guessed}" if share_guessed else "all together"
+def _words(one: AnyRow) -> str:
+    if one["figure"] == GAUSSIAN:
+        return "if noise is Gaussian"
+    return f"the surest {one['attribute']}" if one["attribute"] else "all together"
