@@ -22,6 +22,7 @@ from tests.benchmarks import (
     evidence_confounding,
     evidence_intervals,
     evidence_population,
+    evidence_shadow,
     evidence_t4,
     evidence_verdicts,
     evidence_vulnerable,
@@ -42,11 +43,13 @@ PARTS: dict[str, Part] = {  # the longest first
     "All probes, private model": sample_pattern.private,
     "All probes, reference model": sample_pattern.reference,
     "The list of vulnerable patients": evidence_vulnerable.main,
+    "Membership from samples alone": evidence_shadow.from_samples,
     "A null run": null_run.main,
     "Telling groups apart without a model": evidence_confounding.main,
     "Verdicts, simulated": evidence_verdicts.simulated,
     "Intervals, simulated": evidence_intervals.simulated,
     "T4, simulated": evidence_t4.main,
+    "Shadow models, simulated": evidence_shadow.simulated,
 }
 DOCS = Path(__file__).parents[2] / "docs" / "evidence.md"
 BEGIN, END = "<!-- figures: written by make evidence -->", "<!-- end of figures -->"
