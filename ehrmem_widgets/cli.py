@@ -604,6 +604,8 @@ def train(arguments: argparse.Namespace) -> None:
     begun = process_began() if arguments.own_process else time.monotonic()
     from ehrmem_widgets.cohort.dataset import MedsDataset
 
+    if arguments.shadow:
+        return _train_shadows(arguments)
     if arguments.epsilon is not None and (arguments.epochs or arguments.minutes):
         raise BadInput("With --epsilon the number of steps is fixed: leave out --epochs and --minutes.")
     if arguments.epsilon is not None and arguments.time_to_event:
@@ -611,8 +613,6 @@ def train(arguments: argparse.Namespace) -> None:
             "A time-to-event model is not trained with differential privacy here: leave out --epsilon or --time-to-event."
         )
     dataset = MedsDataset(arguments.data)
-    if arguments.shadow:
-        return _train_shadows(arguments, dataset)
     _refuse_to_overwrite(arguments.out)
     vocabulary = _shared_vocabulary(arguments)
     common = {"split": arguments.split or "train", "seed": arguments.seed, "vocabulary": vocabulary}
@@ -632,7 +632,8 @@ def train(arguments: argparse.Namespace) -> None:
     say(f"Wrote the model to {arguments.out} after {time.monotonic() - begun:.1f} seconds.")
 
 
-def _train_shadows(arguments: argparse.Namespace, dataset: MedsDataset) -> None:
+def _train_shadows(arguments: argparse.Namespace) -> None:
+    from ehrmem_widgets.cohort.dataset import MedsDataset
     from ehrmem_widgets.training.shadow_models import train_shadow_models
 
     if arguments.minutes or arguments.epsilon is not None:
@@ -642,7 +643,7 @@ def _train_shadows(arguments: argparse.Namespace, dataset: MedsDataset) -> None:
         raise BadInput(f"The models cannot be written: {str(out)!r} is a file, or its parent folder does not exist.")
     with resumable():
         train_shadow_models(
-            dataset, out, shadows=arguments.shadow, splits=[one.strip() for one in (arguments.split or "").split(",") if one.strip()],
+            MedsDataset(arguments.data), out, shadows=arguments.shadow, splits=[one.strip() for one in (arguments.split or "").split(",") if one.strip()],
             seed=arguments.seed, epochs=arguments.epochs or settings.EPOCHS.example, vocabulary=_shared_vocabulary(arguments),
             time_to_event=arguments.time_to_event,
         )  # fmt: skip

@@ -138,6 +138,8 @@ def check_opened(
     """Refuse models that do not fit the data or have learned nothing of it; else all three as they are."""
     from ehrmem_widgets.blackbox.shadow_models import check_reference_saw_nobody
 
+    for one in models_of(reference):
+        check_reference_saw_nobody(one)
     for one in (model, *models_of(reference)):
         check_vocabulary_fits(one.vocabulary, dataset)
         if Query.SCORES in one.answers:
@@ -147,7 +149,6 @@ def check_opened(
             check_looks_back_only(one, some)
         check_asked_alike(one, _some_sequences(one, dataset, trained_on(model)))
     for one in models_of(reference):
-        check_reference_saw_nobody(one)
         check_reference_differs(one, model, _some_sequences(model, dataset, trained_on(model)))
     return dataset, model, reference
 

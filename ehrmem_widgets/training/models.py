@@ -116,7 +116,7 @@ def train_model(
         raise BadInput(
             f"The time of {minutes:g} minutes was over before the training began: reading the data and getting ready took {time.monotonic() - begun:.0f} seconds. Give more."
         )
-    facts = {
+    facts: dict[str, object] = {
         "data": dataset.name,
         "split": split,
         "patients": len(ids),

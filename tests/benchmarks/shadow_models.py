@@ -51,13 +51,13 @@ def main() -> None:
 def trained(dataset: MedsDataset, moderate: FolderModel, out: Path, count: int) -> float:
     """CPU seconds that training so many took, those of earlier runs counted in."""
     kept = out / "seconds.json"
-    before = dict(json.loads(kept.read_text())) if kept.exists() else {}
+    before = {name.split(" of ")[0]: s for name, s in json.loads(kept.read_text()).items()} if kept.exists() else {}
     began = time.process_time()
 
     def report(line: str) -> None:
         nonlocal began
         print(line, flush=True)
-        name = line.split(",")[0].removesuffix(": there already")
+        name = line.split(" of ")[0]
         if "there already" not in line:
             before[name] = before.get(name, 0.0) + time.process_time() - began
             kept.write_text(json.dumps(before, indent=1))

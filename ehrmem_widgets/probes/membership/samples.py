@@ -48,7 +48,7 @@ class SampledScorer:
         asked = [(first, rest) for first, rest in halves if len(first) and len(rest) >= RUN]
         if not asked:
             return [float("nan")] * len(records)
-        room = min(REST, model.context_length - max(len(first) for first, _ in asked))
+        room = max(len(rest) for _, rest in asked)
         span = HORIZON.most if model.vocabulary.timed else room
         prompts = [[[one] for one in first] for first, _ in asked]
         drawn = iter(continuations(model, prompts, span, SAMPLES, self.seed, steps=room))
