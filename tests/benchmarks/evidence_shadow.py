@@ -35,7 +35,7 @@ def simulated(lines: Lines) -> None:
             best = float(stats.norm.cdf(GAIN / np.sqrt(2 * (1 + 1 / models))))
             short = best - reached(world(20_000, models, GAIN, online=online))
             lines.add(f"lira_{how}_{models}_short_of_the_best_auroc", short, f"best {best:.3f}", 20_000, "<= 0.01")
-        for what in ("", "_members_alone_in_shadows"):
+        for what in ("", "_members_alone_in_shadows") if online else ("",):
             p = [_null(seed, online=online, uneven=bool(what)) for seed in range(RUNS)]
             alarms = proportion(int((np.array(p) <= 0.05).sum()), RUNS)
             lines.add(f"lira_{how}{what}_null_false_alarms_upper", alarms.high, str(alarms), RUNS, "<= 0.07")
