@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from ehrmem_widgets.cohort.dataset import MedsDataset
     from ehrmem_widgets.probes.base import Probe
     from ehrmem_widgets.probes.batching import Progress
+    from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
 _Read = TypeVar("_Read")
 _METAVAR = {
@@ -286,6 +287,10 @@ def probe(arguments: argparse.Namespace) -> None:
         more["population"] = given_population(arguments.population)
     elif arguments.population:
         raise BadInput(f"The probe {asked.name!r} does not count who fits the facts. Leave out --population.")
+    if arguments.shadow and "shadow" not in asked.options:
+        raise BadInput(f"The probe {asked.name!r} has no use for shadow models. Leave out --shadow.")
+    if arguments.shadow:
+        more["shadow"] = arguments.shadow
     for name in ("claimed_epsilon", "claimed_delta"):
         if (claim := getattr(arguments, name)) is None:
             continue
@@ -599,6 +604,8 @@ def train(arguments: argparse.Namespace) -> None:
     begun = process_began() if arguments.own_process else time.monotonic()
     from ehrmem_widgets.cohort.dataset import MedsDataset
 
+    if arguments.shadow:
+        return _train_shadows(arguments)
     if arguments.epsilon is not None and (arguments.epochs or arguments.minutes):
         raise BadInput("With --epsilon the number of steps is fixed: leave out --epochs and --minutes.")
     if arguments.epsilon is not None and arguments.time_to_event:
@@ -607,10 +614,8 @@ def train(arguments: argparse.Namespace) -> None:
         )
     dataset = MedsDataset(arguments.data)
     _refuse_to_overwrite(arguments.out)
-    from ehrmem_widgets.blackbox.folder import folder_vocabulary
-
-    vocabulary = folder_vocabulary(arguments.vocabulary) if arguments.vocabulary else None
-    common = {"split": arguments.split, "seed": arguments.seed, "vocabulary": vocabulary}
+    vocabulary = _shared_vocabulary(arguments)
+    common = {"split": arguments.split or "train", "seed": arguments.seed, "vocabulary": vocabulary}
     with _model_folder(arguments.out) as unfinished:
         if arguments.epsilon is not None:
             from ehrmem_widgets.training.private_models import train_private_model
@@ -625,6 +630,30 @@ def train(arguments: argparse.Namespace) -> None:
                 time_to_event=arguments.time_to_event, **common,
             )  # fmt: skip
     say(f"Wrote the model to {arguments.out} after {time.monotonic() - begun:.1f} seconds.")
+
+
+def _train_shadows(arguments: argparse.Namespace) -> None:
+    from ehrmem_widgets.cohort.dataset import MedsDataset
+    from ehrmem_widgets.training.shadow_models import train_shadow_models
+
+    if arguments.minutes or arguments.epsilon is not None:
+        raise BadInput("With --shadow the same command gives the same models: leave out --minutes and --epsilon.")
+    out: Path = arguments.out
+    if not out.absolute().parent.is_dir() or (out.exists() and not out.is_dir()):
+        raise BadInput(f"The models cannot be written: {str(out)!r} is a file, or its parent folder does not exist.")
+    with resumable():
+        train_shadow_models(
+            MedsDataset(arguments.data), out, shadows=arguments.shadow, splits=[one.strip() for one in (arguments.split or "").split(",") if one.strip()],
+            seed=arguments.seed, epochs=arguments.epochs or settings.EPOCHS.example, vocabulary=_shared_vocabulary(arguments),
+            time_to_event=arguments.time_to_event,
+        )  # fmt: skip
+    say(f"{out} holds {arguments.shadow} shadow models, and by pseudonym who was in which (identifying: internal use).")
+
+
+def _shared_vocabulary(arguments: argparse.Namespace) -> Vocabulary | None:
+    from ehrmem_widgets.blackbox.folder import folder_vocabulary
+
+    return folder_vocabulary(arguments.vocabulary) if arguments.vocabulary else None
 
 
 def build_samples(arguments: argparse.Namespace) -> None:
@@ -1086,6 +1115,11 @@ def _probe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--claimed-epsilon", type=_typed(settings.EPSILON), metavar="E", help=f"the epsilon {claim}")
     parser.add_argument("--claimed-delta", type=_typed(settings.DELTA), metavar="D", help="its delta, such as 0.00001")
     parser.add_argument(
+        "--shadow",
+        metavar="DIR",
+        help="folder of the shadow models that 'ehrmem train --shadow' wrote (membership only)",
+    )
+    parser.add_argument(
         "--outputs",
         type=Path,
         metavar="FILE|DIR",
@@ -1112,7 +1146,15 @@ def _audit_options(parser: argparse.ArgumentParser) -> None:
 def _train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="DIR", required=True, help="folder of a MEDS data set")
     parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the model")
-    parser.add_argument("--split", default="train", metavar="NAME", help="whom to train on (train)")
+    parser.add_argument(
+        "--split", metavar="NAME", help="whom to train on (train; with --shadow, everybody), with --shadow also A,B"
+    )
+    parser.add_argument(
+        "--shadow",
+        type=_typed(settings.SHADOWS),
+        metavar="K",
+        help="train K shadow models instead, each on a random half of the people, for the membership attack LiRA; the same command resumes",
+    )
     parser.add_argument(
         "--seed", type=_typed(settings.SEED), default=0, metavar="N", help="same seed, same weights (0)"
     )

@@ -182,6 +182,8 @@ REPETITIONS = Whole(1, 1000, 16)
 WORKERS = Whole(1, 256, 2)
 PORT = Whole(1, 65_535, 8888)
 EPOCHS = Whole(1, 100_000, 30)
+SHADOWS = Whole(4, 64, 16)
+"""Shadow models: of four, two saw a person and two did not."""
 MINUTES = Number(0, 100_000, 10, exclusive=True)
 EPSILON = Number(0.01, 50, 8)
 """1 is strong privacy, 8 is weak; far above that a model is as good as trained without."""

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 SOURCES: Mapping[str, str] = {
     "data": "folder of a MEDS data set (the sample cohort, if neither data nor model is given)",
     "model": "the model to audit: a folder (config.json, *.safetensors, its list of codes), or the address of a served model",
-    "reference": "a model that never saw these patients, folder or address; without one no leak can be called memorized; if given more than "
-    "once, their mean is used",
+    "reference": "a model that never saw these patients, folder or address; without one no leak can be called memorized; of several, or "
+    "of a folder of shadow models trained on other patients, the mean is used",
     "vocabulary": "file of the model's codes and ids, if it is not in the model's folder",
     "token_scheme": "how the model writes time, ages and values: a file, or ehrmamba2, meicar, context_clues or ethos (guessed)",
     "sequences": "the patients in the model's own codes or ids: .parquet or .jsonl with subject_id, codes or input_ids (or both), and split",
@@ -34,6 +34,8 @@ SOURCES: Mapping[str, str] = {
 """What can be named, and what it is, in words for people."""
 
 POPULATION_NAMED, PRICE_NAMED = "EHRMEM_POPULATION", "EHRMEM_PRICE"
+IN_TRAINING_FILE = "in_training.json"
+"""Beside the weights of a shadow model: the keyed pseudonyms of those whom it was trained on, and how (``made_of``)."""
 SAMPLES_ONLY = "EHRMEM_SAMPLES_ONLY"
 """In the environment: others in the network use this process, and nothing but the samples may be opened for them."""
 
@@ -81,7 +83,7 @@ def option(name: str) -> str:
 
 
 def comma_separated(given: str | Path | Iterable[str | Path] | None) -> tuple[str, ...]:
-    """Folders and addresses that were named as a list, or in one text with commas between them.
+    """Folders and addresses that were named as a list, or in one text with commas between them; for a folder of shadow models, each of them.
 
     >>> comma_separated("one, http://127.0.0.1:8000"), comma_separated(["one", "two"]), comma_separated(None)
     (('one', 'http://127.0.0.1:8000'), ('one', 'two'), ())
@@ -89,8 +91,14 @@ def comma_separated(given: str | Path | Iterable[str | Path] | None) -> tuple[st
     if isinstance(given, str | Path):
         text = str(given)
         parts = [text] if os.path.exists(text) else text.split(",")  # a folder may have a comma in its name
-        return tuple(part.strip() for part in parts if part.strip())
+        named = (part.strip() for part in parts if part.strip())
+        return tuple(str(one) for name in named for one in shadow_folders(name) or (name,))
     return tuple(name for one in given or () for name in comma_separated(one))
+
+
+def shadow_folders(folder: str | Path) -> list[Path]:
+    """The folders of the shadow models in a folder, in their order; empty where it holds none."""
+    return sorted(path.parent for path in Path(folder).glob(f"shadow_*/{IN_TRAINING_FILE}"))
 
 
 def named_references(

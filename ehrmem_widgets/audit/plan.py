@@ -34,7 +34,17 @@ DEFAULT_LEVELS = ("demographics", "one_lab", "lab_values", "first_10", "first_20
 HOLDERS = 25  # of each attribute, unless told otherwise
 _SOURCES = tuple(one.name for one in fields(Sources))
 _SEVERITY = 'hiv: {severity: 5, reason: "..."}'
-_PATHS = ("data", "model", "reference", "vocabulary", "token_scheme", "sequences", "attribute_file", "canaries")
+_PATHS = (
+    "data",
+    "model",
+    "reference",
+    "vocabulary",
+    "token_scheme",
+    "sequences",
+    "attribute_file",
+    "canaries",
+    "shadow",
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,7 @@ class Plan:
     names, empty for all that the model has codes of; ``knowledge_of``: the knowledge level of the probes that ask at one only; ``priors``:
     shares of members among those an attacker would ask about; ``population``: how many people the data set's patients come from, None
     where that is not declared; ``price``: what questions cost, as declared; ``claimed_epsilon`` and ``claimed_delta``: the differential privacy that somebody claims of the model's training;
-    ``identifying``: results name patients by pseudonym and every page
+    ``shadow``: the folder of shadow models; ``identifying``: results name patients by pseudonym and every page
     of the report says so."""
 
     name: str
@@ -71,6 +81,7 @@ class Plan:
     claimed_epsilon: float | None = None
     claimed_delta: float | None = None
     price: Price | None = None
+    shadow: str | None = None
     named: str = ""
 
     def task(self, probe: Probe) -> dict[str, Any]:
@@ -84,7 +95,7 @@ class Plan:
         )
         settings = {
             "attributes": self.attributes or None, "holders": self.holders, "priors": self.priors, "population": self.population,
-            "claimed_epsilon": self.claimed_epsilon, "claimed_delta": self.claimed_delta,
+            "claimed_epsilon": self.claimed_epsilon, "claimed_delta": self.claimed_delta, "shadow": self.shadow,
         }  # fmt: skip
         return given_to(
             probe, knowledge_levels, {name: value for name, value in settings.items() if name in probe.options}
@@ -97,6 +108,8 @@ class Plan:
         content["price"] = str(self.price) if self.price else None
         if self.claimed_epsilon is None:  # plans sealed before there were claims stay the same
             del content["claimed_epsilon"], content["claimed_delta"]
+        if self.shadow is None:  # likewise
+            del content["shadow"]
         if not isinstance(self.patients, int):
             content["patients"] = {"named": len(self.patients), "hash": self.named}
         return content
@@ -106,6 +119,8 @@ class Plan:
         """Changes with anything that the results depend on, and with the declared severities; not with folders' names: the data and
         the models are sealed by their own fingerprints."""
         content = self.as_json()
+        if "shadow" in content:  # who was in training is in the answers' own seal
+            content["shadow"] = True
         for name in ("sources", "name", "price"):  # a price changes no answer
             content.pop(name)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
@@ -167,6 +182,7 @@ class _Settings(Declared):
     claimed_epsilon: Annotated[float, within(settings.EPSILON)] | None = None
     claimed_delta: Annotated[float, within(settings.DELTA), BeforeValidator(_scientific)] | None = None
     price: _Text | None = None
+    shadow: _Text | None = None
 
 
 _SOURCE: dict[str, Any] = {name: (_Text | None, None) for name in _SOURCES if name != "reference"}
@@ -222,6 +238,7 @@ def read_plan(path: str | Path) -> Plan:
         claimed_epsilon=file.claimed_epsilon,
         claimed_delta=file.claimed_delta,
         price=None if file.price is None else Price.read(file.price, f"{path.name}: price"),
+        shadow=str(_beside(file.shadow, "shadow", path)) if file.shadow else None,
     )
 
 
@@ -276,6 +293,7 @@ name: sample cohort
 # training_split: train      # the split that the model was trained on, and reference_training_split: where no training.json says it
 # vocabulary: codes.parquet  # and token_scheme, sequences, endpoint: as 'ehrmem check --help' says
 # attribute_file: own.yaml   # further sensitive attributes
+# shadow: shadows             # the folder that 'ehrmem train --shadow' wrote: the membership attack LiRA
 # canaries: planted.parquet  # the canaries that you planted, with the values that they could have held
 
 patients: 400                # ordinary people, half of them members, or a file of pseudonyms; planted canaries come on top

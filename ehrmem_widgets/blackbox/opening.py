@@ -136,6 +136,10 @@ def check_opened(
     dataset: MedsDataset, model: BlackBox, reference: BlackBox | None
 ) -> tuple[MedsDataset, BlackBox, BlackBox | None]:
     """Refuse models that do not fit the data or have learned nothing of it; else all three as they are."""
+    from ehrmem_widgets.blackbox.shadow_models import check_reference_saw_nobody
+
+    for one in models_of(reference):
+        check_reference_saw_nobody(one)
     for one in (model, *models_of(reference)):
         check_vocabulary_fits(one.vocabulary, dataset)
         if Query.SCORES in one.answers:

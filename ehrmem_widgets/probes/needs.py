@@ -118,6 +118,13 @@ def query(asked: Query, words: str) -> Need:
 
 CONTINUATIONS = query(Query.SAMPLE, "continuations")
 SCORES = query(Query.SCORES, "log-probabilities of given codes")
+SCORES_OR_SAMPLES = Need(
+    lambda at_hand: (
+        _samples_only(at_hand) if at_hand.model and Query.SAMPLE in at_hand.model.answers else SCORES.lack(at_hand)
+    ),
+    SCORES.of_model,
+)
+"""Log-probabilities, or at least continuations: then there is one score, of samples alone."""
 EMBEDDINGS = query(Query.EMBEDDINGS, "embeddings")
 PROMPTS = failed("prompts")
 
@@ -144,6 +151,12 @@ def _counted(at_hand: AtHand) -> Lack | None:
 
 LEAKS = Need(_counted)
 """That leaks can be measured and need not be counted."""
+
+
+def _samples_only(at_hand: AtHand) -> Lack | None:
+    lack = SCORES.lack(at_hand)
+    words = "The model gives no log-probabilities: membership is told from its samples alone, which finds less."
+    return lack and Lack(words, lack.todo, Can.IN_PART)
 
 
 def reference(leaves: Can, without: str) -> Need:

@@ -18,7 +18,7 @@ import torch
 
 from ehrmem_widgets.blackbox.delphi import Delphi
 from ehrmem_widgets.blackbox.folder import VOCABULARY_FILE
-from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.cores import threads
 from ehrmem_widgets.errors import BadInput
@@ -39,14 +39,14 @@ def train_model(
     dataset: MedsDataset,
     out: Path,
     *,
-    split: str = "train",
+    split: str | None = MEMBER_SPLIT,
+    people: Collection[int] | None = None,
     seed: int = 0,
     epochs: int | None = 30,
     minutes: float | None = None,
     begun: float | None = None,
     vocabulary: Vocabulary | None = None,
     repetitions: Mapping[int, int] | None = None,
-    without: Collection[int] = (),
     context: int = 256,
     width: int = 192,
     layers: int = 2,
@@ -56,7 +56,7 @@ def train_model(
 ) -> dict[str, object]:
     """Train on one split and write a model folder: config, safetensors (16 bit), vocabulary and how it was trained.
 
-    ``repetitions`` says how often a patient's record is seen in an epoch (1 unless named); ``without``: patients of the split that are left out. ``minutes`` ends
+    ``people``: whom to train on, rather than everybody of the split (None: they are of several). ``repetitions`` says how often a patient's record is seen in an epoch (1 unless named). ``minutes`` ends
     all of it, reading and saving included, after that time (since ``begun`` by ``time.monotonic``, else since the call), the learning rate falling to
     its end by then; ``epochs`` None: as many as fit. With ``epochs`` alone, the same seed
     gives the same weights on the same machine. Records longer than the context are cut into windows;
@@ -72,8 +72,8 @@ def train_model(
         EPOCHS.check(epochs, "epochs")
     if minutes is not None:
         MINUTES.check(minutes, "minutes")
-    ids = [one for one in ids_to_train_on(dataset, split) if one not in without]
-    vocabulary = vocabulary or learn_vocabulary(dataset, split=split, with_ages=time_to_event)
+    ids = ids_to_train_on(dataset, split or MEMBER_SPLIT) if people is None else sorted(people)
+    vocabulary = vocabulary or learn_vocabulary(dataset, split=split or MEMBER_SPLIT, with_ages=time_to_event)
     if vocabulary.timed != time_to_event:
         raise BadInput(
             "The shared vocabulary is that of a model of another kind: one of the two is told ages, the other is not."
@@ -116,7 +116,7 @@ def train_model(
         raise BadInput(
             f"The time of {minutes:g} minutes was over before the training began: reading the data and getting ready took {time.monotonic() - begun:.0f} seconds. Give more."
         )
-    facts = {
+    facts: dict[str, object] = {
         "data": dataset.name,
         "split": split,
         "patients": len(ids),

@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from ehrmem_widgets.blackbox.opening import open_with
-from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.files import whole_folder, write_whole
 from ehrmem_widgets.probes.exploration import Exploration
@@ -74,8 +74,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     def train(folder: Path, patient: int) -> object:
         return train_model(
-            dataset, folder, seed=1, epochs=MEMORIZING_EPOCHS, vocabulary=vocabulary, repetitions=times, without={patient},
-            report=lambda line: say(f"  {line}", errors=True),
+            dataset, folder, seed=1, epochs=MEMORIZING_EPOCHS, vocabulary=vocabulary, repetitions=times,
+            people={*dataset.ids(MEMBER_SPLIT)} - {patient}, report=lambda line: say(f"  {line}", errors=True),
         )  # fmt: skip
 
     found = leave_one_out(exploration, people_of(exploration), train, arguments.work)

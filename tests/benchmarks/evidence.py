@@ -24,6 +24,7 @@ from tests.benchmarks import (
     evidence_near_verbatim,
     evidence_planted,
     evidence_population,
+    evidence_shadow,
     evidence_t4,
     evidence_verdicts,
     evidence_vulnerable,
@@ -47,12 +48,14 @@ PARTS: dict[str, Part] = {  # the longest first
     "True and phantom disclosures": evidence_planted.disclosed,
     "Privacy loss in one run, simulated": evidence_planted.loss_simulated,
     "Privacy loss in one run, trained models": evidence_planted.loss_of_models,
+    "Membership from samples alone": evidence_shadow.from_samples,
     "A null run": null_run.main,
     "Near-verbatim bounds against samples": evidence_near_verbatim.main,
     "Telling groups apart without a model": evidence_confounding.main,
     "Verdicts, simulated": evidence_verdicts.simulated,
     "Intervals, simulated": evidence_intervals.simulated,
     "T4, simulated": evidence_t4.main,
+    "Shadow models, simulated": evidence_shadow.simulated,
 }
 DOCS = Path(__file__).parents[2] / "docs" / "evidence.md"
 BEGIN, END = "<!-- figures: written by make evidence -->", "<!-- end of figures -->"

@@ -17,14 +17,17 @@ from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import Finding, finding, row
 from ehrmem_widgets.probes.confounding.ask import TOLD_APART
 from ehrmem_widgets.probes.membership import scores
 from ehrmem_widgets.probes.membership.ask import in_windows
 from ehrmem_widgets.probes.membership.judge import compare
+from ehrmem_widgets.probes.membership.samples import SampledScorer
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
+from ehrmem_widgets.statistics.discrimination import auroc
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
@@ -251,6 +254,12 @@ class _Silent(MarkovChain):
     answers = frozenset({Query.SAMPLE})
 
 
+class _Embeds(MarkovChain):
+    """A chain that gives neither."""
+
+    answers = frozenset({Query.EMBEDDINGS})
+
+
 class _ScoresOnly(MarkovChain):
     """A chain that scores given codes but does not show whole distributions, as most servers."""
 
@@ -328,9 +337,9 @@ def test_a_model_without_any_number_or_probability_concludes_nothing(made: Calla
     nothing = ask_alone("membership", _Nothing(chain(), VOCABULARY), data)
     assert nothing.sentences[0] == "Cannot conclude: no record could be scored."
     assert len(nothing.about("excluded")) == 55
-    silent = ask_alone("membership", _Silent(chain(), VOCABULARY), data)
-    assert silent.sentences == (
-        "Cannot conclude: the black box gives no probabilities, and every membership score needs them.",
+    embeds = ask_alone("membership", _Embeds(chain(), VOCABULARY), data)
+    assert embeds.sentences == (
+        "Cannot conclude: the black box gives neither probabilities nor continuations, and every membership score needs one of them.",
     )
     without = ask_alone("membership", MarkovChain(chain(), VOCABULARY), data, reference=_Silent(chain(), VOCABULARY))
     assert "The reference model gives no probabilities" in without.summary()
@@ -442,3 +451,33 @@ def test_a_server_that_only_scores_given_codes_is_audited_without_min_k_plus_plu
     assert any("Min-K%++ was not run" in sentence for sentence in found.sentences)
     same = found.about("patients", attribute="Ratio")["value"].to_numpy()
     assert same == pytest.approx(whole.about("patients", attribute="Ratio")["value"].to_numpy())
+
+
+# Samples alone (SaMIA) ----------------------------------------------------------------------------------------------------
+
+
+def test_samples_of_a_chain_that_knows_nobody_tell_nothing(made: Callable[..., MedsDataset]) -> None:
+    data = made(60, 60, lengths=range(2, 15))
+    scorer = SampledScorer((_Silent(chain(), VOCABULARY),))
+    rows = pd.DataFrame(scorer.ask(data.records(data.ids())))
+    scores = np.array([one.get("SaMIA", np.nan) for one in rows["scores"]])
+    assert scores.min() >= 0 and 0.01 < scores.max() <= 1
+    found = auroc(scores[:60], scores[60:])
+    assert found.low < 0.5 < found.high
+
+
+def test_a_record_that_cannot_be_cut_in_two_has_no_score_by_samples(made: Callable[..., MedsDataset]) -> None:
+    plain = Vocabulary(("TIME//1", *CODES), start=None, stops=frozenset(), pad=None)
+    uneven = np.random.default_rng(0).dirichlet(np.ones(7), 7)
+    found = ask_alone("membership", _Silent(uneven, plain), made(40, 40, lengths=[1, 3, 4]))
+    [(reason, n)] = found.exclusions.items()
+    assert reason == "no SaMIA: the record is too short to be cut in two"
+    assert 10 < n < 50 and found.estimate("auroc", attribute="SaMIA").n == 80 - n
+
+
+def test_the_same_seed_draws_the_same_whatever_is_asked_beside(made: Callable[..., MedsDataset]) -> None:
+    data = made(10, 10, lengths=[9])
+    scorer = SampledScorer((_Silent(chain(), VOCABULARY),), seed=3)
+    records: list[Record] = data.records(data.ids())
+    assert scorer.ask(records)[:4] == scorer.ask(records[:4])
+    assert replace(scorer, seed=4).ask(records) != scorer.ask(records)

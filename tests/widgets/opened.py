@@ -29,10 +29,10 @@ def opened_once(cache: Path) -> Iterator[None]:
         yield
 
 
-def few_patients(folder: Path) -> Path:
-    """150 patients of the sample cohort, as a data set of their own."""
+def few_patients(folder: Path, first: int = 60) -> Path:
+    """150 patients of the sample cohort, 60 of them members (``first``: so many), as a data set of their own."""
     whole = MedsDataset(sample_data())
-    ids = [*whole.ids("train")[:60], *whole.ids("held_out")[:60], *whole.ids("reference")[:30]]
+    ids = [*whole.ids("train")[:first], *whole.ids("held_out")[:60], *whole.ids("reference")[:30]]
     (folder / "data").mkdir(parents=True)
     (folder / "metadata").mkdir()
     events = whole.query(

@@ -35,7 +35,7 @@ def test_it_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
         left.append(patient)
         return train_model(
             exploration.dataset, folder, epochs=2, width=48, layers=1, vocabulary=exploration.model.vocabulary,
-            without={patient}, report=lambda _: None,
+            people={*exploration.dataset.ids("train")} - {patient}, report=lambda _: None,
         )  # fmt: skip
 
     with pytest.raises(Stopped):

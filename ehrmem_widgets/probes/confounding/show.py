@@ -18,7 +18,7 @@ from ehrmem_widgets.findings.disclosure_control import (
     share,
 )
 from ehrmem_widgets.findings.finding import Finding, estimate_of
-from ehrmem_widgets.probes.membership.scores import LOSS, RATIO
+from ehrmem_widgets.probes.membership.scores import LOSS, OF_BOTH, headline
 from ehrmem_widgets.probes.people import NON_MEMBER
 from ehrmem_widgets.probes.view import Headline, ProbeView, first_estimate, p_words, picture
 from ehrmem_widgets.statistics.verdicts import Verdict
@@ -148,8 +148,8 @@ class ConfoundingView(ProbeView):
         ]
         if scored := findings.get("membership"):
             heading = "For comparison: members against non-members by T4"
-            score = RATIO if (scored.figures["attribute"] == RATIO).any() else LOSS
-            model = "" if score == RATIO else "audited"
+            score = headline(scored.figures["attribute"])
+            model = "" if score in OF_BOTH else "audited"
             asked = {"group": "all"}
             rows += [
                 IntervalRow(

@@ -1,7 +1,8 @@
 """T4, membership inference: can those whom the model was trained on be told from those whom it never saw?
 
 One scoring pass over each full record gives Loss, Min-K% and Min-K%++; a second one behind a prefix of strangers gives ReCaLL;
-a reference model's pass gives Ratio. Members are compared with non-members (``group`` "all"), and the canaries that
+a reference model's pass gives Ratio, one of each shadow model LiRA. A model that gives no probabilities is asked to continue the
+first half of each record: SaMIA. Members are compared with non-members (``group`` "all"), and the canaries that
 were trained on with those that never were (``group`` "canaries": the positive control, on people made all alike).
 """
 
@@ -15,6 +16,7 @@ from functools import partial
 import numpy as np
 
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
+from ehrmem_widgets.blackbox.shadow_models import ShadowModels, open_shadow_models
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import planted_ids
 from ehrmem_widgets.cohort.record import Record
@@ -23,8 +25,10 @@ from ehrmem_widgets.probes.base import Compared, Probe, ProbeRun, Task
 from ehrmem_widgets.probes.batching import Answer, Rows
 from ehrmem_widgets.probes.membership import scores
 from ehrmem_widgets.probes.membership.judge import CONTROL, compare, no_difference
-from ehrmem_widgets.probes.membership.scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL
-from ehrmem_widgets.probes.needs import PLANTED_CONTROL, SCORES, Can, reference
+from ehrmem_widgets.probes.membership.samples import SampledScorer
+from ehrmem_widgets.probes.membership.scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL, SAMIA
+from ehrmem_widgets.probes.membership.shadows import add_lira, check_left_out
+from ehrmem_widgets.probes.needs import PLANTED_CONTROL, SCORES_OR_SAMPLES, Can, reference
 from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, seen_by, strangers
 from ehrmem_widgets.statistics.verdicts import PositiveControl, Verdict
 from ehrmem_widgets.tokens.sequence import encode
@@ -39,14 +43,14 @@ SHORT_FOR_REFERENCE = Exclusion(
 class Membership(ProbeRun):
     """Scores every record and sees how well each score tells members from non-members.
 
-    ``priors``: the shares of members among those whom an attacker would ask about. Where the data themselves tell the groups apart as
+    ``priors``: the shares of members among those whom an attacker would ask about. ``shadow``: a folder of shadow models. Where the data themselves tell the groups apart as
     well as a score does, nothing is concluded.
 
     Figures (``group`` "all" or "canaries"):
 
-    - ``auroc``: ``attribute`` is the score; ``model`` "audited", "" where both models are meant (Ratio), or "reference"
+    - ``auroc``: ``attribute`` is the score; ``model`` "audited", "" where others are meant too (Ratio, LiRA), or "reference"
       (the same score from a model that saw nobody here: the negative control). ``p`` is one-sided Mann-Whitney and
-      ``p_adjusted`` Holm's over the scores; the verdict stands at Ratio, or at Loss without a reference.
+      ``p_adjusted`` Holm's over the scores; the verdict stands at the first of ``scores.SCORES`` that there is.
     - ``tpr_at_fpr_0.01``, ``tpr_at_fpr_0.001``: members found at that share of false alarms; without a value where there are too
       few non-members to know the threshold (``note`` says how many are needed).
     - ``ppv_at_prior_0.01`` ...: P(member | called a member) at that prior and 1 % false alarms; likewise.
@@ -58,16 +62,22 @@ class Membership(ProbeRun):
 
     doing = "membership"
     batch = 64
-    needs = (SCORES, reference(Can.YES, "its strongest score (Ratio) is missing"), PLANTED_CONTROL)
+    needs = (SCORES_OR_SAMPLES, reference(Can.YES, "its strongest score (Ratio) is missing"), PLANTED_CONTROL)
 
     def __init__(self, probe: Probe, task: Task) -> None:
         super().__init__(probe, task)
         self.settings |= {"k": scores.K, "threat": "next-code probabilities of whole, exactly known records"}
         self.notes: list[str] = []
         model, reference = task.model, task.reference
+        folder, self.shadows = task.options["shadow"], None
         if Query.SCORES not in model.answers:
-            self.records = ()
+            self.settings["shadow"] = None
+            self._from_samples(folder is not None)
             return
+        if folder is not None:
+            self.shadows = open_shadow_models(folder, task.dataset, model)
+            check_left_out(self.shadows, task.people)
+        self.settings["shadow"] = self.shadows and self.shadows.about()
         if Query.PROBABILITIES not in model.answers:
             self.notes.append("The black box gives the probability of given codes only, so Min-K%++ was not run.")
         if reference is not None and Query.SCORES not in reference.answers:
@@ -81,7 +91,22 @@ class Membership(ProbeRun):
         if not prefix:
             self.notes.append("Nobody is left outside those asked about to take a prefix from, so ReCaLL was not run.")
         self.settings["prefix"] = {"patients": prefix_of, "codes": len(prefix)}
-        self.scorer = Scorer(model, reference, prefix)
+        self.scorer: Scorer | SampledScorer = Scorer(model, reference, prefix, self.shadows)
+
+    def _from_samples(self, shadows: bool) -> None:
+        """What is left where the model gives no probabilities."""
+        task = self.task
+        if Query.SAMPLE not in task.model.answers:
+            self.records = ()
+            return
+        models = tuple(one for one in task.models.values() if Query.SAMPLE in one.answers)
+        self.settings["threat"] = "continuations of the first half of exactly known records"
+        self.scorer = SampledScorer(models, task.seed)
+        self.notes.append(
+            f"The black box gives no probabilities, so membership was told from its samples alone ({SAMIA}), which finds less. "
+            + ("The shadow models were not used. " if shadows else "")
+            + "Ask for log-probabilities of given codes for the other scores."
+        )
 
     def compared(self) -> Sequence[Compared]:
         """Members with people never seen; without canaries a silence says nothing, however many they are."""
@@ -97,11 +122,15 @@ class Membership(ProbeRun):
         """Cohort figures with their verdict, and everybody's scores."""
         people = self.task.people
         rows = [excluded_row(patient, why) for patient, why in people.left_out]
-        if Query.SCORES not in self.task.model.answers:
-            words = "the black box gives no probabilities, and every membership score needs them."
+        if not self.task.model.answers & {Query.SCORES, Query.SAMPLE}:
+            words = "the black box gives neither probabilities nor continuations, and every membership score needs one of them."
             return finding(self.probe.name, rows, self.settings, (f"{Verdict.CANNOT_CONCLUDE}: {words}",))
         for answer in answers:
-            group = answer["group"] = people.group_of_pseudonym[answer["patient"]]
+            answer["group"] = people.group_of_pseudonym[answer["patient"]]
+        if self.shadows is not None:
+            self.notes.append(add_lira(answers, self.shadows))
+        for answer in answers:
+            group = answer["group"]
             rows += [excluded_row(answer["patient"], Exclusion(*why), group=group) for why in answer.get("without", ())]
         for answer in answers:
             n, group = answer["codes"], answer["group"]
@@ -130,13 +159,20 @@ class Scorer:
     model: BlackBox
     reference: BlackBox | None = None
     prefix: Sequence[int] = ()
+    shadows: ShadowModels | None = None
 
     def ask(self, records: list[Record]) -> Rows:
         """For each record ``patient``, ``codes`` (number scored), ``cut``, ``scores`` by name, ``parts`` by kind of code and by
-        quarter, and ``without``: which scores it has none of, and why."""
+        quarter, ``shadows`` (the loss of each) and ``without``: which scores it has none of, and why."""
         ids, kinds, cut = _read(records, self.model)
         known = [i for i, kind in enumerate(kinds) if kind]
         found = dict(zip(known, self.of([ids[i] for i in known]), strict=True))
+        every = (
+            [in_windows(one.score, [ids[i] for i in known], one.context_length) for one in self.shadows.models]
+            if self.shadows
+            else []
+        )
+        by_shadow = {i: [round(scores.loss(of[place]), 9) for of in every] for place, i in enumerate(known)}
         theirs: dict[int, np.ndarray] = {}
         their_kinds: list[list[str]] = []
         if self.reference is not None:
@@ -147,7 +183,7 @@ class Scorer:
             theirs = dict(zip(known, said, strict=True))
         return [
             self._about(record, found.get(i), kinds[i], theirs.get(i), their_kinds[i] if i in theirs else [])
-            | {"cut": cut[i]}
+            | {"cut": cut[i], "shadows": by_shadow.get(i, [])}
             for i, record in enumerate(records)
         ]
 

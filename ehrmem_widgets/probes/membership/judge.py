@@ -11,7 +11,17 @@ import numpy as np
 from ehrmem_widgets.findings.finding import Finding, FindingRow, Sentence, Where, row, told
 from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.confounding.ask import explains
-from ehrmem_widgets.probes.membership.scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL
+from ehrmem_widgets.probes.membership.scores import (
+    LIRA,
+    LOSS,
+    MIN_K,
+    MIN_K_PLUS_PLUS,
+    OF_BOTH,
+    RATIO,
+    RECALL,
+    SAMIA,
+    headline,
+)
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.statistics.discrimination import (
     auroc,
@@ -44,9 +54,10 @@ def compare(
     answers: Rows, priors: tuple[float, ...], confounding: Finding | None
 ) -> tuple[list[FindingRow], list[str]]:
     """Cohort rows and sentences, the verdict first, from ``membership``'s answers (one a patient, with its ``group``)."""
-    names = [n for n in (LOSS, MIN_K, MIN_K_PLUS_PLUS, RECALL, RATIO) if any(n in a["scores"] for a in answers)]
-    headline = RATIO if RATIO in names else LOSS
-    planted_found = positive_control(*_two_sides(answers, "canaries", "scores", headline))
+    every = (LOSS, MIN_K, MIN_K_PLUS_PLUS, RECALL, RATIO, LIRA, SAMIA)
+    names = [n for n in every if any(n in a["scores"] for a in answers)]
+    first = headline(names)
+    planted_found = positive_control(*_two_sides(answers, "canaries", "scores", first))
     rows: list[FindingRow] = []
     said: dict[str, list[str]] = {}
     for group in _GROUPS:
@@ -55,31 +66,31 @@ def compare(
         by_score = {n: _two_sides(answers, group, "scores", n) for n in names}
         here = _aurocs("auroc", by_score, group)
         for one in here:
-            one["model"] = "" if one["attribute"] == RATIO else "audited"
+            one["model"] = "" if one["attribute"] in OF_BOTH else "audited"
         verdict = _verdict(
-            by_score.get(headline),
+            by_score.get(first),
             here,
-            headline,
+            first,
             confounding if group == "all" else None,
             planted_found,
             planted=group == "canaries",
         )
         for one in here:
-            if one["attribute"] == headline:
+            if one["attribute"] == first:
                 one |= told(verdict)
         rows += here
         told_of = f"{verdict.verdict}: {verdict.sentence}"
-        said[group] = [told_of if group == "all" else Sentence(_of_canaries(verdict, here, headline), CONTROL)]
+        said[group] = [told_of if group == "all" else Sentence(_of_canaries(verdict, here, first), CONTROL)]
         controls = {n: _two_sides(answers, group, "reference", n) for n in (LOSS, MIN_K)}
-        if headline == RATIO:
+        if RATIO in names:
             rows += (control := _aurocs("auroc", controls, group, adjust=False, model="reference"))
             if group == "all":
                 said[group].append(Sentence(_of_reference(control[0]), CONTROL))
         if group == "all":
             for name in names:
                 rows += _at_small_rates(name, *by_score[name], priors)
-            rows += (parts := _parts(answers, headline))
-            said[group] += _of_rates(rows, headline, priors, len(by_score.get(headline, ((), ()))[1]))
+            rows += (parts := _parts(answers, RATIO if RATIO in names else LOSS))
+            said[group] += _of_rates(rows, first, priors, len(by_score.get(first, ((), ()))[1]))
             said[group] += _of_parts(parts)
             if confounding is None:
                 said[group].append(
@@ -121,7 +132,7 @@ def _constant(members: np.ndarray, non_members: np.ndarray) -> bool:
 def _verdict(
     sides: tuple[np.ndarray, np.ndarray] | None,
     rows: list[FindingRow],
-    headline: str,
+    first: str,
     confounding: Finding | None,
     control: PositiveControl,
     *,
@@ -130,8 +141,8 @@ def _verdict(
     if sides is None:
         return Judgement(Verdict.CANNOT_CONCLUDE, "no_score", "no record could be scored.")
     if _constant(*sides):
-        return all_equal(headline)
-    one = next(r for r in rows if r["attribute"] == headline)
+        return all_equal(first)
+    one = next(r for r in rows if r["attribute"] == first)
     effect = Estimate(one["value"], one["low"], one["high"], one["n"])
     return judge_cohort(
         effect,
@@ -143,7 +154,7 @@ def _verdict(
         planted=planted,
         members=len(sides[0]),
         non_members=len(sides[1]),
-        what=f"AUROC of {headline}",
+        what=f"AUROC of {first}",
         confounded=explains(confounding, effect),
     )
 
@@ -167,7 +178,7 @@ def all_equal(score: str) -> Judgement:
 def _at_small_rates(
     name: str, members: np.ndarray, non_members: np.ndarray, priors: tuple[float, ...]
 ) -> list[FindingRow]:
-    more: Where = {"attribute": name, "group": "all", "model": "" if name == RATIO else "audited"}
+    more: Where = {"attribute": name, "group": "all", "model": "" if name in OF_BOTH else "audited"}
     found = {fpr: tpr_at_fpr(members, non_members, fpr) for fpr in FALSE_POSITIVE_RATES}
     too_few = {fpr: _too_few(len(non_members), fpr) for fpr in FALSE_POSITIVE_RATES}
     rows = [row(f"tpr_at_fpr_{fpr:g}", tpr, note=too_few[fpr], **more) for fpr, tpr in found.items()]
@@ -189,7 +200,7 @@ def _too_few(non_members: int, fpr: float) -> str:
     )
 
 
-def _parts(answers: Rows, headline: str) -> list[FindingRow]:
+def _parts(answers: Rows, score: str) -> list[FindingRow]:
     """The AUROC by kind of code and by quarter: which part of a record gives membership away."""
     found = sorted({part for a in answers for part in a["parts"]})
     sides = {part: _two_sides(answers, "all", "parts", part) for part in found}
@@ -200,21 +211,21 @@ def _parts(answers: Rows, headline: str) -> list[FindingRow]:
     for one in rows:
         if one["attribute"].startswith("quarter "):
             one["figure"] = "auroc_by_quarter"
-        one |= {"model": "" if headline == RATIO else "audited", "note": one.get("note", f"{headline} of these codes")}
+        one |= {"model": "" if score == RATIO else "audited", "note": one.get("note", f"{score} of these codes")}
     return rows
 
 
 # In words -------------------------------------------------------------------------------------------------------------
 
 
-def _of_canaries(verdict: Judgement, rows: list[FindingRow], headline: str) -> str:
+def _of_canaries(verdict: Judgement, rows: list[FindingRow], first: str) -> str:
     if verdict.verdict is not Verdict.MEMORIZED:
         return (
             f"Positive control: the planted canaries are not found ({verdict.sentence.rstrip('.')}), "
             "so a low score about others means little."
         )
     found = f"Positive control: the planted canaries are found ({verdict.sentence.split(':')[0]})"
-    if next(r["value"] for r in rows if r["attribute"] == headline) <= TOO_EASY:
+    if next(r["value"] for r in rows if r["attribute"] == first) <= TOO_EASY:
         return f"{found}."
     return (
         f"{found}, but they are so easy to find that this does not show whether weaker memory would be found; "
@@ -230,16 +241,16 @@ def _of_reference(control: FindingRow) -> str:
     return f"Negative control: the reference model, which saw none of them, {told} (AUROC of {LOSS} {shown})."
 
 
-def _of_rates(rows: list[FindingRow], headline: str, priors: tuple[float, ...], non_members: int) -> list[str]:
+def _of_rates(rows: list[FindingRow], score: str, priors: tuple[float, ...], non_members: int) -> list[str]:
     def shown(figure: str) -> Estimate:
-        one = next(r for r in rows if r["figure"] == figure and r["attribute"] == headline and r["group"] == "all")
+        one = next(r for r in rows if r["figure"] == figure and r["attribute"] == score and r["group"] == "all")
         return Estimate(one["value"], one["low"], one["high"], one["n"])
 
-    if not any(r["figure"] == "tpr_at_fpr_0.01" and r["attribute"] == headline for r in rows):
+    if not any(r["figure"] == "tpr_at_fpr_0.01" and r["attribute"] == score for r in rows):
         return []
     said = []
     if math.isfinite(shown("tpr_at_fpr_0.01").value):
-        said.append(f"At 1 % false alarms {headline} finds a share of {shown('tpr_at_fpr_0.01')} of the members.")
+        said.append(f"At 1 % false alarms {score} finds a share of {shown('tpr_at_fpr_0.01')} of the members.")
         said += [
             f"Where {_percent(prior)} of those asked are members, who is called one is one with probability "
             f"{shown(f'ppv_at_prior_{prior:g}')}."

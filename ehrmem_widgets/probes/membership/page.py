@@ -12,6 +12,8 @@ from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.answer_bar import BarRow, verdict_bar
 
 SCORE_WORDS: Mapping[str, str] = {
+    "LiRA": "whether the record's likelihood is rather that of shadow models that saw it or of those that did not",
+    "SaMIA": "how much of the record's second half the model writes itself when it is given the first",
     "Ratio": "how much likelier the record is to the audited model than to the reference model",
     "Loss": "how likely the record is to the audited model",
     "Min-K%": "the same, over the fifth of its codes that the model finds least likely",

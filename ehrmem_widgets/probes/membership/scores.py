@@ -7,16 +7,22 @@ A model that gives no number (nan) gives no score (nan).
 RMIA (Zarifzadeh et al., arXiv 2312.03262) is not among them. Its offline form is the share of other people z with ratio(x) / ratio(z) >= gamma:
 for any z and gamma, and however many reference models are averaged into the ratio, it only counts how many fixed numbers Ratio(x)
 exceeds. It ranks patients as Ratio does, with ties at 1 among the most exposed, and costs the family of scores one more test.
-Its online form needs models trained with and without each patient.
+Its online form needs models trained with and without each patient, as LiRA (``statistics/likelihood_ratio.py``) does.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
 LOSS, MIN_K, MIN_K_PLUS_PLUS, RECALL, RATIO = "Loss", "Min-K%", "Min-K%++", "ReCaLL", "Ratio"
+LIRA, SAMIA = "LiRA", "SaMIA"
+SCORES = (LIRA, RATIO, LOSS, MIN_K, MIN_K_PLUS_PLUS, RECALL, SAMIA)
+"""All of them. A finding's verdict stands at the first that could be computed: which one is known before anything is asked."""
+OF_BOTH = frozenset({LIRA, RATIO})
+"""Those that hold the audited model against others."""
 K = 0.2
 """The share of codes that Min-K% looks at: 20 %, as in the paper (arXiv 2510.12950, section 4)."""
 
@@ -67,6 +73,12 @@ def ratio(audited: np.ndarray, reference: np.ndarray) -> float:
     likely is discounted (Carlini et al., arXiv 2012.07805, section 4.2)."""
     with np.errstate(invalid="ignore"):  # impossible to both: no number
         return float(np.subtract(loss(audited), loss(reference)))
+
+
+def headline(names: Iterable[str]) -> str:
+    """The score at which the verdict stands, of those that there are (Loss, where there are none)."""
+    there = set(names)
+    return next((name for name in SCORES if name in there), LOSS)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -9,14 +9,15 @@ from dataclasses import asdict, dataclass
 import ipywidgets as widgets
 
 from ehrmem_widgets import settings
+from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.charts.markup import percent
 from ehrmem_widgets.cohort.ground_truth import canary_repetitions
 from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.probes.batching import Progress
 from ehrmem_widgets.probes.membership.judge import CONTROL
 from ehrmem_widgets.probes.membership.page import membership_bar, membership_page
-from ehrmem_widgets.probes.membership.scores import RATIO
-from ehrmem_widgets.probes.membership.slices import GROUPS, SCORES, MembershipSlice, MembershipSlices
+from ehrmem_widgets.probes.membership.scores import LIRA, RATIO, SAMIA, SCORES
+from ehrmem_widgets.probes.membership.slices import GROUPS, MembershipSlice, MembershipSlices
 from ehrmem_widgets.probes.near_duplicates import without_near_duplicates
 from ehrmem_widgets.probes.people import ALL, CANARIES, CANARY, NULL_CANARY, People, choose_people
 from ehrmem_widgets.probes.run import run
@@ -61,7 +62,7 @@ class MembershipShown:
 class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
     """Membership inference over a cohort; the scores are computed once, the controls cut them anew.
 
-    Options: ``score`` (of ``SCORES``; empty: Ratio, or Loss without a reference), ``fpr`` (tolerated share of false alarms),
+    Options: ``score`` (of ``SCORES``; empty: the first that there is), ``shadow`` (folder of shadow models), ``fpr`` (tolerated share of false alarms),
     ``prior`` (share of members among those asked about), ``group`` (of ``GROUPS``), ``log_scale``, ``patients`` (how many
     ordinary patients, half of them members), ``seed``.
     """
@@ -72,6 +73,7 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
         self,
         *,
         score: str = "",
+        shadow: str = "",
         fpr: float = 0.02,
         prior: float = 0.1,
         group: str = "ordinary",
@@ -83,7 +85,8 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
         self._slices: MembershipSlices | None = None
         self._exposure: tuple[str, ...] | None = None
         self._people: People | None = None
-        self.offered = tuple(name for name in SCORES if self.reference is not None or name != RATIO)
+        self.shadow = shadow or None
+        self.offered = self._offered()
         planted = bool(canary_repetitions(self.dataset))
         self.groups = tuple(name for name in GROUPS if name == "ordinary" or planted)
         score = score or self.offered[0]
@@ -94,6 +97,12 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
             more = "" if planted else " (this data set has no planted canaries)"
             raise BadInput(f"The group must be one of {', '.join(self.groups)}{more}; got {shown(group)}.")
         return MembershipState(score, fpr, prior, group, bool(log_scale), patients, seed)
+
+    def _offered(self) -> tuple[str, ...]:
+        if Query.SCORES not in self.model.answers:
+            return (SAMIA,)
+        lacking = {SAMIA} | ({RATIO} if self.reference is None else set()) | (set() if self.shadow else {LIRA})
+        return tuple(name for name in SCORES if name not in lacking)
 
     def answers(self, state: MembershipState) -> Iterator[MembershipShown | None]:
         """The slice at a state; for canaries then their exposure too, measured when first asked for."""
@@ -194,7 +203,7 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
         free = run("confounding", self.dataset, self.model, self.reference, people=people, seed=state.seed)
         found = run(
             "membership", self.dataset, self.model, self.reference, people=people, seed=state.seed,
-            earlier={"confounding": free}, progress=self.progress,
+            earlier={"confounding": free}, progress=self.progress, shadow=self.shadow,
         )  # fmt: skip
         self._people, self._slices = people, MembershipSlices(found, free)
         return self._slices

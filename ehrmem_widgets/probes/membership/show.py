@@ -13,8 +13,8 @@ from ehrmem_widgets.findings.disclosure_control import Figures, mean, of_whole_g
 from ehrmem_widgets.findings.finding import AnyRow, Finding, FindingRow, estimate_of
 from ehrmem_widgets.probes.membership.parts import membership_parts
 from ehrmem_widgets.probes.membership.roc import roc_curve
-from ehrmem_widgets.probes.membership.scores import LOSS, RATIO
-from ehrmem_widgets.probes.membership.slices import SCORES, MembershipSlices, Part
+from ehrmem_widgets.probes.membership.scores import SCORES, headline
+from ehrmem_widgets.probes.membership.slices import MembershipSlices, Part
 from ehrmem_widgets.probes.people import ALL, MEMBER, NON_MEMBER
 from ehrmem_widgets.probes.view import Frequency, ProbeView, picture
 from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown, coarse_share, rounded_n
@@ -178,7 +178,7 @@ class MembershipView(ProbeView):
         """The ROC curve of the declared score."""
         found = findings["membership"]
         slices = MembershipSlices(found, findings.get("confounding"))
-        score = RATIO if (found.patients["attribute"] == RATIO).any() else LOSS
+        score = headline(found.patients["attribute"])
         at = slices.at(score=score, group="ordinary", fpr=0.02, prior=0.01)
         scores = next((one for one in at.scores if one.name == at.score), None)
         return roc_curve(at.roc, scores, at.fpr, log_scale=True)

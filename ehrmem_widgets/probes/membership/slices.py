@@ -11,7 +11,7 @@ import numpy as np
 from ehrmem_widgets.findings.finding import Finding, estimate_of, judgement_of
 from ehrmem_widgets.probes.confounding.ask import explains
 from ehrmem_widgets.probes.membership.judge import all_equal
-from ehrmem_widgets.probes.membership.scores import LOSS, MIN_K, MIN_K_PLUS_PLUS, RATIO, RECALL
+from ehrmem_widgets.probes.membership.scores import SCORES
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY
 from ehrmem_widgets.statistics.discrimination import NOTHING, controls_needed, ppv_at_fpr, tpr_at_fpr
 from ehrmem_widgets.statistics.intervals import Estimate
@@ -24,7 +24,6 @@ from ehrmem_widgets.statistics.verdicts import (
     positive_control,
 )
 
-SCORES = (RATIO, LOSS, MIN_K, MIN_K_PLUS_PLUS, RECALL)
 SMALLEST_FPR = 0.001
 GROUPS: Mapping[str, tuple[str, str, str]] = {
     "ordinary": ("all", MEMBER, NON_MEMBER),

@@ -20,6 +20,7 @@ from ehrmem_widgets.errors import CannotAnswer
 from ehrmem_widgets.findings.finding import Exclusion, Finding, FindingRow, excluded_row, finding, row
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.batching import Rows
+from ehrmem_widgets.probes.membership.scores import headline
 from ehrmem_widgets.probes.needs import SCORES, AtHand, Can, Lack, Need, reference
 from ehrmem_widgets.probes.people import CANARIES, CANARY, NULL_CANARY
 from ehrmem_widgets.settings import check_claim
@@ -41,7 +42,6 @@ BOUND, GAUSSIAN, CLAIMED, RIGHT = "epsilon_bound", "epsilon_bound_gaussian", "cl
 NO_SCORE = Exclusion("no_score", "no membership score: its coin is not guessed")
 _UNBALANCED = 0.001  # how seldom fair coins are called unfair
 _SURELY_ENOUGH = 44  # coins, of which fewer than 11 fall on one side once in 2,000 times
-_SCORES = ("Ratio", "Loss")  # of membership, the first that there is
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class OneRun(ProbeRun):
     def _scores(self) -> tuple[dict[int, float], list[FindingRow]]:
         """The scores by canary; those without one abstain, whatever their coin."""
         table = self.task.earlier["membership"].about("patients", figure="score")
-        kind = next((name for name in _SCORES if (table["attribute"] == name).any()), _SCORES[-1])
+        kind = headline(table["attribute"])
         self.settings["score"] = kind
         of = table[table["attribute"] == kind].set_index("patient")["value"]
         found = {patient: self.task.dataset.pseudonym(patient) for patient in sorted(self.coins)}

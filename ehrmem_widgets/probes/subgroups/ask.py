@@ -31,7 +31,7 @@ from ehrmem_widgets.findings.finding import (
 from ehrmem_widgets.probes.attribute.ask import LARGEST_EXCESS, LARGEST_LEAK
 from ehrmem_widgets.probes.base import Probe, ProbeRun, Task
 from ehrmem_widgets.probes.batching import Rows
-from ehrmem_widgets.probes.membership.scores import LOSS, RATIO
+from ehrmem_widgets.probes.membership.scores import headline
 from ehrmem_widgets.probes.needs import Can, reference
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.statistics.discrimination import NOTHING, difference_of_means, mean_with_interval
@@ -173,9 +173,8 @@ class Subgroups(ProbeRun):
 
 
 def one_score(found: Finding) -> Finding:
-    """T4's finding with one figure of patients: Ratio, or Loss without a reference."""
-    score = RATIO if (found.patients["attribute"] == RATIO).any() else LOSS
-    return replace(found, patients=found.about("patients", attribute=score))
+    """T4's finding with one figure of patients: the score at which its verdict stands."""
+    return replace(found, patients=found.about("patients", attribute=headline(found.patients["attribute"])))
 
 
 class _Cell:

@@ -16,7 +16,7 @@ from ehrmem_widgets.findings.disclosure_control import (
 )
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.attribute.ask import LARGEST_EXCESS, LARGEST_LEAK
-from ehrmem_widgets.probes.membership.scores import LOSS, RATIO
+from ehrmem_widgets.probes.membership.scores import SCORES, headline
 from ehrmem_widgets.probes.subgroups.gaps import CLAIMS, subgroup_gaps, subgroup_name
 from ehrmem_widgets.probes.subgroups.page import FIGURES as SUBGROUP_FIGURES
 from ehrmem_widgets.probes.subgroups.page import HOW_TO_READ as READ_SUBGROUPS
@@ -55,7 +55,7 @@ class SubgroupsView(ProbeView):
         for name, figure_name in _SPLIT.items():
             table_ = self.found.figures[self.found.figures["figure"].str.endswith(f":{figure_name}")]
             if name == "membership":
-                table_ = table_[table_["attribute"].isin([RATIO, LOSS])]
+                table_ = table_[table_["attribute"].isin(SCORES)]
             if len(table_):
                 found[name] = subgroup_rows(replace(self.found, figures=table_))
         return found
@@ -108,7 +108,7 @@ class SubgroupsView(ProbeView):
     def method_picture(cls, findings: Mapping[str, Finding]) -> str:
         """The gaps in the score."""
         found = findings["subgroups"]
-        score = RATIO if (found.figures["attribute"] == RATIO).any() else LOSS
+        score = headline(found.figures["attribute"])
         rows = subgroup_rows(replace(found, figures=found.about("figures", attribute=score)))
         rows = tuple(row for row in rows if row.members or row.kind in ("code", "labs"))
         return subgroup_gaps(rows, f"T4's score ({score})", correction=CLAIMS)
