@@ -428,8 +428,10 @@ def compare(arguments: argparse.Namespace) -> None:
     """Write two audits side by side."""
     from ehrmem_widgets.reports.compare_page import compare_page
 
-    names = (arguments.names or [arguments.a.name, arguments.b.name])[:2]
-    _write_page(arguments.out, lambda: compare_page(arguments.a, arguments.b, names=tuple(names)))
+    folders = arguments.folders
+    own = [one.name for one in folders]
+    names = arguments.names or (own if len(set(own)) == len(own) else [])
+    _write_page(arguments.out, lambda: compare_page(*folders, names=names))
 
 
 def workshop_results(arguments: argparse.Namespace) -> None:
@@ -658,10 +660,10 @@ def _shared_vocabulary(arguments: argparse.Namespace) -> Vocabulary | None:
 
 def build_samples(arguments: argparse.Namespace) -> None:
     """Rebuild the samples."""
-    from ehrmem_widgets.samples.build import build_samples as build
+    from ehrmem_widgets.samples import build
     from ehrmem_widgets.samples.folders import SAMPLES
 
-    build(arguments.out or SAMPLES, report=say)
+    (build.build_rungs if arguments.rungs else build.build_samples)(arguments.out or SAMPLES, report=say)
 
 
 def patient_table(dataset: MedsDataset) -> pd.DataFrame:
@@ -878,13 +880,14 @@ def _parser() -> argparse.ArgumentParser:
     compared = add(
         "compare",
         compare,
-        "Compare two audits: before and after retraining, or one vendor and another.",
-        "Every figure that both have, with the interval of its difference.",
+        "Compare audits: before and after retraining, one vendor and another, or the same training with several defences.",
+        "Every figure that two have, with the interval of its difference; and what each model is good for against what it gives away.",
         "ehrmem compare results_before results_after --out comparison.html",
     )
-    for name in ("a", "b"):
-        compared.add_argument(name, metavar=f"DIR_{name.upper()}", type=Path, help="results folder of 'ehrmem audit'")
-    compared.add_argument("--names", nargs=2, metavar=("A", "B"), help="what to call them (the folders' names)")
+    compared.add_argument(
+        "folders", nargs="+", metavar="DIR", type=Path, help="results folder of 'ehrmem audit', the first being what others are compared with"
+    )  # fmt: skip
+    compared.add_argument("--names", nargs="+", metavar="NAME", help="what to call them (the folders' names)")
     compared.add_argument("--out", type=Path, metavar="FILE.html|pdf", required=True, help="the comparison")
     taught = add(
         "workshop-results",
@@ -999,6 +1002,9 @@ def _parser() -> argparse.ArgumentParser:
         "ehrmem build-samples --out my_samples",
     )
     samples.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (data_samples of this clone)")
+    samples.add_argument(
+        "--rungs", action="store_true", help="only the small models with and without a defence that are not there yet"
+    )
     return parser
 
 

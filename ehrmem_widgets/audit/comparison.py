@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,14 +18,17 @@ from ehrmem_widgets.findings.finding import estimate_of
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown, is_small, rounded_n, share_step
 from ehrmem_widgets.statistics.discrimination import patient_bootstrap
-from ehrmem_widgets.statistics.intervals import Estimate, difference
+from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate, difference
 
 if TYPE_CHECKING:
     from ehrmem_widgets.audit.results import AuditResults
+    from ehrmem_widgets.audit.run import What
     from ehrmem_widgets.probes.base import Probe
 
 PAIRED, INDEPENDENT = "paired, the same people", "independent"
 _BOUNDS = (-2.0, 2.0)
+_ENDLESS = (-math.inf, math.inf)
+_Z = NormalDist().inv_cdf
 _SAME = 0.9  # the share of people that both must have, to be compared person by person
 
 Values = Callable[["AuditResults", Mapping[str, str]], pd.Series]
@@ -34,7 +38,8 @@ Values = Callable[["AuditResults", Mapping[str, str]], pd.Series]
 @dataclass(frozen=True)
 class Shared:
     """A figure that both audits have, of which more means that more is given away: ``a``, ``b`` and ``gap`` (b minus a), and how the
-    interval was made (``PAIRED`` or ``INDEPENDENT``). ``heading`` says what it is, ``words`` in which setting."""
+    interval was made (``PAIRED`` or ``INDEPENDENT``). ``heading`` says what it is, ``words`` in which setting; ``unit``: what it is counted in,
+    where it is no share and no AUROC; ``good``: whether more of it is better instead (of what a model is good for)."""
 
     heading: str
     words: str
@@ -42,13 +47,29 @@ class Shared:
     b: Estimate
     gap: Estimate
     how: str
+    unit: str = ""
+    good: bool = False
 
     @property
-    def given_away(self) -> int:
-        """1: b gives away more, -1: less, 0: no difference is shown."""
-        if not known(self.gap) or self.gap.low <= 0 <= self.gap.high:
+    def turned(self) -> Shared:
+        """The same with ``a`` and ``b`` in each other's place."""
+        value, low, high = (0.0 - one for one in (self.gap.value, self.gap.high, self.gap.low))
+        return replace(self, a=self.b, b=self.a, gap=Estimate(value, low, high, self.gap.n))
+
+    @property
+    def worse(self) -> int:
+        """1: b is worse (it gives away more, or is good for less), -1: better, 0: no difference is shown."""
+        return self.worse_among(1)
+
+    def worse_among(self, tests: int) -> int:
+        """The same where so many figures are looked at, all of them together at 95 % (Bonferroni): the interval is widened as one of a normal
+        distribution is."""
+        if not known(self.gap):
             return 0
-        return 1 if self.gap.value > 0 else -1
+        wider = _Z(1 - (1 - CONFIDENCE) / 2 / tests) / _Z((1 + CONFIDENCE) / 2)
+        value = self.gap.value
+        low, high = value - wider * (value - self.gap.low), value + wider * (self.gap.high - value)
+        return 0 if low <= 0 <= high else 1 if (value > 0) != self.good else -1
 
 
 @dataclass(frozen=True)
@@ -74,6 +95,16 @@ class Comparison:
         """The figures compared, in the order of the tests; those that one of them withholds are left out."""
         both = [name for name in self.a.views if name in self.b.views]
         return [one for name in both for one in self.a.views[name].shared(self)]
+
+    def useful(self) -> list[Shared]:
+        """What the two models are good for, where both audits measured it."""
+        both = [name for name in self.a.views if name in self.b.views]
+        return [one for name in both for one in self.a.views[name].useful(self)]
+
+    def same(self, what: What) -> bool | None:
+        """Whether both are of the same data, model or reference; None where neither has one."""
+        one, other = ((audit.results.get(what) or {}).get("fingerprint") for audit in (self.a, self.b))
+        return None if one is None and other is None else bool(one == other)
 
     def attributes(self, knowledge: str) -> list[SharedAttribute]:
         """The sensitive attributes that both asked about at one knowledge level."""
@@ -111,22 +142,29 @@ class Comparison:
     # For a probe's view ------------------------------------------------------------------------------------------------
 
     def shared(
-        self, name: str, heading: str, words: str, where: Mapping[str, str], paired: Estimate | None
+        self,
+        name: str,
+        heading: str,
+        words: str,
+        where: Mapping[str, str],
+        paired: Estimate | None,
+        *,
+        unit: str = "",
+        good: bool = False,
     ) -> Iterator[Shared]:
         """A figure of a probe that both have, if both show it; ``paired``: its difference person by person, where there is one."""
         one, other = (self._estimate(audit, name, where) for audit in (self.a, self.b))
         if one is None or other is None:
             return
-        gap, how = (paired, PAIRED) if paired is not None else (as_shown(difference(other, one)), INDEPENDENT)
-        yield Shared(f"{self.a.views[name].probe.full_title}: {heading}", words, one, other, gap, how)
+        gap, how = (paired, PAIRED) if paired is not None else (_gap(one, other, unit), INDEPENDENT)
+        yield Shared(f"{self.a.views[name].probe.full_title}: {heading}", words, one, other, gap, how, unit, good)
 
     def independent(
-        self, probe: Probe, heading: str, words: str, one: Estimate | None, other: Estimate | None
+        self, probe: Probe, heading: str, words: str, one: Estimate | None, other: Estimate | None, *, unit: str = ""
     ) -> Iterator[Shared]:
         """A figure that each audit has by itself, if both show it."""
         if one is not None and other is not None and known(one) and known(other):
-            gap = as_shown(difference(other, one))
-            yield Shared(f"{probe.full_title}: {heading}", words, one, other, gap, INDEPENDENT)
+            yield Shared(f"{probe.full_title}: {heading}", words, one, other, _gap(one, other, unit), INDEPENDENT, unit)
 
     def by_level(
         self,
@@ -150,13 +188,15 @@ class Comparison:
         values = [str(value) for value in dict.fromkeys(one) if value in set(other)]
         return sorted(values, key=lambda value: knowledge_levels.index(value) if value in knowledge_levels else -1)
 
-    def mean_gap(self, values: Values, where: Mapping[str, str]) -> Estimate | None:
+    def mean_gap(self, values: Values, where: Mapping[str, str], *, unit: str = "") -> Estimate | None:
         """The mean difference over the people whom both asked about; None where these are not the same people."""
         change = self._changes(values, where)
         if change is None:
             return None
         return as_shown(
-            patient_bootstrap(lambda rows: float(change[rows].mean()), np.zeros(len(change)), bounds=_BOUNDS)
+            patient_bootstrap(
+                lambda rows: float(change[rows].mean()), np.zeros(len(change)), bounds=_ENDLESS if unit else _BOUNDS
+            )
         )
 
     def gap_of_gaps(self, values: Values, where: Mapping[str, str], *, shares: bool = False) -> Estimate | None:
@@ -194,6 +234,11 @@ class Comparison:
         if len(rows) != 1 or not known(one := estimate_of(rows.iloc[0])):
             return None
         return one
+
+
+def _gap(one: Estimate, other: Estimate, unit: str) -> Estimate:
+    """What the other has more, by the two intervals."""
+    return as_shown(difference(other, one, most=math.inf if unit else 1.0))
 
 
 def _the_same(sides: Sequence[pd.Series]) -> pd.Index | None:

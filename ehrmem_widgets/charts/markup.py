@@ -60,12 +60,16 @@ def interval(estimate: Estimate | None, *, n: bool = True, signed: bool = False)
     '0.71 (0.62 to 0.79), n = 128'
     >>> interval(Estimate(1.03, 1.03, math.inf, 400))
     'at least 1.03, n = 400'
+    >>> interval(Estimate(0.5, -math.inf, math.inf, 400))
+    'not known, n = 400'
     >>> interval(None)
     '—'
     """
     if estimate is None or not known(estimate):
         return "—"
     behind = f", n = {estimate.n:,}" if n else ""
+    if math.isinf(estimate.low):
+        return f"not known{behind}"
     if math.isinf(estimate.high):
         return f"at least {rounded(estimate.low, signed=signed)[0]}{behind}"
     value, low, high = rounded(estimate.value, estimate.low, estimate.high, signed=signed)

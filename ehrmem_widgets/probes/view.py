@@ -336,6 +336,10 @@ class ProbeView:
                 self.probe.name, self.probe.title, {"figure": self.judged_figure, "group": ALL}
             )
 
+    def useful(self, comparison: Comparison) -> Iterable[Shared]:
+        """The figures on which two audits are compared that say what their models are good for."""
+        return ()
+
     def attribute_gap(self, comparison: Comparison, attribute: str, knowledge: str) -> Estimate | None:
         """The difference of two audits in one attribute's likelihood, person by person."""
         return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,6 +25,11 @@ REFERENCE_EPOCHS = 16
 PRIVATE_EPSILON = 3.0
 COINS, COINS_SEED = 400, 5
 COINS_EPOCHS, COINS_WIDTH = 13, 128
+RUNGS = "rungs"
+RUNG_EPOCHS = 20
+_RUNG_SEED, _RUNG_WIDTH, _RUNG_DROPOUT = 5, 96, 0.3
+_EPSILONS = (8, 30, 1, 3)
+_ASIDE = 10  # every so-many-th member is left out while the number of epochs is looked for
 
 
 def build_samples(out: Path = SAMPLES, *, report: Callable[[str], None] = say) -> None:
@@ -98,6 +105,58 @@ def not_private_with_coins(dataset: MedsDataset, out: Path, *, report: Callable[
 
     vocabulary = learn_vocabulary(MedsDataset(sample_data()))
     train_model(dataset, out, seed=7, epochs=COINS_EPOCHS, vocabulary=vocabulary, width=COINS_WIDTH, report=report)
+
+
+def build_rungs(out: Path = SAMPLES, *, report: Callable[[str], None] = say) -> None:
+    """Train one small model on the members of the sample cohort without and with each defence; those that are there already stay.
+
+    All have the same shape (half as wide as the other samples), the same vocabulary and the same seed, and differ in the defence alone:
+    ``none`` sees canaries as often as the memorizing model does; ``deduplicated`` sees each canary once an epoch; ``early_stopping`` ends at the epoch
+    of the least loss on a tenth of the members, found in a run without them; ``dropout`` drops attention; and ``epsilon_N`` have
+    differential privacy, a patient being the unit.
+    """
+    from ehrmem_widgets.tokens.sequence import encode
+    from ehrmem_widgets.training.models import batches_of, loss_over, train_model
+    from ehrmem_widgets.training.private_models import train_private_model
+
+    dataset, folder = MedsDataset(out / "cohort"), out / "models" / RUNGS
+    vocabulary, often = learn_vocabulary(dataset), repetitions(out / "cohort")
+    plain = partial(
+        train_model, dataset, seed=_RUNG_SEED, epochs=RUNG_EPOCHS, vocabulary=vocabulary, width=_RUNG_WIDTH, report=report
+    )  # fmt: skip
+
+    def stopped_early(to: Path) -> None:
+        losses: list[float] = []
+        aside = dataset.ids("train")[::_ASIDE]
+        whole = [encode(record, vocabulary).ids(vocabulary) for record in dataset.records(aside)]
+        windows = [w for s in whole for at in range(0, len(s), 256) if len(w := s[at : at + 256]) > 1]
+        with TemporaryDirectory() as unused:
+            batches = batches_of(windows, np.random.default_rng(0), 4096)
+            plain(
+                Path(unused),
+                repetitions=often,
+                without=aside,
+                after_epoch=lambda model: losses.append(round(loss_over(model, batches), 4)),
+            )
+        best = 1 + int(np.argmin(losses))
+        facts = plain(to, repetitions=often, epochs=best)
+        found = {"stopped_by": f"the loss on {len(aside)} members who were left out", "their_loss": losses}
+        (to / "training.json").write_text(json.dumps({**facts, **found}, indent=1) + "\n")
+
+    private = partial(
+        train_private_model, dataset, seed=_RUNG_SEED, vocabulary=vocabulary, width=_RUNG_WIDTH, report=report
+    )
+    rungs: dict[str, Callable[[Path], object]] = {
+        "none": partial(plain, repetitions=often),
+        "deduplicated": plain,
+        "dropout": partial(plain, repetitions=often, dropout=_RUNG_DROPOUT),
+        "early_stopping": stopped_early,
+        **{f"epsilon_{epsilon}": partial(private, epsilon=float(epsilon)) for epsilon in _EPSILONS},
+    }
+    for name, train in rungs.items():
+        if not (folder / name / "training.json").exists():
+            report(f"Training the model {name} ...")
+            train(folder / name)
 
 
 def repetitions(cohort: Path) -> dict[int, int]:

@@ -151,8 +151,8 @@ def effective_sample_size(log_weights: np.ndarray) -> float:
     return float(weights.sum() ** 2 / (weights**2).sum())
 
 
-def difference(a: Estimate, b: Estimate) -> Estimate:
-    """a - b with an interval made of both (MOVER; Newcombe, Statistics in Medicine 1998, method 10).
+def difference(a: Estimate, b: Estimate, *, most: float = 1.0) -> Estimate:
+    """a - b with an interval made of both (MOVER; Newcombe, Statistics in Medicine 1998, method 10), cut at -``most`` and ``most``.
 
     >>> difference(Estimate(0.5, 0.4, 0.6, 10), Estimate(0.5, 0.4, 0.6, 20))
     Estimate(value=0.0, low=-0.1414..., high=0.1414..., n=10)
@@ -160,4 +160,4 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
     value = a.value - b.value
     low = value - math.hypot(a.value - a.low, b.high - b.value)
     high = value + math.hypot(a.high - a.value, b.value - b.low)
-    return Estimate(value, max(-1.0, low), min(1.0, high), min(a.n, b.n))
+    return Estimate(value, max(-most, low), min(most, high), min(a.n, b.n))

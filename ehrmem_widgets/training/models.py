@@ -52,6 +52,7 @@ def train_model(
     layers: int = 2,
     dropout: float = 0.0,
     time_to_event: bool = False,
+    after_epoch: Callable[[PreTrainedModel | Delphi], None] | None = None,
     report: Callable[[str], None] = say,
 ) -> dict[str, object]:
     """Train on one split and write a model folder: config, safetensors (16 bit), vocabulary and how it was trained.
@@ -62,7 +63,7 @@ def train_model(
     gives the same weights on the same machine. Records longer than the context are cut into windows;
     half of them are seen with events left out, so that the model can continue from partial records. Few wide layers and one
     key head: twice as quick a step as a deeper model with as many weights. ``time_to_event``: a model as Delphi-2M, which is told ages and gives
-    waiting times, instead of a Llama.
+    waiting times, instead of a Llama. ``after_epoch`` is given the model after every whole epoch, to look at.
 
     Raises BadInput when the time is over before the first step.
     """
@@ -93,7 +94,7 @@ def train_model(
     with every_core():
         for epoch in itertools.count() if epochs is None else range(epochs):
             windows = _windows(records, vocabulary, context, rng, deadline.halfway())
-            batches = _batches(windows, rng, codes_a_batch)
+            batches = batches_of(windows, rng, codes_a_batch)
             total = 0.0
             for place, batch in enumerate(batches):
                 if not deadline.step_fits():
@@ -110,6 +111,8 @@ def train_model(
                 losses.append(total / len(batches))
                 of = "" if epochs is None else f" of {epochs}"
                 report(f"epoch {epoch + 1}{of}: loss {losses[-1]:.3f} ({time.monotonic() - begun:.0f} s)")
+                if after_epoch is not None:
+                    after_epoch(model)
                 continue
             break
     if not steps:
@@ -179,6 +182,24 @@ def padded(windows: Sequence[Sequence[int]]) -> torch.Tensor:
     return torch.tensor([[*window, *[-1] * (longest - len(window))] for window in windows])
 
 
+def mean_loss(model: PreTrainedModel | Delphi, batch: torch.Tensor) -> torch.Tensor:
+    """The mean loss of a code in (windows, codes) ids, filled up with -1: in nats, and with its waiting time where the model gives one."""
+    logits = model(input_ids=batch.clamp(min=0)).logits
+    if isinstance(model, Delphi):
+        return race_loss(logits, batch, model.race)
+    return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), batch[:, 1:].flatten(), ignore_index=-1)
+
+
+def loss_over(model: PreTrainedModel | Delphi, batches: Sequence[torch.Tensor]) -> float:
+    """The mean loss over all codes of several batches, as the model is when it is used."""
+    model.eval()
+    with torch.no_grad():
+        codes = [int((batch[:, 1:] >= 0).sum()) for batch in batches]
+        total = sum(n * float(mean_loss(model, batch)) for n, batch in zip(codes, batches, strict=True))
+    model.train()
+    return total / sum(codes)
+
+
 @contextmanager
 def every_core() -> Iterator[None]:
     """Nobody waits while a model trains: take every core, or OMP_NUM_THREADS."""
@@ -207,8 +228,8 @@ def save_model(model: PreTrainedModel | Delphi, vocabulary: Vocabulary, facts: M
     (out / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 
-def _batches(windows: list[list[int]], rng: np.random.Generator, codes: int) -> list[torch.Tensor]:
-    """Windows of like length together, padded on the right with -1; the batches in random order."""
+def batches_of(windows: list[list[int]], rng: np.random.Generator, codes: int) -> list[torch.Tensor]:
+    """Windows of like length together, (windows, codes) ids padded on the right with -1, about so many ``codes`` each; the batches in random order."""
     order = sorted(rng.permutation(len(windows)), key=lambda i: len(windows[i]) + rng.uniform(-4, 4))
     batches: list[list[int]] = [[]]
     for i in order:
@@ -264,12 +285,7 @@ def _windows(
 
 
 def _learn(model: PreTrainedModel | Delphi, optimizer: torch.optim.Optimizer, batch: torch.Tensor) -> float:
-    logits = model(input_ids=batch.clamp(min=0)).logits
-    if isinstance(model, Delphi):
-        loss = race_loss(logits, batch, model.race)
-    else:
-        following = batch[:, 1:].flatten()
-        loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), following, ignore_index=-1)
+    loss = mean_loss(model, batch)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()

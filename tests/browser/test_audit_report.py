@@ -40,7 +40,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         identifying=True,
         plan={"probes": list(probes())},
     )
+    defended = SyntheticAudit(300, effect=0.0).write(out / "d")
     made = {
+        "several": compare_page(whole, defended, every),
         "report": audit_page(whole),
         "every": audit_page(every),
         "unfinished": audit_page(part),
@@ -69,7 +71,7 @@ def opened(chromium: Any, path: Path, **options: Any) -> tuple[Any, list[str]]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["report", "unfinished", "comparison"])
+@pytest.mark.parametrize("name", ["report", "unfinished", "comparison", "several"])
 def test_everything_shows_offline(name: str, scheme: str, pages: dict[str, Path], chromium: Any) -> None:
     page, wrong = opened(chromium, pages[name], color_scheme=scheme, viewport={"width": 1100, "height": 900})
     assert wrong == []
@@ -89,7 +91,8 @@ def test_everything_shows_offline(name: str, scheme: str, pages: dict[str, Path]
 
 
 @pytest.mark.parametrize(
-    ("name", "scheme"), [("report", "light"), ("report", "dark"), ("unfinished", "light"), ("comparison", "light")]
+    ("name", "scheme"),
+    [("report", "light"), ("report", "dark"), ("unfinished", "light"), ("comparison", "light"), ("several", "light")],
 )
 def test_axe_finds_nothing(name: str, scheme: str, pages: dict[str, Path], chromium: Any, axe: str) -> None:
     page, _ = opened(chromium, pages[name], color_scheme=scheme, bypass_csp=True)

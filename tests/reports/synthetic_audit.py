@@ -243,6 +243,20 @@ class SyntheticAudit:
                 )
         return patients, cohort, {}
 
+    def _utility(self) -> Any:
+        """People never seen alone; the more is remembered, the worse they are predicted."""
+        never = self.group == NON_MEMBER
+        values = {
+            "loss": (3.0 + self.effect + self.rng.normal(0, 0.3, never.sum()), (0.0, np.inf)),
+            "recall@10": (np.clip(0.6 - self.effect / 2 + self.rng.normal(0, 0.2, never.sum()), 0, 1), (0.0, 1.0)),
+        }
+        patients = [self._rows(never, figure, found, n=40, model="audited") for figure, (found, _) in values.items()]
+        cohort = [
+            row(figure, mean_with_interval(found, bounds=bounds), group=NON_MEMBER, model="audited")
+            for figure, (found, bounds) in values.items()
+        ]
+        return patients, cohort, {"vocabulary": "v0", "diagnoses": 120}
+
     def _reconstruction(self) -> Any:
         patients, cohort = [], []
         for knowledge in self.knowledge_levels:

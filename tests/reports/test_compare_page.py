@@ -5,20 +5,23 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from ehrmem_widgets.audit.comparison import INDEPENDENT, PAIRED, Comparison, Shared
+from ehrmem_widgets.audit.frontier import Frontier
 from ehrmem_widgets.audit.results import AuditResults
 from ehrmem_widgets.charts.markup import escape
 from ehrmem_widgets.cli import main
+from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.reports.compare_page import compare_page
 from ehrmem_widgets.reports.page_template import check_offline
 from ehrmem_widgets.statistics.disclosure import as_shown
-from ehrmem_widgets.statistics.intervals import difference
+from ehrmem_widgets.statistics.intervals import Estimate, difference
 from tests.reports.synthetic_audit import SyntheticAudit, loaded
 
 KNOWLEDGE_LEVELS = ("demographics", "first_10")
@@ -67,7 +70,7 @@ def test_the_same_people_are_compared_with_themselves(folders: dict[str, Path], 
         stats.t.ppf(0.975, len(change) - 1) * change.std(ddof=1) / np.sqrt(len(change))
     )  # the bootstrap's is as wide
     assert found.gap.high - found.gap.low == pytest.approx(2 * reach, rel=0.15)
-    assert found.given_away == -1
+    assert found.worse == -1
 
 
 def test_the_gap_to_people_never_seen_changes_by_what_both_groups_do(
@@ -116,14 +119,14 @@ def test_other_people_are_compared_as_independent(folders: dict[str, Path]) -> N
 def test_an_audit_differs_from_itself_in_nothing(folders: dict[str, Path]) -> None:
     comparison = compared(folders, "before", "before")
     figures = comparison.figures()
-    assert len(figures) > 15 and {f.given_away for f in figures} == {0}
+    assert len(figures) > 15 and {f.worse for f in figures} == {0}
     assert all(f.gap.value == 0 for f in figures) and comparison.changed_sides == 0
 
 
 def test_the_page(folders: dict[str, Path], figures: list[Shared]) -> None:
     page = compare_page(folders["before"], folders["after"], names=("Vendor <A>", "Vendor B"))
     check_offline(page)
-    less = sum(f.given_away == -1 for f in figures)
+    less = sum(f.worse == -1 for f in figures)
     assert less > 5
     assert (
         f"Of {len(figures)} figures that both audits have, Vendor B gives away less than Vendor &lt;A&gt; in {less} "
@@ -176,3 +179,122 @@ def test_names_may_hold_anything_and_are_escaped(folders: dict[str, Path], tmp_p
     for name in NAMES:
         assert escape(name) in page and ("<" not in name or name not in page)
     assert escape(odd.name) in by_folder and odd.name not in by_folder
+
+
+# Any number of audits -------------------------------------------------------------------------------------------------
+
+
+class Useless(SyntheticAudit):
+    """A model that remembers nobody, and predicts nobody well: what a defence may cost."""
+
+    def _utility(self) -> Any:
+        patients, cohort, settings = super()._utility()
+        patients[0] = {**patients[0], "value": patients[0]["value"] + 1}
+        cohort[0] = cohort[0] | {name: cohort[0][name] + 1 for name in ("value", "low", "high")}
+        return patients, cohort, settings
+
+
+NAMES_OF_ALL = ("attribute", "membership", "exposure", "one_run", "disclosures", "utility")
+
+
+@pytest.fixture(scope="module")
+def defences(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One training without a defence, with a good one, and with one that costs as much as it buys; the same people."""
+    out = tmp_path_factory.mktemp("defences")
+    made = {
+        "none": SyntheticAudit(240, effect=0.4, knowledge_levels=KNOWLEDGE_LEVELS),
+        "good": SyntheticAudit(240, effect=0.0, knowledge_levels=KNOWLEDGE_LEVELS),
+        "costly": Useless(240, effect=0.0, knowledge_levels=KNOWLEDGE_LEVELS),
+    }
+    return {name: audit.write(out / name, names=NAMES_OF_ALL) for name, audit in made.items()}
+
+
+def of_all(folders: dict[str, Path]) -> Frontier:
+    return Frontier({name: AuditResults(folder) for name, folder in folders.items()})
+
+
+def test_the_frontier_holds_what_all_have(defences: dict[str, Path]) -> None:
+    found = of_all(defences)
+    assert found.missing == "" and not found.left_out
+    loss, recall = found.useful
+    assert {name: round(one.value) for name, one in loss.of.items()} == {"none": 3, "good": 3, "costly": 4}
+    assert recall.of["good"].value > recall.of["none"].value
+    headings = [one.heading for one in found.risks]
+    for title in (
+        "Membership",
+        "Sensitive attribute",
+        "Exposure of canaries",
+        "Privacy loss in one run",
+        "disclosures",
+    ):
+        assert any(title in heading for heading in headings), title
+    assert len(headings) == len(set(headings)) and all(set(one.of) == set(defences) for one in found.risks)
+    (leak,) = [one for one in found.risks if "excess risk of members" in one.heading]
+    assert leak.words == "The first 10 codes"  # where the attacker knows most
+
+
+def test_a_defence_is_dominated_only_where_both_ways_are_shown(defences: dict[str, Path]) -> None:
+    """Without a defence: worse than the good one both ways. The costly one gives away as little as the good one: no risk tells."""
+    (worse,) = of_all(defences).dominated
+    assert (worse.name, worse.by, worse.too) == ("none", "good", ())
+    assert worse.useful[0].gap.value == pytest.approx(0.4, abs=1e-3) and worse.useful[0].gap.low > 0
+    assert all(one.gap.low > 0 for one in worse.risks) and any("AUROC" in one.heading for one in worse.risks)
+    turned = of_all(dict(reversed(defences.items()))).dominated
+    assert [(one.name, one.by) for one in turned] == [("none", "good")]
+    assert [one.gap for one in turned[0].useful] == [one.gap for one in worse.useful]
+
+
+def test_nothing_is_dominated_by_itself_or_by_what_trades_one_for_the_other(defences: dict[str, Path]) -> None:
+    same = {name: defences["none"] for name in ("a", "b", "c")}
+    assert of_all(same).dominated == []
+    assert of_all({name: defences[name] for name in ("none", "costly")}).dominated == []
+
+
+def test_many_figures_take_wider_intervals() -> None:
+    def gap(value: float, *, good: bool = False) -> Shared:
+        one = Estimate(0.5, 0.4, 0.6, 100)
+        return Shared("", "", one, one, Estimate(value, value - 1.96, value + 1.96, 100), PAIRED, good=good)
+
+    assert [gap(value).worse for value in (1.9, 2.0, -2.0)] == [0, 1, -1] and gap(2.0, good=True).worse == -1
+    assert gap(2.0).worse_among(2) == 0 and gap(3.0).worse_among(20) == 0
+    assert gap(3.1).worse_among(20) == 1  # 3.02 standard errors: 5 % shared by 20, two-sided
+    assert gap(-3.1).turned.worse == 1
+
+
+def test_the_page_of_several(defences: dict[str, Path], tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert main(["compare", *map(str, defences.values()), "--out", str(page)]) == 0
+    written = page.read_text()
+    check_offline(written)
+    assert "3 audits side by side: none, good and costly" in written
+    assert "none is dominated by good" in written and "costly is dominated" not in written
+    assert "good gives away less than none in" in written and "costly gives away less than none in" in written
+    assert written.count("Upwards: more is given away") == len(of_all(defences).risks)
+    assert "not known, n =" in written  # two lower bounds have no difference
+    assert "AUROC" in written and "nan" not in written
+
+
+def test_audits_that_cannot_be_drawn_are_said(
+    defences: dict[str, Path], folders: dict[str, Path], tmp_path: Path
+) -> None:
+    older = {**defences, "older": folders["after"]}
+    assert of_all(older).left_out == ["older"] and of_all(older).missing == ""
+    page = compare_page(*older.values(), names=list(older))
+    assert "older: not measured what the model is good for" in page and "none is dominated by good" in page
+    assert "Fewer than two of the audits measured" in compare_page(folders["before"], folders["after"])
+    others = SyntheticAudit(240, effect=0.0, knowledge_levels=KNOWLEDGE_LEVELS).write(
+        tmp_path / "elsewhere", names=NAMES_OF_ALL, data={"name": "other data", "fingerprint": "d1", "patients": 900}
+    )
+    page = compare_page(defences["none"], defences["good"], others)
+    assert "The audits are of different data" in page and "Upwards:" not in page
+    assert not [
+        one for one in compared({"a": defences["none"], "b": others}, "a", "b").figures() if "Exposure" in one.heading
+    ]
+
+
+def test_one_audit_or_names_that_do_not_fit_are_refused(defences: dict[str, Path]) -> None:
+    with pytest.raises(BadInput, match="Name two results folders or more"):
+        compare_page(defences["none"])
+    for names in (["a"], ["a", "a"], ["a", "b", "c"]):
+        with pytest.raises(BadInput, match="2 audits need 2 different names"):
+            compare_page(defences["none"], defences["good"], names=names)

@@ -70,6 +70,7 @@ def findings() -> dict[str, Finding]:
             patient_row("P-1", "leak", ONE, attribute="hiv"),
         ],
         "confounding": [row("model_free_auroc", ONE, group="all")],
+        "utility": [row("recall@10", ONE, model="audited", group=NON_MEMBER)],
     }  # fmt: skip
     return {name: finding(name, some, {**KNOWLEDGE_LEVELS, "samples": 4}, []) for name, some in rows.items()}
 

@@ -116,8 +116,17 @@ class ExposureView(ProbeView):
         return [table(heads, cells, caption="Extraction of the planted values, word for word")] if cells else []
 
     def shared(self, comparison: Comparison) -> Iterable[Shared]:
-        """Nothing: canaries of two audits may be other ones."""
-        return ()
+        """The mean exposure of each group trained on, where the data are the same: else the canaries may be other ones."""
+        if not comparison.same("data"):
+            return
+        for group in comparison.both(self.probe.name, "group", figure="mean_exposure", model="audited"):
+            if group != NULL_CANARY:
+                where = {"group": group, "model": "audited"}
+                paired = comparison.mean_gap(self.values(), {"figure": "exposure", **where}, unit="bits")
+                where = {"figure": "mean_exposure", **where}
+                yield from comparison.shared(
+                    self.probe.name, "mean exposure, bits", group_words(group), where, paired, unit="bits"
+                )
 
     @classmethod
     def method_picture(cls, findings: Mapping[str, Finding]) -> str:

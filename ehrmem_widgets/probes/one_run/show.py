@@ -86,8 +86,13 @@ class OneRunView(ProbeView):
         return _drawn(findings["one_run"])
 
     def shared(self, comparison: Comparison) -> Iterable[Shared]:
-        """Nothing: canaries of two audits may be other ones."""
-        return ()
+        """The bound, where the data are the same: else the canaries may be other ones. A true epsilon may be far above its bound, so that
+        bounds do not tell two models apart."""
+        if comparison.same("data"):
+            sides = (audit.views[self.probe.name].planted("") for audit in (comparison.a, comparison.b))
+            yield from comparison.independent(
+                self.probe, "lower bound of epsilon", "All guesses together", *sides, unit="epsilon"
+            )
 
 
 def _drawn(found: Finding) -> str:
