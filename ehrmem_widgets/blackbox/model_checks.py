@@ -30,7 +30,7 @@ from ehrmem_widgets.blackbox.opening import (
     open_sequences,
     with_labels_and_edges,
 )
-from ehrmem_widgets.blackbox.protocol import BlackBox, Query
+from ehrmem_widgets.blackbox.protocol import BlackBox, Query, hidden_as_guessed
 from ehrmem_widgets.blackbox.training_splits import NOBODY, REFERENCE_SPLIT, seen_by, trained_on
 from ehrmem_widgets.cohort.check import Check, Stops
 from ehrmem_widgets.cohort.data_checks import check_data
@@ -227,6 +227,11 @@ def check_model(model: BlackBox, dataset: MedsDataset) -> Iterator[Check]:
     yield _length_line(model, dataset)
     yield _attribute_line(model, dataset)
     yield _capability_line(model)
+    if said := str(getattr(model, "output_filter", "")):
+        yield Check(
+            "Output filter", "warn", f"Not everything that the model says is heard: {said}.",
+            "What is found is about the filtered answers. Audit the model itself as well: whoever holds its weights meets no filter.",
+        )  # fmt: skip
     yield from _likelihood_lines(model, dataset, trained_on(model))
     yield from _honesty_lines(model, dataset)
     yield _prompts_line(model, dataset)
@@ -445,7 +450,7 @@ def _next_codes(model: BlackBox, dataset: MedsDataset, split: str) -> np.ndarray
     """(n,) mean loss of the codes behind the first ones, of records that have as many."""
     ids = [ids[: 2 * _FIRST + 1] for ids in sample_sequences(model, dataset, split, 4 * _PREFIXES)]
     scores = model.score([one for one in ids if len(one) == 2 * _FIRST + 1][:_PREFIXES])
-    losses = np.array([-float(one[-_FIRST:].mean()) for one in scores])
+    losses = np.array([-float(hidden_as_guessed(one[-_FIRST:], len(model.vocabulary)).mean()) for one in scores])
     return losses[np.isfinite(losses)]
 
 
