@@ -68,19 +68,19 @@ class Budget:
 
     def __init__(self, most: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.most, self.seconds, self._clock = most, seconds, clock
-        self._left, self._at = float(most), clock()
+        self.left, self._at = float(most), clock()
 
     def take(self, number: int) -> None:
         """Raises RefusedError (429), which says when to ask again, where none is left."""
         now = self._clock()
-        self._left, self._at = min(self.most, self._left + (now - self._at) * self.most / self.seconds), now
-        if self._left < 1:
-            after = math.ceil((1 - self._left) * self.seconds / self.most)
+        self.left, self._at = min(self.most, self.left + (now - self._at) * self.most / self.seconds), now
+        if self.left < 1:
+            after = math.ceil((1 - self.left) * self.seconds / self.most)
             raise RefusedError(
                 f"This server gives {self.most:,} continuations, scored records and embeddings in {self.seconds:,.0f} seconds, and has given them. Ask "
                 f"again in {after:,} seconds.", 429, after,
             )  # fmt: skip
-        self._left -= number
+        self.left -= number
 
 
 def budgets(per_minute: int | None, per_day: int | None) -> list[Budget]:
