@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ehrmem_widgets.attacker.facts import knows
+from ehrmem_widgets.attacker.facts import knowledge_words, knows
 from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.findings.finding import estimate_of
 from ehrmem_widgets.statistics.intervals import Estimate
@@ -33,7 +33,7 @@ class Attack:
     strength: float
 
     def __str__(self) -> str:
-        what = self.title if self.compared in ("", self.title, self.knows) else f"{self.title}, {self.compared}"
+        what = f"{self.title} ({self.compared})" if self.compared else self.title
         return f"{what}{f', knowing {self.knows}' if self.knows else ''}: {self.figure}"
 
 
@@ -75,10 +75,10 @@ def _attacks(audit: AuditResults, view: ProbeView) -> Iterator[Attack]:
             continue
         whole = not knowledge and not view.probe.knowledge_levels
         place = levels.index(knowledge) if knowledge in levels else len(levels) + whole
-        compared = view.compared(row)
+        compared = view.compared(row).removeprefix(knowledge_words(knowledge)).strip(", ")
         yield Attack(
             view.probe.full_title,
-            "" if knowledge and compared == knows(knowledge) else compared,
+            compared[:1].lower() + compared[1:] if compared[1:2].islower() else compared,
             knows(knowledge) if knowledge else _WHOLE if whole else "",
             place,
             figure,

@@ -39,8 +39,10 @@ def test_an_audit_through_a_filter_is_another_audit(tmp_path: Path, capsys: pyte
 
     assert audit("--output-filter", "top_k=5") == 0
     said = capsys.readouterr().out
-    assert "The strongest (lower end, from chance to certainty): T4 Membership" in said
-    assert "knowing the whole record" in said
+    assert (
+        "The strongest (lower end, from chance to certainty): T4 Membership (AUROC of Ratio), knowing the whole record: "
+        in said
+    )
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["model"]["name"].endswith("(top_k=5)") and results["plan"]["sources"]["output_filter"] == "top_k=5"
     assert audit() == 2 and "the model changed since" in capsys.readouterr().err

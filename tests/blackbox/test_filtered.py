@@ -276,6 +276,7 @@ def test_the_check_says_what_a_filter_hides() -> None:
 
     model = filtered("top_k=20", FolderModel(sample_model()))
     found = {one.name: one for one in check_model(model, MedsDataset(sample_data()))}
+    assert "in records never seen, a share of 0.35 (" in found["Output filter"].words
     assert (found["Output filter"].level, "only the 20 likeliest codes are shown" in found["Output filter"].words) == (
         "warn", True,
     )  # fmt: skip
