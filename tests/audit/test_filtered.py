@@ -15,6 +15,7 @@ from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.serve import Budget, serve_model
 from ehrmem_widgets.cli import main
 from ehrmem_widgets.errors import BadInput, Unavailable
+from ehrmem_widgets.probes.batching import Progress
 from ehrmem_widgets.reports.audit_page import audit_page
 from ehrmem_widgets.samples.folders import sample_model
 from tests.audit.small import findings, write_plan
@@ -81,10 +82,15 @@ def test_an_audit_that_meets_a_limit_is_an_outage_and_goes_on_from_there(
     with serve_model(model, token=token, limits=[counted]) as (address, _):
         port = int(address.rpartition(":")[2])
         plan = read_plan(write_plan(tmp_path, probes="[membership]", patients=80, more=f"endpoint: {address}\n"))
-        run_audit(plan, tmp_path / "whole")
-    asked = round(10**9 - counted.left)
-    with (  # enough for all but some of the last batch
-        serve_model(model, token=token, port=port, limits=[Budget(asked - 20, 1e12)]),
+        seen: list[int] = []
+
+        def progress(now: Progress) -> None:
+            if now.what == "membership" and 0 < now.done < now.total:
+                seen.append(round(10**9 - counted.left))
+
+        run_audit(plan, tmp_path / "whole", progress=progress)
+    with (  # enough for the first batch, and for one request more
+        serve_model(model, token=token, port=port, limits=[Budget(seen[0] + 1, 1e12)]),
         pytest.raises(Unavailable, match=r"asks to be left alone for .* goes on from there"),
     ):
         run_audit(plan, tmp_path / "out")
