@@ -126,6 +126,7 @@ def test_a_folder_is_filtered_in_its_own_decoder_as_any_other_model(tmp_path: Pa
         np.testing.assert_allclose(mine, its, atol=2e-4)
     assert any(np.isneginf(one).any() for one in ours.score(sequences))
     np.testing.assert_array_equal(ours.embed(sequences), folder.embed(sequences))
+    assert not hasattr(ours, "embed_continuations")  # the folder's own generates past the filter
 
 
 def test_weights_that_are_broken_stay_broken() -> None:
