@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 _Read = TypeVar("_Read")
 _METAVAR = {
     "data": "DIR", "model": "DIR|URL", "reference": "DIR|URL", "endpoint": "URL", "training_split": "NAME",
-    "reference_training_split": "NAME",
+    "reference_training_split": "NAME", "output_filter": "FILTER",
 }  # fmt: skip
 _EXIT_CODES = """\
 exit codes:
@@ -354,14 +354,14 @@ def audit(arguments: argparse.Namespace) -> None:
         return
     if arguments.plan is None or arguments.out is None:
         raise BadInput("Name a plan and a folder for the results: ehrmem audit plan.yaml --out results.")
-    plan = read_plan(arguments.plan)
+    plan = read_plan(arguments.plan, arguments.output_filter)
     from ehrmem_widgets.audit.cluster import in_the_clear
     from ehrmem_widgets.audit.run import command_of, run_audit
 
     if arguments.cluster is not None and (warning := in_the_clear(arguments.cluster)):
         say(warning, errors=True)
 
-    command = command_of(arguments.plan, arguments.out, arguments.workers, arguments.cluster)
+    command = command_of(arguments.plan, arguments.out, arguments.workers, arguments.cluster, arguments.output_filter)
 
     def before(about: Opened) -> None:
         from ehrmem_widgets.audit.foreseen import foresee
@@ -389,6 +389,10 @@ def audit(arguments: argparse.Namespace) -> None:
         from ehrmem_widgets.charts.markup import plural
 
         say(f"\n{plural(found['workers_lost'], 'worker')} died, perhaps because memory ran out; the rest carried on.")
+    from ehrmem_widgets.audit.results import AuditResults
+    from ehrmem_widgets.audit.working_attacks import in_lines
+
+    say("\n".join(["", *in_lines(AuditResults(arguments.out))]))
     say(f"\nWrote {arguments.out}. Next: ehrmem audit-report {arguments.out} --out report.html")
 
 
@@ -594,11 +598,13 @@ def _write_token_scheme(sources: Sources, out: Path) -> None:
 
 def serve(arguments: argparse.Namespace) -> None:
     """Serve a folder model over HTTP."""
-    from ehrmem_widgets.blackbox.opening import open_model
+    from ehrmem_widgets.blackbox.opening import behind_filter, open_model
+    from ehrmem_widgets.blackbox.serve import budgets
     from ehrmem_widgets.blackbox.serve import serve as serve_until_stopped
 
     model = open_model(arguments.model, vocabulary=arguments.vocabulary, token_scheme=arguments.token_scheme)
-    serve_until_stopped(model, arguments.port)
+    model = behind_filter(model, arguments.output_filter, arguments.attribute_file)
+    serve_until_stopped(model, arguments.port, budgets(arguments.per_minute, arguments.per_day))
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -925,8 +931,11 @@ def _parser() -> argparse.ArgumentParser:
         "ehrmem serve --model my_model --port 8000",
     )
     served.add_argument("--model", metavar="DIR", required=True, help="folder of the model to serve")
-    _source_options(served, ("vocabulary", "token_scheme"))
+    _source_options(served, ("vocabulary", "token_scheme", "attribute_file", "output_filter"))
     served.add_argument("--port", type=_typed(settings.PORT), metavar="N", help="port to use (a free one)")
+    for when in ("minute", "day"):
+        words = f"continuations, scored records and embeddings given in a {when}; then 429, and when to ask again (no limit)"
+        served.add_argument(f"--per-{when}", type=_typed(settings.QUERIES), metavar="N", help=words)
     table = add(
         "patients",
         patients,
@@ -1146,6 +1155,7 @@ def _audit_options(parser: argparse.ArgumentParser) -> None:
         "--workers", type=_typed(settings.WORKERS), default=1, metavar="N", help="processes on this computer (1)"
     )
     many.add_argument("--cluster", metavar="ADDRESS", help="a Dask scheduler, such as tls://10.0.0.1:8786")
+    _source_options(parser, ("output_filter",))
     parser.add_argument("--example", action="store_true", help="print a commented plan for the sample patients")
 
 

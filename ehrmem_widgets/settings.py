@@ -198,6 +198,12 @@ FALSE_DISCOVERIES = Number(0.01, 0.5, 0.1)
 """Of those listed, the share expected to be so by chance."""
 FEWER_THAN = Whole(2, 1_000_000, 11)
 """People who hold a code that is to be made coarser."""
+TOP_K = Whole(1, 1_000_000, 10)
+ROUND_TO = Number(0, 0.5, 0.01, exclusive=True)
+SUPPRESS_BELOW = Number(0.000001, 1, 0.05)
+"""Of an output filter: how many codes are shown, a step of probabilities, and the probability below which a sensitive code is hidden (1: always)."""
+QUERIES = Whole(1, 1_000_000_000, 1000)
+"""Continuations, scored records and embeddings that a server gives in a minute or a day."""
 
 OF_NOTEBOOKS: Mapping[str, Whole | Number] = {
     "horizon": HORIZON, "samples": SAMPLES, "seed": SEED, "fpr": FPR, "prior": PRIOR, "patients": PATIENTS_ON_SCREEN,

@@ -30,6 +30,7 @@ SOURCES: Mapping[str, str] = {
     "a split)",
     "attribute_file": "YAML file of further sensitive attributes, in the form of the kit's own sensitive_attributes.yaml",
     "canaries": "the key that 'ehrmem canaries make' wrote, or a Parquet file of canaries that you planted yourself (docs: Your own attributes and canaries)",
+    "output_filter": "what a filter would hide of the audited model's answers, such as 'top_k=10, round_to=0.01, suppress_below=0.05' (docs: Output filters)",
 }
 """What can be named, and what it is, in words for people."""
 
@@ -55,6 +56,7 @@ class Sources:
     reference_training_split: str | None = None
     attribute_file: str | None = None
     canaries: str | None = None
+    output_filter: str | None = None
 
     @property
     def model_folder(self) -> Path | None:
@@ -178,7 +180,7 @@ def _given(given: Mapping[str, str | Path | Iterable[str | Path] | None], *, dat
         reference = reference or samples["reference"]
     elif not records or not (model or (data_alone and not reference)):
         raise BadInput("Give the data set and the model together: a model is audited on the data it was trained on.")
-    files = (value for name, value in named.items() if not name.endswith("_split"))
+    files = (value for name, value in named.items() if not name.endswith(("_split", "_filter")))
     refuse_all_but_samples(*filter(None, files), *reference)
     return Sources(**named, reference=reference)
 

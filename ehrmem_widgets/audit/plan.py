@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, cre
 
 from ehrmem_widgets import settings
 from ehrmem_widgets.attacker.facts import check_knowledge, check_knowledge_levels
+from ehrmem_widgets.blackbox.output_filter import read_filter
 from ehrmem_widgets.checked import Declared, Texts, checked, expecting, meant, within
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, attributes_with, load_attributes
 from ehrmem_widgets.cohort.pseudonym import user_key
@@ -150,6 +151,11 @@ def _scientific(given: object) -> object:
     )
 
 
+def _filter(given: object) -> object:
+    """A filter as the text that sources hold."""
+    return read_filter(given, "output_filter: ").text if isinstance(given, Mapping | str) else given
+
+
 _Text = Annotated[str, Field(pattern=r"\S"), expecting("a text (put quotes around it)")]
 _Names = Annotated[Texts, expecting("a list of names, as in 'ehrmem audit --example'")]
 
@@ -176,6 +182,7 @@ class _Settings(Declared):
     attributes: _Names = ()
     severity: object = None
     priors: Annotated[tuple[float, ...], PlainValidator(partial(settings.check_shares, name="priors"))] = (0.01, 0.1)
+    output_filter: Annotated[_Text, BeforeValidator(_filter)] | None = None
     seed: Annotated[int, within(settings.SEED)] = 0
     identifying: bool = False
     population: Annotated[int, within(settings.POPULATION)] | None = None
@@ -185,12 +192,12 @@ class _Settings(Declared):
     shadow: _Text | None = None
 
 
-_SOURCE: dict[str, Any] = {name: (_Text | None, None) for name in _SOURCES if name != "reference"}
+_SOURCE: dict[str, Any] = {name: (_Text | None, None) for name in _SOURCES if name not in _Settings.model_fields}
 _File = create_model("_File", __base__=_Settings, **_SOURCE)
 
 
-def read_plan(path: str | Path) -> Plan:
-    """A plan from a YAML file; folders in it are relative to the file.
+def read_plan(path: str | Path, output_filter: str | None = None) -> Plan:
+    """A plan from a YAML file; folders in it are relative to the file. ``output_filter``: in place of the file's own.
 
     Raises BadInput for a file that is none, a name that a plan does not have (with the one that may be meant), and any value
     that cannot be: all of them said before anything is asked.
@@ -210,7 +217,8 @@ def read_plan(path: str | Path) -> Plan:
     guards = [
         name for name, probe in every.items() if probe.confounding and name not in chosen
     ]  # comparisons rest on these
-    sources = given_sources(**{name: _beside(getattr(file, name), name, path) for name in _SOURCES})
+    given = {name: _beside(getattr(file, name), name, path) for name in _SOURCES}
+    sources = given_sources(**given | ({"output_filter": output_filter} if output_filter else {}))
     attributes = attributes_with(sources.attribute_file)
     check_claim(file.claimed_epsilon, file.claimed_delta, f"{path.name}: ")
     patients = _read_patients(file.patients, path) if isinstance(file.patients, str) else file.patients
@@ -294,6 +302,7 @@ name: sample cohort
 # vocabulary: codes.parquet  # and token_scheme, sequences, endpoint: as 'ehrmem check --help' says
 # attribute_file: own.yaml   # further sensitive attributes
 # shadow: shadows             # the folder that 'ehrmem train --shadow' wrote: the membership attack LiRA
+# output_filter: {top_k: 10, round_to: 0.01, suppress_below: 0.05}   # what a filter before the model would hide (docs: Output filters)
 # canaries: planted.parquet  # the canaries that you planted, with the values that they could have held
 
 patients: 400                # ordinary people, half of them members, or a file of pseudonyms; planted canaries come on top

@@ -601,8 +601,9 @@ def _write_text(path: Path, text: str) -> None:
     write_whole({path: text})
 
 
-def command_of(plan: Path, out: Path, workers: int, cluster: str | None) -> str:
+def command_of(plan: Path, out: Path, workers: int, cluster: str | None, output_filter: str | None = None) -> str:
     """The command that makes the same audit again."""
     words = ["ehrmem", "audit", str(plan), "--out", str(out)]
+    words += ["--output-filter", output_filter] if output_filter else []
     words += ["--cluster", cluster] if cluster else ["--workers", str(workers)] if workers > 1 else []
     return shlex.join(words)

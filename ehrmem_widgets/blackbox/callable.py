@@ -82,7 +82,7 @@ class CallableModel:
     ) -> Iterator[Step]:
         """As ``BlackBox.generate``; stops early when the context is full or every continuation has ended."""
         return sample(
-            lambda: _CallableDecoder(self._distributions, len(self.vocabulary)),
+            lambda: CallableDecoder(self._distributions, len(self.vocabulary)),
             prompts,
             horizon,
             samples,
@@ -277,7 +277,7 @@ class SamplingModel:
         return lists
 
 
-class _CallableDecoder:
+class CallableDecoder:
     """As ``decoding.Decoder``: remembers each continuation, and asks for those that go on."""
 
     def __init__(self, distributions: Callable[[list[list[int]]], np.ndarray], size: int) -> None:

@@ -30,14 +30,14 @@ import numpy as np
 from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, model_validator
 from pydantic_core import from_json
 
-from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
+from ehrmem_widgets.blackbox.protocol import LEAST_LOG_PROBABILITY, BlackBox, Query, SlotIds, next_code_probabilities
 from ehrmem_widgets.checked import Declared, checked, expected, within
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.settings import Whole, shown
 
-LEAST_LOG_PROBABILITY = -9999.0  # JSON has no minus infinity; vLLM writes the same
 _MOST_WATCHED = 2**28  # numbers of the codes times the lists
 _MOST_ROWS = 16_384  # continuations of one request
+_MOST_NUMBERS, _MOST_AT_ONCE = 2**27, 2**22  # codes and probabilities in the answer to one request: streamed, or whole
 Part = tuple[np.ndarray, np.ndarray | None, np.ndarray]
 """A request's part of a ``Step``: codes, mass and log weight."""
 
@@ -71,11 +71,12 @@ class Choice(AboutPrompt, total=False):
 
 
 class RefusedError(Exception):
-    """A request that is not answered with an HTTP status of its own; one whose fields are wrong raises ``BadInput`` (400)."""
+    """A request that is not answered with an HTTP status of its own; one whose fields are wrong raises ``BadInput`` (400). ``after``: in how many
+    seconds it may be asked again (429)."""
 
-    def __init__(self, words: str, status: int) -> None:
+    def __init__(self, words: str, status: int, after: float | None = None) -> None:
         super().__init__(words)
-        self.status = status
+        self.status, self.after = status, after
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ def read_request(body: bytes, model: BlackBox) -> CompletionRequest:
     whole = track is not None or fields.about_prompt in ("whole", "moments")
     if whole and Query.PROBABILITIES not in model.answers:
         raise BadInput(f"The model {model.name!r} gives no probabilities.")
+    _check_size(fields, 0 if track is None else track.shape[1], size)
     masks = json.dumps([given.get(name) for name in ("watch_token_ids", "allowed_token_ids", "logit_bias")])
     shown = fields.logprobs is not None
     return CompletionRequest(
@@ -138,6 +140,19 @@ def read_request(body: bytes, model: BlackBox) -> CompletionRequest:
         open_places=any(fields.open_places),
         kind=(fields.max_tokens, fields.n, fields.seed, fields.open_places, shown, masks),
     )
+
+
+def _check_size(fields: _Fields, watched: int, size: int) -> None:
+    """Raise BadInput for a request whose answer would not fit. ``watched``: probabilities beside each code."""
+    about = sum(map(len, fields.prompt)) * size if fields.about_prompt == "whole" else 0
+    numbers = len(fields.prompt) * fields.n * fields.max_tokens * (1 + watched) + about
+    most = _MOST_NUMBERS if fields.stream else _MOST_AT_ONCE
+    if numbers > most:
+        raise BadInput(
+            f"The answer would hold {numbers:,} codes and probabilities ({len(fields.prompt):,} prompts, n = {fields.n:,}, max_tokens = "
+            f"{fields.max_tokens:,}, {watched:,} lists watched); at most {most:,} in one {'stream' if fields.stream else 'answer'}. Ask for less at "
+            f"once{'' if fields.stream else ', or stream'}."
+        )
 
 
 def read_object(body: bytes, model: BlackBox) -> dict[str, object]:
@@ -401,7 +416,10 @@ def about_prompts(model: BlackBox, request: CompletionRequest) -> list[AboutProm
     """For each prompt ``prompt_logprobs`` or ``prompt_moments``; of its first code there is nothing to say."""
     sequences = [[code for [code] in prompt] for prompt in request.prompts]
     if request.about_prompt == "moments":
-        return [{"prompt_moments": [None, *moments.tolist()]} for moments in model.score_moments(sequences)]
+        return [
+            {"prompt_moments": [None, *moments.clip(LEAST_LOG_PROBABILITY).tolist()]}
+            for moments in model.score_moments(sequences)
+        ]
     if request.about_prompt == "scores":
         places = [
             [{code: score} for code, score in zip(sequence[1:], scores.tolist(), strict=True)]
@@ -423,8 +441,6 @@ def about_prompts(model: BlackBox, request: CompletionRequest) -> list[AboutProm
 def _whole_distributions(model: BlackBox, sequence: list[int]) -> list[dict[int, float]]:
     if len(sequence) < 2:
         return []
-    prefixes = [[[code] for code in sequence[:end]] for end in range(1, len(sequence))]
-    [step] = model.generate(prefixes, 1, 1, track=np.eye(len(model.vocabulary), dtype=np.float32))
-    assert step.mass is not None
+    likely = next_code_probabilities(model, [sequence[:end] for end in range(1, len(sequence))])
     with np.errstate(divide="ignore"):
-        return [dict(enumerate(row.tolist())) for row in np.log(step.mass[:, 0])]
+        return [dict(enumerate(row.tolist())) for row in np.log(likely)]

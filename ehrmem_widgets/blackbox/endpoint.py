@@ -34,7 +34,15 @@ from ehrmem_widgets.blackbox.answers import (
     served_model,
     shown_log_probabilities,
 )
-from ehrmem_widgets.blackbox.protocol import Query, SlotIds, Step, slot_uniforms, split_prompts, within_context
+from ehrmem_widgets.blackbox.protocol import (
+    LEAST_LOG_PROBABILITY,
+    Query,
+    SlotIds,
+    Step,
+    slot_uniforms,
+    split_prompts,
+    within_context,
+)
 from ehrmem_widgets.blackbox.transport import JsonObject, PassingError, Server
 from ehrmem_widgets.errors import BadInput, CannotAnswer, EhrmemError
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
@@ -44,6 +52,7 @@ if TYPE_CHECKING:
 
 _MOST_LISTED = 128  # vLLM's bound on logprob_token_ids
 _SAMPLES_A_REQUEST = 1024
+_SAID = 300  # characters of what a server says that it hides
 _STEPS_A_CHUNK = 8  # of a stream: fewer, larger chunks cost both sides less
 _Prompt = Sequence[int | list[int]]  # as it is sent: a list is an open place
 
@@ -58,7 +67,7 @@ class EndpointModel:
     the server says. ``sleep``: what waits. ``training_split``: the split of the data set whose patients it was trained on.
 
     ``answers`` is what the server was found to answer at opening; ``notes`` says, a sentence each, what it does not and what
-    would help. Without PROBABILITIES a Step's ``mass`` is None. A server other than ``ehrmem serve`` generates at least one
+    would help; ``output_filter`` is what the server says that it hides, in its own words. Without PROBABILITIES a Step's ``mass`` is None. A server other than ``ehrmem serve`` generates at least one
     code even when it only scores, so the last place of its context is kept free.
 
     Raises
@@ -105,6 +114,8 @@ class EndpointModel:
             self.context_length = _context(about, context_length) - (not self._ours)
             found = self._server.wait_for(find_out(self._server, self._served, len(vocabulary), ours=self._ours))
             self.answers, self.notes = found.answers, found.notes
+            hidden = about.get("output_filter")
+            self.output_filter = hidden[:_SAID] if isinstance(hidden, str) else ""
             self._mask_field, self._listed = found.mask_field, found.listed
             self.vocabulary = vocabulary.widened(found.width or 0)
             self._stops = frozenset(vocabulary.id(code) for code in vocabulary.stops)
@@ -312,14 +323,16 @@ class EndpointModel:
     async def _scores(self, sequences: list[list[int]]) -> list[np.ndarray]:
         answers = await in_batches(sequences, lambda batch: self._about(batch, {"prompt_logprobs": 0}))
         return [
-            numbers([log_probability(there, code) for code, there in zip(s[1:], places(answer, s), strict=True)])
+            _or_impossible(
+                numbers([log_probability(there, code) for code, there in zip(s[1:], places(answer, s), strict=True)])
+            )
             for s, answer in zip(sequences, answers, strict=True)
         ]
 
     async def _moments(self, sequences: list[list[int]]) -> list[np.ndarray]:
         if self._ours:
             answers = await in_batches(sequences, lambda batch: self._about(batch, {"prompt_moments": True}))
-            return [numbers(answer["prompt_moments"][1:]).reshape(-1, 3) for answer in answers]
+            return [_or_impossible(numbers(answer["prompt_moments"][1:])).reshape(-1, 3) for answer in answers]
 
         async def of_one(sequence: list[int]) -> np.ndarray:
             [answer] = await self._about([sequence], {"prompt_logprobs": -1})
@@ -506,6 +519,11 @@ def _context(about: JsonObject, given: int | None) -> int:
             "context length."
         )
     return said
+
+
+def _or_impossible(scores: np.ndarray) -> np.ndarray:
+    """Minus infinity for what servers write in its place."""
+    return np.where(scores <= LEAST_LOG_PROBABILITY, -np.inf, scores)
 
 
 def _seed(seed: int, attempt: int, start: int) -> int:

@@ -118,7 +118,7 @@ class FolderModel:
     ) -> Iterator[Step]:
         """As ``BlackBox.generate``; stops early when the context is full or every continuation has ended."""
         steps = sample(
-            self._new_decoder,
+            self.new_decoder,
             prompts,
             horizon,
             samples,
@@ -138,32 +138,32 @@ class FolderModel:
     def score(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """As ``BlackBox.score``; of a sequence longer than the context, its first part."""
         scores: list[np.ndarray] = [np.empty(0)] * len(sequences)
-        for places, ids in self._batches(sequences):
-            with torch.inference_mode():
-                logits = self._model(input_ids=ids).logits
-                for row, place in enumerate(places):
-                    length = min(len(sequences[place]), self.context_length)
-                    if self._race is None:
-                        found = _log_probabilities(logits[row, : length - 1], ids[row, 1:length])
-                    else:
-                        found = self._race.scores(logits[row, : length - 1], ids[row, :length])[:, 0]
-                    scores[place] = found.cpu().numpy().astype(float)
+        with torch.inference_mode():
+            for place, logits, ids in self.logits(sequences):
+                found = (
+                    _log_probabilities(logits, ids[1:]) if self._race is None else self._race.scores(logits, ids)[:, 0]
+                )
+                scores[place] = found.cpu().numpy().astype(float)
         return scores
 
     def score_moments(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """As ``BlackBox.score_moments``; of a sequence longer than the context, its first part."""
         found: list[np.ndarray] = [np.empty((0, 3))] * len(sequences)
-        for places, ids in self._batches(sequences):
-            with torch.inference_mode():
-                logits = self._model(input_ids=ids).logits
-                for row, place in enumerate(places):
-                    length = min(len(sequences[place]), self.context_length)
-                    if self._race is None:
-                        moments = _moments(logits[row, : length - 1], ids[row, 1:length])
-                    else:
-                        moments = self._race.scores(logits[row, : length - 1], ids[row, :length])
-                    found[place] = moments.cpu().numpy().astype(float)
+        with torch.inference_mode():
+            for place, logits, ids in self.logits(sequences):
+                one = moments(logits, ids[1:]) if self._race is None else self._race.scores(logits, ids)
+                found[place] = one.cpu().numpy().astype(float)
         return found
+
+    @torch.inference_mode()
+    def logits(self, sequences: Sequence[Sequence[int]]) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Of each sequence its place, (n - 1, codes) logits behind each code but the last, and its (n,) ids; like lengths together. Of a sequence
+        longer than the context, its first part."""
+        for places, ids in self._batches(sequences):
+            logits = self._model(input_ids=ids).logits
+            for row, place in enumerate(places):
+                length = min(len(sequences[place]), self.context_length)
+                yield place, logits[row, : length - 1], ids[row, :length]
 
     def embed(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
         """The last layer's states, averaged over the codes and scaled to unit length; the first part of a sequence
@@ -207,6 +207,11 @@ class FolderModel:
         return found.view(len(prompts), samples, -1).cpu().numpy()
 
     @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self._model.device
+
+    @property
     def configured_start(self) -> int | None:
         """The start code's id that the config names, which may be a default that means nothing."""
         number = getattr(self._model.config, "bos_token_id", None)
@@ -230,11 +235,11 @@ class FolderModel:
     @property
     def transformer(self) -> Transformer | None:
         """The layers as the fast decoder computes them, for a file that carries the model itself; None where it does not know them."""
-        decoder = self._new_decoder()
+        decoder = self.new_decoder()
         return decoder.parts if isinstance(decoder, SharedPromptDecoder) and self._race is None else None
 
     @cached_property
-    def _new_decoder(self) -> Callable[[], Decoder]:
+    def new_decoder(self) -> Callable[[], Decoder]:
         """Makes a decoder for one stream, so that two streams never share a cache."""
         return best_decoder(self._model)
 
@@ -271,7 +276,7 @@ def _log_probabilities(logits: Tensor, following: Tensor) -> Tensor:
     return found
 
 
-def _moments(logits: Tensor, following: Tensor) -> Tensor:
+def moments(logits: Tensor, following: Tensor) -> Tensor:
     """(n, codes) logits, (n,) ids -> (n, 3), as ``BlackBox.score_moments``. One exponential a logit, and few rows at a time,
     so that all the sums over the codes are taken in the processor's cache."""
     found = logits.new_empty(len(logits), 3, dtype=torch.float32)

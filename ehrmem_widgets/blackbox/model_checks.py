@@ -30,7 +30,7 @@ from ehrmem_widgets.blackbox.opening import (
     open_sequences,
     with_labels_and_edges,
 )
-from ehrmem_widgets.blackbox.protocol import BlackBox, Query
+from ehrmem_widgets.blackbox.protocol import BlackBox, Query, hidden_as_guessed
 from ehrmem_widgets.blackbox.training_splits import NOBODY, REFERENCE_SPLIT, seen_by, trained_on
 from ehrmem_widgets.cohort.check import Check, Stops
 from ehrmem_widgets.cohort.data_checks import check_data
@@ -47,6 +47,7 @@ from ehrmem_widgets.tokens.vocabulary import Vocabulary
 Opened = TypeVar("Opened")
 WELL_KNOWN = 0.9  # the share of events that a model should know
 _NAMED = 3  # codes of many that are named
+_HIDDEN_OF = 100  # records in which hidden codes are counted
 _LENGTHS_OF = 200  # records whose length is looked at
 _SAMPLES, _STEPS = 32, 16  # continued to see how fast the model is
 _LIFE = 36_525  # days
@@ -227,6 +228,11 @@ def check_model(model: BlackBox, dataset: MedsDataset) -> Iterator[Check]:
     yield _length_line(model, dataset)
     yield _attribute_line(model, dataset)
     yield _capability_line(model)
+    if said := str(getattr(model, "output_filter", "")):
+        yield Check(
+            "Output filter", "warn", f"Not everything that the model says is heard: {said}.{_hidden(model, dataset)}",
+            "What is found is about the filtered answers. Audit the model itself as well: whoever holds its weights meets no filter.",
+        )  # fmt: skip
     yield from _likelihood_lines(model, dataset, trained_on(model))
     yield from _honesty_lines(model, dataset)
     yield _prompts_line(model, dataset)
@@ -424,8 +430,8 @@ def _self_test_lines(model: BlackBox, dataset: MedsDataset) -> Iterator[Check]:
     """How likely the codes are that really follow a record's own first ones: of members, and of people whom the model never saw."""
     if Query.SCORES not in model.answers:
         return
-    never = [split for split in dataset.splits if split not in {trained_on(model), REFERENCE_SPLIT}]
-    groups = {"members": trained_on(model), **({"never seen": never[-1]} if never else {})}
+    never = _never_seen(model, dataset)
+    groups = {"members": trained_on(model), **({"never seen": never} if never else {})}
     found = {words: _next_codes(model, dataset, split) for words, split in groups.items() if split in dataset.splits}
     if "members" not in found or not len(found["members"]):
         return
@@ -441,11 +447,27 @@ def _self_test_lines(model: BlackBox, dataset: MedsDataset) -> Iterator[Check]:
     )  # fmt: skip
 
 
+def _never_seen(model: BlackBox, dataset: MedsDataset) -> str | None:
+    """A split that neither model was trained on."""
+    never = [split for split in dataset.splits if split not in {trained_on(model), REFERENCE_SPLIT}]
+    return never[-1] if never else None
+
+
+def _hidden(model: BlackBox, dataset: MedsDataset) -> str:
+    """What a filter costs whoever uses the model: how many of the codes that really follow it does not foresee any more."""
+    split = _never_seen(model, dataset)
+    if split is None or Query.SCORES not in model.answers:
+        return ""
+    sequences = [ids for ids in sample_sequences(model, dataset, split, _HIDDEN_OF) if len(ids) > 1]
+    share = mean_with_interval(np.array([np.isneginf(one).mean() for one in model.score(sequences)]), bounds=(0, 1))
+    return f" Of the codes that really follow in records never seen, a share of {share} is hidden."
+
+
 def _next_codes(model: BlackBox, dataset: MedsDataset, split: str) -> np.ndarray:
     """(n,) mean loss of the codes behind the first ones, of records that have as many."""
     ids = [ids[: 2 * _FIRST + 1] for ids in sample_sequences(model, dataset, split, 4 * _PREFIXES)]
     scores = model.score([one for one in ids if len(one) == 2 * _FIRST + 1][:_PREFIXES])
-    losses = np.array([-float(one[-_FIRST:].mean()) for one in scores])
+    losses = np.array([-float(hidden_as_guessed(one[-_FIRST:], len(model.vocabulary)).mean()) for one in scores])
     return losses[np.isfinite(losses)]
 
 

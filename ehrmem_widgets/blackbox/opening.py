@@ -20,8 +20,10 @@ from ehrmem_widgets.blackbox.checks import (
     sample_sequences,
 )
 from ehrmem_widgets.blackbox.mean_reference import MeanReference, models_of
+from ehrmem_widgets.blackbox.output_filter import read_filter
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query
 from ehrmem_widgets.blackbox.training_splits import NOBODY, trained_on
+from ehrmem_widgets.cohort.attributes import attributes_with
 from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.registry import black_boxes
@@ -220,7 +222,18 @@ def open_audited(sources: Sources) -> BlackBox:
             f"{option('training_split')} names {sources.training_split!r}. Leave the option out, or correct the file."
         )
     model.training_split = model.training_split or sources.training_split
-    return model
+    return behind_filter(model, sources.output_filter, sources.attribute_file)
+
+
+def behind_filter(model: BlackBox, output_filter: str | None, attribute_file: str | Path | None = None) -> BlackBox:
+    """The model behind an output filter (``output_filter.read_filter``), where one is named."""
+    if not output_filter:
+        return model
+    from ehrmem_widgets.blackbox.filtered import FilteredModel
+
+    return FilteredModel(
+        model, read_filter(output_filter, f"{option('output_filter')}: "), attributes_with(attribute_file)
+    )
 
 
 def check_named_splits(sources: Sources, dataset: MedsDataset) -> None:

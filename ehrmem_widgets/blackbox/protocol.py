@@ -16,6 +16,8 @@ import numpy as np
 from ehrmem_widgets.errors import BadInput, CannotAnswer
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
+LEAST_LOG_PROBABILITY = -9999.0
+"""What a server writes for minus infinity, which JSON does not have; vLLM writes the same."""
 SlotIds = Sequence[Sequence[int]]
 """A prompt in ids: for each place, the ids that are allowed there."""
 
@@ -95,8 +97,8 @@ class BlackBox(Protocol):
         ...
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        """For each sequence of n ids, the n - 1 log-probabilities of each id given those before it; of moments, log-densities of the code
-        and its waiting time in days."""
+        """For each sequence of n ids, the n - 1 log-probabilities of each id given those before it (minus infinity: impossible, or hidden by a
+        filter); of moments, log-densities of the code and its waiting time in days."""
         ...
 
     def score_moments(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
@@ -107,6 +109,20 @@ class BlackBox(Protocol):
     def embed(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
         """(n, d) embeddings of unit length."""
         ...
+
+
+def next_code_probabilities(model: BlackBox, beginnings: Sequence[Sequence[int]]) -> np.ndarray:
+    """(beginnings, codes) the probability of each next code, of a model that gives them."""
+    prompts = [[[int(code)] for code in one] for one in beginnings]
+    step = next(iter(model.generate(prompts, 1, 1, track=np.eye(len(model.vocabulary), dtype=np.float32))))
+    assert step.mass is not None
+    return np.array(step.mass[:, 0])
+
+
+def hidden_as_guessed(scores: np.ndarray, codes: int) -> np.ndarray:
+    """Log-probabilities, with that of one of so many ``codes`` in place of minus infinity: what somebody puts where the model, or a filter before it, shows
+    none. One hidden code in a record would else drown all that is said of the others."""
+    return np.where(np.isneginf(scores), -np.log(codes), scores)
 
 
 def within_context(prompts: Sequence[SlotIds], horizon: int, context_length: int) -> int:

@@ -16,6 +16,7 @@ from ehrmem_widgets.errors import BadInput
 
 _share = 0.5  # of the free memory that continuations may take
 _DENSE = 0.875  # of the continuations that a decoder holds: where fewer go on, it goes on with these alone
+_SMALLEST = 2**-25  # half of the step of uniform numbers: what a filter hides weighs less, and must not come at 0
 _BYTES_A_LOGIT = 16  # logits, probabilities, those allowed, and their sums
 
 
@@ -215,7 +216,7 @@ def _draw(weights: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     cumulated = weights.cumsum(dim=-1)
     total = cumulated[:, -1:]
     # Below the total whatever the rounding, so that a code without weight is never drawn.
-    target = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
+    target = torch.minimum(uniform.clamp(min=_SMALLEST) * total, torch.nextafter(total, torch.zeros_like(total)))
     drawn = torch.searchsorted(cumulated, target, right=True)
     return drawn.clamp(max=weights.shape[-1] - 1), total.expand(target.shape)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import math
 import queue
 import secrets
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -44,7 +46,7 @@ _HOSTS = (
     "localhost",
 )  # under another name a page of the web asks, whose name was made to lead here (DNS rebinding)
 _ROWS_AT_ONCE = 1024  # continuations that are sampled together
-_LARGEST_BODY = 64 * 2**20
+_LARGEST_BODY = 8 * 2**20  # read within a tenth of a second, in which nobody else is heard
 _LARGEST_HEADERS = 2**14
 _MAX_CONNECTIONS = 256
 _HEADERS_WITHIN = 10.0  # seconds, for all of them; a connection may be idle as long
@@ -60,9 +62,35 @@ class Served(NamedTuple):
     token: str
 
 
-def serve(model: BlackBox, port: int | None = None) -> None:
+class Budget:
+    """At most ``most`` continuations, scored records and embeddings in so many ``seconds``: as many at once, and regained evenly. A request is
+    answered while any is left, and what it takes beyond that is owed."""
+
+    def __init__(self, most: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.most, self.seconds, self._clock = most, seconds, clock
+        self.left, self._at = float(most), clock()
+
+    def take(self, number: int) -> None:
+        """Raises RefusedError (429), which says when to ask again, where none is left."""
+        now = self._clock()
+        self.left, self._at = min(self.most, self.left + (now - self._at) * self.most / self.seconds), now
+        if self.left < 1:
+            after = math.ceil((1 - self.left) * self.seconds / self.most)
+            raise RefusedError(
+                f"This server gives {self.most:,} continuations, scored records and embeddings in {self.seconds:,.0f} seconds, and has given them. Ask "
+                f"again in {after:,} seconds.", 429, after,
+            )  # fmt: skip
+        self.left -= number
+
+
+def budgets(per_minute: int | None, per_day: int | None) -> list[Budget]:
+    """Those that were asked for."""
+    return [Budget(most, seconds) for most, seconds in ((per_minute, 60.0), (per_day, 86_400.0)) if most]
+
+
+def serve(model: BlackBox, port: int | None = None, limits: Sequence[Budget] = ()) -> None:
     """Serve the model until Ctrl-C, and say where. Raises BadInput when the port is taken."""
-    with serve_model(model, port=port) as (address, token):
+    with serve_model(model, port=port, limits=limits) as (address, token):
         say(
             f"The model {model.name!r} answers at\n\n    address  {address}\n    token    {token}\n\n"
             "To ask it: set EHRMEM_ENDPOINT_TOKEN to the token (and EHRMEM_EMBEDDINGS to the address, for nearest records), and name\n"
@@ -76,10 +104,12 @@ def serve(model: BlackBox, port: int | None = None) -> None:
 
 
 @contextmanager
-def serve_model(model: BlackBox, *, port: int | None = None, token: str | None = None) -> Iterator[Served]:
+def serve_model(
+    model: BlackBox, *, port: int | None = None, token: str | None = None, limits: Sequence[Budget] = ()
+) -> Iterator[Served]:
     """Serve a model from this process, on this computer only, for as long as the context lasts.
 
-    ``port`` and ``token``: a free port and a random token if not given. Requests are answered one after the other; those that
+    ``port`` and ``token``: a free port and a random token if not given. ``limits``: how much may be asked. Requests are answered one after the other; those that
     wait and ask for the same kind of continuations are sampled together. Nothing about a request is logged.
     """
     if model.vocabulary.timed:
@@ -101,7 +131,7 @@ def serve_model(model: BlackBox, *, port: int | None = None, token: str | None =
 
     async def run() -> None:
         server = _Server(
-            _application(model, worker, token),
+            _application(model, worker, token, limits),
             max_header_size=_LARGEST_HEADERS,
             max_body_size=_LARGEST_BODY,
             idle_connection_timeout=_HEADERS_WITHIN,
@@ -236,8 +266,8 @@ class _Handler(RequestHandler):
 
     _job: _Job | None = None
 
-    def initialize(self, model: BlackBox, worker: _Worker, token: str) -> None:
-        self.model, self.worker, self.token = model, worker, token
+    def initialize(self, model: BlackBox, worker: _Worker, token: str, limits: Sequence[Budget]) -> None:
+        self.model, self.worker, self.token, self.limits = model, worker, token, limits
         self.body = bytearray()
 
     def prepare(self) -> None:
@@ -247,6 +277,11 @@ class _Handler(RequestHandler):
         length = self.request.headers.get("Content-Length", "")
         if length.isdecimal() and (len(length) > 18 or int(length) > _LARGEST_BODY):
             raise BadInput(f"A request may have at most {_LARGEST_BODY // 2**20} MB.")
+
+    def take(self, number: int) -> None:
+        """Of all limits, before the model is asked."""
+        for limit in self.limits:
+            limit.take(number)
 
     def check_token(self) -> None:
         given = self.request.headers.get("Authorization", "")
@@ -277,6 +312,8 @@ class _Handler(RequestHandler):
         self, status_code: int, **details: tuple[type[BaseException], BaseException, TracebackType]
     ) -> None:
         self.set_status(self._status(details["exc_info"][1], status_code))
+        if (after := getattr(details["exc_info"][1], "after", None)) is not None:
+            self.set_header("Retry-After", f"{after:.0f}")
         self.set_header("Connection", "close")  # as happens where the rest of a request is left unread
         self.finish(self._in_words(details["exc_info"][1]))
 
@@ -326,6 +363,8 @@ class _Models(_Handler):
     def get(self) -> None:
         model = self.model
         about = {"id": model.name, "object": "model", "owned_by": "ehrmem", "max_model_len": model.context_length}
+        if hidden := str(getattr(model, "output_filter", "")):
+            about["output_filter"] = hidden
         self.finish({"object": "list", "data": [{**about, "fingerprint": model.fingerprint, "ehrmem": 1}]})
 
 
@@ -334,7 +373,8 @@ class _Embeddings(_Handler):
         model = self.model
         if Query.EMBEDDINGS not in model.answers:
             raise RefusedError(f"The model {model.name!r} gives no embeddings.", 404)
-        prompts = read_embedding_request(bytes(self.body), model)
+        prompts = await asyncio.to_thread(read_embedding_request, bytes(self.body), model)
+        self.take(len(prompts))
         found = await self.ask(lambda: model.embed(prompts))
         data = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(found.tolist())]
         await self.hand_over(self.finish({"object": "list", "model": model.name, "data": data}))
@@ -343,7 +383,8 @@ class _Embeddings(_Handler):
 class _Completions(_Handler):
     async def post(self) -> None:
         model = self.model
-        request = read_request(bytes(self.body), model)
+        request = await asyncio.to_thread(read_request, bytes(self.body), model)
+        self.take(request.rows)
         writer = Continuations(request, {model.vocabulary.id(code) for code in model.vocabulary.stops})
         if request.stream:
             await self._stream(request, writer)
@@ -399,8 +440,8 @@ class _Completions(_Handler):
             yield steps
 
 
-def _application(model: BlackBox, worker: _Worker, token: str) -> Application:
-    given = {"model": model, "worker": worker, "token": token}
+def _application(model: BlackBox, worker: _Worker, token: str, limits: Sequence[Budget]) -> Application:
+    given = {"model": model, "worker": worker, "token": token, "limits": limits}
     return Application(
         [
             ("/health", _Health, given),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ehrmem_widgets.blackbox.protocol import BlackBox, Query
+from ehrmem_widgets.blackbox.protocol import BlackBox, Query, hidden_as_guessed
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.statistics.discrimination import mean_with_interval
 from ehrmem_widgets.statistics.intervals import Estimate, rounded
@@ -35,7 +35,10 @@ def reference_calibration(model: BlackBox, reference: BlackBox, never_seen: Sequ
     sequences = [ids for ids in sequences if len(ids) > 1]
     if len(sequences) < 2:
         return None
-    losses = [np.array([-float(np.mean(scores)) for scores in each.score(sequences)]) for each in (model, reference)]
+    losses = [
+        np.array([-float(hidden_as_guessed(scores, len(vocabulary)).mean()) for scores in each.score(sequences)])
+        for each in (model, reference)
+    ]
     gap = losses[1] - losses[0]
     return mean_with_interval(gap[np.isfinite(gap)])
 

@@ -17,7 +17,7 @@ from ehrmem_widgets.attacker.facts import KnownFacts, check_knowledge
 from ehrmem_widgets.attacker.identifiability import FactIndex, Identifiability
 from ehrmem_widgets.attacker.prompt import YEAR, Prompt, build_prompt
 from ehrmem_widgets.blackbox.pace import measured
-from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds, horizon_within
+from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds, hidden_as_guessed, horizon_within
 from ehrmem_widgets.blackbox.training_splits import seen_by, trained_on
 from ehrmem_widgets.cohort.codes import Kind
 from ehrmem_widgets.cohort.dataset import MedsDataset
@@ -399,7 +399,8 @@ class Question:
             ]
             long = [place for place, row in enumerate(ids) if len(row) > 1]
             found = np.full(len(ids), np.nan)
-            found[long] = [float(np.mean(said)) for said in model.score([ids[place] for place in long])]
+            scores_of = model.score([ids[place] for place in long])
+            found[long] = [float(hidden_as_guessed(said, len(model.vocabulary)).mean()) for said in scores_of]
             scores.append(found)
             yield None
         own, *rest = scores[0] - scores[1] if len(scores) > 1 else scores[0]

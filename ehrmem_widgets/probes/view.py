@@ -115,6 +115,9 @@ class ProbeView:
     population: ClassVar[str] = "No more is given away of people it was trained on: largest difference {figure}{where}."
     compared_with: ClassVar[str] = "Members against people never seen"
     no_verdict: ClassVar[str] = "no verdict"
+    chance: ClassVar[float | None] = (
+        0.0  # its figure where nothing is remembered, 1 being the most there can be; None: on no such scale
+    )
     signed: ClassVar[bool] = True  # whether its figure is a difference, shown with its sign
     measures: ClassVar[str] = "more for members than for people never seen"  # what its figure counts, under the number
 

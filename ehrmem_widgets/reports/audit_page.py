@@ -11,6 +11,7 @@ from ehrmem_widgets.attacker.facts import knows
 from ehrmem_widgets.audit.releases import to_leave
 from ehrmem_widgets.audit.results import AuditResults
 from ehrmem_widgets.audit.run import FINDINGS
+from ehrmem_widgets.audit.working_attacks import strongest_attack
 from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.probes.view import Headline
 from ehrmem_widgets.registry import probes
@@ -113,6 +114,7 @@ def summary(audit: AuditResults) -> str:
         told={verdict: told[verdict] for verdict in Verdict if told[verdict]},
         overall=overall(audit),
         remembers=told[Verdict.MEMORIZED] > 0,
+        strongest=strongest_attack(audit),
         all_open=told[Verdict.CANNOT_CONCLUDE] == told.total(),
         everybody=[said for name in compared if (said := audit.views[name].everybody())],
         missed=bool(limits.missed),

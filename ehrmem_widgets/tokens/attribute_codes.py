@@ -77,6 +77,12 @@ class AttributeCodes:
         columns = [np.isin(self._bases, list(self._of(name, record)[0])) for name in names]
         return np.stack(columns, axis=1) if columns else np.zeros((len(self._bases), 0), dtype=bool)
 
+    def listed(self, names: Sequence[str]) -> np.ndarray:
+        """(codes of the vocabulary,) bool: which are codes of these attributes. Raises BadInput for one that has none of its own (age, sex)."""
+        if own := [name for name in names if self.attributes[name].own_value is not None]:
+            raise BadInput(f"The attribute {own[0]!r} is each patient's own value and has no list of codes.")
+        return np.isin(self._bases, list(set[str]().union(*(self._codes[name] for name in names))))
+
     def strip(self, names: Sequence[str], record: Record) -> frozenset[str]:
         """Base codes withheld from a prompt that asks about these attributes: their codes and their strong proxies."""
         return frozenset().union(*(self._of(name, record)[1] for name in names))

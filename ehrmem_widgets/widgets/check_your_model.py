@@ -32,6 +32,7 @@ _EXAMPLES = {
     "reference_training_split": "name (reference)",
     "attribute_file": "YAML file",
     "canaries": "Parquet file",
+    "output_filter": "such as top_k=10 (none)",
 }
 _SHORT = {"training_split": "Trained on", "reference_training_split": "Ref. trained on"}
 

@@ -73,7 +73,7 @@ class ExplorePatient:
         Folders or what ``open_cohort`` and ``open_model`` made of them: a MEDS data set, the audited model, and a model that never saw the patients, or a list of these (then their mean
         is the reference); a served model is named by its address, and any ``BlackBox`` (such as ``blackbox.callable.CallableModel``) can be given as it is. None: what the environment names (EHRMEM_DATA, EHRMEM_MODEL, EHRMEM_REFERENCE), else the samples; a data set
         or model of your own without a reference is explored without one.
-    vocabulary, token_scheme, sequences, endpoint, training_split, reference_training_split, attribute_file, canaries
+    vocabulary, token_scheme, sequences, endpoint, training_split, reference_training_split, attribute_file, canaries, output_filter
         For models of others: see ``sources.SOURCES``.
     patient
         A pseudonym or id; None: an example.
@@ -119,6 +119,7 @@ class ExplorePatient:
         reference_training_split: str | None = None,
         attribute_file: str | Path | None = None,
         canaries: str | Path | None = None,
+        output_filter: str | None = None,
         patient: str | int | None = None,
         knowledge: str | None = None,
         facts: str | None = None,
@@ -137,7 +138,7 @@ class ExplorePatient:
         named = sources_of(
             data, model, reference, vocabulary=vocabulary, token_scheme=token_scheme, sequences=sequences, endpoint=endpoint,
             training_split=training_split, reference_training_split=reference_training_split,
-            attribute_file=attribute_file, canaries=canaries,
+            attribute_file=attribute_file, canaries=canaries, output_filter=output_filter,
         )  # fmt: skip
         self.sources = named or Sources(data=str(data.root if isinstance(data, MedsDataset) else data))
         if named:

@@ -40,7 +40,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
 
     Parameters
     ----------
-    data, model, reference, vocabulary, token_scheme, sequences, endpoint, training_split, reference_training_split, attribute_file, canaries
+    data, model, reference, vocabulary, token_scheme, sequences, endpoint, training_split, reference_training_split, attribute_file, canaries, output_filter
         As for ``ExplorePatient``; None: the environment's, else the samples.
     live
         True shows widgets; False answers in full at once and shows a static page.
@@ -66,6 +66,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
         reference_training_split: str | None = None,
         attribute_file: str | Path | None = None,
         canaries: str | Path | None = None,
+        output_filter: str | None = None,
         live: bool = True,
         **options: object,
     ) -> None:
@@ -74,7 +75,7 @@ class ProbeScreen(ABC, Generic[State, Shown]):
         named = sources_of(
             data, model, reference, vocabulary=vocabulary, token_scheme=token_scheme, sequences=sequences, endpoint=endpoint,
             training_split=training_split, reference_training_split=reference_training_split,
-            attribute_file=attribute_file, canaries=canaries,
+            attribute_file=attribute_file, canaries=canaries, output_filter=output_filter,
         )  # fmt: skip
         self.sources = named or Sources(data=str(data.root if isinstance(data, MedsDataset) else data))
         self.dataset: MedsDataset

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tests.benchmarks import (
     evidence_confounding,
+    evidence_filters,
     evidence_intervals,
     evidence_near_verbatim,
     evidence_planted,
@@ -51,6 +52,7 @@ PARTS: dict[str, Part] = {  # the longest first
     "Membership from samples alone": evidence_shadow.from_samples,
     "A null run": null_run.main,
     "Near-verbatim bounds against samples": evidence_near_verbatim.main,
+    "Output filters": evidence_filters.main,
     "Telling groups apart without a model": evidence_confounding.main,
     "Verdicts, simulated": evidence_verdicts.simulated,
     "Intervals, simulated": evidence_intervals.simulated,

@@ -13,8 +13,10 @@ from torch.nn import functional as F
 from ehrmem_widgets.blackbox.attention_decoding import SharedPromptDecoder
 from ehrmem_widgets.blackbox.checks import check_looks_back_only, check_scores_alone
 from ehrmem_widgets.blackbox.delphi import Delphi, delphi_config
+from ehrmem_widgets.blackbox.filtered import FilteredModel
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.opening import open_model
+from ehrmem_widgets.blackbox.output_filter import read_filter
 from ehrmem_widgets.blackbox.serve import serve_model
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.explorable.pack import pack_model
@@ -118,8 +120,8 @@ def test_a_code_that_is_given_is_not_predicted(folder, model):
 
 
 def test_the_fast_decoder_continues_it_with_ages(folder, model):
-    assert isinstance(model._new_decoder(), SharedPromptDecoder)
-    decoder = model._new_decoder()
+    assert isinstance(model.new_decoder(), SharedPromptDecoder)
+    decoder = model.new_decoder()
     found = [decoder.begin([RECORD[:2], RECORD[:3]], 2, 2)[1]]
     for number in RECORD[3:]:
         found.append(decoder.step(torch.tensor([5, -1, number, number]))[2])
@@ -196,6 +198,8 @@ def test_settings_that_are_not_computed_here_change_nothing(folder, model, tmp_p
 
 
 def test_it_is_not_asked_over_a_protocol_without_ages(folder, model):
+    with pytest.raises(BadInput, match="no output filter is known"):
+        FilteredModel(model, read_filter("top_k=10"))
     with pytest.raises(BadInput, match="cannot be served"), serve_model(model):
         pass
     with pytest.raises(BadInput, match="carries codes alone"):

@@ -112,7 +112,7 @@ def test_on_a_cuda_device_the_answers_are_the_same(tmp_path: Path, kind: str, dt
 
 def assert_alike(one: FolderModel, other: FolderModel, within: float) -> None:
     """Mass, weight of an open slot, scores, moments and embeddings; and the fast decoder serves both."""
-    assert type(one._new_decoder()) is type(other._new_decoder()) is not LibraryDecoder
+    assert type(one.new_decoder()) is type(other.new_decoder()) is not LibraryDecoder
     track, banned = np.eye(SIZE), np.arange(SIZE) == 2
     prompts = [[*single(1, 5), [3, 4]], [*single(1, 6, 7), [8]]]
     found = [list(m.generate(prompts, 1, 5, track=track, banned=banned)) for m in (one, other)]

@@ -30,6 +30,7 @@ from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_ref
 from ehrmem_widgets.statistics.discrimination import auroc
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Judgement, Verdict
+from ehrmem_widgets.tokens.sequence import encode
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from tests.cohort.meds import at, write
 from tests.probes.alone import ask_alone
@@ -369,14 +370,22 @@ def test_a_model_that_says_the_same_of_everyone_concludes_nothing(made: Callable
 
 
 @no_warnings
-def test_impossible_codes_are_scores_and_not_errors(made: Callable[..., MedsDataset]) -> None:
+def test_an_impossible_code_counts_as_one_of_all_codes(made: Callable[..., MedsDataset]) -> None:
     transitions = chain()
     transitions[:, VOCABULARY.id("CODE//5")] = 0
     transitions /= transitions.sum(axis=1, keepdims=True)
-    found = ask_alone("membership", MarkovChain(transitions, VOCABULARY), made(30, 40), patients=range(65))
-    losses = found.about("patients", attribute="Loss")["value"]
-    assert len(losses) == 65 and np.isneginf(losses).any() and np.isfinite(losses).any()
-    assert list(found.exclusions) == ["no ReCaLL: what was answered makes no number"]
+    model, data = MarkovChain(transitions, VOCABULARY), made(30, 40)
+    found = ask_alone("membership", model, data, patients=range(65))
+    losses = found.about("patients", attribute="Loss").set_index("patient")["value"]
+    raw = {
+        one.pseudonym: model.score([encode(one, VOCABULARY).ids(VOCABULARY)])[0]
+        for one in data.records(list(range(65)))
+    }
+    assert np.isneginf(np.concatenate(list(raw.values()))).any()
+    for patient, said in raw.items():
+        by_hand = np.where(np.isneginf(said), -np.log(len(VOCABULARY)), said).mean()
+        assert losses[patient] == pytest.approx(by_hand, abs=1e-6)
+    assert len(losses) == 65 and not found.exclusions
 
 
 @no_warnings

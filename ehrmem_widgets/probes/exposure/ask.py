@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ehrmem_widgets.blackbox.protocol import BlackBox, Query
+from ehrmem_widgets.blackbox.protocol import BlackBox, Query, hidden_as_guessed, next_code_probabilities
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import CannotAnswer
 from ehrmem_widgets.findings.finding import (
@@ -175,7 +175,8 @@ def _of_one(record: Record, model: BlackBox, alternatives_of: AlternativesOf, al
     different = sorted({day.ids for day in (own, *others)})  # those that read alike must score alike
     log_p = dict(zip(different, model.score(different), strict=True))
     first, last = own.secret[0] - 1, own.secret[1]  # the score of code i stands at i - 1
-    score = {ids: float(scores[first:].sum()) for ids, scores in log_p.items()}
+    size = len(model.vocabulary)
+    score = {ids: float(hidden_as_guessed(scores[first:], size).sum()) for ids, scores in log_p.items()}
     bits = exposure(score[own.ids], [score[day.ids] for day in others], seed=record.patient_id % 2**32 + seed)
     if math.isnan(bits):
         return {"without": NO_NUMBER}
@@ -195,10 +196,8 @@ def _is_greedy(model: BlackBox, ids: tuple[int, ...], first: int) -> bool | None
     the model gives no distributions."""
     if Query.PROBABILITIES not in model.answers:
         return None
-    prompts = [[[one] for one in ids[:place]] for place in range(first, len(ids))]
-    step = next(iter(model.generate(prompts, 1, 1, track=np.eye(len(model.vocabulary)))))
-    assert step.mass is not None
-    return bool((step.mass[:, 0].argmax(axis=1) == ids[first:]).all())
+    likely = next_code_probabilities(model, [ids[:place] for place in range(first, len(ids))])
+    return bool((likely.argmax(axis=1) == ids[first:]).all())
 
 
 def _first_day(record: Record, vocabulary: Vocabulary) -> _Day:

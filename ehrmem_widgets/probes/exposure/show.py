@@ -59,6 +59,7 @@ class ExposureView(ProbeView):
     memorized = (
         "It prefers what was planted to what could have been planted: right in {figure} of pairs (0.5: guessing)."
     )
+    chance = 0.5
     signed = False
     compared_with = "Canaries trained on against those never trained on"
 

@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 
-from ehrmem_widgets.blackbox.protocol import BlackBox, Query
+from ehrmem_widgets.blackbox.protocol import BlackBox, Query, hidden_as_guessed
 from ehrmem_widgets.blackbox.shadow_models import ShadowModels, open_shadow_models
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.ground_truth import planted_ids
@@ -180,7 +180,8 @@ class Scorer:
             known = [i for i in known if their_kinds[i]]
             context = self.reference.context_length
             said = in_windows(self.reference.score, [their_ids[i] for i in known], context)
-            theirs = dict(zip(known, said, strict=True))
+            size = len(self.reference.vocabulary)
+            theirs = {i: hidden_as_guessed(one, size) for i, one in zip(known, said, strict=True)}
         return [
             self._about(record, found.get(i), kinds[i], theirs.get(i), their_kinds[i] if i in theirs else [])
             | {"cut": cut[i], "shadows": by_shadow.get(i, [])}
@@ -194,14 +195,14 @@ class Scorer:
         answers = in_windows(ask, sequences, self.model.context_length)
         room, first = self.model.context_length - len(self.prefix), len(self.prefix)
         behind = self.model.score([[*self.prefix, *s[:room]] for s in sequences]) if self.prefix else []
-        found = []
+        found, size = [], len(self.model.vocabulary)
         for place, said in enumerate(answers):
-            log_p = said[:, 0] if whole else said
+            log_p = hidden_as_guessed(said[:, 0] if whole else said, size)
             here = {LOSS: scores.loss(log_p), MIN_K: scores.min_k(log_p)}
             if whole:
                 here[MIN_K_PLUS_PLUS] = scores.min_k_plus_plus(said)
             if self.prefix:  # the record's first code is not scored alone, so neither behind the prefix
-                after = behind[place][first:]
+                after = hidden_as_guessed(behind[place][first:], size)
                 here[RECALL] = scores.recall(after, log_p[: len(after)])
             found.append((log_p, here))
         return found

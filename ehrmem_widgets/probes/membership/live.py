@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import platformdirs
 
-from ehrmem_widgets.blackbox.protocol import BlackBox, Query
+from ehrmem_widgets.blackbox.protocol import BlackBox, Query, hidden_as_guessed
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.embedding_store import kept_rows, save_arrays
@@ -73,6 +73,7 @@ def ratios(records: Sequence[Record], model: BlackBox, reference: BlackBox) -> l
         ids = [encode(record, one.vocabulary).ids(one.vocabulary) for record in records]
         long = [place for place, row in enumerate(ids) if len(row) > 1]
         scored = in_windows(one.score, [ids[place] for place in long], one.context_length)
-        said.append(dict(zip(long, scored, strict=True)))
+        guessed = [hidden_as_guessed(scores, len(one.vocabulary)) for scores in scored]
+        said.append(dict(zip(long, guessed, strict=True)))
     ours, theirs = said
     return [ratio(ours[i], theirs[i]) if i in ours and i in theirs else math.nan for i in range(len(records))]

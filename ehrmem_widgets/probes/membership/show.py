@@ -62,6 +62,7 @@ class MembershipView(ProbeView):
     )
     settings = ("priors", "k")
     judged_figure = "auroc"
+    chance = 0.5
     signed = False
     attack = ((1, Query.SCORES, "of the whole record"),)
     asked = (

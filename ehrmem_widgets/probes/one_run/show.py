@@ -37,6 +37,7 @@ class OneRunView(ProbeView):
     )
     judged_figure = f"{BOUND}|{CLAIMED}"
     memorized = "{what}"
+    chance = None
     signed = False
     measures = "epsilon, at least"
     compared_with = "Epsilon"
