@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from ehrmem_widgets.cohort.canary_maker import key_beside, make_canaries
-from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.dataset import MEMBER_SPLIT, MedsDataset
 from ehrmem_widgets.samples.folders import GROUND_TRUTH, SAMPLES, sample_data
 from ehrmem_widgets.samples.synthetic_cohort import generate_cohort
 from ehrmem_widgets.terminal import say
@@ -127,7 +127,7 @@ def build_rungs(out: Path = SAMPLES, *, report: Callable[[str], None] = say) -> 
 
     def stopped_early(to: Path) -> None:
         losses: list[float] = []
-        aside = dataset.ids("train")[::_ASIDE]
+        aside = dataset.ids(MEMBER_SPLIT)[::_ASIDE]
         whole = [encode(record, vocabulary).ids(vocabulary) for record in dataset.records(aside)]
         windows = [w for s in whole for at in range(0, len(s), 256) if len(w := s[at : at + 256]) > 1]
         with TemporaryDirectory() as unused:
@@ -135,7 +135,7 @@ def build_rungs(out: Path = SAMPLES, *, report: Callable[[str], None] = say) -> 
             plain(
                 Path(unused),
                 repetitions=often,
-                without=aside,
+                people={*dataset.ids(MEMBER_SPLIT)}.difference(aside),
                 after_epoch=lambda model: losses.append(round(loss_over(model, batches), 4)),
             )
         best = 1 + int(np.argmin(losses))
