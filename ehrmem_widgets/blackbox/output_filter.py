@@ -72,7 +72,7 @@ class OutputFilter(Declared):
             f"codes of {of} are hidden {'always' if self.suppress_below == 1 else f'below {self.suppress_below:g}'}"
             if self.suppress_below
             else "",
-            f"only the {self.top_k:,} likeliest codes are shown" if self.top_k else "",
+            f"only the {self.top_k:,} most likely codes are shown" if self.top_k else "",
             f"probabilities are rounded to {self.round_to:g}" if self.round_to else "",
             f"no {' and no '.join(self.withhold)}" if self.withhold else "",
         )

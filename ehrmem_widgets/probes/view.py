@@ -115,6 +115,7 @@ class ProbeView:
     population: ClassVar[str] = "No more is given away of people it was trained on: largest difference {figure}{where}."
     compared_with: ClassVar[str] = "Members against people never seen"
     no_verdict: ClassVar[str] = "no verdict"
+    on_first_page: ClassVar[bool] = True  # whether the first page of an audit's report has a row for it
     chance: ClassVar[float | None] = (
         0.0  # its figure where nothing is remembered, 1 being the most there can be; None: on no such scale
     )

@@ -201,7 +201,7 @@ def test_a_filter_is_read_back_from_its_text_and_changes_the_fingerprint() -> No
     one = read_filter(given)
     assert read_filter(one.text) == one
     assert str(one) == (
-        "codes of hiv are hidden below 0.05; only the 10 likeliest codes are shown; probabilities are rounded to 0.01; no embeddings"
+        "codes of hiv are hidden below 0.05; only the 10 most likely codes are shown; probabilities are rounded to 0.01; no embeddings"
     )
     prints = [filtered(text).fingerprint for text in BY_HAND]
     assert len({MarkovChain.fingerprint, *prints}) == len(prints) + 1
@@ -278,7 +278,7 @@ def test_the_check_says_what_a_filter_hides() -> None:
     model = filtered("top_k=20", FolderModel(sample_model()))
     found = {one.name: one for one in check_model(model, MedsDataset(sample_data()))}
     assert "in records never seen, a share of 0.35 (" in found["Output filter"].words
-    assert (found["Output filter"].level, "only the 20 likeliest codes are shown" in found["Output filter"].words) == (
+    assert (found["Output filter"].level, "only the 20 most likely codes are shown" in found["Output filter"].words) == (
         "warn", True,
     )  # fmt: skip
     assert found["Answers alike"].level == found["Self-test"].level == found["Has learned"].level == "pass"

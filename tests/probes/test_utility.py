@@ -71,7 +71,7 @@ def uniform(vocabulary: Vocabulary, impossible: int | None = None) -> CallableMo
 
 
 def test_a_model_that_knows_nothing(dataset: MedsDataset, people: People) -> None:
-    """Its loss is the logarithm of the number of codes; with all diagnoses as likely, none is among the ten likeliest."""
+    """Its loss is the logarithm of the number of codes; with all diagnoses as likely, none is among the ten most likely."""
     vocabulary = learn_vocabulary(dataset)
     found = ask_alone("utility", uniform(vocabulary), dataset, people=people)
     loss = found.estimate(LOSS, group=NON_MEMBER, model="audited")

@@ -122,7 +122,7 @@ class Utility(ProbeRun):
     def _sentences(self, means: dict[str, Estimate]) -> list[str]:
         said = [f"Loss on people never seen: {means[LOSS]} nats a code."] if means[LOSS].n else []
         if means[RECALL].n:
-            likely = f"the ten that the model holds likeliest, of {len(self.diagnoses):,}"
+            likely = f"the ten that the model holds most likely, of {len(self.diagnoses):,}"
             return [*said, f"The next diagnosis is among {likely}: {means[RECALL]}."]
         lists = Query.PROBABILITIES in self.task.model.answers
         return [*said, "Recall@10 was not measured: no diagnosis could be asked for." if lists else _NO_LISTS]

@@ -30,13 +30,14 @@ class UtilityView(ProbeView):
     rules = ((f"{LOSS}|{RECALL}", mean),)
     settings = ("vocabulary", "diagnoses")
     no_verdict = "no verdict: it is not about memory"
+    on_first_page = False
     asked = "How well does the model predict people whom it never saw? A defence against memory is worth having only if the model stays good for something."
     held_against = (
         "Other models of the same codes, on the same people: ehrmem compare draws them against what each gives away."
     )
     how_to_read = (
         "Loss: how surprised the model is by each code that really follows, in nats; lower is better, and only models that read the same codes "
-        "compare. Recall@10: how often the diagnosis that comes next is among the ten that the model holds likeliest; higher is better."
+        "compare. Recall@10: how often the diagnosis that comes next is among the ten that the model holds most likely; higher is better."
     )
 
     def headline(self) -> Headline:
@@ -46,7 +47,9 @@ class UtilityView(ProbeView):
             return Headline(None, self.why_nothing())
         said = f"On people never seen its loss is {inline(loss)} nats a code"
         if known(recall):
-            said += f", and the next diagnosis is among the ten that it holds likeliest in a share of {inline(recall)}"
+            said += (
+                f", and the next diagnosis is among the ten that it holds most likely in a share of {inline(recall)}"
+            )
         return Headline(None, f"{said}. This says nothing of memory.")
 
     def judged(self) -> pd.DataFrame:
@@ -95,7 +98,7 @@ class UtilityView(ProbeView):
         chance = min(1.0, TOP / max(1, int(found.settings.get("diagnoses") or 1)))
         rows = [
             IntervalRow(
-                METHOD_GROUPS[NON_MEMBER], first_estimate(found, RECALL), "Next diagnosis among the ten likeliest"
+                METHOD_GROUPS[NON_MEMBER], first_estimate(found, RECALL), "Next diagnosis among the ten most likely"
             )
         ]
         return interval_rows(rows, title="Recall@10 of the next diagnosis", ends=(0, 1), level=(chance, "chance"))
