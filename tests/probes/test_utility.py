@@ -102,7 +102,7 @@ def test_on_the_samples(dataset: MedsDataset, people: People) -> None:
     assert found.estimate(LOSS).value < overfitted.estimate(LOSS).value
     chance = 10 / found.settings["diagnoses"]
     assert found.estimate(RECALL).low > chance
-    assert len(found.sentences) == 2 and "likeliest" in found.sentences[1]
+    assert len(found.sentences) == 2 and "most likely" in found.sentences[1]
 
 
 def test_without_lists_or_without_scores_it_says_what_is_not_measured(dataset: MedsDataset, people: People) -> None:
