@@ -358,7 +358,8 @@ def test_page_one_begins_with_the_answer_its_figures_and_what_to_do(tmp_path: Pa
     assert said.startswith("This model remembers people it was trained on.")
     order = ["What is recommended", "What would change our mind", "What this plan cannot say", "What each test found"]
     assert [said.index(words) for words in order] == sorted(said.index(words) for words in order)
-    assert len(re.findall(r"n = \d+", said[: said.index("What is recommended")])) == 3
+    three = said[said.index("The strongest attack that works") : said.index("What is recommended")]
+    assert len(re.findall(r"n = \d+", three)) == 1 + 3  # the strongest attack, and three figures
 
 
 @pytest.mark.parametrize(("low", "everybody"), [(0.995, True), (0.8, False)])
@@ -381,10 +382,11 @@ def test_the_excess_of_canaries_is_a_figure(tmp_path: Path) -> None:
     audit = AuditResults(SyntheticAudit(300, effect=0.5).write(tmp_path / "a"))
     table = summary(audit).partition("What each test found")[2]
     cells = [re.sub(r"<[^>]*>", "", row).strip() for row in re.findall(r"<td>([^<]*)</td></tr>", table)]
-    assert len(cells) == len(audit.headlines) and not {"found", "not found"} & set(cells)
+    rows = [(name, line) for name, line in audit.headlines.items() if audit.views[name].on_first_page]
+    assert len(cells) == len(rows) > 10 and not {"found", "not found"} & set(cells)
     told = [
         (cell, figure(line.planted, signed=audit.views[name].signed))
-        for cell, (name, line) in zip(cells, audit.headlines.items(), strict=True)
+        for cell, (name, line) in zip(cells, rows, strict=True)
         if known(line.planted)
     ]
     assert len(told) == 5 and all(cell == expected and "n = " in cell for cell, expected in told)
