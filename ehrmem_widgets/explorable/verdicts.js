@@ -3,7 +3,7 @@
  * sentences. Without one the page concludes nothing: it packs too few people who hold an attribute to be compared with.
  */
 
-import { fixed, halfWidth } from "./estimators.js";
+import { fixed } from "./estimators.js";
 
 export const MEMORIZED = "Memorized";
 export const POPULATION = "Population knowledge";
@@ -15,6 +15,10 @@ const NEEDED = Math.ceil(1 / ALARM_RATE - 1e-9) - 1;
 export const LEAK_MARGIN = 0.05;
 const TIE = 1e-6;
 const HOPELESS = 100;
+/** Normal quantiles: of a two-sided interval at 95 %, and of a power of .8, by one end or by either of two. */
+const REACH = 1.9599639845400536;
+const POWER = 0.8416212335729144;
+const POWER_EACH = 1.2815515655446008;
 
 /** @typedef {{verdict: string, reason: string, sentence: string, rankP: number|null}} Judgement */
 
@@ -79,21 +83,25 @@ export function judgePerson(effect, peers, { margin, shown, planted, blind }) {
       "less than a model that never saw the patient says, by more than the margin: the two models are not alike enough";
     return cannot("less", `${shown}: ${words}.`);
   }
-  const more = moreWords(neededToDecide(effect, margin), effect.n);
+  const more = moreWords(neededToDecide(effect, margin, decided ? margin : Infinity, !planted), effect.n);
   return cannot("undecided", `${shown}; ${asHigh}. The difference may be smaller or larger than ${margin}: ${more}.`);
 }
 
-/** How many more observations would decide, if the value stays; Infinity where none ever do. */
-function neededToDecide(effect, margin) {
-  const half = halfWidth(effect);
-  const room = Math.max(margin - Math.abs(effect.value), effect.value - margin);
-  if (!(room > 0 && Number.isFinite(half)) || effect.n < 1) return Infinity;
-  return Math.max(1, Math.ceil(effect.n * (half / room) ** 2 - 1e-6) - effect.n);
+/** How many more observations decide in 4 of 5 repetitions, if the value is the true one; Infinity where none ever do. */
+function neededToDecide({ value, low, high, n }, margin, claimAbove, equivalent) {
+  const times = (half, room, power) => (room > 0 ? ((half / room) * ((REACH + power) / REACH)) ** 2 : Infinity);
+  const ways = [times(value - low, value - claimAbove, POWER)];
+  if (equivalent) {
+    ways.push(Math.max(times(high - value, margin - value, POWER_EACH), times(value - low, margin + value, POWER_EACH)));
+  }
+  const least = Math.min(...ways);
+  return Number.isFinite(least) && n > 0 ? Math.max(1, Math.ceil(n * least - 1e-6) - n) : Infinity;
 }
 
 function moreWords(more, n) {
+  if (more === Infinity) return "more samples alone would not decide";
   if (more > HOPELESS * Math.max(n, 1)) return `more than ${HOPELESS} times as many samples would be needed to decide`;
   const step = 10 ** Math.max(0, String(more).length - 2);
   const about = fixed(Math.ceil(more / step) * step, 0).replace(/\B(?=(\d{3})+$)/g, ",");
-  return `about ${about} more samples would decide`;
+  return `about ${about} more samples would probably decide`;
 }

@@ -14,6 +14,7 @@ import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from statistics import NormalDist
 from typing import Union
 
 import numpy as np
@@ -35,8 +36,10 @@ HIT_MARGIN = 0.1
 Fact = Union[str, int, float, Estimate, "Judgement"]
 """What a sentence may be made of."""
 EASY_TO_PREDICT = "There is no reference model: a record that is unusually easy to predict would look the same. One that never saw the patient would tell."
+_QUANTILE = NormalDist().inv_cdf
 _TIE = 1e-6
 _HOPELESS = 100  # times as many people as were asked
+_POWER = 0.8  # how often as many observations as a sentence names decide, if the figure is what it seems to be
 
 
 class Verdict(StrEnum):
@@ -248,7 +251,10 @@ def judge_person(
     if effect.high < margin:
         words = "less than a model that never saw the patient says, by more than the margin: the two models are not alike enough"
         return say(Verdict.CANNOT_CONCLUDE, "less", f"{{shown}}: {words}.")
-    more = _more(needed_to_decide(effect, margin, claim_above=margin), effect.n, unit)
+    # More samples change neither the rank nor what a planted patient, or a test not shown to find anything, can show.
+    equivalent = not planted and (kind is ProbeKind.MEASURE or control is PositiveControl.FOUND)
+    claim = margin if decided else math.inf
+    more = _more(needed_to_decide(effect, effect.n, margin, claim_above=claim, equivalent=equivalent), effect.n, unit)
     words = f"The difference may be smaller or larger than {margin:g}"
     return say(
         Verdict.CANNOT_CONCLUDE, "undecided", f"{{shown}}; {{as_high}}. {words}: {{more}}.", as_high=as_high, more=more
@@ -269,18 +275,21 @@ def judge_cohort(
     planted: bool = False,
     confounded: Judgement | None = None,
     fewest: int = FEWEST_CONTROLS,
+    tests: int = 1,
 ) -> Judgement:
     """The verdict on a figure about a whole cohort, such as the AUROC of a membership score.
 
-    *Memorized*: the interval of ``effect`` lies above ``no_effect``, ``p`` (already corrected for its family) is at most 0.05, and
+    *Memorized*: the interval of ``effect`` lies above ``no_effect``, ``p`` (already corrected for its family of so many ``tests``) is at most 0.05, and
     nothing else explains it (``confounded``: what does). *Population knowledge*: ``within`` the margin, for a detector with the
-    positive ``control`` found; never for ``planted`` people. Otherwise, and with fewer than ``fewest`` on a side, *cannot conclude*.
+    positive ``control`` found; never for ``planted`` people, the canaries. Otherwise, and with fewer than ``fewest`` on a side, *cannot conclude*.
     ``what`` names the figure in words.
     """
     if members < fewest or non_members < fewest:
-        return too_few_people(members, non_members, fewest)
+        return too_few_people(members, non_members, fewest, planted=planted)
     if not math.isfinite(effect.value):
         return Judgement(Verdict.CANNOT_CONCLUDE, "not_computed", "{what} could not be computed.", {"what": what})
+
+    seen, never = CANARIES_IN_WORDS if planted else ("members", "people whom the model never saw")
 
     def say(verdict: Verdict, reason: str, template: str, **facts: Fact) -> Judgement:
         return Judgement(
@@ -290,9 +299,7 @@ def judge_cohort(
     if effect.low > no_effect and p <= ALARM_RATE:
         if confounded:
             return say(Verdict.CANNOT_CONCLUDE, "confounded", " stands out, but {because}.", because=confounded)
-        return say(
-            Verdict.MEMORIZED, "more_for_members", ": more for members than for people whom the model never saw."
-        )
+        return say(Verdict.MEMORIZED, "more_for_members", f": more for {seen} than for {never}.")
     if within(effect, margin, no_effect=no_effect):
         if planted:
             return say(Verdict.CANNOT_CONCLUDE, "planted", ": this test does not find what was planted.")
@@ -300,22 +307,35 @@ def judge_cohort(
             return say(Verdict.CANNOT_CONCLUDE, control.reason, f": {not_shown_to_find(control)}.")
         if confounded:  # what hides a difference is no better than what makes one
             return say(Verdict.CANNOT_CONCLUDE, "confounded", " does not stand out, but {because}.", because=confounded)
-        words = f"members and people whom the model never saw are within {margin:g} of each other"
+        words = f"{seen} and {never} are within {margin:g} of each other"
         return say(Verdict.POPULATION, "within_margin", f": {words}.")
     if effect.low > no_effect:
         words = " does not hold among all that was tested (p = {p})."
         return say(Verdict.CANNOT_CONCLUDE, "not_among_all", words, p=round(float(p), 3))
     if effect.high < no_effect:
-        words = "less for members than for people whom the model never saw: the two groups may not be alike"
+        words = f"less for {seen} than for {never}: the two groups may not be alike"
         return say(Verdict.CANNOT_CONCLUDE, "less", f": {words}.")
-    more = _more(needed_to_decide(effect, margin, no_effect=no_effect, claim_above=no_effect), effect.n, "people")
+    equivalent = not (planted or confounded) and (kind is ProbeKind.MEASURE or control is PositiveControl.FOUND)
+    n, claim = members + non_members, math.inf if confounded else no_effect
+    needed = needed_to_decide(
+        effect, n, margin, no_effect=no_effect, claim_above=claim, equivalent=equivalent, tests=tests
+    )
+    more = _more(needed, n, "canaries" if planted else "people")
     words = " may be nothing, or large enough to matter: {more}."
     return say(Verdict.CANNOT_CONCLUDE, "undecided", words, more=more)
 
 
-def too_few_people(members: int, non_members: int, fewest: int = FEWEST_CONTROLS) -> Judgement:
-    """That there are too few people to compare."""
-    words = f"there are {{members}} members and {{non_members}} non-members to compare; at least {fewest} of each are needed."
+CANARIES_IN_WORDS = ("canaries trained on", "canaries never trained on")
+
+
+def too_few_people(
+    members: int, non_members: int, fewest: int = FEWEST_CONTROLS, *, planted: bool = False
+) -> Judgement:
+    """That there are too few people (or ``planted`` canaries) to compare."""
+    seen, never = CANARIES_IN_WORDS if planted else ("members", "non-members")
+    words = (
+        f"there are {{members}} {seen} and {{non_members}} {never} to compare; at least {fewest} of each are needed."
+    )
     facts: dict[str, Fact] = {"members": members, "non_members": non_members}
     return Judgement(Verdict.CANNOT_CONCLUDE, "too_few", words, facts)
 
@@ -333,23 +353,45 @@ def not_shown_to_find(control: PositiveControl) -> str:
     )
 
 
-def needed_to_decide(effect: Estimate, margin: float, *, claim_above: float, no_effect: float = 0.0) -> float:
-    """How many more observations would decide, if the value stays: the interval then lies within the margin, or above
-    ``claim_above``, whichever comes first. inf where neither ever does.
+def needed_to_decide(
+    effect: Estimate,
+    n: int,
+    margin: float,
+    *,
+    claim_above: float,
+    no_effect: float = 0.0,
+    equivalent: bool = True,
+    tests: int = 1,
+) -> float:
+    """How many more observations than ``n`` decide in 4 of 5 repetitions if the true value is ``effect``'s: the interval then lies above
+    ``claim_above`` (at the level of one of so many ``tests``) or, where that counts as a verdict (``equivalent``), within the margin,
+    whichever takes fewer. inf where neither ever does. Each end of the interval moves as 1 / sqrt(n) does (Chow, Shao and Wang, Sample Size
+    Calculations in Clinical Research, sections 3.1 and 4.3).
 
-    >>> needed_to_decide(Estimate(0.0, -0.1, 0.1, 100), 0.05, claim_above=0.05)
-    300
+    >>> needed_to_decide(Estimate(0.0, -0.1, 0.1, 100), 100, 0.05, claim_above=0.05)
+    995
     """
-    half = effect.half_width
-    rooms = (margin - abs(effect.value - no_effect), effect.value - claim_above)
-    room = max(rooms)
-    if not (room > 0 and math.isfinite(half)) or effect.n < 1:
+    below, above = effect.value - effect.low, effect.high - effect.value
+    off = effect.value - no_effect
+    ways = [_times(below, effect.value - claim_above, 1 - ALARM_RATE / max(tests, 2), _POWER)]
+    if equivalent:  # either end may fail to clear its margin: half of the misses each
+        both = 0.975, (1 + _POWER) / 2
+        ways.append(max(_times(above, margin - off, *both), _times(below, margin + off, *both)))
+    times = min(ways)
+    return max(1, math.ceil(n * times - 1e-6) - n) if math.isfinite(times) and n > 0 else math.inf
+
+
+def _times(half: float, room: float, level: float, power: float) -> float:
+    """How many times as many observations it takes until half an interval, widened to a one-sided ``level``, clears its room with this power."""
+    if not (room > 0 and math.isfinite(half)):
         return math.inf
-    return max(1, math.ceil(effect.n * (half / room) ** 2 - 1e-6) - effect.n)
+    return (half / room * (_QUANTILE(level) + _QUANTILE(power)) / _QUANTILE(0.975)) ** 2
 
 
 def _more(more: float, n: int, unit: str) -> str:
+    if math.isinf(more):
+        return f"more {unit} alone would not decide"
     if more > _HOPELESS * max(n, 1):
         return f"more than {_HOPELESS} times as many {unit} would be needed to decide"
     step = 10 ** max(0, len(str(int(more))) - 2)
-    return f"about {math.ceil(more / step) * step:,.0f} more {unit} would decide"
+    return f"about {math.ceil(more / step) * step:,.0f} more {unit} would probably decide"

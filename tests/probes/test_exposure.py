@@ -145,7 +145,9 @@ def test_the_probability_of_the_secret_is_that_of_the_chain(cohort: MedsDataset,
     gaps = len({e.time for e in valued}) - 1
     [queries] = of.about("patients", figure="queries_0.5")["value"]
     assert queries == pytest.approx(np.log(2) * size ** (len(valued) + gaps), rel=1e-6)
-    assert of.sentences[0].startswith("Cannot conclude: there are 1 members and 0 non-members")
+    assert of.sentences[0].startswith(
+        "Cannot conclude: there are 1 canaries trained on and 0 canaries never trained on"
+    )
 
 
 def test_the_same_seed_gives_the_same_exposures(

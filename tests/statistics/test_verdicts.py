@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import fisher_exact
 
-from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
 from ehrmem_widgets.statistics.verdicts import (
     ALARM_RATE,
     FEWEST_CONTROLS,
@@ -127,11 +128,55 @@ def test_too_few_similar_people_say_how_many_are_needed() -> None:
 
 
 def test_an_open_question_says_what_would_decide_it() -> None:
-    assert judged(Estimate(0.0, -0.1, 0.1, 100)).sentence.endswith("about 300 more samples would decide.")
-    assert needed_to_decide(Estimate(0.0, -0.1, 0.1, 100), 0.05, claim_above=0.05) == 300
-    assert needed_to_decide(Estimate(0.15, 0.04, 0.26, 100), 0.05, claim_above=0.05) == 21
-    assert math.isinf(needed_to_decide(Estimate(0.05, 0.04, 0.06, 100), 0.05, claim_above=0.05))
-    assert "more than 100 times as many samples" in judged(Estimate(0.05, 0.04, 0.06, 100)).sentence
+    level = Estimate(0.0, -0.1, 0.1, 100)
+    assert judged(level).sentence.endswith("about 1,000 more samples would probably decide.")
+    assert needed_to_decide(level, 100, 0.05, claim_above=0.05) == 995
+    assert needed_to_decide(Estimate(0.15, 0.04, 0.26, 100), 100, 0.05, claim_above=0.05) == 148
+    assert needed_to_decide(Estimate(0.15, 0.04, 0.90, 100), 100, 0.05, claim_above=0.05) == 148  # its lower end alone
+    assert needed_to_decide(Estimate(0.15, 0.04, 0.26, 100), 100, 0.05, claim_above=0.05, tests=20) > 200
+    assert "more than 100 times as many samples" in judged(Estimate(0.051, 0.03, 0.07, 100)).sentence
+
+
+def test_more_samples_are_not_promised_to_decide_what_they_cannot() -> None:
+    alone = "more samples alone would not decide."
+    assert judged(Estimate(0.05, 0.04, 0.06, 100)).sentence.endswith(alone)  # at the margin itself
+    assert judged(Estimate(0.08, 0.04, 0.12, 100), COMMON).sentence.endswith(alone)  # the rank stays
+    assert judged(Estimate(0.0, -0.1, 0.1, 100), planted=True).sentence.endswith(alone)
+    unlike = cohort(Estimate(0.1, -0.1, 0.3, 80), 0.2, confounded=judged())
+    assert unlike.sentence.endswith("more people alone would not decide.")
+    unshown = cohort(Estimate(-0.01, -0.1, 0.1, 80), 0.6, **DETECTOR)
+    assert unshown.sentence.endswith("more people alone would not decide.")
+
+
+@pytest.mark.parametrize(("rates", "n"), [((0.35, 0.2), 60), ((0.12, 0.05), 60), ((0.1, 0.1), 100), ((0.3, 0.27), 150)])
+def test_with_as_many_as_it_says_most_repetitions_decide(rates: tuple[float, float], n: int) -> None:
+    """Shares of members and others, one of six tests: with the people promised, asked besides the first, a verdict stands in half of the runs at
+    least where the first look came out as it should, and in 2 of 3 over all first looks."""
+    rng = np.random.default_rng(3)
+
+    def verdict(hits: np.ndarray, n: int) -> tuple[Estimate, Judgement]:
+        gap = difference(*(proportion(int(one), n) for one in hits))
+        p = fisher_exact([hits, n - hits], alternative="greater").pvalue
+        said = cohort(gap, min(1.0, 6 * p), margin=0.1, members=n, non_members=n, tests=6)
+        return gap, said
+
+    typical, all_looks = [], []
+    for _ in range(150):
+        first = rng.binomial(n, rates)
+        gap, said = verdict(first, n)
+        if (
+            said.reason != "undecided"
+            or (more := needed_to_decide(gap, 2 * n, 0.1, claim_above=0.0, tests=6)) > 200 * n
+        ):
+            continue
+        promised = int(said.sentence.rpartition("about ")[2].partition(" ")[0].replace(",", ""))
+        assert 2 * n < more <= promised <= 1.1 * more  # what is open takes more than as many again
+        besides = math.ceil(more / 2)
+        decided = verdict(first + rng.binomial(besides, rates), n + besides)[1].verdict is not Verdict.CANNOT_CONCLUDE
+        all_looks.append(decided)
+        again = verdict(rng.binomial(n + besides, first / n), n + besides)[1]
+        typical.append(again.verdict is not Verdict.CANNOT_CONCLUDE)
+    assert len(all_looks) > 30 and np.mean(typical) >= 0.5 and np.mean(all_looks) >= 0.66
 
 
 @pytest.mark.parametrize("n", [19, 40])
@@ -176,8 +221,12 @@ DETECTOR = {"kind": ProbeKind.DETECTOR}
     [
         (cohort(FOUND, 0.01), Verdict.MEMORIZED, "more for members"),
         (cohort(SMALL, 0.5), Verdict.POPULATION, "within 0.05 of each other"),
-        (cohort(Estimate(0.1, -0.1, 0.3, 80), 0.2), Verdict.CANNOT_CONCLUDE, "more people would decide"),
-        (cohort(Estimate(0.30, -0.01, 0.60, 38), 0.06), Verdict.CANNOT_CONCLUDE, "about 2 more people would decide"),
+        (cohort(Estimate(0.1, -0.1, 0.3, 80), 0.2), Verdict.CANNOT_CONCLUDE, "more people would probably decide"),
+        (
+            cohort(Estimate(0.30, -0.01, 0.60, 38), 0.06),
+            Verdict.CANNOT_CONCLUDE,
+            "about 95 more people would probably decide",
+        ),
         (cohort(Estimate(0.1, 0.01, 0.2, 80), 0.09), Verdict.CANNOT_CONCLUDE, "among all that was tested"),
         (cohort(Estimate(-0.2, -0.3, -0.1, 80), 0.99), Verdict.CANNOT_CONCLUDE, "may not be alike"),
         (cohort(FOUND, 0.01, confounded="the groups differ"), Verdict.CANNOT_CONCLUDE, "the groups differ"),
@@ -195,6 +244,20 @@ def test_the_verdict_on_a_cohort(judgement: Judgement, verdict: Verdict, words: 
 def test_a_cohort_of_too_few_says_how_many_are_needed() -> None:
     few = cohort(Estimate(0.9, 0.8, 1, 20), 0.01, no_effect=0.5, members=10, non_members=10)
     assert few.verdict is Verdict.CANNOT_CONCLUDE and "at least 19 of each are needed" in few.sentence
+
+
+def test_what_is_planted_is_called_canaries() -> None:
+    few = cohort(Estimate(0.9, 0.8, 1, 20), 0.01, members=10, non_members=12, planted=True)
+    assert few.sentence.startswith("there are 10 canaries trained on and 12 canaries never trained on to compare;")
+    open_ = cohort(Estimate(0.1, -0.1, 0.3, 80), 0.2, planted=True)
+    assert open_.sentence.endswith("more canaries would probably decide.")
+    for one in (
+        cohort(FOUND, 0.01, planted=True),
+        cohort(Estimate(-0.2, -0.3, -0.1, 80), 0.99, planted=True),
+        few,
+        open_,
+    ):
+        assert "member" not in one.sentence and "people" not in one.sentence
 
 
 def test_equivalence_is_about_no_effect_wherever_that_is() -> None:

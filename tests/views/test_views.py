@@ -298,8 +298,8 @@ def test_the_page_begins_with_the_answer_and_its_three_figures() -> None:
         (Judgement(Verdict.MEMORIZED, "stands_out", "x"), ("sealed question", "with another seed")),
         (Judgement(Verdict.POPULATION, "within_margin", "x"), ("says no more of HIV", "turn out to have been trained on")),
         (
-            Judgement(Verdict.CANNOT_CONCLUDE, "undecided", "x", {"more": "about 300 more samples would decide"}),
-            ("remains open", "neither an alarm nor an all-clear", "About 300 more samples would decide."),
+            Judgement(Verdict.CANNOT_CONCLUDE, "undecided", "x", {"more": "about 300 more samples would probably decide"}),
+            ("remains open", "neither an alarm nor an all-clear", "About 300 more samples would probably decide."),
         ),
         (Judgement(Verdict.CANNOT_CONCLUDE, "blind", "x", {"blind": "the horizon ends too early"}), ("The horizon ends too early.",)),
         (Judgement(Verdict.CANNOT_CONCLUDE, "too_few", "x"), ("More similar people whom no model saw.",)),

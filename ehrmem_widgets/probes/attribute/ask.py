@@ -347,6 +347,7 @@ def _summarised(
         judgement = judge_cohort(
             effect, p_adjusted, margin=LEAK_MARGIN, kind=ProbeKind.MEASURE, members=members, non_members=others,
             what=f"{what}, members minus non-members, among those who hold an attribute:", confounded=confounded,
+            tests=len(gaps),
         )  # fmt: skip
         rows.append(row(gap, effect, group="all", knowledge=knowledge, p=p, p_adjusted=p_adjusted, judgement=judgement))
         sentences.append(f"{judgement.verdict} at {knowledge.replace('_', ' ')}: {judgement.sentence}")

@@ -171,7 +171,7 @@ def _judge_members(
         kind, knowledge = one.made["attribute"], one.made["knowledge"]
         judgement = judge_cohort(
             estimate_of(one.made), float(p), margin=HIT_MARGIN, kind=ProbeKind.DETECTOR, members=one.members, non_members=one.never,
-            control=control.get((knowledge, kind), PositiveControl.NONE), confounded=task.confounded,
+            control=control.get((knowledge, kind), PositiveControl.NONE), confounded=task.confounded, tests=len(compared),
             what=f"people recognizable in outputs by {KINDS[kind]}, members minus people never seen:",
         )  # fmt: skip
         if judgement.verdict is Verdict.POPULATION and one.matched < FEWEST:

@@ -428,7 +428,8 @@ def _verdicts(
     for made, beyond, pair, chosen_readings in sorted(judged, key=lambda one: one[2] != PAIRS[CANARIES]):
         reader = str(made["figure"])
         control = controls.get(reader, PositiveControl.NONE)
-        judgement = _judge(made, beyond, pair, chosen_readings, groups, control, confounded)
+        tests = next(len(family) for family in families if any(one is made for one in family))
+        judgement = _judge(made, beyond, pair, chosen_readings, groups, control, confounded, tests)
         made |= told(judgement)
         planted = pair == PAIRS[CANARIES]
         together = "Planted canaries, all attributes together" if planted else "All attributes together"
@@ -517,6 +518,7 @@ def _judge(
     groups: np.ndarray,
     control: PositiveControl,
     confounded: Judgement | None,
+    tests: int,
 ) -> Judgement:
     counts = [int((groups == group).sum()) for group in pair]
     if made["attribute"] != TOGETHER and min(counts) > 0:
@@ -542,6 +544,7 @@ def _judge(
         non_members=counts[1],
         what=f"the AUROC gained by the embedding over the codes, of {whose},",
         confounded=(None if planted else confounded) or not_in_reference(beyond, "the difference"),
+        tests=tests,
     )
 
 

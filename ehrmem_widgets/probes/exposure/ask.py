@@ -243,7 +243,7 @@ def _compare(values: dict[tuple[str, str], Rows], alternatives: int) -> tuple[li
             effect = Estimate(one["value"], one["low"], one["high"], one["n"])
             verdict = judge_cohort(
                 effect, float(adjusted), margin=AUROC_MARGIN, kind=ProbeKind.DETECTOR, no_effect=0.5, planted=True,
-                members=len(a), non_members=len(b),
+                members=len(a), non_members=len(b), tests=len(trained),
                 what=f"AUROC of the exposure of {group} against those never trained",
             )  # fmt: skip
             if adjusted > ALARM_RATE and mean_with_interval(a).low <= expected_by_chance(alternatives):

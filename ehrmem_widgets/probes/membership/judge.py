@@ -156,6 +156,7 @@ def _verdict(
         non_members=len(sides[1]),
         what=f"AUROC of {first}",
         confounded=explains(confounding, effect),
+        tests=len(rows),
     )
 
 

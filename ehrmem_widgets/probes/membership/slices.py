@@ -144,6 +144,7 @@ class MembershipSlices:
             effect, p, margin=AUROC_MARGIN, kind=ProbeKind.DETECTOR, no_effect=0.5, planted=group == "canaries",
             control=positive_control(*self._sides(score, "canaries")), members=len(members), non_members=len(others), what=f"AUROC of {score}",
             confounded=explains(self.confounding, effect) if group == "ordinary" else None,
+            tests=sum(1 for name in SCORES if len(self._sides(name, group)[0])),
         )  # fmt: skip
 
     def _roc(self, score: str, group: str) -> Roc | None:

@@ -326,7 +326,7 @@ def _compared(
             rows += [beyond for _, beyond in family if beyond]
             for made, beyond in family if k == DECLARED and name == "audited" else ():
                 asked = made["attribute"], made["knowledge"]
-                _judge(made, beyond, found, pair, controls.get(asked, PositiveControl.NONE), confounded)
+                _judge(made, beyond, found, pair, controls.get(asked, PositiveControl.NONE), confounded, len(family))
                 if pair_name == CANARIES:
                     memorized = made["verdict"] == Verdict.MEMORIZED
                     controls[asked] = PositiveControl.FOUND if memorized else PositiveControl.MISSED
@@ -370,6 +370,7 @@ def _judge(
     pair: tuple[str, str],
     control: PositiveControl,
     confounded: Judgement | None,
+    tests: int,
 ) -> None:
     here = found.loc[found["knowledge"] == made["knowledge"], "group"]
     planted = made["group"] == CANARIES
@@ -386,6 +387,7 @@ def _judge(
         what=f"the share found among the {DECLARED} nearest, of {whose},",
         confounded=(None if planted else confounded)
         or not_in_reference(estimate_of(beyond) if beyond else None, "the difference"),
+        tests=tests,
     )
     made |= told(judgement)
 

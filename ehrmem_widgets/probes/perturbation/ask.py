@@ -84,7 +84,7 @@ _NOT_KNOWN = {
     "lab": Exclusion("no_lab", "no lab value among the known facts, so it was not moved"),
     "date": Exclusion("no_date", "no time between two events among the known facts, so it was not moved"),
 }
-_REACH = 3  # over a cohort; live it is 5
+REACH = 3  # over a cohort; live it is 5
 _FEWEST_AT_A_SHIFT = 20  # of the null, for a band of that shift's own
 
 
@@ -465,7 +465,7 @@ class _Asking:
         # What stays where it is counts as known exactly: nothing is left open beside the one thing that moves.
         facts = [KnownFact(fact.place) for fact in facts_of_level(self.knowledge, record, vocabulary)]
         strip = self.codes[0].strip(self.names, record)
-        found = sweeps_of(record, facts, vocabulary, self.identifiers, strip, _REACH)
+        found = sweeps_of(record, facts, vocabulary, self.identifiers, strip, REACH)
         return {identifier: found[identifier] for identifier in self.identifiers if identifier in found}
 
 
@@ -629,6 +629,7 @@ class _Compiled:
                 non_members=len(unseen),
                 what=f"the difference of mean spikes over {IDENTIFIERS[identifier]}",
                 confounded=confounded,
+                tests=len(tests),
             )
             rows.append(
                 self._row(

@@ -371,6 +371,7 @@ def _excesses(
             non_members=non_members,
             what=f"the {gap} in {_WORDS[figure]}" if control is None else recited.words(figure, asked),
             confounded=confounded,
+            tests=len(family),
         )
         one |= {"p_adjusted": float(p), **told(judgement)}
     return rows

@@ -131,7 +131,7 @@ def subgroups(
         cells += _cells(dict(zip(_BY, key, strict=True)), its, belongs, with_non_members, confounded)
     tested = np.array([cell.p for cell in cells])
     for cell, adjusted, q in zip(cells, holm(tested), benjamini_hochberg(tested), strict=True):
-        rows += cell.rows(float(adjusted), float(q))
+        rows += cell.rows(float(adjusted), float(q), len(cells))
     settings = {**found.settings, "of": found.probe, "divided_by": list(kinds), "fewest": FEWEST}
     n = int(np.isfinite(tested).sum())
     return finding(NAME, rows, settings, _sentences(cells, n, with_non_members))
@@ -215,8 +215,8 @@ class _Cell:
         """What is tested."""
         return self.difference if self.with_non_members else self.gap
 
-    def judge(self, adjusted: float) -> Judgement:
-        """The verdict on the subgroup."""
+    def judge(self, adjusted: float, tests: int) -> Judgement:
+        """The verdict on the subgroup, one of so many ``tests``."""
         if not self.shown:
             words = f"<{FEWEST}: fewer than {FEWEST} patients, or so few outside it, or others to be had by subtraction: not shown."
             return Judgement(Verdict.CANNOT_CONCLUDE, HIDDEN, words)
@@ -249,15 +249,16 @@ class _Cell:
             fewest=FEWEST,
             what="by how much members stand out from non-members, more than elsewhere:",
             confounded=self.confounded,
+            tests=tests,
         )
 
-    def rows(self, adjusted: float, q: float) -> Iterator[FindingRow]:
+    def rows(self, adjusted: float, q: float, tests: int) -> Iterator[FindingRow]:
         """The table's rows."""
         figure, of = self.about["figure"], self.about
         about: Where = {
             "model": of["model"], "attribute": of["attribute"], "knowledge": of["knowledge"], "group": self.name,
         }  # fmt: skip
-        said: RowOptions = {**about, "p": self.p, "p_adjusted": adjusted, "judgement": self.judge(adjusted)}
+        said: RowOptions = {**about, "p": self.p, "p_adjusted": adjusted, "judgement": self.judge(adjusted, tests)}
         tested = "difference" if self.with_non_members else "gap"
         for kind, estimate in (("mean", self.mean), ("gap", self.gap), ("difference", self.difference)):
             if kind != "difference" or self.with_non_members:
@@ -368,7 +369,7 @@ def _sentences(cells: list[_Cell], n: int, with_non_members: bool) -> tuple[str,
     if not cells:
         return (f"{Verdict.CANNOT_CONCLUDE}: there is no figure of an ordinary member or non-member to split.",)
     adjusted = holm([cell.p for cell in cells])
-    judged = [(cell, cell.judge(float(p))) for cell, p in zip(cells, adjusted, strict=True)]
+    judged = [(cell, cell.judge(float(p), len(cells))) for cell, p in zip(cells, adjusted, strict=True)]
     out = [(c, j) for c, j in judged if j.verdict is Verdict.MEMORIZED]
     sentences = [f"{j.verdict}: {c.name} ({c.what}): {j.sentence}" for c, j in out]
     against = "the gap to non-members" if with_non_members else "other members only (there are no non-members)"
