@@ -1132,7 +1132,7 @@ def _probe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shadow",
         metavar="DIR",
-        help="folder of the shadow models that 'ehrmem train --shadow' wrote (membership only)",
+        help="folder of the shadow models that 'ehrmem train --shadow' wrote (membership, one_run)",
     )
     parser.add_argument(
         "--outputs",

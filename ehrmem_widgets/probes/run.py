@@ -98,7 +98,8 @@ def _earlier(name: str, task: Task, earlier: Mapping[str, Finding], checkpoint: 
         knowledge_levels = found.settings.get("knowledge_levels") or [found.settings.get("knowledge")]
         if not probe.knowledge_levels or set(task.knowledge_levels) <= set(knowledge_levels):
             return found
-    fitted = replace(task, **given(probe, task.knowledge_levels if probe.knowledge_levels else None, {}))
+    shared = {option: value for option, value in task.options.items() if option in probe.options}
+    fitted = replace(task, **given(probe, task.knowledge_levels if probe.knowledge_levels else None, shared))
     return run_task(probe, fitted, checkpoint=checkpoint, earlier=earlier)
 
 

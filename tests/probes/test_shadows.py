@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ehrmem_widgets.audit.plan import read_plan
@@ -15,6 +16,7 @@ from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.blackbox.shadow_models import ShadowModels, open_shadow_models
 from ehrmem_widgets.cli import main
 from ehrmem_widgets.cohort.dataset import MedsDataset
+from ehrmem_widgets.cohort.ground_truth import COLUMNS, INCLUDED
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.batching import Rows
@@ -22,6 +24,7 @@ from ehrmem_widgets.probes.membership.samples import run_recall
 from ehrmem_widgets.probes.membership.scores import loss
 from ehrmem_widgets.probes.membership.shadows import add_lira, check_left_out
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, choose_people
+from ehrmem_widgets.probes.run import run
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.likelihood_ratio import likelihood_ratio
 from ehrmem_widgets.tokens.sequence import encode
@@ -89,6 +92,30 @@ def test_the_command_and_the_plan_take_them(folder: Path, capsys: pytest.Capture
     assert read.shadow == str(folder / "shadows")
     plan.write_text("data: data\nmodel: model\nprobes: [membership]\n")
     assert read_plan(plan).hash != read.hash and "shadow" not in read_plan(plan).as_json()
+
+
+def test_the_coins_of_canaries_are_guessed_by_lira(folder: Path) -> None:
+    """Some who are in training, and some who are not, as if by coins."""
+    data = MedsDataset(folder / "data")
+    ids = [*data.ids("train")[:24], *data.ids("held_out")[:24]]
+    put_in = np.arange(48) < 24
+    key = pd.DataFrame(
+        {
+            "subject_id": ids,
+            "repetitions": put_in.astype(int),
+            "alternative": 0,
+            "time": pd.NaT,
+            "code": "",
+            "numeric_value": np.nan,
+        }
+    )
+    key[[*COLUMNS]].assign(**{INCLUDED: put_in}).to_parquet(folder / "key.parquet")
+    data.declare(canaries=folder / "key.parquet")
+    found = run("one_run", data, FolderModel(folder / "model"), most=8, shadow=str(folder / "shadows"))
+    assert found.settings["score"] == "LiRA" and found.settings["shadow"]["models"] == 4
+    assert str(folder) not in str(found.settings)
+    plain = run("one_run", data, FolderModel(folder / "model"), most=8)
+    assert plain.settings["score"] == "Loss" and plain.settings["shadow"] is None
 
 
 def _shadows(people: Sequence[frozenset[str]]) -> ShadowModels:

@@ -92,6 +92,7 @@ class ExploreMembership(ProbeScreen[MembershipState, MembershipShown]):
         score = score or self.offered[0]
         if score not in self.offered:
             more = "" if self.reference else " (Ratio needs a reference model)"
+            more += " (LiRA needs shadow models)" if score == LIRA else ""
             raise BadInput(f"The score must be one of {', '.join(self.offered)}{more}; got {shown(score)}.")
         if group not in self.groups:
             more = "" if planted else " (this data set has no planted canaries)"

@@ -12,7 +12,11 @@ PROBE = Probe(
     run="ehrmem_widgets.probes.one_run.ask:OneRun",
     view="ehrmem_widgets.probes.one_run.show:OneRunView",
     order=16,
-    options={"claimed_epsilon": Option(None, EPSILON.check), "claimed_delta": Option(None, DELTA.check)},
+    options={
+        "claimed_epsilon": Option(None, EPSILON.check),
+        "claimed_delta": Option(None, DELTA.check),
+        "shadow": Option(None),
+    },
     builds_on=("membership",),
     compares=False,
     guarded=False,

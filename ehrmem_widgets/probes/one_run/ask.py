@@ -106,7 +106,8 @@ def _coins(at_hand: AtHand) -> Lack | None:
 
 
 class OneRun(ProbeRun):
-    """The bound, from the membership scores of the canaries (Ratio; without a reference model Loss).
+    """The bound, from the membership scores of the canaries: LiRA with a folder of shadow models (``shadow``), else Ratio, and without a
+    reference model Loss.
 
     Cohort rows of the group "canaries": ``guesses_right``, ``attribute`` the share of the canaries that was guessed about; ``epsilon_bound``,
     by share, and without one over all shares at 95 % (with ``claimed_delta``, of an epsilon at that delta), with the verdict;
@@ -121,7 +122,7 @@ class OneRun(ProbeRun):
     def __init__(self, probe: Probe, task: Task) -> None:
         super().__init__(probe, task)
         self.records = ()
-        self.settings |= {"shares": list(SHARES)}
+        self.settings |= {"shares": list(SHARES), "shadow": None}
         check_claim(task.options.get(CLAIMED), task.options.get("claimed_delta"))
         groups = task.people.groups
         self.coins = {patient: put_in for patient, put_in in coin_flips(task.dataset).items() if patient in groups}
@@ -159,7 +160,7 @@ class OneRun(ProbeRun):
         """The scores by canary; those without one abstain, whatever their coin."""
         table = self.task.earlier["membership"].about("patients", figure="score")
         kind = headline(table["attribute"])
-        self.settings["score"] = kind
+        self.settings |= {"score": kind, "shadow": self.task.earlier["membership"].settings.get("shadow")}
         of = table[table["attribute"] == kind].set_index("patient")["value"]
         found = {patient: self.task.dataset.pseudonym(patient) for patient in sorted(self.coins)}
         there = {patient: float(of[name]) for patient, name in found.items() if name in of.index}
