@@ -16,7 +16,7 @@ from ehrmem_widgets import settings
 from ehrmem_widgets.attacker.facts import KnownFacts, check_knowledge
 from ehrmem_widgets.attacker.identifiability import FactIndex, Identifiability
 from ehrmem_widgets.attacker.prompt import YEAR, Prompt, build_prompt
-from ehrmem_widgets.blackbox.pace import measured
+from ehrmem_widgets.blackbox.pace import Round, pace_of_rounds
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds, hidden_as_guessed, horizon_within
 from ehrmem_widgets.blackbox.training_splits import seen_by, trained_on
 from ehrmem_widgets.cohort.codes import Kind
@@ -137,8 +137,7 @@ class Exploration:
         self.store = EmbeddingStore(model, dataset, folder=folder) if Query.EMBEDDINGS in model.answers else None
         self.map = NeighbourMap(self.store, folder) if self.store else None
         self._comparers: dict[str, Comparer] = {}
-        self.paces: Mapping[Query, Pace] = {}
-        """How long the audited model takes for a question; measured with the first one that is answered in full."""
+        self._rounds: list[Round] = []
         self.planted, self.canaries = self._planted()
 
     @cached_property
@@ -159,17 +158,13 @@ class Exploration:
         yield from question.reconstruct()
         yield from question.compare()
         yield from question.recognise()
-        if state.attributes and not self.paces:
-            yield from self._measure_pace(question)
+        self._rounds += question.sums[0].rounds
         yield question.settled()
 
-    def _measure_pace(self, question: Question) -> Iterator[None]:
-        ids = [slot[0] for slot in question.slots[0]]
-        for found in measured(self.model, ids, question.horizon, (Query.SAMPLE,)):
-            if found is None:
-                yield None
-            else:
-                self.paces = found
+    @property
+    def paces(self) -> Mapping[Query, Pace]:
+        """How long the audited model took for a continuation, over all questions that were answered in full."""
+        return pace_of_rounds(self._rounds)
 
     def known(self, record: Record, prompt: Prompt, population: int | None = None) -> Identifiability:
         """k and bits of the facts that made the prompt."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ehrmem_widgets.attacker.prompt import Prompt
+from ehrmem_widgets.blackbox.pace import Round, Stopwatch
 from ehrmem_widgets.blackbox.protocol import BlackBox, Query, SlotIds
 from ehrmem_widgets.probes.findings import Curve
 from ehrmem_widgets.statistics.intervals import (
@@ -125,7 +126,7 @@ class Leaks:
 class SumForm:
     """The sum form (SCOPE) for several attributes over one set of unmasked trajectories, which can be shown as they are.
 
-    ``track``: (codes, attributes) bool. Without probabilities it counts hits.
+    ``track``: (codes, attributes) bool. Without probabilities it counts hits. ``rounds``: what each call of ``add`` took.
     """
 
     def __init__(self, model: BlackBox, prompt: SlotIds, track: np.ndarray, horizon: int) -> None:
@@ -134,6 +135,7 @@ class SumForm:
         nothing = np.empty((1, 0, track.shape[1]))
         self.leaks = Leaks(nothing, nothing, np.empty((1, 0)))
         self.trajectories: list[np.ndarray] = []
+        self.rounds: list[Round] = []
 
     @property
     def n(self) -> int:
@@ -153,11 +155,13 @@ class SumForm:
     def add(self, samples: int, seed: int) -> Iterator[None]:
         """Sample more trajectories; yields after each step, so that the work can be shared or interrupted (then nothing
         of it counts)."""
-        for found in _sum_forms(self._model, [self._prompt], self._watch, self._horizon, samples, seed):
+        watch = Stopwatch()
+        for found in watch.over(_sum_forms(self._model, [self._prompt], self._watch, self._horizon, samples, seed)):
             if found is None:
                 yield
                 continue
             leaks, codes = found
+            self.rounds.append((watch.seconds / samples, len(self._prompt) + float((codes >= 0).sum()) / samples))
             self.leaks = self.leaks.with_more(leaks)
             self.trajectories.extend(codes[0])
 

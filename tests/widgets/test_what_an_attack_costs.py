@@ -32,9 +32,9 @@ def test_the_report_says_it_and_its_numbers_hold_it(monkeypatch: pytest.MonkeyPa
     assert finding is not None and finding.held
     queries, page = for_even_chance(finding.audited), words(shown.page())
     assert "for an even chance of learning it" in page and questions(queries).split(" (")[0] in page
-    assert "pace measured in 6 rounds" in page and "EUR" in page
+    assert "pace measured in 2 rounds" in page and "EUR" in page
     attack = json.loads(json.dumps(shown.results(), allow_nan=False))["attack"]
-    assert attack["price"] == "500 EUR per 1000 questions" and attack["pace"]["sample"]["seconds"]["n"] == 6
+    assert attack["price"] == "500 EUR per 1000 questions" and attack["pace"]["sample"]["seconds"]["n"] == 2
     assert attack["questions"][finding.name]["value"] == queries.value
     assert shlex.split(shown.command())[-4:-2] == ["--price", "500 EUR per 1000 questions"]
 
