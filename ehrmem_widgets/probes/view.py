@@ -11,7 +11,7 @@ import pandas as pd
 
 from ehrmem_widgets.attacker.facts import knowledge_words, knows
 from ehrmem_widgets.blackbox.protocol import Query
-from ehrmem_widgets.charts.markup import escape, icon, known
+from ehrmem_widgets.charts.markup import escape, icon, known, plural
 from ehrmem_widgets.charts.table import Markup, figure, inline, table
 from ehrmem_widgets.cohort.attributes import load_attributes
 from ehrmem_widgets.findings.disclosure_control import Rule
@@ -20,6 +20,7 @@ from ehrmem_widgets.probes.people import ALL, CANARIES, CANARY, MEMBER, NON_MEMB
 from ehrmem_widgets.statistics.discrimination import NOTHING
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.statistics.verdicts import Verdict
+from ehrmem_widgets.views.attack_cost import HOW_TO_READ as READ_COSTS
 from ehrmem_widgets.views.attack_cost import questions
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
 
@@ -125,6 +126,7 @@ class ProbeView:
     attack: ClassVar[
         Sequence[tuple[int, Query, str]]
     ] = ()  # what it asks of one person, if a fixed number: how many, of which kind, of what
+    no_attack: ClassVar[str] = ""  # why it costs nothing of its own
 
     def __init__(self, probe: Probe, audit: AuditResults) -> None:
         self.probe, self.audit = probe, audit
@@ -278,8 +280,18 @@ class ProbeView:
             took = self.audit.means.words(queries, kind)
             asked.append(f"{questions(queries, kind)} {of}{f', {took}' if took else ''}")
         if not asked:
-            return ""
+            return f"<p>{escape(self.no_attack)}</p>" if self.no_attack else ""
         return f"<p>About one person: {escape('; '.join(asked))}. To ask again brings nothing new: how often it succeeds is the test's own figure.</p>"
+
+    def even_chances(self, by_level: Mapping[str, Sequence[Estimate]], caption: str, of: tuple[str, str]) -> str:
+        """Questions for an even chance, of members and of people never seen, by what the attacker knows. ``of``: what each n counts, one and several."""
+        cells = []
+        for knowledge, (members, others) in by_level.items():
+            took = self.audit.means.words(members) if members.n else ""
+            said = (questions(one, n=plural(one.n, *of)) for one in (members, others))
+            cells.append([knowledge_words(knowledge), *said, took or "not known"])
+        heads = ("What the attacker knows", "Members", "People never seen", "Time and money, members")
+        return f"{table(heads, cells, caption=caption)}<p>{escape(READ_COSTS)}</p>"
 
     # What the first page and other pages take from it; most probes have none of these --------------------------------------
 

@@ -17,7 +17,7 @@ from ehrmem_widgets.statistics.intervals import Estimate
 _MOST = 1_000_000
 _CALLED = {Query.SAMPLE: "question", Query.SCORES: "scoring", Query.EMBEDDINGS: "embedding"}
 HOW_TO_READ = (
-    "An even chance: of so many independent answers one at least names it with a chance of 1 in 2. The time is that of this model on this "
+    "An even chance: of so many independent answers at least one gives it away with a chance of 1 in 2. The time is that of this model on this "
     "computer, measured with a few questions whose answers were thrown away; money is shown where a price was declared."
 )
 

@@ -32,7 +32,6 @@ from ehrmem_widgets.probes.exploration import Exploration, State
 from ehrmem_widgets.probes.findings import Answer
 from ehrmem_widgets.probes.live_part import PartAnswer
 from ehrmem_widgets.settings import Whole, shown
-from ehrmem_widgets.tokens.sequence import encode
 from ehrmem_widgets.views.answer_bar import Said, answer_bar
 from ehrmem_widgets.views.continuations import continuations
 from ehrmem_widgets.views.known_facts import known_facts_sentence
@@ -659,13 +658,6 @@ class LiveScreen:
 def fact_names(record: Record, exploration: Exploration) -> dict[int, str]:
     """What each event of a record is called, by its place; the age at -1."""
     return {-1: "age", **{place: exploration.dataset.label(event.code) for place, event in enumerate(record.events)}}
-
-
-def most_first_codes(record: Record, exploration: Exploration) -> int:
-    """How many first codes of a record leave the model room for an answer."""
-    vocabulary = exploration.model.vocabulary
-    codes = len(encode(record, vocabulary).codes) - len(vocabulary.opening) - bool(vocabulary.end)
-    return max(1, min(codes, exploration.model.context_length - 32))
 
 
 def _cell(value: object) -> object:

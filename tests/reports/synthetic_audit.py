@@ -225,8 +225,10 @@ class SyntheticAudit:
                 group: proportion(int(matched[self.group == group].sum()), int((self.group == group).sum()))
                 for group in self.people
             }
-            cohort += [row("people_matched", one, group=group, **where) for group, one in shares.items()]
-            cohort += [row("outputs_matched", proportion(300, 1600), group=group, **where) for group in self.people]
+            for kind in ("rare_run", "any"):
+                of = {**where, "attribute": kind}
+                cohort += [row("people_matched", one, group=group, **of) for group, one in shares.items()]
+                cohort += [row("outputs_matched", proportion(300, 1600), group=group, **of) for group in self.people]
             for group, pair in self._pairs():
                 gap = difference(*(shares[one] for one in pair))
                 judged = self._judge(gap, *(shares[one].n for one in pair), "people recognizable in outputs")

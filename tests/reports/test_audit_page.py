@@ -244,6 +244,11 @@ def test_each_attack_says_what_it_costs(tmp_path: Path) -> None:
     assert f"About one person: 1 scoring of the whole record, {took}." in page
     assert "come back, where they do at least once in 1,000 answers: at most 693 questions, 23 minutes" in page
     assert "256 scorings of what was planted" in page and "1 embedding of what is known" in page
+    moved = 4 * 7 * audit.findings["perturbation"].settings["samples"]
+    assert f"{moved} questions at most, about the known facts with one of them moved at a time, " in page
+    assert "an output points at a member (true), or at somebody never seen (phantom)" in page
+    assert "about 4 questions (3 to 4; n = 1,600 outputs)" in page
+    assert "it splits by group what other tests found" in page and "one scoring of each record by each model" in page
     leaks = audit.query(
         "attribute",
         "patients",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ehrmem_widgets.attacker.facts import knowledge_words, knows
-from ehrmem_widgets.charts.markup import escape, known, plural
+from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.findings.disclosure_control import (
     Figures,
@@ -40,8 +40,6 @@ from ehrmem_widgets.statistics.disclosure import (
 from ehrmem_widgets.statistics.discrimination import NOTHING, mean_with_interval
 from ehrmem_widgets.statistics.intervals import Estimate, proportion
 from ehrmem_widgets.statistics.verdicts import Verdict
-from ehrmem_widgets.views.attack_cost import HOW_TO_READ as READ_COSTS
-from ehrmem_widgets.views.attack_cost import questions
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
 from ehrmem_widgets.views.knowledge_curve import by_level, knowledge_curve
 from ehrmem_widgets.views.risk_matrix import NO_CODE, Likelihood
@@ -200,15 +198,12 @@ class AttributeView(ProbeView):
         """Questions for an even chance, by what the attacker knows, of members and of people never seen."""
         rows = self.audit.query(self.probe.name, PATIENTS, _LIKELIEST, [MEMBER, NON_MEMBER])
         leaks = {key: of["leak"] for key, of in rows.groupby(["knowledge", "group"])}
-        cells = []
-        for knowledge in self.knowledge_levels:
-            members, others = (median_for_even_chance(leaks.get((knowledge, g), ())) for g in (MEMBER, NON_MEMBER))
-            took = self.audit.means.words(members) if members.n else ""
-            of = (questions(one, n=plural(one.n, "person", "people")) for one in (members, others))
-            cells.append([knowledge_words(knowledge), *of, took or "not known"])
-        heads = ("What the attacker knows", "Members", "People never seen", "Time and money, members")
+        needed = {
+            knowledge: [median_for_even_chance(leaks.get((knowledge, g), ())) for g in (MEMBER, NON_MEMBER)]
+            for knowledge in self.knowledge_levels
+        }
         caption = "For an even chance of learning an attribute that a person has, the one named most often: median over people"
-        return f"{table(heads, cells, caption=caption)}<p>{escape(READ_COSTS)}</p>"
+        return self.even_chances(needed, caption, ("person", "people"))
 
     @cached_property
     def _likelihoods(self) -> tuple[Likelihood, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ehrmem_widgets.attacker.facts import knowledge_words
+from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.findings.disclosure_control import Figures, between_shares, share
 from ehrmem_widgets.findings.finding import AnyRow, Finding, FindingRow, estimate_of
@@ -14,6 +15,7 @@ from ehrmem_widgets.probes.disclosures.judge import ANY, DIFFERENCE
 from ehrmem_widgets.probes.disclosures.matching import KINDS
 from ehrmem_widgets.probes.people import ALL, CANARY, MEMBER, NON_MEMBER, NULL_CANARY, PAIRS
 from ehrmem_widgets.probes.view import METHOD_GROUPS, ProbeView, first_estimate
+from ehrmem_widgets.statistics.attack_cost import for_even_chance
 from ehrmem_widgets.statistics.disclosure import coarse_share
 from ehrmem_widgets.statistics.discrimination import NOTHING
 from ehrmem_widgets.statistics.intervals import Estimate
@@ -61,8 +63,8 @@ class DisclosuresView(ProbeView):
 
     def compared(self, one: AnyRow) -> str:
         """The kind of match, and what is known."""
-        kind, known = _WORDS[str(one["attribute"])], knowledge_words(str(one["knowledge"]))
-        return f"{kind.capitalize()}; known: {known.lower()}" if known else kind.capitalize()
+        kind, facts = _WORDS[str(one["attribute"])], knowledge_words(str(one["knowledge"]))
+        return f"{kind.capitalize()}; known: {facts.lower()}" if facts else kind.capitalize()
 
     def what(self, one: AnyRow) -> str:
         """The kind of match."""
@@ -91,6 +93,22 @@ class DisclosuresView(ProbeView):
             "Outputs that match somebody never seen (phantom)", "Planted canaries matched", "Canaries never trained on matched",
         )  # fmt: skip
         return [table(heads, cells, caption="Shares with 95 % intervals; equally many members and people never seen")]
+
+    def costs(self) -> str:
+        """Outputs until one of them points at somebody with an even chance; of a file nobody asks."""
+        if not self.knowledge_levels:
+            return "<p>Nothing is asked of a model: whoever holds the outputs only compares them with what is known of people.</p>"
+
+        def needed(**where: str) -> Estimate:
+            share = first_estimate(self.found, "outputs_matched", attribute=ANY, **where)
+            return for_even_chance(share) if known(share) else NOTHING
+
+        by_level = {
+            level: [needed(knowledge=level, group=group) for group in (MEMBER, NON_MEMBER)]
+            for level in self.knowledge_levels
+        }
+        caption = "For an even chance that an output points at a member (true), or at somebody never seen (phantom)"
+        return self.even_chances(by_level, caption, ("output", "outputs"))
 
     def shared(self, comparison: Comparison) -> Iterable[Shared]:
         """Members recognizable beyond people never seen, by kind."""

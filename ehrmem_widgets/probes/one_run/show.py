@@ -41,6 +41,10 @@ class OneRunView(ProbeView):
     signed = False
     measures = "epsilon, at least"
     compared_with = "Epsilon"
+    no_attack = (
+        "It asks the model nothing: it takes the membership scores of the canaries, one scoring of each record by each model. A bound of epsilon is no leak that "
+        "comes with a chance of 1 in 2."
+    )
 
     def judged(self) -> pd.DataFrame:
         """The claim, where there is one, and the bound."""

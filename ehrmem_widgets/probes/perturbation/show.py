@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.findings.disclosure_control import (
@@ -18,7 +19,7 @@ from ehrmem_widgets.findings.disclosure_control import (
 )
 from ehrmem_widgets.findings.finding import CURVES, AnyRow, Finding, estimate_of
 from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY
-from ehrmem_widgets.probes.perturbation.ask import curve_of
+from ehrmem_widgets.probes.perturbation.ask import REACH, curve_of
 from ehrmem_widgets.probes.perturbation.curve import perturbation_curve
 from ehrmem_widgets.probes.perturbation.identifiers import IDENTIFIERS
 from ehrmem_widgets.probes.perturbation.moved import AUDITED, NEVER_SEEN, moved_identifiers
@@ -58,6 +59,13 @@ class PerturbationView(ProbeView):
     measures = "more of a fall off the true value for members than for people never seen"
     memorized = "It answers about individuals: the leak falls when {what} is moved off the truth, by {figure} more for people it was trained on."
     population = "Moving an identifier off the truth changes no more for people it was trained on: largest difference {figure} ({what})."
+
+    def asked_of_one(self) -> Sequence[tuple[int, Query, str]]:
+        """Every identifier at every step."""
+        settings = self.found.settings
+        number = len(settings.get("identifiers", ())) * (2 * REACH + 1) * int(settings.get("samples", 0))
+        of = "at most, about the known facts with one of them moved at a time"
+        return ((number, Query.SAMPLE, of),) if number else ()
 
     def compared(self, one: AnyRow) -> str:
         """The identifier that was moved."""

@@ -47,6 +47,7 @@ class SubgroupsView(ProbeView):
     )
     held_against = "The same gap among people never seen. Corrected for all subgroups and figures together (Holm)."
     how_to_read = READ_SUBGROUPS
+    no_attack = "It is no attack of its own and asks the model nothing: it splits by group what other tests found. Their sections say what those attacks cost."
 
     @cached_property
     def split(self) -> dict[str, tuple[SubgroupRow, ...]]:
