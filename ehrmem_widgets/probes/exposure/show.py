@@ -53,7 +53,8 @@ class ExposureView(ProbeView):
     held_against = "The same canaries by the reference model, and canaries that were never trained on: about 1.4 bits is what chance gives."
     how_to_read = (
         "Exposure in bits: each bit more halves the number of values that the model prefers to the true ones. It says how well planted values "
-        "are remembered, by how often they were trained on; ordinary patients differ from canaries."
+        "are remembered, by how often they were trained on; ordinary patients differ from canaries. How many "
+        "canaries come back nearly word for word is in the section on reconstruction (T1)."
     )
     measures = "of pairs of a planted and a never planted canary told apart (0.5: guessing)"
     memorized = (
