@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ehrmem_widgets.blackbox.protocol import Query
+from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.findings.disclosure_control import (
     Figures,
@@ -23,6 +24,7 @@ from ehrmem_widgets.statistics.disclosure import (
     FEWEST,
 )
 from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.views.attack_cost import questions
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
 
 if TYPE_CHECKING:
@@ -104,7 +106,7 @@ class ExposureView(ProbeView):
             [
                 group_words(one["group"]),
                 f"{one['model']} model",
-                figure(estimate_of(one)),
+                questions(needed, n=f"{needed.n:,}") if known(needed := estimate_of(one)) else figure(needed),
                 figure(estimate_of(of)) if (of := greedy.get((one["group"], one["model"]))) else "not asked",
             ]
             for one in self.found.about("figures", figure="median_queries_0.5").to_dict("records")
