@@ -202,6 +202,9 @@ TOP_K = Whole(1, 1_000_000, 10)
 ROUND_TO = Number(0, 0.5, 0.01, exclusive=True)
 SUPPRESS_BELOW = Number(0.000001, 1, 0.05)
 """Of an output filter: how many codes are shown, a step of probabilities, and the probability below which a sensitive code is hidden (1: always)."""
+CONTINUATIONS, CONTINUED_BY = 3, 32
+"""How many continuations of one prompt are embedded, and how many codes each has at most: in T3, the neighbours and the live map alike, so that
+their ranks can be compared."""
 QUERIES = Whole(1, 1_000_000_000, 1000)
 """Continuations, scored records and embeddings that a server gives in a minute or a day."""
 

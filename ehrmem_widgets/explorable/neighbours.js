@@ -5,7 +5,7 @@ import { Generator } from "./rng.js";
 const SHOWN = 10;
 const MAP_NEIGHBOURS = 15;
 const FILLS = 8;
-export const CONTINUATIONS = 8;
+export const CONTINUATIONS = 3;
 export const CONTINUED_BY = 32;
 const TIE = 1e-6;
 

@@ -38,7 +38,7 @@ from ehrmem_widgets.probes.findings import (
 )
 from ehrmem_widgets.probes.interleave import interleave
 from ehrmem_widgets.probes.leak import Leaks, ProductForm, SumForm, leaks_of_many, slot_ids
-from ehrmem_widgets.probes.prompt_embeddings import CONTINUED_BY, continued, embed_slots
+from ehrmem_widgets.probes.prompt_embeddings import continued, embed_slots
 from ehrmem_widgets.probes.sequence_distance import Comparer
 from ehrmem_widgets.probes.truth import true_continuation
 from ehrmem_widgets.statistics.attack_cost import Pace
@@ -77,7 +77,6 @@ MOST_AT_ONCE = 256
 LEAST = 64  # an interval from fewer trajectories is not to be trusted
 FEWEST_EFFECTIVE = 10
 _SHOWN = 3
-_LED_TO = 8  # continuations whose places are shown on the map
 _COMPARED = 64  # continuations compared with the truth
 _WHOLE_LIFE = 1_000_000  # codes or days: all that follows
 _SHOWN_CODES = 40
@@ -269,7 +268,8 @@ class Question:
         query = embed_slots(self.exploration.model, self.slots[0])
         finding, distances = store.find(query, self.state.patient_id)
         position, approximate = chart.place(query, distances)
-        codes = [row[:CONTINUED_BY] for row in self.sums[0].trajectories[:_LED_TO]]
+        followed = self.sums[0].trajectories[: settings.CONTINUATIONS]
+        codes = [row[: settings.CONTINUED_BY] for row in followed]
         led = self.exploration.model.embed(continued(self.slots[0], codes))
         places = [chart.place(one, away)[0] for one, away in zip(led, store.distances(led), strict=True)]
         found = replace(

@@ -10,10 +10,8 @@ import numpy as np
 
 from ehrmem_widgets.blackbox.protocol import BlackBox, EmbedContinuations, SlotIds
 from ehrmem_widgets.probes.leak import in_like_forms
-from ehrmem_widgets.settings import HORIZON
+from ehrmem_widgets.settings import CONTINUATIONS, CONTINUED_BY, HORIZON
 
-CONTINUATIONS, CONTINUED_BY = 3, 32
-"""How many continuations of one prompt are embedded, and how many codes each has at most."""
 _FILLS = 8
 Answer = TypeVar("Answer")
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ehrmem_widgets.views.attack_ranking import AttackTable
     from ehrmem_widgets.views.risk_matrix import Likelihood
 
-FOUND, MISSED, NONE = "found", "not found", "none planted"
+FOUND, MISSED, NONE, NO_FIGURE = "found", "not found", "none planted", "no figure"
 NOT_SEEN = "The planted canaries do not stand out either: they too were not remembered, or this test cannot see it."
 GROUP_NAMES: Mapping[str, str] = {
     MEMBER: "Members",
@@ -44,7 +44,8 @@ GROUP_NAMES: Mapping[str, str] = {
 @dataclass(frozen=True)
 class Headline:
     """``verdict``: of the whole test (None: it gives none), ``words``: one sentence, ``control``: whether the same test finds the
-    planted canaries (``FOUND``, ``MISSED``, ``NONE``, or empty where that is not asked), ``planted``: by how much, as it may be shown;
+    planted canaries (``FOUND``, ``MISSED``, ``NONE``, ``NO_FIGURE`` of those
+    planted, or empty where that is not asked), ``planted``: by how much, as it may be shown;
     ``figure``: what the sentence is about; ``decides``: what would decide an open verdict, where that can be said."""
 
     verdict: Verdict | None
@@ -180,7 +181,7 @@ class ProbeView:
         """Whether the same test finds the planted canaries."""
         planted = self._of_canaries()
         if not len(planted):
-            return NONE
+            return NO_FIGURE if self.audit.people.get(CANARY) else NONE
         if (planted["verdict"] != "").any():
             return FOUND if (planted["verdict"] == Verdict.MEMORIZED).any() else MISSED
         return FOUND if (planted["low"] > 0).any() else MISSED

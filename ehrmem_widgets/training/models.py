@@ -119,6 +119,8 @@ def train_model(
         raise BadInput(
             f"The time of {minutes:g} minutes was over before the training began: reading the data and getting ready took {time.monotonic() - begun:.0f} seconds. Give more."
         )
+    if not losses:
+        report("The time was over within the first epoch: the model has not read every record. Give more minutes.")
     facts: dict[str, object] = {
         "data": dataset.name,
         "split": split,

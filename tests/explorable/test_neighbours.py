@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ehrmem_widgets import settings
 from ehrmem_widgets.attacker.facts import DatePrecision, KnownFact, ValuePrecision, facts_of_level
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
@@ -54,10 +55,10 @@ def test_ranks_nearest_and_place_are_pythons(run: Run, exploration: Exploration)
     assert any(len(slot) > 1 for _, slots in questions for slot in slots)
     found = run(
         """const { openModel } = await import("./engine.js");
-        const { embedContinued, embedSlots, findNeighbours, openMap } = await import("./neighbours.js");
+        const { CONTINUATIONS, CONTINUED_BY, embedContinued, embedSlots, findNeighbours, openMap } = await import("./neighbours.js");
         const map = openMap(data);
         const model = openModel(data.packed);
-        return { points: map.points.length, found: data.questions.map(([who, slots]) => {
+        return { continued: [CONTINUATIONS, CONTINUED_BY], points: map.points.length, found: data.questions.map(([who, slots]) => {
           const query = embedSlots(model, slots);
           return [query, findNeighbours(map, query, who, embedContinued(model, slots, data.followed))];
         }) };""",
@@ -70,6 +71,7 @@ def test_ranks_nearest_and_place_are_pythons(run: Run, exploration: Exploration)
     )
     store, chart = exploration.store, exploration.map
     assert store is not None and store.embeddings is not None and chart is not None and chart.coordinates is not None
+    assert found["continued"] == [settings.CONTINUATIONS, settings.CONTINUED_BY]
     assert found["points"] == 2 * len(store.ids)
     pool = [record.patient_id for record in exploration.controls.records]
     ids = list(dict.fromkeys([*patients, *pool]))

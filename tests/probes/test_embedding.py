@@ -137,6 +137,9 @@ def test_what_cannot_be_asked_is_said(dataset: MedsDataset, model: FolderModel, 
         attributes=["mental_health"],
     )
     assert any("60 members and 0 non-members" in s for s in alone.sentences)
+    few = People(people.records[:12], people.groups)
+    nothing = ask_alone("embedding", model, dataset, people=few, attributes=["hiv"])
+    assert nothing.sentences[0].startswith("Cannot conclude: no attribute has 11 holders")
     with pytest.raises(BadInput, match="folds"):
         ask_alone("embedding", chain, dataset, people=people, folds=1)
 

@@ -21,7 +21,7 @@ from ehrmem_widgets.charts.table import figure
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.findings.finding import Finding, as_json
-from ehrmem_widgets.probes.people import choose_people
+from ehrmem_widgets.probes.people import CANARY, choose_people
 from ehrmem_widgets.probes.run import run
 from ehrmem_widgets.probes.view import Headline
 from ehrmem_widgets.registry import probes
@@ -395,3 +395,12 @@ def test_the_excess_of_canaries_is_a_figure(tmp_path: Path) -> None:
         if known(line.planted)
     ]
     assert len(told) == 5 and all(cell == expected and "n = " in cell for cell, expected in told)
+
+
+def test_canaries_of_whom_there_is_no_figure_are_not_called_unplanted(tmp_path: Path) -> None:
+    audit = AuditResults(SyntheticAudit(60, canaries=False).write(tmp_path / "a", names=("membership",)))
+    said = []
+    for people in ({}, {CANARY: 30}):
+        audit.people = people
+        said.append(audit.views["membership"].control())
+    assert said == ["none planted", "no figure"]

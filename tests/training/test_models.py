@@ -87,6 +87,19 @@ def test_the_time_counts_from_the_start_of_the_process() -> None:
     assert 0.3 <= seconds <= time.monotonic() - before + 0.02  # the system counts in hundredths
 
 
+def test_a_first_epoch_that_was_cut_short_is_said(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, said = Clock(), list[str]()
+    monkeypatch.setattr(models, "time", clock)
+    monkeypatch.setattr(models, "_learn", clock.slow(lambda *_: 1.0, 40 * MINUTES))
+    monkeypatch.setattr(models, "_CODES_A_BATCH", 256)
+    facts = models.train_model(
+        MedsDataset(cohort), tmp_path / "m", minutes=MINUTES, width=48, layers=1, report=said.append
+    )
+    assert facts["epochs"] == 0 and facts["final_loss"] is None and "over within the first epoch" in said[-1]
+
+
 def test_no_time_for_a_single_step_is_said(cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--data", str(cohort), "--out", str(tmp_path / "m"), "--minutes", "0.00001"]) == 2
     assert "was over before the training began: reading the data and getting ready took" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ehrmem_widgets.probes.base import Option, Probe
-from ehrmem_widgets.settings import FOLDS, HORIZON, SAMPLES_EACH
+from ehrmem_widgets.settings import CONTINUATIONS, CONTINUED_BY, FOLDS, HORIZON, SAMPLES_EACH
 
 PROBE = Probe(
     name="embedding",
@@ -18,8 +18,8 @@ PROBE = Probe(
     options={
         "attributes": Option(None),
         "folds": Option(5, FOLDS.check),
-        "samples": Option(8, SAMPLES_EACH.check),
-        "horizon": Option(32, HORIZON.check),
+        "samples": Option(CONTINUATIONS, SAMPLES_EACH.check),
+        "horizon": Option(CONTINUED_BY, HORIZON.check),
     },
     bears_on=("inference",),
 )

@@ -153,7 +153,7 @@ class Embedding(ProbeRun):
                 few[name] = too_few.sentence
         asked = [name for name in names if name not in few]
         scores = _scores(features, {name: truths[name] for name in asked}, task.options["folds"], seed, task.progress)
-        learned = self._learned_from_others(asked, features) if self._continues else {}
+        learned = self._learned_from_others(asked, features) if asked and self._continues else {}
         readers = [
             one for one in CLASSIFIERS if one != CONTINUED or len(learned) == len(asked) * (len(self._models) + 1)
         ]

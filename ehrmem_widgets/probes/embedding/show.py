@@ -28,6 +28,7 @@ from ehrmem_widgets.probes.view import (
     group_words,
     picture,
 )
+from ehrmem_widgets.settings import CONTINUATIONS
 from ehrmem_widgets.statistics.disclosure import (
     FEWEST,
 )
@@ -60,7 +61,11 @@ class EmbeddingView(ProbeView):
     )
     settings = ("folds",)
     judged_figure = "excess_gain_(logistic|continued)"
-    attack = ((1, Query.EMBEDDINGS, "of what is known"),)
+    attack = (
+        (1, Query.EMBEDDINGS, "of what is known"),
+        (CONTINUATIONS, Query.SAMPLE, "to go on from there"),
+        (CONTINUATIONS, Query.EMBEDDINGS, "of the answers"),
+    )
     asked = (
         "The model turns what is known into numbers (an embedding). Can somebody read a sensitive attribute from these numbers that the "
         "known codes themselves do not give away?"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ehrmem_widgets.blackbox.protocol import Query
+from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.charts.table import figure, table
 from ehrmem_widgets.findings.disclosure_control import (
     Figures,
@@ -23,6 +24,7 @@ from ehrmem_widgets.statistics.disclosure import (
     FEWEST,
 )
 from ehrmem_widgets.statistics.intervals import Estimate
+from ehrmem_widgets.views.attack_cost import questions
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ class ExposureView(ProbeView):
     held_against = "The same canaries by the reference model, and canaries that were never trained on: about 1.4 bits is what chance gives."
     how_to_read = (
         "Exposure in bits: each bit more halves the number of values that the model prefers to the true ones. It says how well planted values "
-        "are remembered, by how often they were trained on; ordinary patients differ from canaries."
+        "are remembered, by how often they were trained on; ordinary patients differ from canaries. How many "
+        "canaries come back nearly word for word is in the section on reconstruction (T1)."
     )
     measures = "of pairs of a planted and a never planted canary told apart (0.5: guessing)"
     memorized = (
@@ -103,7 +106,7 @@ class ExposureView(ProbeView):
             [
                 group_words(one["group"]),
                 f"{one['model']} model",
-                figure(estimate_of(one)),
+                questions(needed, n=f"{needed.n:,}") if known(needed := estimate_of(one)) else figure(needed),
                 figure(estimate_of(of)) if (of := greedy.get((one["group"], one["model"]))) else "not asked",
             ]
             for one in self.found.about("figures", figure="median_queries_0.5").to_dict("records")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ehrmem_widgets.probes.base import Option, Probe
-from ehrmem_widgets.settings import HORIZON, SAMPLES_EACH
+from ehrmem_widgets.settings import CONTINUATIONS, CONTINUED_BY, HORIZON, SAMPLES_EACH
 
 PROBE = Probe(
     name="neighbours",
@@ -13,7 +13,7 @@ PROBE = Probe(
     view="ehrmem_widgets.probes.neighbours.show:NeighboursView",
     order=50,
     knowledge_levels=("demographics", "one_lab", "lab_dates", "lab_values", "first_20"),
-    options={"samples": Option(3, SAMPLES_EACH.check), "horizon": Option(32, HORIZON.check)},
+    options={"samples": Option(CONTINUATIONS, SAMPLES_EACH.check), "horizon": Option(CONTINUED_BY, HORIZON.check)},
     bears_on=("singling_out", "linkability", "identification"),
     screen="ehrmem_widgets.probes.neighbours.screen:ExploreNeighbours",
 )

@@ -19,8 +19,8 @@ from ehrmem_widgets.findings.disclosure_control import (
 from ehrmem_widgets.findings.finding import AnyRow, Finding
 from ehrmem_widgets.probes.neighbours.ask import CONTINUED, DECLARED, FACTS, way_words
 from ehrmem_widgets.probes.people import ALL, CANARY, MEMBER, NON_MEMBER
-from ehrmem_widgets.probes.prompt_embeddings import CONTINUATIONS
 from ehrmem_widgets.probes.view import ProbeView, picture
+from ehrmem_widgets.settings import CONTINUATIONS
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.knowledge_curve import by_level, knowledge_curve
 
