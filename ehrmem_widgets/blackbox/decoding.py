@@ -74,7 +74,8 @@ def _decoders(model: PreTrainedModel) -> Iterator[Callable[[], Decoder]]:
     """From the fastest on."""
     transformer, state_space = transformer_parts(model), state_space_parts(model)
     if transformer is not None:
-        yield lambda: SharedPromptDecoder(transformer)
+        packed = transformer.packed()
+        yield lambda: SharedPromptDecoder(packed)
     if state_space is not None:
         yield lambda: StateSpaceDecoder(state_space)
     from ehrmem_widgets.blackbox.library_decoding import LibraryDecoder

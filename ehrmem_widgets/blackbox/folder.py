@@ -14,9 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ehrmem_widgets.blackbox.attention_decoding import EmbeddingDecoder, SharedPromptDecoder, Transformer
+from ehrmem_widgets.blackbox.attention_decoding import (
+    EmbeddingDecoder,
+    SharedPromptDecoder,
+    Transformer,
+    transformer_parts,
+)
 from ehrmem_widgets.blackbox.decoding import Decoder, best_decoder, context_length
 from ehrmem_widgets.blackbox.delphi import Delphi, open_delphi
+from ehrmem_widgets.blackbox.layers import pack_linears
 from ehrmem_widgets.blackbox.llama import Llama, open_llama
 from ehrmem_widgets.blackbox.protocol import EmbedContinuations, Query, SlotIds, Step
 from ehrmem_widgets.blackbox.race import Race
@@ -86,6 +92,7 @@ class FolderModel:
         listed = folder_vocabulary(self.folder, vocabulary, token_scheme)
         with no_larger_than(self.folder, shapes):
             self._model = _load(self.folder, _device(device), dtype)
+        pack_linears(self._model)
         self._race: Race | None = getattr(self._model, "race", None)
         _check_ages(listed, told=self._race is not None)
         head = int(self._model.get_output_embeddings().weight.shape[0])
@@ -183,8 +190,10 @@ class FolderModel:
     @property
     def embed_continuations(self) -> EmbedContinuations | None:
         """As ``EmbedContinuations``, from the states that come by while generating; None where the layers are the library's."""
-        parts = self.transformer
-        return None if parts is None else partial(self._embed_continuations, parts)
+        decoder = self.new_decoder()
+        if self._race is not None or not isinstance(decoder, SharedPromptDecoder):
+            return None
+        return partial(self._embed_continuations, decoder.parts)
 
     def _embed_continuations(
         self, parts: Transformer, prompts: Sequence[SlotIds], horizon: int, samples: int, seed: int
@@ -235,8 +244,7 @@ class FolderModel:
     @property
     def transformer(self) -> Transformer | None:
         """The layers as the fast decoder computes them, for a file that carries the model itself; None where it does not know them."""
-        decoder = self.new_decoder()
-        return decoder.parts if isinstance(decoder, SharedPromptDecoder) and self._race is None else None
+        return None if self.embed_continuations is None else transformer_parts(self._model)
 
     @cached_property
     def new_decoder(self) -> Callable[[], Decoder]:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_ROWS = 64  # that weights are laid out for: any number can be multiplied
+_FUSED: dict[str, tuple[str, list[float], str]] = {
+    "": ("none", [], ""), "relu": ("relu", [], ""), "gelu": ("gelu", [], "none"), "gelu_new": ("gelu", [], "tanh"),
+}  # fmt: skip
+"""Activations that a product can take in, as oneDNN names them: one by itself takes as long as the product."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +44,30 @@ class Norm:
 
 @dataclass(frozen=True)
 class Linear:
-    """x -> x ``weight`` + ``bias``."""
+    """x -> ``activation`` (x ``weight`` + ``bias``)."""
 
-    weight: Tensor  # (in, out)
+    weight: Tensor  # (in, out); once ``packed``, in an order of its own
     bias: Tensor | None
+    activation: str = ""  # its name in transformers
 
     def __call__(self, x: Tensor) -> Tensor:
-        return torch.matmul(x, self.weight) if self.bias is None else torch.addmm(self.bias, x, self.weight)
+        if not self.weight.is_mkldnn:
+            found = torch.matmul(x, self.weight) if self.bias is None else torch.addmm(self.bias, x, self.weight)
+            return activation(self.activation)(found) if self.activation else found
+        fused = _FUSED.get(self.activation)
+        found = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, *(fused or _FUSED[""]))
+        return found if fused else activation(self.activation)(found)
+
+    def packed(self) -> Linear:
+        """The same, laid out for oneDNN, whose kernels are made for the processor at hand: those of MKL, which torch takes otherwise, need
+        twice the time on one that is not Intel's. As it is, where that cannot be."""
+        if (
+            self.weight.device.type != "cpu"
+            or self.weight.dtype != torch.float32
+            or not torch.backends.mkldnn.is_available()
+        ):
+            return self
+        return replace(self, weight=torch.ops.mkldnn._reorder_linear_weight(self.weight.t().contiguous(), _ROWS))
 
 
 class _RootMeanSquare(Protocol):
@@ -62,9 +88,17 @@ def rms_norm(module: _RootMeanSquare) -> Norm:
     return Norm(module.weight.data, None, module.variance_epsilon, floor)
 
 
-def linear(module: nn.Linear) -> Linear:
+def linear(module: nn.Linear, activation: str = "") -> Linear:
     """A library's linear layer."""
-    return Linear(module.weight.data.t().contiguous(), None if module.bias is None else module.bias.data)
+    return Linear(module.weight.data.t().contiguous(), None if module.bias is None else module.bias.data, activation)
+
+
+def pack_linears(model: PreTrainedModel) -> None:
+    """Let the linear layers of a model that was opened to be asked, and not to be trained, multiply as ``Linear.packed``; but not those of RWKV,
+    whose rows are vectorized by torch, which does not see into such a product."""
+    for module in model.modules() if model.config.model_type != "rwkv" else ():
+        if type(module) is nn.Linear:
+            module.forward = linear(module).packed()  # type: ignore[method-assign, assignment]
 
 
 def stacked(*modules: nn.Linear, scale: Tensor) -> Linear:

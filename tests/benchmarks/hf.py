@@ -100,13 +100,14 @@ def our_stream(model: Any, prompt: list[list[int]], horizon: int, samples: int) 
 
 @lru_cache
 def library_model(model: FolderModel) -> Any:
-    """The library's own model with the same weights, where ours was read without it."""
+    """The library's own model with the same weights, as the library multiplies."""
     import transformers
 
     ours: Any = model._model
     if isinstance(ours, transformers.PreTrainedModel):
-        return ours
-    library = transformers.LlamaForCausalLM(transformers.LlamaConfig(**vars(ours.config)))
+        library = type(ours)(ours.config)
+    else:
+        library = transformers.LlamaForCausalLM(transformers.LlamaConfig(**vars(ours.config)))
     library.load_state_dict(ours.state_dict())
     return library.eval()
 

@@ -15,6 +15,7 @@ from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.probes.membership import scores
 from ehrmem_widgets.probes.membership.ask import Scorer
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
+from tests.benchmarks.hf import library_model
 from tests.benchmarks.lines import Lines
 
 CODES, CONTEXT, LENGTH, RECORDS, PREFIX = 1000, 640, 512, 32, 64
@@ -60,10 +61,10 @@ def main(lines: Lines) -> None:
 
 def per_position(model: FolderModel, record: list[int]) -> np.ndarray:
     """Log-probabilities as the published code finds them: for each position one forward pass of all codes before it."""
-    ids, found = torch.tensor([record]), []
+    library, ids, found = library_model(model), torch.tensor([record]), []
     with torch.inference_mode():
         for place in range(1, len(record)):
-            logits = model._model(input_ids=ids[:, :place]).logits[0, -1]
+            logits = library(input_ids=ids[:, :place]).logits[0, -1]
             found.append(float(logits.log_softmax(-1)[ids[0, place]]))
     return np.array(found)
 

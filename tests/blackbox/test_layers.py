@@ -1,0 +1,48 @@
+"""The layers of the fast decoders, laid out for oneDNN, answer as they are."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from ehrmem_widgets.blackbox.layers import Linear, activation, linear, pack_linears
+
+needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN")
+
+
+@needs_onednn
+@pytest.mark.parametrize("name", ["", "relu", "gelu", "gelu_new", "silu", "quick_gelu"])
+@pytest.mark.parametrize("rows", [1, 3, 64, 200])
+@pytest.mark.parametrize("bias", [True, False])
+def test_packed_is_the_same(name: str, rows: int, bias: bool) -> None:
+    torch.manual_seed(rows)
+    plain = linear(nn.Linear(48, 80, bias=bias), name)
+    packed, x = plain.packed(), torch.randn(2, rows, 48)[:, :, :]
+    assert packed.weight.is_mkldnn and not plain.weight.is_mkldnn
+    with torch.inference_mode():
+        product = x.double() @ plain.weight.double() + (0 if plain.bias is None else plain.bias.double())
+        expected = activation(name)(product) if name else product
+        for found in (packed(x.flatten(0, 1)), plain(x.flatten(0, 1))):
+            assert torch.allclose(found.double(), expected.flatten(0, 1), atol=1e-5)
+        assert torch.equal(packed(x.flatten(0, 1)), packed(x.flatten(0, 1)))
+
+
+def test_half_precision_stays_as_it_is() -> None:
+    layer = Linear(torch.randn(8, 8, dtype=torch.bfloat16), None)
+    assert layer.packed() is layer
+
+
+@needs_onednn
+@pytest.mark.parametrize(("kind", "packed"), [("llama", True), ("rwkv", False)])
+def test_linear_layers_of_an_opened_model(kind: str, packed: bool) -> None:
+    model = nn.Sequential(nn.Linear(8, 16), nn.LayerNorm(16))
+    x, expected = torch.randn(3, 8), None
+    with torch.inference_mode():
+        expected = model(x)
+        model.config = SimpleNamespace(model_type=kind)
+        pack_linears(model)
+        assert torch.allclose(model(x), expected, atol=1e-5)
+    assert (model[0].forward.__class__ is Linear) == packed
