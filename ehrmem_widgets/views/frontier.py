@@ -14,6 +14,8 @@ from ehrmem_widgets.statistics.intervals import Estimate
 WIDTH = 836
 _TOP, _BOTTOM, _ROOM = 16, 210, 64  # of the panels, and the room for what stands left of each
 _SHAPES: Sequence[Shape] = ("disc", "square", "triangle", "diamond", "ring", "box", "gem", "cross")
+_AROUND = [(math.cos(k * math.pi / 4), -math.sin(k * math.pi / 4)) for k in (1, 7, 3, 5, 2, 6, 0, 4)]
+_DISTANCES = (13, 26, 40, 54)  # pixels between a point and its number
 _COLOURS = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY, INK)
 
 
@@ -31,8 +33,8 @@ def frontier(risk: str, of: Mapping[str, Estimate], useful: Mapping[str, Mapping
         across = _axis(list(measured.values()), wide * place + _ROOM, wide * (place + 1) - 20)
         plot = Plot(across, up)
         body += plot.axes(name)
-        for number, (model, key) in enumerate(keys.items(), 1):
-            body += _point(plot, key, number, measured[model], of[model])
+        body += "".join(_point(plot, key, measured[model], of[model]) for model, key in keys.items())
+        body += _numbers(plot, [(plot.x(measured[model].value), plot.y(of[model].value)) for model in keys])
     names, end = legend(list(keys.values()), 12, _BOTTOM + 56, WIDTH - 24)
     said = "; ".join(
         f"{name}: {interval(of[name])}, "
@@ -44,14 +46,28 @@ def frontier(risk: str, of: Mapping[str, Estimate], useful: Mapping[str, Mapping
     )
 
 
-def _point(plot: Plot, key: Key, number: int, use: Estimate, risk: Estimate) -> str:
+def _point(plot: Plot, key: Key, use: Estimate, risk: Estimate) -> str:
     x, y = plot.x(use.value), plot.y(risk.value)
     lines = level_whisker(plot.x(use.low), plot.x(use.high), y, 3.5) + upright_whisker(
         x, plot.y(risk.low), plot.y(risk.high)
     )
-    words = text(x + 7, y - 7, number, more=f'font-size="11" font-weight="700" {HALO}')
     drawn = mark(key.shape, x, y, key.colour, edged=True)
-    return f'<path d="{lines}" fill="none" stroke="{key.colour}" stroke-width="1.4"/>{drawn}{words}'
+    return f'<path d="{lines}" fill="none" stroke="{key.colour}" stroke-width="1.4"/>{drawn}'
+
+
+def _numbers(plot: Plot, points: Sequence[tuple[float, float]]) -> str:
+    """The number of each point, as near to it as leaves all points and the numbers before it free; a thin line leads to one further away."""
+    taken, body = list(points), ""
+    for number, (x, y) in enumerate(points, 1):
+        around = [(x + far * right, y + far * down) for far in _DISTANCES for right, down in _AROUND]
+        inside = [at for at in around if plot.x.start + 8 < at[0] < plot.x.end + 12 and _TOP < at[1] < _BOTTOM - 8]
+        at = next((one for one in inside if all(math.dist(one, other) > 12 for other in taken)), around[0])
+        taken.append(at)
+        if math.dist(at, (x, y)) > 20:
+            body += f'<path d="M{x:g} {y:g}L{at[0]:g} {at[1]:g}" stroke="currentColor" stroke-width=".7"/>'
+        more = f'text-anchor="middle" font-size="11" font-weight="700" {HALO}'
+        body += text(round(at[0], 1), round(at[1] + 4, 1), number, more=more)
+    return body
 
 
 def _axis(figures: Sequence[Estimate], start: float, end: float) -> Axis:

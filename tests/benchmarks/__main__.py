@@ -170,6 +170,7 @@ PARTS: dict[str, Callable[[Lines], None]] = {
     "cohort audit": audit.main,
     "patient reports": patient_reports.main,
     "audit report": audit_report.main,
+    "compare": audit_report.compared,
     "browser": browser.main,
     "explorable": explorable.main,
 }

@@ -1,4 +1,4 @@
-"""Made-up results of an audit of 50,000 people, summarised into its report in a process of its own: seconds and memory."""
+"""Made-up results of an audit of 50,000 people, summarised into its report in a process of its own: seconds and memory; and of eight audits, compared."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.benchmarks.lines import Lines, peak_gb
 from tests.reports.synthetic_audit import SyntheticAudit
 
 PEOPLE = 50_000
+AUDITS, COMPARED = 8, 400
 
 
 def main(lines: Lines) -> None:
@@ -22,6 +23,25 @@ def main(lines: Lines) -> None:
     seconds, memory = map(float, out.stdout.split())
     lines.add("audit_report_seconds", seconds, "one run", PEOPLE, "<= 60")
     lines.add("audit_report_memory_gb", memory, "one run", PEOPLE, "<= 1.5")
+
+
+def compared(lines: Lines) -> None:
+    """``ehrmem compare`` of eight audits by all tests, from the command to the written page."""
+    with tempfile.TemporaryDirectory() as folder:
+        audits = [
+            SyntheticAudit(COMPARED, effect=place / 20).write(Path(folder) / f"audit_{place}")
+            for place in range(AUDITS)
+        ]
+        page = Path(folder) / "page.html"
+        began = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "ehrmem_widgets.cli", "compare", *map(str, audits), "--out", str(page)],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        seconds = time.perf_counter() - began
+        assert f"{AUDITS} audits side by side" in page.read_text()
+    lines.add(f"compare_of_{AUDITS}_audits_seconds", seconds, "one run", COMPARED, "<= 20")
 
 
 def run(folder: Path) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from tests.benchmarks import (
     evidence_confounding,
     evidence_filters,
+    evidence_frontier,
     evidence_intervals,
     evidence_near_verbatim,
     evidence_planted,
@@ -53,6 +54,7 @@ PARTS: dict[str, Part] = {  # the longest first
     "A null run": null_run.main,
     "Near-verbatim bounds against samples": evidence_near_verbatim.main,
     "Output filters": evidence_filters.main,
+    "The price of a defence": evidence_frontier.main,
     "Telling groups apart without a model": evidence_confounding.main,
     "Verdicts, simulated": evidence_verdicts.simulated,
     "Intervals, simulated": evidence_intervals.simulated,
