@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,11 @@ def test_only_black_boxes_and_training_touch_torch() -> None:
         if any(name.split(".")[0] in ("torch", "transformers") for name in names):
             touching.append(path.relative_to(PACKAGE).parts[0])
     assert set(touching) <= {"blackbox", "training"}
+
+
+def test_a_page_about_results_needs_no_torch() -> None:
+    script = "import sys; from ehrmem_widgets.registry import probes; [p.view_type for p in probes().values()]; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 def test_probes_and_views_import_no_widgets() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import NormalDist
@@ -86,16 +86,18 @@ class SharedAttribute:
 
 
 class Comparison:
-    """Two audits, and what both have."""
+    """Two audits, and what both have; ``only``: at these knowledge levels of these figures, by heading and words, where others are not wanted."""
 
-    def __init__(self, a: AuditResults, b: AuditResults) -> None:
-        self.a, self.b = a, b
+    def __init__(self, a: AuditResults, b: AuditResults, only: Collection[tuple[str, str]] | None = None) -> None:
+        self.a, self.b, self._only = a, b, only
 
+    @cached_property
     def figures(self) -> list[Shared]:
         """The figures compared, in the order of the tests; those that one of them withholds are left out."""
         both = [name for name in self.a.views if name in self.b.views]
         return [one for name in both for one in self.a.views[name].shared(self)]
 
+    @cached_property
     def useful(self) -> list[Shared]:
         """What the two models are good for, where both audits measured it."""
         both = [name for name in self.a.views if name in self.b.views]
@@ -174,10 +176,12 @@ class Comparison:
         paired: Callable[[str], Estimate | None] = lambda knowledge: None,
     ) -> Iterator[Shared]:
         """A figure at every knowledge level that both have; ``paired``: its difference person by person at one knowledge level."""
+        said = f"{self.a.views[name].probe.full_title}: {heading}"
         for knowledge in self.both(name, "knowledge", **where):
-            yield from self.shared(
-                name, heading, knowledge_words(knowledge), {**where, "knowledge": knowledge}, paired(knowledge)
-            )
+            if self._only is None or (said, knowledge_words(knowledge)) in self._only:
+                yield from self.shared(
+                    name, heading, knowledge_words(knowledge), {**where, "knowledge": knowledge}, paired(knowledge)
+                )
 
     def both(self, name: str, column: str, **where: str) -> list[str]:
         """What both findings have in a column, knowledge levels in the order of the first plan."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -42,13 +43,16 @@ class Dominated:
 class Frontier:
     """Audits of the same data by the names of their models; those that did not measure what the model is good for are ``left_out``.
 
-    Each risk is one figure of ``Comparison.figures``: of those under one heading the last, where the attacker knows most.
+    Each risk is one figure of ``Comparison.figures``: of those under one heading the last, where the attacker knows most. ``with_first``: what
+    has been compared: the first audit with others, by name.
     """
 
-    def __init__(self, audits: dict[str, AuditResults]) -> None:
-        self._audits = {name: audit for name, audit in audits.items() if Comparison(audit, audit).useful()}
+    def __init__(self, audits: dict[str, AuditResults], with_first: Mapping[str, Comparison] | None = None) -> None:
+        self._audits = {name: audit for name, audit in audits.items() if Comparison(audit, audit).useful}
         self.left_out = [name for name in audits if name not in self._audits]
-        self._pairs = {pair: Comparison(*(self._audits[one] for one in pair)) for pair in self._in_pairs()}
+        first, *others = self._audits or [""]
+        known = (with_first or {}) if first in list(audits)[:1] else {}
+        self._of_first = [known.get(name) or Comparison(self._audits[first], self._audits[name]) for name in others]
 
     @property
     def missing(self) -> str:
@@ -64,20 +68,26 @@ class Frontier:
     @cached_property
     def useful(self) -> list[Measured]:
         """What the models are good for."""
-        return self._in_all([pair.useful() for pair in self._of_first])
+        return self._in_all([pair.useful for pair in self._of_first])
 
     @cached_property
     def risks(self) -> list[Measured]:
         """What they give away."""
-        found = self._in_all([pair.figures() for pair in self._of_first])
+        found = self._in_all([pair.figures for pair in self._of_first])
         return list({one.heading: one for one in found}.values())
 
     @cached_property
     def dominated(self) -> list[Dominated]:
         """The models that are shown to be dominated: all these claims together at 95 %."""
         found: dict[str, Dominated] = {}
-        for pair, comparison in self._pairs.items():
-            for one in self._shown(*pair, comparison):
+        first, *others = self._audits
+        wanted = {(one.heading, one.words) for one in self.risks}
+        pairs = [(first, name, comparison) for name, comparison in zip(others, self._of_first, strict=True)]
+        pairs += [
+            (a, b, Comparison(self._audits[a], self._audits[b], wanted)) for a, b in itertools.combinations(others, 2)
+        ]
+        for pair in pairs:
+            for one in self._shown(*pair):
                 before = found.get(one.name)
                 found[one.name] = _both(before, one) if before else one
         return list(found.values())
@@ -85,16 +95,16 @@ class Frontier:
     @property
     def looked_at(self) -> int:
         """How many differences are looked at for that."""
-        return len(self._pairs) * (len(self.useful) + len(self.risks))
+        return math.comb(len(self._audits), 2) * (len(self.useful) + len(self.risks))
 
     def _shown(self, a: str, b: str, comparison: Comparison) -> Iterator[Dominated]:
         """Whether one of the two is dominated by the other."""
-        useful = _of(self.useful, comparison.useful())
+        useful = _of(self.useful, comparison.useful)
         worse = {one.worse_among(self.looked_at) for one in useful} - {0}
         if len(worse) != 1 or {one.worse for one in useful} - worse - {0}:
             return
         (side,) = worse  # 1: b is good for less
-        risks = _of(self.risks, comparison.figures())
+        risks = _of(self.risks, comparison.figures)
         if any(one.worse == -side for one in risks):
             return
         lost, leaks = (
@@ -104,14 +114,6 @@ class Frontier:
         if leaks:
             name, by = (b, a) if side == 1 else (a, b)
             yield Dominated(name, by, lost, leaks)
-
-    def _in_pairs(self) -> Iterator[tuple[str, str]]:
-        return itertools.combinations(self._audits, 2)
-
-    @property
-    def _of_first(self) -> list[Comparison]:
-        first = next(iter(self._audits))
-        return [pair for (a, _), pair in self._pairs.items() if a == first]
 
     def _in_all(self, found: Sequence[Sequence[Shared]]) -> list[Measured]:
         """The figures that the first has in common with each of the others."""

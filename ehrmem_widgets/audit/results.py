@@ -113,6 +113,7 @@ class AuditResults:
                 "another folder."
             )
         self._checked: set[tuple[str, str]] = set()
+        self._values: dict[tuple[object, ...], pd.DataFrame] = {}
         shown = {name: self._disclosed(name) for name in self.files if name not in withheld.probes}
         self.findings = {name: found for name, found in shown.items() if not withheld.parts or len(found.figures)}
         self.files = {name: path for name, path in self.files.items() if name in self.findings}
@@ -246,9 +247,14 @@ class AuditResults:
     def patient_values(self, name: str, where: Mapping[str, str]) -> pd.DataFrame:
         """patient, group and value of a test's rows about patients with the given values: to compare two audits person by person, never
         to be shown."""
-        conditions = "".join(f' AND "{column}" = ?' for column in where)
-        query = f'SELECT patient, "group", value FROM rows WHERE isfinite(value){conditions}'
-        return self.query(name, PATIENTS, query, list(where.values()))
+        key = (name, *sorted(where.items()))
+        if (found := self._values.get(key)) is None:
+            conditions = "".join(f' AND "{column}" = ?' for column in where)
+            query = f'SELECT patient, "group", value FROM rows WHERE isfinite(value){conditions}'
+            found = self.query(name, PATIENTS, query, list(where.values()))
+            if sum(map(len, self._values.values())) < _MOST_VALUES:  # asked again for each further audit
+                self._values[key] = found
+        return found
 
     @cached_property
     def group_of_people(self) -> dict[str, str]:
@@ -342,6 +348,7 @@ class AuditResults:
         )
 
 
+_MOST_VALUES = 1_000_000  # of people that are kept: some 100 MB
 _ASKED = 'SELECT DISTINCT patient, "group", drawn FROM rows WHERE "group" IN (?, ?)'
 _OF_ATTRIBUTES = """SELECT DISTINCT patient, "group", figure, attribute FROM rows
     WHERE "group" IN (?, ?) AND attribute <> '' AND attribute IN (SELECT unnest(?::VARCHAR[]))"""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from ehrmem_widgets.audit.comparison import Comparison, Shared
@@ -42,22 +41,20 @@ def compare_page(*folders: Path, names: Sequence[str] = ()) -> str:
             f"{len(folders)} audits need {len(folders)} different names, one each; got {', '.join(map(repr, names))}. Give them with --names."
         )
     audits = [to_leave(folder) for folder in folders]
+    compared = {name: Comparison(audits[0], audit) for name, audit in zip(names[1:], audits[1:], strict=True)}
     return whole_page(
         "compare.html.j2",
         names=names,
         audits=audits,
         models=[audit.name_of("model") or "a model" for audit in audits],
         marks=[f"{name}: {mark}" for name, audit in zip(names, audits, strict=True) for mark in marks(audit)],
-        pairs=[
-            Pair(names[0], name, Comparison(audits[0], audit))
-            for name, audit in zip(names[1:], audits[1:], strict=True)
-        ],
+        pairs=[Pair(names[0], name, comparison) for name, comparison in compared.items()],
         verdicts=[
             (probe.full_title, probe.view_type.signed, [audit.headlines.get(name) for audit in audits])
             for name, probe in probes().items()
             if any(name in audit.headlines for audit in audits)
         ],
-        frontier=(found := Frontier(dict(zip(names, audits, strict=True)))),
+        frontier=(found := Frontier(dict(zip(names, audits, strict=True)), compared)),
         panels=[] if found.missing else _panels(found),
         made=[Reproducibility(audit) for audit in audits],
     )
@@ -71,10 +68,10 @@ class Pair:
     other: str
     comparison: Comparison
 
-    @cached_property
+    @property
     def shared(self) -> list[Shared]:
         """What both give away."""
-        return self.comparison.figures()
+        return self.comparison.figures
 
     @property
     def drawn(self) -> str:

@@ -17,7 +17,7 @@ from ehrmem_widgets.probes.leak import ProductForm
 from ehrmem_widgets.probes.membership.scores import RATIO
 from ehrmem_widgets.probes.neighbours.ask import CONTINUED
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_people
-from ehrmem_widgets.probes.utility.ask import RECALL
+from ehrmem_widgets.probes.utility.figures import RECALL
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_reference
 from ehrmem_widgets.statistics.discrimination import mean_with_interval
 from ehrmem_widgets.statistics.intervals import proportion

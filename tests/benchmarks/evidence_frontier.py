@@ -89,9 +89,7 @@ def lowered(lines: Lines, name: str, less: AuditResults, more: AuditResults, whi
     """How much less of a figure one has, each person compared with themselves: the interval must lie above 0."""
     comparison = Comparison(less, more)
     (one,) = [
-        one
-        for one in (*comparison.figures(), *comparison.useful())
-        if which[0] in one.heading and which[1] in one.words
+        one for one in (*comparison.figures, *comparison.useful) if which[0] in one.heading and which[1] in one.words
     ]
     assert one.how == PAIRED
     gap = one.gap

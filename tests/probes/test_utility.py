@@ -14,7 +14,8 @@ from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import CannotAnswer
 from ehrmem_widgets.probes.needs import AtHand, Can
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER, People, choose_people
-from ehrmem_widgets.probes.utility.ask import LOSS, RECALL, Utility, next_diagnoses
+from ehrmem_widgets.probes.utility.ask import Utility, next_diagnoses
+from ehrmem_widgets.probes.utility.figures import LOSS, RECALL
 from ehrmem_widgets.probes.utility.show import UtilityView
 from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_moderate, sample_reference
 from ehrmem_widgets.tokens.sequence import CodeSequence, encode

@@ -52,7 +52,7 @@ def one(figures: list[Shared], heading: str, words: str) -> Shared:
 
 @pytest.fixture(scope="module")
 def figures(folders: dict[str, Path]) -> list[Shared]:
-    return compared(folders, "before", "after").figures()
+    return compared(folders, "before", "after").figures
 
 
 def test_the_same_people_are_compared_with_themselves(folders: dict[str, Path], figures: list[Shared]) -> None:
@@ -108,7 +108,7 @@ def test_other_people_are_compared_as_independent(folders: dict[str, Path]) -> N
         place = table.schema.get_field_index("patient")
         pq.write_table(table.set_column(place, "patient", [[f"Q{n}" if n else n for n in names]]), file)
     comparison = compared(folders, "before", "others")
-    found = comparison.figures()
+    found = comparison.figures
     assert comparison.changed_sides is None and {f.how for f in found} == {INDEPENDENT}
     for f in found:
         assert f.gap == as_shown(difference(f.b, f.a))
@@ -118,7 +118,7 @@ def test_other_people_are_compared_as_independent(folders: dict[str, Path]) -> N
 
 def test_an_audit_differs_from_itself_in_nothing(folders: dict[str, Path]) -> None:
     comparison = compared(folders, "before", "before")
-    figures = comparison.figures()
+    figures = comparison.figures
     assert len(figures) > 15 and {f.worse for f in figures} == {0}
     assert all(f.gap.value == 0 for f in figures) and comparison.changed_sides == 0
 
@@ -159,7 +159,7 @@ def test_people_who_changed_sides_are_told(folders: dict[str, Path], tmp_path: P
     made.group[swapped] = NON_MEMBER
     folder = made.write(tmp_path / "b", names=("membership",))
     comparison = Comparison(AuditResults(folders["before"]), AuditResults(folder))
-    assert comparison.changed_sides == 30 and {f.how for f in comparison.figures()} == {INDEPENDENT}
+    assert comparison.changed_sides == 30 and {f.how for f in comparison.figures} == {INDEPENDENT}
     assert "30 or more of the people whom both asked about are members in one" in compare_page(
         folders["before"], folder
     )
@@ -288,7 +288,7 @@ def test_audits_that_cannot_be_drawn_are_said(
     page = compare_page(defences["none"], defences["good"], others)
     assert "The audits are of different data" in page and "Upwards:" not in page
     assert not [
-        one for one in compared({"a": defences["none"], "b": others}, "a", "b").figures() if "Exposure" in one.heading
+        one for one in compared({"a": defences["none"], "b": others}, "a", "b").figures if "Exposure" in one.heading
     ]
 
 

@@ -28,13 +28,12 @@ from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.membership.ask import SHORT, in_windows
 from ehrmem_widgets.probes.needs import SCORES, AtHand, Can, Lack, Need
 from ehrmem_widgets.probes.people import NON_MEMBER
+from ehrmem_widgets.probes.utility.figures import LOSS, RECALL, TOP
 from ehrmem_widgets.statistics.discrimination import NOTHING, patient_bootstrap
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.tokens.sequence import CodeSequence, encode
 
-LOSS, RECALL = "loss", "recall@10"
 IMPOSSIBLE = Exclusion("impossible", "no loss: the model holds a code of the record for impossible")
-TOP = 10
 _PLACES = 4  # of a record, at which the next diagnosis is asked for
 _AT_ONCE = 256  # codes whose probabilities are asked for together: a row of one for each code of the vocabulary
 _LIFE = 36_500  # days within which a diagnosis comes, of a model that gives waiting times

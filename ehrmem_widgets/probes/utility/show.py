@@ -12,7 +12,7 @@ from ehrmem_widgets.charts.table import figure, inline, table
 from ehrmem_widgets.findings.disclosure_control import mean
 from ehrmem_widgets.findings.finding import Finding
 from ehrmem_widgets.probes.people import NON_MEMBER
-from ehrmem_widgets.probes.utility.ask import LOSS, RECALL, TOP
+from ehrmem_widgets.probes.utility.figures import LOSS, RECALL, TOP
 from ehrmem_widgets.probes.view import METHOD_GROUPS, Headline, ProbeView, first_estimate
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
