@@ -97,8 +97,8 @@ def pack_linears(model: PreTrainedModel) -> None:
     """Let the linear layers of a model that was opened to be asked, and not to be trained, multiply as ``Linear.packed``; but not those of RWKV,
     whose rows are vectorized by torch, which does not see into such a product."""
     for module in model.modules() if model.config.model_type != "rwkv" else ():
-        if type(module) is nn.Linear:
-            module.forward = linear(module).packed()  # type: ignore[method-assign, assignment]
+        if type(module) is nn.Linear and (packed := linear(module).packed()).weight.is_mkldnn:
+            module.forward = packed  # type: ignore[method-assign, assignment]
 
 
 def stacked(*modules: nn.Linear, scale: Tensor) -> Linear:

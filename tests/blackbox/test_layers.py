@@ -36,10 +36,13 @@ def test_half_precision_stays_as_it_is() -> None:
 
 
 @needs_onednn
-@pytest.mark.parametrize(("kind", "packed"), [("llama", True), ("rwkv", False)])
-def test_linear_layers_of_an_opened_model(kind: str, packed: bool) -> None:
-    model = nn.Sequential(nn.Linear(8, 16), nn.LayerNorm(16))
-    x, expected = torch.randn(3, 8), None
+@pytest.mark.parametrize(
+    ("kind", "dtype", "packed"),
+    [("llama", torch.float32, True), ("llama", torch.bfloat16, False), ("rwkv", torch.float32, False)],
+)
+def test_linear_layers_of_an_opened_model(kind: str, dtype: torch.dtype, packed: bool) -> None:
+    model = nn.Sequential(nn.Linear(8, 16), nn.LayerNorm(16)).to(dtype)
+    x = torch.randn(2, 3, 8, dtype=dtype)
     with torch.inference_mode():
         expected = model(x)
         model.config = SimpleNamespace(model_type=kind)
