@@ -352,26 +352,28 @@ def audit(arguments: argparse.Namespace) -> None:
     if arguments.example:
         say(example(), end="")
         return
-    if arguments.plan is None or arguments.out is None:
+    if arguments.plan is None or (arguments.out is None and not arguments.estimate):
         raise BadInput("Name a plan and a folder for the results: ehrmem audit plan.yaml --out results.")
     plan = read_plan(arguments.plan, arguments.output_filter)
     from ehrmem_widgets.audit.cluster import in_the_clear
-    from ehrmem_widgets.audit.run import command_of, run_audit
+    from ehrmem_widgets.audit.foreseen import foresee
+    from ehrmem_widgets.audit.run import command_of, one_thread_each, open_plan, run_audit
 
+    def before(about: Opened) -> None:
+        said: list[str] = []
+        for foreseen in foresee(plan, about, workers=arguments.workers):
+            new = [sentence for sentence in foreseen.in_words() if sentence not in said]
+            say("\n".join(new), errors=not arguments.estimate)
+            said += new
+
+    if arguments.estimate:
+        one_thread_each()
+        before(open_plan(plan))
+        return
     if arguments.cluster is not None and (warning := in_the_clear(arguments.cluster)):
         say(warning, errors=True)
 
     command = command_of(arguments.plan, arguments.out, arguments.workers, arguments.cluster, arguments.output_filter)
-
-    def before(about: Opened) -> None:
-        from ehrmem_widgets.audit.foreseen import foresee
-
-        said: list[str] = []
-        for foreseen in foresee(plan, about, workers=arguments.workers):
-            new = [sentence for sentence in foreseen.in_words() if sentence not in said]
-            say("\n".join(new), errors=True)
-            said += new
-
     found = run_audit(
         plan,
         arguments.out,
@@ -1156,6 +1158,11 @@ def _audit_options(parser: argparse.ArgumentParser) -> None:
     )
     many.add_argument("--cluster", metavar="ADDRESS", help="a Dask scheduler, such as tls://10.0.0.1:8786")
     _source_options(parser, ("output_filter",))
+    parser.add_argument(
+        "--estimate",
+        action="store_true",
+        help="only say what the plan cannot decide and how long it takes; nothing is written",
+    )
     parser.add_argument("--example", action="store_true", help="print a commented plan for the sample patients")
 
 

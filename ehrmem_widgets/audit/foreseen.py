@@ -27,11 +27,12 @@ _MOST = 1_000_000
 @dataclass(frozen=True)
 class Foreseen:
     """``begin``: whom the plan asks about, within a sentence; ``cannot``: what it will not be able to decide, a sentence each; ``takes``: how long, and
-    how that is known (empty: not known yet)."""
+    how that is known (empty: not known yet); ``seconds``: the same as a number."""
 
     begin: str
     cannot: tuple[str, ...]
     takes: str = ""
+    seconds: float = 0.0
 
     def in_words(self) -> list[str]:
         """Everything, a sentence each."""
@@ -83,7 +84,8 @@ def foresee(plan: Plan, about: Opened, *, workers: int = 1) -> Iterator[Foreseen
         seconds += started[name] + (time.monotonic() - began) * len(run.records) / len(some)
         yield found
     if sampled:
-        yield replace(found, takes=_takes(seconds, len(asking), workers))
+        seconds /= workers
+        yield replace(found, takes=_takes(seconds, len(asking), workers), seconds=seconds)
 
 
 def _report_refused(plan: Plan, about: Opened, runs: Mapping[str, ProbeRun]) -> str:
@@ -186,6 +188,6 @@ def _shown(count: int) -> str:
 def _takes(seconds: float, tests: int, workers: int) -> str:
     by = f" with {plural(workers, 'worker')}" if workers > 1 else ""
     return (
-        f"It takes about {duration(seconds / workers)}{by}: measured just now on {_SAMPLED} people in each of {plural(tests, 'test')} that ask the model "
+        f"It takes about {duration(seconds)}{by}: measured just now on {_SAMPLED} people in each of {plural(tests, 'test')} that ask the model "
         "(their answers were thrown away unseen), without the evaluation at the end."
     )

@@ -107,3 +107,14 @@ def test_the_command_says_it_before_the_folder_is_sealed_and_not_when_it_resumes
     assert sealed == [False]
     assert cli.main(command) == 0
     assert sealed == [False] and "With 14 people" not in capsys.readouterr().err
+
+
+def test_an_estimate_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = write_plan(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert cli.main(["audit", str(plan), "--estimate"]) == 0
+    said = capsys.readouterr().out
+    assert "With 14 people this plan will not be able to decide everything:" in said and "It takes about" in said
+    assert sorted(tmp_path.rglob("*")) == before
+    last = list(foresee(read_plan(plan), open_plan(read_plan(plan)), workers=2))[-1]
+    assert last.seconds > 0 and "with 2 workers" in last.takes

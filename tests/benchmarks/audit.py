@@ -27,6 +27,7 @@ def main(lines: Lines) -> None:
         plan = {**yaml.safe_load(example()), "patients": PEOPLE, "holders": 0}
         (folder / "plan.yaml").write_text(yaml.safe_dump(plan))
         core = {min(os.sched_getaffinity(0))}
+        seen = estimated(folder)
         one = audit(folder, "one", cores=core)
         free = audit(folder, "free")
         two = audit(folder, "two", "--workers", "2")
@@ -39,11 +40,21 @@ def main(lines: Lines) -> None:
         assert all(one_ == found[0] and len(one_) >= 50 for one_ in found)
     for figure, value, goal in (
         (f"audit_of_{PEOPLE}_two_workers_minutes", two / 60, "<= 8"),  # as 20 for 400, the 70 canaries besides
+        (f"audit_of_{PEOPLE}_estimate_off_by_a_factor_of", max(seen / free, free / seen), "<= 1.5"),
         ("audit_one_worker_on_one_core_over_two_workers", one / two, ">= 1.6"),
         ("audit_one_worker_on_both_cores_over_two_workers", free / two, ">= 1"),
         ("audit_dask_cluster_of_two_over_two_workers", dask / two, "<= 1.25"),
     ):
         lines.add(figure, value, "one run", PEOPLE, goal)
+
+
+def estimated(folder: Path) -> float:
+    """How many seconds ``ehrmem audit --estimate`` foresees for one worker."""
+    seconds = "from ehrmem_widgets.audit import foreseen, plan, run; run.one_thread_each(); asked = plan.read_plan(sys.argv[1])\n"
+    seconds += "print([one.seconds for one in foreseen.foresee(asked, run.open_plan(asked))][-1])"
+    command = [sys.executable, "-c", f"import sys; {seconds}", str(folder / "plan.yaml")]
+    cache = {"XDG_CACHE_HOME": str(folder / "cache_estimate")}
+    return float(subprocess.run(command, check=True, capture_output=True, env={**os.environ, **cache}).stdout)
 
 
 def audit(folder: Path, out: str, *more: str, cores: set[int] | None = None) -> float:
