@@ -17,7 +17,7 @@ NBSTRIPOUT := nbstripout --keep-id
 NOTEBOOKS   = $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help explore workshop explorable report test lint browser fuzz bench evidence samples docs sbom lock clean check-python
+.PHONY: help explore workshop explorable report test lint browser fuzz bench bench-gpu evidence samples docs sbom lock clean check-python
 .DELETE_ON_ERROR:
 
 help: ## List the commands
@@ -50,6 +50,10 @@ fuzz: $(STAMP) ## Try damaged files, options and answers on every command (ARGS=
 
 bench: $(STAMP) ## Measure speed on this machine (ARGS="--only attribute" for one part)
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+bench-gpu: $(STAMP) ## Run the CUDA tests and measure speed on a CUDA device
+	@$(BIN)/python -m pytest -n 0 -q -k cuda tests/blackbox/test_folder.py
+	@$(BIN)/python -m tests.benchmarks.gpu
 
 evidence: $(STAMP) ## Recompute the evidence that the probes find what is there and nothing else (ARGS=--write puts it into docs/evidence.md)
 	@$(BIN)/python -m tests.benchmarks.evidence $(ARGS)

@@ -39,8 +39,12 @@ def main(lines: Lines) -> None:
 
 
 def compare(lines: Lines, kind: str, samples: int, horizon: int, goals: dict[int, str]) -> None:
+    """One line a prompt's length."""
+    compare_on(lines, f"samples_per_second_vs_hf_generate_{kind}", untrained(kind), samples, horizon, goals)
+
+
+def compare_on(lines: Lines, name: str, model: FolderModel, samples: int, horizon: int, goals: dict[int, str]) -> None:
     """One line a prompt's length: both ways in turn, the first time as a warm-up."""
-    model = untrained(kind)
     for length, goal in goals.items():
         prompt = [[1 + i % 1900] for i in range(length)]
         ratios = []
@@ -50,8 +54,8 @@ def compare(lines: Lines, kind: str, samples: int, horizon: int, goals: dict[int
             ours = seconds(our_stream, model, prompt, steps, samples)
             ratios.append(theirs / ours)
         found = ratios[1:]
-        name = f"samples_per_second_vs_hf_generate_{kind}_prompt_{length}"
-        lines.add(name, statistics.median(found), f"{min(found):.3g} to {max(found):.3g}", len(found), goal)
+        span = f"{min(found):.3g} to {max(found):.3g}"
+        lines.add(f"{name}_prompt_{length}", statistics.median(found), span, len(found), goal)
 
 
 def untrained(kind: str) -> FolderModel:
@@ -85,11 +89,18 @@ def untrained(kind: str) -> FolderModel:
             intermediate_size=1024,
         ),
     }
+    return opened(configs[kind](), device="cpu")
+
+
+def opened(config: Any, *, device: str, dtype: str = "float32") -> FolderModel:
+    """A model of random weights."""
+    import transformers
+
     with tempfile.TemporaryDirectory() as folder:
-        transformers.AutoModelForCausalLM.from_config(configs[kind]()).save_pretrained(folder)
-        codes = tuple(f"CODE//{i}" for i in range(size))
+        transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+        codes = tuple(f"CODE//{i}" for i in range(config.vocab_size))
         Vocabulary(codes, start=None, stops=frozenset(), pad=None).save(Path(folder) / "vocabulary.json")
-        return FolderModel(folder, device="cpu")
+        return FolderModel(folder, device=device, dtype=dtype)
 
 
 def our_stream(model: Any, prompt: list[list[int]], horizon: int, samples: int) -> None:
@@ -109,12 +120,12 @@ def library_model(model: FolderModel) -> Any:
     else:
         library = transformers.LlamaForCausalLM(transformers.LlamaConfig(**vars(ours.config)))
     library.load_state_dict(ours.state_dict())
-    return library.eval()
+    return library.eval().to(ours.device, ours.dtype)
 
 
 def hf_generate(model: Any, prompt: list[list[int]], horizon: int, samples: int) -> np.ndarray:
     """(samples, horizon) ids by the library's own loop."""
-    ids = torch.tensor([[slot[0] for slot in prompt]])
+    ids = torch.tensor([[slot[0] for slot in prompt]], device=model.device)
     stops = [int(i) for i in model._stops] or None
     with torch.inference_mode():
         out = library_model(model).generate(
@@ -122,7 +133,7 @@ def hf_generate(model: Any, prompt: list[list[int]], horizon: int, samples: int)
             max_new_tokens=horizon, eos_token_id=stops, pad_token_id=0, min_new_tokens=None if stops else horizon,
             use_cache=True,
         )  # fmt: skip
-    return np.asarray(out[:, ids.shape[1] :])
+    return np.asarray(out[:, ids.shape[1] :].cpu())
 
 
 def seconds(act: Any, *arguments: Any) -> float:
