@@ -11,6 +11,7 @@ import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from textwrap import shorten
 from typing import BinaryIO
@@ -45,7 +46,7 @@ def read_bytes(path: Path, what: str, *, most: int = MOST_BYTES) -> bytes:
     return content
 
 
-def opened(path: Path, what: str) -> BinaryIO:
+def opened(path: Path, what: str) -> BufferedReader:
     """A regular file, open for who reads it within bounds of his own; errors as of ``read_bytes``."""
     try:
         file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115

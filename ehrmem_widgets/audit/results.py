@@ -22,7 +22,7 @@ from ehrmem_widgets.blackbox.protocol import Query
 from ehrmem_widgets.cohort.attributes import SensitiveAttribute, load_attributes
 from ehrmem_widgets.cohort.dataset import NO_EXTENSIONS
 from ehrmem_widgets.errors import BadInput, Damaged, said_by
-from ehrmem_widgets.files import is_changed, read_json
+from ehrmem_widgets.files import is_changed, opened, read_json
 from ehrmem_widgets.findings.disclosure_control import disclosed
 from ehrmem_widgets.findings.finding import EXCLUDED, FIGURES, PATIENTS, Finding, OtherVersion, check_table
 from ehrmem_widgets.probes.people import CANARY, DRAWN, MEMBER, NON_MEMBER, NULL_CANARY, PAIRS
@@ -173,12 +173,15 @@ class AuditResults:
         return unknown_in_words(**found) if found and found["codes"] else ""
 
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of each finding: of its files in the order of their names."""
+        """SHA-256 of each finding: of its files in the order of their names. Raises Damaged where a table is not as it was written, also one that
+        the page does not need."""
         found = {}
         for name, folder in self.files.items():
             whole = hashlib.sha256()
             for path in sorted(folder.iterdir()):
-                with path.open("rb") as file:
+                if path.suffix == ".parquet":
+                    self._check(name, path.stem)
+                with opened(path, str(path)) as file:
                     whole.update(hashlib.file_digest(file, "sha256").digest())
             found[name] = whole.hexdigest()
         return found

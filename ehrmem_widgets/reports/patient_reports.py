@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import queue
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from ehrmem_widgets import __version__
 from ehrmem_widgets.bundled import explore_notebook
-from ehrmem_widgets.cohort.fingerprints import read_anew
+from ehrmem_widgets.cohort.fingerprints import digest_of, read_anew
 from ehrmem_widgets.errors import BadInput, Damaged, EhrmemError, Unavailable, not_made, resumable
 from ehrmem_widgets.files import read_json, read_text, write_whole
 from ehrmem_widgets.probes.batching import OnProgress, Progress
@@ -302,9 +301,10 @@ class _Batch:
             common["attributes"] = ",".join(common["attributes"])
         if common["facts"]:
             common["knowledge"] = ""
-            with suppress(OSError):  # a line of facts, no file
-                common["facts"] = "file " + hashlib.sha256(Path(str(common["facts"])).read_bytes()).hexdigest()
-        notebook = hashlib.sha256(explore_notebook().read_bytes()).hexdigest()
+            with suppress(OSError):  # a line of facts, too long for a file's name
+                if (file := Path(str(common["facts"]))).is_file():
+                    common["facts"] = f"file {digest_of(file)}"
+        notebook = digest_of(explore_notebook())
         return {**common, "ehrmem": __version__, "notebook": notebook}
 
     def _check_seal(self) -> bool:

@@ -298,6 +298,21 @@ def test_the_report_of_a_damaged_audit_says_what_to_remove(
     assert f"{named} is damaged" in capsys.readouterr().err and not (tmp_path / "report.html").exists()
 
 
+@pytest.mark.parametrize("name", ["curves.parquet", "excluded.parquet", "a_file_more"])
+def test_a_pipe_in_place_of_a_table_is_never_waited_for(
+    name: str, undisturbed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(undisturbed[1], tmp_path / "out")
+    pipe = tmp_path / "out" / "findings" / "confounding" / name  # of which the page shows but the hash
+    pipe.unlink(missing_ok=True)
+    os.mkfifo(pipe)
+    script = "import sys; from ehrmem_widgets.audit.results import AuditResults; AuditResults(sys.argv[1]).hashes()"
+    ended = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "out")], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 1 and ("is damaged" in ended.stderr or "not a regular file" in ended.stderr)
+
+
 FILES = ["figures.parquet", "patients.parquet", "curves.parquet", "excluded.parquet", "finding.json"]
 
 
