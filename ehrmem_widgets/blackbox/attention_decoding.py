@@ -62,10 +62,6 @@ class Transformer:
     activation: str  # its name in transformers
     ages: Callable[[Tensor], Tensor] | None = None  # where codes come as moments: (n,) ages in days -> (n, hidden)
 
-    def packed(self) -> Transformer:
-        """With every ``Linear`` as it is fastest to multiply by."""
-        return replace(self, blocks=[block.packed() for block in self.blocks], head=self.head.packed())
-
 
 class SharedPromptDecoder:
     """One stream of continuations, as ``decoding.Decoder``."""
@@ -217,26 +213,32 @@ class EmbeddingDecoder(SharedPromptDecoder):
         self._going &= ~torch.isin(codes, self._stops)[:, None]
 
 
-def transformer_parts(model: PreTrainedModel) -> Transformer | None:
-    """The weights of a GPT-2, Llama, GPT-NeoX or Delphi; None for another architecture."""
+def transformer_parts(model: PreTrainedModel, *, packed: bool = False) -> Transformer | None:
+    """The weights of a GPT-2, Llama, GPT-NeoX or Delphi; None for another architecture. ``packed``: laid out to multiply by, layer by layer, so that
+    they are never held twice."""
     build = {"gpt2": _gpt2, "llama": _llama, "gpt_neox": _gpt_neox, "delphi": _delphi}.get(model.config.model_type)
-    return None if build is None else build(model)
+    if build is None:
+        return None
+    parts = build(model, _Block.packed if packed else lambda block: block)
+    return replace(parts, head=parts.head.packed()) if packed else parts
 
 
-def _gpt2(model: Any) -> Transformer:
+def _gpt2(model: Any, ready: Callable[[_Block], _Block]) -> Transformer:
     config, body = model.config, model.transformer
     width = config.n_embd // config.n_head
     blocks = [
-        _Block(
-            norm_attention=layer_norm(b.ln_1),
-            query_key_value=_for_attention(  # stored (in, out)
-                Linear(b.attn.c_attn.weight.data, b.attn.c_attn.bias.data), config.n_head, config.n_head, width
-            ),
-            attention_out=Linear(b.attn.c_proj.weight.data, b.attn.c_proj.bias.data),
-            norm_mlp=layer_norm(b.ln_2),
-            up=Linear(b.mlp.c_fc.weight.data, b.mlp.c_fc.bias.data, config.activation_function),
-            gated=False,
-            down=Linear(b.mlp.c_proj.weight.data, b.mlp.c_proj.bias.data),
+        ready(
+            _Block(
+                norm_attention=layer_norm(b.ln_1),
+                query_key_value=_for_attention(  # stored (in, out)
+                    Linear(b.attn.c_attn.weight.data, b.attn.c_attn.bias.data), config.n_head, config.n_head, width
+                ),
+                attention_out=Linear(b.attn.c_proj.weight.data, b.attn.c_proj.bias.data),
+                norm_mlp=layer_norm(b.ln_2),
+                up=Linear(b.mlp.c_fc.weight.data, b.mlp.c_fc.bias.data, config.activation_function),
+                gated=False,
+                down=Linear(b.mlp.c_proj.weight.data, b.mlp.c_proj.bias.data),
+            )
         )
         for b in body.h
     ]
@@ -255,18 +257,20 @@ def _gpt2(model: Any) -> Transformer:
     )
 
 
-def _delphi(model: Any) -> Transformer:
+def _delphi(model: Any, ready: Callable[[_Block], _Block]) -> Transformer:
     config, body = model.config, model.transformer
     width = config.n_embd // config.n_head
     blocks = [
-        _Block(
-            norm_attention=layer_norm(b.ln_1),
-            query_key_value=_for_attention(linear(b.attn.c_attn), config.n_head, config.n_head, width),
-            attention_out=linear(b.attn.c_proj),
-            norm_mlp=layer_norm(b.ln_2),
-            up=linear(b.mlp.c_fc, "gelu_new"),
-            gated=False,
-            down=linear(b.mlp.c_proj),
+        ready(
+            _Block(
+                norm_attention=layer_norm(b.ln_1),
+                query_key_value=_for_attention(linear(b.attn.c_attn), config.n_head, config.n_head, width),
+                attention_out=linear(b.attn.c_proj),
+                norm_mlp=layer_norm(b.ln_2),
+                up=linear(b.mlp.c_fc, "gelu_new"),
+                gated=False,
+                down=linear(b.mlp.c_proj),
+            )
         )
         for b in body.h
     ]
@@ -286,25 +290,27 @@ def _delphi(model: Any) -> Transformer:
     )
 
 
-def _llama(model: Any) -> Transformer:
+def _llama(model: Any, ready: Callable[[_Block], _Block]) -> Transformer:
     config, body = model.config, model.model
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     turn, turned = _turn(body, config, width)
     blocks = [
-        _Block(
-            norm_attention=rms_norm(b.input_layernorm),
-            query_key_value=_for_attention(
-                stacked(b.self_attn.q_proj, b.self_attn.k_proj, b.self_attn.v_proj, scale=b.input_layernorm.weight),
-                config.num_attention_heads,
-                config.num_key_value_heads,
-                width,
-                turned,
-            ),
-            attention_out=linear(b.self_attn.o_proj),
-            norm_mlp=rms_norm(b.post_attention_layernorm),
-            up=stacked(b.mlp.gate_proj, b.mlp.up_proj, scale=b.post_attention_layernorm.weight),
-            gated=True,
-            down=linear(b.mlp.down_proj),
+        ready(
+            _Block(
+                norm_attention=rms_norm(b.input_layernorm),
+                query_key_value=_for_attention(
+                    stacked(b.self_attn.q_proj, b.self_attn.k_proj, b.self_attn.v_proj, scale=b.input_layernorm.weight),
+                    config.num_attention_heads,
+                    config.num_key_value_heads,
+                    width,
+                    turned,
+                ),
+                attention_out=linear(b.self_attn.o_proj),
+                norm_mlp=rms_norm(b.post_attention_layernorm),
+                up=stacked(b.mlp.gate_proj, b.mlp.up_proj, scale=b.post_attention_layernorm.weight),
+                gated=True,
+                down=linear(b.mlp.down_proj),
+            )
         )
         for b in body.layers
     ]
@@ -323,7 +329,7 @@ def _llama(model: Any) -> Transformer:
     )
 
 
-def _gpt_neox(model: Any) -> Transformer:
+def _gpt_neox(model: Any, ready: Callable[[_Block], _Block]) -> Transformer:
     config, body = model.config, model.gpt_neox
     heads = config.num_attention_heads
     width = config.hidden_size // heads
@@ -335,14 +341,16 @@ def _gpt_neox(model: Any) -> Transformer:
         return Linear(weight.t().contiguous(), bias)
 
     blocks = [
-        _Block(
-            norm_attention=layer_norm(b.input_layernorm),
-            query_key_value=_for_attention(by_part(b.attention.query_key_value), heads, heads, width, turned),
-            attention_out=linear(b.attention.dense),
-            norm_mlp=layer_norm(b.post_attention_layernorm),
-            up=linear(b.mlp.dense_h_to_4h, config.hidden_act),
-            gated=False,
-            down=linear(b.mlp.dense_4h_to_h),
+        ready(
+            _Block(
+                norm_attention=layer_norm(b.input_layernorm),
+                query_key_value=_for_attention(by_part(b.attention.query_key_value), heads, heads, width, turned),
+                attention_out=linear(b.attention.dense),
+                norm_mlp=layer_norm(b.post_attention_layernorm),
+                up=linear(b.mlp.dense_h_to_4h, config.hidden_act),
+                gated=False,
+                down=linear(b.mlp.dense_4h_to_h),
+            )
         )
         for b in body.layers
     ]

@@ -72,10 +72,9 @@ def best_decoder(model: PreTrainedModel) -> Callable[[], Decoder]:
 
 def _decoders(model: PreTrainedModel) -> Iterator[Callable[[], Decoder]]:
     """From the fastest on."""
-    transformer, state_space = transformer_parts(model), state_space_parts(model)
+    transformer, state_space = transformer_parts(model, packed=True), state_space_parts(model)
     if transformer is not None:
-        packed = transformer.packed()
-        yield lambda: SharedPromptDecoder(packed)
+        yield lambda: SharedPromptDecoder(transformer)
     if state_space is not None:
         yield lambda: StateSpaceDecoder(state_space)
     from ehrmem_widgets.blackbox.library_decoding import LibraryDecoder

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+_MOST_COPIED = 2**28  # numbers: 1 GB
 _ROWS = 64  # that weights are laid out for: any number can be multiplied
 _FUSED: dict[str, tuple[str, list[float], str]] = {
     "": ("none", [], ""), "relu": ("relu", [], ""), "gelu": ("gelu", [], "none"), "gelu_new": ("gelu", [], "tanh"),
@@ -94,10 +95,16 @@ def linear(module: nn.Linear, activation: str = "") -> Linear:
 
 
 def pack_linears(model: PreTrainedModel) -> None:
-    """Let the linear layers of a model that was opened to be asked, and not to be trained, multiply as ``Linear.packed``; but not those of RWKV,
-    whose rows are vectorized by torch, which does not see into such a product."""
-    for module in model.modules() if model.config.model_type != "rwkv" else ():
-        if type(module) is nn.Linear and (packed := linear(module).packed()).weight.is_mkldnn:
+    """Let the linear layers of a model that was opened to be asked, and not to be trained, multiply as ``Linear.packed``, from a copy of their
+    weights; but not of a model so large that a copy matters, and not of RWKV, whose rows are vectorized by torch, which does not see into such
+    a product."""
+    layers = [module for module in model.modules() if type(module) is nn.Linear]
+    if model.config.model_type == "rwkv" or sum(module.weight.numel() for module in layers) > _MOST_COPIED:
+        return
+    for module in layers:
+        bias = None if module.bias is None else module.bias.data
+        packed = Linear(module.weight.data.t(), bias).packed()
+        if packed.weight.is_mkldnn:
             module.forward = packed  # type: ignore[method-assign, assignment]
 
 

@@ -37,10 +37,18 @@ def test_half_precision_stays_as_it_is() -> None:
 
 @needs_onednn
 @pytest.mark.parametrize(
-    ("kind", "dtype", "packed"),
-    [("llama", torch.float32, True), ("llama", torch.bfloat16, False), ("rwkv", torch.float32, False)],
+    ("kind", "dtype", "most", "packed"),
+    [
+        ("llama", torch.float32, 128, True),
+        ("llama", torch.float32, 127, False),
+        ("llama", torch.bfloat16, 128, False),
+        ("rwkv", torch.float32, 128, False),
+    ],
 )
-def test_linear_layers_of_an_opened_model(kind: str, dtype: torch.dtype, packed: bool) -> None:
+def test_linear_layers_of_an_opened_model(
+    kind: str, dtype: torch.dtype, most: int, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ehrmem_widgets.blackbox.layers._MOST_COPIED", most)
     model = nn.Sequential(nn.Linear(8, 16), nn.LayerNorm(16)).to(dtype)
     x = torch.randn(2, 3, 8, dtype=dtype)
     with torch.inference_mode():
