@@ -52,7 +52,7 @@ bench: $(STAMP) ## Measure speed on this machine (ARGS="--only attribute" for on
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 bench-gpu: $(STAMP) ## Run the CUDA tests and measure speed on a CUDA device
-	@$(BIN)/python -m pytest -n 0 -q -k cuda tests/blackbox/test_folder.py
+	@$(BIN)/python -m pytest -n 0 -q tests/blackbox/test_cuda.py
 	@$(BIN)/python -m tests.benchmarks.gpu
 
 evidence: $(STAMP) ## Recompute the evidence that the probes find what is there and nothing else (ARGS=--write puts it into docs/evidence.md)

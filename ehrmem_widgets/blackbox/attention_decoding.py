@@ -2,6 +2,9 @@
 
 The keys and values of the prompt are kept once a prompt, those of the continuations in preallocated memory, so that a step is
 a few matrix products. Rotary positions are complex numbers: the two dimensions that turn together stand side by side.
+
+On a CUDA device a step is always of the same shape, so that it can be replayed (``replayed``): it asks the memory of the steps to come,
+too, whose keys are masked out.
 """
 
 from __future__ import annotations
@@ -17,12 +20,14 @@ from torch.nn import functional as F
 
 from ehrmem_widgets.blackbox.layers import Linear, Norm, activation, layer_norm, linear, rms_norm, stacked
 from ehrmem_widgets.blackbox.race import ages, code_ids
+from ehrmem_widgets.blackbox.replayed import Replayed
 from ehrmem_widgets.blackbox.rows import Rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 _COPIED_PROMPT = 65_536  # numbers a layer: a prompt's keys this small are copied to each continuation, not asked apart
+_REPLAYED_STEPS = 64  # then the next are recorded, with the keys and values of as many more
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,9 @@ class SharedPromptDecoder:
     @torch.inference_mode()
     def begin(self, prompts: list[list[int]], samples: int, room: int) -> Tensor:
         parts = self.parts
-        new, device = parts.embedding.new_empty, parts.embedding.device
+        device = parts.embedding.device
+        # A step that is replayed multiplies what has not been written yet by 0.
+        new = parts.embedding.new_zeros if device.type == "cuda" else parts.embedding.new_empty
         lengths = torch.tensor([len(p) for p in prompts], device=device)
         longest = int(lengths.max())
         # Left padding: every prompt ends at the same place, and padded keys are masked out.
@@ -88,14 +95,19 @@ class SharedPromptDecoder:
         causal = torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
         mask = causal & visible[:, None, :]
         mask = (mask | torch.eye(longest, dtype=torch.bool, device=device)).unsqueeze(1)  # a padded row sees itself
-        self._rows, self._at = Rows(len(prompts), samples, device), 0
-        self._lengths = lengths[self._rows.prompt]
+        self._rows = Rows(len(prompts), samples, device)
+        self._places = lengths[self._rows.prompt]  # of the next code of each continuation
         copied = len(prompts) * samples * longest * parts.key_heads * parts.width
-        self._copied = longest if copied <= _COPIED_PROMPT else 0
+        self._at = self._copied = longest if copied <= _COPIED_PROMPT else 0  # the next place in the cache
+        # The same, where steps are replayed.
+        self._fixed = torch.tensor([self._at], device=device) if device.type == "cuda" else None
+        self._replayed: tuple[int, Replayed] | None = None  # how far it reaches
         self._bias = None
-        if bool(padding.any()):
+        if bool(padding.any()) or self._fixed is not None:
             bias = parts.embedding.new_zeros(len(prompts), 1, 1, longest + max(room, 1))
             bias[..., :longest].masked_fill_(~visible[:, None, None, :], float("-inf"))
+            if self._fixed is not None:
+                bias[..., longest:] = float("-inf")
             self._bias = bias[self._rows.prompt]
         self._prompt_cache: list[tuple[Tensor, Tensor]] = []
         shape = (len(prompts) * samples, parts.key_heads, self._copied + max(room, 1), parts.width)
@@ -119,41 +131,62 @@ class SharedPromptDecoder:
 
     @torch.inference_mode()
     def step(self, codes: Tensor) -> Tensor:
+        if self._fixed is None:
+            (found,) = self._step(codes, self._at + 1)
+        else:
+            steps = (self._at - self._copied) // _REPLAYED_STEPS + 1
+            reach = min(self._copied + steps * _REPLAYED_STEPS, self._cache[0][0].shape[2])
+            if self._replayed is None or self._replayed[0] != reach:
+                self._replayed = (reach, Replayed())
+            (found,) = self._replayed[1](lambda codes: self._step(codes, reach), codes)
+        self._at += 1
+        return found
+
+    def _step(self, codes: Tensor, reach: int) -> tuple[Tensor]:
+        """A step that asks the first ``reach`` places of the cache."""
         parts = self.parts
         heads = parts.key_heads
         group = parts.heads // heads
-        at = self._copied + self._at
+        if self._bias is not None and self._fixed is not None:
+            self._bias.index_fill_(3, self._fixed + (self._bias.shape[3] - self._cache[0][0].shape[2]), 0)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            keys, values = self._cache[layer]
-            keys[:, :, at] = k.view(len(codes), heads, -1)
-            values[:, :, at] = v.view(len(codes), heads, -1)
-            own_keys, own_values = keys.flatten(0, 1)[:, : at + 1], values.flatten(0, 1)[:, : at + 1]
+            for cache, new in zip(self._cache[layer], (k, v), strict=True):
+                self._put(cache, new.view(len(codes), heads, -1))
+            own_keys, own_values = (cache.flatten(0, 1)[:, :reach] for cache in self._cache[layer])
             scores = torch.bmm(q.reshape(-1, group, parts.width), own_keys.transpose(1, 2))
-            if self._copied:
-                if self._bias is not None:
-                    scores = (scores.view(len(codes), heads, group, -1) + self._bias[..., : at + 1]).flatten(0, 1)
-                return torch.bmm(scores.softmax(dim=-1), own_values).view(len(codes), -1)
-            prompt_keys, prompt_values = self._prompt_cache[layer]
-            # All continuations of a prompt ask its keys in one product.
-            to_prompt = self._of_prompts(q.reshape(len(codes), heads, group, -1), prompt_keys)
-            length = to_prompt.shape[-1]
+            scores = scores.view(len(codes), heads, group, -1)
+            if not self._copied:
+                prompt_keys, prompt_values = self._prompt_cache[layer]
+                # All continuations of a prompt ask its keys in one product.
+                to_prompt = self._of_prompts(q.reshape(len(codes), heads, group, -1), prompt_keys)
+                scores = torch.cat([to_prompt, scores], dim=-1)
             if self._bias is not None:
-                to_prompt = to_prompt + self._bias[..., :length]
-            weights = torch.cat([to_prompt, scores.view(len(codes), heads, group, -1)], dim=-1).softmax(dim=-1)
-            of_own = torch.bmm(weights[..., length:].flatten(0, 1), own_values)
-            of_prompt = self._of_prompts(weights[..., :length], prompt_values)
-            return (of_own.view(len(codes), heads, group, -1) + of_prompt).reshape(len(codes), -1)
+                scores = scores + self._bias[..., : scores.shape[-1]]
+            weights = scores.softmax(dim=-1)
+            of_own = torch.bmm(weights[..., -reach:].flatten(0, 1), own_values).view(len(codes), heads, group, -1)
+            if not self._copied:
+                of_own = of_own + self._of_prompts(weights[..., :-reach], prompt_values)
+            return of_own.reshape(len(codes), -1)
 
-        x = self._forward(codes, self._lengths + self._at, attend)
-        self._at += 1
+        x = self._forward(codes, self._places, attend)
         self._saw(x, codes)
-        return parts.head(parts.norm(x)).float()
+        self._places += 1
+        if self._fixed is not None:
+            self._fixed += 1
+        return (parts.head(parts.norm(x)).float(),)
+
+    def _put(self, cache: Tensor, new: Tensor) -> None:
+        """(rows, heads, width) into the next place of a cache."""
+        if self._fixed is None:
+            cache[:, :, self._at] = new
+        else:
+            cache.index_copy_(2, self._fixed, new.unsqueeze(2))
 
     @torch.inference_mode()
     def keep(self, rows: Tensor) -> None:
         prompts = self._rows.keep(rows)
-        self._lengths = self._lengths[rows]
+        self._places, self._replayed = self._places[rows], None
         if self._bias is not None:
             self._bias = self._bias[rows]
         self._cache = [(keys[rows], values[rows]) for keys, values in self._cache]
@@ -196,12 +229,12 @@ class SharedPromptDecoder:
 
 
 class EmbeddingDecoder(SharedPromptDecoder):
-    """A decoder that adds up the last layer's states of what it reads, prompt and continuation up to the first of the ``stops``: (rows, hidden),
-    appended to ``totals``. It is told of no continuation that ended, and drops none."""
+    """A decoder that adds up the last layer's states of what it reads, prompt and continuation up to the first code that ends it (``goes_on``: (codes,) bool):
+    (rows, hidden), appended to ``totals``. It is told of no continuation that ended, and drops none."""
 
-    def __init__(self, parts: Transformer, stops: Tensor, totals: list[Tensor]) -> None:
+    def __init__(self, parts: Transformer, goes_on: Tensor, totals: list[Tensor]) -> None:
         super().__init__(parts)
-        self._stops, self._totals = stops, totals
+        self._goes_on, self._totals = goes_on, totals
 
     def _saw_prompts(self, x: Tensor, visible: Tensor) -> None:
         states = self.parts.norm.direction(x).float() * visible[..., None]
@@ -210,7 +243,7 @@ class EmbeddingDecoder(SharedPromptDecoder):
 
     def _saw(self, x: Tensor, codes: Tensor) -> None:
         self._totals[-1] += self.parts.norm.direction(x).float() * self._going
-        self._going &= ~torch.isin(codes, self._stops)[:, None]
+        self._going &= self._goes_on[codes][:, None]
 
 
 def transformer_parts(model: PreTrainedModel, *, packed: bool = False) -> Transformer | None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, partial
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ehrmem_widgets.blackbox.attention_decoding import (
     EmbeddingDecoder,
@@ -48,7 +50,11 @@ _FAULTS = (
     ValueError, TypeError, LookupError, AttributeError, ArithmeticError, ImportError, OSError, RuntimeError, MemoryError,
 )  # fmt: skip
 """By which a library says that a config is none."""
+_LEAST_SHARE = 2**-20  # of the room that a stream or a batch takes at first
 _NUMBER_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+_Answer = TypeVar("_Answer")
+log = logging.getLogger(__name__)
 
 torch.set_num_threads(threads())
 
@@ -90,10 +96,9 @@ class FolderModel:
         self.name = self.folder.name
         shapes = _check_folder(self.folder, 2 if dtype == "bfloat16" else 4)
         listed = folder_vocabulary(self.folder, vocabulary, token_scheme)
+        self._dtype = dtype
         with no_larger_than(self.folder, shapes):
-            self._model = _load(self.folder, _device(device), dtype)
-        pack_linears(self._model)
-        self._race: Race | None = getattr(self._model, "race", None)
+            self._open(_device(device))
         _check_ages(listed, told=self._race is not None)
         head = int(self._model.get_output_embeddings().weight.shape[0])
         if head < len(listed):
@@ -110,6 +115,13 @@ class FolderModel:
         split = self.training.get("split")
         self.training_split = split if isinstance(split, str) else None
 
+    def _open(self, device: torch.device) -> None:
+        self._model = _load(self.folder, device, self._dtype)
+        pack_linears(self._model)
+        self._race: Race | None = getattr(self._model, "race", None)
+        self._share = 1.0  # of what a stream may take of the free memory
+        self.__dict__.pop("new_decoder", None)
+
     def __repr__(self) -> str:
         return f"FolderModel({self.name!r}: {len(self.vocabulary):,} codes, context {self.context_length:,})"
 
@@ -124,42 +136,56 @@ class FolderModel:
         seed: int = 0,
     ) -> Iterator[Step]:
         """As ``BlackBox.generate``; stops early when the context is full or every continuation has ended."""
-        steps = sample(
-            self.new_decoder,
-            prompts,
-            horizon,
-            samples,
-            size=self.codes_in_head,
-            context_length=self.context_length,
-            stops=self._stops,
-            track=track,
-            banned=banned,
-            seed=seed,
-            device=self._model.device,
-            race=self._race,
-        )
         if (now := torch.get_num_threads()) != (wanted := threads(now)):
             torch.set_num_threads(wanted)
-        yield from steps
+        given = 0
+        while True:
+            steps = sample(
+                self.new_decoder,
+                prompts,
+                horizon,
+                samples,
+                size=self.codes_in_head,
+                context_length=self.context_length,
+                stops=self._stops,
+                track=track,
+                banned=banned,
+                seed=seed,
+                device=self._model.device,
+                race=self._race,
+                share=self._share,
+            )
+            try:
+                for step in islice(steps, given, None):
+                    yield step
+                    given += 1
+                return
+            except RuntimeError as error:
+                self._make_room(error)
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """As ``BlackBox.score``; of a sequence longer than the context, its first part."""
-        scores: list[np.ndarray] = [np.empty(0)] * len(sequences)
-        with torch.inference_mode():
-            for place, logits, ids in self.logits(sequences):
-                found = (
-                    _log_probabilities(logits, ids[1:]) if self._race is None else self._race.scores(logits, ids)[:, 0]
-                )
-                scores[place] = found.cpu().numpy().astype(float)
-        return scores
+
+        def of_one(logits: Tensor, ids: Tensor) -> Tensor:
+            return _log_probabilities(logits, ids[1:]) if self._race is None else self._race.scores(logits, ids)[:, 0]
+
+        return self._where_there_is_room(lambda: self._of_each(sequences, of_one))
 
     def score_moments(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """As ``BlackBox.score_moments``; of a sequence longer than the context, its first part."""
-        found: list[np.ndarray] = [np.empty((0, 3))] * len(sequences)
-        with torch.inference_mode():
-            for place, logits, ids in self.logits(sequences):
-                one = moments(logits, ids[1:]) if self._race is None else self._race.scores(logits, ids)
-                found[place] = one.cpu().numpy().astype(float)
+
+        def of_one(logits: Tensor, ids: Tensor) -> Tensor:
+            return moments(logits, ids[1:]) if self._race is None else self._race.scores(logits, ids)
+
+        return self._where_there_is_room(lambda: self._of_each(sequences, of_one))
+
+    @torch.inference_mode()
+    def _of_each(
+        self, sequences: Sequence[Sequence[int]], of_one: Callable[[Tensor, Tensor], Tensor]
+    ) -> list[np.ndarray]:
+        found: list[np.ndarray] = [np.empty(0)] * len(sequences)
+        for place, logits, ids in self.logits(sequences):
+            found[place] = of_one(logits, ids).cpu().numpy().astype(float)
         return found
 
     @torch.inference_mode()
@@ -175,6 +201,9 @@ class FolderModel:
     def embed(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
         """The last layer's states, averaged over the codes and scaled to unit length; the first part of a sequence
         longer than the context."""
+        return self._where_there_is_room(lambda: self._embed(sequences))
+
+    def _embed(self, sequences: Sequence[Sequence[int]]) -> np.ndarray:
         embeddings: list[np.ndarray] = [np.empty(0)] * len(sequences)
         for places, ids in self._batches(sequences):
             with torch.inference_mode():
@@ -193,15 +222,15 @@ class FolderModel:
         decoder = self.new_decoder()
         if self._race is not None or not isinstance(decoder, SharedPromptDecoder):
             return None
-        return partial(self._embed_continuations, decoder.parts)
+        return lambda *question: self._where_there_is_room(lambda: self._embed_continuations(*question))
 
-    def _embed_continuations(
-        self, parts: Transformer, prompts: Sequence[SlotIds], horizon: int, samples: int, seed: int
-    ) -> np.ndarray:
+    def _embed_continuations(self, prompts: Sequence[SlotIds], horizon: int, samples: int, seed: int) -> np.ndarray:
         totals: list[Tensor] = []
-        stops = torch.tensor(self._stops, dtype=torch.long, device=self._model.device)
+        parts = cast("SharedPromptDecoder", self.new_decoder()).parts
+        goes_on = torch.ones(self.codes_in_head, dtype=torch.bool, device=self._model.device)
+        goes_on[self._stops] = False
         steps = sample(
-            lambda: EmbeddingDecoder(parts, stops, totals),
+            lambda: EmbeddingDecoder(parts, goes_on, totals),
             prompts,
             horizon + 1,  # one more, so that the last code is read, too
             samples,
@@ -210,10 +239,30 @@ class FolderModel:
             stops=(),
             seed=seed,
             device=self._model.device,
+            share=self._share,
         )
         deque(steps, maxlen=0)
         found = torch.nn.functional.normalize(torch.cat(totals), dim=-1)
         return found.view(len(prompts), samples, -1).cpu().numpy()
+
+    def _where_there_is_room(self, act: Callable[[], _Answer]) -> _Answer:
+        while True:
+            try:
+                return act()
+            except RuntimeError as error:
+                self._make_room(error)
+
+    def _make_room(self, error: RuntimeError) -> None:
+        """On a CUDA device that is full: take less of it; where little does not help either, or the device is gone: go on with the processor, and say
+        so. Raises ``error`` where there is no such device."""
+        if self.device.type == "cpu":
+            raise error
+        if isinstance(error, torch.OutOfMemoryError) and self._share > _LEAST_SHARE:
+            self._share /= 16
+            torch.cuda.empty_cache()
+            return
+        _say_it_goes_on_without(self.device, error)
+        self._open(torch.device("cpu"))
 
     @property
     def device(self) -> torch.device:
@@ -256,7 +305,7 @@ class FolderModel:
         config = self._model.config
         # Mamba has them at each code; a config may name a size without a number (GPT-Neo)
         states = (getattr(config, "state_size", 0) or 0) * (getattr(config, "intermediate_size", 0) or 0)
-        at_once = min(_CODES_AT_ONCE, _NUMBERS_AT_ONCE // max(self.codes_in_head, states))
+        at_once = self._share * min(_CODES_AT_ONCE, _NUMBERS_AT_ONCE // max(self.codes_in_head, states))
         order = sorted(range(len(sequences)), key=lambda place: len(sequences[place]))
         batch: list[int] = []
         for place in order:
@@ -384,7 +433,7 @@ def _load(folder: Path, device: torch.device, dtype: str) -> PreTrainedModel:
     ours: Delphi | Llama | None = open_delphi(folder, read_config(folder), _NUMBER_FORMATS[dtype])
     ours = ours or open_llama(folder, _NUMBER_FORMATS[dtype])
     if ours is not None:
-        return cast("PreTrainedModel", ours.to(device))  # it answers as the library's does
+        return _moved(cast("PreTrainedModel", ours), device)  # it answers as the library's does
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import transformers
     from huggingface_hub.errors import StrictDataclassError
@@ -419,9 +468,30 @@ def _load(folder: Path, device: torch.device, dtype: str) -> PreTrainedModel:
             "part only is partly random, and would seem to remember nobody. Ask for the complete, matching files."
         )
     model.config.use_cache = False  # reading a record needs none; decoders ask for it
-    if device.type == "cpu":
+    model = _moved(model.eval(), device)
+    if model.device.type == "cpu":
         read_without_filling(model)
-    return model.eval().to(device)
+    return model
+
+
+def _moved(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+    """On that device; on the processor where it is full."""
+    module: nn.Module = model
+    try:
+        module.to(device)
+    except torch.OutOfMemoryError as error:
+        _say_it_goes_on_without(device, error)
+        module.to("cpu")
+    return model
+
+
+def _say_it_goes_on_without(device: torch.device, error: RuntimeError) -> None:
+    fault = "is full" if isinstance(error, torch.OutOfMemoryError) else f"stopped answering ({said_by(error)})"
+    log.warning(
+        "The graphics card (%s) %s. The model goes on with the processor: more slowly, and with the same numbers but for rounding.",
+        device,
+        fault,
+    )
 
 
 def _check_runs(model: PreTrainedModel, folder: Path) -> None:

@@ -12,10 +12,14 @@ from torch import Tensor
 from ehrmem_widgets.blackbox.decoding import Decoder
 from ehrmem_widgets.blackbox.protocol import SlotIds, Step, slot_uniforms, split_prompts, within_context
 from ehrmem_widgets.blackbox.race import Race, race_steps
-from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.blackbox.replayed import Replayed
+from ehrmem_widgets.errors import BadInput, Unavailable
 
 _share = 0.5  # of the free memory that continuations may take
-_DENSE = 0.875  # of the continuations that a decoder holds: where fewer go on, it goes on with these alone
+_DENSE = {
+    "cpu": 0.875,
+    "cuda": 0.5,
+}  # of the continuations that a decoder holds: where fewer go on, it goes on with these alone
 _SMALLEST = 2**-25  # half of the step of uniform numbers: what a filter hides weighs less, and must not come at 0
 _BYTES_A_LOGIT = 16  # logits, probabilities, those allowed, and their sums
 
@@ -34,13 +38,15 @@ def sample(
     seed: int = 0,
     device: torch.device | None = None,
     race: Race | None = None,
+    share: float = 1.0,
 ) -> Iterator[Step]:
     """As ``BlackBox.generate``; stops early when the context is full or every continuation has ended.
 
     ``race``: how the codes race, of a model that gives elapsed times; the horizon is then in days.
 
     ``size``: codes that a decoder gives logits of; ``track`` and ``banned`` may be shorter. What does not fit half of the free
-    memory is sampled in parts, one after the other: the same answer, whose first step then waits for all parts but the last.
+    memory (or this ``share`` of the half) is sampled in parts, one after the other: the same answer, whose first step then waits for all parts but
+    the last. Raises ``Unavailable`` where not even one continuation fits.
     """
     device = device or torch.device("cpu")
     shared, slots = split_prompts(prompts)
@@ -48,7 +54,13 @@ def sample(
     horizon = within_context(prompts, horizon if race is None else context_length, context_length)
     decoder = new_decoder()
     bytes_a_sample = decoder.bytes_a_sample(longest, len(slots[0]) + horizon) + _BYTES_A_LOGIT * size
-    parts = _parts(len(prompts), samples, int(_share * free_memory(device)) // bytes_a_sample)
+    free = free_memory(device)
+    if bytes_a_sample > free and device.type == "cpu":
+        raise Unavailable(
+            f"One continuation needs about {bytes_a_sample / 1e9:,.2g} GB of memory and {free / 1e9:,.2g} GB are free. Close other programs, or ask for "
+            "a shorter horizon."
+        )
+    parts = _parts(len(prompts), samples, int(share * _share * free) // bytes_a_sample)
     goes_on = torch.ones(size, dtype=torch.bool, device=device)
     goes_on[list(stops)] = False
     groups = None if track is None else torch.from_numpy(_padded(track, size).astype(np.float32)).to(device)
@@ -168,29 +180,38 @@ def _run(
         logits = decoder.step(codes.flatten())
     weight = log_weight.view(shape).cpu().numpy()
     alive = torch.ones(len(rows), dtype=torch.bool, device=device)
-    for step in range(horizon):
+    going = len(rows)
+
+    def drawn_of(logits: Tensor, uniform: Tensor) -> tuple[Tensor, ...]:
         probabilities = torch.softmax(logits, dim=-1)
-        drawn, _ = _draw(
-            probabilities if keep is None else probabilities * keep,
-            _for_each(uniforms.next_step(), len(logits), rows),
-        )
+        drawn, _ = _draw(probabilities if keep is None else probabilities * keep, uniform)
+        return (drawn,) if groups is None else (drawn, probabilities @ groups)
+
+    replayed = Replayed() if device.type == "cuda" else None
+    for step in range(horizon):
+        given = logits, _for_each(uniforms.next_step(), len(logits), rows)
+        drawn, *masses = drawn_of(*given) if replayed is None else replayed(drawn_of, *given)
         of_each, drawn = drawn.shape[1], drawn.flatten()
-        mass = None
-        if groups is not None:
-            mass = torch.zeros(shape[0] * shape[1], groups.shape[1], device=device)
-            mass[rows[alive]] = (probabilities @ groups).repeat_interleave(of_each, dim=0)[alive]
-            mass = mass.view(*shape, -1)
-        codes = torch.full((shape[0] * shape[1],), -1, device=device)
-        codes[rows[alive]] = drawn[alive]
-        yield Step(codes.view(shape).cpu().numpy(), None if mass is None else mass.cpu().numpy(), weight)
+        found = [drawn, *(one.repeat_interleave(of_each, dim=0) for one in masses)]
+        if going < shape[0] * shape[1]:
+            found = [_of_all(one, rows[alive], alive, shape[0] * shape[1]) for one in found]
+        codes, *mass = (one.unflatten(0, shape).cpu().numpy() for one in found)
+        yield Step(codes, mass[0] if mass else None, weight)
         alive = alive & goes_on[drawn]
         going = int(alive.sum())
         if step + 1 == horizon or not going:
             return
-        if going <= _DENSE * len(rows):
+        if going <= _DENSE[device.type] * len(rows):
             decoder.keep(alive.nonzero()[:, 0])
             rows, drawn, alive = rows[alive], drawn[alive], alive[alive]
         logits = decoder.step(torch.where(alive, drawn, -1))
+
+
+def _of_all(found: Tensor, rows: Tensor, alive: Tensor, of_all: int) -> Tensor:
+    """(held, ...) of the continuations that the decoder holds -> (all, ...): -1 as the code of one that has ended, 0 as its mass."""
+    whole = found.new_full((of_all, *found.shape[1:]), 0 if found.is_floating_point() else -1)
+    whole[rows] = found[alive]
+    return whole
 
 
 def _for_each(uniforms: Tensor, distributions: int, rows: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from scipy import stats
 
 from ehrmem_widgets.blackbox.callable import CallableModel
 from ehrmem_widgets.blackbox.folder import FolderModel
+from ehrmem_widgets.blackbox.library_decoding import LibraryDecoder
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 
@@ -124,3 +125,21 @@ def too_far(counts: np.ndarray, exact: np.ndarray) -> bool:
         found, expected = np.append(found, counts[~common].sum()), np.append(expected, exact[~common].sum() * n)
     keep = expected > 0
     return stats.chisquare(found[keep], expected[keep] * found[keep].sum() / expected[keep].sum()).pvalue < 1e-4
+
+
+def assert_alike(one: FolderModel, other: FolderModel, within: float) -> None:
+    """Mass, weight of an open slot, scores, moments and embeddings; and the fast decoder serves both."""
+    assert type(one.new_decoder()) is type(other.new_decoder()) is not LibraryDecoder
+    track, banned = np.eye(SIZE), np.arange(SIZE) == 2
+    prompts = [[*single(1, 5), [3, 4]], [*single(1, 6, 7), [8]]]
+    found = [list(m.generate(prompts, 1, 5, track=track, banned=banned)) for m in (one, other)]
+    for step, expected in zip(*found, strict=True):
+        assert step.mass is not None and expected.mass is not None
+        np.testing.assert_allclose(step.mass[:, 0], expected.mass[:, 0], atol=within)
+        np.testing.assert_allclose(step.log_weight, expected.log_weight, atol=4 * within)
+    sequences = some_sequences(5, CONTEXT)
+    for a, b in zip(one.score_moments(sequences), other.score_moments(sequences), strict=True):
+        np.testing.assert_allclose(a, b, atol=8 * within)
+    for a, b in zip(one.score(sequences), other.score(sequences), strict=True):
+        np.testing.assert_allclose(a, b, atol=8 * within)
+    np.testing.assert_allclose(one.embed(sequences), other.embed(sequences), atol=2 * within)

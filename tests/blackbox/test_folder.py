@@ -17,7 +17,6 @@ from ehrmem_widgets.blackbox import folder as folder_module
 from ehrmem_widgets.blackbox import sampling
 from ehrmem_widgets.blackbox.checks import check_has_learned, check_vocabulary_fits
 from ehrmem_widgets.blackbox.folder import FolderModel
-from ehrmem_widgets.blackbox.library_decoding import LibraryDecoder
 from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
@@ -28,6 +27,7 @@ from tests.blackbox.contract import (
     CODES,
     CONTEXT,
     SIZE,
+    assert_alike,
     forward,
     make,
     next_code,
@@ -99,33 +99,6 @@ def test_weights_saved_in_16_bit_are_run_in_32(tmp_path: Path, saved: torch.dtyp
 def test_in_16_bit_the_answers_are_nearly_the_same(tmp_path: Path, kind: str) -> None:
     folder = make(tmp_path / "m", kind)
     assert_alike(FolderModel(folder, dtype="bfloat16"), FolderModel(folder), within=0.05)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("kind", ARCHITECTURES)
-def test_on_a_cuda_device_the_answers_are_the_same(tmp_path: Path, kind: str, dtype: str) -> None:
-    folder = make(tmp_path / "m", kind)
-    there = FolderModel(folder, device="cuda", dtype=dtype)
-    assert_alike(there, FolderModel(folder, device="cpu"), within=0.05 if dtype == "bfloat16" else 1e-3)
-
-
-def assert_alike(one: FolderModel, other: FolderModel, within: float) -> None:
-    """Mass, weight of an open slot, scores, moments and embeddings; and the fast decoder serves both."""
-    assert type(one.new_decoder()) is type(other.new_decoder()) is not LibraryDecoder
-    track, banned = np.eye(SIZE), np.arange(SIZE) == 2
-    prompts = [[*single(1, 5), [3, 4]], [*single(1, 6, 7), [8]]]
-    found = [list(m.generate(prompts, 1, 5, track=track, banned=banned)) for m in (one, other)]
-    for step, expected in zip(*found, strict=True):
-        assert step.mass is not None and expected.mass is not None
-        np.testing.assert_allclose(step.mass[:, 0], expected.mass[:, 0], atol=within)
-        np.testing.assert_allclose(step.log_weight, expected.log_weight, atol=4 * within)
-    sequences = some_sequences(5, CONTEXT)
-    for a, b in zip(one.score_moments(sequences), other.score_moments(sequences), strict=True):
-        np.testing.assert_allclose(a, b, atol=8 * within)
-    for a, b in zip(one.score(sequences), other.score(sequences), strict=True):
-        np.testing.assert_allclose(a, b, atol=8 * within)
-    np.testing.assert_allclose(one.embed(sequences), other.embed(sequences), atol=2 * within)
 
 
 def test_a_device_or_number_format_that_is_not_there_is_refused(

@@ -10,9 +10,11 @@ import torch
 
 from ehrmem_widgets.blackbox import sampling
 from ehrmem_widgets.blackbox.decoding import best_decoder
+from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.protocol import Step
 from ehrmem_widgets.blackbox.sampling import _draw, free_memory
-from tests.blackbox.contract import ARCHITECTURES, SIZE, random_model, single
+from ehrmem_widgets.errors import Unavailable
+from tests.blackbox.contract import ARCHITECTURES, SIZE, make, random_model, single
 
 PROMPTS = [[*single(1, 5, 7), [3, 4]], [*single(1, 6), [8, 9]], [*single(1, 4), [8, 3]]]
 
@@ -68,6 +70,15 @@ def test_a_code_without_weight_is_never_drawn_however_the_sum_is_rounded() -> No
             codes, total = _draw(weights, torch.full((500, of_each), uniform))
             assert codes.shape == total.shape == (500, of_each)
             assert (weights.gather(-1, codes) > 0).all()
+
+
+def test_a_continuation_that_does_not_fit_the_memory_is_refused_with_what_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = FolderModel(make(tmp_path / "m"))
+    monkeypatch.setattr(sampling, "free_memory", lambda device: 3000)
+    with pytest.raises(Unavailable, match=r"One continuation needs about [\de.-]+ GB of memory and 3e-06 GB are free"):
+        list(model.generate(PROMPTS, 10, 5))
 
 
 def test_free_memory_is_some() -> None:
