@@ -17,7 +17,7 @@ NBSTRIPOUT := nbstripout --keep-id
 NOTEBOOKS   = $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help explore workshop explorable report test lint browser fuzz bench bench-gpu evidence samples docs sbom lock clean check-python
+.PHONY: help explore workshop explorable report test lint browser fuzz bench bench-gpu growth evidence samples docs sbom lock clean check-python
 .DELETE_ON_ERROR:
 
 help: ## List the commands
@@ -54,6 +54,9 @@ bench: $(STAMP) ## Measure speed on this machine (ARGS="--only attribute" for on
 bench-gpu: $(STAMP) ## Run the CUDA tests and measure speed on a CUDA device
 	@$(BIN)/python -m pytest -n 0 -q tests/blackbox/test_cuda.py
 	@$(BIN)/python -m tests.benchmarks.gpu
+
+growth: $(STAMP) ## Measure how cost grows with patients, events, model and workers (ARGS=--write puts it into docs/cost.md)
+	@$(BIN)/python -m tests.benchmarks.growth $(ARGS)
 
 evidence: $(STAMP) ## Recompute the evidence that the probes find what is there and nothing else (ARGS=--write puts it into docs/evidence.md)
 	@$(BIN)/python -m tests.benchmarks.evidence $(ARGS)

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -33,7 +30,7 @@ from tests.benchmarks import (
     null_run,
     sample_pattern,
 )
-from tests.benchmarks.lines import Line, Lines
+from tests.benchmarks.lines import Line, Lines, on_this_machine, put_between
 
 Part = Callable[[Lines], None]
 PARTS: dict[str, Part] = {  # the longest first
@@ -89,20 +86,15 @@ def main() -> None:
 
 def write(found: dict[str, list[Line]]) -> None:
     """Put the figures into the docs, between the marks, with date, commit and machine."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
-    about = f"{datetime.now(UTC):%Y-%m-%d}, commit {commit.strip()}, {os.cpu_count()} cores ({platform.machine()})."
     short = sum(not line.met for lines in found.values() for line in lines)
     total = sum(map(len, found.values()))
-    sections = [f"{about} {total} figures, {short} short of their goal."]
+    sections = [f"{on_this_machine()} {total} figures, {short} short of their goal."]
     for name, lines in found.items():
         sections.append(
             f"### {name}\n\n| figure | value | interval | n | goal | |\n| --- | --- | --- | --- | --- | --- |"
         )
         sections[-1] += "".join(f"\n| {' | '.join(str(line).split(chr(9)))} |" for line in lines)
-    text = DOCS.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    DOCS.write_text(head + BEGIN + "\n\n" + "\n\n".join(sections) + "\n\n" + END + tail, encoding="utf-8")
+    put_between(DOCS, BEGIN, END, "\n\n".join(sections))
 
 
 def _run(name: str) -> tuple[list[Line], float]:
