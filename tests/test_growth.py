@@ -18,6 +18,7 @@ def test_a_known_power_law_is_found_exactly() -> None:
     assert (found.value, found.n) == (pytest.approx(1.5, abs=1e-12), 4)
     assert found.high - found.low < 1e-6
     assert beyond({1: 3.0, 4: 24.0}, 16) == pytest.approx(192)
+    assert beyond({1: 3.0, 4: 6.0}, 16) == pytest.approx(24)  # never less than in proportion
 
 
 def test_the_interval_is_students() -> None:
@@ -46,7 +47,8 @@ def test_a_curve_can_be_measured(curve: Curve, folder: Path, monkeypatch: pytest
 
 
 def test_an_audit_can_be_measured(tmp_path: Path) -> None:
-    assert growth.audit_of(tmp_path, 4, patients=60, workers=1) > 0
+    took = growth.audit_of(tmp_path, 4, 60, 1)
+    assert took.clock > 0 and took.processor > 0
     assert list((tmp_path / "4_of_60_by_1" / "findings").iterdir())
 
 
@@ -62,4 +64,5 @@ def test_all_of_it_can_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     page = (tmp_path / "cost.md").read_text()
     assert page.startswith("before ") and page.endswith(" after") and " old " not in page
     assert "| people audited | 10: 20, 20: 40, 40: 80 | 1.00 (1.00 to 1.00) | 0.85 to 1.1" in page
+    assert "| 400 people | 13 minutes of one core; " in page
     assert (tmp_path / "cost.png").stat().st_size > 10_000

@@ -1,8 +1,8 @@
 """How cost grows with each thing that an audit's size is made of, each against the order that is expected of it. ``make growth``; ``--write`` puts the
 figures, the picture and the worked example into docs/cost.md.
 
-Every curve is measured at sizes 1, 2, 4 ... times its smallest, with one thread, and its exponent is the slope of log seconds over log size. What is
-expected was fixed before any figure was seen.
+Every curve is measured at sizes 1, 2, 4 ... times its smallest, with one thread, and its exponent is the slope of log seconds over log size: processor seconds, which
+other processes hardly change, but for data from the disk and for workers. What is expected was fixed before any figure was seen.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from unittest.mock import patch
 
 import numpy as np
@@ -44,6 +46,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 BEGIN, END = "<!-- figures: written by make growth -->", "<!-- end of figures -->"
 ROUNDS = 5
 COHORT, FEW, PEOPLE = 2000, 20, 400  # patients of the synthetic data sets, people asked about
+BATCH = 20  # people whom one worker asks about at a time
 START = 2  # people of the audit whose time is taken for the start
 READ, EVENTS = 25_000, 100  # patients and events a patient, where data are read
 PROMPT, HORIZON, SAMPLES, CODES, WIDTH, LAYERS = 32, 32, 16, 2000, 256, 6
@@ -76,23 +79,31 @@ def exponent(points: Points) -> Estimate:
 
 
 def people_audited(folder: Path, sizes: Sequence[int]) -> Points:
-    """Of an audit, beyond its start."""
-    return {people: audit_of(folder, people) - audit_of(folder, START) for people in sizes}
+    """Of an audit, beyond its start: the processor's."""
+    start = audit_of(folder, START, COHORT, 1).processor
+    return {people: audit_of(folder, people, COHORT, 1).processor - start for people in sizes}
 
 
 def workers_of_audit(folder: Path, sizes: Sequence[int]) -> Points:
     """Of the same audit by several processes, beyond the start of as many."""
-    return {n: audit_of(folder, PEOPLE, workers=n) - audit_of(folder, START, workers=n) for n in sizes}
+    return {n: audit_of(folder, PEOPLE, COHORT, n).clock - audit_of(folder, START, COHORT, n).clock for n in sizes}
 
 
 def patients_beside(folder: Path, sizes: Sequence[int]) -> Points:
-    """Of a whole audit of the same number of people, in data sets of several sizes."""
-    return {patients: audit_of(folder, FEW, patients=patients) for patients in sizes}
+    """Of a whole audit of the same number of people, in data sets of several sizes: the processor's."""
+    return {patients: audit_of(folder, FEW, patients, 1).processor for patients in sizes}
+
+
+class Took(NamedTuple):
+    """Seconds by the clock, and of all cores together."""
+
+    clock: float
+    processor: float
 
 
 @cache
-def audit_of(folder: Path, people: int, *, patients: int = COHORT, workers: int = 1) -> float:
-    """Seconds of one audit with two tests at two knowledge levels, in processes of its own: the sample models, people of a synthetic data set."""
+def audit_of(folder: Path, people: int, patients: int, workers: int) -> Took:
+    """One audit with two tests at two knowledge levels, in processes of its own: the sample models, people of a synthetic data set."""
     data = folder / f"cohort_{patients}"
     if not data.exists():
         split = {"members": patients * 2 // 5, "non_members": patients * 2 // 5, "reference": patients // 5}
@@ -102,7 +113,10 @@ def audit_of(folder: Path, people: int, *, patients: int = COHORT, workers: int 
         "probes": ["membership", "attribute"], "knowledge_levels": ["one_lab", "first_20"],
     }  # fmt: skip
     (folder / "plan.yaml").write_text(yaml.safe_dump(plan))
-    return audit(folder, f"{people}_of_{patients}_by_{workers}", "--workers", str(workers))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    clock = audit(folder, f"{people}_of_{patients}_by_{workers}", "--workers", str(workers))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Took(clock, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 def patients_read(folder: Path, sizes: Sequence[int], *, again: bool = False) -> Points:
@@ -186,13 +200,13 @@ def asked(
 
 
 def in_turn(acts: Mapping[int, Callable[[], object]]) -> Points:
-    """The median seconds of each, all in turn, after a first time that does not count."""
+    """The median processor seconds of each, all in turn, after a first time that does not count."""
     spent: dict[int, list[float]] = {size: [] for size in acts}
     for _ in range(ROUNDS + 1):
         for size, act in acts.items():
-            began = time.perf_counter()
+            began = time.process_time()
             act()
-            spent[size].append(time.perf_counter() - began)
+            spent[size].append(time.process_time() - began)
     return {size: statistics.median(every[1:]) for size, every in spent.items()}
 
 
@@ -241,9 +255,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def told(lines: Lines, curve: Curve, points: Points) -> None:
-    """The line of one curve."""
+    """The points of one curve, and its line."""
+    print(f"# {curve.title}: {in_words(points)}", file=sys.stderr)
     found = exponent(points)
     lines.add(f"exponent_of_{curve.title.replace(',', '').replace(' ', '_')}", found.value, between(found), found.n, "{}..{}".format(*curve.expected))  # fmt: skip
+
+
+def in_words(points: Points) -> str:
+    """Sizes with their seconds."""
+    return ", ".join(f"{size:,}: {spent:.3g}" for size, spent in points.items())
 
 
 def between(found: Estimate) -> str:
@@ -255,7 +275,7 @@ def write(found: Mapping[Curve, Points], about: str) -> None:
     """Put table, picture and worked example into the docs."""
     picture(found).savefig(DOCS / "cost.png", dpi=75, metadata={"Software": None})
     rows = [
-        f"| {curve.title} | {', '.join(f'{size:,}: {spent:.3g}' for size, spent in points.items())} "
+        f"| {curve.title} | {in_words(points)} "
         f"| {exponent(points).value:.2f} ({between(exponent(points))}) | {curve.expected[0]:g} to {curve.expected[1]:g} |"
         for curve, points in found.items()
     ]
@@ -269,24 +289,25 @@ def planning(found: Mapping[Curve, Points], patients: int = 10_000_000, cores: i
     people = list(found[AUDITED].items())
     person = (people[-1][1] - people[0][1]) / (people[-1][0] - people[0][0])
     open_again = beyond(found[AGAIN], patients)
-    larger = beyond(found[SIZED], 100_000_000) / beyond(found[SIZED], 890_880)  # the sample model's
+    small, seconds = min(found[SIZED].items())
     rows = [
         ("read for the first time, once, on one computer", duration(beyond(found[FIRST], patients))),
         ("opened again by each audit", duration(open_again)),
         ("one person, one core, two tests at two knowledge levels", f"{person:.2g} seconds"),
     ]
     for n in (400, 2000, 10_000, patients):
-        spread = duration(n * person / cores + open_again)
-        rows.append(
-            (f"{n:,} people", f"{duration(n * person)} of one core; {spread} on {cores} cores, the opening included")
-        )
-    return [*rows, ("a model of 100 million parameters instead of the sample model's 0.9", f"{larger:.0f} times that")]
+        busy = min(cores, n // BATCH)
+        spread = duration(n * person / busy + open_again)
+        spent = f"{duration(n * person)} of one core; {spread} on {busy} cores, the opening included"
+        rows.append((f"{n:,} people", spent))
+    more = f"{beyond(found[SIZED], 100_000_000) / seconds:.0f} times as long"
+    return [*rows, (f"a model of 100 million parameters instead of {small / 1e6:.1f} million", more)]
 
 
 def beyond(points: Points, size: float) -> float:
-    """Seconds at another size, by the exponent, from the largest that was measured."""
+    """Seconds at a larger size, from the largest that was measured on: by the exponent, but at least in proportion, as what is constant at small sizes counts less."""
     largest = max(points)
-    return points[largest] * (size / largest) ** exponent(points).value
+    return points[largest] * (size / largest) ** max(1.0, exponent(points).value)
 
 
 def picture(found: Mapping[Curve, Points]) -> Figure:
