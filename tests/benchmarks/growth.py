@@ -211,13 +211,13 @@ def in_turn(acts: Mapping[int, Callable[[], object]]) -> Points:
 
 DOUBLED = (1, 2, 4, 8, 16)
 AUDITED = Curve("people audited", 50, DOUBLED[:4], (0.85, 1.15), people_audited)
-FIRST = Curve("patients of the data set, read for the first time", READ, DOUBLED, (0.85, 1.15), patients_read)
-AGAIN = Curve("patients of the data set, opened again", READ, DOUBLED, (0, 1.1), partial(patients_read, again=True))
+FIRST = Curve("patients, read for the first time", READ, DOUBLED, (0.85, 1.15), patients_read)
+AGAIN = Curve("patients, opened again", READ, DOUBLED, (0, 1.1), partial(patients_read, again=True))
 SIZED = Curve("parameters", 128, (1, 2, 3, 4), (0.7, 1.15), parameters)
 CURVES = (
     AUDITED,
     Curve("workers, on two cores", 1, (1, 2), (-1.05, -0.678), workers_of_audit),  # 1.6 times as fast, of 2
-    Curve("patients of the data set, 20 of them audited", 1000, DOUBLED[:4], (-0.05, 0.25), patients_beside),
+    Curve("patients, 20 of them audited", 1000, DOUBLED[:4], (-0.05, 0.25), patients_beside),
     FIRST,
     AGAIN,
     Curve("events a patient, read for the first time", EVENTS, DOUBLED[:4], (0.85, 1.15), events_read),
@@ -263,6 +263,11 @@ def told(lines: Lines, curve: Curve, points: Points) -> None:
 def in_words(points: Points) -> str:
     """Sizes with their seconds."""
     return ", ".join(f"{size:,}: {spent:.3g}" for size, spent in points.items())
+
+
+def shortened(size: float) -> str:
+    """A size as an axis has room for it."""
+    return next((f"{size / unit:.3g}{name}" for unit, name in ((1e6, "M"), (1e3, "k")) if size >= unit), f"{size:g}")
 
 
 def between(found: Estimate) -> str:
@@ -316,9 +321,10 @@ def picture(found: Mapping[Curve, Points]) -> Figure:
     matplotlib.use("Agg")
     import seaborn as sns
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     sns.set_theme(style="whitegrid", font_scale=0.8)
-    figure, axes = plt.subplots(3, 4, figsize=(13, 8), layout="constrained")
+    figure, axes = plt.subplots(3, 4, figsize=(12, 7.5), layout="constrained")
     for axis, (curve, points) in zip(axes.flat, found.items(), strict=True):
         sizes, spent = np.array(list(points), dtype=float), np.array(list(points.values()))
         fitted = exponent(points)
@@ -328,7 +334,8 @@ def picture(found: Mapping[Curve, Points]) -> Figure:
         axis.plot(sizes, centre, color="#0072B2", linewidth=1)
         axis.plot(sizes, spent, "o", color="#0072B2")
         axis.set(xscale="log", yscale="log", ylabel="seconds")
-        axis.set_xticks(sizes, [f"{size:,.3g}" if size < 1e5 else f"{size / 1e6:.3g} M" for size in sizes])
+        axis.set_xticks(sizes, [shortened(size) for size in sizes])
+        axis.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}")
         axis.minorticks_off()
         axis.set_title(f"{curve.title}\nexponent {fitted.value:.2f} ({between(fitted)})", fontsize=9)
     return figure
