@@ -404,3 +404,28 @@ def test_canaries_of_whom_there_is_no_figure_are_not_called_unplanted(tmp_path: 
         audit.people = people
         said.append(audit.views["membership"].control())
     assert said == ["none planted", "no figure"]
+
+
+@pytest.mark.parametrize(
+    ("people", "reasons"),
+    [
+        (200, ["not known: needs 299 people never seen", "not known: needs 2,995 people never seen"]),
+        (20, ["withheld: fewer than 11 people"]),
+    ],
+)
+def test_why_the_share_found_is_not_known(people: int, reasons: list[str], tmp_path: Path) -> None:
+    class Few(SyntheticAudit):
+        """As of a run: without enough people never seen, no share is known."""
+
+        def _membership(self) -> Any:
+            patients, cohort, settings = super()._membership()
+            for one in cohort:
+                if one["figure"].startswith(("tpr", "ppv")):
+                    one |= {"value": math.nan, "low": math.nan, "high": math.nan, "n": 0}
+            return patients, cohort, settings
+
+    audit = AuditResults(Few(people, canaries=False).write(tmp_path / "a", names=("membership",)))
+    (table,) = [one for one in audit.views["membership"].pictures() if "At few false alarms" in one]
+    cells = re.findall("<td>(.*?)</td>", table)
+    assert len(cells) == 15 and set(cells) == set(reasons)
+    assert sum("2,995" in cell for cell in cells) == (5 if people == 200 else 0)
