@@ -20,7 +20,8 @@ from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.charts.table import figure
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.findings.finding import Finding, as_json
+from ehrmem_widgets.findings.finding import Finding, as_json, row
+from ehrmem_widgets.probes.embedding.ask import NO_EMBEDDINGS
 from ehrmem_widgets.probes.people import CANARY, choose_people
 from ehrmem_widgets.probes.run import run
 from ehrmem_widgets.probes.view import Headline
@@ -429,3 +430,28 @@ def test_why_the_share_found_is_not_known(people: int, reasons: list[str], tmp_p
     cells = re.findall("<td>(.*?)</td>", table)
     assert len(cells) == 15 and set(cells) == set(reasons)
     assert sum("2,995" in cell for cell in cells) == (5 if people == 200 else 0)
+
+
+@pytest.mark.parametrize(
+    ("people", "rows", "why"),
+    [
+        (200, [row("embeddings", judgement=NO_EMBEDDINGS)], "the model gives no embeddings."),
+        (200, [row("holders", value=4.0, n=200, attribute="hiv")], "has 11 holders and 11 others among the people"),
+        (
+            200,
+            [
+                row("holders", value=40.0, n=200, attribute="hiv"),
+                row("auroc_logistic", Estimate(0.6, 0.5, 0.7, 200), attribute="hiv", group="all", model="audited"),
+            ],
+            "or of the people never seen, too few hold",
+        ),
+        (20, [], "fewer than 11 members or people never seen"),
+    ],
+)
+def test_t3_without_a_figure_says_why(people: int, rows: list[Any], why: str, tmp_path: Path) -> None:
+    class Without(SyntheticAudit):
+        def _embedding(self) -> Any:
+            return [], rows, {"folds": 5}
+
+    view = AuditResults(Without(people).write(tmp_path / "a", names=("embedding",))).views["embedding"]
+    assert why in view.headline().words and why in view.pictures()[0]
