@@ -24,7 +24,7 @@ from ehrmem_widgets.findings.finding import Finding, as_json, row
 from ehrmem_widgets.probes.embedding.ask import NO_EMBEDDINGS
 from ehrmem_widgets.probes.people import CANARY, choose_people
 from ehrmem_widgets.probes.run import run
-from ehrmem_widgets.probes.view import Headline
+from ehrmem_widgets.probes.view import Headline, group_words
 from ehrmem_widgets.registry import probes
 from ehrmem_widgets.reports.audit_page import audit_page, matrix_of, page_of, summary
 from ehrmem_widgets.reports.page_template import check_offline
@@ -277,6 +277,15 @@ def test_without_a_reference_the_ranking_says_what_its_control_is(tmp_path: Path
     assert "no leak can be called memorized" not in page and "beyond the reference model)" not in page
 
 
+def test_without_a_reference_there_is_no_column_for_it(tmp_path: Path) -> None:
+    for reference in ({"name": "other", "fingerprint": "r0"}, None):
+        made = SyntheticAudit(60).write(
+            tmp_path / str(reference is None), names=("reconstruction",), reference=reference
+        )
+        said = AuditResults(made).views["reconstruction"].pictures()[1]
+        assert ("Members, reference model" in said) == bool(reference)
+
+
 def test_an_unfinished_audit_says_so_at_the_head_of_every_page(tmp_path: Path) -> None:
     made = SyntheticAudit(60)
     folder = made.write(
@@ -453,5 +462,16 @@ def test_t3_without_a_figure_says_why(people: int, rows: list[Any], why: str, tm
         def _embedding(self) -> Any:
             return [], rows, {"folds": 5}
 
+    rows.append(
+        row("excess_gain_logistic", Estimate(math.nan, math.nan, math.nan, 70), group="canaries", model="audited")
+    )
     view = AuditResults(Without(people).write(tmp_path / "a", names=("embedding",))).views["embedding"]
+    assert view.control() == "no figure" and view.planted("") is None  # and not that they do not stand out
     assert why in view.headline().words and why in view.pictures()[0]
+
+
+def test_once_is_no_plural() -> None:
+    assert [group_words(f"canary x{times}") for times in (1, 4)] == [
+        "Planted canaries, seen once an epoch",
+        "Planted canaries, seen 4 times an epoch",
+    ]
