@@ -1313,20 +1313,30 @@ def _model_folder(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def _terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM (a batch system's time limit) cleans up as Ctrl-C does."""
+    """SIGTERM (a batch system's time limit) cleans up as Ctrl-C does. Either ends as such whatever is raised in its place: DuckDB, stopped in a
+    query, raises a RuntimeError."""
+    stopped = False
 
     def interrupt(*_: object) -> NoReturn:
+        nonlocal stopped
+        stopped = True
         raise KeyboardInterrupt
 
+    heard = [signal.SIGTERM] + [signal.SIGINT] * (signal.getsignal(signal.SIGINT) is signal.default_int_handler)
     try:
-        before = signal.signal(signal.SIGTERM, interrupt)
+        before = {one: signal.signal(one, interrupt) for one in heard}
     except ValueError:  # not the main thread
         yield
         return
     try:
         yield
+    except Exception as error:
+        if stopped:
+            raise KeyboardInterrupt from error
+        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _say(sentence: str, code: int) -> int:

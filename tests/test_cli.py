@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -248,6 +249,24 @@ def test_a_probe_asks_at_the_knowledge_levels_that_are_named(tmp_path: Path) -> 
     words = ("--data", sample_data(), "--model", sample_moderate(), "--patients", names, "--out", out)
     assert run("probe", "reconstruction", *words, "--knowledge-levels", "first_10, first_20") == 0
     assert set(Finding.load(out).patients["knowledge"]) == {"first_10", "first_20"}
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_what_is_stopped_while_a_query_runs_ends_as_interrupted(sent: signal.Signals) -> None:
+    """DuckDB raises a RuntimeError of its own in place of the KeyboardInterrupt."""
+    code = f"""
+import duckdb, os, signal, sys, threading
+from ehrmem_widgets import cli
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job ignores
+def endless(arguments):
+    threading.Timer(0.5, os.kill, (os.getpid(), {int(sent)})).start()
+    duckdb.sql("SET threads = 1")  # with more, DuckDB may wait for another thread to end the query
+    duckdb.sql("SELECT sum(hash(a.range * b.range)) FROM range(1000000) a, range(1000000) b").fetchall()
+cli.compare = endless
+sys.exit(cli.main(["compare", "a", "b", "--out", "page.html"]))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert "Interrupted. Nothing half-finished" in one_sentence(ended.stderr) and ended.returncode == 130
 
 
 def test_a_probe_writes_its_finding_and_says_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.findings.finding import estimate_of
 from ehrmem_widgets.probes.people import MEMBER, NON_MEMBER
 from ehrmem_widgets.statistics.disclosure import FEWEST, as_shown, is_small, rounded_n, share_step
-from ehrmem_widgets.statistics.discrimination import patient_bootstrap
+from ehrmem_widgets.statistics.discrimination import NOTHING, patient_bootstrap
 from ehrmem_widgets.statistics.intervals import CONFIDENCE, Estimate, difference
 
 if TYPE_CHECKING:
@@ -38,8 +38,9 @@ Values = Callable[["AuditResults", Mapping[str, str]], pd.Series]
 @dataclass(frozen=True)
 class Shared:
     """A figure that both audits have, of which more means that more is given away: ``a``, ``b`` and ``gap`` (b minus a), and how the
-    interval was made (``PAIRED`` or ``INDEPENDENT``). ``heading`` says what it is, ``words`` in which setting; ``unit``: what it is counted in,
-    where it is no share and no AUROC; ``good``: whether more of it is better instead (of what a model is good for)."""
+    interval was made (``PAIRED``, ``INDEPENDENT``, or why a side is ``NOTHING``: it compares with no other). ``heading`` says what it is, ``words``
+    in which setting; ``unit``: what it is counted in, where it is no share and no AUROC; ``good``: whether more of it is better instead (of what a
+    model is good for)."""
 
     heading: str
     words: str
@@ -153,12 +154,16 @@ class Comparison:
         *,
         unit: str = "",
         good: bool = False,
+        lost: Sequence[str] = (),
     ) -> Iterator[Shared]:
-        """A figure of a probe that both have, if both show it; ``paired``: its difference person by person, where there is one."""
-        one, other = (self._estimate(audit, name, where) for audit in (self.a, self.b))
+        """A figure of a probe that both have, if both show it; ``paired``: its difference person by person, where there is one. ``lost``: of a and of
+        b, why its figure compares with no other; empty where it does."""
+        sides = zip((self.a, self.b), lost or ("", ""), strict=True)
+        one, other = (NOTHING if why else self._estimate(audit, name, where) for audit, why in sides)
         if one is None or other is None:
             return
-        gap, how = (paired, PAIRED) if paired is not None else (_gap(one, other, unit), INDEPENDENT)
+        why = next(filter(None, lost), "")
+        gap, how = (paired, PAIRED) if paired is not None else (_gap(one, other, unit), why or INDEPENDENT)
         yield Shared(f"{self.a.views[name].probe.full_title}: {heading}", words, one, other, gap, how, unit, good)
 
     def independent(

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ehrmem_widgets.audit.comparison import Comparison, Shared
+from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.statistics.intervals import Estimate
 
 if TYPE_CHECKING:
@@ -41,18 +42,21 @@ class Dominated:
 
 
 class Frontier:
-    """Audits of the same data by the names of their models; those that did not measure what the model is good for are ``left_out``.
+    """Audits of the same data by the names of their models; those that did not measure what the model is good for are ``left_out``;
+    ``why_not``: why what was measured compares with no other model's.
 
     Each risk is one figure of ``Comparison.figures``: of those under one heading the last, where the attacker knows most. ``with_first``: what
     has been compared: the first audit with others, by name.
     """
 
     def __init__(self, audits: dict[str, AuditResults], with_first: Mapping[str, Comparison] | None = None) -> None:
-        self._audits = {name: audit for name, audit in audits.items() if Comparison(audit, audit).useful}
+        own = {name: Comparison(audit, audit).useful for name, audit in audits.items()}
+        self._audits = {name: audits[name] for name, found in own.items() if found}
+        self.why_not = {name: one.how for name, found in own.items() for one in found if not known(one.a)}
         self.left_out = [name for name in audits if name not in self._audits]
         first, *others = self._audits or [""]
-        known = (with_first or {}) if first in list(audits)[:1] else {}
-        self._of_first = [known.get(name) or Comparison(self._audits[first], self._audits[name]) for name in others]
+        compared = (with_first or {}) if first in list(audits)[:1] else {}
+        self._of_first = [compared.get(name) or Comparison(self._audits[first], self._audits[name]) for name in others]
 
     @property
     def missing(self) -> str:
@@ -61,14 +65,20 @@ class Frontier:
             return "Fewer than two of the audits measured what the model is good for (the probe utility)"
         if not all(pair.same("data") for pair in self._of_first):
             return "The audits are of different data, so that neither what the models are good for nor what they give away compares"
-        if not self.useful:
-            return "The models read different codes, so that their losses do not compare, or fewer than 11 people were never seen"
+        if not self.drawn:
+            return "The models read different codes, so that their losses do not compare, or filters hide codes, or fewer than 11 people were never seen"
         return "" if self.risks else "The audits have no risk in common that may be shown"
 
     @cached_property
     def useful(self) -> list[Measured]:
         """What the models are good for."""
         return self._in_all([pair.useful for pair in self._of_first])
+
+    @property
+    def drawn(self) -> dict[str, dict[str, Estimate]]:
+        """By its words each measure that two models at least have, of these."""
+        found = {one.heading.partition(": ")[2]: {k: v for k, v in one.of.items() if known(v)} for one in self.useful}
+        return {words: of for words, of in found.items() if len(of) > 1}
 
     @cached_property
     def risks(self) -> list[Measured]:

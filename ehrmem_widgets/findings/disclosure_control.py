@@ -149,13 +149,14 @@ def hidden(one: FindingRow, figures: Figures) -> Estimate:
     return NOTHING
 
 
-def between_means(suffix: str, of_a_side: str) -> Rule:
-    """A difference of two groups' means: each is of 11 people at least. The sides' own figure has ``of_a_side`` for ``suffix``."""
+def between_means(suffix: str, of_a_side: str, **where: str) -> Rule:
+    """A difference of two groups' means: each is of 11 people at least. The sides' own figure has ``of_a_side`` for ``suffix``, and ``where`` (its
+    model) as told."""
 
     def rule(one: FindingRow, figures: Figures) -> Estimate:
         figure = str(one["figure"]).replace(suffix, of_a_side)
         sides = figures.sides(one["group"])
-        return only_if(all(figures.at(one, figure, group=side)[0] >= FEWEST for side in sides), one)
+        return only_if(all(figures.at(one, figure, group=side, **where)[0] >= FEWEST for side in sides), one)
 
     return rule
 

@@ -198,7 +198,8 @@ class ProbeView:
         planted = rows[(rows["group"] == CANARIES) | rows["group"].str.fullmatch(rf"{CANARY}( x\d+)? - {NULL_CANARY}")]
         if self.control_figure or self.judged_figure:
             planted = planted[planted["figure"].str.fullmatch(self.control_figure or self.judged_figure)]
-        return planted[planted["model"] != "reference"]
+        planted = planted[planted["model"] != "reference"]
+        return planted[(planted["n"] == 0) | planted["low"].notna()]  # not those that could not be computed
 
     def compared(self, one: AnyRow) -> str:
         """What a judged figure compares, in words."""
@@ -382,7 +383,8 @@ def p_words(value: float) -> str:
 def group_words(group: str) -> str:
     """A group's name as a chart has it."""
     if group.startswith(f"{CANARY} x"):
-        return f"Planted canaries, seen {group.removeprefix(f'{CANARY} x')} times an epoch"
+        times = group.removeprefix(f"{CANARY} x")
+        return f"Planted canaries, seen {'once' if times == '1' else f'{times} times'} an epoch"
     return GROUP_NAMES.get(group, group)
 
 

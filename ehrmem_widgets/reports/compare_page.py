@@ -102,8 +102,7 @@ class Pair:
 
 
 def _panels(found: Frontier) -> list[str]:
-    useful = {one.heading.partition(": ")[2]: one.of for one in found.useful}
     return [
-        picture(frontier(one.heading, one.of, useful), f"{one.heading}. {one.words}. Upwards: more is given away. 95 % intervals both ways.")
+        picture(frontier(one.heading, one.of, found.drawn), f"{one.heading}. {one.words}. Upwards: more is given away. 95 % intervals both ways.")
         for one in found.risks
     ]  # fmt: skip

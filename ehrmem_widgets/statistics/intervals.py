@@ -160,4 +160,4 @@ def difference(a: Estimate, b: Estimate, *, most: float = 1.0) -> Estimate:
     value = a.value - b.value
     low = value - math.hypot(a.value - a.low, b.high - b.value)
     high = value + math.hypot(a.high - a.value, b.value - b.low)
-    return Estimate(value, max(-most, low), min(most, high), min(a.n, b.n))
+    return Estimate(value, max(low, -most), min(high, most), min(a.n, b.n))  # in this order nan stays nan

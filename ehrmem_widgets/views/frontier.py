@@ -21,7 +21,7 @@ _COLOURS = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY, INK)
 
 def frontier(risk: str, of: Mapping[str, Estimate], useful: Mapping[str, Mapping[str, Estimate]]) -> str:
     """An SVG: the figure ``risk`` of each model (``of``, by the model's name) upwards, and beside one another each measure of ``useful`` (by its
-    name and the model's) to the right. Models have numbers, in their order."""
+    name and the model's) to the right, of the models that have it. Models have numbers, in their order."""
     keys = {
         name: Key(f"{place + 1} {name}", _COLOURS[place % len(_COLOURS)], _SHAPES[place % len(_SHAPES)])
         for place, name in enumerate(of)
@@ -33,12 +33,15 @@ def frontier(risk: str, of: Mapping[str, Estimate], useful: Mapping[str, Mapping
         across = _axis(list(measured.values()), wide * place + _ROOM, wide * (place + 1) - 20)
         plot = Plot(across, up)
         body += plot.axes(name)
-        body += "".join(_point(plot, key, measured[model], of[model]) for model, key in keys.items())
-        body += _numbers(plot, [(plot.x(measured[model].value), plot.y(of[model].value)) for model in keys])
+        body += "".join(
+            _point(plot, key, measured[model], of[model]) for model, key in keys.items() if model in measured
+        )
+        at = {n: (plot.x(measured[m].value), plot.y(of[m].value)) for n, m in enumerate(keys, 1) if m in measured}
+        body += _numbers(plot, at)
     names, end = legend(list(keys.values()), 12, _BOTTOM + 56, WIDTH - 24)
     said = "; ".join(
         f"{name}: {interval(of[name])}, "
-        + ", ".join(f"{words} {interval(measured[name])}" for words, measured in useful.items())
+        + ", ".join(f"{words} {interval(measured.get(name))}" for words, measured in useful.items())
         for name in of
     )
     return svg(
@@ -55,10 +58,10 @@ def _point(plot: Plot, key: Key, use: Estimate, risk: Estimate) -> str:
     return f'<path d="{lines}" fill="none" stroke="{key.colour}" stroke-width="1.4"/>{drawn}'
 
 
-def _numbers(plot: Plot, points: Sequence[tuple[float, float]]) -> str:
+def _numbers(plot: Plot, points: Mapping[int, tuple[float, float]]) -> str:
     """The number of each point, as near to it as leaves all points and the numbers before it free; a thin line leads to one further away."""
-    taken, body = list(points), ""
-    for number, (x, y) in enumerate(points, 1):
+    taken, body = list(points.values()), ""
+    for number, (x, y) in points.items():
         around = [(x + far * right, y + far * down) for far in _DISTANCES for right, down in _AROUND]
         inside = [at for at in around if plot.x.start + 8 < at[0] < plot.x.end + 12 and _TOP < at[1] < _BOTTOM - 8]
         at = next((one for one in inside if all(math.dist(one, other) > 12 for other in taken)), around[0])

@@ -90,12 +90,52 @@ def test_everything_shows_offline(name: str, scheme: str, pages: dict[str, Path]
     page.context.close()
 
 
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A comparison of eight audits, whose names have no place to break at."""
+    out = tmp_path_factory.mktemp("eight")
+    one, other = (
+        SyntheticAudit(100, effect=effect).write(out / str(effect), names=("membership", "utility"))
+        for effect in (0.3, 0.0)
+    )
+    names = [f"private_epsilon_{number}" for number in range(8)]
+    page = compare_page(*[one, other] * 4, names=names)
+    (out / "eight.html").write_text(page, encoding="utf-8")
+    return out / "eight.html"
+
+
+@pytest.mark.parametrize("width", [820, 480])
+def test_what_is_wider_than_the_page_scrolls_in_its_own_box(
+    width: int, eight: Path, pages: dict[str, Path], chromium: Any
+) -> None:
+    for path in (eight, pages["comparison"], pages["several"]):
+        page, wrong = opened(chromium, path, viewport={"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth") and wrong == []
+        table = page.locator(".wide:has(table)").first
+        table.evaluate("box => box.scrollLeft = 1e6")
+        last = table.locator("th[scope=col]").last.bounding_box()
+        assert last and last["x"] + last["width"] <= width  # what is cut off can be reached
+        page.screenshot(path=SHOTS / f"{path.stem}_{width}.png", full_page=True)
+        page.context.close()
+
+
 @pytest.mark.parametrize(
     ("name", "scheme"),
-    [("report", "light"), ("report", "dark"), ("unfinished", "light"), ("comparison", "light"), ("several", "light")],
+    [
+        ("report", "light"),
+        ("report", "dark"),
+        ("unfinished", "light"),
+        ("comparison", "light"),
+        ("several", "light"),
+        ("eight", "light"),
+    ],
 )
-def test_axe_finds_nothing(name: str, scheme: str, pages: dict[str, Path], chromium: Any, axe: str) -> None:
-    page, _ = opened(chromium, pages[name], color_scheme=scheme, bypass_csp=True)
+def test_axe_finds_nothing(
+    name: str, scheme: str, pages: dict[str, Path], eight: Path, chromium: Any, axe: str
+) -> None:
+    narrow = {"width": 480, "height": 900}
+    path, options = (eight, {"viewport": narrow}) if name == "eight" else (pages[name], {})
+    page, _ = opened(chromium, path, color_scheme=scheme, bypass_csp=True, **options)
     page.evaluate(axe)
     found = page.evaluate("axe.run()")
     assert len(found["passes"]) > 20

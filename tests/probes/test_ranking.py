@@ -8,7 +8,7 @@ from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.interleave import to_the_end
-from ehrmem_widgets.probes.people import CANARY, NULL_CANARY, People, choose_people
+from ehrmem_widgets.probes.people import CANARY, MEMBER, NON_MEMBER, NULL_CANARY, People, choose_people
 from ehrmem_widgets.probes.ranking.ask import (
     GIVEN_AWAY,
     GIVEN_AWAY_GAP,
@@ -17,6 +17,7 @@ from ehrmem_widgets.probes.ranking.ask import (
     AttackSearch,
     _rank_p,
     _rank_p_by_attribute,
+    _sentences,
     found_among_never_seen,
     ranked,
 )
@@ -135,3 +136,9 @@ def test_attributes_that_every_patient_has_his_own_of_are_refused(samples):
         ask_alone(
             "ranking", model, dataset, reference=reference, people=choose_people(*samples, most=4), attributes=["sex"]
         )
+
+
+def test_that_the_search_finds_nothing_about_people_never_seen_is_said_in_words() -> None:
+    asked = {MEMBER: 25, NON_MEMBER: 8, CANARY: 0, NULL_CANARY: 0}
+    said = " ".join(_sentences([], [], [], asked, THRESHOLD, None, True))
+    assert "the same search finds none about any of 8 people never seen" in said

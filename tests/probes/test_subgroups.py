@@ -126,6 +126,11 @@ def test_a_hidden_row_says_nothing_but_that(dataset: MedsDataset) -> None:
     assert (shown >= 11).all() and (shown == belongs[shown.index]).all()
 
 
+def test_of_few_people_no_subgroup_is_tested(dataset: MedsDataset) -> None:
+    (said,) = subgroups(made(dataset, 0.0, n=12), dataset).sentences
+    assert said.startswith("Cannot conclude: no subgroup has enough people to be tested; ")
+
+
 def test_nobody_in_a_subgroup_is_said(dataset: MedsDataset) -> None:
     found = subgroups(made(dataset, 0.0), dataset)
     (row,) = found.about("figures", figure="difference:score", group="age: under 18").to_dict("records")

@@ -21,7 +21,7 @@ from ehrmem_widgets.samples.folders import sample_data, sample_model, sample_mod
 from ehrmem_widgets.tokens.sequence import CodeSequence, encode
 from ehrmem_widgets.tokens.vocabulary import Vocabulary, learn_vocabulary
 from tests.probes.alone import ask_alone
-from tests.reports.synthetic_audit import SyntheticAudit
+from tests.reports.synthetic_audit import FilteredAudit, SyntheticAudit
 
 DIAGNOSES = [f"DIAGNOSIS//ICD//10//I{10 + i}" for i in range(12)]
 VOCABULARY = Vocabulary(("[PAD]", "[BOS]", "[EOS]", "GENDER//F", *DIAGNOSES))
@@ -79,6 +79,7 @@ def test_a_model_that_knows_nothing(dataset: MedsDataset, people: People) -> Non
     assert loss.value == pytest.approx(np.log(len(vocabulary))) and loss.n == 40
     assert found.estimate(RECALL, group=NON_MEMBER, model="audited").value == 0
     assert not len(found.verdicts) and set(found.patients["group"]) == {NON_MEMBER}
+    assert "could be computed" not in found.summary()
 
 
 def test_who_is_held_for_impossible_is_left_out_and_said(dataset: MedsDataset, people: People) -> None:
@@ -88,6 +89,7 @@ def test_who_is_held_for_impossible_is_left_out_and_said(dataset: MedsDataset, p
     found = ask_alone("utility", uniform(vocabulary, female), dataset, people=people)
     assert found.estimate(LOSS).n == 40 - len(women) < 40
     assert set(found.excluded["patient"]) == {one.pseudonym for one in women}
+    assert f"could be computed for {40 - len(women)} of 40 people only" in found.sentences[0]
 
 
 def test_on_the_samples(dataset: MedsDataset, people: People) -> None:
@@ -132,4 +134,12 @@ def test_its_section_has_both_figures_and_no_verdict(tmp_path) -> None:  # type:
         and "Recall@10" in view.pictures()[0]
         and "0.08 by chance" in view.pictures()[0]
     )
-    assert view.verdicts() == ""
+    assert view.verdicts() == "" and "could be computed" not in view.headline().words
+
+
+def test_its_section_says_of_how_many_the_loss_is(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    for people, read in ((100, "20 to 29"), (40, "fewer than 11")):
+        audit = AuditResults(FilteredAudit(people).write(tmp_path / str(people), names=("utility",)))
+        view = audit.views["utility"]
+        said = f"The loss could be computed for {read} of {people // 2} to {people // 2 + 9} people only"
+        assert said in view.headline().words and said in view.pictures()[1]

@@ -21,6 +21,7 @@ from ehrmem_widgets.probes.people import CANARY, HOLDS_NONE, MEMBER, NON_MEMBER,
 from ehrmem_widgets.probes.perturbation.ask import IDENTIFIERS
 from ehrmem_widgets.probes.ranking.ask import GIVEN_AWAY, GIVEN_AWAY_GAP, SEARCH
 from ehrmem_widgets.probes.subgroups.ask import HIDDEN
+from ehrmem_widgets.probes.utility.figures import IMPOSSIBLE
 from ehrmem_widgets.registry import probes
 from ehrmem_widgets.statistics.discrimination import auroc, difference_of_means, mean_with_interval
 from ehrmem_widgets.statistics.intervals import Estimate, difference, proportion
@@ -612,6 +613,18 @@ class SyntheticAudit:
 def digest(path: Path) -> str:
     """A file's SHA-256."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class FilteredAudit(SyntheticAudit):
+    """A model behind a filter that hides a code in every second record."""
+
+    def _utility(self) -> Any:
+        patients, cohort, settings = super()._utility()
+        patients[0] = {name: one[::2] if isinstance(one, np.ndarray) else one for name, one in patients[0].items()}
+        cohort[0] = row("loss", mean_with_interval(patients[0]["value"]), group=NON_MEMBER, model="audited")
+        hidden = np.flatnonzero(self.group == NON_MEMBER)[1::2]
+        why = {"table": "excluded", "reason": IMPOSSIBLE.code, "words": IMPOSSIBLE.words}
+        return [*patients, self._rows(hidden, "", np.full(len(hidden), np.nan), **why)], cohort, settings
 
 
 def loaded(folder: Path, probe: str, table: str = "patients") -> pd.DataFrame:

@@ -20,10 +20,11 @@ from ehrmem_widgets.charts.markup import known
 from ehrmem_widgets.charts.table import figure
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
-from ehrmem_widgets.findings.finding import Finding, as_json
+from ehrmem_widgets.findings.finding import Finding, as_json, row
+from ehrmem_widgets.probes.embedding.ask import NO_EMBEDDINGS
 from ehrmem_widgets.probes.people import CANARY, choose_people
 from ehrmem_widgets.probes.run import run
-from ehrmem_widgets.probes.view import Headline
+from ehrmem_widgets.probes.view import Headline, group_words
 from ehrmem_widgets.registry import probes
 from ehrmem_widgets.reports.audit_page import audit_page, matrix_of, page_of, summary
 from ehrmem_widgets.reports.page_template import check_offline
@@ -276,6 +277,15 @@ def test_without_a_reference_the_ranking_says_what_its_control_is(tmp_path: Path
     assert "no leak can be called memorized" not in page and "beyond the reference model)" not in page
 
 
+def test_without_a_reference_there_is_no_column_for_it(tmp_path: Path) -> None:
+    for reference in ({"name": "other", "fingerprint": "r0"}, None):
+        made = SyntheticAudit(60).write(
+            tmp_path / str(reference is None), names=("reconstruction",), reference=reference
+        )
+        said = AuditResults(made).views["reconstruction"].pictures()[1]
+        assert ("Members, reference model" in said) == bool(reference)
+
+
 def test_an_unfinished_audit_says_so_at_the_head_of_every_page(tmp_path: Path) -> None:
     made = SyntheticAudit(60)
     folder = made.write(
@@ -404,3 +414,64 @@ def test_canaries_of_whom_there_is_no_figure_are_not_called_unplanted(tmp_path: 
         audit.people = people
         said.append(audit.views["membership"].control())
     assert said == ["none planted", "no figure"]
+
+
+@pytest.mark.parametrize(
+    ("people", "reasons"),
+    [
+        (200, ["not known: needs 299 people never seen", "not known: needs 2,995 people never seen"]),
+        (20, ["withheld: fewer than 11 people"]),
+    ],
+)
+def test_why_the_share_found_is_not_known(people: int, reasons: list[str], tmp_path: Path) -> None:
+    class Few(SyntheticAudit):
+        """As of a run: without enough people never seen, no share is known."""
+
+        def _membership(self) -> Any:
+            patients, cohort, settings = super()._membership()
+            for one in cohort:
+                if one["figure"].startswith(("tpr", "ppv")):
+                    one |= {"value": math.nan, "low": math.nan, "high": math.nan, "n": 0}
+            return patients, cohort, settings
+
+    audit = AuditResults(Few(people, canaries=False).write(tmp_path / "a", names=("membership",)))
+    (table,) = [one for one in audit.views["membership"].pictures() if "At few false alarms" in one]
+    cells = re.findall("<td>(.*?)</td>", table)
+    assert len(cells) == 15 and set(cells) == set(reasons)
+    assert sum("2,995" in cell for cell in cells) == (5 if people == 200 else 0)
+
+
+@pytest.mark.parametrize(
+    ("people", "rows", "why"),
+    [
+        (200, [row("embeddings", judgement=NO_EMBEDDINGS)], "the model gives no embeddings."),
+        (200, [row("holders", value=4.0, n=200, attribute="hiv")], "has 11 holders and 11 others among the people"),
+        (
+            200,
+            [
+                row("holders", value=40.0, n=200, attribute="hiv"),
+                row("auroc_logistic", Estimate(0.6, 0.5, 0.7, 200), attribute="hiv", group="all", model="audited"),
+            ],
+            "or of the people never seen, too few hold",
+        ),
+        (20, [], "fewer than 11 members or people never seen"),
+    ],
+)
+def test_t3_without_a_figure_says_why(people: int, rows: list[Any], why: str, tmp_path: Path) -> None:
+    class Without(SyntheticAudit):
+        def _embedding(self) -> Any:
+            return [], rows, {"folds": 5}
+
+    rows.append(
+        row("excess_gain_logistic", Estimate(math.nan, math.nan, math.nan, 70), group="canaries", model="audited")
+    )
+    view = AuditResults(Without(people).write(tmp_path / "a", names=("embedding",))).views["embedding"]
+    assert view.control() == "no figure" and view.planted("") is None  # and not that they do not stand out
+    assert why in view.headline().words and why in view.pictures()[0]
+
+
+def test_once_is_no_plural() -> None:
+    assert [group_words(f"canary x{times}") for times in (1, 4)] == [
+        "Planted canaries, seen once an epoch",
+        "Planted canaries, seen 4 times an epoch",
+    ]

@@ -22,7 +22,7 @@ from ehrmem_widgets.reports.compare_page import compare_page
 from ehrmem_widgets.reports.page_template import check_offline
 from ehrmem_widgets.statistics.disclosure import as_shown
 from ehrmem_widgets.statistics.intervals import Estimate, difference
-from tests.reports.synthetic_audit import SyntheticAudit, loaded
+from tests.reports.synthetic_audit import FilteredAudit, SyntheticAudit, loaded
 
 KNOWLEDGE_LEVELS = ("demographics", "first_10")
 
@@ -290,6 +290,22 @@ def test_audits_that_cannot_be_drawn_are_said(
     assert not [
         one for one in compared({"a": defences["none"], "b": others}, "a", "b").figures if "Exposure" in one.heading
     ]
+
+
+def test_a_loss_through_a_filter_is_not_compared(defences: dict[str, Path], tmp_path: Path) -> None:
+    """It is of those people in whose record nothing is hidden. Recall compares, as a hidden code is among no model's likeliest."""
+    filtered = FilteredAudit(240, effect=0.0, knowledge_levels=KNOWLEDGE_LEVELS).write(
+        tmp_path / "f", names=NAMES_OF_ALL
+    )
+    for folders in ({**defences, "filtered": filtered}, {"filtered": filtered, **defences}):
+        found = of_all(folders)
+        loss, recall = found.drawn.values()
+        assert set(loss) == set(defences) and set(recall) == set(folders) and found.missing == ""
+        assert [one.name for one in found.dominated] == ["none"]
+        page = compare_page(*folders.values(), names=list(folders))
+        assert "<td>— The loss could be computed for 60 to 69 of 120 to 129 people only" in page
+        assert page.count("not compared") == (1 if folders["filtered"] is not next(iter(folders.values())) else 3)
+    assert list(of_all({"none": defences["none"], "filtered": filtered}).drawn) == list(found.drawn)[1:]
 
 
 def test_one_audit_or_names_that_do_not_fit_are_refused(defences: dict[str, Path]) -> None:

@@ -111,6 +111,21 @@ def test_a_gap_needs_both_sides() -> None:
     assert at(11) == 0.1 and math.isnan(at(10))
 
 
+def test_without_a_reference_the_difference_of_distances_is_shown() -> None:
+    """It is of the audited model's own distances, which stand under another model than it does."""
+
+    def at(n: int) -> float:
+        sides = [
+            row("timed_distance", Estimate(0.6, 0.5, 0.7, size), group=group, model="audited", knowledge="one_lab")
+            for group, size in ((MEMBER, 40), (NON_MEMBER, n))
+        ]
+        pair = {"group": f"{MEMBER} - {NON_MEMBER}", "knowledge": "one_lab"}
+        gap = row("timed_distance_difference", Estimate(0.1, 0.0, 0.2, 40 + n), **pair)
+        return value(gate("reconstruction", *sides, gap), "timed_distance_difference")
+
+    assert at(11) == 0.1 and math.isnan(at(10))
+
+
 def test_few_members_found_are_not_counted_by_what_follows_from_them() -> None:
     where = {"attribute": "Loss", "group": "all", "model": "audited"}
     rows = [

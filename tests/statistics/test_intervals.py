@@ -51,6 +51,12 @@ def test_a_difference_of_proportions_is_newcombes() -> None:
         assert found.n == min(a[1], b[1])
 
 
+def test_of_nothing_there_is_no_difference() -> None:
+    nothing = Estimate(math.nan, math.nan, math.nan, 0)
+    found = difference(nothing, proportion(3, 10))
+    assert all(map(math.isnan, (found.value, found.low, found.high))) and found.n == 0  # and not -1 to 1
+
+
 def test_a_difference_is_turned_round_with_its_sides_and_stays_within_bounds() -> None:
     a, b = Estimate(0.7, 0.6, 0.9, 50), Estimate(0.1, 0.05, 0.3, 20)
     one, other = difference(a, b), difference(b, a)

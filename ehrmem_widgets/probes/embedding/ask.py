@@ -435,7 +435,9 @@ def _verdicts(
         together = "Planted canaries, all attributes together" if planted else "All attributes together"
         who = titles.get(str(made["attribute"]), "") or together
         said.append((who + reader_words(reader), f"{judgement.verdict}: {judgement.sentence}"))
-        if planted:
+        if planted and not math.isfinite(made["value"]):
+            said.append((f"Positive control{reader_words(reader)}", "of the planted canaries there is no figure."))
+        elif planted:
             found = judgement.verdict is Verdict.MEMORIZED
             controls[reader] = PositiveControl.FOUND if found else PositiveControl.MISSED
             words = "the planted canaries are found" if found else "this test does not find the planted canaries"

@@ -19,7 +19,7 @@ from ehrmem_widgets.findings.disclosure_control import (
     of_whole_groups,
 )
 from ehrmem_widgets.findings.finding import AnyRow, Finding, FindingRow, estimate_of
-from ehrmem_widgets.probes.embedding.ask import DECLARED, reader_words
+from ehrmem_widgets.probes.embedding.ask import DECLARED, FEWEST_HOLDERS, reader_words
 from ehrmem_widgets.probes.people import ALL, MEMBER, NON_MEMBER, PAIRS
 from ehrmem_widgets.probes.view import (
     METHOD_GROUPS,
@@ -89,6 +89,17 @@ class EmbeddingView(ProbeView):
         rows = super().judged()
         return rows[rows["attribute"] == ""]
 
+    def why_nothing(self) -> str:
+        """Whether embeddings are missing, or who."""
+        found, people = self.found.figures["figure"], self.audit.people
+        if (found == "embeddings").any():
+            return "No figure: the model gives no embeddings."
+        if min(people.get(MEMBER, 0), people.get(NON_MEMBER, 0)) < FEWEST:
+            return f"No figure: fewer than {FEWEST} members or people never seen were asked about."
+        if found.str.startswith("auroc_").any():
+            return "No figure: of the members, or of the people never seen, too few hold an attribute that was asked about."
+        return f"No figure: no attribute that was asked about has {FEWEST_HOLDERS} holders and {FEWEST_HOLDERS} others among the people asked."
+
     def compared(self, one: AnyRow) -> str:
         """All attributes together, and who reads."""
         return f"All attributes together{reader_words(str(one['figure']))}"
@@ -116,7 +127,7 @@ class EmbeddingView(ProbeView):
             ).to_dict("records"):
                 rows.append(IntervalRow("All together, beyond the reference's", estimate_of(one), heading=head))
         if not rows:
-            return ["<p>No figure: the model gives no embeddings, or too few people hold an attribute.</p>"]
+            return [f"<p>{self.why_nothing()}</p>"]
         drawn = interval_rows(
             rows,
             title="AUROC that the embedding adds to the known codes: how much more for those trained on",

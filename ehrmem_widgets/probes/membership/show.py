@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ehrmem_widgets.blackbox.protocol import Query
@@ -31,12 +32,14 @@ PLACES = ("auroc_by_kind", "auroc_by_quarter")
 
 
 def found_members(one: FindingRow, figures: Figures) -> Estimate:
-    """The share of members that an attack finds; its interval holds the uncertainty of the threshold, and stays as wide, in tenths."""
-    members = figures.people.get(MEMBER, 0)
-    found = round(float(one["value"]) * members) if math.isfinite(one["value"]) else 0
-    if min(members, figures.people.get(NON_MEMBER, 0)) < FEWEST or not math.isfinite(one["value"]):
+    """The share of members that an attack finds; its interval holds the uncertainty of the threshold, and stays as wide, in tenths. Without bounds
+    where more people never seen were needed; ``NOTHING`` where it is withheld."""
+    members, others = (figures.people.get(group, 0) for group in (MEMBER, NON_MEMBER))
+    if min(members, others) < FEWEST:
         return NOTHING
-    share = coarse_share(Estimate(found / members, 0.0, 1.0, members))
+    if not math.isfinite(one["value"]):
+        return replace(NOTHING, n=rounded_n(members + others))
+    share = coarse_share(Estimate(round(float(one["value"]) * members) / members, 0.0, 1.0, members))
     low, high = math.floor(10 * one["low"]) / 10, math.ceil(10 * one["high"]) / 10
     return Estimate(share.value, min(low, share.low), max(high, share.high), rounded_n(int(one["n"])))
 
@@ -44,8 +47,8 @@ def found_members(one: FindingRow, figures: Figures) -> Estimate:
 def called_members(one: FindingRow, figures: Figures) -> Estimate:
     """P(member | called one) follows from the share found: where that is withheld, so is this, but for its tenths."""
     found = found_members({**one, "value": figures.at(one, "tpr_at_fpr_0.01")[1], "low": 0.0, "high": 1.0}, figures)
-    if not math.isfinite(found.low) or not math.isfinite(one["low"]):
-        return NOTHING
+    if not math.isfinite(found.low):
+        return found
     n = rounded_n(int(one["n"]))
     low, high = math.floor(10 * one["low"]) / 10, math.ceil(10 * one["high"]) / 10
     return Estimate(round(float(one["value"]), 1) if math.isfinite(found.value) else math.nan, low, high, n)
@@ -142,7 +145,10 @@ class MembershipView(ProbeView):
         cells = [
             [
                 score,
-                *(figure(estimate_of(of.loc[score]), n=False) if score in of.index else "" for of in rates.values()),
+                *(
+                    _at_rate(name, estimate_of(of.loc[score])) if score in of.index else ""
+                    for name, of in rates.items()
+                ),
             ]
             for score in SCORES
             if any(score in of.index for of in rates.values())
@@ -183,6 +189,13 @@ class MembershipView(ProbeView):
         at = slices.at(score=score, group="ordinary", fpr=0.02, prior=0.01)
         scores = next((one for one in at.scores if one.name == at.score), None)
         return roc_curve(at.roc, scores, at.fpr, log_scale=True)
+
+
+def _at_rate(name: str, shown: Estimate) -> str:
+    if not shown.n or math.isfinite(shown.low):
+        return figure(shown, n=False)
+    rate = float(name.rpartition("_")[2]) if name.startswith("tpr") else 0.01
+    return f"not known: needs {controls_needed(rate):,} people never seen"
 
 
 def _rate_words(name: str) -> str:

@@ -561,7 +561,7 @@ def _sentences(
     alone = [] if with_reference else [NO_REFERENCE]
     trained, never = (sum(asked[name] for name in side) for side in (TRAINED_ON, NEVER_SEEN))
     same = (
-        f"the same search finds {len(null)} about {len({one['patient'] for one in null})} of {never} people never seen"
+        f"the same search finds {len(null) or 'none'} about {len({one['patient'] for one in null}) or 'any'} of {never} people never seen"
         if never
         else "there are no people never seen to run the same search on, so nothing can be said of chance"
     )

@@ -43,7 +43,7 @@ class ReconstructionView(ProbeView):
         (rf"{PEOPLE_WITHIN}\d", share),
         (rf"{PEOPLE_WITHIN}\d_difference", between_shares((PEOPLE_WITHIN + "{}", None))),
         (".*_gap", between_means("_gap", "_excess")),
-        (".*_difference", between_means("_difference", "")),
+        (".*_difference", between_means("_difference", "", model="audited")),
         (
             "demd|timed_distance|rare_(overlap|net)_.|recited(_net)?|template_share|routine_share|.*_excess|.*_fall",
             mean,
@@ -98,6 +98,9 @@ class ReconstructionView(ProbeView):
         )
         parts = [picture(curve, "Mean distance with order and time, by what the attacker knows.")]
         cells = []
+        columns = {"Members": (MEMBER, "audited"), "People never seen": (NON_MEMBER, "audited")}
+        if self.audit.results.get("reference"):
+            columns["Members, reference model"] = (MEMBER, "reference")
         for name, words in (
             ("timed_distance", "Distance with order and time"),
             ("demd", "Published distance (dEMD)"),
@@ -109,16 +112,13 @@ class ReconstructionView(ProbeView):
             ("routine_share", "Share of the match that is routine"),
         ):
             for knowledge in found.settings.get("knowledge_levels", ()):
-                of = [
-                    by_level(found, name, group=g, model=m).get(knowledge)
-                    for g, m in ((MEMBER, "audited"), (NON_MEMBER, "audited"), (MEMBER, "reference"))
-                ]
+                of = [by_level(found, name, group=g, model=m).get(knowledge) for g, m in columns.values()]
                 if any(of):
                     cells.append([f"{words}, {knows(knowledge)}", *(figure(one, n=False) for one in of)])
         if cells:
             parts.append(
                 table(
-                    ("Figure", "Members", "People never seen", "Members, reference model"),
+                    ("Figure", *columns),
                     cells,
                     caption="Means over people, with 95 % intervals",
                 )

@@ -375,10 +375,12 @@ def _sentences(cells: list[_Cell], n: int, with_non_members: bool) -> tuple[str,
     against = "the gap to non-members" if with_non_members else "other members only (there are no non-members)"
     alike = [j.verdict is Verdict.POPULATION for c, j in judged if math.isfinite(c.p)]
     verdict = Verdict.MEMORIZED if out else Verdict.POPULATION if alike and all(alike) else Verdict.CANNOT_CONCLUDE
-    hidden = len({c.name for c, _ in judged if not c.shown})
+    few = f"{len({c.name for c, _ in judged if not c.shown})} not shown (fewer than {FEWEST} patients somewhere)."
+    if not n:
+        return (f"{verdict}: no subgroup has enough people to be tested; {few}",)
     sentences.append(
         f"{verdict}: {len(out) or 'no'} subgroup{'s' * (len(out) != 1)} of {n} tested (by {against}, Holm over all) "
-        f"stand{'s' * (len(out) == 1)} out with more memorized, {sum(alike)} are shown to be like the others; {hidden} not shown (fewer than {FEWEST} patients somewhere)."
+        f"stand{'s' * (len(out) == 1)} out with more memorized, {sum(alike)} are shown to be like the others; {few}"
     )
     return tuple(sentences)
 

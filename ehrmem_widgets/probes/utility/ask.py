@@ -14,7 +14,6 @@ from ehrmem_widgets.cohort.codes import Kind
 from ehrmem_widgets.cohort.record import Record
 from ehrmem_widgets.errors import CannotAnswer
 from ehrmem_widgets.findings.finding import (
-    Exclusion,
     Finding,
     FindingRow,
     Where,
@@ -28,12 +27,11 @@ from ehrmem_widgets.probes.batching import Rows
 from ehrmem_widgets.probes.membership.ask import SHORT, in_windows
 from ehrmem_widgets.probes.needs import SCORES, AtHand, Can, Lack, Need
 from ehrmem_widgets.probes.people import NON_MEMBER
-from ehrmem_widgets.probes.utility.figures import LOSS, RECALL, TOP
+from ehrmem_widgets.probes.utility.figures import IMPOSSIBLE, LOSS, RECALL, TOP, part_of
 from ehrmem_widgets.statistics.discrimination import NOTHING, patient_bootstrap
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.tokens.sequence import CodeSequence, encode
 
-IMPOSSIBLE = Exclusion("impossible", "no loss: the model holds a code of the record for impossible")
 _PLACES = 4  # of a record, at which the next diagnosis is asked for
 _AT_ONCE = 256  # codes whose probabilities are asked for together: a row of one for each code of the vocabulary
 _LIFE = 36_500  # days within which a diagnosis comes, of a model that gives waiting times
@@ -63,6 +61,7 @@ class Utility(ProbeRun):
     - ``recall@10``: at how many of at most 4 diagnoses of a record, spread over it, this diagnosis is among the ten that the model holds
       likeliest given all before, the next code being a diagnosis (ties count against it).
 
+    Where a code of somebody's record is held for impossible, as behind an output filter, the loss is of the others alone (and said to be).
     Losses and recalls compare between models that read the same codes: ``vocabulary`` is their hash, ``diagnoses`` how many there are.
     """
 
@@ -116,7 +115,9 @@ class Utility(ProbeRun):
             RECALL: _mean(rows, RECALL, (0.0, 1.0), self.task.seed),
         }
         rows += [row(figure, one, **where) for figure, one in means.items()]
-        return finding(self.probe.name, rows, self.settings, self._sentences(means))
+        hidden = sum(one.get("reason") == IMPOSSIBLE.code for one in rows)
+        part = [part_of(f"{means[LOSS].n:,}", f"{len(answers):,}")] if hidden else []
+        return finding(self.probe.name, rows, self.settings, [*part, *self._sentences(means)])
 
     def _sentences(self, means: dict[str, Estimate]) -> list[str]:
         said = [f"Loss on people never seen: {means[LOSS]} nats a code."] if means[LOSS].n else []

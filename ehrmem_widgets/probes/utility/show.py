@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ehrmem_widgets.charts.markup import known
+from ehrmem_widgets.charts.markup import escape, known
 from ehrmem_widgets.charts.table import figure, inline, table
 from ehrmem_widgets.findings.disclosure_control import mean
-from ehrmem_widgets.findings.finding import Finding
+from ehrmem_widgets.findings.finding import EXCLUDED, Finding
 from ehrmem_widgets.probes.people import NON_MEMBER
-from ehrmem_widgets.probes.utility.figures import LOSS, RECALL, TOP
+from ehrmem_widgets.probes.utility.figures import IMPOSSIBLE, LOSS, RECALL, TOP, part_of
 from ehrmem_widgets.probes.view import METHOD_GROUPS, Headline, ProbeView, first_estimate
+from ehrmem_widgets.statistics.disclosure import WITHHELD, in_tens
 from ehrmem_widgets.statistics.intervals import Estimate
 from ehrmem_widgets.views.interval_rows import IntervalRow, interval_rows
 
@@ -44,13 +45,13 @@ class UtilityView(ProbeView):
         """Both figures; no verdict."""
         loss, recall = (self._estimate(name) for name in (LOSS, RECALL))
         if not known(loss):
-            return Headline(None, self.why_nothing())
+            return Headline(None, self.part or self.why_nothing())
         said = f"On people never seen its loss is {inline(loss)} nats a code"
         if known(recall):
             said += (
                 f", and the next diagnosis is among the ten that it holds most likely in a share of {inline(recall)}"
             )
-        return Headline(None, f"{said}. This says nothing of memory.")
+        return Headline(None, f"{said}. This says nothing of memory. {self.part}".rstrip())
 
     def judged(self) -> pd.DataFrame:
         """None: it is not about memory."""
@@ -64,7 +65,8 @@ class UtilityView(ProbeView):
             one = self._estimate(name)
             shown = figure(one) if len(self.found.about("figures", figure=name)) and one.n else _NOT_MEASURED
             cells.append([f"{words[:1].upper()}{words[1:]}{chance if name == RECALL else ''}", shown])
-        return [table(("Of the audited model", "Figure"), cells, caption="Means over people, with 95 % interval and n")]
+        shown = table(("Of the audited model", "Figure"), cells, caption="Means over people, with 95 % interval and n")
+        return [shown, f"<p>{escape(self.part)}</p>"] if self.part else [shown]
 
     def useful(self, comparison: Comparison) -> Iterable[Shared]:
         """Loss and recall, where both models read the same codes."""
@@ -74,14 +76,25 @@ class UtilityView(ProbeView):
         for name, words in _WORDS.items():
             where = {"figure": name, "group": NON_MEMBER, "model": "audited"}
             unit = "nats" if name == LOSS else ""
-            paired = comparison.mean_gap(self.values(), where, unit=unit)
+            audits = (comparison.a, comparison.b) if name == LOSS else ()
+            lost = [UtilityView(self.probe, audit).part for audit in audits]
+            paired = None if any(lost) else comparison.mean_gap(self.values(), where, unit=unit)
             yield from comparison.shared(
-                self.probe.name, words, "People never seen", where, paired, unit=unit, good=name == RECALL
+                self.probe.name, words, "People never seen", where, paired, unit=unit, good=name == RECALL, lost=lost
             )
 
     def shared(self, comparison: Comparison) -> Iterable[Shared]:
         """Nothing: it gives nobody away."""
         return ()
+
+    @property
+    def part(self) -> str:
+        """Why its loss, being that of some people only, compares with no other model's; empty where it is that of all."""
+        query = "SELECT 1 FROM rows WHERE reason = ? LIMIT 1"
+        if not len(self.audit.query(self.probe.name, EXCLUDED, query, [IMPOSSIBLE.code])):
+            return ""
+        read = self._estimate(LOSS).n
+        return part_of(in_tens(read) if read else WITHHELD, in_tens(self.audit.people.get(NON_MEMBER, 0)))
 
     def _estimate(self, name: str) -> Estimate:
         return first_estimate(self.found, name)
