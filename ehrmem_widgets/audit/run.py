@@ -35,7 +35,7 @@ from ehrmem_widgets.files import as_signed_json, read_json, write_whole
 from ehrmem_widgets.findings.finding import Finding, as_json
 from ehrmem_widgets.probes.base import AlternativesOf, ProbeRun, Task, loaded
 from ehrmem_widgets.probes.batching import BatchesMissingError, Checkpoint, OnProgress, Progress
-from ehrmem_widgets.probes.people import Named, People, about_model
+from ehrmem_widgets.probes.people import Named, People, about_model, name_of_model
 from ehrmem_widgets.registry import alternatives_for, probes
 from ehrmem_widgets.settings import WORKERS
 from ehrmem_widgets.statistics.attack_cost import Pace
@@ -329,9 +329,7 @@ class _Audit:
                 "unknown_codes": {"codes": len(unknown.codes), "of": unknown.of, "share": round(unknown.share, 4)},
             },
             "model": about_model(about.model),
-            "reference": {"name": about.reference.name, "fingerprint": about.reference.fingerprint}
-            if about.reference
-            else None,
+            "reference": name_of_model(about.reference) if about.reference else None,
             "attributes": {name: one.title for name, one in about.dataset.attributes.items()},
             "people": about.people.counts(),
             "seed": self.plan.seed,

@@ -26,6 +26,7 @@ from ehrmem_widgets.blackbox.rows import Rows
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
+_STEPS = 16  # that own keys and values get room for at a time: what is skipped between one continuation's and the next one's costs as much as what is read
 _COPIED_PROMPT = 65_536  # numbers a layer: a prompt's keys this small are copied to each continuation, not asked apart
 _REPLAYED_STEPS = 64  # then the next are recorded, with the keys and values of as many more
 
@@ -40,13 +41,13 @@ class _Block:
     gated: bool
     down: Linear
 
-    def packed(self) -> _Block:
+    def packed(self, number_format: torch.dtype) -> _Block:
         return replace(
             self,
-            query_key_value=self.query_key_value.packed(),
-            attention_out=self.attention_out.packed(),
-            up=self.up.packed(),
-            down=self.down.packed(),
+            query_key_value=self.query_key_value.packed(number_format),
+            attention_out=self.attention_out.packed(number_format),
+            up=self.up.packed(number_format),
+            down=self.down.packed(number_format),
         )
 
 
@@ -66,6 +67,11 @@ class Transformer:
     parallel: bool  # attention and MLP read the same input (GPT-NeoX)
     activation: str  # its name in transformers
     ages: Callable[[Tensor], Tensor] | None = None  # where codes come as moments: (n,) ages in days -> (n, hidden)
+
+    @property
+    def number_format(self) -> torch.dtype:
+        """That of the layers' products; all else is in the embedding's."""
+        return self.blocks[0].query_key_value.weight.dtype if self.blocks else self.embedding.dtype
 
 
 class SharedPromptDecoder:
@@ -99,6 +105,7 @@ class SharedPromptDecoder:
         self._places = lengths[self._rows.prompt]  # of the next code of each continuation
         copied = len(prompts) * samples * longest * parts.key_heads * parts.width
         self._at = self._copied = longest if copied <= _COPIED_PROMPT else 0  # the next place in the cache
+        self._room = self._copied + max(room, 1)
         # The same, where steps are replayed.
         self._fixed = torch.tensor([self._at], device=device) if device.type == "cuda" else None
         self._replayed: tuple[int, Replayed] | None = None  # how far it reaches
@@ -110,7 +117,8 @@ class SharedPromptDecoder:
                 bias[..., longest:] = float("-inf")
             self._bias = bias[self._rows.prompt]
         self._prompt_cache: list[tuple[Tensor, Tensor]] = []
-        shape = (len(prompts) * samples, parts.key_heads, self._copied + max(room, 1), parts.width)
+        first = self._room if self._fixed is not None else min(self._copied + _STEPS, self._room)
+        shape = (len(prompts) * samples, parts.key_heads, first, parts.width)
         self._cache = [(new(shape), new(shape)) for _ in parts.blocks]
         grouped = parts.heads != parts.key_heads
 
@@ -132,6 +140,10 @@ class SharedPromptDecoder:
     @torch.inference_mode()
     def step(self, codes: Tensor) -> Tensor:
         if self._fixed is None:
+            if self._at > self._copied and (self._at - self._copied) % _STEPS == 0:
+                more = min(_STEPS, self._room - self._at)
+                for layer, (keys, values) in enumerate(self._cache):  # one by one: memory is not held twice
+                    self._cache[layer] = (_longer(keys, more), _longer(values, more))
             (found,) = self._step(codes, self._at + 1)
         else:
             steps = (self._at - self._copied) // _REPLAYED_STEPS + 1
@@ -213,7 +225,7 @@ class SharedPromptDecoder:
         turn = None if parts.turn is None else parts.turn[places][:, None]
         with_positions = (parts.heads + parts.key_heads) * parts.width
         for layer, block in enumerate(parts.blocks):
-            found = block.query_key_value(block.norm_attention(x))
+            found = block.query_key_value(block.norm_attention(x)).to(x.dtype)
             qk, v = found[:, :with_positions], found[:, with_positions:]
             if turn is not None:
                 pairs = qk.float().unflatten(-1, (-1, parts.width // 2, 2))
@@ -246,13 +258,21 @@ class EmbeddingDecoder(SharedPromptDecoder):
         self._going &= self._goes_on[codes][:, None]
 
 
-def transformer_parts(model: PreTrainedModel, *, packed: bool = False) -> Transformer | None:
-    """The weights of a GPT-2, Llama, GPT-NeoX or Delphi; None for another architecture. ``packed``: laid out to multiply by, layer by layer, so that
-    they are never held twice."""
+def _longer(cache: Tensor, more: int) -> Tensor:
+    """(rows, heads, steps, width) with room for more steps."""
+    rows, heads, steps, width = cache.shape
+    found = cache.new_empty(rows, heads, steps + more, width)
+    found[:, :, :steps] = cache
+    return found
+
+
+def transformer_parts(model: PreTrainedModel, *, packed: torch.dtype | None = None) -> Transformer | None:
+    """The weights of a GPT-2, Llama, GPT-NeoX or Delphi; None for another architecture. ``packed``: laid out to multiply by in this format, layer by
+    layer, so that they are never held twice; the head, whose rounding would be that of the probabilities, as the model is."""
     build = {"gpt2": _gpt2, "llama": _llama, "gpt_neox": _gpt_neox, "delphi": _delphi}.get(model.config.model_type)
     if build is None:
         return None
-    parts = build(model, _Block.packed if packed else lambda block: block)
+    parts = build(model, (lambda block: block.packed(packed)) if packed else (lambda block: block))
     return replace(parts, head=parts.head.packed()) if packed else parts
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
@@ -18,6 +19,7 @@ from ehrmem_widgets.blackbox.state_space_decoding import StateSpaceDecoder, stat
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+_NARROWEST = 256  # model that gains by 16-bit products
 _DISAGREES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
@@ -42,15 +44,16 @@ class Decoder(Protocol):
         ...
 
 
-def best_decoder(model: PreTrainedModel) -> Callable[[], Decoder]:
-    """What makes a decoder: the fastest that gives the logits of the library's plain forward pass, code for code."""
+def best_decoder(model: PreTrainedModel, *, sixteen_bits: bool = False) -> Callable[[], Decoder]:
+    """What makes a decoder: the fastest that gives the logits of the library's plain forward pass, code for code; ``sixteen_bits``: by products in
+    bfloat16, too, where they pay."""
     size = cast("nn.Embedding", model.get_input_embeddings()).weight.shape[0]
     length = min(12, (context_length(model) or 12) - 1)
     ids = [(7 * i + 1) % size for i in range(length)]
     with torch.inference_mode():
         expected = model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float()
-    tolerance = (5e-4 if model.dtype == torch.float32 else 0.05) * float(expected.std())
-    for new_decoder in _decoders(model):
+    spread = float(expected.std())
+    for number_format, new_decoder in _decoders(model, sixteen_bits):
         try:
             decoder = new_decoder()
             found = [decoder.begin([ids[:2], ids[:4]], 2, length)]  # two lengths, for the padding
@@ -61,7 +64,7 @@ def best_decoder(model: PreTrainedModel) -> Callable[[], Decoder]:
                 found.append(decoder.step(torch.tensor(codes, device=model.device))[:: len(codes) // 2])
             of_short, of_long = torch.stack(found, dim=1)
             difference = torch.cat([of_short - expected[1 : length - 2], of_long - expected[3:]])
-            if float(difference.abs().max()) <= tolerance:
+            if float(difference.abs().max()) <= (5e-4 if number_format == torch.float32 else 0.05) * spread:
                 return new_decoder
         except _DISAGREES:  # a config of this architecture that the decoder does not know
             continue
@@ -70,17 +73,32 @@ def best_decoder(model: PreTrainedModel) -> Callable[[], Decoder]:
     return lambda: RereadingDecoder(model)
 
 
-def _decoders(model: PreTrainedModel) -> Iterator[Callable[[], Decoder]]:
-    """From the fastest on."""
-    transformer, state_space = transformer_parts(model, packed=True), state_space_parts(model)
-    if transformer is not None:
-        yield lambda: SharedPromptDecoder(transformer)
+def _decoders(model: PreTrainedModel, sixteen_bits: bool) -> Iterator[tuple[torch.dtype, Callable[[], Decoder]]]:
+    """From the fastest on, with the number format that each computes in."""
+    for number_format in (torch.bfloat16, model.dtype) if sixteen_bits and _pays(model) else (model.dtype,):
+        transformer = transformer_parts(model, packed=number_format)
+        if transformer is not None:
+            yield number_format, partial(SharedPromptDecoder, transformer)
+    state_space = state_space_parts(model)
     if state_space is not None:
-        yield lambda: StateSpaceDecoder(state_space)
+        yield model.dtype, partial(StateSpaceDecoder, state_space)
     from ehrmem_widgets.blackbox.library_decoding import LibraryDecoder
 
-    yield lambda: LibraryDecoder(model, shared=True)
-    yield lambda: LibraryDecoder(model, shared=False)
+    yield model.dtype, lambda: LibraryDecoder(model, shared=True)
+    yield model.dtype, lambda: LibraryDecoder(model, shared=False)
+
+
+def _pays(model: PreTrainedModel) -> bool:
+    """Whether 16-bit products are faster, and were held against float32 (``make evidence``): on a processor that has them, not where torch does
+    them in software, and for wide models of codes alone."""
+    return (
+        model.config.model_type in ("gpt2", "llama", "gpt_neox")
+        and model.device.type == "cpu"
+        and model.dtype == torch.float32
+        and cast("nn.Embedding", model.get_input_embeddings()).weight.shape[1] >= _NARROWEST
+        and torch.backends.mkldnn.is_available()
+        and torch.cpu._is_avx512_bf16_supported()
+    )
 
 
 def context_length(model: PreTrainedModel) -> int | None:

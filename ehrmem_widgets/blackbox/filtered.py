@@ -61,6 +61,11 @@ class FilteredModel:
         self.answers = model.answers - output_filter.withheld
         self._at_hand: _AtHand = model if isinstance(model, FolderModel) else _Asked(model)
 
+    @property
+    def number_format(self) -> str:
+        """As ``FolderModel.number_format``."""
+        return getattr(self.model, "number_format", "float32")
+
     def __repr__(self) -> str:
         return f"FilteredModel({self.model!r}, {self.output_filter.text})"
 

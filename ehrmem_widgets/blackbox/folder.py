@@ -70,7 +70,8 @@ class FolderModel:
     ``vocabulary``: the file of its codes (any form of ``read_codes``), or the one found in the folder. ``token_scheme``: how it writes
     records (``tokens/token_scheme.py``); the file in the folder, else guessed. ``device``: "cpu", "cuda" or "cuda:1"; if not given,
     what EHRMEM_DEVICE names, else a CUDA device where there is one. ``dtype``: "float32", or "bfloat16" for twice the speed on
-    a CUDA device at some loss of exactness; whatever the weights were saved as.
+    a CUDA device at some loss of exactness; whatever the weights were saved as. Even in "float32", continuations of a wide model
+    are computed in bfloat16 on a processor that does it faster, unless EHRMEM_PRECISION is "float32" (``number_format`` says which).
 
     Raises
     ------
@@ -94,6 +95,7 @@ class FolderModel:
     ) -> None:
         self.folder = Path(folder)
         self.name = self.folder.name
+        self._sixteen_bits = _sixteen_bits()
         shapes = _check_folder(self.folder, 2 if dtype == "bfloat16" else 4)
         listed = folder_vocabulary(self.folder, vocabulary, token_scheme)
         self._dtype = dtype
@@ -298,7 +300,14 @@ class FolderModel:
     @cached_property
     def new_decoder(self) -> Callable[[], Decoder]:
         """Makes a decoder for one stream, so that two streams never share a cache."""
-        return best_decoder(self._model)
+        return best_decoder(self._model, sixteen_bits=self._sixteen_bits)
+
+    @property
+    def number_format(self) -> str:
+        """Which numbers continuations are computed in: "float32" or "bfloat16"."""
+        decoder = self.new_decoder()
+        found = decoder.parts.number_format if isinstance(decoder, SharedPromptDecoder) else self._model.dtype
+        return str(found).removeprefix("torch.")
 
     def _batches(self, sequences: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], Tensor]]:
         """Sequences of like length together, padded on the right (harmless to what stands before it)."""
@@ -425,6 +434,16 @@ def _device(named: str | None) -> torch.device:
             "device and EHRMEM_DEVICE out."
         )
     return torch.device(named)
+
+
+def _sixteen_bits() -> bool:
+    """Whether continuations may be computed in 16 bits, as EHRMEM_PRECISION says. Raises BadInput for what it cannot say."""
+    named = os.environ.get("EHRMEM_PRECISION") or "auto"
+    if named not in ("auto", "float32"):
+        raise BadInput(
+            f"EHRMEM_PRECISION is {named!r}. Give 'auto' (16-bit numbers for continuations where that is faster and agrees) or 'float32'."
+        )
+    return named == "auto"
 
 
 def _load(folder: Path, device: torch.device, dtype: str) -> PreTrainedModel:

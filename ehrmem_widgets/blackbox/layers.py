@@ -56,19 +56,21 @@ class Linear:
             found = torch.matmul(x, self.weight) if self.bias is None else torch.addmm(self.bias, x, self.weight)
             return activation(self.activation)(found) if self.activation else found
         fused = _FUSED.get(self.activation)
+        x = x.to(self.weight.dtype)
         found = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, *(fused or _FUSED[""]))
         return found if fused else activation(self.activation)(found)
 
-    def packed(self) -> Linear:
+    def packed(self, number_format: torch.dtype = torch.float32) -> Linear:
         """The same, laid out for oneDNN, whose kernels are made for the processor at hand: those of MKL, which torch takes otherwise, need
-        twice the time on one that is not Intel's. As it is, where that cannot be."""
+        twice the time on one that is not Intel's. It multiplies, and answers, in this format. As it is, where that cannot be."""
         if (
             self.weight.device.type != "cpu"
             or self.weight.dtype != torch.float32
             or not torch.backends.mkldnn.is_available()
         ):
             return self
-        return replace(self, weight=torch.ops.mkldnn._reorder_linear_weight(self.weight.t().contiguous(), _ROWS))
+        weight = self.weight.t().to(number_format).contiguous()
+        return replace(self, weight=torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS))
 
 
 class _RootMeanSquare(Protocol):

@@ -9,6 +9,7 @@ from typing import TypedDict
 
 import numpy as np
 
+from ehrmem_widgets.blackbox.mean_reference import models_of
 from ehrmem_widgets.blackbox.protocol import BlackBox
 from ehrmem_widgets.blackbox.training_splits import seen_by, trained_on
 from ehrmem_widgets.cohort.dataset import MedsDataset
@@ -141,7 +142,8 @@ class CodesUnknown(TypedDict):
 
 
 class Named(TypedDict, total=False):
-    """What results say of the data (with ``patients``, ``unknown_codes``, and ``synthetic``: declared as made up) or of a model (the audited one's with ``training_split``)."""
+    """What results say of the data (with ``patients``, ``unknown_codes``, and ``synthetic``: declared as made up) or of a model (the audited one's with ``training_split``;
+    ``number_format``: of the numbers that its continuations were computed in, where not float32)."""
 
     name: str
     fingerprint: str
@@ -149,11 +151,19 @@ class Named(TypedDict, total=False):
     synthetic: bool
     unknown_codes: CodesUnknown
     training_split: str | None
+    number_format: str
+
+
+def name_of_model(model: BlackBox) -> Named:
+    """What results say of any model."""
+    name: Named = {"name": model.name, "fingerprint": model.fingerprint}
+    formats = {getattr(one, "number_format", "float32") for one in models_of(model)} - {"float32"}
+    return {**name, "number_format": ", ".join(sorted(formats))} if formats else name
 
 
 def about_model(model: BlackBox) -> Named:
     """What results say of the audited model; a ``training_split`` of None: nothing says it, and MEDS's own name is supposed."""
-    return {"name": model.name, "fingerprint": model.fingerprint, "training_split": model.training_split}
+    return {**name_of_model(model), "training_split": model.training_split}
 
 
 def about_people(
@@ -163,7 +173,7 @@ def about_people(
     return {
         "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},
         "model": about_model(model),
-        "reference": reference and {"name": reference.name, "fingerprint": reference.fingerprint},
+        "reference": reference and name_of_model(reference),
         "people": people.counts(),
     }
 

@@ -83,13 +83,21 @@ PROMPTS = (
 )
 
 
-def small_model(kind: str) -> Any:
+needs_sixteen_bits = pytest.mark.skipif(
+    not (torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()),
+    reason="this processor has no products of 16-bit numbers",
+)
+
+
+def small_model(kind: str, width: int = 32) -> Any:
     torch.manual_seed(3)
-    model = transformers.AutoModelForCausalLM.from_config(CONFIGS[kind]())
+    config = CONFIGS[kind]()
+    config.hidden_size = width
+    model = transformers.AutoModelForCausalLM.from_config(config)
     for name, parameter in model.named_parameters():
         if parameter.dim() > 1 and not name.endswith("A_log"):
             # Fresh weights are too small to tell a wrong order of heads.
-            parameter.data.mul_(2 if "mamba" in model.config.model_type else 4)
+            parameter.data.mul_(2 if "mamba" in model.config.model_type or width > 32 else 4)
         if name.endswith("bias"):
             parameter.data.normal_(0, 0.3)
     return model.eval()
@@ -104,15 +112,22 @@ def fast_decoder(model: Any) -> Decoder:
 
 
 def check(
-    new_decoder: Callable[[], Decoder], model: Any, prompts: list[list[int]], samples: int = 5, steps: int = 6
+    new_decoder: Callable[[], Decoder],
+    model: Any,
+    prompts: list[list[int]],
+    samples: int = 5,
+    steps: int = 6,
+    within: float = 2e-4,
 ) -> None:
     """Forced through the same continuations, the decoder and a plain forward pass give the same logits, also for those that are left
     when others were given up."""
     for drop in (False, True):
-        _check(new_decoder(), model, prompts, samples, steps, drop)
+        _check(new_decoder(), model, prompts, samples, steps, within, drop)
 
 
-def _check(decoder: Decoder, model: Any, prompts: list[list[int]], samples: int, steps: int, drop: bool) -> None:
+def _check(
+    decoder: Decoder, model: Any, prompts: list[list[int]], samples: int, steps: int, within: float, drop: bool
+) -> None:
     torch.manual_seed(1)
     continuations = torch.randint(0, SIZE, (len(prompts), samples, steps))
     expected = []
@@ -124,7 +139,7 @@ def _check(decoder: Decoder, model: Any, prompts: list[list[int]], samples: int,
     rows = torch.arange(len(prompts) * samples)
     found = decoder.begin(prompts, samples, steps).repeat_interleave(samples, dim=0)
     for step in range(steps):
-        torch.testing.assert_close(found, wanted[rows, step], atol=2e-4, rtol=1e-4)
+        torch.testing.assert_close(found, wanted[rows, step], atol=within, rtol=1e-4)
         if (
             drop and step in (1, 2, 4) and len(rows) > 1
         ):  # the first row, then every third of those left, then the first prompt
@@ -134,7 +149,7 @@ def _check(decoder: Decoder, model: Any, prompts: list[list[int]], samples: int,
                 decoder.keep(kept)
                 rows = rows[kept]
         found = decoder.step(continuations.flatten(0, 1)[rows, step])
-    torch.testing.assert_close(found, wanted[rows, steps], atol=2e-4, rtol=1e-4)
+    torch.testing.assert_close(found, wanted[rows, steps], atol=within, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", FAST)
@@ -143,6 +158,7 @@ def _check(decoder: Decoder, model: Any, prompts: list[list[int]], samples: int,
 @pytest.mark.parametrize("small", [True, False])
 def test_the_fast_decoders(kind: str, prompts: list[list[int]], small: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention_decoding, "_COPIED_PROMPT", 0 if small else 10**9)
+    monkeypatch.setattr(attention_decoding, "_STEPS", 2 if small else 4)
     if small:
         monkeypatch.setattr(state_space_decoding, "_IN_CACHE", 2000)
         monkeypatch.setattr(state_space_decoding, "_READ_AT_ONCE", 40_000)
@@ -151,6 +167,39 @@ def test_the_fast_decoders(kind: str, prompts: list[list[int]], small: bool, mon
     if small and kind == "mamba2":  # the steps of a state of 16 are folded after 16
         check(lambda: fast_decoder(model), model, prompts, steps=40 if len(prompts) == 3 else 20)
     check(lambda: fast_decoder(model), model, prompts)
+
+
+@needs_sixteen_bits
+@pytest.mark.parametrize("kind", FAST[:3])
+@pytest.mark.parametrize("prompts", PROMPTS[:3])
+@pytest.mark.parametrize("copied", [0, 10**9])
+def test_products_in_sixteen_bits(
+    kind: str, prompts: list[list[int]], copied: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention_decoding, "_COPIED_PROMPT", copied)
+    model = small_model(kind, width=256)
+    parts = transformer_parts(model, packed=torch.bfloat16)
+    assert parts is not None and parts.number_format == torch.bfloat16
+    check(lambda: SharedPromptDecoder(parts), model, prompts, within=0.05)
+
+
+@needs_sixteen_bits
+@pytest.mark.parametrize("kind", FAST[:3])
+def test_where_products_are_in_sixteen_bits(kind: str) -> None:
+    def chosen_format(model: Any, *, sixteen_bits: bool = True) -> torch.dtype:
+        decoder = best_decoder(model, sixteen_bits=sixteen_bits)()
+        assert isinstance(decoder, SharedPromptDecoder)
+        return decoder.parts.number_format
+
+    wide = small_model(kind, width=256)
+    assert chosen_format(wide) == torch.bfloat16
+    assert chosen_format(wide, sixteen_bits=False) == torch.float32
+    assert chosen_format(small_model(kind, width=192)) == torch.float32
+    for name, parameter in wide.named_parameters():  # attention so sharp that rounding decides which code is looked at
+        if "attn" in name or "attention" in name:
+            parameter.data.mul_(30)
+    assert chosen_format(wide) == torch.float32
+    check(best_decoder(wide, sixteen_bits=True), wide, PROMPTS[0], within=5e-3)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in CONFIGS if kind not in ("openai-gpt", "limited time step")])

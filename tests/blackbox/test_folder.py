@@ -16,8 +16,10 @@ from safetensors.torch import load_file, save_file
 from ehrmem_widgets.blackbox import folder as folder_module
 from ehrmem_widgets.blackbox import sampling
 from ehrmem_widgets.blackbox.checks import check_has_learned, check_vocabulary_fits
+from ehrmem_widgets.blackbox.filtered import FilteredModel
 from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.blackbox.markov import MarkovChain
+from ehrmem_widgets.blackbox.output_filter import read_filter
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
 from ehrmem_widgets.probes.prompt_embeddings import continued
@@ -112,6 +114,37 @@ def test_a_device_or_number_format_that_is_not_there_is_refused(
     with pytest.raises(BadInput, match=r"CUDA devices here, so there is no 'cuda:99'. Give 'cpu'"):
         FolderModel(llama.folder)
     assert FolderModel(llama.folder, device="cpu").score([[1, 5]])[0] == pytest.approx(llama.score([[1, 5]])[0])
+
+
+def test_which_numbers_continuations_are_computed_in(
+    llama: FolderModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = random_model("gpt2", width=256)
+    for parameter in wide.parameters():
+        if parameter.dim() > 1:  # what is drawn wide for few dimensions makes attention of many too sharp for 16 bits
+            parameter.data.mul_(0.2)
+    wide.save_pretrained(tmp_path)
+    Vocabulary(CODES).save(tmp_path / "vocabulary.json")
+    found = {}
+    for precision in ("float32", "auto"):
+        monkeypatch.setenv("EHRMEM_PRECISION", precision)
+        found[precision] = FolderModel(tmp_path)
+    there = torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
+    assert found["float32"].number_format == "float32" == llama.number_format
+    assert found["auto"].number_format == ("bfloat16" if there else "float32")
+    assert FilteredModel(found["auto"], read_filter("top_k=3")).number_format == found["auto"].number_format
+    prompts, track = [single(1, 5), single(1, 6, 7, 8), single(1)], np.eye(SIZE)
+    [exact], [step], [again] = (
+        list(model.generate(prompts, 1, 5, track=track)) for model in (found["float32"], found["auto"], found["auto"])
+    )
+    assert exact.mass is not None and step.mass is not None and again.mass is not None
+    np.testing.assert_array_equal(step.mass, again.mass)
+    np.testing.assert_allclose(step.mass, exact.mass, atol=0.02)
+    [alone] = found["auto"].generate(prompts[:1], 1, 5, track=track)
+    np.testing.assert_allclose(alone.mass[0], step.mass[0], atol=0.02)
+    monkeypatch.setenv("EHRMEM_PRECISION", "int8")
+    with pytest.raises(BadInput, match=r"EHRMEM_PRECISION is 'int8'. Give 'auto' .* or 'float32'."):
+        FolderModel(tmp_path)
 
 
 def test_records_are_read_in_batches_that_fit(llama: FolderModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,19 @@ def test_packed_is_the_same(name: str, rows: int, bias: bool) -> None:
         assert torch.equal(packed(x.flatten(0, 1)), packed(x.flatten(0, 1)))
 
 
+@needs_onednn
+@pytest.mark.parametrize("name", ["", "gelu_new", "silu"])
+def test_packed_in_sixteen_bits(name: str) -> None:
+    torch.manual_seed(0)
+    plain, x = linear(nn.Linear(48, 80), name), torch.randn(7, 48)
+    packed = plain.packed(torch.bfloat16)
+    assert packed.weight.is_mkldnn and packed.weight.dtype == torch.bfloat16
+    with torch.inference_mode():
+        found, expected = packed(x), plain(x)
+        assert found.dtype == torch.bfloat16 and torch.allclose(found.float(), expected, atol=0.02)
+        assert not torch.allclose(found.float(), expected, atol=1e-5)
+
+
 def test_half_precision_stays_as_it_is() -> None:
     layer = Linear(torch.randn(8, 8, dtype=torch.bfloat16), None)
     assert layer.packed() is layer

@@ -318,6 +318,13 @@ def test_a_broken_seal_is_said(tmp_path: Path) -> None:
     assert "it cannot be shown that the plan was made before the first answer" in audit_page(folder)
 
 
+def test_numbers_that_are_not_float32_are_said(tmp_path: Path) -> None:
+    said = "continuations computed in 16-bit numbers (bfloat16)"
+    assert said not in audit_page(SyntheticAudit(60).write(tmp_path / "a", names=("confounding",)))
+    model = {"name": "wide", "fingerprint": "m0", "number_format": "bfloat16"}
+    assert said in audit_page(SyntheticAudit(60).write(tmp_path / "b", names=("confounding",), model=model))
+
+
 def test_names_from_data_are_escaped(tmp_path: Path) -> None:
     evil = '<img src="x" onerror="y">'
     page = audit_page(
