@@ -89,7 +89,9 @@ def test_the_memory_that_is_reckoned_with_is_that_of_the_caches(tmp_path: Path) 
     """``bytes_a_sample`` against what the decoders really hold."""
     for kind in ARCHITECTURES:
         decoder = best_decoder(random_model(kind))()
-        decoder.begin([[1, 2, 3]], 50, 40)
+        decoder.begin([[1, 2, 3]], 50, 20)
+        for _ in range(20):
+            decoder.step(torch.ones(50, dtype=torch.long))
         held: dict[int, int] = {}
 
         def weigh(found: object, held: dict[int, int] = held) -> None:
@@ -104,4 +106,4 @@ def test_the_memory_that_is_reckoned_with_is_that_of_the_caches(tmp_path: Path) 
         for name, value in vars(decoder).items():
             if name != "_parts":
                 weigh(value)
-        assert 0.5 < sum(held.values()) / (50 * decoder.bytes_a_sample(3, 40)) < 2, kind
+        assert 0.5 < sum(held.values()) / (50 * decoder.bytes_a_sample(3, 20)) < 2, kind
