@@ -86,7 +86,7 @@ def test_what_was_trained_on_is_exposed_and_nothing_else(found: Finding) -> None
     )
     assert audited["p"] < 1e-4 and audited["p_adjusted"] >= audited["p"] and audited["verdict"] == "Memorized"
     assert reference["p"] > 0.01
-    assert found.sentences[0].startswith("Memorized: AUROC of the exposure of canary x16")
+    assert found.sentences[0].startswith("Memorized: Exposure of canaries planted 16 times, against")
     assert not any("were they trained on?" in sentence for sentence in found.sentences)
 
 

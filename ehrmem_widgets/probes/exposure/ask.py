@@ -241,10 +241,11 @@ def _compare(values: dict[tuple[str, str], Rows], alternatives: int) -> tuple[li
         one = row("auroc_exposure", auroc(a, b), group=group, model=model, p=p, p_adjusted=float(adjusted))
         if (model, group) == ("audited", most):
             effect = Estimate(one["value"], one["low"], one["high"], one["n"])
+            times = "once" if _repetitions(group) == 1 else f"{_repetitions(group)} times"
             verdict = judge_cohort(
                 effect, float(adjusted), margin=AUROC_MARGIN, kind=ProbeKind.DETECTOR, no_effect=0.5, planted=True,
                 members=len(a), non_members=len(b), tests=len(trained),
-                what=f"AUROC of the exposure of {group} against those never trained",
+                what=f"Exposure of canaries planted {times}, against those never trained on (AUROC)",
             )  # fmt: skip
             if adjusted > ALARM_RATE and mean_with_interval(a).low <= expected_by_chance(alternatives):
                 words = f"{verdict.template} Their exposure is that of chance: were they trained on?"
