@@ -34,3 +34,10 @@ def threads(now: int | None = None) -> int:
     if now is None or most == 1 or not hasattr(os, "getloadavg"):
         return most
     return max(1, min(most, int(max(1, now) * cores() / max(os.getloadavg()[0], 0.1))))
+
+
+def keep_few_kernels() -> None:
+    """Let torch and oneDNN keep the kernels of 256 shapes, not of 1,024, in this process and in those it starts, if it has not multiplied yet. An audit
+    reads records of so many lengths that they took hundreds of MB. The screens keep all: their answers come back to the same shapes."""
+    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(cache, "256")

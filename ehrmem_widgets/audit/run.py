@@ -30,6 +30,7 @@ from ehrmem_widgets.blackbox.training_splits import training_splits
 from ehrmem_widgets.charts.markup import plural
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.cohort.fingerprints import read_anew
+from ehrmem_widgets.cores import keep_few_kernels
 from ehrmem_widgets.errors import GOES_ON, BadInput, CannotAnswer, Damaged, Unavailable, not_made, resumable
 from ehrmem_widgets.files import as_signed_json, read_json, write_whole
 from ehrmem_widgets.findings.finding import Finding, as_json
@@ -157,6 +158,7 @@ def run_audit(
     """
     import filelock
 
+    keep_few_kernels()
     out, workers = Path(out), WORKERS.check(workers, "workers")
     if out.exists() and not out.is_dir():
         raise BadInput(f"{str(out)!r} is a file. Name a folder for the results.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
@@ -14,10 +13,6 @@ from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-    # Shapes whose kernels oneDNN and torch keep, each 1,024 otherwise: after 400 shapes of records that was 690 MB more, and no time saved.
-    os.environ.setdefault(_cache, "64")
 
 _MOST_COPIED = 2**28  # numbers: 1 GB
 _ROWS = 64  # that weights are laid out for: any number can be multiplied

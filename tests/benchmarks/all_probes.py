@@ -28,11 +28,13 @@ def run() -> None:
     """Run every probe, as the command does."""
     from ehrmem_widgets.audit.run import in_order
     from ehrmem_widgets.blackbox.opening import open_sources
+    from ehrmem_widgets.cores import keep_few_kernels
     from ehrmem_widgets.probes import run as probe_runs
     from ehrmem_widgets.probes.people import choose_people
     from ehrmem_widgets.registry import alternatives_for, probes
     from ehrmem_widgets.sources import sample_sources
 
+    keep_few_kernels()
     dataset, model, reference = open_sources(sample_sources())
     people = choose_people(dataset, model, reference, most=PATIENTS)
     found: dict[str, Finding] = {}

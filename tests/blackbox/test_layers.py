@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from ehrmem_widgets.blackbox.layers import Linear, activation, linear, pack_linears
+from ehrmem_widgets.cores import keep_few_kernels
 
 needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN")
 
@@ -70,3 +72,11 @@ def test_linear_layers_of_an_opened_model(
         pack_linears(model)
         assert torch.allclose(model(x), expected, atol=1e-5)
     assert (model[0].forward.__class__ is Linear) == packed
+
+
+def test_an_audit_keeps_the_kernels_of_fewer_shapes_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8")
+    monkeypatch.setenv("LRU_CACHE_CAPACITY", "8")
+    monkeypatch.delenv("LRU_CACHE_CAPACITY")
+    keep_few_kernels()
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "8" and os.environ["LRU_CACHE_CAPACITY"] == "256"
