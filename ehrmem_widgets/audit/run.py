@@ -95,6 +95,7 @@ class Seal(TypedDict, total=False):
     model: str
     reference: str | None
     training_splits: str
+    number_formats: list[str] | None
     started_at: str
     versions: dict[str, str]
 
@@ -442,7 +443,14 @@ def _sealed(plan: Plan, about: Audited) -> Seal:
         "model": model.fingerprint,
         "reference": reference.fingerprint if reference else None,
         "training_splits": training_splits(model, reference),
+        "number_formats": _number_formats(model, reference),
     }
+
+
+def _number_formats(model: BlackBox, reference: BlackBox | None) -> list[str] | None:
+    """Of the continuations of both; None where all are float32."""
+    found = [name_of_model(one).get("number_format", "") if one else "" for one in (model, reference)]
+    return found if any(found) else None
 
 
 def _changed(sealed: Seal, plan: Plan, about: Audited) -> list[str]:
@@ -454,6 +462,7 @@ def _changed(sealed: Seal, plan: Plan, about: Audited) -> list[str]:
         "model": "model",
         "reference": "reference model",
         "training_splits": "training split",
+        "number_formats": "number format of the continuations (EHRMEM_PRECISION, or another kind of processor)",
     }
     return [words[name] for name, now in _sealed(plan, about).items() if sealed.get(name) != now]
 

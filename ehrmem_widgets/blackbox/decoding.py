@@ -19,7 +19,7 @@ from ehrmem_widgets.blackbox.state_space_decoding import StateSpaceDecoder, stat
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_NARROWEST = 256  # model that gains by 16-bit products
+_NARROWEST = 256  # width of a model that gains by 16-bit products
 _DISAGREES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 

@@ -264,6 +264,7 @@ class FolderModel:
             torch.cuda.empty_cache()
             return
         _say_it_goes_on_without(self.device, error)
+        self._sixteen_bits = False  # what was begun in float32 goes on in it
         self._open(torch.device("cpu"))
 
     @property

@@ -19,6 +19,7 @@ from ehrmem_widgets.audit import run
 from ehrmem_widgets.audit.plan import read_plan
 from ehrmem_widgets.audit.run import run_audit
 from ehrmem_widgets.blackbox import opening
+from ehrmem_widgets.blackbox.folder import FolderModel
 from ehrmem_widgets.cli import main
 from ehrmem_widgets.errors import BadInput, CannotAnswer, Unavailable
 from ehrmem_widgets.findings.finding import Finding
@@ -111,6 +112,16 @@ def test_a_dask_worker_that_dies_is_started_again_by_dask(undisturbed: tuple[Pat
         found = run_audit(read_plan(plan), tmp_path / "out", cluster=cluster.scheduler_address, progress=kill_one)
     assert killed and not killed[0].is_running() and found["finished"]
     assert findings(tmp_path / "out") == findings(out)
+
+
+def test_an_audit_does_not_go_on_in_another_number_format(
+    undisturbed: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, out = undisturbed
+    assert json.loads((out / "audit.json").read_text())["number_formats"] is None
+    monkeypatch.setattr(FolderModel, "number_format", "bfloat16")
+    with pytest.raises(BadInput, match=r"the number format of the continuations \(EHRMEM_PRECISION"):
+        run_audit(read_plan(plan), out)
 
 
 def test_a_worker_that_sees_other_data_or_no_data_under_the_same_name_is_refused(
