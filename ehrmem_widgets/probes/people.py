@@ -161,6 +161,13 @@ def name_of_model(model: BlackBox) -> Named:
     return {**name, "number_format": ", ".join(sorted(formats))} if formats else name
 
 
+def model_in_words(model: BlackBox) -> str:
+    """Its name, and what its continuations were computed in where that is not float32."""
+    about = name_of_model(model)
+    numbers = about.get("number_format")
+    return f"{about['name']}; continuations computed in 16-bit numbers ({numbers})" if numbers else about["name"]
+
+
 def about_model(model: BlackBox) -> Named:
     """What results say of the audited model; a ``training_split`` of None: nothing says it, and MEDS's own name is supposed."""
     return {**name_of_model(model), "training_split": model.training_split}

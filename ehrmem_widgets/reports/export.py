@@ -70,4 +70,4 @@ def _about(audit: AuditResults) -> dict[str, object]:
 
 
 def _named(one: Named | None) -> Mapping[str, object] | None:
-    return one and {name: one.get(name) for name in ("name", "fingerprint")}
+    return one and {name: one.get(name) for name in ("name", "fingerprint", "number_format") if name in one}

@@ -34,7 +34,7 @@ from ehrmem_widgets.probes.exploration import HORIZON, MOST_SAMPLES, Exploration
 from ehrmem_widgets.probes.findings import Answer
 from ehrmem_widgets.probes.live_part import LivePart, PartAnswer, QuickScan
 from ehrmem_widgets.probes.opened import names_asked, taken
-from ehrmem_widgets.probes.people import about_model
+from ehrmem_widgets.probes.people import about_model, model_in_words, name_of_model
 from ehrmem_widgets.probes.sealing import Asked, seal
 from ehrmem_widgets.registry import probes
 from ehrmem_widgets.samples.folders import example_patient, sample_moderate, sample_private
@@ -392,8 +392,8 @@ class ExplorePatient:
         split = exploration.dataset.split_of(state.patient_id)
         return {
             "Data": f"{exploration.dataset.name} ({len(exploration.dataset):,} patients)",
-            "Audited model": exploration.model.name,
-            "Reference model": reference.name if reference else "none",
+            "Audited model": model_in_words(exploration.model),
+            "Reference model": model_in_words(reference) if reference else "none",
             "Members": members_in_words(exploration.model.training_split),
             "This patient": split_in_words(split, self.members),
             "Known facts": KNOWLEDGE_LEVELS.get(state.knowledge or "", state.knowledge or "set by hand"),
@@ -553,8 +553,7 @@ def results_of(answer: Answer, state: State, exploration: Exploration) -> dict[s
         "patient": exploration.dataset.pseudonym(state.patient_id),
         "data": exploration.dataset.name,
         "model": about_model(exploration.model),
-        "reference": exploration.reference
-        and {"name": exploration.reference.name, "fingerprint": exploration.reference.fingerprint},
+        "reference": exploration.reference and name_of_model(exploration.reference),
         "settings": {
             "knowledge": state.knowledge,
             "facts": facts_to_text(state.facts),

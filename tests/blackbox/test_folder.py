@@ -22,6 +22,7 @@ from ehrmem_widgets.blackbox.markov import MarkovChain
 from ehrmem_widgets.blackbox.output_filter import read_filter
 from ehrmem_widgets.cohort.dataset import MedsDataset
 from ehrmem_widgets.errors import BadInput
+from ehrmem_widgets.probes.people import model_in_words
 from ehrmem_widgets.probes.prompt_embeddings import continued
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from tests.blackbox.contract import (
@@ -133,6 +134,8 @@ def test_which_numbers_continuations_are_computed_in(
     assert found["float32"].number_format == "float32" == llama.number_format
     assert found["auto"].number_format == ("bfloat16" if there else "float32")
     assert FilteredModel(found["auto"], read_filter("top_k=3")).number_format == found["auto"].number_format
+    assert model_in_words(found["float32"]) == found["float32"].name
+    assert ("continuations computed in 16-bit numbers (bfloat16)" in model_in_words(found["auto"])) == there
     prompts, track = [single(1, 5), single(1, 6, 7, 8), single(1)], np.eye(SIZE)
     [exact], [step], [again] = (
         list(model.generate(prompts, 1, 5, track=track)) for model in (found["float32"], found["auto"], found["auto"])
