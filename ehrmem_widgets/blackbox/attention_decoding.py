@@ -1,7 +1,7 @@
 """The fast decoder of GPT-2, Llama and GPT-NeoX: each prompt is read once, its keys and values shared by all samples.
 
-The keys and values of the prompt are kept once a prompt, those of the continuations in preallocated memory, so that a step is
-a few matrix products. Rotary positions are complex numbers: the two dimensions that turn together stand side by side.
+The keys and values of the prompt are kept once a prompt and asked in one product by all its continuations, whose own are in ``own_keys``.
+Rotary positions are complex numbers: the two dimensions that turn together stand side by side.
 
 On a CUDA device a step is always of the same shape, so that it can be replayed (``replayed``): it asks the memory of the steps to come,
 too, whose keys are masked out.
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ehrmem_widgets.blackbox.layers import Linear, Norm, activation, layer_norm, linear, rms_norm, stacked
+from ehrmem_widgets.blackbox.own_keys import BagsOfKeys, FixedKeys
 from ehrmem_widgets.blackbox.race import ages, code_ids
 from ehrmem_widgets.blackbox.replayed import Replayed
 from ehrmem_widgets.blackbox.rows import Rows
@@ -26,7 +27,6 @@ from ehrmem_widgets.blackbox.rows import Rows
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-_STEPS = 16  # that own keys and values get room for at a time: what is skipped between one continuation's and the next one's costs as much as what is read
 _COPIED_PROMPT = 65_536  # numbers a layer: a prompt's keys this small are copied to each continuation, not asked apart
 _REPLAYED_STEPS = 64  # then the next are recorded, with the keys and values of as many more
 
@@ -73,6 +73,11 @@ class Transformer:
         """That of the layers' products; all else is in the embedding's."""
         return self.blocks[0].query_key_value.weight.dtype if self.blocks else self.embedding.dtype
 
+    @property
+    def kept_as(self) -> torch.dtype:
+        """The number format of keys and values: beside products in 16 bits, 16 bits with three more of them for the digits."""
+        return torch.float16 if self.number_format != self.embedding.dtype else self.embedding.dtype
+
 
 class SharedPromptDecoder:
     """One stream of continuations, as ``decoding.Decoder``."""
@@ -83,14 +88,12 @@ class SharedPromptDecoder:
     def bytes_a_sample(self, longest: int, room: int) -> int:
         """As ``Decoder.bytes_a_sample``: the keys and values of the continuation."""
         parts = self.parts
-        return 2 * len(parts.blocks) * parts.key_heads * parts.width * room * parts.embedding.element_size()
+        return 2 * len(parts.blocks) * parts.key_heads * parts.width * room * parts.kept_as.itemsize
 
     @torch.inference_mode()
     def begin(self, prompts: list[list[int]], samples: int, room: int) -> Tensor:
         parts = self.parts
         device = parts.embedding.device
-        # A step that is replayed multiplies what has not been written yet by 0.
-        new = parts.embedding.new_zeros if device.type == "cuda" else parts.embedding.new_empty
         lengths = torch.tensor([len(p) for p in prompts], device=device)
         longest = int(lengths.max())
         # Left padding: every prompt ends at the same place, and padded keys are masked out.
@@ -106,28 +109,26 @@ class SharedPromptDecoder:
         copied = len(prompts) * samples * longest * parts.key_heads * parts.width
         self._at = self._copied = longest if copied <= _COPIED_PROMPT else 0  # the next place in the cache
         self._room = self._copied + max(room, 1)
-        # The same, where steps are replayed.
-        self._fixed = torch.tensor([self._at], device=device) if device.type == "cuda" else None
+        replays = device.type == "cuda"
+        shape = len(prompts) * samples, parts.key_heads, parts.heads // parts.key_heads, parts.width
+        like = parts.embedding.new_empty(0, dtype=parts.kept_as)
+        self._own = (FixedKeys if replays else BagsOfKeys)(len(parts.blocks), shape, self._at, self._room, like)
         self._replayed: tuple[int, Replayed] | None = None  # how far it reaches
         self._bias = None
-        if bool(padding.any()) or self._fixed is not None:
+        if bool(padding.any()) or replays:
             bias = parts.embedding.new_zeros(len(prompts), 1, 1, longest + max(room, 1))
             bias[..., :longest].masked_fill_(~visible[:, None, None, :], float("-inf"))
-            if self._fixed is not None:
+            if replays:
                 bias[..., longest:] = float("-inf")
             self._bias = bias[self._rows.prompt]
         self._prompt_cache: list[tuple[Tensor, Tensor]] = []
-        first = self._room if self._fixed is not None else min(self._copied + _STEPS, self._room)
-        shape = (len(prompts) * samples, parts.key_heads, first, parts.width)
-        self._cache = [(new(shape), new(shape)) for _ in parts.blocks]
         grouped = parts.heads != parts.key_heads
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             # (prompts * longest, heads, width) -> (prompts, heads, longest, width)
             q, k, v = (x.reshape(len(prompts), longest, -1, parts.width).transpose(1, 2) for x in (q, k, v))
             if self._copied:
-                for cache, found in zip(self._cache[layer], (k, v), strict=True):
-                    cache.unflatten(0, (-1, samples))[:, :, :, :longest] = found.unsqueeze(1)
+                self._own.fill(layer, k, v)
             else:
                 self._prompt_cache.append((k.transpose(2, 3).contiguous(), v.contiguous()))
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0, enable_gqa=grouped)
@@ -139,61 +140,46 @@ class SharedPromptDecoder:
 
     @torch.inference_mode()
     def step(self, codes: Tensor) -> Tensor:
-        if self._fixed is None:
-            if self._at > self._copied and (self._at - self._copied) % _STEPS == 0:
-                more = min(_STEPS, self._room - self._at)
-                for layer, (keys, values) in enumerate(self._cache):  # one by one: memory is not held twice
-                    self._cache[layer] = (_longer(keys, more), _longer(values, more))
-            (found,) = self._step(codes, self._at + 1)
-        else:
+        reach = self._at + 1
+        if isinstance(self._own, FixedKeys):
             steps = (self._at - self._copied) // _REPLAYED_STEPS + 1
-            reach = min(self._copied + steps * _REPLAYED_STEPS, self._cache[0][0].shape[2])
+            reach = min(self._copied + steps * _REPLAYED_STEPS, self._room)
             if self._replayed is None or self._replayed[0] != reach:
                 self._replayed = (reach, Replayed())
             (found,) = self._replayed[1](lambda codes: self._step(codes, reach), codes)
+        else:
+            (found,) = self._step(codes, reach)
         self._at += 1
         return found
 
     def _step(self, codes: Tensor, reach: int) -> tuple[Tensor]:
         """A step that asks the first ``reach`` places of the cache."""
         parts = self.parts
-        heads = parts.key_heads
-        group = parts.heads // heads
-        if self._bias is not None and self._fixed is not None:
-            self._bias.index_fill_(3, self._fixed + (self._bias.shape[3] - self._cache[0][0].shape[2]), 0)
+        heads, group = parts.key_heads, parts.heads // parts.key_heads
+        if self._bias is not None and isinstance(self._own, FixedKeys):
+            self._bias.index_fill_(3, self._own.at + (self._bias.shape[3] - self._room), 0)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            for cache, new in zip(self._cache[layer], (k, v), strict=True):
-                self._put(cache, new.view(len(codes), heads, -1))
-            own_keys, own_values = (cache.flatten(0, 1)[:, :reach] for cache in self._cache[layer])
-            scores = torch.bmm(q.reshape(-1, group, parts.width), own_keys.transpose(1, 2))
-            scores = scores.view(len(codes), heads, group, -1)
+            queries = q.reshape(len(codes), heads, group, -1)
+            self._own.put(layer, k.reshape(len(codes), heads, -1), v.reshape(len(codes), heads, -1))
+            scores = self._own.scores(layer, queries, reach)
             if not self._copied:
                 prompt_keys, prompt_values = self._prompt_cache[layer]
                 # All continuations of a prompt ask its keys in one product.
-                to_prompt = self._of_prompts(q.reshape(len(codes), heads, group, -1), prompt_keys)
-                scores = torch.cat([to_prompt, scores], dim=-1)
+                scores = torch.cat([self._of_prompts(queries, prompt_keys), scores], dim=-1)
             if self._bias is not None:
                 scores = scores + self._bias[..., : scores.shape[-1]]
             weights = scores.softmax(dim=-1)
-            of_own = torch.bmm(weights[..., -reach:].flatten(0, 1), own_values).view(len(codes), heads, group, -1)
+            found = self._own.mixed(layer, weights[..., -reach:])
             if not self._copied:
-                of_own = of_own + self._of_prompts(weights[..., :-reach], prompt_values)
-            return of_own.reshape(len(codes), -1)
+                found = found + self._of_prompts(weights[..., :-reach], prompt_values)
+            return found.reshape(len(codes), -1)
 
         x = self._forward(codes, self._places, attend)
         self._saw(x, codes)
         self._places += 1
-        if self._fixed is not None:
-            self._fixed += 1
+        self._own.next()
         return (parts.head(parts.norm(x)).float(),)
-
-    def _put(self, cache: Tensor, new: Tensor) -> None:
-        """(rows, heads, width) into the next place of a cache."""
-        if self._fixed is None:
-            cache[:, :, self._at] = new
-        else:
-            cache.index_copy_(2, self._fixed, new.unsqueeze(2))
 
     @torch.inference_mode()
     def keep(self, rows: Tensor) -> None:
@@ -201,7 +187,7 @@ class SharedPromptDecoder:
         self._places, self._replayed = self._places[rows], None
         if self._bias is not None:
             self._bias = self._bias[rows]
-        self._cache = [(keys[rows], values[rows]) for keys, values in self._cache]
+        self._own.keep(rows)
         self._prompt_cache = [(keys[prompts], values[prompts]) for keys, values in self._prompt_cache]
 
     def _saw_prompts(self, x: Tensor, visible: Tensor) -> None:
@@ -256,14 +242,6 @@ class EmbeddingDecoder(SharedPromptDecoder):
     def _saw(self, x: Tensor, codes: Tensor) -> None:
         self._totals[-1] += self.parts.norm.direction(x).float() * self._going
         self._going &= self._goes_on[codes][:, None]
-
-
-def _longer(cache: Tensor, more: int) -> Tensor:
-    """(rows, heads, steps, width) with room for more steps."""
-    rows, heads, steps, width = cache.shape
-    found = cache.new_empty(rows, heads, steps + more, width)
-    found[:, :, :steps] = cache
-    return found
 
 
 def transformer_parts(model: PreTrainedModel, *, packed: torch.dtype | None = None) -> Transformer | None:

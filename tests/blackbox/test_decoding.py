@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 
-from ehrmem_widgets.blackbox import attention_decoding, state_space_decoding
+from ehrmem_widgets.blackbox import attention_decoding, own_keys, state_space_decoding
 from ehrmem_widgets.blackbox.decoding import (
     Decoder,
     SharedPromptDecoder,
@@ -158,7 +158,7 @@ def _check(
 @pytest.mark.parametrize("small", [True, False])
 def test_the_fast_decoders(kind: str, prompts: list[list[int]], small: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention_decoding, "_COPIED_PROMPT", 0 if small else 10**9)
-    monkeypatch.setattr(attention_decoding, "_STEPS", 2 if small else 4)
+    monkeypatch.setattr(own_keys, "_STEPS", 2 if small else 4)
     if small:
         monkeypatch.setattr(state_space_decoding, "_IN_CACHE", 2000)
         monkeypatch.setattr(state_space_decoding, "_READ_AT_ONCE", 40_000)

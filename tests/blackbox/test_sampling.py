@@ -11,6 +11,7 @@ import torch
 from ehrmem_widgets.blackbox import sampling
 from ehrmem_widgets.blackbox.decoding import best_decoder
 from ehrmem_widgets.blackbox.folder import FolderModel
+from ehrmem_widgets.blackbox.own_keys import BagsOfKeys
 from ehrmem_widgets.blackbox.protocol import Step
 from ehrmem_widgets.blackbox.sampling import _draw, free_memory
 from ehrmem_widgets.errors import Unavailable
@@ -100,7 +101,7 @@ def test_the_memory_that_is_reckoned_with_is_that_of_the_caches(tmp_path: Path) 
             elif isinstance(found, (list, tuple)):
                 for one in found:
                     weigh(one)
-            elif hasattr(found, "_recent"):
+            elif hasattr(found, "_recent") or isinstance(found, BagsOfKeys):
                 weigh(list(vars(found).values()))
 
         for name, value in vars(decoder).items():
