@@ -36,7 +36,7 @@ from ehrmem_widgets.files import as_signed_json, read_json, write_whole
 from ehrmem_widgets.findings.finding import Finding, as_json
 from ehrmem_widgets.probes.base import AlternativesOf, ProbeRun, Task, loaded
 from ehrmem_widgets.probes.batching import BatchesMissingError, Checkpoint, OnProgress, Progress
-from ehrmem_widgets.probes.people import Named, People, about_model, name_of_model
+from ehrmem_widgets.probes.people import Named, People, about_model, name_of_model, number_formats
 from ehrmem_widgets.registry import alternatives_for, probes
 from ehrmem_widgets.settings import WORKERS
 from ehrmem_widgets.statistics.attack_cost import Pace
@@ -443,14 +443,8 @@ def _sealed(plan: Plan, about: Audited) -> Seal:
         "model": model.fingerprint,
         "reference": reference.fingerprint if reference else None,
         "training_splits": training_splits(model, reference),
-        "number_formats": _number_formats(model, reference),
+        "number_formats": number_formats(model, reference),
     }
-
-
-def _number_formats(model: BlackBox, reference: BlackBox | None) -> list[str] | None:
-    """Of the continuations of both; None where all are float32."""
-    found = [name_of_model(one).get("number_format", "") if one else "" for one in (model, reference)]
-    return found if any(found) else None
 
 
 def _changed(sealed: Seal, plan: Plan, about: Audited) -> list[str]:

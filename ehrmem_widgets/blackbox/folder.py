@@ -28,7 +28,7 @@ from ehrmem_widgets.blackbox.layers import pack_linears
 from ehrmem_widgets.blackbox.llama import Llama, open_llama
 from ehrmem_widgets.blackbox.protocol import EmbedContinuations, Query, SlotIds, Step
 from ehrmem_widgets.blackbox.race import Race
-from ehrmem_widgets.blackbox.sampling import sample
+from ehrmem_widgets.blackbox.sampling import NotANumber, sample
 from ehrmem_widgets.blackbox.state_space_decoding import read_without_filling
 from ehrmem_widgets.blackbox.weight_shapes import Shapes, check_config_fits, no_larger_than, read_config, read_shapes
 from ehrmem_widgets.cohort.fingerprints import fingerprint
@@ -162,8 +162,8 @@ class FolderModel:
                     yield step
                     given += 1
                 return
-            except RuntimeError as error:
-                self._make_room(error)
+            except (RuntimeError, NotANumber) as error:
+                self._give_way(error)
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """As ``BlackBox.score``; of a sequence longer than the context, its first part."""
@@ -251,12 +251,22 @@ class FolderModel:
         while True:
             try:
                 return act()
-            except RuntimeError as error:
-                self._make_room(error)
+            except (RuntimeError, NotANumber) as error:
+                self._give_way(error)
 
-    def _make_room(self, error: RuntimeError) -> None:
-        """On a CUDA device that is full: take less of it; where little does not help either, or the device is gone: go on with the processor, and say
-        so. Raises ``error`` where there is no such device."""
+    def _give_way(self, error: RuntimeError | NotANumber) -> None:
+        """Where 16-bit products overflow: go on in float32. On a CUDA device that is full: take less of it; where little does not help either, or the
+        device is gone: go on with the processor. Says so. Raises ``error`` where it is neither."""
+        if isinstance(error, NotANumber):
+            before, self._sixteen_bits = self.number_format, False
+            self.__dict__.pop("new_decoder", None)
+            if self.number_format == before:
+                raise error
+            log.warning(
+                "Numbers of %s became too large for 16 bits. Its continuations go on in float32, more slowly.",
+                self.name,
+            )
+            return
         if self.device.type == "cpu":
             raise error
         if isinstance(error, torch.OutOfMemoryError) and self._share > _LEAST_SHARE:

@@ -24,6 +24,10 @@ _SMALLEST = 2**-25  # half of the step of uniform numbers: what a filter hides w
 _BYTES_A_LOGIT = 16  # logits, probabilities, those allowed, and their sums
 
 
+class NotANumber(BadInput):
+    """A model's logits are NaN."""
+
+
 def sample(
     new_decoder: Callable[[], Decoder],
     prompts: Sequence[SlotIds],
@@ -163,10 +167,7 @@ def _run(
 ) -> Iterator[Step]:
     shape, device = (len(shared), uniforms.samples), goes_on.device
     logits = decoder.begin(shared, uniforms.samples, len(slots[0]) + horizon)
-    if bool(logits.isnan().any()):
-        raise BadInput(
-            "The model's answer is not a number (NaN): its weights are broken, or too large for the number format it runs in."
-        )
+    _refuse_nan(logits)
     rows = torch.arange(shape[0] * shape[1], device=device)  # the continuations that the decoder holds
     log_weight = torch.zeros(len(rows), device=device)
     for place in range(len(slots[0])):
@@ -205,6 +206,14 @@ def _run(
             decoder.keep(alive.nonzero()[:, 0])
             rows, drawn, alive = rows[alive], drawn[alive], alive[alive]
         logits = decoder.step(torch.where(alive, drawn, -1))
+        _refuse_nan(logits[:, :1])  # one spreads to all codes
+
+
+def _refuse_nan(logits: Tensor) -> None:
+    if bool(logits.isnan().any()):
+        raise NotANumber(
+            "The model's answer is not a number (NaN): its weights are broken, or too large for the number format it runs in."
+        )
 
 
 def _of_all(found: Tensor, rows: Tensor, alive: Tensor, of_all: int) -> Tensor:

@@ -161,6 +161,12 @@ def name_of_model(model: BlackBox) -> Named:
     return {**name, "number_format": ", ".join(sorted(formats))} if formats else name
 
 
+def number_formats(model: BlackBox, reference: BlackBox | None) -> list[str] | None:
+    """Of the continuations of both, for a seal; None where all are float32."""
+    found = [name_of_model(one).get("number_format", "") if one else "" for one in (model, reference)]
+    return found if any(found) else None
+
+
 def model_in_words(model: BlackBox) -> str:
     """Its name, and what its continuations were computed in where that is not float32."""
     about = name_of_model(model)

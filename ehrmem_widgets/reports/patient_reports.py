@@ -50,6 +50,7 @@ _IN_WORDS = {
     "model": "the model",
     "reference": "the reference model",
     "training_splits": "the training split",
+    "number_formats": "the number format of the continuations (EHRMEM_PRECISION, or another kind of processor)",
     "pseudonyms": "the key of the pseudonyms",
 }
 
@@ -60,7 +61,7 @@ class About(TypedDict):
     data: str
     model: str
     reference: str | None
-    seal: dict[str, str | None]
+    seal: dict[str, object]
     patients: list[Patient]
 
 
@@ -381,6 +382,7 @@ def open_here(settings: Mapping[str, Any], patients: Sequence[str], answer: str)
     from ehrmem_widgets.blackbox.training_splits import training_splits
     from ehrmem_widgets.probes.exploration import State
     from ehrmem_widgets.probes.opened import keep_open, names_asked
+    from ehrmem_widgets.probes.people import number_formats
 
     with read_anew() if patients else nullcontext():  # the first worker seals, or checks the seal
         opened = keep_open(**{name: settings[name] or None for name in SOURCES})
@@ -398,6 +400,7 @@ def open_here(settings: Mapping[str, Any], patients: Sequence[str], answer: str)
             "model": model.fingerprint,
             "reference": reference.fingerprint if reference else None,
             "training_splits": training_splits(model, reference),
+            "number_formats": number_formats(model, reference),
             "pseudonyms": dataset.pseudonym(0),
         },
         "patients": [_who_is(patient, place, dataset) for place, patient in enumerate(patients, 1)],

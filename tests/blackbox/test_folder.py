@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +40,9 @@ from tests.blackbox.contract import (
     some_sequences,
 )
 from tests.cohort.meds import at, write
+
+SIXTEEN_BITS = torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
+LOUD = 13  # no code that a model is compared by when it is opened
 
 
 @pytest.fixture(scope="module")
@@ -130,12 +134,11 @@ def test_which_numbers_continuations_are_computed_in(
     for precision in ("float32", "auto"):
         monkeypatch.setenv("EHRMEM_PRECISION", precision)
         found[precision] = FolderModel(tmp_path)
-    there = torch.backends.mkldnn.is_available() and torch.cpu._is_avx512_bf16_supported()
     assert found["float32"].number_format == "float32" == llama.number_format
-    assert found["auto"].number_format == ("bfloat16" if there else "float32")
+    assert found["auto"].number_format == ("bfloat16" if SIXTEEN_BITS else "float32")
     assert FilteredModel(found["auto"], read_filter("top_k=3")).number_format == found["auto"].number_format
     assert model_in_words(found["float32"]) == found["float32"].name
-    assert ("continuations computed in 16-bit numbers (bfloat16)" in model_in_words(found["auto"])) == there
+    assert ("continuations computed in 16-bit numbers (bfloat16)" in model_in_words(found["auto"])) == SIXTEEN_BITS
     prompts, track = [single(1, 5), single(1, 6, 7, 8), single(1)], np.eye(SIZE)
     [exact], [step], [again] = (
         list(model.generate(prompts, 1, 5, track=track)) for model in (found["float32"], found["auto"], found["auto"])
@@ -148,6 +151,54 @@ def test_which_numbers_continuations_are_computed_in(
     monkeypatch.setenv("EHRMEM_PRECISION", "int8")
     with pytest.raises(BadInput, match=r"EHRMEM_PRECISION is 'int8'. Give 'auto' .* or 'float32'."):
         FolderModel(tmp_path)
+
+
+@pytest.mark.skipif(not SIXTEEN_BITS, reason="no 16-bit products here")
+def test_numbers_too_large_for_sixteen_bits_go_on_in_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A model that agrees on all codes but one, whose keys are larger than half precision can say."""
+    wide = random_model("gpt2", width=256)
+    for parameter in wide.parameters():
+        if parameter.dim() > 1:
+            parameter.data.mul_(0.2)
+    body, first = wide.transformer, wide.transformer.h[0]
+    body.wpe.weight.data.zero_()
+    first.ln_1.weight.data.fill_(1)
+    first.ln_1.bias.data.zero_()
+    embedding = body.wte.weight.data
+    embedding[:, :2] = 0
+    embedding[:, 2:] -= embedding[:, 2:].mean(dim=1, keepdim=True)  # so that the first dimensions stay 0 in the norm
+    embedding[LOUD, 0], embedding[LOUD, 1] = 1, -1
+    first.attn.c_attn.weight.data[0, 256:512] = 2e4
+    wide.save_pretrained(tmp_path)
+    Vocabulary(CODES).save(tmp_path / "vocabulary.json")
+    model, question = FolderModel(tmp_path), ([single(1, 5)], 6, 4)
+    assert model.number_format == "bfloat16"
+    banned = np.ones(SIZE, dtype=bool)
+    banned[LOUD] = False
+    calm = np.zeros(SIZE, dtype=bool)
+    calm[LOUD] = True
+    deque(model.generate(*question, banned=calm), maxlen=0)
+    assert model.number_format == "bfloat16" and "16 bits" not in caplog.text
+    track = np.eye(SIZE)
+    steps = list(model.generate(*question, banned=banned, track=track))
+    assert model.number_format == "float32"
+    assert caplog.text.count("became too large for 16 bits. Its continuations go on in float32") == 1
+    assert len(steps) == 6 and all(np.isfinite(step.mass).all() for step in steps)
+    monkeypatch.setenv("EHRMEM_PRECISION", "float32")
+    exact = list(FolderModel(tmp_path).generate(*question, banned=banned, track=track))
+    np.testing.assert_array_equal(steps[-1].mass, exact[-1].mass)
+
+
+def test_a_model_that_gives_no_numbers_in_the_middle_of_a_continuation(tmp_path: Path) -> None:
+    broken = random_model("gpt2")
+    broken.transformer.wpe.weight.data[6:] = float("nan")
+    broken.save_pretrained(tmp_path)
+    Vocabulary(CODES).save(tmp_path / "vocabulary.json")
+    steps = FolderModel(tmp_path).generate([single(1, 5)], 8, 3)
+    with pytest.raises(BadInput, match=r"not a number \(NaN\)"):
+        deque(steps, maxlen=0)
 
 
 def test_records_are_read_in_batches_that_fit(llama: FolderModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,9 +146,15 @@ def test_other_data_or_models_are_refused(made: Made, tmp_path: Path) -> None:
     batch = patient_reports._Batch(made.people, None, made.out, tmp_path, made.settings, declared, None)
     batch.seal |= made.second["settings"]
     assert batch._check_seal()
-    batch.seal |= {"model": "retrained"}
-    with pytest.raises(BadInput, match="made otherwise: the model is another one"):
-        batch._check_seal()
+    for name, value, words in (
+        ("model", "retrained", "the model is"),
+        ("number_formats", ["bfloat16", ""], "the number format of the continuations"),
+    ):
+        before = batch.seal[name]
+        batch.seal |= {name: value}
+        with pytest.raises(BadInput, match=f"made otherwise: {words}"):
+            batch._check_seal()
+        batch.seal |= {name: before}
 
 
 def test_words_of_unforeseen_errors_are_not_shown() -> None:
