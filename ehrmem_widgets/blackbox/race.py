@@ -38,7 +38,7 @@ class Race:
 
     def rates(self, logits: Tensor, seen: Tensor) -> Tensor:
         """As ``masked``, how often each code comes a day: 0 for one that does not take part."""
-        return logits.float().exp().masked_fill(self.never | (seen & self.once), 0.0)
+        return logits.float().exp().masked_fill_(self.never | (seen & self.once), 0.0)
 
     def scores(self, logits: Tensor, sequence: Tensor) -> Tensor:
         """(n, codes) logits after each of the first n of n + 1 moments -> (n, 3): the log-density of the code and the waiting time that

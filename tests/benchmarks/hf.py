@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
 import statistics
 import sys
 import tempfile
 import time
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
+from safetensors.torch import save_model
 
+from ehrmem_widgets.blackbox.delphi import Delphi, delphi_config
 from ehrmem_widgets.blackbox.folder import FolderModel
+from ehrmem_widgets.tokens.moments import moments as moments_of
 from ehrmem_widgets.tokens.vocabulary import Vocabulary
 from tests.benchmarks.lines import Lines
 
@@ -36,6 +43,41 @@ def main(lines: Lines) -> None:
     for kind, goal in THE_LIBRARYS.items():
         # RWKV's own ``generate`` takes two minutes for 100 samples: with several rows the library mixes their states
         compare(lines, kind, 20 if kind == "rwkv" else 100, 50, dict.fromkeys(GOALS, goal))
+    time_to_event(lines)
+
+
+def time_to_event(lines: Lines) -> None:
+    """Codes a second of a time-to-event model over those of a GPT-2 of its size, both in float32: 100 samples of 100 codes of a prompt of 32 moments."""
+    torch.manual_seed(0)
+    sizes = {"n_layer": 6, "n_head": 8, "n_embd": 256, "vocab_size": CODES, "block_size": CONTEXT}
+    with tempfile.TemporaryDirectory() as name, mock.patch.dict(os.environ, EHRMEM_PRECISION="float32"):
+        folder = Path(name)
+        save_model(Delphi(delphi_config(sizes)), str(folder / "model.safetensors"))
+        (folder / "config.json").write_text(json.dumps({"model_type": "delphi", **sizes}))
+        (folder / "labels.csv").write_text(
+            "".join(
+                f"{one}\n" for one in ("Padding", "No event", "Female", "Male", *(f"D{i}" for i in range(4, CODES)))
+            )
+        )
+        timed, plain = FolderModel(folder, vocabulary=folder / "labels.csv"), untrained("gpt2")
+    ids = [1 + i % 1900 for i in range(32)]
+    moments = [[int(one)] for one in moments_of(ids, np.linspace(0, 20_000, len(ids)))]
+    ratios = []
+    for round_ in range(ROUNDS + 1):
+        steps = 100 if round_ else 2
+        theirs = seconds(first_steps, plain, [[one] for one in ids], steps, 100)
+        ratios.append(theirs / seconds(first_steps, timed, moments, steps, 100))
+    found = ratios[1:]
+    span = f"{min(found):.3g} to {max(found):.3g}"
+    lines.add(
+        "time_to_event_codes_per_second_over_gpt2_prompt_32", statistics.median(found), span, len(found), ">= 0.9"
+    )
+
+
+def first_steps(model: FolderModel, prompt: list[list[int]], steps: int, samples: int) -> None:
+    """So many codes of each continuation; the horizon is farther, in codes or in days."""
+    taken = sum(1 for _ in islice(model.generate([prompt], 10**6, samples, seed=1), steps))
+    assert taken == steps
 
 
 def compare(lines: Lines, kind: str, samples: int, horizon: int, goals: dict[int, str]) -> None:
