@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ehrmem_widgets.blackbox.layers import Linear, Norm, activation, layer_norm, linear, rms_norm, stacked
-from ehrmem_widgets.blackbox.own_keys import BagsOfKeys, FixedKeys
+from ehrmem_widgets.blackbox.own_keys import BagsOfKeys, FixedKeys, OwnKeys
 from ehrmem_widgets.blackbox.race import ages, code_ids
 from ehrmem_widgets.blackbox.replayed import Replayed
 from ehrmem_widgets.blackbox.rows import Rows
@@ -75,7 +75,7 @@ class Transformer:
 
     @property
     def kept_as(self) -> torch.dtype:
-        """The number format of keys and values: beside products in 16 bits, 16 bits with three more of them for the digits."""
+        """The number format of keys and values: where products are in 16 bits, half precision, whose digits are finer than those of bfloat16."""
         return torch.float16 if self.number_format != self.embedding.dtype else self.embedding.dtype
 
 
@@ -112,7 +112,8 @@ class SharedPromptDecoder:
         replays = device.type == "cuda"
         shape = len(prompts) * samples, parts.key_heads, parts.heads // parts.key_heads, parts.width
         like = parts.embedding.new_empty(0, dtype=parts.kept_as)
-        self._own = (FixedKeys if replays else BagsOfKeys)(len(parts.blocks), shape, self._at, self._room, like)
+        kept = FixedKeys if replays else BagsOfKeys
+        self._own: OwnKeys = kept(len(parts.blocks), shape, self._at, self._room, like)
         self._replayed: tuple[int, Replayed] | None = None  # how far it reaches
         self._bias = None
         if bool(padding.any()) or replays:
@@ -140,7 +141,6 @@ class SharedPromptDecoder:
 
     @torch.inference_mode()
     def step(self, codes: Tensor) -> Tensor:
-        reach = self._at + 1
         if isinstance(self._own, FixedKeys):
             steps = (self._at - self._copied) // _REPLAYED_STEPS + 1
             reach = min(self._copied + steps * _REPLAYED_STEPS, self._room)
@@ -148,7 +148,7 @@ class SharedPromptDecoder:
                 self._replayed = (reach, Replayed())
             (found,) = self._replayed[1](lambda codes: self._step(codes, reach), codes)
         else:
-            (found,) = self._step(codes, reach)
+            (found,) = self._step(codes, self._at + 1)
         self._at += 1
         return found
 

@@ -55,8 +55,8 @@ class BagsOfKeys:
 
     def __init__(self, layers: int, shape: tuple[int, int, int, int], at: int, room: int, like: Tensor) -> None:
         rows, heads, self._group, self._width = shape
-        self._at, self._room, self._like = at, room, like
-        first = min(at + _STEPS, room)
+        self._at, self._room = at, room
+        first = min(at - at % _STEPS + _STEPS, room)  # few sizes: for each a kernel is made and kept
         self._keys = [like.new_empty(rows, heads, self._width, first) for _ in range(layers)]
         self._values = [like.new_empty(rows, heads, first, self._width) for _ in range(layers)]
         self._bags: dict[tuple[int, int], _Bags] = {}

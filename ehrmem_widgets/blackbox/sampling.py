@@ -190,6 +190,7 @@ def _run(
 
     replayed = Replayed() if device.type == "cuda" else None
     for step in range(horizon):
+        _refuse_nan(logits[:, :1])  # one spreads to all codes
         given = logits, _for_each(uniforms.next_step(), len(logits), rows)
         drawn, *masses = drawn_of(*given) if replayed is None else replayed(drawn_of, *given)
         of_each, drawn = drawn.shape[1], drawn.flatten()
@@ -206,7 +207,6 @@ def _run(
             decoder.keep(alive.nonzero()[:, 0])
             rows, drawn, alive = rows[alive], drawn[alive], alive[alive]
         logits = decoder.step(torch.where(alive, drawn, -1))
-        _refuse_nan(logits[:, :1])  # one spreads to all codes
 
 
 def _refuse_nan(logits: Tensor) -> None:
