@@ -185,11 +185,15 @@ def run_audit(
 
 
 def one_thread_each() -> None:
-    """One thread a process, so that one worker, many and a cluster's add up the same floating-point sums in the same order."""
+    """One thread a process, so that one worker, many and a cluster's add up the same floating-point sums in the same order. NumPy's, too, which was
+    loaded before the variable is set: on busy cores its threads waited for each other (T3's evaluation: 73 s, and 6 with one)."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    from threadpoolctl import threadpool_limits
+
     from ehrmem_widgets.blackbox.folder import use_threads
 
     use_threads(1)
+    threadpool_limits(1, user_api="blas")
 
 
 def keep_freed_memory() -> None:

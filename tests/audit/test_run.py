@@ -319,3 +319,24 @@ def test_a_worker_started_by_dask_keeps_freed_memory() -> None:
         return int(done.stdout)
 
     assert faults("given back") > 100_000 > 10_000 > faults("kept")
+
+
+def test_numpy_takes_one_thread_though_it_was_loaded_before() -> None:
+    code = """
+import numpy
+from threadpoolctl import threadpool_info
+from ehrmem_widgets.audit.run import one_thread_each
+threads = lambda: {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+before = threads()
+one_thread_each()
+print(before, threads())
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environment, "OPENBLAS_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout == "{2} {1}\n"
