@@ -96,6 +96,7 @@ class FolderModel:
         self.folder = Path(folder)
         self.name = self.folder.name
         self._sixteen_bits = _sixteen_bits()
+        self._overflowed = False  # in 16 bits
         shapes = _check_folder(self.folder, 2 if dtype == "bfloat16" else 4)
         listed = folder_vocabulary(self.folder, vocabulary, token_scheme)
         self._dtype = dtype
@@ -258,10 +259,10 @@ class FolderModel:
         """Where 16-bit products overflow: go on in float32. On a CUDA device that is full: take less of it; where little does not help either, or the
         device is gone: go on with the processor. Says so. Raises ``error`` where it is neither."""
         if isinstance(error, NotANumber):
-            before, self._sixteen_bits = self.number_format, False
-            self.__dict__.pop("new_decoder", None)
-            if self.number_format == before:
+            if self._overflowed or self.number_format == _in_words(self._model.dtype):
                 raise error
+            self._overflowed, self._sixteen_bits = True, False
+            self.__dict__.pop("new_decoder", None)
             log.warning(
                 "Numbers of %s became too large for 16 bits. Its continuations go on in float32, more slowly.",
                 self.name,
@@ -315,10 +316,11 @@ class FolderModel:
 
     @property
     def number_format(self) -> str:
-        """Which numbers continuations are computed in: "float32" or "bfloat16"."""
+        """Which numbers continuations are computed in: "float32" or "bfloat16"; where these overflowed, still the latter, in which some were."""
+        if self._overflowed:
+            return "bfloat16"
         decoder = self.new_decoder()
-        found = decoder.parts.number_format if isinstance(decoder, SharedPromptDecoder) else self._model.dtype
-        return str(found).removeprefix("torch.")
+        return _in_words(decoder.parts.number_format if isinstance(decoder, SharedPromptDecoder) else self._model.dtype)
 
     def _batches(self, sequences: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], Tensor]]:
         """Sequences of like length together, padded on the right (harmless to what stands before it)."""
@@ -445,6 +447,10 @@ def _device(named: str | None) -> torch.device:
             "device and EHRMEM_DEVICE out."
         )
     return torch.device(named)
+
+
+def _in_words(number_format: torch.dtype) -> str:
+    return str(number_format).removeprefix("torch.")
 
 
 def _sixteen_bits() -> bool:

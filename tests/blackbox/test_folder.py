@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from ehrmem_widgets.blackbox import folder as folder_module
 from ehrmem_widgets.blackbox import sampling
+from ehrmem_widgets.blackbox.attention_decoding import SharedPromptDecoder
 from ehrmem_widgets.blackbox.checks import check_has_learned, check_vocabulary_fits
 from ehrmem_widgets.blackbox.filtered import FilteredModel
 from ehrmem_widgets.blackbox.folder import FolderModel
@@ -183,7 +184,9 @@ def test_numbers_too_large_for_sixteen_bits_go_on_in_float32(
     assert model.number_format == "bfloat16" and "16 bits" not in caplog.text
     track = np.eye(SIZE)
     steps = list(model.generate(*question, banned=banned, track=track))
-    assert model.number_format == "float32"
+    assert model.number_format == "bfloat16"  # some of its answers were
+    decoder = model.new_decoder()
+    assert isinstance(decoder, SharedPromptDecoder) and decoder.parts.number_format == torch.float32
     assert caplog.text.count("became too large for 16 bits. Its continuations go on in float32") == 1
     assert len(steps) == 6 and all(np.isfinite(step.mass).all() for step in steps)
     monkeypatch.setenv("EHRMEM_PRECISION", "float32")
